@@ -1,0 +1,1 @@
+"""How untrusted code is held: one file a mechanism. `sandbox.worker.zygote` puts them in force, in order."""

@@ -1,0 +1,182 @@
+"""Control groups: memory and process limits for everything in a worker's jail, v2 or v1 (man 7 cgroups).
+
+The verifier makes a group for each worker (`Group`); the warden puts the zygote in before it has done anything, and children follow
+(`Member`). Groups are named after the verifier's process, so that those of a verifier that was killed can be swept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+PROCESSES = 3
+"""In a worker's jail: process 1, the zygote, and one child."""
+
+_NAME = re.compile(r"selftaught-(\d+)-(\d+)-\d+")
+_numbers = count()
+
+
+class Unavailable(OSError):
+    """No control group can be made here; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """Where groups can be made: the directory for memory and that for processes (the same one in v2)."""
+
+    version: int
+    memory: Path
+    pids: Path
+
+
+def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
+    """The place for our groups: below this process's own group (v1), or next to it or further up (v2).
+
+    `root` replaces the directory that is mounted at /, for tests. Raises Unavailable.
+    """
+    own = {}
+    for line in (proc / "self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            own[controller] = path
+    mounts = _mounts(proc, root)
+    if "memory" in mounts and "pids" in mounts:
+        memory, pids = (_own_directory(mounts[name], own.get(name, "/")) for name in ("memory", "pids"))
+        for directory in (memory, pids):
+            if not os.access(directory, os.W_OK):
+                raise Unavailable(f"{directory} is not writable: run as root, or have it delegated (chown) to this user")
+        return Hierarchy(1, memory, pids)
+    if "" not in mounts:
+        raise Unavailable("no control groups are mounted: mount cgroup2 on /sys/fs/cgroup")
+    start = _own_directory(mounts[""], own.get("", "/"))
+    for directory in (start, *start.parents):
+        if not (directory / "cgroup.subtree_control").exists():
+            break
+        enabled = (directory / "cgroup.subtree_control").read_text().split()
+        if {"memory", "pids"} <= set(enabled) and os.access(directory, os.W_OK):
+            return Hierarchy(2, directory, directory)
+    raise Unavailable(
+        f"no writable control group with the memory and pids controllers at or above {start}: run as root, or have one "
+        "delegated (systemd-run --user --scope -p Delegate=yes)"
+    )
+
+
+def _mounts(proc: Path, root: Path | None) -> dict[str, tuple[str, Path]]:
+    """Controller ("" for v2) -> the group that is mounted and where, from mountinfo (man 5 proc)."""
+    found: dict[str, tuple[str, Path]] = {}
+    for line in (proc / "self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        mounted, point = left.split()[3:5]
+        place = (mounted, root / point.lstrip("/") if root else Path(point))
+        if kind == "cgroup2":
+            found[""] = place
+        elif kind == "cgroup":
+            for option in options.split()[-1].split(","):
+                found[option] = place
+    return found
+
+
+def _own_directory(mount: tuple[str, Path], path: str) -> Path:
+    mounted, point = mount
+    relative = os.path.relpath(path, mounted)
+    directory = point / relative
+    return directory if not relative.startswith("..") and directory.is_dir() else point
+
+
+class Group:
+    """The control group of one worker, made and removed by the verifier. Raises OSError where that fails."""
+
+    def __init__(self, hierarchy: Hierarchy, memory_bytes: int) -> None:
+        sweep(hierarchy)
+        self.version = hierarchy.version
+        name = f"selftaught-{os.getpid()}-{_start_time(os.getpid())}-{next(_numbers)}"
+        self.memory, self.pids = hierarchy.memory / name, hierarchy.pids / name
+        self.memory_bytes = 0
+        for directory in {self.memory, self.pids}:
+            directory.mkdir()
+        (self.pids / "pids.max").write_text(str(PROCESSES))
+        self.allow_memory(memory_bytes)
+
+    def allow_memory(self, memory_bytes: int) -> None:
+        """Raise the memory limit to this, if it is lower."""
+        if memory_bytes > self.memory_bytes:
+            name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
+            (self.memory / name).write_text(str(memory_bytes))
+            if self.version == 2 and (self.memory / "memory.swap.max").exists():
+                (self.memory / "memory.swap.max").write_text("0")
+            self.memory_bytes = memory_bytes
+
+    def paths(self) -> list[str]:
+        """What a `Member` needs to know."""
+        return sorted({str(self.memory), str(self.pids)})
+
+    def remove(self) -> None:
+        """Remove the group; its processes are dead or dying."""
+        _remove([self.memory, self.pids], 5.0)
+
+
+class Member:
+    """The warden's view of its worker's group. Opened before it enters its namespaces."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self._paths = [Path(path) for path in paths]
+        self._procs = [os.open(path / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for path in self._paths]
+        self._events = -1
+        for path in self._paths:
+            for name in ("memory.events", "memory.oom_control"):
+                if (path / name).exists():
+                    self._events = os.open(path / name, os.O_RDONLY | os.O_CLOEXEC)
+
+    def add(self, pid: int) -> None:
+        """Put a process into the group. Raises OSError."""
+        for descriptor in self._procs:
+            os.write(descriptor, str(pid).encode())
+
+    def oom_kills(self) -> int:
+        """How many of its processes the kernel has killed for lack of memory."""
+        if self._events < 0:
+            return 0
+        for line in os.pread(self._events, 4096, 0).splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+        return 0
+
+    def remove(self) -> None:
+        """Remove the group, in case that the verifier can't."""
+        _remove(self._paths, 0.5)
+
+
+def sweep(hierarchy: Hierarchy) -> None:
+    """Remove the groups of verifiers that are gone."""
+    for directory in {hierarchy.memory, hierarchy.pids}:
+        for path in directory.glob("selftaught-*"):
+            match = _NAME.fullmatch(path.name)
+            if match and _start_time(int(match[1])) != int(match[2]):
+                _remove([path], 0.0)
+
+
+def _start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot; tells it from a later one with the same id. 0: there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
+
+
+def _remove(paths: list[Path], patience_seconds: float) -> None:
+    deadline = time.monotonic() + patience_seconds
+    for path in paths:
+        while path.exists():
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    break  # swept by a later verifier
+                time.sleep(0.005)

@@ -1,0 +1,25 @@
+"""Resource limits: what every child has, and what a job adds (man 2 getrlimit)."""
+
+from __future__ import annotations
+
+import math
+import resource
+
+STACK_BYTES = 64 << 20
+"""Deep recursion through C code needs more than the usual 8 MiB."""
+
+
+def restrict_zygote() -> None:
+    """The limits that all children share: no core files, no file growth, few descriptors. Raises OSError."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    stack = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
+    for name, value in (("CORE", 0), ("FSIZE", 0), ("NOFILE", 64), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+
+
+def restrict_phase(address_space_bytes: int, cpu_seconds: float) -> None:
+    """The limits of one phase; the processor limit stands only behind the warden's finer one. Raises OSError."""
+    seconds = math.ceil(cpu_seconds) + 1
+    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))

@@ -1,0 +1,99 @@
+"""The root: a read-only file system that holds the standard library and nothing else (man 2 pivot_root, man 2 mount_setattr).
+
+No /proc, /sys, /dev, /etc or /tmp exist in it. Shared libraries aren't needed, since the warm interpreter has mapped its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sysconfig
+
+from sandbox.jail import kernel
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_FROM_EMPTY, _MOVE_TO_EMPTY = 0x04, 0x40
+_FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 1, 6
+_RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+_MNT_DETACH = 2
+_THIRD_PARTY = ("site-packages", "dist-packages")
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def library() -> list[str]:
+    """The directories that make the standard library, outermost first."""
+    stdlib, platform = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
+    return [stdlib] if (platform + "/").startswith(stdlib + "/") else [stdlib, platform]
+
+
+def readable() -> list[str]:
+    """What of the standard library untrusted code may read: everything but third-party packages."""
+    return [
+        entry.path for path in library() for entry in os.scandir(path) if entry.name not in _THIRD_PARTY
+    ]
+
+
+def enter() -> None:
+    """Make the root and move into it; needs a mount namespace of one's own. Raises OSError."""
+    kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
+    trees = [(path, _clone(path)) for path in library()]
+    masks = [
+        f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")
+    ]
+    root = _tmpfs()
+    os.fchdir(_attach(root, _mount_point()))
+    for path, tree in trees:
+        os.makedirs("." + path, mode=0o755, exist_ok=True)
+        kernel.call("move_mount", tree, b"", _AT_FDCWD, os.fsencode("." + path), _MOVE_FROM_EMPTY)
+        os.close(tree)
+    for path in masks:
+        mask = _tmpfs()
+        kernel.call("move_mount", mask, b"", _AT_FDCWD, os.fsencode("." + path), _MOVE_FROM_EMPTY)
+        os.close(mask)
+    kernel.call("pivot_root", b".", b".")
+    kernel.umount(b".", _MNT_DETACH)
+    os.chdir("/")
+    _restrict(_AT_FDCWD, b"/", _RDONLY | _NOSUID | _NODEV)
+
+
+def _clone(path: str) -> int:
+    return kernel.call("open_tree", _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC)
+
+
+def _tmpfs() -> int:
+    """A new, detached, small in-memory file system."""
+    context = kernel.call("fsopen", b"tmpfs", 1)
+    try:
+        for key, value in ((b"size", b"1m"), (b"mode", b"0755")):
+            kernel.call("fsconfig", context, _FSCONFIG_SET_STRING, key, value, 0)
+        kernel.call("fsconfig", context, _FSCONFIG_CREATE, None, None, 0)
+        return kernel.call("fsmount", context, 1, _NOSUID | _NODEV)
+    finally:
+        os.close(context)
+
+
+def _mount_point() -> str:
+    """Any directory will do: what lies below it has been cloned already."""
+    return next(path for path in ("/tmp", "/run", "/var", "/usr", "/proc") if os.path.isdir(path))
+
+
+def _attach(tree: int, path: str) -> int:
+    kernel.call("move_mount", tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_FROM_EMPTY)
+    return tree
+
+
+def _restrict(directory: int, path: bytes, flags: int) -> None:
+    attr = _MountAttr(set=flags)
+    kernel.call("mount_setattr", directory, path, _AT_RECURSIVE, attr, ctypes.sizeof(attr))

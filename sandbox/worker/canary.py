@@ -1,0 +1,126 @@
+"""The attempts that prove a confinement level: made by a worker before its first task, through the engine that will run it.
+
+A mechanism counts as in force when the kernel says so of the zygote, or when an attempt that it must stop was really made and
+stopped. Anything else ends the worker: a level is reached in full or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from sandbox import codec
+from sandbox.errors import CannotConfine
+from sandbox.jail import landlock, namespaces
+from sandbox.task import Limits
+from sandbox.wire import End, Outcome
+from sandbox.worker.fork import ForkEngine
+from sandbox.worker.phase import SAT, SOL
+
+
+class Proof(TypedDict):
+    """One mechanism: whether it holds, and how that was seen."""
+
+    mechanism: str
+    holds: bool
+    evidence: str
+
+
+_LIMITS = Limits(cpu_seconds=2.0, wall_seconds=20.0, memory_bytes=64 << 20, answer_bytes=1 << 16)
+_PUZZLE = b"def sat(x): return x == 6"
+
+
+def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof]:
+    """Every mechanism of the level with its evidence; `outside` are the verifier's namespaces. Raises CannotConfine."""
+    proofs = [_honest(engine), *_process(engine), _landlock(engine), _seccomp(engine), _memory(engine)]
+    if full:
+        inside = engine.namespaces
+        for name in namespaces.NAMES:
+            evidence = f"{inside[name]} inside, {outside[name]} outside"
+            proofs.append(Proof(mechanism=f"{name.split('_')[0]} namespace", holds=inside[name] != outside[name], evidence=evidence))
+        proofs += [_root(engine), _network(engine), _cgroup(engine)]
+    broken = [proof for proof in proofs if not proof["holds"]]
+    if broken:
+        raise CannotConfine("; ".join(f"{proof['mechanism']}: {proof['evidence']}" for proof in broken))
+    return proofs
+
+
+def _try(engine: ForkEngine, source: str) -> Outcome:
+    return engine.run(SOL, _PUZZLE, source.encode(), _LIMITS, 0)
+
+
+def _answer(engine: ForkEngine, source: str) -> object:
+    """What a canary saw from inside, or how it ended."""
+    outcome = _try(engine, source)
+    if outcome.end is not End.ANSWER:
+        return f"{outcome.end.name}: {outcome.detail}"
+    codec.check(outcome.payload, _LIMITS.answer_bytes)
+    return codec.decode(outcome.payload)
+
+
+def _honest(engine: ForkEngine) -> Proof:
+    """The other direction: what is right is accepted, what is wrong is not."""
+    right = engine.run(SAT, _PUZZLE, codec.encode(6, 100), _LIMITS, 0).end
+    wrong = engine.run(SAT, _PUZZLE, codec.encode(7, 100), _LIMITS, 0).end
+    holds = (right, wrong) == (End.ACCEPTED, End.REJECTED)
+    return Proof(mechanism="judging", holds=holds, evidence=f"a right answer: {right.name}, a wrong one: {wrong.name}")
+
+
+def _process(engine: ForkEngine) -> list[Proof]:
+    """What the kernel shows of the zygote (man 5 proc, status)."""
+    with open(f"/proc/{engine.zygote}/status") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    expected = (
+        ("capabilities", "CapEff", "0000000000000000"),
+        ("permitted capabilities", "CapPrm", "0000000000000000"),
+        ("no_new_privs", "NoNewPrivs", "1"),
+        ("seccomp filter", "Seccomp", "2"),
+    )
+    return [
+        Proof(mechanism=name, holds=status.get(key, "") == value, evidence=f"{key}: {status.get(key)}")
+        for name, key, value in expected
+    ]
+
+
+def _landlock(engine: ForkEngine) -> Proof:
+    """Reading the root directory is not granted, though it exists: only Landlock stands between."""
+    seen = _try(engine, "def sol():\n    import os\n    return os.listdir('/')")
+    holds = seen.end is End.SOLUTION_ERROR and "PermissionError" in seen.detail
+    return Proof(mechanism="Landlock", holds=holds, evidence=f"version {landlock.abi()}; listing /: {seen.detail}")
+
+
+def _seccomp(engine: ForkEngine) -> Proof:
+    attempts = {
+        "socket": "import _socket\ndef sol(): return _socket.socket().fileno()",
+        "clone": "import os\ndef sol(): return os.fork()",
+        "execve": "import os\ndef sol(): return os.execv('/x', ['x'])",
+        "kill": "import os\ndef sol(): return os.kill(1, 0)",
+    }
+    seen = {name: _try(engine, source) for name, source in attempts.items()}
+    # A kernel or C library may refuse before the call is made; then it is an error, and nothing happened either.
+    holds = all(outcome.end is End.FORBIDDEN for outcome in seen.values())
+    evidence = ", ".join(f"{name}: {outcome.end.name.lower()}" for name, outcome in seen.items())
+    return Proof(mechanism="system calls", holds=holds, evidence=evidence)
+
+
+def _memory(engine: ForkEngine) -> Proof:
+    seen = _try(engine, "def sol(): return len(bytearray(1 << 40))")
+    return Proof(mechanism="memory limit", holds=seen.end is End.MEMORY, evidence=f"asking for 1 TiB: {seen.end.name.lower()}")
+
+
+def _root(engine: ForkEngine) -> Proof:
+    """Nothing of the host's file system is there: not even names, which Landlock does not hide."""
+    source = "import os\ndef sol(): return [p for p in ('/proc', '/sys', '/dev', '/etc', '/bin', '/tmp') if os.path.exists(p)]"
+    seen = _answer(engine, source)
+    return Proof(mechanism="root", holds=seen == [], evidence=f"of the host's directories, inside: {seen}")
+
+
+def _network(engine: ForkEngine) -> Proof:
+    with open(f"/proc/{engine.zygote}/net/dev") as file:
+        names = [line.split(":")[0].strip() for line in file if ":" in line]
+    return Proof(mechanism="network", holds=names == ["lo"], evidence=f"interfaces inside: {', '.join(names)}")
+
+
+def _cgroup(engine: ForkEngine) -> Proof:
+    with open(f"/proc/{engine.zygote}/cgroup") as file:
+        lines = [line.strip() for line in file if "selftaught-" in line]
+    return Proof(mechanism="control group", holds=bool(lines), evidence="; ".join(lines) or "not in one")

@@ -1,0 +1,31 @@
+"""The interface between a warden and what runs a phase for it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sandbox.task import Limits
+from sandbox.wire import Outcome
+
+Phase = int
+"""`sandbox.worker.phase.SOL` or `.SAT`."""
+
+
+class SupervisorGone(Exception):
+    """The verifier has closed the connection or died: stop at once."""
+
+
+class Engine(Protocol):
+    """Runs phases one at a time, each as if it were the first."""
+
+    name: str
+
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+        """Run a phase to its end, within its limits.
+
+        payload: the solution's source (phase ``sol``) or the answer's bytes (phase ``sat``).
+        Raises WorkerFailed if the engine is no longer usable, SupervisorGone if nobody waits for the outcome.
+        """
+
+    def close(self) -> None:
+        """Kill and reap every process of the engine."""

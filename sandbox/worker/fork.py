@@ -1,0 +1,405 @@
+"""An engine: every phase is a fork of the warm interpreter in the jail.
+
+Theory of operation. The warden writes a byte into one pipe and a job into another. The zygote reads the byte and calls clone, which
+is not on the filter's allow-list, so the call waits for the warden: it passes because a child is due and the caller is
+the zygote. The child (the warden's own, by CLONE_PARENT) reads the job, closes both pipes, sets its limits and asks for its
+death signal by prctl: not on the list either, so the warden learns that the child is ready, and its process id from
+the kernel. From here on nothing is granted: the next call that reaches the warden ends the phase.
+
+What the warden trusts: that id, the child's CPU clock, its resource usage when it is reaped, the kernel's counts of its memory, and how
+it died. The first complete report ends the phase; the child is killed and reaped, and both pipes are emptied, before the next is forked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from sandbox import wire
+from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.jail import seccomp
+from sandbox.task import Limits
+from sandbox.wire import End, Outcome
+from sandbox.worker import phase as child_side
+from sandbox.worker import zygote
+from sandbox.worker.engine import Phase, SupervisorGone
+
+_TEXT_ENDS = {
+    b"F": End.REJECTED,
+    b"a": End.REJECTED,
+    b"w": End.WRONG_TYPE,
+    b"s": End.SOLUTION_ERROR,
+    b"m": End.SOLUTION_ERROR,
+    b"p": End.PUZZLE_ERROR,
+    b"n": End.PUZZLE_ERROR,
+}
+_SETUP_SECONDS = 20.0
+_ABORT = 6
+_UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
+"""How far below the limit the peak may lie when a request too small to be put before the warden was refused."""
+
+
+class ForkEngine:
+    """See the module; `supervisor` is watched so that nothing runs on for a verifier that is gone."""
+
+    name = "fork"
+
+    def __init__(
+        self,
+        full: bool,
+        program: bytes,
+        syscalls: dict[int, str],
+        supervisor: int,
+        confine: Callable[[int], None],
+        oom_kills: Callable[[], int],
+    ) -> None:
+        self._syscalls = syscalls
+        self._clone, self._prctl = (_number(syscalls, name) for name in ("clone", "prctl"))
+        self._mmap, self._mremap = (_number(syscalls, name) for name in ("mmap", "mremap"))
+        self._abort_calls = {_number(syscalls, "tgkill"): 2}
+        self._oom_kills, self._kills_seen = oom_kills, 0
+        self._init = _fork_init() if full else 0
+        self._start_zygote(full, program, confine)
+        self._supervisor = supervisor
+        self._zygote_pidfd = os.pidfd_open(self.zygote)
+        self._poll = select.poll()
+        for descriptor in (self._listener.descriptor, self._report, self._output, self._zygote_pidfd):
+            self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(supervisor, select.POLLRDHUP)
+        self._leftovers = select.poll()
+        self._leftovers.register(self._report, select.POLLIN)
+        self._leftovers.register(self._output, select.POLLIN)
+
+    def _start_zygote(self, full: bool, program: bytes, confine: Callable[[int], None]) -> None:
+        null = os.open("/dev/null", os.O_RDONLY)
+        self._output, output = os.pipe()
+        self._report, report = os.pipe()
+        job, self._job = os.pipe()
+        go, self._go = os.pipe()
+        ours, theirs = socket.socketpair()
+        self.zygote = os.fork()
+        if self.zygote == 0:
+            ours.close()
+            zygote.start(full, program, (null, output, report, job, go), theirs)
+        for descriptor in (null, output, report, job, go):
+            os.close(descriptor)
+        theirs.close()
+        confine(self.zygote)
+        ours.settimeout(_SETUP_SECONDS)
+        with ours:
+            try:
+                text, descriptors, _, _ = socket.recv_fds(ours, 1001, 1)
+            except TimeoutError:
+                text, descriptors = b"-the jail was not entered in time", []
+        if not descriptors:
+            self._kill_all()
+            raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
+        self._listener = seccomp.Listener(descriptors[0])
+        self.namespaces: dict[str, str] = json.loads(text[1:])
+        self.base_bytes = _size(self.zygote)
+        os.set_blocking(self._job, False)
+        os.set_blocking(self._report, False)
+        os.set_blocking(self._output, False)
+
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+        """See `Engine.run`."""
+        return _Run(self, limits).judge(phase, sat, payload, seed)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for pid in (self.zygote, self._init):
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+
+class _Run:
+    """One phase: from the byte that makes the zygote fork to an empty table."""
+
+    def __init__(self, engine: ForkEngine, limits: Limits) -> None:
+        self.engine, self.limits = engine, limits
+        self.cap = engine.base_bytes + limits.memory_bytes
+        self.child = 0
+        self.pidfd = -1
+        self.forked = False
+        self.refused = 0
+        self.printed = 0
+        self.report = bytearray()
+        self.loaded = False
+        self.outcome: Outcome | None = None
+
+    def judge(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
+        limits = self.limits
+        head = wire.PHASE.pack(
+            phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload)
+        )
+        self.unsent = memoryview(head + sat + payload)
+        self.started = time.monotonic()
+        os.write(self.engine._go, b"!")
+        self._send()
+        self._watch()  # what it raises ends the worker, and with it the child
+        died, usage = self._reap()
+        outcome = self.outcome or self._died(died)
+        outcome.cpu_seconds = usage.ru_utime + usage.ru_stime
+        outcome.wall_seconds = time.monotonic() - self.started
+        outcome.peak_memory_bytes = usage.ru_maxrss * 1024
+        if outcome.cpu_seconds > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
+            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
+        if outcome.end is End.CPU:
+            outcome.observed = max(outcome.cpu_seconds, limits.cpu_seconds)
+        return outcome
+
+    def _watch(self) -> None:
+        """Serve events until there is an outcome or the child has died."""
+        engine = self.engine
+        while self.outcome is None:
+            events = engine._poll.poll(self._patience() * 1000 + 1)
+            if not events:
+                self._check_time()
+            dead = False
+            for descriptor, event in events:
+                if descriptor == engine._listener.descriptor:
+                    self._decide()
+                elif descriptor == engine._report:
+                    self._read_report()
+                elif descriptor == engine._output:
+                    self._read_output()
+                elif descriptor == engine._job:
+                    self._send()
+                elif descriptor == self.pidfd:
+                    dead = True
+                elif descriptor == engine._supervisor:
+                    raise SupervisorGone
+                elif event:
+                    raise WorkerFailed("the warm interpreter died")
+            if dead:
+                self._read_report()
+                return
+            if len(events) > 0 and self.printed and self.outcome is None:
+                self._check_time()  # a flood of output must not keep the clock from being read
+
+    def _patience(self) -> float:
+        """Seconds until a limit can be reached at the earliest."""
+        left = self.limits.wall_seconds - (time.monotonic() - self.started)
+        if self.child:
+            left = min(left, self.limits.cpu_seconds - self._cpu())
+        return max(left, 0.0)
+
+    def _cpu(self) -> float:
+        """The child's CPU clock (man 2 clock_getres, "CPU-time clocks of another process")."""
+        try:
+            return time.clock_gettime((~self.child << 3) | 2)
+        except OSError:
+            return 0.0  # it has just died
+
+    def _check_time(self) -> None:
+        wall = time.monotonic() - self.started
+        if self.child and self._cpu() >= self.limits.cpu_seconds:
+            self.outcome = Outcome(End.CPU)
+        elif wall >= self.limits.wall_seconds:
+            if not self.child:
+                raise WorkerFailed("no child reported for duty in time")
+            self.outcome = Outcome(End.WALL, observed=wall)
+
+    def _send(self) -> None:
+        """Write as much of the job as the pipe takes; the rest when there is room."""
+        engine, whole = self.engine, len(self.unsent)
+        try:
+            self.unsent = self.unsent[os.write(engine._job, self.unsent) :]
+        except BlockingIOError:
+            return
+        if len(self.unsent):
+            engine._poll.register(engine._job, select.POLLOUT)
+        elif whole > 65536:
+            self._stop_sending()
+
+    def _stop_sending(self) -> None:
+        try:
+            self.engine._poll.unregister(self.engine._job)
+        except KeyError:
+            return
+
+    def _decide(self) -> None:
+        """A system call that is not on the allow-list waits: let it pass, or end the phase."""
+        engine = self.engine
+        call = engine._listener.receive()
+        if call is None:
+            return
+        if call.number == engine._clone and call.pid == engine.zygote and not self.forked:
+            self.forked = call.args[0] == zygote.CLONE_FLAGS
+            if self.forked:
+                engine._listener.allow(call)
+                return
+        if call.pid == engine.zygote:
+            name = engine._syscalls.get(call.number, call.number)
+            raise WorkerFailed(f"the warm interpreter made an unexpected system call: {name} {call.args}")
+        if not self.child:
+            if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
+                raise WorkerFailed("the child did not report for duty")
+            self._adopt(call.pid)
+            engine._listener.allow(call)
+        elif call.pid == self.child and call.number in (engine._mmap, engine._mremap):
+            size = call.args[1] if call.number == engine._mmap else call.args[2] - call.args[1]
+            if (total := _size(self.child) + size) > self.cap:
+                self.refused = max(self.refused, total)  # the address-space limit will refuse it
+            engine._listener.allow(call)
+        elif call.number in engine._abort_calls and call.args[2] == _ABORT:
+            self.outcome = Outcome(End.DIED, "aborted")
+        else:
+            name = engine._syscalls.get(call.number, f"number {call.number}")
+            self.outcome = Outcome(End.FORBIDDEN, f"system call {name}")
+
+    def _adopt(self, pid: int) -> None:
+        self.child = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.engine._poll.register(self.pidfd, select.POLLIN)
+
+    def _read_report(self) -> None:
+        """Take in what the child has written; a complete report is the outcome."""
+        try:
+            while data := os.read(self.engine._report, 1 << 20):
+                self.report += data
+                if self._parse_report() or len(data) < 65536:
+                    return
+        except BlockingIOError:
+            return
+
+    def _parse_report(self) -> bool:
+        if not self.loaded and self.report[:1] == b"P":
+            self.loaded = True
+            del self.report[:1]
+        if len(self.report) < wire.REPORT.size:
+            return False
+        code, size = wire.REPORT.unpack_from(self.report)
+        most = self.limits.answer_bytes if code == b"A" else 4 * wire.TEXT_BYTES
+        if size > most:
+            self.outcome = Outcome(End.DIED, "malformed report")
+        elif len(self.report) >= wire.REPORT.size + size:
+            self.outcome = self._reported(code, bytes(self.report[wire.REPORT.size : wire.REPORT.size + size]))
+        return self.outcome is not None
+
+    def _reported(self, code: bytes, payload: bytes) -> Outcome:
+        if code == b"A":
+            return Outcome(End.ANSWER, payload=payload)
+        if code == b"T":
+            return Outcome(End.ACCEPTED)
+        text = payload.decode("utf-8", "replace")[: wire.TEXT_BYTES]
+        if code == b"L":
+            return Outcome(End.TOO_LARGE, observed=float(text) if text.isdecimal() and len(text) < 20 else 0.0)
+        end = _TEXT_ENDS.get(code)
+        if end is None:
+            return Outcome(End.DIED, "malformed report")
+        if end is End.PUZZLE_ERROR and self.loaded:  # a solution can't blame the puzzle once that was loaded
+            end = End.SOLUTION_ERROR
+        if code in (b"m", b"n") and (peak := self._memory_reached()):
+            return Outcome(End.MEMORY, text, observed=peak - self.engine.base_bytes)
+        return Outcome(end, text)
+
+    def _memory_reached(self) -> int:
+        """The size that the child had or asked for, if the kernel's figures bear out that the limit was reached."""
+        peak = _peak(self.child)
+        if peak + _UNSEEN_BYTES > self.cap:
+            peak = max(peak, self.cap)
+        else:
+            peak = 0
+        return max(peak, self.refused)
+
+    def _read_output(self) -> None:
+        try:
+            self.printed += len(os.read(self.engine._output, 1 << 20))
+        except BlockingIOError:
+            return
+        if self.printed > self.limits.output_bytes and self.outcome is None:
+            self.outcome = Outcome(End.OUTPUT, observed=float(self.printed))
+
+    def _reap(self) -> tuple[int, resource.struct_rusage]:
+        """Kill and reap the child, and empty the pipes: the next child starts on an empty table."""
+        engine = self.engine
+        os.kill(self.child, signal.SIGKILL)
+        _, status, usage = os.wait4(self.child, 0)
+        engine._poll.unregister(self.pidfd)
+        os.close(self.pidfd)
+        if len(self.unsent):
+            raise WorkerFailed("the child died before it had read its job")
+        while events := engine._leftovers.poll(0):
+            for descriptor, _ in events:
+                data = os.read(descriptor, 1 << 20)
+                if descriptor == engine._report and self.outcome is None:
+                    self.report += data
+                    self._parse_report()
+        return status, usage
+
+    def _died(self, status: int) -> Outcome:
+        """What the kernel says of a child that ended without a report."""
+        if os.WIFEXITED(status):
+            return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
+        number = os.WTERMSIG(status)
+        if number == signal.SIGSYS:
+            return Outcome(End.FORBIDDEN, "a system call of a foreign architecture")
+        if number == signal.SIGXCPU:
+            return Outcome(End.CPU)
+        kills = self.engine._oom_kills()
+        if kills > self.engine._kills_seen:
+            self.engine._kills_seen = kills
+            return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
+        return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}")
+
+
+def _number(syscalls: dict[int, str], name: str) -> int:
+    return next((number for number, known in syscalls.items() if known == name), -1)
+
+
+def _size(pid: int) -> int:
+    """The address space of a process in bytes (man 5 proc, statm)."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _peak(pid: int) -> int:
+    """The largest address space that a process has had, in bytes (man 5 proc, VmPeak)."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"VmPeak:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, IndexError):
+        return 0
+    return 0
+
+
+def _fork_init() -> int:
+    """Process 1 of the pid namespace: while it lives there can be others, and with it all die."""
+    pid = os.fork()
+    if pid == 0:
+        _idle()
+    return pid
+
+
+def _idle() -> NoReturn:
+    from sandbox.jail import capabilities, kernel
+
+    try:
+        kernel.prctl(zygote.PR_SET_PDEATHSIG, signal.SIGKILL)
+        capabilities.drop()
+        os.closerange(0, 4096)
+        while True:
+            signal.pause()
+    finally:
+        os._exit(1)

@@ -1,0 +1,209 @@
+"""What a forked child does: read its job, load the puzzle, call, report. Runs inside the jail, once a process.
+
+The report is a claim by a process that has run hostile code: the warden checks an answer's bytes, and believes nothing that
+would help the one who claims it. So nothing here is a defence, only an honest reading of honest code.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import typing
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NoReturn
+
+from sandbox import codec, wire
+from sandbox.jail import rlimits
+from sandbox.worker import annotation
+
+REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
+SOL, SAT = 1, 2
+_NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
+_FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
+_MISSING = object()
+
+# Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
+_write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
+_memoryview, _encode, _pack = memoryview, codec.encode, wire.REPORT.pack
+_true = True
+
+
+class _Loaded(Exception):
+    """Loading failed: the code of the report and its text."""
+
+
+def run(check_in: Callable[[], object]) -> NoReturn:
+    """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the warden."""
+    try:
+        head = _read(wire.PHASE.size)
+        which, space, cpu, answer_bytes, seed, sat_size, payload_size = wire.PHASE.unpack(head)
+        sat, payload = _read(sat_size), _read(payload_size)
+        os.close(JOB_FD)
+        os.close(GO_FD)
+        rlimits.restrict_phase(space, cpu)
+        check_in()
+        if seed:
+            random.seed(seed)
+        if which == SOL:
+            _run_sol(sat, payload, answer_bytes)
+        else:
+            _run_sat(sat, payload)
+    finally:
+        _exit(1)
+
+
+def _read(size: int) -> bytes:
+    parts = []
+    while size:
+        part = os.read(JOB_FD, min(size, 1 << 20))
+        if not part:
+            os._exit(1)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _run_sol(sat: bytes, sol: bytes, answer_bytes: int) -> None:
+    try:
+        scope = _new_scope()
+        _load(sat, "<puzzle>", scope)
+        _find(scope, ("sat", "f"), "the puzzle", {})
+    except BaseException as error:
+        _fail(b"p", error)
+    _write(REPORT_FD, b"P")
+    try:
+        call = _solution(sol, scope)
+        answer = call()
+        try:
+            data = _encode(answer, answer_bytes)
+        except codec.NotPlain as error:
+            _report(b"w", b"the answer is not plain data: " + codec._utf8(error.args[0], "utf-8", "replace"))
+        except codec.TooLarge as error:
+            _report(b"L", b"%d" % error.size)
+    except BaseException as error:
+        _fail(b"s", error)
+    _report(b"A", data)
+
+
+def _run_sat(sat: bytes, answer: bytes) -> None:
+    try:
+        value = codec.decode(answer)
+    except codec.Malformed as error:
+        _report(b"w", str(error).encode())
+    in_call = False
+    try:
+        scope = _new_scope()
+        _load(sat, "<puzzle>", scope)
+        check = _find(scope, ("sat", "f"), "the puzzle", {})
+        expected = _declared(check)
+        if expected is not _MISSING and not annotation.matches(value, expected):
+            wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
+            text = f"the answer is {annotation.describe(value)}, not {wanted}"
+            _report(b"w", text.replace("typing.", "").encode("utf-8", "replace"))
+        in_call = True
+        result = check(value)
+    except BaseException as error:
+        _fail(b"a" if in_call and type(error) is AssertionError else b"p", error)
+    if result is _true:
+        _report(b"T", b"")
+    _report(b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace"))
+
+
+def _new_scope() -> dict[str, Any]:
+    return {**_NAMES, "__name__": "__puzzle__", "__builtins__": __builtins__}
+
+
+def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
+    text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff")
+    exec(compile(text, file, "exec", dont_inherit=True), scope)
+
+
+def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
+    """The solution's function, or one that evaluates it if it is a bare expression."""
+    text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff").strip()
+    try:
+        expression = compile(text, "<solution>", "eval", dont_inherit=True)
+    except SyntaxError:
+        before = {name: scope.pop(name) for name in ("sol", "g") if name in scope}
+        shared = dict(before)
+        scope.update(before)
+        _load(source, "<solution>", scope)
+        return _find(scope, ("sol", "g"), "the solution", shared)
+    return lambda: eval(expression, scope)
+
+
+def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[str, Any]) -> Callable[..., Any]:
+    """The function by one of these names that this source has defined (and not one that was there before)."""
+    for name in names:
+        found = scope.get(name)
+        if callable(found) and found is not old.get(name, _MISSING):
+            return typing.cast("Callable[..., Any]", found)
+    raise _Loaded(f"{whose} defines no function {' or '.join(names)}")
+
+
+def _declared(check: Callable[..., Any]) -> Any:
+    """The annotation of the first parameter, evaluated if it is a string."""
+    code = getattr(check, "__code__", None)
+    if code is None or not code.co_argcount:
+        return _MISSING
+    found = check.__annotations__.get(code.co_varnames[0], _MISSING)
+    return eval(found, check.__globals__) if isinstance(found, str) else found  # type: ignore[attr-defined]
+
+
+def _fail(code: bytes, error: BaseException) -> NoReturn:
+    if isinstance(error, MemoryError):
+        trace = error.__traceback__
+        error.__traceback__ = None  # lets go of the frames, and of what fills the memory
+        del trace
+        code = b"n" if code == b"p" else b"m"
+    try:
+        text = _explain(error)
+    except BaseException:
+        text = "an exception that can't be described"
+    _report(code, text.encode("utf-8", "backslashreplace")[: wire.TEXT_BYTES])
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, _Loaded):
+        return str(error.args[0])
+    text = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
+    place = _place(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename in _FILES:
+        text = f"{type(error).__name__}: {str(error.msg)[:500]}"
+        place = f" (line {error.lineno} of the {_FILES[error.filename]})"
+    return text + place
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Where in the task's own sources an exception came from."""
+    place = ""
+    while trace is not None:
+        name = _FILES.get(trace.tb_frame.f_code.co_filename)
+        if name:
+            place = f" (line {trace.tb_lineno} of the {name})"
+        trace = trace.tb_next
+    return place
+
+
+def _brief(value: object) -> str:
+    if value is None or value is False or type(value) in (int, float, str):
+        text = repr(value)
+        return text if len(text) <= 60 else text[:57] + "..."
+    return f"an instance of {codec._type_name(type(value))}"
+
+
+def _report(code: bytes, payload: bytes) -> NoReturn:
+    """The last act: deliver, then end. A phase that ran out of memory waits, so that its size can be read."""
+    try:
+        _flush()
+    except BaseException:  # closed or replaced by the task: its own business
+        pass
+    rest = _memoryview(_pack(code, _len(payload)) + payload)
+    while _len(rest):
+        rest = rest[_write(REPORT_FD, rest) :]
+    if code in (b"m", b"n"):
+        _pause()
+    _exit(0)

@@ -1,0 +1,126 @@
+"""The warm interpreter inside the jail: goes in, and forks a child for every byte it is sent.
+
+It never reads a job, so a child finds in its inherited memory the interpreter and nothing of any other task. What the
+children need is imported here, before the jail closes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import io
+import json
+import os
+import signal
+import socket
+import sys
+import warnings
+from importlib import import_module
+from typing import NoReturn
+
+from sandbox.jail import capabilities, kernel, landlock, namespaces, rlimits, root, seccomp
+
+PRELOADED = (
+    "abc array base64 binascii bisect calendar cmath collections contextlib copy dataclasses datetime decimal enum "
+    "fractions functools heapq io itertools json math numbers operator random re statistics string struct textwrap "
+    "time types typing unicodedata zlib"
+).split()
+"""Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
+
+RECURSION_LIMIT = 10_000
+CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
+PR_SET_PDEATHSIG = 1
+
+
+def start(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: socket.socket) -> NoReturn:
+    """Become the zygote of a worker, in a process that the warden has just forked.
+
+    descriptors: null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5. The listener of the system-call filter goes to the
+    warden through `control`; so does, as text, the reason why the jail can't be entered.
+    """
+    try:
+        kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        listener, seen = _enter(full, program, descriptors, control.fileno())
+        socket.send_fds(control, [b"+" + seen], [listener])
+    except BaseException as error:
+        control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
+        os._exit(1)
+    os.close(listener)
+    control.close()
+    _serve()
+
+
+def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int) -> tuple[int, bytes]:
+    """Put every mechanism in force, in the only order that works; returns the listener and the namespaces."""
+    _settle(descriptors, control)
+    _warm()
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    if full:
+        namespaces.enter_own()
+    seen = json.dumps(namespaces.identity()).encode()
+    if full:
+        root.enter()
+        socket.sethostname("sandbox")
+        namespaces.become_nobody()
+    rlimits.restrict_zygote()
+    capabilities.drop()
+    capabilities.forbid_new()
+    kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
+    landlock.restrict(root.readable(), root.library())
+    gc.collect()
+    gc.freeze()
+    return seccomp.install(program), seen
+
+
+def _settle(descriptors: tuple[int, int, int, int, int], control: int) -> None:
+    """Arrange descriptors 0 to 5, keep the control socket, close everything else."""
+    null, output, report, job, go = descriptors
+    for target, source in enumerate((null, output, output, report, job, go)):
+        os.dup2(source, target, inheritable=True)
+    os.closerange(6, control)
+    os.closerange(control + 1, 4096)
+
+
+def _warm() -> None:
+    sys.path[:] = [*root.library(), *(path for path in sys.path if path.endswith("lib-dynload"))]
+    sys.argv[:] = [""]
+    sys.stdout = sys.__stdout__ = _text_stream(1, line_buffering=False)
+    sys.stderr = sys.__stderr__ = _text_stream(2, line_buffering=True)
+    os.environ.clear()
+    for name in PRELOADED:
+        import_module(name)
+    import_module("sandbox.worker.phase")
+    import_module("random").seed(0)
+    warnings.simplefilter("ignore")
+    sys.set_int_max_str_digits(0)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+
+
+def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
+    """A stream on the output pipe that prints anything; the interpreter's own was made for another file."""
+    raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=line_buffering)
+
+
+def _serve() -> NoReturn:
+    from sandbox.worker import phase
+
+    # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
+    libc = ctypes.PyDLL(None, use_errno=True)
+    clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
+    arguments += [ctypes.c_long(0)] * 4
+    prctl, report_for_duty = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
+    read, run, exit_now = os.read, phase.run, os._exit
+
+    def check_in() -> None:
+        if prctl(*report_for_duty):
+            exit_now(1)
+
+    while read(phase.GO_FD, 1):
+        child = clone(*arguments)
+        if child == 0:
+            run(check_in)
+        if child < 0:
+            break
+    exit_now(1)
