@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sandbox.verdict import Status, Trip, Usage, Verdict
     from sandbox.verifier import Verifier
 
+__version__ = "0.1.0"
+
 __all__ = ["CannotConfine", "Limits", "Status", "Task", "Trip", "Usage", "Verdict", "Verifier"]
 
 _HOME = {

@@ -126,6 +126,18 @@ class Worker:
             self._waiting = self._frames.feed(data)
         return self._waiting.pop(0)
 
+    def interrupt(self) -> None:
+        """From any thread: make a waiting `collect` raise WorkerFailed."""
+        try:
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # closed already
+
+    def kill(self) -> None:
+        """End a worker that no longer behaves."""
+        self._process.kill()
+        self.close()
+
     def abandon(self) -> None:
         """After a fork of the caller: drop this copy's descriptors; the worker belongs to the parent."""
         self._connection.close()

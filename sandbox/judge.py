@@ -1,0 +1,86 @@
+"""Evidence -> verdict: a pure function. When several things happened in a phase, `End` is already in order of precedence."""
+
+from __future__ import annotations
+
+from sandbox.task import Limits
+from sandbox.verdict import Status, Trip, Usage, Verdict
+from sandbox.wire import End, Outcome
+
+_STATUS = {
+    End.FORBIDDEN: Status.FORBIDDEN,
+    End.CPU: Status.TIME_LIMIT,
+    End.WALL: Status.TIME_LIMIT,
+    End.MEMORY: Status.MEMORY_LIMIT,
+    End.OUTPUT: Status.OUTPUT_LIMIT,
+    End.DIED: Status.CRASHED,
+    End.TOO_LARGE: Status.OUTPUT_LIMIT,
+    End.WRONG_TYPE: Status.WRONG_TYPE,
+    End.SOLUTION_ERROR: Status.SOLUTION_ERROR,
+    End.PUZZLE_ERROR: Status.PUZZLE_ERROR,
+    End.ACCEPTED: Status.ACCEPTED,
+    End.REJECTED: Status.REJECTED,
+}
+_LIMIT = {
+    End.CPU: ("cpu_seconds", "more than {:g} s of CPU time"),
+    End.WALL: ("wall_seconds", "more than {:g} s of elapsed time"),
+    End.MEMORY: ("memory_bytes", "more than {:,} bytes of memory"),
+    End.OUTPUT: ("output_bytes", "more than {:,} bytes printed"),
+    End.TOO_LARGE: ("answer_bytes", "an answer of more than {:,} bytes"),
+}
+
+
+def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Verdict:
+    """The verdict on a task whose phases ended like this: ``sol``, then ``sat`` if there was an answer."""
+    last = outcomes[-1]
+    status = _STATUS[last.end]
+    phase = "sol" if len(outcomes) == 1 else "sat"
+    if phase == "sol" and status in (Status.ACCEPTED, Status.REJECTED):
+        status = Status.CRASHED  # a report that only the other phase can make
+    message, trip = last.detail, None
+    if last.end in _LIMIT:
+        name, text = _LIMIT[last.end]
+        configured = getattr(limits, name)
+        trip = Trip(name, configured, last.observed)
+        message = text.format(configured) + (f": {message}" if message else "")
+    return Verdict(
+        id=ident,
+        status=status,
+        phase=phase,
+        message=_printable(message),
+        limit=trip,
+        usage=Usage(
+            cpu_seconds=sum(outcome.cpu_seconds for outcome in outcomes),
+            wall_seconds=sum(outcome.wall_seconds for outcome in outcomes),
+            peak_memory_bytes=max(outcome.peak_memory_bytes for outcome in outcomes),
+        ),
+        answer_sha256=outcomes[0].payload.hex() if phase == "sat" else None,
+        level=level,
+        verifier=verifier,
+    )
+
+
+def combine(verdicts: list[Verdict]) -> Verdict:
+    """One verdict from repeats of a judgement: the first, or ``unstable`` if they differ."""
+    for verdict in verdicts:
+        if not verdict.judged:
+            return verdict
+    first = verdicts[0]
+    seen = list(dict.fromkeys(verdict.status.value for verdict in verdicts))
+    if len(seen) == 1:
+        return first
+    return Verdict(
+        id=first.id,
+        status=Status.UNSTABLE,
+        phase=first.phase,
+        message=f"{len(verdicts)} repeats: {', '.join(seen)}",
+        usage=first.usage,
+        level=first.level,
+        verifier=first.verifier,
+    )
+
+
+def _printable(text: str) -> str:
+    """The text without control characters, which could speak to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,318 @@
+"""The library's door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import threading
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TypeVar
+
+import sandbox
+from sandbox import judge, wire
+from sandbox.backends.local import LEVELS
+from sandbox.errors import CannotConfine
+from sandbox.pool import Pool, Ticket
+from sandbox.task import Limits, Task
+from sandbox.verdict import Status, Verdict
+
+T = TypeVar("T")
+
+_WINDOW = 64
+"""Tasks under way in a stream, for each worker."""
+
+
+class Verifier:
+    """Judges tasks in confined workers. Thread-safe, and usable from asyncio and after a fork of the caller.
+
+    workers: how many run side by side; ``None`` is one for each processor this process may use.
+    limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
+    ``"restricted"``; the best that the host gives is used. level: exactly this level instead.
+
+    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense. A call for a task
+    returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 10)`` seconds, start-up of replaced workers apart.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        require: str = "full",
+        level: str | None = None,
+    ) -> None:
+        for name in (require, level or require):
+            if name not in LEVELS:
+                raise ValueError(f"unknown level {name!r}: choose from {', '.join(LEVELS)}")
+        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self.limits = limits or Limits()
+        self._levels = [level] if level else list(LEVELS[: LEVELS.index(require) + 1])
+        self._lock = threading.Lock()
+        self._closed = False
+        self._pool: Pool | None = self._open()
+        _verifiers.add(self)
+
+    def _open(self) -> Pool:
+        """A pool of the best level allowed."""
+        name = f"selftaught/{sandbox.__version__} {platform.python_implementation()}/{platform.python_version()}"
+        reasons = []
+        for level in self._levels:
+            try:
+                return Pool(self.workers, self.limits, level, name)
+            except CannotConfine as error:
+                reasons.append(f"{level}: {error}")
+        raise CannotConfine("; ".join(reasons))
+
+    @property
+    def level(self) -> str:
+        """The confinement level in force."""
+        return self._running().level
+
+    def verify(self, task: Task) -> Verdict:
+        """Judge one task and wait for the verdict."""
+        finished: SimpleQueue[Verdict] = SimpleQueue()
+        self._submit(task, 1, finished.put)
+        return finished.get()
+
+    def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
+        """Judge a stream of tasks, in constant memory however long it is.
+
+        ordered: verdicts in the order of the tasks, or else as they come. repeat: judge every task this many times, with
+        other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``.
+        Leaving the iterator cancels what has not been judged.
+        """
+        finished: SimpleQueue[tuple[int, Verdict]] = SimpleQueue()
+        source, order, window = iter(tasks), _Order(ordered), _WINDOW * self.workers
+        tickets: dict[int, list[Ticket]] = {}
+        sent, exhausted = 0, False
+        try:
+            while not exhausted or tickets or order.held:
+                if not exhausted and sent - order.released < window:
+                    try:
+                        task = next(source)
+                    except StopIteration:
+                        exhausted = True
+                        continue
+                    tickets[sent] = []
+                    tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent))
+                    sent += 1
+                    block = False
+                else:
+                    block = True
+                for number, verdict in _drain(finished, block and bool(tickets)):
+                    tickets.pop(number, None)
+                    yield from order.release(number, verdict)
+        finally:
+            for group in tickets.values():
+                for ticket in group:
+                    ticket.cancelled = True
+
+    async def averify(self, task: Task) -> Verdict:
+        """`verify` for coroutines."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Verdict] = loop.create_future()
+
+        def settle(verdict: Verdict) -> None:
+            if not future.done():
+                future.set_result(verdict)
+
+        tickets = self._submit(task, 1, _threadsafe(loop, settle))
+        try:
+            return await future
+        finally:
+            for ticket in tickets:
+                ticket.cancelled = True
+
+    async def averify_many(
+        self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
+    ) -> AsyncIterator[Verdict]:
+        """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
+        loop = asyncio.get_running_loop()
+        finished: asyncio.Queue[tuple[int, Verdict] | None] = asyncio.Queue()
+        order, room = _Order(ordered), asyncio.Semaphore(_WINDOW * self.workers)
+        tickets: dict[int, list[Ticket]] = {}
+        sent = 0
+
+        async def pump() -> None:
+            nonlocal sent
+            try:
+                async for task in _asynchronous(tasks):
+                    await room.acquire()
+                    tickets[sent] = []
+                    done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
+                    tickets[sent] = self._submit(task, repeat, done)
+                    sent += 1
+            finally:
+                finished.put_nowait(None)
+
+        feeding = asyncio.create_task(pump())
+        open_end = True
+        try:
+            while open_end or tickets:
+                item = await finished.get()
+                if item is None:
+                    open_end = False
+                    await feeding  # raises what the caller's iterable raised
+                    continue
+                tickets.pop(item[0], None)
+                for verdict in order.release(*item):
+                    room.release()
+                    yield verdict
+        finally:
+            feeding.cancel()
+            for group in tickets.values():
+                for ticket in group:
+                    ticket.cancelled = True
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the workers' wardens."""
+        return self._running().worker_pids()
+
+    def close(self) -> None:
+        """End every worker; tasks that wait get the status ``cancelled``. May be called again."""
+        with self._lock:
+            pool, self._pool, self._closed = self._pool, None, True
+        if pool is not None:
+            pool.close()
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _running(self) -> Pool:
+        with self._lock:
+            if self._closed:
+                raise ValueError("the verifier is closed")
+            if self._pool is None:  # after a fork of the caller
+                self._pool = self._open()
+            return self._pool
+
+    def _submit(self, task: Task, repeat: int, done: Callable[[Verdict], None]) -> list[Ticket]:
+        """Queue a task's judgements; `done` gets the verdict, at once if it is no task."""
+        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+            raise ValueError(f"repeat must be at least 1, not {repeat!r}")
+        pool = self._running()
+        problem = _problem(task)
+        if problem:
+            ident = getattr(task, "id", "")
+            done(Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem, verifier=pool.name))
+            return []
+        sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
+        limits = task.limits or self.limits
+        collect = done if repeat == 1 else _gather(repeat, done)
+        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect) for seed in range(repeat)]
+        for ticket in tickets:
+            pool.submit(ticket)
+        return tickets
+
+    def _after_fork(self) -> None:
+        """In the child: the threads are gone and the workers are the parent's; start anew when first used."""
+        self._lock = threading.Lock()
+        if self._pool is not None:
+            self._pool.abandon()
+            self._pool = None
+
+
+_verifiers: weakref.WeakSet[Verifier] = weakref.WeakSet()
+
+
+def _reset_after_fork() -> None:
+    for verifier in list(_verifiers):
+        verifier._after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+def _problem(task: object) -> str:
+    """Why this can't be judged, or nothing."""
+    if not isinstance(task, Task):
+        return f"not a Task but {type(task).__name__}"
+    for name in ("id", "sat", "sol"):
+        if not isinstance(getattr(task, name), str):
+            return f"{name} must be a string, not {type(getattr(task, name)).__name__}"
+    if task.limits is not None and not isinstance(task.limits, Limits):
+        return f"limits must be Limits or None, not {type(task.limits).__name__}"
+    if len(task.sat) + len(task.sol) > 1 << 26:
+        return "the sources are longer than 64 Mi characters"
+    return ""
+
+
+class _Order:
+    """Puts verdicts back in order, if that is wanted."""
+
+    def __init__(self, ordered: bool) -> None:
+        self.ordered, self.released = ordered, 0
+        self.held: dict[int, Verdict] = {}
+
+    def release(self, number: int, verdict: Verdict) -> Iterator[Verdict]:
+        if not self.ordered:
+            self.released += 1
+            yield verdict
+            return
+        self.held[number] = verdict
+        while self.released in self.held:
+            verdict = self.held.pop(self.released)
+            self.released += 1
+            yield verdict
+
+
+def _drain(finished: SimpleQueue[tuple[int, Verdict]], block: bool) -> Iterator[tuple[int, Verdict]]:
+    """What has finished; waits for the first if asked to."""
+    if block:
+        yield finished.get()
+    while True:
+        try:
+            yield finished.get_nowait()
+        except Empty:
+            return
+
+
+def _numbered(put: Callable[[tuple[int, Verdict]], None], number: int) -> Callable[[Verdict], None]:
+    return lambda verdict: put((number, verdict))
+
+
+def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict], None]:
+    """Collect the verdicts of all repeats, then pass on the one that they make."""
+    verdicts: list[Verdict] = []
+    lock = threading.Lock()
+
+    def add(verdict: Verdict) -> None:
+        with lock:
+            verdicts.append(verdict)
+            complete = len(verdicts) == repeat
+        if complete:
+            done(judge.combine(verdicts))
+
+    return add
+
+
+def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Callable[[T], None]:
+    """`put`, called in the loop's thread."""
+
+    def call(value: T) -> None:
+        try:
+            loop.call_soon_threadsafe(put, value)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    return call
+
+
+async def _asynchronous(tasks: Iterable[Task] | AsyncIterable[Task]) -> AsyncIterator[Task]:
+    if isinstance(tasks, AsyncIterable):
+        async for task in tasks:
+            yield task
+    else:
+        for task in tasks:
+            yield task
