@@ -23,6 +23,7 @@ REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 SOL, SAT = 1, 2
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
+_WARM_UP_ROUNDS = 40
 _MISSING = object()
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
@@ -48,9 +49,10 @@ def run(check_in: Callable[[], object]) -> NoReturn:
         if seed:
             random.seed(seed)
         if which == SOL:
-            _run_sol(sat, payload, answer_bytes)
+            report = _run_sol(sat, payload, answer_bytes, _say_loaded)
         else:
-            _run_sat(sat, payload)
+            report = _run_sat(sat, payload)
+        _deliver(*report)
     finally:
         _exit(1)
 
@@ -66,33 +68,32 @@ def _read(size: int) -> bytes:
     return b"".join(parts)
 
 
-def _run_sol(sat: bytes, sol: bytes, answer_bytes: int) -> None:
+def _run_sol(sat: bytes, sol: bytes, answer_bytes: int, loaded: Callable[[], object]) -> tuple[bytes, bytes]:
+    """Phase ``sol``: what to report. `loaded` tells the warden that the puzzle is not to blame from here on."""
     try:
         scope = _new_scope()
         _load(sat, "<puzzle>", scope)
         _find(scope, ("sat", "f"), "the puzzle", {})
     except BaseException as error:
-        _fail(b"p", error)
-    _write(REPORT_FD, b"P")
+        return _failure(b"p", error)
+    loaded()
     try:
-        call = _solution(sol, scope)
-        answer = call()
-        try:
-            data = _encode(answer, answer_bytes)
-        except codec.NotPlain as error:
-            _report(b"w", b"the answer is not plain data: " + codec._utf8(error.args[0], "utf-8", "replace"))
-        except codec.TooLarge as error:
-            _report(b"L", b"%d" % error.size)
+        answer = _solution(sol, scope)()
+        return b"A", _encode(answer, answer_bytes)
+    except codec.NotPlain as error:
+        return b"w", b"the answer is not plain data: " + codec._utf8(error.args[0], "utf-8", "replace")
+    except codec.TooLarge as error:
+        return b"L", b"%d" % error.size
     except BaseException as error:
-        _fail(b"s", error)
-    _report(b"A", data)
+        return _failure(b"s", error)
 
 
-def _run_sat(sat: bytes, answer: bytes) -> None:
+def _run_sat(sat: bytes, answer: bytes) -> tuple[bytes, bytes]:
+    """Phase ``sat``: what to report."""
     try:
         value = codec.decode(answer)
     except codec.Malformed as error:
-        _report(b"w", str(error).encode())
+        return b"w", str(error).encode()
     in_call = False
     try:
         scope = _new_scope()
@@ -102,14 +103,33 @@ def _run_sat(sat: bytes, answer: bytes) -> None:
         if expected is not _MISSING and not annotation.matches(value, expected):
             wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
             text = f"the answer is {annotation.describe(value)}, not {wanted}"
-            _report(b"w", text.replace("typing.", "").encode("utf-8", "replace"))
+            return b"w", text.replace("typing.", "").encode("utf-8", "replace")
         in_call = True
         result = check(value)
     except BaseException as error:
-        _fail(b"a" if in_call and type(error) is AssertionError else b"p", error)
+        return _failure(b"a" if in_call and type(error) is AssertionError else b"p", error)
     if result is _true:
-        _report(b"T", b"")
-    _report(b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace"))
+        return b"T", b""
+    return b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace")
+
+
+def warm_up() -> None:
+    """Run both phases on samples, so that a child finds the interpreter's caches filled and writes to fewer pages."""
+    samples = (
+        (b"def sat(x: int, a=17, b=42):\n    return x + a == b", b"def sol(a=17, b=42):\n    return b - a"),
+        (
+            b"def sat(li: List[int], n=3):\n    assert len(li) == n\n    return sorted(li) == [i for i in range(n)]",
+            b"def sol(n=3):\n    return [int(c) for c in ''.join(str(i) for i in range(n))]",
+        ),
+        (b"def sat(s: str):\n    return s.count('a') > 2", b"'a' * 3"),
+        (b"def sat(x: float): return x == 1", b"def sol(): return 1"),
+        (b"def sat(d: Dict[str, int]): return d['a']", b"def sol(): return 1 / 0"),
+    )
+    for _ in range(_WARM_UP_ROUNDS):
+        for sat, sol in samples:
+            code, answer = _run_sol(sat, sol, 1 << 20, int)
+            if code == b"A":
+                _run_sat(sat, answer)
 
 
 def _new_scope() -> dict[str, Any]:
@@ -153,7 +173,12 @@ def _declared(check: Callable[..., Any]) -> Any:
     return eval(found, check.__globals__) if isinstance(found, str) else found  # type: ignore[attr-defined]
 
 
-def _fail(code: bytes, error: BaseException) -> NoReturn:
+def _say_loaded() -> None:
+    _write(REPORT_FD, b"P")
+
+
+def _failure(code: bytes, error: BaseException) -> tuple[bytes, bytes]:
+    """What to report of an exception. A MemoryError has codes of its own: the warden looks whether the kernel bears it out."""
     if isinstance(error, MemoryError):
         trace = error.__traceback__
         error.__traceback__ = None  # lets go of the frames, and of what fills the memory
@@ -163,7 +188,7 @@ def _fail(code: bytes, error: BaseException) -> NoReturn:
         text = _explain(error)
     except BaseException:
         text = "an exception that can't be described"
-    _report(code, text.encode("utf-8", "backslashreplace")[: wire.TEXT_BYTES])
+    return code, text.encode("utf-8", "backslashreplace")[: wire.TEXT_BYTES]
 
 
 def _explain(error: BaseException) -> str:
@@ -195,7 +220,7 @@ def _brief(value: object) -> str:
     return f"an instance of {codec._type_name(type(value))}"
 
 
-def _report(code: bytes, payload: bytes) -> NoReturn:
+def _deliver(code: bytes, payload: bytes) -> NoReturn:
     """The last act: deliver, then end. A phase that ran out of memory waits, so that its size can be read."""
     try:
         _flush()

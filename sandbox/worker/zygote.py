@@ -90,11 +90,11 @@ def _warm() -> None:
     os.environ.clear()
     for name in PRELOADED:
         import_module(name)
-    import_module("sandbox.worker.phase")
-    import_module("random").seed(0)
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
+    import_module("sandbox.worker.phase").warm_up()
+    import_module("random").seed(0)
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
