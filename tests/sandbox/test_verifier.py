@@ -1,0 +1,243 @@
+"""The library's door: streams, threads, coroutines, forks, and what happens when things die."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from sandbox import Limits, Status, Task, Verifier
+from sandbox.verdict import Verdict
+
+
+def task(number: int, sol: str | None = None) -> Task:
+    return Task(str(number), f"def sat(x: int, a={number}): return x == a + 1", sol or f"def sol(a={number}): return a + 1")
+
+
+SLEEPER = Task("sleeper", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=30))
+
+
+@pytest.fixture
+def two_workers() -> Iterator[Verifier]:
+    with Verifier(workers=2, require="restricted") as verifier:
+        yield verifier
+
+
+def test_a_stream_comes_back_in_order(two_workers: Verifier) -> None:
+    verdicts = list(two_workers.verify_many(task(i) for i in range(300)))
+    assert [verdict.id for verdict in verdicts] == [str(i) for i in range(300)]
+    assert all(verdict.accepted for verdict in verdicts)
+
+
+def test_an_unordered_stream_holds_every_task_once(two_workers: Verifier) -> None:
+    slow = Task("slow", "def sat(x): return True", "def sol():\n    for i in range(3_000_000): pass\n    return 1")
+    ids = [verdict.id for verdict in two_workers.verify_many([slow, *map(task, range(50))], ordered=False)]
+    assert sorted(ids) == sorted(["slow", *map(str, range(50))])
+    assert ids[0] != "slow"
+
+
+def test_an_endless_stream_is_read_only_as_far_as_needed(two_workers: Verifier) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Task]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield task(taken)
+
+    stream = two_workers.verify_many(endless())
+    for _ in range(100):
+        assert next(stream).accepted
+    stream.close()  # type: ignore[attr-defined]
+    assert taken <= 100 + 64 * 2 + 1
+
+
+def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> None:
+    items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1"), task(4)]  # type: ignore[arg-type, list-item]
+    statuses = [verdict.status for verdict in two_workers.verify_many(items)]  # type: ignore[arg-type]
+    assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
+
+
+def test_many_threads_share_a_verifier(two_workers: Verifier) -> None:
+    found: list[Verdict] = []
+    threads = [
+        threading.Thread(target=lambda i=i: found.extend(two_workers.verify(task(i * 10 + k)) for k in range(10)))
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    assert all(verdict.accepted for verdict in found)
+
+
+def test_coroutines_get_verdicts_too(two_workers: Verifier) -> None:
+    async def source() -> AsyncIterator[Task]:
+        for i in range(200):
+            yield task(i)
+
+    async def main() -> None:
+        assert (await two_workers.averify(task(1))).accepted
+        ids = [verdict.id async for verdict in two_workers.averify_many(source())]
+        assert ids == [str(i) for i in range(200)]
+        assert len(await asyncio.gather(*(two_workers.averify(task(i)) for i in range(50)))) == 50
+
+    asyncio.run(main())
+
+
+def test_a_forked_caller_gets_workers_of_its_own(two_workers: Verifier) -> None:
+    assert two_workers.verify(task(1)).accepted
+    pids = two_workers.worker_pids()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            ok = two_workers.verify(task(2)).accepted and not {*two_workers.worker_pids()} & {*pids}
+            two_workers.close()
+            status = 0 if ok else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert two_workers.verify(task(3)).accepted
+    assert two_workers.worker_pids() == pids
+
+
+def test_repeats_that_differ_are_unstable(two_workers: Verifier) -> None:
+    lucky = Task("lucky", "def sat(x: int): return x < 5", "import random\ndef sol(): return random.randrange(10)")
+    (verdict,) = two_workers.verify_many([lucky], repeat=20)
+    assert verdict.status is Status.UNSTABLE
+    (verdict,) = two_workers.verify_many([task(1)], repeat=5)
+    assert verdict.accepted
+
+
+def test_the_random_state_is_the_same_in_every_first_judgement(two_workers: Verifier) -> None:
+    lucky = Task("lucky", "def sat(x: int): return x >= 0", "import random\ndef sol(): return random.getrandbits(64)")
+    digests = {verdict.answer_sha256 for verdict in two_workers.verify_many([lucky] * 20)}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("victim", ["warden", "zygote", "init"])
+def test_a_killed_worker_loses_no_task(victim: str) -> None:
+    with Verifier(workers=1, require="restricted") as verifier:
+        stream = verifier.verify_many(task(i) for i in range(200))
+        first = [next(stream) for _ in range(10)]
+        (pid,) = verifier.worker_pids()
+        children = psutil.Process(pid).children()
+        target = {"warden": pid, "zygote": children[-1].pid, "init": children[0].pid}[victim]
+        os.kill(target, signal.SIGKILL)
+        verdicts = first + list(stream)
+        assert [verdict.id for verdict in verdicts] == [str(i) for i in range(200)]
+        assert all(verdict.accepted for verdict in verdicts)
+
+
+def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
+    with Verifier(workers=1, require="restricted") as verifier:
+        verdicts: list[Verdict] = []
+        thread = threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER)))
+        thread.start()
+        killed: set[int] = set()
+        deadline = time.monotonic() + 20
+        while len(killed) < 2 and time.monotonic() < deadline:
+            time.sleep(0.3)
+            for pid in {*verifier.worker_pids()} - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        thread.join(30)
+        (verdict,) = verdicts
+        assert verdict.status is Status.INTERNAL_ERROR
+        assert verdict.retryable
+        assert not verdict.judged
+        assert verifier.verify(task(1)).accepted
+
+
+def groups() -> list[Path]:
+    return sorted(Path("/sys/fs/cgroup").glob("**/selftaught-*"))
+
+
+def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
+    before = groups()
+    verifier = Verifier(workers=2, require="restricted")
+    assert verifier.verify(task(1)).accepted
+    processes = [child for pid in verifier.worker_pids() for child in psutil.Process(pid).children()]
+    verdicts: list[Verdict] = []
+    thread = threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER)))
+    thread.start()
+    time.sleep(0.3)
+    verifier.close()
+    thread.join(5)
+    assert [verdict.status for verdict in verdicts] == ["cancelled"]
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    assert groups() == before
+    with pytest.raises(ValueError, match="closed"):
+        verifier.verify(task(1))
+
+
+def test_the_death_of_the_caller_takes_every_worker_with_it() -> None:
+    read, write = os.pipe()
+    caller = os.fork()
+    if caller == 0:
+        verifier = Verifier(workers=2, require="restricted")
+        threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
+        time.sleep(0.5)
+        pids = [child.pid for child in psutil.Process().children(recursive=True)]
+        os.write(write, orjson.dumps(pids))
+        time.sleep(60)
+        os._exit(0)
+    pids = orjson.loads(os.read(read, 4096))
+    assert len(pids) >= 3
+    os.kill(caller, signal.SIGKILL)
+    os.waitpid(caller, 0)
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    os.close(read)
+    os.close(write)
+
+
+def test_verdicts_and_tasks_are_plain_data(two_workers: Verifier) -> None:
+    verdict = two_workers.verify(task(1))
+    for value in (verdict, task(1), Limits()):
+        assert pickle.loads(pickle.dumps(value)) == value
+        assert orjson.loads(orjson.dumps(value.to_dict()))
+    assert verdict.to_dict()["status"] == "accepted"
+
+
+def test_limits_that_make_no_sense_are_refused() -> None:
+    for bad in ({"cpu_seconds": 0}, {"cpu_seconds": float("nan")}, {"memory_bytes": -1}, {"wall_seconds": "1"}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Limits(**bad)  # type: ignore[arg-type]
+
+
+def test_every_p3_reference_is_accepted(p3: Path, two_workers: Verifier) -> None:
+    puzzles = json.loads(p3.read_text())
+    slow = Limits(cpu_seconds=5)
+    tasks = [
+        Task(f"{puzzle['name']}#{k}", puzzle["sat"], f"{puzzle['sol_header']}\n{body}",
+             slow if puzzle["name"].startswith("Mastermind") else None)
+        for puzzle in puzzles
+        for k, body in enumerate(puzzle["sol_bodies"])
+    ]  # fmt: skip
+    refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
+    assert len(tasks) == 609
+    assert not refused
+
+
+def test_a_stated_limit_is_reported_with_what_was_observed(two_workers: Verifier) -> None:
+    loop = Task("loop", "def sat(x): return True", "def sol():\n    while True: pass", Limits(cpu_seconds=0.2))
+    verdict = two_workers.verify(loop)
+    assert verdict.status is Status.TIME_LIMIT
+    assert verdict.limit is not None
+    assert (verdict.limit.name, verdict.limit.configured) == ("cpu_seconds", 0.2)
+    assert 0.2 <= verdict.limit.observed < 0.5
