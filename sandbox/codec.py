@@ -1,7 +1,7 @@
 """Plain data <-> bytes: the only form in which an answer crosses from a solution to its judge.
 
-Plain data is ``None``, ``bool``, ``int`` of any size, ``float``, ``str``, and ``list``, ``tuple``, ``set`` and
-``dict`` of plain data, nested at most `MAX_DEPTH` deep. Types are exact: an instance of a subclass is not plain.
+Plain data is ``None``, ``bool``, ``int`` of any size, ``float``, ``str``, and ``list``, ``tuple``, ``set``,
+``dict`` of plain data, at most `MAX_DEPTH` deep. Types are exact: an instance of a subclass is not plain.
 
 The format: an encoding is one value, and the first byte of a value is its tag::
 
@@ -12,17 +12,17 @@ The format: an encoding is one value, and the first byte of a value is its tag::
     83      float: 8 bytes, IEEE 754,          d0+n  set:   n values, in ascending order of their bytes
             little-endian                      e0+n  dict:  n times a key and its value, in insertion order
 
-n is 0..13 itself; 14 says that n, at least 14, is in the next byte; 15 that n, at least 256, is in the next eight
-bytes, little-endian. An int takes the fewest bytes that hold it. A set element or a dict key is no list, set or
-dict, and no tuple that holds one. Any other tag, a byte too few and a byte too many are malformed.
+n is 0..13 itself; 14 says that n, at least 14, is in the next byte; 15 that n, at least 256, is in the next
+eight, little-endian. An int takes the fewest bytes that hold it. A set element or a dict key is no list, set
+or dict, and no tuple that holds one. Any other tag, a byte too few and a byte too many are malformed.
 
 * ``decode(encode(x))`` equals x with the same type at every level; ``-0.0`` and the bits of a NaN are kept.
 * A value has one encoding and equal sets have equal encodings, so a digest of the bytes identifies an answer.
 * Lost are identity (a list that occurs twice becomes two lists) and the iteration order of sets.
 * Time and memory are linear in the bytes (to encode a set takes a logarithm more, to sort it), and nothing
   recurses. Every value still owed is counted as a byte, so no count can exceed what may follow it.
-* `encode` runs after hostile code in the same interpreter: it calls only methods of the exact plain types, and
-  nothing that can be replaced in `builtins`. `check` hashes nothing, and builds neither numbers nor containers.
+* `encode` runs after hostile code in the same interpreter: it calls only methods of the exact plain types,
+  and nothing that can be replaced in `builtins`. `check` hashes nothing and builds no numbers or containers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
-MAX_DEPTH = 200
-"""Containers within containers: ``[]`` is one deep."""
+MAX_DEPTH = 200  # of containers within containers; [] is one deep
 
 
 class NotPlain(ValueError):
@@ -61,7 +60,7 @@ _TAG_ALONE = (*range(128), None, False, True)
 _bool, _bytearray, _bytes, _dict, _float, _int, _iter = bool, bytearray, bytes, dict, float, int, iter
 _len, _list, _repr, _set, _str, _tuple, _type, _zip = len, list, repr, set, str, tuple, type, zip
 _bit_length, _to_bytes, _utf8, _pairs = int.bit_length, int.to_bytes, str.encode, dict.items
-_pack, _unpack_from = Struct("<d").pack, Struct("<d").unpack_from
+_pack, _unpack = Struct("<d").pack, Struct("<d").unpack
 _name_of, _slice_of, _brief = type.__dict__["__name__"].__get__, str.__getitem__, slice(60)
 
 
@@ -104,7 +103,7 @@ def encode(value: object, max_bytes: int) -> bytes:
 
 
 def _open(value: Any, kind: type, room: int, max_bytes: int) -> tuple[bytes, list[Any]]:
-    """The head of a container and a copy of what it holds, made only if `room` has a byte for each of them."""
+    """The head of a container and a copy of what it holds, made only if `room` has a byte for each."""
     size = _len(value)
     if size > room:
         raise TooLarge(max_bytes - room + size)
@@ -131,7 +130,7 @@ def _leaf(value: Any, kind: type, room: int, max_bytes: int) -> bytes:
         return b"\x82" if value else b"\x81"
     elif value is None:
         return b"\x80"
-    else:  # its name, found without running code of the type or its metaclass; a slice of a lying str is a str
+    else:  # its name, found without running code of its type or metaclass; a slice of a lying str is a str
         name = _repr(_slice_of(_name_of(kind), _brief))[1:-1]
         raise NotPlain(f"an instance of {name} is not plain data")
     raise TooLarge(max_bytes - room + size)
@@ -185,19 +184,17 @@ def check(data: bytes, max_bytes: int) -> None:
             n, width = _length(data, at, n)
             at += width
             spare -= width
-        if tag == _FLOAT:
-            n = 8
-        elif kind == _DICT:
-            n *= 2
+        n = 8 if tag == _FLOAT else 2 * n if kind == _DICT else n  # now: at least so many bytes follow
         spare -= n
         if spare < 0:
             raise Malformed("data ends early")
         if kind < _LIST:
-            _check_leaf(data, at, tag, n)
+            if kind != _STR or not data[at : at + n].isascii():
+                _check_leaf(data, at, tag, n)
             at += n
             continue
         inner = _inner(kind, mode, left, len(stack))
-        if inner != _SORTED and data[at : at + n].isascii():  # nothing but ints below 128: done
+        if not n or (inner != _SORTED and data[at : at + n].isascii()):  # nothing but ints below 128: done
             at += n
         else:
             stack.append((left, mode, before, start))
@@ -208,11 +205,11 @@ def check(data: bytes, max_bytes: int) -> None:
 
 def _length(data: bytes, at: int, code: int) -> tuple[int, int]:
     """The n that is outside of its tag, and how many bytes hold it."""
-    n, width = (data[at : at + 1], 1) if code == _SHORT + 1 else (data[at : at + 8], 8)
-    value = int.from_bytes(n, "little")
-    if value < (_SHORT + 1 if width == 1 else 256):
+    width, least = (1, _SHORT + 1) if code == _SHORT + 1 else (8, 256)
+    n = int.from_bytes(data[at : at + width], "little")
+    if n < least:
         raise Malformed("a length is cut short, or takes more bytes than it needs")
-    return value, width
+    return n, width
 
 
 def _inner(kind: int, mode: int, left: int, depth: int) -> int:
@@ -232,8 +229,8 @@ def _check_leaf(data: bytes, at: int, tag: int, n: int) -> None:
     if tag >= _STR:
         _check_text(data, at, at + n)
     elif tag >= _INT:
-        top, below = data[at + n - 1], data[at + n - 2]
-        if n < 2 and (not n or top < 128) or n > 1 and top in (0, 255) and (top ^ below) < 128:
+        top = data[at + n - 1]
+        if n == 0 or (n == 1 and top < 128) or (n > 1 and top in (0, 255) and data[at + n - 2] ^ top < 128):
             raise Malformed("an int takes more bytes than it needs, or none")
     elif tag != _FLOAT:
         raise Malformed("unknown tag")
@@ -265,36 +262,37 @@ def decode(data: bytes) -> object:
             items.append(value)
             continue
         left -= 1
-        tag, n = data[at], data[at] & 0x0F
+        tag = data[at]
         at += 1
-        if n > _SHORT and tag > _FLOAT:
-            n, width = _length(data, at, n)
-            at += width
         if tag < _FLOAT:
             items.append(_TAG_ALONE[tag])
-        elif tag == _FLOAT:
-            items.append(_unpack_from(data, at)[0])
-            at += 8
-        elif tag < _LIST:
-            body = data[at : at + n]
-            items.append(
-                int.from_bytes(body, "little", signed=True) if tag < _STR else body.decode("utf-8", "surrogatepass")
-            )
-            at += n
-        else:
+            continue
+        n = 8 if tag == _FLOAT else tag & 0x0F
+        if n > _SHORT:
+            n, width = _length(data, at, n)
+            at += width
+        if tag >= _LIST:
             stack.append((left, kind, items))
             left, kind, items = n, tag & 0xF0, []
             if kind == _DICT:
                 left *= 2
+            elif data[at : at + n].isascii():  # nothing but ints below 128
+                left, items = 0, list(data[at : at + n])
+                at += n
+            continue
+        body = data[at : at + n]
+        at += n
+        if tag >= _STR:
+            items.append(body.decode("utf-8", "surrogatepass"))
+        else:
+            items.append(_unpack(body)[0] if tag == _FLOAT else int.from_bytes(body, "little", signed=True))
     return items[0]
 
 
 def _close(kind: int, items: list[Any]) -> object:
     """The container of the kind, with the items."""
-    if kind == _LIST:
-        return items
-    if kind == _TUPLE:
-        return tuple(items)
+    if kind < _SET:
+        return items if kind == _LIST else tuple(items)
     whole = set(items) if kind == _SET else dict(zip(items[::2], items[1::2], strict=True))
     if len(whole) * (1 if kind == _SET else 2) != len(items):
         raise Malformed("equal elements in a set, or equal keys in a dict")

@@ -6,12 +6,13 @@ batch; no task code ever runs in it. The first message is its configuration, its
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import sys
+from typing import Any
 
 if __name__ == "__main__":
     _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -51,40 +52,43 @@ def serve(connection: socket.socket, engine: Engine) -> None:
             connection.sendall(wire.frame(wire.pack_outcomes(outcomes)))
 
 
-def _first_message(connection: socket.socket) -> dict[str, object]:
+def _first_message(descriptor: int) -> dict[str, Any]:
+    """The configuration. Read without a socket object, which the zygote would inherit."""
     frames = wire.Frames()
-    while data := connection.recv(1 << 20):
+    while data := os.read(descriptor, 1 << 16):
         for message in frames.feed(data):
-            found = json.loads(message)
-            assert isinstance(found, dict)
-            return found
+            return dict(json.loads(message))
     raise SupervisorGone
+
+
+def _send(descriptor: int, content: dict[str, Any]) -> None:
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(wire.frame(json.dumps(content).encode()))
 
 
 def main(descriptor: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
-    connection = socket.socket(fileno=descriptor)
     engine: ForkEngine | None = None
     group: cgroup.Member | None = None
     try:
-        config = _first_message(connection)
+        config = _first_message(descriptor)
         full = config["level"] == "full"
-        group = cgroup.Member(config["cgroup"]) if full else cgroup.Member([])  # type: ignore[arg-type]
+        group = cgroup.Member(config["cgroup"])
         outside = namespaces.identity()
         if full:
             namespaces.enter()
-        syscalls = {int(number): name for number, name in config["syscalls"].items()}  # type: ignore[attr-defined]
-        program = bytes.fromhex(config["filter"])  # type: ignore[arg-type]
+        syscalls = {int(number): name for number, name in config["syscalls"].items()}
+        program = bytes.fromhex(config["filter"])
         engine = ForkEngine(full, program, syscalls, descriptor, group.add, group.oom_kills)
         proof = canary.prove(engine, full, outside)
         ready = {"engine": engine.name, "base_bytes": engine.base_bytes, "proof": proof}
-        connection.sendall(wire.frame(json.dumps(ready).encode()))
-        serve(connection, engine)
+        _send(descriptor, ready)
+        serve(socket.socket(fileno=descriptor), engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell
     except (CannotConfine, WorkerFailed, OSError) as error:
-        connection.sendall(wire.frame(json.dumps({"error": f"{error}", "kind": type(error).__name__}).encode()))
-        select.select([connection], [], [], 5)  # until it has been read
+        with contextlib.suppress(OSError):
+            _send(descriptor, {"error": f"{error}", "kind": type(error).__name__})
     finally:
         if engine is not None:
             engine.close()

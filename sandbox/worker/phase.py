@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import types
 import typing
 from collections.abc import Callable
 from types import TracebackType
@@ -133,7 +134,11 @@ def warm_up() -> None:
 
 
 def _new_scope() -> dict[str, Any]:
-    return {**_NAMES, "__name__": "__puzzle__", "__builtins__": __builtins__}
+    """A module's namespace; the module can be found by its name, as `dataclasses` and others expect."""
+    module = sys.modules["__puzzle__"] = types.ModuleType("__puzzle__")
+    scope = module.__dict__
+    scope.update(_NAMES)
+    return scope
 
 
 def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
@@ -165,12 +170,15 @@ def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[s
 
 
 def _declared(check: Callable[..., Any]) -> Any:
-    """The annotation of the first parameter, evaluated if it is a string."""
+    """The annotation of the first parameter, with what stands in it as text evaluated."""
     code = getattr(check, "__code__", None)
     if code is None or not code.co_argcount:
         return _MISSING
-    found = check.__annotations__.get(code.co_varnames[0], _MISSING)
-    return eval(found, check.__globals__) if isinstance(found, str) else found  # type: ignore[attr-defined]
+    name = code.co_varnames[0]
+    found = check.__annotations__.get(name, _MISSING)
+    if isinstance(found, str) or (not isinstance(found, type) and "ForwardRef" in repr(found)):
+        return typing.get_type_hints(check)[name]
+    return found
 
 
 def _say_loaded() -> None:
@@ -214,10 +222,11 @@ def _place(trace: TracebackType | None) -> str:
 
 
 def _brief(value: object) -> str:
-    if value is None or value is False or type(value) in (int, float, str):
+    kind = type(value)
+    if value is None or value is False or kind is int or kind is float or kind is str:
         text = repr(value)
         return text if len(text) <= 60 else text[:57] + "..."
-    return f"an instance of {codec._type_name(type(value))}"
+    return f"an instance of {codec._type_name(kind)}"
 
 
 def _deliver(code: bytes, payload: bytes) -> NoReturn:
