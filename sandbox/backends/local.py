@@ -6,6 +6,7 @@ import json
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -98,7 +99,11 @@ class Worker:
 
     def collect(self, timeout_seconds: float) -> list[Outcome]:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
-        return wire.unpack_outcomes(self._receive(timeout_seconds))
+        data = self._receive(timeout_seconds)
+        try:
+            return wire.unpack_outcomes(data)
+        except (ValueError, struct.error) as error:
+            raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
 
     @property
     def collected(self) -> bool:

@@ -6,7 +6,6 @@ batch; no task code ever runs in it. The first message is its configuration, its
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -68,7 +67,7 @@ def _send(descriptor: int, content: dict[str, Any]) -> None:
 
 def main(descriptor: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
-    engine: ForkEngine | None = None
+    ready, engine = False, None
     group: cgroup.Member | None = None
     try:
         config = _first_message(descriptor)
@@ -81,13 +80,13 @@ def main(descriptor: int) -> int:
         program = bytes.fromhex(config["filter"])
         engine = ForkEngine(full, program, syscalls, descriptor, group.add, group.oom_kills)
         proof = canary.prove(engine, full, outside)
-        ready = {"engine": engine.name, "base_bytes": engine.base_bytes, "proof": proof}
-        _send(descriptor, ready)
+        _send(descriptor, {"engine": engine.name, "proof": proof})
+        ready = True
         serve(socket.socket(fileno=descriptor), engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell
     except (CannotConfine, WorkerFailed, OSError) as error:
-        with contextlib.suppress(OSError):
+        if not ready:  # later, the end of the connection says it all
             _send(descriptor, {"error": f"{error}", "kind": type(error).__name__})
     finally:
         if engine is not None:

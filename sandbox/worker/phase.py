@@ -30,6 +30,7 @@ _MISSING = object()
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
 _memoryview, _encode, _pack = memoryview, codec.encode, wire.REPORT.pack
+_utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _true = True
 
 
@@ -82,7 +83,7 @@ def _run_sol(sat: bytes, sol: bytes, answer_bytes: int, loaded: Callable[[], obj
         answer = _solution(sol, scope)()
         return b"A", _encode(answer, answer_bytes)
     except codec.NotPlain as error:
-        return b"w", b"the answer is not plain data: " + codec._utf8(error.args[0], "utf-8", "replace")
+        return b"w", b"the answer is not plain data: " + _utf8(error.args[0], "utf-8", "replace")
     except codec.TooLarge as error:
         return b"L", b"%d" % error.size
     except BaseException as error:
@@ -226,7 +227,7 @@ def _brief(value: object) -> str:
     if value is None or value is False or kind is int or kind is float or kind is str:
         text = repr(value)
         return text if len(text) <= 60 else text[:57] + "..."
-    return f"an instance of {codec._type_name(kind)}"
+    return "an instance of " + repr(_slice(_type_name(kind), slice(60)))[1:-1]
 
 
 def _deliver(code: bytes, payload: bytes) -> NoReturn:

@@ -40,7 +40,8 @@ def test_a_stream_comes_back_in_order(two_workers: Verifier) -> None:
 
 
 def test_an_unordered_stream_holds_every_task_once(two_workers: Verifier) -> None:
-    slow = Task("slow", "def sat(x): return True", "def sol():\n    for i in range(3_000_000): pass\n    return 1")
+    loop = "def sol():\n    for i in range(30_000_000): pass\n    return 1"
+    slow = Task("slow", "def sat(x): return True", loop, Limits(cpu_seconds=20))
     ids = [verdict.id for verdict in two_workers.verify_many([slow, *map(task, range(50))], ordered=False)]
     assert sorted(ids) == sorted(["slow", *map(str, range(50))])
     assert ids[0] != "slow"
@@ -110,7 +111,7 @@ def test_a_forked_caller_gets_workers_of_its_own(two_workers: Verifier) -> None:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert two_workers.verify(task(3)).accepted
-    assert two_workers.worker_pids() == pids
+    assert {*pids} <= {*two_workers.worker_pids()}
 
 
 def test_repeats_that_differ_are_unstable(two_workers: Verifier) -> None:

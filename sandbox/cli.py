@@ -1,0 +1,218 @@
+"""The command `selftaught`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import sandbox
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from sandbox.verdict import Verdict
+
+OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class Size(click.ParamType):
+    """A number of bytes, with K, M or G for powers of 1,024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", str(value).upper().replace("I", ""))
+        if not match:
+            self.fail(f"{value!r} is no size: give bytes, or a number with K, M or G", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sandbox.__version__, prog_name="selftaught")
+def main() -> None:
+    """Judge programming puzzles and solutions written by language models, safely and exactly."""
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", default="-", metavar="OUT", help="Where verdicts go; standard output by default.")
+@click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
+@click.option("--wall-limit", type=float, help="Elapsed seconds for each phase.  [default: 10 x CPU limit + 1]")
+@click.option("--memory", type=Size(), default="512M", show_default=True, help="Memory of a phase beyond the interpreter.")
+@click.option("--answer-limit", type=Size(), default="32M", show_default=True, help="Size of an encoded answer.")
+@click.option("--output-limit", type=Size(), default="1M", show_default=True, help="What a phase may print.")
+@click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
+@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
+              help="The confinement level that must be reached; the best one is used.")  # fmt: skip
+@click.option("--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted output file: nothing is judged twice.")
+@click.option("--force", is_flag=True, help="Overwrite an output file that exists.")
+@click.option("--format", "form", type=click.Choice(["auto", "jsonl", "p3", "parquet"]), default="auto")
+@click.option("--summary", is_flag=True, help="Print the summary even if standard error is no terminal.")
+@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **options: Any) -> None:
+    """Judge every task of the INPUTs and write one JSON object a line, in input order.
+
+    An INPUT is a file of JSON Lines with the fields id, sat and sol (others are passed through), P3's
+    puzzles.json, gzip of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
+
+    \b
+    Examples:
+      selftaught verify corpus: -o verdicts.jsonl
+      selftaught verify attempts.jsonl.gz -o verdicts.jsonl --resume
+      selftaught verify puzzles.json --cpu-limit 5 | jq -r 'select(.status != "accepted") | .id'
+
+    \b
+    Exit code: 0 every record was judged; 1 some are `invalid` or `internal_error`;
+    2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`).
+    """
+    from sandbox import batch, records
+
+    signal.signal(signal.SIGTERM, _terminate)
+    source = batch.chain(inputs, options["form"])
+    try:
+        done = 0
+        if output != "-" and Path(output).exists() and Path(output).stat().st_size:
+            if resume:
+                done = batch.resume(Path(output), source)
+            elif not force:
+                raise click.UsageError(f"{output} exists: give --resume to continue it, or --force to overwrite it")
+        sys.exit(_judge(inputs, output, "ab" if resume else "wb", source, done, options))
+    except (batch.Mismatch, records.Unreadable, OSError) as error:
+        raise _fail(str(error)) from error
+
+
+def _judge(inputs: tuple[str, ...], output: str, mode: str, source: Any, done: int, options: dict[str, Any]) -> int:
+    from sandbox import batch
+    from sandbox.errors import CannotConfine
+    from sandbox.task import Limits
+    from sandbox.verifier import Verifier
+
+    try:
+        limits = Limits(
+            options["cpu_limit"], options["wall_limit"], options["memory"], options["answer_limit"], options["output_limit"]
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    terminal = sys.stderr.isatty() and not options["quiet"]
+    with ExitStack() as stack:
+        try:
+            verifier = stack.enter_context(
+                Verifier(workers=options["workers"], limits=limits, require=options["require"])
+            )
+        except CannotConfine as error:
+            raise _fail(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
+        out = sys.stdout.buffer if output == "-" else stack.enter_context(open(output, mode))
+        progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
+        try:
+            counts = batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
+        except KeyboardInterrupt:
+            out.flush()
+            click.echo(f"interrupted; continue with --resume -o {output}", err=True)
+            return 130
+    if terminal or options["summary"]:
+        _summarize(counts, verifier.limits.cpu_seconds)
+    return SOME_UNJUDGED if counts["invalid"] or counts["internal_error"] else OK
+
+
+def _ignore(verdict: Verdict) -> None:
+    """Without a terminal nobody watches."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str) -> click.ClickException:
+    error = click.ClickException(message)
+    error.exit_code = UNUSABLE
+    return error
+
+
+class _Live:
+    """Progress on the terminal: done, rate, accepted, time left."""
+
+    def __init__(self, total: int | None, done: int) -> None:
+        self._total, self._done, self._accepted = total, done, 0
+
+    def __enter__(self) -> _Live:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        rate, accepted = TextColumn("{task.speed:,.0f}/s"), TextColumn("{task.fields[accepted]:,} accepted")
+        rate.render = lambda task: f"{task.speed or 0:,.0f}/s"  # type: ignore[method-assign, assignment, return-value]
+        columns = (BarColumn(), MofNCompleteColumn(), rate, accepted, TimeRemainingColumn())
+        self._progress: Progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.start()
+        self._bar: TaskID = self._progress.add_task("", total=self._total, completed=self._done, accepted=0)
+        return self
+
+    def add(self, verdict: Verdict) -> None:
+        self._accepted += verdict.accepted
+        self._progress.update(self._bar, advance=1, accepted=self._accepted)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("status", "tasks", "share", title=f"{counts.total():,} tasks, {cpu_seconds:g} s CPU a phase")
+    for status, number in counts.most_common():
+        table.add_row(status, f"{number:,}", f"{number / counts.total():.1%}")
+    Console(stderr=True).print(table)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
+              help="The level that the exit code is about.")  # fmt: skip
+def doctor(as_json: bool, require: str) -> None:
+    """Say which confinement level this host reaches, with the evidence, and what to do for more.
+
+    Exit code: 0 the required level is reached, 1 it is not.
+    """
+    import orjson
+
+    from sandbox import doctor as examination
+    from sandbox.backends.local import LEVELS
+
+    found = examination.examine()
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(found)
+    reached = found["level"]
+    sys.exit(OK if reached and LEVELS.index(reached) <= LEVELS.index(require) else SOME_UNJUDGED)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print("  ".join(f"{name}: {value}" for name, value in found["host"].items()), highlight=False)
+    for level, result in found["levels"].items():
+        if not result["reached"]:
+            console.print(f"\n[bold]{level}[/]: [red]not reached[/]. {result['reason']}\n  Remedy: {result['remedy']}")
+            continue
+        table = Table("mechanism", "", "evidence", title=f"{level}: reached", title_justify="left")
+        for proof in result["mechanisms"]:
+            table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", proof["evidence"])
+        console.print(table)
+    console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")
+
+
+if __name__ == "__main__":
+    main()

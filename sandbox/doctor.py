@@ -1,0 +1,74 @@
+"""Which confinement level this host reaches: seen by starting a real worker at each, with its canaries."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from sandbox.backends.local import LEVELS, Worker
+from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.jail import cgroup, landlock, seccomp
+from sandbox.task import Limits
+
+_REMEDIES = (
+    ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ..."),
+    ("unshare", "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile "
+     "for this Python; on Debian kernel.unprivileged_userns_clone=1; in a container use --require restricted."),
+    ("id maps", "Allow user namespaces for this user: see user.max_user_namespaces and AppArmor's userns rules."),
+    ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...)."),
+    ("seccomp", "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
+    ("mount", "Use Linux 5.12 or newer; in a container use --require restricted."),
+    ("open_tree", "Use Linux 5.12 or newer; in a container use --require restricted."),
+    ("pidfd", "Use Linux 5.3 or newer."),
+)  # fmt: skip
+
+
+def examine() -> dict[str, Any]:
+    """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts."""
+    levels = {level: _examine_level(level) for level in LEVELS}
+    reached = next((level for level in LEVELS if levels[level]["reached"]), None)
+    return {"level": reached, "levels": levels, "host": _host()}
+
+
+def _examine_level(level: str) -> dict[str, Any]:
+    try:
+        worker = Worker(level, Limits())
+    except (CannotConfine, WorkerFailed) as error:
+        return {"reached": False, "mechanisms": [], "reason": str(error), "remedy": _remedy(str(error))}
+    try:
+        return {"reached": True, "mechanisms": worker.proof, "reason": "", "remedy": ""}
+    finally:
+        worker.close()
+
+
+def _remedy(reason: str) -> str:
+    for word, remedy in _REMEDIES:
+        if word in reason.lower():
+            return remedy
+    return "See the reason; an older kernel or an outer sandbox may refuse what the level needs."
+
+
+def _host() -> dict[str, str]:
+    facts = {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "user id": str(os.geteuid()),
+    }
+    checks = {
+        "Landlock version": lambda: str(landlock.abi()),
+        "seccomp filter": lambda: f"{len(seccomp.compile_filter()) // 8} instructions",
+        "control groups": lambda: f"version {cgroup.find().version}",
+    }
+    for name, check in checks.items():
+        try:
+            facts[name] = check()
+        except OSError as error:
+            facts[name] = f"none: {error}"
+    for name in ("kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns", "user/max_user_namespaces"):
+        path = Path("/proc/sys") / name
+        if path.exists():
+            facts[name.replace("/", ".")] = path.read_text().strip()
+    return facts
