@@ -1,10 +1,10 @@
 """The verifier: runs untrusted puzzles and solutions, and says which solutions are right.
 
-    from sandbox import Task, Verifier
+from sandbox import Task, Verifier
 
-    with Verifier() as verifier:
-        verdict = verifier.verify(Task(id="1", sat="def sat(x: int): return x > 3", sol="def sol(): return 4"))
-        assert verdict.accepted
+with Verifier() as verifier:
+    verdict = verifier.verify(Task(id="1", sat="def sat(x: int): return x > 3", sol="def sol(): return 4"))
+    assert verdict.accepted
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """A number of bytes, with K, M or G for powers of 1,024."""
 
     name = "size"
@@ -47,13 +47,17 @@ def main() -> None:
 @click.option("-o", "--output", default="-", metavar="OUT", help="Where verdicts go; standard output by default.")
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @click.option("--wall-limit", type=float, help="Elapsed seconds for each phase.  [default: 10 x CPU limit + 1]")
-@click.option("--memory", type=Size(), default="512M", show_default=True, help="Memory of a phase beyond the interpreter.")
+@click.option(
+    "--memory", type=Size(), default="512M", show_default=True, help="Memory of a phase beyond the interpreter."
+)
 @click.option("--answer-limit", type=Size(), default="32M", show_default=True, help="Size of an encoded answer.")
 @click.option("--output-limit", type=Size(), default="1M", show_default=True, help="What a phase may print.")
 @click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
               help="The confinement level that must be reached; the best one is used.")  # fmt: skip
-@click.option("--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`."
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted output file: nothing is judged twice.")
 @click.option("--force", is_flag=True, help="Overwrite an output file that exists.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "p3", "parquet"]), default="auto")
@@ -88,7 +92,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
                 raise click.UsageError(f"{output} exists: give --resume to continue it, or --force to overwrite it")
         sys.exit(_judge(inputs, output, "ab" if resume else "wb", source, done, options))
     except (batch.Mismatch, records.Unreadable, OSError) as error:
-        raise _fail(str(error)) from error
+        raise Unusable(str(error)) from error
 
 
 def _judge(inputs: tuple[str, ...], output: str, mode: str, source: Any, done: int, options: dict[str, Any]) -> int:
@@ -99,7 +103,11 @@ def _judge(inputs: tuple[str, ...], output: str, mode: str, source: Any, done: i
 
     try:
         limits = Limits(
-            options["cpu_limit"], options["wall_limit"], options["memory"], options["answer_limit"], options["output_limit"]
+            options["cpu_limit"],
+            options["wall_limit"],
+            options["memory"],
+            options["answer_limit"],
+            options["output_limit"],
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -110,7 +118,7 @@ def _judge(inputs: tuple[str, ...], output: str, mode: str, source: Any, done: i
                 Verifier(workers=options["workers"], limits=limits, require=options["require"])
             )
         except CannotConfine as error:
-            raise _fail(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
+            raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open(output, mode))
         progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
         try:
@@ -132,10 +140,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(message: str) -> click.ClickException:
-    error = click.ClickException(message)
-    error.exit_code = UNUSABLE
-    return error
+class Unusable(click.ClickException):
+    """The environment or an input does not allow what was asked."""
+
+    exit_code = UNUSABLE
 
 
 class _Live:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _host() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "user id": str(os.geteuid()),
     }
-    checks = {
+    checks: dict[str, Callable[[], str]] = {
         "Landlock version": lambda: str(landlock.abi()),
         "seccomp filter": lambda: f"{len(seccomp.compile_filter()) // 8} instructions",
         "control groups": lambda: f"version {cgroup.find().version}",
@@ -67,7 +68,11 @@ def _host() -> dict[str, str]:
             facts[name] = check()
         except OSError as error:
             facts[name] = f"none: {error}"
-    for name in ("kernel/unprivileged_userns_clone", "kernel/apparmor_restrict_unprivileged_userns", "user/max_user_namespaces"):
+    for name in (
+        "kernel/unprivileged_userns_clone",
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "user/max_user_namespaces",
+    ):
         path = Path("/proc/sys") / name
         if path.exists():
             facts[name.replace("/", ".")] = path.read_text().strip()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ CORPUS = "corpus:"
 
 FORMATS = ("auto", "jsonl", "p3", "parquet")
 _LINE_BYTES = 64 << 20
+_HUGE = re.compile(rb"\d{19}")
 
 
 class Unreadable(Exception):
@@ -55,7 +57,7 @@ def read(source: str, form: str = "auto") -> Iterator[Record]:
         if form == "parquet" or (form == "auto" and head == b"PAR1"):
             yield from _read_parquet(source)
             return
-        lines = cast("IO[bytes]", gzip.open(stream)) if head[:2] == b"\x1f\x8b" else stream
+        lines = cast("IO[bytes]", gzip.GzipFile(fileobj=stream)) if head[:2] == b"\x1f\x8b" else stream
         name = "standard input" if source == "-" else source
         try:
             if form == "p3" or (form == "auto" and lines.peek(1)[:1] == b"["):  # type: ignore[attr-defined]
@@ -96,17 +98,7 @@ def parse(line: bytes) -> Any:
     except orjson.JSONDecodeError:
         return json.loads(line)
     # orjson reads an integer beyond 64 bits as a float: read again what may hold one.
-    return json.loads(line) if b"e+" in orjson.dumps(value) or _has_huge_digits(line) else value
-
-
-def _has_huge_digits(line: bytes) -> bool:
-    run = 0
-    for byte in line.translate(_DIGITS).split(b" "):
-        run = max(run, len(byte))
-    return run >= 19
-
-
-_DIGITS = bytes(value if 48 <= value < 58 else 32 for value in range(256))
+    return json.loads(line) if _HUGE.search(line) else value
 
 
 def _record(place: str, fields: Any) -> Record:

@@ -164,10 +164,22 @@ class Worker:
             self._group.remove()
 
 
-def _spawn(descriptor: int) -> "subprocess.Popen[bytes]":
+def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
     """Start a warden: no environment but a fixed hash seed, no site directory, no user code on its path."""
     python = getattr(sys, "_base_executable", None) or sys.executable
-    command = [python, "-P", "-s", "-S", "-B", "-X", "utf8", "-X", "int_max_str_digits=0", str(_WARDEN), str(descriptor)]
+    command = [
+        python,
+        "-P",
+        "-s",
+        "-S",
+        "-B",
+        "-X",
+        "utf8",
+        "-X",
+        "int_max_str_digits=0",
+        str(_WARDEN),
+        str(descriptor),
+    ]
     environment = {"PYTHONHASHSEED": "0"}
     for name in ("LD_LIBRARY_PATH", "PYTHONHOME"):  # where an interpreter can't start without
         if name in os.environ:

@@ -48,7 +48,9 @@ def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
         memory, pids = (_own_directory(mounts[name], own.get(name, "/")) for name in ("memory", "pids"))
         for directory in (memory, pids):
             if not os.access(directory, os.W_OK):
-                raise Unavailable(f"{directory} is not writable: run as root, or have it delegated (chown) to this user")
+                raise Unavailable(
+                    f"{directory} is not writable: run as root, or have it delegated (chown) to this user"
+                )
         return Hierarchy(1, memory, pids)
     if "" not in mounts:
         raise Unavailable("no control groups are mounted: mount cgroup2 on /sys/fs/cgroup")

@@ -40,18 +40,14 @@ def library() -> list[str]:
 
 def readable() -> list[str]:
     """What of the standard library untrusted code may read: everything but third-party packages."""
-    return [
-        entry.path for path in library() for entry in os.scandir(path) if entry.name not in _THIRD_PARTY
-    ]
+    return [entry.path for path in library() for entry in os.scandir(path) if entry.name not in _THIRD_PARTY]
 
 
 def enter() -> None:
     """Make the root and move into it; needs a mount namespace of one's own. Raises OSError."""
     kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
     trees = [(path, _clone(path)) for path in library()]
-    masks = [
-        f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")
-    ]
+    masks = [f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")]
     root = _tmpfs()
     os.fchdir(_attach(root, _mount_point()))
     for path, tree in trees:

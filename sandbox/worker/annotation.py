@@ -28,7 +28,7 @@ def matches(value: object, annotation: Any) -> bool:
         return type(value) is _BARE[annotation]
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Union or origin is types.UnionType:
-        return any([matches(value, option) for option in inner])
+        return any(matches(value, option) for option in inner)
     if origin is typing.Literal:
         return any(type(value) is type(option) and value == option for option in inner)
     if origin not in (list, tuple, set, dict):
@@ -46,7 +46,7 @@ def matches(value: object, annotation: Any) -> bool:
 def _all(values: Any, annotation: Any) -> bool:
     if annotation in _EXACT:
         return {*map(type, values)} <= {annotation}
-    return all([matches(value, annotation) for value in values])
+    return all(matches(value, annotation) for value in values)
 
 
 def describe(value: object) -> str:

@@ -36,7 +36,11 @@ def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof
         inside = engine.namespaces
         for name in namespaces.NAMES:
             evidence = f"{inside[name]} inside, {outside[name]} outside"
-            proofs.append(Proof(mechanism=f"{name.split('_')[0]} namespace", holds=inside[name] != outside[name], evidence=evidence))
+            proofs.append(
+                Proof(
+                    mechanism=f"{name.split('_')[0]} namespace", holds=inside[name] != outside[name], evidence=evidence
+                )
+            )
         proofs += [_root(engine), _network(engine), _cgroup(engine)]
     broken = [proof for proof in proofs if not proof["holds"]]
     if broken:
@@ -104,7 +108,9 @@ def _seccomp(engine: ForkEngine) -> Proof:
 
 def _memory(engine: ForkEngine) -> Proof:
     seen = _try(engine, "def sol(): return len(bytearray(1 << 40))")
-    return Proof(mechanism="memory limit", holds=seen.end is End.MEMORY, evidence=f"asking for 1 TiB: {seen.end.name.lower()}")
+    return Proof(
+        mechanism="memory limit", holds=seen.end is End.MEMORY, evidence=f"asking for 1 TiB: {seen.end.name.lower()}"
+    )
 
 
 def _root(engine: ForkEngine) -> Proof:

@@ -27,7 +27,6 @@ from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.wire import End, Outcome
-from sandbox.worker import phase as child_side
 from sandbox.worker import zygote
 from sandbox.worker.engine import Phase, SupervisorGone
 
@@ -148,9 +147,7 @@ class _Run:
 
     def judge(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
         limits = self.limits
-        head = wire.PHASE.pack(
-            phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload)
-        )
+        head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
         self.started = time.monotonic()
         os.write(self.engine._go, b"!")

@@ -153,11 +153,9 @@ def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
     try:
         expression = compile(text, "<solution>", "eval", dont_inherit=True)
     except SyntaxError:
-        before = {name: scope.pop(name) for name in ("sol", "g") if name in scope}
-        shared = dict(before)
-        scope.update(before)
+        before = dict(scope)
         _load(source, "<solution>", scope)
-        return _find(scope, ("sol", "g"), "the solution", shared)
+        return _find(scope, ("sol", "g"), "the solution", before)
     return lambda: eval(expression, scope)
 
 

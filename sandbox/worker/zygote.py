@@ -85,8 +85,8 @@ def _settle(descriptors: tuple[int, int, int, int, int], control: int) -> None:
 def _warm() -> None:
     sys.path[:] = [*root.library(), *(path for path in sys.path if path.endswith("lib-dynload"))]
     sys.argv[:] = [""]
-    sys.stdout = sys.__stdout__ = _text_stream(1, line_buffering=False)
-    sys.stderr = sys.__stderr__ = _text_stream(2, line_buffering=True)
+    sys.stdout = _text_stream(1, line_buffering=False)
+    sys.stderr = _text_stream(2, line_buffering=True)
     os.environ.clear()
     for name in PRELOADED:
         import_module(name)

@@ -14,7 +14,9 @@ from tests.conftest import footprint
 
 FOLDER = Path(__file__).parents[1] / "cases"
 CASES = sorted(FOLDER.glob("*/*.toml"))
-HONEST = Task("honest", "def sat(x: int): return x * x == 1369", "def sol():\n    return next(i for i in range(99) if sat(i))")
+HONEST = Task(
+    "honest", "def sat(x: int): return x * x == 1369", "def sol():\n    return next(i for i in range(99) if sat(i))"
+)
 
 
 def case_id(path: Path) -> str:

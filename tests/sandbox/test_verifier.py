@@ -21,7 +21,9 @@ from sandbox.verdict import Verdict
 
 
 def task(number: int, sol: str | None = None) -> Task:
-    return Task(str(number), f"def sat(x: int, a={number}): return x == a + 1", sol or f"def sol(a={number}): return a + 1")
+    return Task(
+        str(number), f"def sat(x: int, a={number}): return x == a + 1", sol or f"def sol(a={number}): return a + 1"
+    )
 
 
 SLEEPER = Task("sleeper", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=30))
