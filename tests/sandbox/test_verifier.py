@@ -244,3 +244,55 @@ def test_a_stated_limit_is_reported_with_what_was_observed(two_workers: Verifier
     assert verdict.limit is not None
     assert (verdict.limit.name, verdict.limit.configured) == ("cpu_seconds", 0.2)
     assert 0.2 <= verdict.limit.observed < 0.5
+
+
+def test_an_answer_of_19_megabytes_is_judged(two_workers: Verifier) -> None:
+    sat = "def sat(li: List[int]): return len(li) == 20_000 and li[-1].bit_length() == 3613"
+    sol = "def sol(): return [(1 << (k % 16_386)) - 1 for k in range(20_000)]"
+    verdict = two_workers.verify(Task("large", sat, sol, Limits(cpu_seconds=5)))
+    assert verdict.accepted, verdict
+
+
+def test_a_child_finds_no_trace_of_its_neighbours_in_its_memory(two_workers: Verifier) -> None:
+    """Every task carries a marker; each looks for the others' in all memory that it can read, through ctypes."""
+    sol = """
+def sol(own={own!r}):
+    import ctypes, gc, re
+    from sys import modules
+    prefix = "".join(["mar", "ker", "-"])
+    found = set()
+    starts = {{id(value) >> 18 for value in gc.get_objects()}} | {{id(value) >> 18 for value in globals().values()}}
+    for start in starts:
+        base = start << 18
+        try:
+            area = ctypes.string_at(base + (1 << 18) - 8, 8) and ctypes.string_at(base, 1 << 18)
+        except Exception:
+            continue
+        found.update(re.findall(prefix.encode() + rb"[0-9]+x", area))
+    return sorted(name.decode() for name in found if name.decode() != own)
+"""
+    tasks = [
+        Task(
+            str(i),
+            f"def sat(found: List[str]):\n    assert found == [], found\n    return True  # marker-{i}x",
+            sol.format(own=f"marker-{i}x"),
+        )
+        for i in range(30)
+    ]
+    verdicts = list(two_workers.verify_many(tasks))
+    read = [verdict for verdict in verdicts if verdict.status is not Status.CRASHED]  # it may hit a hole in the memory
+    assert read, "every scan ended in a fault: nothing was tested"
+    assert all(verdict.accepted for verdict in read), read[0]
+
+
+def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
+    from sandbox.corpus import records
+
+    tasks = [Task(found["id"], found["sat"], found["sol"]) for found in records()]
+    wrong = [Task(f"{found.id}!", found.sat, "None") for found in tasks]
+    with Verifier(workers=1, require="restricted") as verifier:
+        alone = [verdict.status for verdict in verifier.verify_many(tasks + wrong)]
+    with Verifier(workers=8 * len(os.sched_getaffinity(0)), require="restricted") as verifier:
+        crowded = [verdict.status for verdict in verifier.verify_many(tasks + wrong)]
+    assert crowded == alone
+    assert alone[: len(tasks)] == ["accepted"] * len(tasks)
