@@ -38,7 +38,7 @@ def footprint(verifier: Verifier) -> dict[str, object]:
         "processes": sorted(child.pid for child in warden.children(recursive=True)),
         "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")),
         "zygote's descriptors": [len(os.listdir(f"/proc/{child.pid}/fd")) for child in warden.children()],
-        "control groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/selftaught-*")),
+        "control groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*")),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "shared memory": sorted(os.listdir("/dev/shm")),
     }

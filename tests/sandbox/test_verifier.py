@@ -165,7 +165,7 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
 
 
 def groups() -> list[Path]:
-    return sorted(Path("/sys/fs/cgroup").glob("**/selftaught-*"))
+    return sorted(Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*"))
 
 
 def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
@@ -247,8 +247,8 @@ def test_a_stated_limit_is_reported_with_what_was_observed(two_workers: Verifier
 
 
 def test_an_answer_of_19_megabytes_is_judged(two_workers: Verifier) -> None:
-    sat = "def sat(li: List[int]): return len(li) == 20_000 and li[-1].bit_length() == 3613"
-    sol = "def sol(): return [(1 << (k % 16_386)) - 1 for k in range(20_000)]"
+    sat = "def sat(li: List[int]): return len(li) == 24_000 and li[-1].bit_length() == 7613"
+    sol = "def sol(): return [(1 << (k % 16_386)) - 1 for k in range(24_000)]"
     verdict = two_workers.verify(Task("large", sat, sol, Limits(cpu_seconds=5)))
     assert verdict.accepted, verdict
 
@@ -256,7 +256,7 @@ def test_an_answer_of_19_megabytes_is_judged(two_workers: Verifier) -> None:
 def test_a_child_finds_no_trace_of_its_neighbours_in_its_memory(two_workers: Verifier) -> None:
     """Every task carries a marker; each looks for the others' in all memory that it can read, through ctypes."""
     sol = """
-def sol(own={own!r}):
+def sol(own={own!r}):  # finding its own marker shows that it can find one
     import ctypes, gc, re
     from sys import modules
     prefix = "".join(["mar", "ker", "-"])
@@ -269,12 +269,12 @@ def sol(own={own!r}):
         except Exception:
             continue
         found.update(re.findall(prefix.encode() + rb"[0-9]+x", area))
-    return sorted(name.decode() for name in found if name.decode() != own)
+    return sorted(name.decode() for name in found)
 """
     tasks = [
         Task(
             str(i),
-            f"def sat(found: List[str]):\n    assert found == [], found\n    return True  # marker-{i}x",
+            f"def sat(found: List[str]):\n    assert found == ['marker-{i}x'], found\n    return True",
             sol.format(own=f"marker-{i}x"),
         )
         for i in range(30)
