@@ -44,8 +44,9 @@ def matches(value: object, annotation: Any) -> bool:
 
 
 def _all(values: Any, annotation: Any) -> bool:
-    if annotation in _EXACT:
-        return {*map(type, values)} <= {annotation}
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    if all(option in _EXACT for option in options):
+        return {*map(type, values)} <= {*options}
     return all(matches(value, annotation) for value in values)
 
 

@@ -175,7 +175,7 @@ def _declared(check: Callable[..., Any]) -> Any:
         return _MISSING
     name = code.co_varnames[0]
     found = check.__annotations__.get(name, _MISSING)
-    if isinstance(found, str) or (not isinstance(found, type) and "ForwardRef" in repr(found)):
+    if isinstance(found, str) or "'" in repr(found):  # a text, or one within: List["int"]
         return typing.get_type_hints(check)[name]
     return found
 
