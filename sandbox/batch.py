@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain as joined
 from pathlib import Path
 from typing import IO, Any
-
-import orjson
 
 from sandbox import records
 from sandbox.records import Record
 from sandbox.task import Task
 from sandbox.verdict import Status, Verdict
 from sandbox.verifier import Verifier
-
-_FLUSH_SECONDS = 0.5
 
 
 class Mismatch(Exception):
@@ -35,20 +30,16 @@ def run(
 ) -> Counter[str]:
     """Judge every record and write a line for each; returns how often each status came.
 
-    Only whole lines are written, and nothing for a task whose judgement was cancelled.
+    Only whole lines are written, each at once, and nothing for a task whose judgement was cancelled.
     """
     counts: Counter[str] = Counter()
-    flushed = time.monotonic()
     for record, verdict in _judged(source, verifier, repeat):
         if verdict.status is Status.CANCELLED:
             break
         out.write(line(record, verdict))
+        out.flush()
         counts[verdict.status] += 1
         on_verdict(verdict)
-        if time.monotonic() - flushed > _FLUSH_SECONDS:
-            out.flush()
-            flushed = time.monotonic()
-    out.flush()
     return counts
 
 
@@ -64,9 +55,7 @@ def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterat
     for verdict in verifier.verify_many(tasks(), repeat=repeat):
         record = waiting.popleft()
         if record.task is None:
-            ident = record.fields.get("id", record.place)
-            name = ident if isinstance(ident, str) else record.place
-            verdict = Verdict(name, Status.INVALID, message=record.problem, verifier=verdict.verifier)
+            verdict = Verdict(record.id, Status.INVALID, message=record.problem, verifier=verdict.verifier)
         yield record, verdict
 
 
@@ -74,28 +63,35 @@ _nothing: Any = None  # not a task: the verifier calls it invalid
 
 
 def line(record: Record, verdict: Verdict) -> bytes:
-    """The output of a record: its own fields, untouched, and the verdict's."""
+    """The output of a record: its own fields, untouched, and the verdict's.
+
+    Not by orjson, which refuses lone surrogates and integers beyond 64 bits and makes null of NaN.
+    """
     content = {**record.fields, **verdict.to_dict()}
-    try:
-        return orjson.dumps(content) + b"\n"
-    except TypeError:  # lone surrogates, integers beyond 64 bits
-        return json.dumps(content, default=str).encode() + b"\n"
+    return json.dumps(content, default=str, separators=(",", ":")).encode() + b"\n"
 
 
-def resume(path: Path, source: Iterator[Record]) -> int:
-    """Skip what the output has already; returns how many records that is. A torn last line is cut off. Raises Mismatch."""
-    done = 0
+def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
+    """Skip what the output has already; returns how often each status is there.
+
+    A torn last line is cut off. Raises Mismatch, and leaves the file alone, if it belongs to another input.
+    """
+    done: Counter[str] = Counter()
     with open(path, "r+b") as file:
         end = 0
         for text in file:
+            place = f"{path}:{done.total() + 1}"
+            try:
+                verdict = records.parse(text)
+                ident, status = verdict["id"], Status(verdict["status"])
+            except (ValueError, KeyError, TypeError):
+                if text[:1] in b"{\0" and not file.peek(1):
+                    break
+                raise Mismatch(f"{place} is no verdict: is this an output of `selftaught verify`?") from None
             if not text.endswith(b"\n"):
                 break
-            try:
-                ident = records.parse(text)["id"]
-            except (ValueError, KeyError, TypeError):
-                raise Mismatch(f"{path}:{done + 1} is no verdict: is this an output of `selftaught verify`?") from None
-            _expect(next(source, None), ident, f"{path}:{done + 1}")
-            done += 1
+            _expect(next(source, None), ident, place)
+            done[status] += 1
             end += len(text)
         file.truncate(end)
         file.seek(0, os.SEEK_END)
@@ -105,9 +101,8 @@ def resume(path: Path, source: Iterator[Record]) -> int:
 def _expect(record: Record | None, ident: object, place: str) -> None:
     if record is None:
         raise Mismatch(f"{place}: the output has more records than the input")
-    expected = record.task.id if record.task else record.fields.get("id", record.place)
-    if isinstance(expected, str) and expected != ident:
-        raise Mismatch(f"{place} is about {ident!r}, but the input has {expected!r} there: not the same input")
+    if record.id != ident:
+        raise Mismatch(f"{place} is about {ident!r}, but the input has {record.id!r} there: not the same input")
 
 
 def count(paths: Iterable[str]) -> int | None:
@@ -125,11 +120,8 @@ def count(paths: Iterable[str]) -> int | None:
 
 
 def chain(sources: Iterable[str], form: str) -> Iterator[Record]:
-    """The records of several inputs, one after the other."""
-    for source in sources:
-        yield from records.read(source, form)
-
-
-def preview(source: Iterator[Record], most: int) -> list[Record]:
-    """The first records, so that an unreadable input is found before anything is started."""
-    return list(islice(source, most))
+    """The records of several inputs, one after the other. Raises Unreadable at once if one can't be opened."""
+    names = list(sources)
+    for name in names:
+        records.check(name)
+    return joined.from_iterable(records.read(name, form) for name in names)

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -18,22 +19,19 @@ import sandbox
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from sandbox.records import Record
     from sandbox.verdict import Verdict
 
-OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
+OK, SOME_UNJUDGED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-class Size(click.ParamType[int]):
+def size(value: str) -> int:
     """A number of bytes, with K, M or G for powers of 1,024."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", str(value).upper().replace("I", ""))
-        if not match:
-            self.fail(f"{value!r} is no size: give bytes, or a number with K, M or G", param, ctx)
-        return int(match[1]) * _UNITS[match[2]]
+    match = re.fullmatch(r"(\d{1,15})([KMG]?)I?B?", value.upper())
+    if not match:
+        raise click.BadParameter(f"{value!r} is no size: give bytes, or a number with K, M or G")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,10 +46,10 @@ def main() -> None:
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @click.option("--wall-limit", type=float, help="Elapsed seconds for each phase.  [default: 10 x CPU limit + 1]")
 @click.option(
-    "--memory", type=Size(), default="512M", show_default=True, help="Memory of a phase beyond the interpreter."
+    "--memory", type=size, default="512M", show_default=True, help="Memory of a phase beyond the interpreter."
 )
-@click.option("--answer-limit", type=Size(), default="32M", show_default=True, help="Size of an encoded answer.")
-@click.option("--output-limit", type=Size(), default="1M", show_default=True, help="What a phase may print.")
+@click.option("--answer-limit", type=size, default="32M", show_default=True, help="Size of an encoded answer.")
+@click.option("--output-limit", type=size, default="1M", show_default=True, help="What a phase may print.")
 @click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
               help="The confinement level that must be reached; the best one is used.")  # fmt: skip
@@ -77,25 +75,44 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
 
     \b
     Exit code: 0 every record was judged; 1 some are `invalid` or `internal_error`;
-    2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`).
+    2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`);
+    130 interrupted, 143 terminated: the output holds whole lines, --resume continues it.
     """
     from sandbox import batch, records
 
     signal.signal(signal.SIGTERM, _terminate)
-    source = batch.chain(inputs, options["form"])
+    done: Counter[str] = Counter()
     try:
-        done = 0
-        if output != "-" and Path(output).exists() and Path(output).stat().st_size:
+        source = batch.chain(inputs, options["form"])
+        if output == "-":
+            if resume:
+                raise click.UsageError("--resume needs the output file to continue: -o OUT")
+        elif Path(output).exists() and Path(output).stat().st_size:
+            if any(Path(name).exists() and Path(name).samefile(output) for name in inputs):
+                raise click.UsageError(f"{output} is an input too: choose another output")
             if resume:
                 done = batch.resume(Path(output), source)
             elif not force:
                 raise click.UsageError(f"{output} exists: give --resume to continue it, or --force to overwrite it")
         sys.exit(_judge(inputs, output, "ab" if resume else "wb", source, done, options))
+    except BrokenPipeError:
+        raise  # the reader has enough: click ends quietly
     except (batch.Mismatch, records.Unreadable, OSError) as error:
         raise Unusable(str(error)) from error
+    except KeyboardInterrupt as stop:
+        if output != "-":
+            click.echo(f"interrupted; continue with --resume -o {output}", err=True)
+        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
 
 
-def _judge(inputs: tuple[str, ...], output: str, mode: str, source: Any, done: int, options: dict[str, Any]) -> int:
+def _judge(
+    inputs: tuple[str, ...],
+    output: str,
+    mode: str,
+    source: Iterator[Record],
+    done: Counter[str],
+    options: dict[str, Any],
+) -> int:
     from sandbox import batch
     from sandbox.errors import CannotConfine
     from sandbox.task import Limits
@@ -121,12 +138,7 @@ def _judge(inputs: tuple[str, ...], output: str, mode: str, source: Any, done: i
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open(output, mode))
         progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
-        try:
-            counts = batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
-        except KeyboardInterrupt:
-            out.flush()
-            click.echo(f"interrupted; continue with --resume -o {output}", err=True)
-            return 130
+        counts = done + batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
     if terminal or options["summary"]:
         _summarize(counts, verifier.limits.cpu_seconds)
     return SOME_UNJUDGED if counts["invalid"] or counts["internal_error"] else OK
@@ -136,8 +148,12 @@ def _ignore(verdict: Verdict) -> None:
     """Without a terminal nobody watches."""
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does, with another exit code."""
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise _Terminated
 
 
 class Unusable(click.ClickException):
@@ -149,8 +165,8 @@ class Unusable(click.ClickException):
 class _Live:
     """Progress on the terminal: done, rate, accepted, time left."""
 
-    def __init__(self, total: int | None, done: int) -> None:
-        self._total, self._done, self._accepted = total, done, 0
+    def __init__(self, total: int | None, done: Counter[str]) -> None:
+        self._total, self._done, self._accepted = total, done.total(), done["accepted"]
 
     def __enter__(self) -> _Live:
         from rich.console import Console
@@ -161,7 +177,9 @@ class _Live:
         columns = (BarColumn(), MofNCompleteColumn(), rate, accepted, TimeRemainingColumn())
         self._progress: Progress = Progress(*columns, console=Console(stderr=True), transient=True)
         self._progress.start()
-        self._bar: TaskID = self._progress.add_task("", total=self._total, completed=self._done, accepted=0)
+        self._bar: TaskID = self._progress.add_task(
+            "", total=self._total, completed=self._done, accepted=self._accepted
+        )
         return self
 
     def add(self, verdict: Verdict) -> None:
@@ -207,17 +225,19 @@ def doctor(as_json: bool, require: str) -> None:
 
 def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     console.print("  ".join(f"{name}: {value}" for name, value in found["host"].items()), highlight=False)
     for level, result in found["levels"].items():
         if not result["reached"]:
-            console.print(f"\n[bold]{level}[/]: [red]not reached[/]. {result['reason']}\n  Remedy: {result['remedy']}")
+            console.print(f"\n[bold]{level}[/]: [red]not reached[/]. {escape(result['reason'])}")
+            console.print(f"  Remedy: {escape(result['remedy'])}")
             continue
         table = Table("mechanism", "", "evidence", title=f"{level}: reached", title_justify="left")
         for proof in result["mechanisms"]:
-            table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", proof["evidence"])
+            table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", escape(proof["evidence"]))
         console.print(table)
     console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from sandbox.task import Limits
 _REMEDIES = (
     ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ..."),
     ("unshare", "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile "
-     "for this Python; on Debian kernel.unprivileged_userns_clone=1; in a container use --require restricted."),
+     "for this Python; on Debian kernel.unprivileged_userns_clone=1; user.max_user_namespaces above 0; in a container use --require restricted."),
     ("id maps", "Allow user namespaces for this user: see user.max_user_namespaces and AppArmor's userns rules."),
     ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...)."),
     ("seccomp", "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
@@ -51,6 +52,12 @@ def _remedy(reason: str) -> str:
     return "See the reason; an older kernel or an outer sandbox may refuse what the level needs."
 
 
+def _libseccomp() -> str:
+    version = ctypes.CDLL("libseccomp.so.2").seccomp_version
+    version.restype = ctypes.POINTER(ctypes.c_uint * 3)
+    return ".".join(map(str, version().contents))
+
+
 def _host() -> dict[str, str]:
     facts = {
         "kernel": platform.release(),
@@ -59,6 +66,7 @@ def _host() -> dict[str, str]:
         "user id": str(os.geteuid()),
     }
     checks: dict[str, Callable[[], str]] = {
+        "libseccomp": _libseccomp,
         "Landlock version": lambda: str(landlock.abi()),
         "seccomp filter": lambda: f"{len(seccomp.compile_filter()) // 8} instructions",
         "control groups": lambda: f"version {cgroup.find().version}",

@@ -8,6 +8,7 @@ allow is killed and counts as dead.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -49,9 +50,13 @@ class Pool:
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self.closing = False
         self._closed = threading.Lock()
-        first = Worker(level, limits)
+        processors = sorted(os.sched_getaffinity(0))
+        start = os.getpid()  # verifiers side by side begin at different processors
+        places = [processors[(start + number) % len(processors)] for number in range(workers)]
+        first = Worker(level, limits, places[0])
         self.name = f"{name} {first.engine}"
-        self._lanes = [_Lane(self, first if number == 0 else None) for number in range(workers)]
+        self._lanes = [_Lane(self, place) for place in places]
+        self._lanes[0].worker = first
         for lane in self._lanes:
             lane.thread.start()
 
@@ -100,8 +105,9 @@ class Pool:
 class _Lane:
     """One thread and its worker."""
 
-    def __init__(self, pool: Pool, worker: Worker | None) -> None:
-        self.pool, self.worker = pool, worker
+    def __init__(self, pool: Pool, processor: int) -> None:
+        self.pool, self.processor = pool, processor
+        self.worker: Worker | None = None
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
@@ -137,7 +143,7 @@ class _Lane:
             return
         self._ahead.append(ticket)
         if self.worker is None:
-            self.worker = Worker(self.pool.level, self.pool.limits)
+            self.worker = Worker(self.pool.level, self.pool.limits, self.processor)
         self.worker.submit(ticket.job)
 
     def _fill(self) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,9 @@ CORPUS = "corpus:"
 FORMATS = ("auto", "jsonl", "p3", "parquet")
 _LINE_BYTES = 64 << 20
 _HUGE = re.compile(rb"\d{19}")
+_P3 = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*[{\]]")
+_DEPTH = 500
+"""Nesting beyond this is a problem of the record: what is deeper can't be written again."""
 
 
 class Unreadable(Exception):
@@ -43,6 +48,22 @@ class Record:
     task: Task | None = None
     problem: str = ""
 
+    @property
+    def id(self) -> str:
+        """The record's own id, as text, or else its place."""
+        name = self.fields.get("id")
+        return str(name) if isinstance(name, (str, int, float)) and not isinstance(name, bool) else self.place
+
+
+def check(source: str) -> None:
+    """Find an input that can't be opened before anything is started. Raises Unreadable."""
+    if source in ("-", CORPUS):
+        return
+    if not os.path.exists(source):
+        raise Unreadable(f"{source}: no such file")
+    if os.path.isdir(source) or not os.access(source, os.R_OK):
+        raise Unreadable(f"{source}: not a file that can be read")
+
 
 def read(source: str, form: str = "auto") -> Iterator[Record]:
     """The records of a file, of standard input (``-``) or of the bundled corpus (`CORPUS`). Raises Unreadable."""
@@ -60,11 +81,11 @@ def read(source: str, form: str = "auto") -> Iterator[Record]:
         lines = cast("IO[bytes]", gzip.GzipFile(fileobj=stream)) if head[:2] == b"\x1f\x8b" else stream
         name = "standard input" if source == "-" else source
         try:
-            if form == "p3" or (form == "auto" and lines.peek(1)[:1] == b"["):  # type: ignore[attr-defined]
+            if form == "p3" or (form == "auto" and _P3.match(lines.peek(64))):  # type: ignore[attr-defined]
                 yield from _read_p3(lines, name)
             else:
                 yield from _read_lines(lines, name)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise Unreadable(f"{name}: {error}") from error
 
 
@@ -94,42 +115,67 @@ def parse(line: bytes) -> Any:
     Raises ValueError.
     """
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return json.loads(line)
-    # orjson reads an integer beyond 64 bits as a float: read again what may hold one.
-    return json.loads(line) if _HUGE.search(line) else value
+        value = _loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if line.count(b"[") + line.count(b"{") > _DEPTH and _too_deep(value):
+        raise ValueError("nested too deep")
+    return value
+
+
+def _loads(line: bytes) -> Any:
+    if not _HUGE.search(line):  # orjson reads an integer beyond 64 bits as a float
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            pass
+    return json.loads(line)
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEPTH):
+        inner = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, (dict, list))]
+        level = [child for children in inner for child in children]
+    return bool(level)
 
 
 def _record(place: str, fields: Any) -> Record:
     if not isinstance(fields, dict):
         return Record(place, problem=f"{place}: not an object but {type(fields).__name__}")
-    ident = fields.get("id", place)
-    if isinstance(ident, (int, float)) and not isinstance(ident, bool):
-        ident = str(ident)
-    for name, value in (("id", ident), ("sat", fields.get("sat")), ("sol", fields.get("sol"))):
-        if not isinstance(value, str):
-            reason = "is missing" if name not in fields else f"must be a string, not {type(value).__name__}"
-            return Record(place, fields, problem=f"{place}: the field {name!r} {reason}")
-    return Record(place, fields, Task(ident, fields["sat"], fields["sol"]))
+    record = Record(place, fields)
+    ident = fields.get("id", "")
+    if isinstance(ident, bool) or not isinstance(ident, (str, int, float)):
+        record.problem = f"{place}: the field 'id' must be a string or a number, not {type(ident).__name__}"
+        return record
+    for name in ("sat", "sol"):
+        if not isinstance(fields.get(name), str):
+            reason = f"must be a string, not {type(fields[name]).__name__}" if name in fields else "is missing"
+            record.problem = f"{place}: the field {name!r} {reason}"
+            return record
+    record.task = Task(record.id, fields["sat"], fields["sol"])
+    return record
 
 
 def _read_p3(stream: IO[bytes], name: str) -> Iterator[Record]:
     """Every reference solution is a task: NAME, or NAME#k where a puzzle has several."""
     try:
         puzzles = json.loads(stream.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"{name}: not JSON: {error}") from error
     if not isinstance(puzzles, list):
         raise Unreadable(f"{name}: P3's format is an array of puzzles, not {type(puzzles).__name__}")
     for number, puzzle in enumerate(puzzles, 1):
         place = f"{name}:{number}"
         try:
-            bodies = list(puzzle["sol_bodies"])
+            bodies = puzzle["sol_bodies"]
+            if not isinstance(bodies, list):
+                raise TypeError(f"sol_bodies must be an array, not {type(bodies).__name__}")
+            module = {"module": puzzle["module"]} if "module" in puzzle else {}
             for k, body in enumerate(bodies):
                 ident = puzzle["name"] if len(bodies) == 1 else f"{puzzle['name']}#{k}"
-                sol = f"{puzzle['sol_header']}\n{body}"
-                yield _record(place, {"id": ident, "sat": puzzle["sat"], "sol": sol})
+                sol = puzzle["sol_header"] + "\n" + body
+                yield _record(place, {**module, "id": ident, "sat": puzzle["sat"], "sol": sol})
         except (KeyError, TypeError) as error:
             yield Record(place, problem=f"{place}: not a P3 puzzle: {type(error).__name__}: {error}")
 

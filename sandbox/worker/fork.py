@@ -154,7 +154,7 @@ class _Run:
         self._send()
         self._watch()  # what it raises ends the worker, and with it the child
         died, usage = self._reap()
-        outcome = self.outcome or self._died(died)
+        outcome = self.outcome or self._died(died, usage.ru_utime + usage.ru_stime)
         outcome.cpu_seconds = usage.ru_utime + usage.ru_stime
         outcome.wall_seconds = time.monotonic() - self.started
         outcome.peak_memory_bytes = usage.ru_maxrss * 1024
@@ -338,7 +338,7 @@ class _Run:
                     self._parse_report()
         return status, usage
 
-    def _died(self, status: int) -> Outcome:
+    def _died(self, status: int, cpu_seconds: float) -> Outcome:
         """What the kernel says of a child that ended without a report."""
         if os.WIFEXITED(status):
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
@@ -351,6 +351,8 @@ class _Run:
         if kills > self.engine._kills_seen:
             self.engine._kills_seen = kills
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
+        if number == signal.SIGKILL and cpu_seconds < self.limits.cpu_seconds:
+            raise WorkerFailed("the child was killed from outside")  # no task can send a signal
         return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}")
 
 

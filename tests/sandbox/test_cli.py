@@ -129,6 +129,39 @@ def test_a_missing_input_and_a_bad_option_exit_with_2(tmp_path: Path) -> None:
     assert run("verify", str(tmp_path / "none.jsonl"), *LEVEL).returncode == 2
     assert run("verify", "corpus:", "--memory", "much").returncode == 2
     assert run("verify", "corpus:", "--cpu-limit", "-1").returncode == 2
+    assert run("verify", "corpus:", "--resume", *LEVEL).returncode == 2
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(record(1)) + "\n")
+    before = path.read_bytes()
+    assert run("verify", str(path), "-o", str(path), "--force", *LEVEL).returncode == 2
+    assert path.read_bytes() == before
+
+
+def test_a_missing_input_leaves_the_old_output_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("precious\n")
+    assert run("verify", "corpus:", str(tmp_path / "none"), "-o", str(out), "--force", *LEVEL).returncode == 2
+    assert out.read_text() == "precious\n"
+
+
+def test_resuming_a_finished_output_still_tells_of_invalid_records(tmp_path: Path) -> None:
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text(json.dumps(record(1)) + "\n{\n")
+    arguments = ("verify", str(path), "-o", str(out), *LEVEL)
+    assert run(*arguments).returncode == 1
+    before = out.read_bytes()
+    assert run(*arguments, "--resume").returncode == 1
+    assert out.read_bytes() == before
+
+
+def test_without_a_terminal_the_summary_must_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(record(1)) + "\n")
+    assert run("verify", str(path), *LEVEL).stderr == b""
+    assert b"accepted" in run("verify", str(path), "--summary", *LEVEL).stderr
 
 
 def test_a_killed_run_is_resumed_with_every_task_once(tmp_path: Path, slow_input: Path) -> None:
@@ -150,8 +183,10 @@ def test_a_killed_run_is_resumed_with_every_task_once(tmp_path: Path, slow_input
     assert out.read_bytes().splitlines()[: len(kept)] == kept
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_whole_lines_and_no_process(tmp_path: Path, slow_input: Path, number: int) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_whole_lines_and_no_process(
+    tmp_path: Path, slow_input: Path, number: int, code: int
+) -> None:
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
@@ -159,7 +194,7 @@ def test_an_interrupted_run_leaves_whole_lines_and_no_process(tmp_path: Path, sl
     workers = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == code
     psutil.wait_procs(workers, timeout=10)
     assert not any(worker.is_running() for worker in workers)
     assert out.read_bytes().endswith(b"\n")
