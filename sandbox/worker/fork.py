@@ -332,7 +332,8 @@ class _Run:
             raise WorkerFailed("the child died before it had read its job")
         while events := engine._leftovers.poll(0):
             for descriptor, _ in events:
-                data = os.read(descriptor, 1 << 20)
+                if not (data := os.read(descriptor, 1 << 20)):
+                    raise WorkerFailed("the warm interpreter died")
                 if descriptor == engine._report and self.outcome is None:
                     self.report += data
                     self._parse_report()
