@@ -39,8 +39,13 @@ def library() -> list[str]:
 
 
 def readable() -> list[str]:
-    """What of the standard library untrusted code may read: everything but third-party packages."""
-    return [entry.path for path in library() for entry in os.scandir(path) if entry.name not in _THIRD_PARTY]
+    """What of the standard library untrusted code may read: not third-party packages, nor what a link names elsewhere."""
+    return [
+        entry.path
+        for path in library()
+        for entry in os.scandir(path)
+        if entry.name not in _THIRD_PARTY and not entry.is_symlink()
+    ]
 
 
 def enter() -> None:
