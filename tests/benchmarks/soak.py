@@ -1,46 +1,113 @@
-"""Stream many tasks and watch for leaks: ``python -m tests.benchmarks.soak [--tasks 100000]``. Exit code 1: something grew."""
+"""Stream many tasks and watch for leaks: ``python -m tests.benchmarks.soak [--tasks 100000]``.
+
+It passes if every verdict is `accepted`; if in the last quarter of the run the median of each figure (memory of this process, of its
+children, descriptors, processes) is at most 5 % above that in the second quarter; and if no process or descriptor is left
+at the end. Exit code 1 otherwise. Memory is proportional (PSS) where the kernel tells it, else resident (RSS). Children
+that run a task come and go, so processes and the workers' memory are those at the moment of the mark.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import statistics
 import sys
 import time
+from dataclasses import dataclass, fields
 
 import psutil
 
 from sandbox import Verifier
 from tests.benchmarks import peers, workloads
 
+MIB = 1 << 20
+GROWTH = 1.05
+MARKS = 40
 
-def footprint() -> tuple[float, float, int, int]:
-    """Proportional memory of this process and of a worker's processes in MiB, descriptors, and processes."""
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Memory in MiB, of this process and of all below it; descriptors of both; processes below."""
+
+    own_rss: float
+    own_pss: float
+    children_rss: float
+    children_pss: float
+    own_descriptors: int
+    children_descriptors: int
+    processes: int
+
+
+def footprint() -> Mark:
+    """What is used now. A process that ends meanwhile counts as nothing."""
     own = psutil.Process()
-    children = own.children(recursive=True)
-    workers = sum(child.memory_full_info().pss for child in children) / (1 << 20)
-    descriptors = sum(process.num_fds() for process in (own, *own.children()))
-    return own.memory_full_info().pss / (1 << 20), workers, descriptors, len(children)
+    mine = _memory(own)
+    totals, count = [0.0, 0.0, 0], 0
+    for child in own.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            found = (*_memory(child), child.num_fds())
+            totals = [total + value for total, value in zip(totals, found, strict=True)]
+            count += 1
+    return Mark(*mine, totals[0], totals[1], own.num_fds(), int(totals[2]), count)
+
+
+def _memory(process: psutil.Process) -> tuple[float, float]:
+    """RSS and PSS in MiB; RSS for both where PSS is not told."""
+    info = process.memory_full_info()
+    return info.rss / MIB, (getattr(info, "pss", 0) or info.rss) / MIB
+
+
+def grown(marks: list[Mark]) -> list[str]:
+    """The figures whose median in the last quarter is over 5 % above that in the second."""
+    quarter = len(marks) // 4
+    found = []
+    for name in (entry.name for entry in fields(Mark)):
+        early = statistics.median(getattr(mark, name) for mark in marks[quarter : 2 * quarter])
+        late = statistics.median(getattr(mark, name) for mark in marks[-quarter:])
+        if late > GROWTH * early:
+            found.append(f"{name} {early:.1f} -> {late:.1f}")
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tests.benchmarks.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--level", default=None, help="full or restricted (default: the best that is reached)")
     options = parser.parse_args()
-    wrong, marks = 0, []
-    with Verifier() as verifier:
-        start = time.perf_counter()
-        stream = verifier.verify_many(peers.tasks(workloads.trivial(options.tasks)))
-        for number, verdict in enumerate(stream, 1):
+    before, marks, wrong = footprint(), [], 0
+    with Verifier(workers=peers.WORKERS, level=options.level, require="restricted") as verifier:
+        print(f"{options.tasks} tasks, {verifier.workers} workers, level {verifier.level}; memory is RSS/PSS in MiB")
+        step, start = max(1, options.tasks // MARKS), time.perf_counter()
+        pairs = workloads.trivial(options.tasks)  # all made first, so that they don't show as growth
+        for number, verdict in enumerate(verifier.verify_many(peers.tasks(pairs)), 1):
             wrong += not verdict.accepted
-            if number % (options.tasks // 10) == 0:
-                ours, workers, descriptors, processes = footprint()
-                marks.append((ours, workers))
-                rate = number / (time.perf_counter() - start)
-                print(f"{number:8} tasks {rate:6.0f}/s  verifier {ours:6.1f} MiB  {verifier.workers} workers {workers:6.1f} MiB  "
-                      f"{descriptors} descriptors  {processes} processes", flush=True)  # fmt: skip
-    left = psutil.Process().children(recursive=True)
-    grown = marks[-1][0] > 1.05 * marks[4][0] + 1 or marks[-1][1] > 1.05 * marks[4][1] + 1
-    print(f"wrong verdicts: {wrong}; processes left: {len(left)}; memory grew by over 5 % in the second half: {grown}")
-    sys.exit(1 if wrong or left or grown else 0)
+            if number % step == 0:
+                marks.append(footprint())
+                show(number, number / (time.perf_counter() - start), marks[-1])
+    _conclude(before, marks, wrong)
+
+
+def show(number: int, rate: float, mark: Mark) -> None:
+    print(
+        f"{number:8} tasks {rate:6.0f}/s  own {mark.own_rss:6.1f}/{mark.own_pss:6.1f}  children {mark.children_rss:6.1f}/"
+        f"{mark.children_pss:6.1f}  descriptors {mark.own_descriptors}+{mark.children_descriptors}  processes {mark.processes}",
+        flush=True,
+    )
+
+
+def _conclude(before: Mark, marks: list[Mark], wrong: int) -> None:
+    after = footprint()
+    problems = [f"grew: {figure}" for figure in grown(marks)] if len(marks) >= 8 else ["too few tasks to tell growth"]
+    if wrong:
+        problems.append(f"{wrong} verdicts are not accepted")
+    if after.processes > before.processes:
+        problems.append(f"{after.processes - before.processes} processes are left")
+    if after.own_descriptors > before.own_descriptors:
+        problems.append(f"{after.own_descriptors - before.own_descriptors} descriptors are left")
+    print("pass" if not problems else "fail: " + "; ".join(problems))
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":
