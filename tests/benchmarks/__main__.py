@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 if not __package__:  # python tests/benchmarks
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
@@ -62,11 +64,13 @@ def main() -> None:
         loads["p3"] = workloads.p3(options.p3)
     print(__doc__)
     print("\n".join(f"{name}: {value}" for name, value in machine().items()))
+    print(busy())
     print(f"rounds: {rounds}; tasks: {', '.join(f'{name} {len(pairs)}' for name, pairs in loads.items())}", flush=True)
     results = {}
     for name, pairs in loads.items():
         results[name] = measure(pairs, options.peers, rounds, options.quick)
         show(name, results[name])
+        print(busy(), flush=True)
     if options.json:
         found = {load: {peer: one.to_dict() for peer, one in of.items()} for load, of in results.items()}
         options.json.write_text(json.dumps({"machine": machine(), "rounds": rounds, "results": found}, indent=1) + "\n")
@@ -91,7 +95,7 @@ def measure(pairs: list[Pair], peers: list[str], rounds: int, quick: bool) -> di
     for _ in range(rounds):
         for name in peers:
             peer, result = PEERS[name], results[name]
-            most = min(peer.most or 300, 20) if quick and peer.most else peer.most
+            most = 20 if quick and peer.most else peer.most
             laps = 20 if quick else 100 if peer.most else 500
             try:
                 with peer.make() as judges:
@@ -141,7 +145,7 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What it runs on, and how busy that already was."""
+    """What it runs on."""
     model = platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -150,8 +154,12 @@ def machine() -> dict[str, str]:
     return {
         "processor": f"{model}, {len(os.sched_getaffinity(0))} of {os.cpu_count()} cores",
         "system": f"Linux {platform.release()}, Python {platform.python_version()}",
-        "load at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
+
+
+def busy() -> str:
+    """How much others use the machine right now, while nothing is measured. Over a few percent, the figures are not to be trusted."""
+    return f"others use {psutil.cpu_percent(1.0):.0f} % of the processors"
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ def floor() -> Iterator[Judges]:
                 raise RuntimeError("the interpreter died")
             return int(answer)
 
+        stream(WARM_UP)
         yield Judges(stream, lambda pair: stream([pair]))
         server.stdin.close()
 
