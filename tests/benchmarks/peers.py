@@ -84,18 +84,19 @@ def floor() -> Iterator[Judges]:
     command = [sys.executable, "-c", "from tests.benchmarks.peers import serve; serve()"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin and server.stdout
+        questions, answers = server.stdin, server.stdout
 
         def stream(pairs: list[Pair]) -> int:
-            server.stdin.write(json.dumps([program(pair) for pair in pairs]) + "\n")
-            server.stdin.flush()
-            answer = server.stdout.readline()
+            questions.write(json.dumps([program(pair) for pair in pairs]) + "\n")
+            questions.flush()
+            answer = answers.readline()
             if not answer:
                 raise RuntimeError("the interpreter died")
             return int(answer)
 
         stream(WARM_UP)
         yield Judges(stream, lambda pair: stream([pair]))
-        server.stdin.close()
+        questions.close()
 
 
 def serve() -> None:
