@@ -45,16 +45,15 @@ class Ticket:
 class Pool:
     """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
 
-    def __init__(self, workers: int, limits: Limits, level: str, name: str) -> None:
-        self.level, self.limits, self._name = level, limits, name
+    def __init__(self, workers: int, limits: Limits, level: str, name: str, engine: str) -> None:
+        self.level, self.limits, self.name, self.engine = level, limits, name, engine
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
-        first = Worker(level, limits, places[0])
-        self.name = f"{name} {first.engine}"
+        first = Worker(level, limits, places[0], engine)
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:
@@ -143,7 +142,7 @@ class _Lane:
             return
         self._ahead.append(ticket)
         if self.worker is None:
-            self.worker = Worker(self.pool.level, self.pool.limits, self.processor)
+            self.worker = Worker(self.pool.level, self.pool.limits, self.processor, self.pool.engine)
         self.worker.submit(ticket.job)
 
     def _fill(self) -> None:
@@ -165,7 +164,7 @@ class _Lane:
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
             limits = ticket.job.limits
-            outcomes = self.worker.collect(2 * limits.wall_seconds + GRACE_SECONDS)
+            outcomes = self.worker.collect(4 * limits.wall_seconds + GRACE_SECONDS)  # each phase, on one engine or both
             self._ahead.popleft()
             verdict = judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
             self._seconds += (verdict.usage.wall_seconds - self._seconds) / 8

@@ -31,10 +31,11 @@ class Verifier:
 
     workers: how many run side by side; ``None`` is one for each processor this process may use.
     limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
-    ``"restricted"``; the best that the host gives is used. level: exactly this level instead.
+    ``"restricted"``; the best that the host gives is used. level: exactly this level instead. engine: ``"snapshot"``, which is fast,
+    ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the host gives (see DESIGN.md).
 
     Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense. A call for a task
-    returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 10)`` seconds, start-up of replaced workers apart.
+    returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 5)`` seconds, start-up of replaced workers apart.
     """
 
     def __init__(
@@ -44,10 +45,14 @@ class Verifier:
         limits: Limits | None = None,
         require: str = "full",
         level: str | None = None,
+        engine: str = "auto",
     ) -> None:
         for name in (require, level or require):
             if name not in LEVELS:
                 raise ValueError(f"unknown level {name!r}: choose from {', '.join(LEVELS)}")
+        if engine not in ("auto", *wire.ENGINES):
+            raise ValueError(f"unknown engine {engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
+        self.engine = engine
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -64,7 +69,7 @@ class Verifier:
         reasons = []
         for level in self._levels:
             try:
-                return Pool(self.workers, self.limits, level, name)
+                return Pool(self.workers, self.limits, level, name, self.engine)
             except CannotConfine as error:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))

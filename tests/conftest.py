@@ -11,21 +11,23 @@ import pytest
 
 from sandbox import CannotConfine, Verifier
 
-LEVELS = ("full", "restricted")
+LEVELS, ENGINES = ("full", "restricted"), ("snapshot", "fork")
 
 
-@pytest.fixture(scope="session", params=LEVELS)
+@pytest.fixture(scope="session", params=[f"{level}-{engine}" for level in LEVELS for engine in ENGINES])
 def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
-    """A verifier with one worker, at each level; a level that this host can't reach is skipped by name.
+    """A verifier with one worker, at each level with each engine; what this host can't do is skipped by name.
 
-    Set SELFTAUGHT_LEVELS=full,restricted (as CI does) to make a missing level a failure instead.
+    Set SELFTAUGHT_LEVELS=full,restricted and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to make what is missing a failure instead.
     """
+    level, engine = request.param.split("-")
     try:
-        made = Verifier(workers=1, level=request.param)
+        made = Verifier(workers=1, level=level, engine=engine)
     except CannotConfine as error:
-        if request.param in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
+        demanded = [os.environ.get(f"SELFTAUGHT_{name}", "").split(",") for name in ("LEVELS", "ENGINES")]
+        if level in demanded[0] and engine in demanded[1]:
             raise
-        pytest.skip(f"this host can't reach level {request.param}: {error}")
+        pytest.skip(f"this host can't do level {level} with the {engine} engine: {error}")
     with made:
         yield made
 
@@ -34,10 +36,12 @@ def footprint(verifier: Verifier) -> dict[str, object]:
     """What the only worker holds: processes, descriptors, control groups, and the host's mounts."""
     (pid,) = verifier.worker_pids()
     warden = psutil.Process(pid)
+    children = [child.pid for child in sorted(warden.children(recursive=True), key=psutil.Process.create_time)]
     return {
-        "processes": sorted(child.pid for child in warden.children(recursive=True)),
+        "lasting processes": children[:-1],
+        "number of processes": len(children),  # with the snapshot engine, the last one may be replaced
         "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")),
-        "zygote's descriptors": [len(os.listdir(f"/proc/{child.pid}/fd")) for child in warden.children()],
+        "children's descriptors": sorted(len(os.listdir(f"/proc/{child}/fd")) for child in children),
         "control groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*")),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "shared memory": sorted(os.listdir("/dev/shm")),

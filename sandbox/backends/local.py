@@ -34,16 +34,20 @@ class Worker:
     """A running worker: jobs go in, outcomes come back in the same order.
 
     Not thread-safe: one lane owns it. level: proven. proof: the canaries' evidence. processor: where all its
-    processes run; they take turns, and a change of processor at each turn would cost a third of the throughput. pid: the warden's.
+    processes run; they take turns, and a change of processor at each turn would cost a third of the throughput. wanted: ``auto``
+    or the engine that it must be; engine: the one it is, and reason: why none better. counters: the engine's. pid: the warden's.
     """
 
     level: str
     limits: Limits
     processor: int | None = None
+    wanted: str = "auto"
     engine: str = ""
+    reason: str = ""
     proof: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.counters = wire.Counters()
         self._group = self._make_group() if self.level == "full" else None
         ours, theirs = socket.socketpair()
         try:
@@ -79,12 +83,14 @@ class Worker:
     def _introduce(self) -> None:
         """Configure the warden and wait until it is ready. Raises CannotConfine or WorkerFailed."""
         try:
-            program = seccomp.compile_filter()
+            programs = [seccomp.compile_filter(traced).hex() for traced in (False, True)]
         except OSError as error:
             raise CannotConfine(f"seccomp: {error}") from error
         config = {
             "level": self.level,
-            "filter": program.hex(),
+            "engine": self.wanted,
+            "filter": programs[0],
+            "traced_filter": programs[1],
             "syscalls": seccomp.names(),
             "cgroup": self._group.paths() if self._group else [],
         }
@@ -93,7 +99,7 @@ class Worker:
         if "error" in ready:
             kind = CannotConfine if ready["kind"] in ("CannotConfine", "OSError", "PermissionError") else WorkerFailed
             raise kind(ready["error"])
-        self.engine, self.proof = ready["engine"], ready["proof"]
+        self.engine, self.reason, self.proof = ready["engine"], ready["reason"], ready["proof"]
 
     def submit(self, job: Job) -> None:
         """Send a job. Raises WorkerFailed if the worker is gone."""
@@ -105,7 +111,8 @@ class Worker:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
         data = self._receive(timeout_seconds)
         try:
-            return wire.unpack_outcomes(data)
+            outcomes, self.counters = wire.unpack_outcomes(data)
+            return outcomes
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
 
@@ -184,7 +191,10 @@ def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
         str(_WARDEN),
         str(descriptor),
     ]
-    environment = {"PYTHONHASHSEED": "0"}
+    environment = {
+        "PYTHONHASHSEED": "0",
+        "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel writes to the memory of a process that does not run
+    }
     for name in ("LD_LIBRARY_PATH", "PYTHONHOME"):  # where an interpreter can't start without
         if name in os.environ:
             environment[name] = os.environ[name]

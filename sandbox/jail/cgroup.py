@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-PROCESSES = 3
-"""In a worker's jail: process 1, the zygote, and one child."""
+PROCESSES = 4
+"""In a worker's jail: process 1, the zygote, a runner, and one child."""
 
 _NAME = re.compile(r"selftaught-(\d+)-(\d+)-\d+")
 _numbers = count()

@@ -49,18 +49,23 @@ class _Program(ctypes.Structure):
 
 
 @functools.cache
-def compile_filter() -> bytes:
-    """The filter as BPF instructions for this machine. Raises OSError if libseccomp is missing or too old."""
+def compile_filter(traced: bool = False) -> bytes:
+    """The filter as BPF instructions for this machine. Raises OSError if libseccomp is missing or too old.
+
+    traced: the filter of a process that the warden traces. What is allowed elsewhere stops it for the tracer's decision, and
+    anything else sends it a signal, which stops it too: of two filters, the action of higher precedence holds.
+    """
     try:
         import pyseccomp as libseccomp
     except RuntimeError as error:
         raise OSError(f"{error}: install libseccomp (Debian, Ubuntu: apt-get install libseccomp2)") from None
-    rules = libseccomp.SyscallFilter(libseccomp.NOTIFY)
+    rules = libseccomp.SyscallFilter(libseccomp.TRAP if traced else libseccomp.NOTIFY)
+    action = libseccomp.TRACE(0) if traced else libseccomp.ALLOW
     rules.set_attr(2, libseccomp.KILL_PROCESS)  # SCMP_FLTATR_ACT_BADARCH: 32-bit and x32 calls
 
     def allow(name: str, *conditions: libseccomp.Arg) -> None:
         if libseccomp.resolve_syscall(libseccomp.system_arch(), name) >= 0:  # arm64 lacks the old ones
-            rules.add_rule(libseccomp.ALLOW, name, *conditions)
+            rules.add_rule(action, name, *conditions)
 
     for name in _ALLOWED:
         allow(name)
@@ -91,10 +96,10 @@ def names() -> dict[int, str]:
     return found
 
 
-def install(program: bytes) -> int:
-    """Put the filter in force for this process and its children; returns the listener. Raises OSError."""
+def install(program: bytes, listen: bool = True) -> int:
+    """Put the filter in force for this process and its children; returns the listener, if there is one. Raises OSError."""
     bpf = _Program(len(program) // 8, program)
-    return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER, bpf)
+    return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER if listen else 0, bpf)
 
 
 @dataclass(frozen=True, slots=True)

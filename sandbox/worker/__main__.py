@@ -22,9 +22,11 @@ from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup, namespaces
 from sandbox.wire import End, Job, Outcome
 from sandbox.worker import canary
+from sandbox.worker.cell import Cell
 from sandbox.worker.engine import Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.snapshot import SnapshotEngine
 
 _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
@@ -42,7 +44,8 @@ def judge(engine: Engine, job: Job) -> list[Outcome]:
         if len(answer) <= _CHECKED_BYTES:
             codec.check(answer, job.limits.answer_bytes)
     except codec.Malformed as error:
-        return [Outcome(End.DIED, f"malformed answer: {error}", 0.0, first.cpu_seconds, first.wall_seconds)]
+        detail = f"malformed answer: {error}"
+        return [Outcome(End.DIED, detail, 0.0, first.cpu_seconds, first.wall_seconds, engine=first.engine)]
     return [first, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
 
 
@@ -52,7 +55,27 @@ def serve(connection: socket.socket, engine: Engine) -> None:
     while data := connection.recv(1 << 20):
         for message in frames.feed(data):
             outcomes = judge(engine, wire.unpack_job(message))
-            connection.sendall(wire.frame(wire.pack_outcomes(outcomes)))
+            connection.sendall(wire.frame(wire.pack_outcomes(outcomes, engine.counters)))
+
+
+def _fastest(wanted: str, fork: ForkEngine, descriptor: int) -> tuple[Engine, str]:
+    """The engine asked for, or of ``auto`` the best that this host can do, and why it is none better.
+
+    Raises CannotConfine if the one asked for can't be had.
+    """
+    if wanted == "fork":
+        return fork, "asked for"
+    reason = ""
+    for accelerated in (True, False):
+        try:
+            engine = SnapshotEngine(fork, descriptor, accelerated)
+            canary.prove_rollback(engine)
+            return engine, reason
+        except (OSError, WorkerFailed, CannotConfine) as error:
+            reason = str(error)
+    if wanted == "snapshot":
+        raise CannotConfine(f"snapshot engine: {reason}")
+    return fork, reason
 
 
 def _first_message(descriptor: int) -> dict[str, Any]:
@@ -71,7 +94,8 @@ def _send(descriptor: int, content: dict[str, Any]) -> None:
 
 def main(descriptor: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
-    ready, engine = False, None
+    ready = False
+    engine: Engine | None = None
     group: cgroup.Member | None = None
     try:
         config = _first_message(descriptor)
@@ -81,10 +105,12 @@ def main(descriptor: int) -> int:
         if full:
             namespaces.enter()
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
-        program = bytes.fromhex(config["filter"])
-        engine = ForkEngine(full, program, syscalls, descriptor, group.add, group.oom_kills)
-        proof = canary.prove(engine, full, outside)
-        _send(descriptor, {"engine": engine.name, "proof": proof})
+        filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
+        cell = Cell(full, *filters, syscalls, group.add)
+        engine = fork = ForkEngine(cell, descriptor, group.oom_kills)
+        proof = canary.prove(fork, full, outside)
+        engine, reason = _fastest(config["engine"], fork, descriptor)
+        _send(descriptor, {"engine": engine.name, "reason": reason, "proof": proof})
         ready = True
         serve(socket.socket(fileno=descriptor), engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sandbox.task import Limits
-from sandbox.wire import Outcome
+from sandbox.wire import Counters, Outcome
 
 Phase = int
 """`sandbox.worker.phase.SOL` or `.SAT`."""
@@ -19,6 +19,7 @@ class Engine(Protocol):
     """Runs phases one at a time, each as if it were the first."""
 
     name: str
+    counters: Counters
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end, within its limits.

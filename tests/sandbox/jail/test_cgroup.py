@@ -44,7 +44,7 @@ def test_version_2_without_the_controllers_is_unavailable_with_a_remedy(tmp_path
 def test_version_2_limits_are_written_by_their_names(tmp_path: Path) -> None:
     made = cgroup.Group(cgroup.Hierarchy(2, tmp_path, tmp_path), 1 << 20)
     assert (made.memory / "memory.max").read_text() == str(1 << 20)
-    assert (made.pids / "pids.max").read_text() == "3"
+    assert (made.pids / "pids.max").read_text() == str(cgroup.PROCESSES)
     made.allow_memory(1 << 21)
     made.allow_memory(1 << 10)
     assert (made.memory / "memory.max").read_text() == str(1 << 21)
