@@ -27,7 +27,7 @@ from sandbox.worker.tracee import Tracee
 PAGE = mmap.PAGESIZE
 _BLOCK = 512 * PAGE
 """What one page table maps."""
-_LARGE = 128 * PAGE
+_LARGE = 32 * PAGE
 """Areas of at least this size are shared, and scanned one by one; all between two of them is scanned at once, which is slower a page."""
 _PIECE = 4096 * PAGE
 """Larger mappings would not pass the system-call filter."""
@@ -38,8 +38,10 @@ _PAGEFAULT_FLAG_WP, _WP_SHMEM, _WP_UNPOPULATED, _WP_ASYNC = 1 << 0, 1 << 12, 1 <
 _REGISTER_WP, _PROTECT = 2, 1
 _PAGEMAP_SCAN = 0xC0606610
 _WPALLOWED, _WRITTEN, _PRESENT, _SWAPPED = 1, 2, 8, 16
-_MMAP, _CLOSE = 9, 3  # system calls of x86-64
-_READ_WRITE, _SHARED_FIXED = 3, 0x11
+_MMAP, _MPROTECT, _CLOSE = 9, 10, 3  # system calls of x86-64
+_READ, _READ_WRITE, _SHARED_FIXED = 1, 3, 0x11
+_WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
+"""Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
 _MOST_REGIONS = 4096
 _TOP = (1 << 47) - PAGE
@@ -87,8 +89,8 @@ class Memory:
         self.pagemap = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         self._regions = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS)
         self._scan = Scan(size=ctypes.sizeof(Scan), vec=ctypes.addressof(self._regions), vec_len=_MOST_REGIONS)
-        self._maps = read_maps(pid)
-        writable = [mapping for mapping in self._maps if "w" in mapping.rights]
+        _seal(traced)
+        writable = [mapping for mapping in read_maps(pid) if "w" in mapping.rights]
         for mapping in writable:
             if "s" in mapping.rights or "x" in mapping.rights:
                 raise OSError(f"a mapping is writable and {mapping.rights}: {mapping.name or 'anonymous'}")
@@ -174,7 +176,8 @@ class Memory:
                 if area[0] <= start and end <= area[1] and end - start >= _LARGE:
                     steps += [(at, start, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED), (start, end, _WRITTEN, 0)]
                     at = end
-        return [*steps, (at, _TOP, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED)]
+        steps.append((at, _TOP, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED))
+        return [step for step in steps if any(start < step[1] and step[0] < end for start, end in self.areas)]
 
     def _find(self, start: int, end: int, mask: int, anyof: int = 0) -> list[Span]:
         """Where the pages of these categories are."""
@@ -255,6 +258,18 @@ class Memory:
         """Release what tracks it."""
         os.close(self.pagemap)
         os.close(self.uffd)
+
+
+def _seal(traced: Tracee) -> None:
+    """Make the data of extension modules read-only: it holds tables that are not written after loading, and each piece costs a scan.
+
+    A job that does write there gets a signal, and so runs on the fork engine.
+    """
+    waiting = traced.registers()
+    for mapping in read_maps(traced.pid):
+        file = os.path.basename(mapping.name)
+        if "w" in mapping.rights and ".so" in file and not file.startswith(_WRITTEN_LIBRARIES):
+            traced.inject(waiting, _MPROTECT, mapping.start, mapping.end - mapping.start, _READ)
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:
