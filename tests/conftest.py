@@ -12,6 +12,18 @@ import pytest
 from sandbox import CannotConfine, Verifier
 
 LEVELS = ("full", "restricted")
+DEMANDED = os.environ.get("SELFTAUGHT_LEVELS", "").split(",")
+OUTER = os.environ.get("SELFTAUGHT_OUTER")
+
+
+def pytest_configure() -> None:
+    """A host that must show everything runs hostile code under the outer limit alone."""
+    if "full" in DEMANDED and OUTER is None:
+        raise pytest.UsageError("SELFTAUGHT_LEVELS demands the outer limit: python -m tests.outer python -m pytest")
+
+
+def pytest_report_header() -> str:
+    return f"outer limit: {OUTER or 'none (`make test` has one)'}"
 
 
 @pytest.fixture(scope="session", params=LEVELS)
@@ -23,7 +35,7 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
     try:
         made = Verifier(workers=1, level=request.param)
     except CannotConfine as error:
-        if request.param in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
+        if request.param in DEMANDED:
             raise
         pytest.skip(f"this host can't reach level {request.param}: {error}")
     with made:

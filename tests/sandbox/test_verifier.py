@@ -190,13 +190,17 @@ def test_the_death_of_the_caller_takes_every_worker_with_it() -> None:
     read, write = os.pipe()
     caller = os.fork()
     if caller == 0:
-        verifier = Verifier(workers=2, require="restricted")
-        threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
-        time.sleep(0.5)
-        pids = [child.pid for child in psutil.Process().children(recursive=True)]
-        os.write(write, orjson.dumps(pids))
-        time.sleep(60)
-        os._exit(0)
+        try:
+            os.close(read)
+            verifier = Verifier(workers=2, require="restricted")
+            threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
+            time.sleep(0.5)
+            pids = [child.pid for child in psutil.Process().children(recursive=True)]
+            os.write(write, orjson.dumps(pids))
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    os.close(write)
     pids = orjson.loads(os.read(read, 4096))
     assert len(pids) >= 3
     os.kill(caller, signal.SIGKILL)
@@ -206,7 +210,6 @@ def test_the_death_of_the_caller_takes_every_worker_with_it() -> None:
         time.sleep(0.05)
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     os.close(read)
-    os.close(write)
 
 
 def test_verdicts_and_tasks_are_plain_data(two_workers: Verifier) -> None:
