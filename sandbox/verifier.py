@@ -33,8 +33,12 @@ class Verifier:
     limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
     ``"restricted"``; the best that the host gives is used. level: exactly this level instead.
 
-    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense. A call for a task
-    returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 10)`` seconds, start-up of replaced workers apart.
+    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
+
+    Every call is bounded in time, even if each worker fails, or hangs, at each task: one for a task that finds ``n`` others
+    waiting takes at most ``(min(n, n / workers + 31) + 1) * 2 * (2 * wall_seconds + 60)`` seconds, with the largest ``wall_seconds``
+    among them. Here 2 are the attempts at a task, 2 its phases, 31 the tasks that may lie ahead of it at its worker, and
+    60 the seconds that starting, handing over, overrunning and ending a worker take at most.
     """
 
     def __init__(

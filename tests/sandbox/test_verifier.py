@@ -16,7 +16,8 @@ import orjson
 import psutil
 import pytest
 
-from sandbox import Limits, Status, Task, Verifier
+from sandbox import Limits, Status, Task, Verifier, pool
+from sandbox.backends import local
 from sandbox.verdict import Verdict
 
 
@@ -164,6 +165,44 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
         assert verifier.verify(task(1)).accepted
 
 
+def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
+    stated = " ".join((Verifier.__doc__ or "").split())
+    attempts, overhead, ahead = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MOST_AHEAD - 1
+    assert f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * (2 * wall_seconds + {overhead:g})``" in stated
+
+
+@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
+def test_calls_end_within_their_bound_though_every_worker_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)\n")
+    limits = Limits(wall_seconds=0.5)
+    with Verifier(workers=1, require="restricted", limits=limits) as verifier:
+        for module, name, value in (
+            (local, "START_SECONDS", 1.0),
+            (local, "SEND_SECONDS", 0.5),
+            (pool, "GRACE_SECONDS", 0.5),
+            (local, "_WARDEN", tmp_path / "hang.py"),
+        ):
+            monkeypatch.setattr(module, name, value)
+        (pid,) = verifier.worker_pids()
+        verifier._running()._lanes[0].worker._connection.settimeout(0.5)  # type: ignore[union-attr]
+        os.kill(pid, signal.SIGSTOP)
+        started = time.monotonic()
+        verdicts = list(verifier.verify_many([task(i, f"def sol(): return '{'a' * length}'") for i in range(2)]))
+        elapsed = time.monotonic() - started
+        assert [verdict.status for verdict in verdicts] == ["internal_error"] * 2
+        assert elapsed < 2 * 2 * (2 * 0.5 + 1.0 + 0.5 + 0.5 + local.END_SECONDS)
+        monkeypatch.undo()
+        assert verifier.verify(task(1)).accepted
+
+
+def test_a_large_task_waits_until_its_worker_can_read_it(two_workers: Verifier) -> None:
+    large = [Task(str(i), "def sat(x): return True", f"def sol(): return {'a' * (1 << 20)!r} and 1") for i in range(40)]
+    mixed = [item for pair in zip(large, map(task, range(40)), strict=True) for item in pair]
+    assert all(verdict.accepted for verdict in two_workers.verify_many(mixed))
+
+
 def groups() -> list[Path]:
     return sorted(Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*"))
 
@@ -184,6 +223,21 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
     assert groups() == before
     with pytest.raises(ValueError, match="closed"):
         verifier.verify(task(1))
+
+
+def test_closing_does_not_wait_for_a_worker_that_is_just_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = Verifier(workers=2, require="restricted")
+    spawn = local._spawn
+    monkeypatch.setattr(local, "_spawn", lambda descriptor: (time.sleep(1), spawn(descriptor))[1])
+    verdicts: list[Verdict] = []
+    threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    verifier.close()
+    for thread in threads:
+        thread.join(10)
+    assert [verdict.status for verdict in verdicts] == ["cancelled"] * 2
 
 
 def test_the_death_of_the_caller_takes_every_worker_with_it() -> None:
