@@ -39,7 +39,7 @@ _MS_NOSUID_NODEV, _MS_REC_PRIVATE = 0x6, 0x44000
 _RDONLY = 1
 _AT_FDCWD, _AT_RECURSIVE, _OPEN_TREE_CLONE, _MOVE_FROM_EMPTY = -100, 0x8000, 1, 4
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
-_ENVIRONMENT = {"PYTEST_ADDOPTS": "-o cache_dir=/tmp/pytest-cache", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis"}
+_ENVIRONMENT = {"PYTEST_ADDOPTS": "-p no:cacheprovider", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis"}
 """What tests keep for later runs would go to the project's folder, which is read-only."""
 
 _ULIMITS = {"CORE": 0, "FSIZE": 2 << 30, "NOFILE": 4096, "CPU": 1800}

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -291,7 +292,9 @@ def test_every_p3_reference_is_accepted(p3: Path, two_workers: Verifier) -> None
     ]  # fmt: skip
     refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
     assert len(tasks) == 609
-    assert not refused
+    # Its rounding relies on a plain `sum` of floats; since Python 3.12 `sum` compensates, and the reference fails anywhere.
+    outdated = ["Nash:1#0"] if sys.version_info >= (3, 12) else []
+    assert [verdict.id for verdict in refused] == outdated, refused
 
 
 def test_a_stated_limit_is_reported_with_what_was_observed(two_workers: Verifier) -> None:
