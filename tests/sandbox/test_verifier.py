@@ -220,7 +220,7 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
     verifier.close()
     thread.join(5)
     assert [verdict.status for verdict in verdicts] == ["cancelled"]
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    assert not psutil.wait_procs(processes, timeout=5)[1]
     assert groups() == before
     with pytest.raises(ValueError, match="closed"):
         verifier.verify(task(1))
@@ -292,8 +292,8 @@ def test_every_p3_reference_is_accepted(p3: Path, two_workers: Verifier) -> None
     ]  # fmt: skip
     refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
     assert len(tasks) == 609
-    # Its rounding relies on a plain `sum` of floats; since Python 3.12 `sum` compensates, and the reference fails anywhere.
-    outdated = ["Nash:1#0"] if sys.version_info >= (3, 12) else []
+    # These rely on how `sum` of floats used to round; since Python 3.12 it compensates, and they fail in any interpreter.
+    outdated = ["Nash:1#0", "Nash:3#0", "Nash:4#0"] if sys.version_info >= (3, 12) else []
     assert [verdict.id for verdict in refused] == outdated, refused
 
 
@@ -318,16 +318,15 @@ def test_a_child_finds_no_trace_of_its_neighbours_in_its_memory(two_workers: Ver
     sol = """
 def sol(own={own!r}):  # finding its own marker shows that it can find one
     import ctypes, gc, re
-    from sys import modules
+    from mmap import PAGESIZE
     prefix = "".join(["mar", "ker", "-"])
+    mincore, word = ctypes.CDLL(None).mincore, ctypes.create_string_buffer(1)  # fails where there is no memory
     found = set()
-    starts = {{id(value) >> 18 for value in gc.get_objects()}} | {{id(value) >> 18 for value in globals().values()}}
-    for start in starts:
-        base = start << 18
-        try:
-            area = ctypes.string_at(base + (1 << 18) - 8, 8) and ctypes.string_at(base, 1 << 18)
-        except Exception:
-            continue
+    for block in {{id(value) >> 18 for value in gc.get_objects() + list(globals().values())}}:
+        area = bytearray()
+        for page in range(block << 18, (block + 1) << 18, PAGESIZE):
+            if mincore(ctypes.c_void_p(page), ctypes.c_size_t(1), word) == 0:
+                area += ctypes.string_at(page, PAGESIZE)
         found.update(re.findall(prefix.encode() + rb"[0-9]+x", area))
     return sorted(name.decode() for name in found)
 """
