@@ -16,10 +16,10 @@ demo: $(VENV)/installed ## judge the bundled puzzles and print the summary
 	$(VENV)/bin/selftaught doctor --require restricted
 	$(VENV)/bin/selftaught verify corpus: -o /dev/null --force --require restricted --summary
 
-test: $(VENV)/installed ## lint, type-check, and run every test
+test: $(VENV)/installed ## lint, type-check, and run every test under an outer limit (see tests/outer.py)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -q
+	$(RUN) -m tests.outer $(RUN) -m pytest -q
 
 benchmark: $(VENV)/installed ## compare with other judges (some minutes)
 	$(RUN) -m tests.benchmarks

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from sandbox import judge
-from sandbox.backends.local import Worker
+from sandbox.backends.local import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
@@ -26,9 +26,12 @@ from sandbox.wire import Job
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
 
+OVERHEAD_SECONDS = START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
+"""What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
+
+MOST_AHEAD = 32
+ATTEMPTS = 2
 _AHEAD_SECONDS = 0.02
-_MOST_AHEAD = 32
-_ATTEMPTS = 2
 
 
 @dataclass(slots=True)
@@ -101,6 +104,10 @@ class Pool:
         return Verdict(ticket.id, status, message=message, retryable=True, verifier=self.name)
 
 
+def _size(ticket: Ticket) -> int:
+    return len(ticket.job.sat) + len(ticket.job.sol)
+
+
 class _Lane:
     """One thread and its worker."""
 
@@ -143,11 +150,13 @@ class _Lane:
         self._ahead.append(ticket)
         if self.worker is None:
             self.worker = Worker(self.pool.level, self.pool.limits, self.processor, self.pool.engine)
+            if self.pool.closing:  # meanwhile, so that there was none to interrupt
+                raise WorkerFailed("the verifier was closed")
         self.worker.submit(ticket.job)
 
     def _fill(self) -> None:
         """Send ahead what should be done in a moment."""
-        most = min(_MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
+        most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
         while len(self._ahead) < most:
             try:
                 ticket = self._again.popleft() if self._again else self.pool._queue.get_nowait()
@@ -155,6 +164,9 @@ class _Lane:
                 return
             if ticket is None:
                 self.pool._queue.put(None)
+                return
+            if self._ahead and sum(map(_size, (*self._ahead, ticket))) > BUFFER_BYTES:
+                self._again.appendleft(ticket)
                 return
             self._send(ticket)
 
@@ -188,7 +200,7 @@ class _Lane:
         for ticket in pending:
             if self.pool.closing:
                 ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
-            elif ticket.attempts >= _ATTEMPTS:
+            elif ticket.attempts >= ATTEMPTS:
                 ticket.done(self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
             else:
                 self._again.append(ticket)

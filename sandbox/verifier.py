@@ -34,8 +34,12 @@ class Verifier:
     ``"restricted"``; the best that the host gives is used. level: exactly this level instead. engine: ``"snapshot"``, which is fast,
     ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the host gives (see DESIGN.md).
 
-    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense. A call for a task
-    returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 5)`` seconds, start-up of replaced workers apart.
+    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
+
+    Every call is bounded in time, even if each worker fails, or hangs, at each task: one for a task that finds ``n`` others
+    waiting takes at most ``(min(n, n / workers + 31) + 1) * 2 * (4 * wall_seconds + 60)`` seconds, with the largest ``wall_seconds``
+    among them. Here 2 are the attempts at a task, 4 its phases, each on one engine or both, 31 the tasks that may lie ahead of it at its worker, and
+    60 the seconds that starting, handing over, overrunning and ending a worker take at most.
     """
 
     def __init__(

@@ -12,6 +12,18 @@ import pytest
 from sandbox import CannotConfine, Verifier
 
 LEVELS, ENGINES = ("full", "restricted"), ("snapshot", "fork")
+DEMANDED, DEMANDED_ENGINES = (os.environ.get(f"SELFTAUGHT_{name}", "").split(",") for name in ("LEVELS", "ENGINES"))
+OUTER = os.environ.get("SELFTAUGHT_OUTER")
+
+
+def pytest_configure() -> None:
+    """A host that must show everything runs hostile code under the outer limit alone."""
+    if "full" in DEMANDED and OUTER is None:
+        raise pytest.UsageError("SELFTAUGHT_LEVELS demands the outer limit: python -m tests.outer python -m pytest")
+
+
+def pytest_report_header() -> str:
+    return f"outer limit: {OUTER or 'none (`make test` has one)'}"
 
 
 @pytest.fixture(scope="session", params=[f"{level}-{engine}" for level in LEVELS for engine in ENGINES])
@@ -24,8 +36,7 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
     try:
         made = Verifier(workers=1, level=level, engine=engine)
     except CannotConfine as error:
-        demanded = [os.environ.get(f"SELFTAUGHT_{name}", "").split(",") for name in ("LEVELS", "ENGINES")]
-        if level in demanded[0] and engine in demanded[1]:
+        if level in DEMANDED and engine in DEMANDED_ENGINES:
             raise
         pytest.skip(f"this host can't do level {level} with the {engine} engine: {error}")
     with made:

@@ -24,6 +24,17 @@ LEVELS = ("full", "restricted")
 """Strongest first."""
 
 START_SECONDS = 30.0
+"""How long a worker may take until it is ready."""
+
+SEND_SECONDS = 10.0
+"""How long one that has nothing else to do may take to read a job, however large."""
+
+END_SECONDS = 10.0
+"""What killing a worker and removing its control group takes at most."""
+
+BUFFER_BYTES = 64 << 10
+"""Of jobs that wait, this much fits into the connection, whatever the kernel adds to each."""
+
 _WARDEN = Path(__file__).parent.parent / "worker" / "__main__.py"
 _KERNEL_MEMORY_BYTES = 64 << 20
 """What the kernel may need for a jail beyond its address spaces: page tables, pipes."""
@@ -60,6 +71,7 @@ class Worker:
         self.pid = self._process.pid
         if self.processor is not None:
             os.sched_setaffinity(self.pid, {self.processor})
+        ours.settimeout(SEND_SECONDS)
         self._connection = ours
         self._frames = wire.Frames()
         self._waiting: list[bytes] = []
@@ -102,7 +114,10 @@ class Worker:
         self.engine, self.reason, self.proof = ready["engine"], ready["reason"], ready["proof"]
 
     def submit(self, job: Job) -> None:
-        """Send a job. Raises WorkerFailed if the worker is gone."""
+        """Send a job. Raises WorkerFailed if the worker is gone, or has read nothing for `SEND_SECONDS`.
+
+        It reads while it has nothing to do: send ahead only what the connection holds by itself, `BUFFER_BYTES`.
+        """
         if self._group is not None:
             self._group.allow_memory(self._group_bytes(job.limits))
         self._send(wire.frame(wire.pack_job(job)))
