@@ -68,7 +68,8 @@ def _host() -> dict[str, str]:
     checks: dict[str, Callable[[], str]] = {
         "libseccomp": _libseccomp,
         "Landlock version": lambda: str(landlock.abi()),
-        "seccomp filter": lambda: f"{len(seccomp.compile_filter()) // 8} instructions",
+        "seccomp filter": lambda: f"{len(seccomp.compile_filter(seccomp.nested())) // 8} instructions",
+        "outer seccomp filter": lambda: "yes" if seccomp.nested() else "none",
         "control groups": lambda: f"version {cgroup.find().version}",
     }
     for name, check in checks.items():

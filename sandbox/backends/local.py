@@ -79,7 +79,7 @@ class Worker:
     def _introduce(self) -> None:
         """Configure the warden and wait until it is ready. Raises CannotConfine or WorkerFailed."""
         try:
-            program = seccomp.compile_filter()
+            program = seccomp.compile_filter(seccomp.nested())
         except OSError as error:
             raise CannotConfine(f"seccomp: {error}") from error
         config = {

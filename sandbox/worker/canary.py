@@ -98,6 +98,7 @@ def _seccomp(engine: ForkEngine) -> Proof:
         "clone": "import os\ndef sol(): return os.fork()",
         "execve": "import os\ndef sol(): return os.execv('/x', ['x'])",
         "kill": "import os\ndef sol(): return os.kill(1, 0)",
+        "unknown": "import ctypes\ndef sol(): return ctypes.CDLL(None).syscall(9999)",
     }
     seen = {name: _try(engine, source) for name, source in attempts.items()}
     # A kernel or C library may refuse before the call is made; then it is an error, and nothing happened either.

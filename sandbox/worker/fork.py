@@ -345,7 +345,7 @@ class _Run:
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
         number = os.WTERMSIG(status)
         if number == signal.SIGSYS:
-            return Outcome(End.FORBIDDEN, "a system call of a foreign architecture")
+            return Outcome(End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)")
         if number == signal.SIGXCPU:
             return Outcome(End.CPU)
         kills = self.engine._oom_kills()
