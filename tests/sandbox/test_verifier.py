@@ -261,14 +261,12 @@ def sol(own={own!r}):  # finding its own marker shows that it can find one
     from sys import modules
     prefix = "".join(["mar", "ker", "-"])
     found = set()
+    mapped, seen = ctypes.CDLL(None).mincore, ctypes.create_string_buffer(1)
     starts = {{id(value) >> 18 for value in gc.get_objects()}} | {{id(value) >> 18 for value in globals().values()}}
     for start in starts:
-        base = start << 18
-        try:
-            area = ctypes.string_at(base + (1 << 18) - 8, 8) and ctypes.string_at(base, 1 << 18)
-        except Exception:
-            continue
-        found.update(re.findall(prefix.encode() + rb"[0-9]+x", area))
+        pages = range(start << 18, start + 1 << 18, 4096)
+        there = (ctypes.string_at(page, 4096) for page in pages if not mapped(ctypes.c_void_p(page), 4096, seen))
+        found.update(re.findall(prefix.encode() + rb"[0-9]+x", b"".join(there)))
     return sorted(name.decode() for name in found)
 """
     tasks = [
@@ -279,10 +277,8 @@ def sol(own={own!r}):  # finding its own marker shows that it can find one
         )
         for i in range(30)
     ]
-    verdicts = list(two_workers.verify_many(tasks))
-    read = [verdict for verdict in verdicts if verdict.status is not Status.CRASHED]  # it may hit a hole in the memory
-    assert read, "every scan ended in a fault: nothing was tested"
-    assert all(verdict.accepted for verdict in read), read[0]
+    refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
+    assert not refused, refused[0]
 
 
 def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
