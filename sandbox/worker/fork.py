@@ -68,6 +68,7 @@ class ForkEngine:
         self._abort_calls = {_number(syscalls, "tgkill"): 2}
         self._oom_kills, self._kills_seen = oom_kills, 0
         self._init = _fork_init() if full else 0
+        self.child = 0
         self._start_zygote(full, program, confine)
         self._supervisor = supervisor
         self._zygote_pidfd = os.pidfd_open(self.zygote)
@@ -86,6 +87,7 @@ class ForkEngine:
         job, self._job = os.pipe()
         go, self._go = os.pipe()
         ours, theirs = socket.socketpair()
+        self._waited_at = [self._job, self._go]
         self.zygote = os.fork()
         if self.zygote == 0:
             ours.close()
@@ -103,6 +105,7 @@ class ForkEngine:
         if not descriptors:
             self._kill_all()
             raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
+        self._waited_at += descriptors
         self._listener = seccomp.Listener(descriptors[0])
         self.namespaces: dict[str, str] = json.loads(text[1:])
         self.base_bytes = _size(self.zygote)
@@ -119,9 +122,13 @@ class ForkEngine:
         self._kill_all()
 
     def _kill_all(self) -> None:
-        for pid in (self.zygote, self._init):
+        for pid in (self.zygote, self._init, self.child):
             if pid:
                 os.kill(pid, signal.SIGKILL)
+        for (
+            descriptor
+        ) in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
+            os.close(descriptor)
         while True:
             try:
                 os.waitpid(-1, 0)
@@ -259,7 +266,7 @@ class _Run:
             self.outcome = Outcome(End.FORBIDDEN, f"system call {name}")
 
     def _adopt(self, pid: int) -> None:
-        self.child = pid
+        self.child = self.engine.child = pid
         self.pidfd = os.pidfd_open(pid)
         self.engine._poll.register(self.pidfd, select.POLLIN)
 
@@ -326,6 +333,7 @@ class _Run:
         engine = self.engine
         os.kill(self.child, signal.SIGKILL)
         _, status, usage = os.wait4(self.child, 0)
+        engine.child = 0
         engine._poll.unregister(self.pidfd)
         os.close(self.pidfd)
         if len(self.unsent):
@@ -345,7 +353,9 @@ class _Run:
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
         number = os.WTERMSIG(status)
         if number == signal.SIGSYS:
-            return Outcome(End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)")
+            return Outcome(
+                End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)"
+            )
         if number == signal.SIGXCPU:
             return Outcome(End.CPU)
         kills = self.engine._oom_kills()
