@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from sandbox import judge
-from sandbox.backends.local import Worker
+from sandbox.backends.worker import Backend, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
@@ -45,16 +45,16 @@ class Ticket:
 class Pool:
     """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
 
-    def __init__(self, workers: int, limits: Limits, level: str, name: str) -> None:
-        self.level, self.limits, self._name = level, limits, name
+    def __init__(self, backend: Backend, workers: int, limits: Limits, level: str, name: str) -> None:
+        self.backend, self.level, self.limits = backend, level, limits
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
-        first = Worker(level, limits, places[0])
-        self.name = f"{name} {first.engine}"
+        first = backend.start(level, limits, places[0])
+        self.name = f"{name} {first.python} {first.engine}"
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:
@@ -143,7 +143,7 @@ class _Lane:
             return
         self._ahead.append(ticket)
         if self.worker is None:
-            self.worker = Worker(self.pool.level, self.pool.limits, self.processor)
+            self.worker = self.pool.backend.start(self.pool.level, self.pool.limits, self.processor)
         self.worker.submit(ticket.job)
 
     def _fill(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from typing import TypeVar
 
 import sandbox
 from sandbox import judge, wire
-from sandbox.backends.local import LEVELS
+from sandbox.backends import LEVELS, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.task import Limits, Task
@@ -32,6 +31,8 @@ class Verifier:
     workers: how many run side by side; ``None`` is one for each processor this process may use.
     limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
     ``"restricted"``; the best that the host gives is used. level: exactly this level instead.
+    backend: ``"local"`` for processes of this machine, or ``"docker"`` for containers, whose level is ``"container"``; then `image` and
+    `runtime` name what they are made of, if not our image of this version and the engine's own runtime.
 
     Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense. A call for a task
     returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 10)`` seconds, start-up of replaced workers apart.
@@ -42,17 +43,22 @@ class Verifier:
         *,
         workers: int | None = None,
         limits: Limits | None = None,
-        require: str = "full",
+        require: str | None = None,
         level: str | None = None,
+        backend: str = "local",
+        image: str | None = None,
+        runtime: str | None = None,
     ) -> None:
-        for name in (require, level or require):
-            if name not in LEVELS:
-                raise ValueError(f"unknown level {name!r}: choose from {', '.join(LEVELS)}")
+        known = LEVELS.get(backend, ())
+        for name in (require, level):
+            if known and name is not None and name not in known:
+                raise ValueError(f"no level {name!r} with backend {backend!r}: choose from {', '.join(known)}")
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.limits = limits or Limits()
-        self._levels = [level] if level else list(LEVELS[: LEVELS.index(require) + 1])
+        self._backend = open_backend(backend, image, runtime)
+        self._levels = (level,) if level else known[: known.index(require or known[0]) + 1]
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
@@ -60,11 +66,11 @@ class Verifier:
 
     def _open(self) -> Pool:
         """A pool of the best level allowed."""
-        name = f"selftaught/{sandbox.__version__} {platform.python_implementation()}/{platform.python_version()}"
+        name = f"selftaught/{sandbox.__version__}"
         reasons = []
         for level in self._levels:
             try:
-                return Pool(self.workers, self.limits, level, name)
+                return Pool(self._backend, self.workers, self.limits, level, name)
             except CannotConfine as error:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))

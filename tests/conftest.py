@@ -10,23 +10,28 @@ import psutil
 import pytest
 
 from sandbox import CannotConfine, Verifier
+from sandbox.backends import LEVELS
 
-LEVELS = ("full", "restricted")
+BACKENDS = {level: backend for backend, levels in LEVELS.items() for level in levels}
 
 
-@pytest.fixture(scope="session", params=LEVELS)
-def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
-    """A verifier with one worker, at each level; a level that this host can't reach is skipped by name.
+def open_verifier(level: str, workers: int = 1) -> Verifier:
+    """A verifier of exactly this level; a level that this host can't reach skips the test, by name.
 
-    Set SELFTAUGHT_LEVELS=full,restricted (as CI does) to make a missing level a failure instead.
+    Set SELFTAUGHT_LEVELS=full,restricted,container (as CI does) to make a missing level a failure instead.
     """
     try:
-        made = Verifier(workers=1, level=request.param)
+        return Verifier(workers=workers, level=level, backend=BACKENDS[level])
     except CannotConfine as error:
-        if request.param in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
+        if level in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
             raise
-        pytest.skip(f"this host can't reach level {request.param}: {error}")
-    with made:
+        pytest.skip(f"this host can't reach level {level}: {error}")
+
+
+@pytest.fixture(scope="session", params=list(BACKENDS))
+def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
+    """A verifier with one worker, at each level."""
+    with open_verifier(request.param) as made:
         yield made
 
 

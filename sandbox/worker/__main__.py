@@ -1,6 +1,6 @@
 """The warden: a trusted process outside the jail's root that takes jobs, has their phases run, and returns the evidence.
 
-Started by `sandbox.backends.local` with an empty environment, without `site`, as ``python __main__.py DESCRIPTOR``. It holds the
+Started by a backend with an empty environment, without `site`, it speaks through its standard input and output. It holds the
 batch; no task code ever runs in it. The first message is its configuration, its first answer says whether and how it is ready.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -46,35 +45,50 @@ def judge(engine: Engine, job: Job) -> list[Outcome]:
     return [first, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
 
 
-def serve(connection: socket.socket, engine: Engine) -> None:
+def serve(source: int, sink: int, engine: Engine) -> None:
     """Judge jobs in the order they come until the verifier hangs up."""
     frames = wire.Frames()
-    while data := connection.recv(1 << 20):
+    while data := os.read(source, 1 << 20):
         for message in frames.feed(data):
-            outcomes = judge(engine, wire.unpack_job(message))
-            connection.sendall(wire.frame(wire.pack_outcomes(outcomes)))
+            _send(sink, wire.pack_outcomes(judge(engine, wire.unpack_job(message))))
 
 
-def _first_message(descriptor: int) -> dict[str, Any]:
-    """The configuration. Read without a socket object, which the zygote would inherit."""
+def _conversation() -> tuple[int, int]:
+    """Take the conversation off descriptors 0 and 1, where a stray read or print would spoil it."""
+    source, sink = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return source, sink
+
+
+def _first_message(source: int) -> dict[str, Any]:
+    """The configuration."""
     frames = wire.Frames()
-    while data := os.read(descriptor, 1 << 16):
+    while data := os.read(source, 1 << 16):
         for message in frames.feed(data):
             return dict(json.loads(message))
     raise SupervisorGone
 
 
-def _send(descriptor: int, content: dict[str, Any]) -> None:
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(wire.frame(json.dumps(content).encode()))
+def _send(sink: int, body: bytes) -> None:
+    rest = memoryview(wire.frame(body))
+    while len(rest):
+        rest = rest[os.write(sink, rest) :]
 
 
-def main(descriptor: int) -> int:
+def _send_object(sink: int, content: dict[str, Any]) -> None:
+    _send(sink, json.dumps(content).encode())
+
+
+def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
+    source, sink = _conversation()
     ready, engine = False, None
     group: cgroup.Member | None = None
     try:
-        config = _first_message(descriptor)
+        config = _first_message(source)
         full = config["level"] == "full"
         group = cgroup.Member(config["cgroup"])
         outside = namespaces.identity()
@@ -82,16 +96,19 @@ def main(descriptor: int) -> int:
             namespaces.enter()
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
         program = bytes.fromhex(config["filter"])
-        engine = ForkEngine(full, program, syscalls, descriptor, group.add, group.oom_kills)
+        engine = ForkEngine(full, program, syscalls, source, group.add, group.oom_kills)
         proof = canary.prove(engine, full, outside)
-        _send(descriptor, {"engine": engine.name, "proof": proof})
+        if config["level"] == "container":
+            proof += canary.prove_container(engine)
+        python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
+        _send_object(sink, {"engine": engine.name, "python": python, "proof": proof})
         ready = True
-        serve(socket.socket(fileno=descriptor), engine)
+        serve(source, sink, engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell
     except (CannotConfine, WorkerFailed, OSError) as error:
         if not ready:  # later, the end of the connection says it all
-            _send(descriptor, {"error": f"{error}", "kind": type(error).__name__})
+            _send_object(sink, {"error": f"{error}", "kind": type(error).__name__})
     finally:
         if engine is not None:
             engine.close()
@@ -102,4 +119,4 @@ def main(descriptor: int) -> int:
 
 if __name__ == "__main__":
     sys.path.remove(_HOME)
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main())

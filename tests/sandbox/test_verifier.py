@@ -18,6 +18,7 @@ import pytest
 
 from sandbox import Limits, Status, Task, Verifier
 from sandbox.verdict import Verdict
+from tests.conftest import open_verifier
 
 
 def task(number: int, sol: str | None = None) -> Task:
@@ -186,11 +187,13 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
         verifier.verify(task(1))
 
 
-def test_the_death_of_the_caller_takes_every_worker_with_it() -> None:
+@pytest.mark.parametrize("level", ["full", "restricted"])
+def test_the_death_of_the_caller_takes_every_worker_with_it(level: str) -> None:
+    open_verifier(level).close()
     read, write = os.pipe()
     caller = os.fork()
     if caller == 0:
-        verifier = Verifier(workers=2, require="restricted")
+        verifier = Verifier(workers=2, level=level)
         threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
         time.sleep(0.5)
         pids = [child.pid for child in psutil.Process().children(recursive=True)]
