@@ -20,10 +20,13 @@ _REMEDIES = (
     ("make images", "In the project's repository: make images."),
     ("docker sdk", "pip install 'selftaught[docker]'"),
     ("runtime", "Register the runtime with the engine: \"runtimes\" in /etc/docker/daemon.json."),
-    ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ..."),
+    ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ...; in a container use "
+     "--require restricted."),
     ("unshare", "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile "
      "for this Python; on Debian kernel.unprivileged_userns_clone=1; user.max_user_namespaces above 0; in a container use --require restricted."),
     ("id maps", "Allow user namespaces for this user: see user.max_user_namespaces and AppArmor's userns rules."),
+    ("landlock_create_ruleset: operation not permitted", "The container's seccomp profile refuses Landlock's calls: use an engine of 2022 or newer, or a profile that allows "
+     "landlock_create_ruleset, landlock_add_rule and landlock_restrict_self."),
     ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...)."),
     ("seccomp", "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
     ("mount", "Use Linux 5.12 or newer; in a container use --require restricted."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -23,9 +24,15 @@ def open_verifier(level: str, workers: int = 1) -> Verifier:
     try:
         return Verifier(workers=workers, level=level, backend=BACKENDS[level])
     except CannotConfine as error:
-        if level in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
-            raise
-        pytest.skip(f"this host can't reach level {level}: {error}")
+        unreached(level, error)
+
+
+def unreached(level: str, reason: object) -> NoReturn:
+    """Skip a test for lack of a level, or fail it where that level was demanded."""
+    message = f"this host can't reach level {level}: {reason}"
+    if level in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session", params=list(BACKENDS))
@@ -33,6 +40,19 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
     """A verifier with one worker, at each level."""
     with open_verifier(request.param) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """A client of the container engine."""
+    try:
+        import docker
+
+        client = docker.from_env()
+    except Exception as error:
+        unreached("container", error)
+    yield client
+    client.close()
 
 
 def footprint(verifier: Verifier) -> dict[str, object]:

@@ -37,13 +37,6 @@ def contained() -> Iterator[Verifier]:
         yield verifier
 
 
-@pytest.fixture
-def engine(contained: Verifier) -> Iterator[Any]:
-    client = docker.from_env()
-    yield client
-    client.close()
-
-
 def owned_by(client: Any, pid: int) -> list[Any]:
     """The containers whose label says that this process made them."""
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
@@ -198,16 +191,14 @@ def test_a_task_that_costs_two_containers_is_an_internal_error(contained: Verifi
     assert contained.verify(task(1)).accepted
 
 
-def test_closing_in_mid_run_leaves_no_container() -> None:
+def test_closing_in_mid_run_leaves_no_container(engine: Any) -> None:
     verifier = open_verifier("container")
-    client = docker.from_env()
     thread = threading.Thread(target=verifier.verify, args=(SLEEPER,))
     thread.start()
     time.sleep(0.3)
     verifier.close()
     thread.join(10)
-    assert owned_by(client, os.getpid()) == []
-    client.close()
+    assert owned_by(engine, os.getpid()) == []
 
 
 def test_a_task_may_have_more_memory_than_the_verifier_gives_by_default(contained: Verifier) -> None:
