@@ -37,7 +37,7 @@ def size(value: str) -> int:
 def _where(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say where code runs, and how well it must be held."""
     for option in (
-        click.option("--runtime", metavar="NAME", help="The containers' OCI runtime, runsc for instance.  [default: the engine's]"),
+        click.option("--runtime", metavar="NAME", help="The containers' OCI runtime, as the engine knows it.  [default: the engine's]"),
         click.option("--image", metavar="NAME", help="The containers' image.  [default: what `make images` builds]"),
         click.option("--backend", type=click.Choice(["local", "docker"]), default="local", show_default=True,
                      help="Where code runs: confined processes of this machine, or containers."),
@@ -255,7 +255,9 @@ def _show(found: dict[str, Any]) -> None:
             console.print(f"\n[bold]{level}[/]: [red]not reached[/]. {escape(result['reason'])}")
             console.print(f"  Remedy: {escape(result['remedy'])}")
             continue
-        table = Table("mechanism", "", "evidence", title=f"{level}: reached", title_justify="left")
+        table = Table(
+            "mechanism", "", "evidence", title=f"{level}: reached, engine {result['engine']}", title_justify="left"
+        )
         for proof in result["mechanisms"]:
             table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", escape(proof["evidence"]))
         console.print(table)

@@ -19,7 +19,7 @@ _REMEDIES = (
     ("no container engine", "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group docker."),
     ("make images", "In the project's repository: make images."),
     ("docker sdk", "pip install 'selftaught[docker]'"),
-    ("runtime", "Register the runtime with the engine: \"runtimes\" in /etc/docker/daemon.json."),
+    *((words, "Register the runtime with the engine: \"runtimes\" in /etc/docker/daemon.json.") for words in ("unknown runtime", "invalid runtime")),
     ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ...; in a container use "
      "--require restricted."),
     ("unshare", "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile "
@@ -27,7 +27,8 @@ _REMEDIES = (
     ("id maps", "Allow user namespaces for this user: see user.max_user_namespaces and AppArmor's userns rules."),
     ("landlock_create_ruleset: operation not permitted", "The container's seccomp profile refuses Landlock's calls: use an engine of 2022 or newer, or a profile that allows "
      "landlock_create_ruleset, landlock_add_rule and landlock_restrict_self."),
-    ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...)."),
+    ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...). The kernel of "
+     "gVisor (runsc) has none."),
     ("seccomp", "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
     ("mount", "Use Linux 5.12 or newer; in a container use --require restricted."),
     ("open_tree", "Use Linux 5.12 or newer; in a container use --require restricted."),

@@ -45,8 +45,8 @@ os.execve(sys.executable, [sys.executable, *sys.argv[1:]], {ENVIRONMENT} | kept)
 """Starts the warden without the image's environment, of which a task could find the strings on its stack."""
 
 _PROFILE = (Path(__file__).parent / "seccomp.json").read_text()
-_PROCESSES = 32
-"""The warden, the zygote and a child; what starts the container needs the rest for a moment."""
+_PROCESSES = 256
+"""The warden, the zygote and a child. The rest is for what starts a container, and for runtimes with a kernel of threads (gVisor)."""
 
 _OVERHEAD_BYTES = 256 << 20
 """Two interpreters, and what the kernel needs for them."""
@@ -59,7 +59,7 @@ _LAST_WORDS_BYTES = 2000
 class Docker:
     """The backend; see `sandbox.backends.worker.Backend`.
 
-    image: one that `make images` has built, or one like it. runtime: an OCI runtime that the engine knows (``runsc``); None is its own default.
+    image: one that `make images` has built, or one like it. runtime: an OCI runtime that the engine knows; None is its own default.
     The engine is the one that DOCKER_HOST names, or this machine's. Raises CannotConfine if it can't be reached or lacks the image.
     """
 

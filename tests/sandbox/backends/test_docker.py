@@ -62,7 +62,7 @@ def test_a_container_is_held_as_the_engine_says(contained: Verifier, engine: Any
     assert any(option.startswith("seccomp={") for option in host["SecurityOpt"])
     assert not host["Binds"]
     assert not host.get("Tmpfs")
-    assert 0 < host["PidsLimit"] <= 32
+    assert 0 < host["PidsLimit"] <= 256
     assert 0 < host["Memory"] == host["MemorySwap"]
     assert host["CpusetCpus"] or host["NanoCpus"]
     assert config["User"] == "65534:65534"
