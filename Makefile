@@ -3,7 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check benchmark clean
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sandbox/__init__.py)
+
+# What the images are built on. `make images BASE=local` makes a base of the machine's own Python and needs no registry of images.
+BASE ?= python:3.11-slim
+
+.PHONY: demo test images benchmark clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "Python >= 3.11 with venv is needed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
@@ -20,6 +25,23 @@ test: $(VENV)/installed ## lint, type-check, and run every test under an outer l
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(RUN) -m tests.outer $(RUN) -m pytest -q
+
+ifeq ($(BASE),local)
+ON := --build-arg BASE=selftaught-base --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels
+images: base
+else
+ON := --build-arg BASE=$(BASE)
+endif
+
+images: ## build the container images of the worker and of the daemon (BASE=local: without a registry)
+	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/worker.Dockerfile -t selftaught-worker:$(VERSION) .
+	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/daemon.Dockerfile -t selftaught:$(VERSION) .
+
+.PHONY: base
+base: $(VENV)/installed
+	$(RUN) images/base.py | docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - selftaught-base
+	rm -rf build out/wheels
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check -c constraints.txt -w out/wheels 'setuptools>=77' '.[server]'
 
 benchmark: $(VENV)/installed ## compare with other judges (some minutes)
 	$(RUN) -m tests.benchmarks

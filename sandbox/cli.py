@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,20 @@ def size(value: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _where(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where code runs, and how well it must be held."""
+    for option in (
+        click.option("--runtime", metavar="NAME", help="The containers' OCI runtime, as the engine knows it.  [default: the engine's]"),
+        click.option("--image", metavar="NAME", help="The containers' image.  [default: what `make images` builds]"),
+        click.option("--backend", type=click.Choice(["local", "docker"]), default="local", show_default=True,
+                     help="Where code runs: confined processes of this machine, or containers."),
+        click.option("--require", type=click.Choice(["full", "restricted", "container"]),
+                     help="The confinement level that must be reached; the best one is used.  [default: full; container with docker]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sandbox.__version__, prog_name="selftaught")
 def main() -> None:
@@ -51,8 +65,7 @@ def main() -> None:
 @click.option("--answer-limit", type=size, default="32M", show_default=True, help="Size of an encoded answer.")
 @click.option("--output-limit", type=size, default="1M", show_default=True, help="What a phase may print.")
 @click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
-@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-              help="The confinement level that must be reached; the best one is used.")  # fmt: skip
+@_where
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`."
 )
@@ -131,11 +144,13 @@ def _judge(
     terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
-            verifier = stack.enter_context(
-                Verifier(workers=options["workers"], limits=limits, require=options["require"])
-            )
+            where = {name: options[name] for name in ("require", "backend", "image", "runtime")}
+            verifier = stack.enter_context(Verifier(workers=options["workers"], limits=limits, **where))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
         except CannotConfine as error:
-            raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
+            lower = ", or give --require restricted" if options["backend"] == "local" else " (with the same --backend)"
+            raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open(output, mode))
         progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
         counts = done + batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
@@ -202,9 +217,8 @@ def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
-@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-              help="The level that the exit code is about.")  # fmt: skip
-def doctor(as_json: bool, require: str) -> None:
+@_where
+def doctor(as_json: bool, require: str | None, backend: str, image: str | None, runtime: str | None) -> None:
     """Say which confinement level this host reaches, with the evidence, and what to do for more.
 
     Exit code: 0 the required level is reached, 1 it is not.
@@ -212,15 +226,21 @@ def doctor(as_json: bool, require: str) -> None:
     import orjson
 
     from sandbox import doctor as examination
-    from sandbox.backends.local import LEVELS
+    from sandbox.backends import LEVELS
 
-    found = examination.examine()
+    known = LEVELS[backend]
+    if require and require not in known:
+        raise click.UsageError(f"--backend {backend} gives {' or '.join(known)}, not {require}")
+    try:
+        found = examination.examine(backend, image, runtime)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
         _show(found)
     reached = found["level"]
-    sys.exit(OK if reached and LEVELS.index(reached) <= LEVELS.index(require) else SOME_UNJUDGED)
+    sys.exit(OK if reached and known.index(reached) <= known.index(require or known[0]) else SOME_UNJUDGED)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -235,7 +255,9 @@ def _show(found: dict[str, Any]) -> None:
             console.print(f"\n[bold]{level}[/]: [red]not reached[/]. {escape(result['reason'])}")
             console.print(f"  Remedy: {escape(result['remedy'])}")
             continue
-        table = Table("mechanism", "", "evidence", title=f"{level}: reached", title_justify="left")
+        table = Table(
+            "mechanism", "", "evidence", title=f"{level}: reached, engine {result['engine']}", title_justify="left"
+        )
         for proof in result["mechanisms"]:
             table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", escape(proof["evidence"]))
         console.print(table)

@@ -9,17 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.backends.local import LEVELS, Worker
+from sandbox.backends import LEVELS, open_backend
+from sandbox.backends.worker import Backend
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup, landlock, seccomp
 from sandbox.task import Limits
 
 _REMEDIES = (
-    ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ..."),
+    ("no container engine", "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group docker."),
+    ("make images", "In the project's repository: make images."),
+    ("docker sdk", "pip install 'selftaught[docker]'"),
+    *((words, "Register the runtime with the engine: \"runtimes\" in /etc/docker/daemon.json.") for words in ("unknown runtime", "invalid runtime")),
+    ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ...; in a container use "
+     "--require restricted."),
     ("unshare", "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile "
      "for this Python; on Debian kernel.unprivileged_userns_clone=1; user.max_user_namespaces above 0; in a container use --require restricted."),
     ("id maps", "Allow user namespaces for this user: see user.max_user_namespaces and AppArmor's userns rules."),
-    ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...)."),
+    ("landlock_create_ruleset: operation not permitted", "The container's seccomp profile refuses Landlock's calls: use an engine of 2022 or newer, or a profile that allows "
+     "landlock_create_ruleset, landlock_add_rule and landlock_restrict_self."),
+    ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...). The kernel of "
+     "gVisor (runsc) has none."),
     ("seccomp", "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
     ("mount", "Use Linux 5.12 or newer; in a container use --require restricted."),
     ("open_tree", "Use Linux 5.12 or newer; in a container use --require restricted."),
@@ -27,22 +36,45 @@ _REMEDIES = (
 )  # fmt: skip
 
 
-def examine() -> dict[str, Any]:
-    """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts."""
-    levels = {level: _examine_level(level) for level in LEVELS}
-    reached = next((level for level in LEVELS if levels[level]["reached"]), None)
+def examine(backend: str = "local", image: str | None = None, runtime: str | None = None) -> dict[str, Any]:
+    """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts.
+
+    The arguments are those of `sandbox.Verifier`. Raises ValueError where they make no sense.
+    """
+    try:
+        opened = open_backend(backend, image, runtime)
+        levels = {level: _examine_level(opened, level) for level in LEVELS[backend]}
+    except CannotConfine as error:
+        levels = {level: _unreached(error) for level in LEVELS[backend]}
+    reached = next((level for level in LEVELS[backend] if levels[level]["reached"]), None)
     return {"level": reached, "levels": levels, "host": _host()}
 
 
-def _examine_level(level: str) -> dict[str, Any]:
+def _examine_level(backend: Backend, level: str) -> dict[str, Any]:
     try:
-        worker = Worker(level, Limits())
+        worker = backend.start(level, Limits())
     except (CannotConfine, WorkerFailed) as error:
-        return {"reached": False, "mechanisms": [], "reason": str(error), "remedy": _remedy(str(error))}
+        return _unreached(error)
     try:
-        return {"reached": True, "mechanisms": worker.proof, "reason": "", "remedy": ""}
+        return {
+            "reached": True,
+            "engine": worker.engine,
+            "mechanisms": worker.proof,
+            "reason": "",
+            "remedy": "",
+        }
     finally:
         worker.close()
+
+
+def _unreached(error: Exception) -> dict[str, Any]:
+    return {
+        "reached": False,
+        "engine": "",
+        "mechanisms": [],
+        "reason": str(error),
+        "remedy": _remedy(str(error)),
+    }
 
 
 def _remedy(reason: str) -> str:
@@ -68,7 +100,8 @@ def _host() -> dict[str, str]:
     checks: dict[str, Callable[[], str]] = {
         "libseccomp": _libseccomp,
         "Landlock version": lambda: str(landlock.abi()),
-        "seccomp filter": lambda: f"{len(seccomp.compile_filter()) // 8} instructions",
+        "seccomp filter": lambda: f"{len(seccomp.compile_filter(seccomp.nested())) // 8} instructions",
+        "outer seccomp filter": lambda: "yes" if seccomp.nested() else "none",
         "control groups": lambda: f"version {cgroup.find().version}",
     }
     for name, check in checks.items():

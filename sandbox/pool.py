@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from sandbox import judge
-from sandbox.backends.local import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Worker
+from sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
-from sandbox.wire import Job
+from sandbox.wire import Counters, Job
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
@@ -48,25 +48,41 @@ class Ticket:
 class Pool:
     """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
 
-    def __init__(self, workers: int, limits: Limits, level: str, name: str, engine: str) -> None:
-        self.level, self.limits, self.name, self.engine = level, limits, name, engine
+    def __init__(
+        self, backend: Backend, workers: int, limits: Limits, level: str, name: str, engine: str = "auto"
+    ) -> None:
+        self.backend, self.level, self.limits, self.engine = backend, level, limits, engine
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
-        first = Worker(level, limits, places[0], engine)
+        first = backend.start(level, limits, engine, places[0])
+        self.name = f"{name} {first.python}"
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:
             lane.thread.start()
+
+    def start_worker(self, processor: int) -> Worker:
+        """One more worker of the same kind. Raises CannotConfine or WorkerFailed."""
+        return self.backend.start(self.level, self.limits, self.engine, processor)
 
     def submit(self, ticket: Ticket) -> None:
         """Have the ticket's job judged."""
         self._queue.put(ticket)
         if self.closing:
             self._cancel_queued()
+
+    def counters(self) -> Counters:
+        """What all snapshot engines have done since the start, those of workers that have ended included."""
+        total = Counters()
+        for lane in self._lanes:
+            total += lane.counters
+            if lane.worker is not None:
+                total += lane.worker.counters
+        return total
 
     def worker_pids(self) -> list[int]:
         """The process ids of the wardens that run now."""
@@ -114,6 +130,7 @@ class _Lane:
     def __init__(self, pool: Pool, processor: int) -> None:
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
+        self.counters = Counters()
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
@@ -149,7 +166,7 @@ class _Lane:
             return
         self._ahead.append(ticket)
         if self.worker is None:
-            self.worker = Worker(self.pool.level, self.pool.limits, self.processor, self.pool.engine)
+            self.worker = self.pool.start_worker(self.processor)
             if self.pool.closing:  # meanwhile, so that there was none to interrupt
                 raise WorkerFailed("the verifier was closed")
         self.worker.submit(ticket.job)
@@ -189,6 +206,7 @@ class _Lane:
     def _recover(self, error: Exception) -> None:
         """The worker is dead or can't be started: end what is left of it, and try its jobs again."""
         if self.worker is not None:
+            self.counters += self.worker.counters
             self.worker.kill()
             self.worker = None
         elif not self.pool.closing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from typing import TypeVar
 
 import sandbox
 from sandbox import judge, wire
-from sandbox.backends.local import LEVELS
+from sandbox.backends import LEVELS, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.task import Limits, Task
@@ -33,6 +32,8 @@ class Verifier:
     limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
     ``"restricted"``; the best that the host gives is used. level: exactly this level instead. engine: ``"snapshot"``, which is fast,
     ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the host gives (see DESIGN.md).
+    backend: ``"local"`` for processes of this machine, or ``"docker"`` for containers, whose level is ``"container"``; then `image` and
+    `runtime` name what they are made of, if not our image of this version and the engine's own runtime.
 
     Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
 
@@ -47,13 +48,17 @@ class Verifier:
         *,
         workers: int | None = None,
         limits: Limits | None = None,
-        require: str = "full",
+        require: str | None = None,
         level: str | None = None,
         engine: str = "auto",
+        backend: str = "local",
+        image: str | None = None,
+        runtime: str | None = None,
     ) -> None:
-        for name in (require, level or require):
-            if name not in LEVELS:
-                raise ValueError(f"unknown level {name!r}: choose from {', '.join(LEVELS)}")
+        known = LEVELS.get(backend, ())
+        for name in (require, level):
+            if known and name is not None and name not in known:
+                raise ValueError(f"no level {name!r} with backend {backend!r}: choose from {', '.join(known)}")
         if engine not in ("auto", *wire.ENGINES):
             raise ValueError(f"unknown engine {engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
         self.engine = engine
@@ -61,7 +66,8 @@ class Verifier:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.limits = limits or Limits()
-        self._levels = [level] if level else list(LEVELS[: LEVELS.index(require) + 1])
+        self._backend = open_backend(backend, image, runtime)
+        self._levels = (level,) if level else known[: known.index(require or known[0]) + 1]
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
@@ -69,11 +75,11 @@ class Verifier:
 
     def _open(self) -> Pool:
         """A pool of the best level allowed."""
-        name = f"selftaught/{sandbox.__version__} {platform.python_implementation()}/{platform.python_version()}"
+        name = f"selftaught/{sandbox.__version__}"
         reasons = []
         for level in self._levels:
             try:
-                return Pool(self.workers, self.limits, level, name, self.engine)
+                return Pool(self._backend, self.workers, self.limits, level, name, self.engine)
             except CannotConfine as error:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))
@@ -178,6 +184,11 @@ class Verifier:
             for group in tickets.values():
                 for ticket in group:
                     ticket.cancelled = True
+
+    @property
+    def counters(self) -> wire.Counters:
+        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `sandbox.worker.snapshot`)."""
+        return self._running().counters()
 
     def worker_pids(self) -> list[int]:
         """The process ids of the workers' wardens."""

@@ -57,6 +57,14 @@ class Counters:
     checked: int = 0
     mismatches: int = 0
 
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(
+            self.given_up + other.given_up,
+            self.replaced + other.replaced,
+            self.checked + other.checked,
+            self.mismatches + other.mismatches,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 import pytest
 
 from sandbox import CannotConfine, Verifier
+from sandbox.backends import LEVELS
 
-LEVELS, ENGINES = ("full", "restricted"), ("snapshot", "fork")
+BACKENDS = {level: backend for backend, levels in LEVELS.items() for level in levels}
+ENGINES = ("snapshot", "fork")
 DEMANDED, DEMANDED_ENGINES = (os.environ.get(f"SELFTAUGHT_{name}", "").split(",") for name in ("LEVELS", "ENGINES"))
 OUTER = os.environ.get("SELFTAUGHT_OUTER")
 
@@ -26,21 +29,45 @@ def pytest_report_header() -> str:
     return f"outer limit: {OUTER or 'none (`make test` has one)'}"
 
 
-@pytest.fixture(scope="session", params=[f"{level}-{engine}" for level in LEVELS for engine in ENGINES])
-def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
-    """A verifier with one worker, at each level with each engine; what this host can't do is skipped by name.
+def open_verifier(level: str, workers: int = 1, engine: str = "auto") -> Verifier:
+    """A verifier of exactly this level; what this host can't do skips the test, by name.
 
-    Set SELFTAUGHT_LEVELS=full,restricted and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to make what is missing a failure instead.
+    Set SELFTAUGHT_LEVELS=full,restricted,container and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to make what is
+    missing a failure instead.
     """
-    level, engine = request.param.split("-")
     try:
-        made = Verifier(workers=1, level=level, engine=engine)
+        return Verifier(workers=workers, level=level, engine=engine, backend=BACKENDS[level])
     except CannotConfine as error:
-        if level in DEMANDED and engine in DEMANDED_ENGINES:
-            raise
-        pytest.skip(f"this host can't do level {level} with the {engine} engine: {error}")
-    with made:
+        unreached(level, engine, error)
+
+
+def unreached(level: str, engine: str, reason: object) -> NoReturn:
+    """Skip a test for lack of a level or an engine, or fail it where both were demanded."""
+    message = f"this host can't do level {level} with engine {engine}: {reason}"
+    if level in DEMANDED and engine in ("auto", *DEMANDED_ENGINES):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session", params=[f"{level}-{engine}" for level in BACKENDS for engine in ENGINES])
+def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
+    """A verifier with one worker, at each level with each engine."""
+    level, engine = request.param.split("-")
+    with open_verifier(level, engine=engine) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """A client of the container engine."""
+    try:
+        import docker
+
+        client = docker.from_env()
+    except Exception as error:
+        unreached("container", error)
+    yield client
+    client.close()
 
 
 def footprint(verifier: Verifier) -> dict[str, object]:

@@ -2,184 +2,69 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import socket
-import struct
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from sandbox import wire
-from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.backends.worker import ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
+from sandbox.errors import CannotConfine
 from sandbox.jail import cgroup, seccomp
 from sandbox.task import Limits
-from sandbox.wire import Job, Outcome
-
-LEVELS = ("full", "restricted")
-"""Strongest first."""
-
-START_SECONDS = 30.0
-"""How long a worker may take until it is ready."""
-
-SEND_SECONDS = 10.0
-"""How long one that has nothing else to do may take to read a job, however large."""
-
-END_SECONDS = 10.0
-"""What killing a worker and removing its control group takes at most."""
-
-BUFFER_BYTES = 64 << 10
-"""Of jobs that wait, this much fits into the connection, whatever the kernel adds to each."""
 
 _WARDEN = Path(__file__).parent.parent / "worker" / "__main__.py"
 _KERNEL_MEMORY_BYTES = 64 << 20
 """What the kernel may need for a jail beyond its address spaces: page tables, pipes."""
 
 
-@dataclass
-class Worker:
-    """A running worker: jobs go in, outcomes come back in the same order.
+class Local:
+    """The backend; see `sandbox.backends.worker.Backend`."""
 
-    Not thread-safe: one lane owns it. level: proven. proof: the canaries' evidence. processor: where all its
-    processes run; they take turns, and a change of processor at each turn would cost a third of the throughput. wanted: ``auto``
-    or the engine that it must be; engine: the one it is, and reason: why none better. counters: the engine's. pid: the warden's.
-    """
+    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+        """See `Backend.start`."""
+        return Worker(_Process(level, limits, processor), level, engine)
 
-    level: str
-    limits: Limits
-    processor: int | None = None
-    wanted: str = "auto"
-    engine: str = ""
-    reason: str = ""
-    proof: list[dict[str, Any]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.counters = wire.Counters()
-        self._group = self._make_group() if self.level == "full" else None
+class _Process:
+    """A warden that is our child; see `sandbox.backends.worker.Place`."""
+
+    def __init__(self, level: str, limits: Limits, processor: int | None) -> None:
+        self.below_filter = seccomp.nested()
+        self._group = _make_group(limits) if level == "full" else None
+        self.groups = self._group.paths() if self._group else []
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = _spawn(theirs.fileno())
+                self._process = _spawn(theirs)
         except OSError:
             ours.close()
             self._remove_group()
             raise
+        self.connection = ours
         self.pid = self._process.pid
-        if self.processor is not None:
-            os.sched_setaffinity(self.pid, {self.processor})
-        ours.settimeout(SEND_SECONDS)
-        self._connection = ours
-        self._frames = wire.Frames()
-        self._waiting: list[bytes] = []
-        self._poll = select.poll()
-        self._poll.register(ours, select.POLLIN)
-        try:
-            self._introduce()
-        except BaseException:
-            self.close()
-            raise
+        if processor is not None:
+            os.sched_setaffinity(self.pid, {processor})
 
-    def _make_group(self) -> cgroup.Group:
-        try:
-            return cgroup.Group(cgroup.find(), self._group_bytes(self.limits))
-        except OSError as error:
-            raise CannotConfine(f"control group: {error}") from error
+    def unwrap(self, data: bytes) -> bytes:
+        return data
 
-    def _group_bytes(self, limits: Limits) -> int:
-        return limits.memory_bytes + limits.answer_bytes + 2 * _KERNEL_MEMORY_BYTES
-
-    def _introduce(self) -> None:
-        """Configure the warden and wait until it is ready. Raises CannotConfine or WorkerFailed."""
-        try:
-            programs = [seccomp.compile_filter(traced).hex() for traced in (False, True)]
-        except OSError as error:
-            raise CannotConfine(f"seccomp: {error}") from error
-        config = {
-            "level": self.level,
-            "engine": self.wanted,
-            "filter": programs[0],
-            "traced_filter": programs[1],
-            "syscalls": seccomp.names(),
-            "cgroup": self._group.paths() if self._group else [],
-        }
-        self._send(wire.frame(json.dumps(config).encode()))
-        ready = json.loads(self._receive(START_SECONDS))
-        if "error" in ready:
-            kind = CannotConfine if ready["kind"] in ("CannotConfine", "OSError", "PermissionError") else WorkerFailed
-            raise kind(ready["error"])
-        self.engine, self.reason, self.proof = ready["engine"], ready["reason"], ready["proof"]
-
-    def submit(self, job: Job) -> None:
-        """Send a job. Raises WorkerFailed if the worker is gone, or has read nothing for `SEND_SECONDS`.
-
-        It reads while it has nothing to do: send ahead only what the connection holds by itself, `BUFFER_BYTES`.
-        """
+    def allow_memory(self, limits: Limits) -> None:
         if self._group is not None:
-            self._group.allow_memory(self._group_bytes(job.limits))
-        self._send(wire.frame(wire.pack_job(job)))
+            self._group.allow_memory(_group_bytes(limits))
 
-    def collect(self, timeout_seconds: float) -> list[Outcome]:
-        """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
-        data = self._receive(timeout_seconds)
-        try:
-            outcomes, self.counters = wire.unpack_outcomes(data)
-            return outcomes
-        except (ValueError, struct.error) as error:
-            raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
-
-    @property
-    def collected(self) -> bool:
-        """Whether an outcome has arrived already, so that `collect` returns at once."""
-        return bool(self._waiting)
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._connection.sendall(data)
-        except OSError as error:
-            raise WorkerFailed(f"the worker is gone: {error}") from error
-
-    def _receive(self, timeout_seconds: float) -> bytes:
-        deadline = time.monotonic() + timeout_seconds
-        while not self._waiting:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(left * 1000 + 1):
-                raise WorkerFailed(f"the worker did not answer within {timeout_seconds:.0f} s")
-            try:
-                data = self._connection.recv(1 << 18)
-            except OSError as error:
-                raise WorkerFailed(f"the worker is gone: {error}") from error
-            if not data:
-                raise WorkerFailed("the worker died")
-            self._waiting = self._frames.feed(data)
-        return self._waiting.pop(0)
-
-    def interrupt(self) -> None:
-        """From any thread: make a waiting `collect` raise WorkerFailed."""
-        try:
-            self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # closed already
-
-    def kill(self) -> None:
-        """End a worker that no longer behaves."""
-        self._process.kill()
-        self.close()
+    def last_words(self) -> str:
+        return ""  # its standard error is ours
 
     def abandon(self) -> None:
-        """After a fork of the caller: drop this copy's descriptors; the worker belongs to the parent."""
-        self._connection.close()
+        self.connection.close()
         self._group = None
         self._process.returncode = 0  # not our child: nothing to wait for
 
-    def close(self) -> None:
-        """End the worker and everything in it; leaves no process and no control group."""
-        self._connection.close()
+    def end(self, patience_seconds: float) -> None:
+        self.connection.close()
         try:
-            self._process.wait(2.0)
+            self._process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -190,35 +75,26 @@ class Worker:
             self._group.remove()
 
 
-def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    """Start a warden: no environment but a fixed hash seed, no site directory, no user code on its path."""
+def _make_group(limits: Limits) -> cgroup.Group:
+    try:
+        return cgroup.Group(cgroup.find(), _group_bytes(limits))
+    except OSError as error:
+        raise CannotConfine(f"control group: {error}") from error
+
+
+def _group_bytes(limits: Limits) -> int:
+    return limits.memory_bytes + limits.answer_bytes + 2 * _KERNEL_MEMORY_BYTES
+
+
+def _spawn(conversation: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a warden that speaks through this socket."""
     python = getattr(sys, "_base_executable", None) or sys.executable
-    command = [
-        python,
-        "-P",
-        "-s",
-        "-S",
-        "-B",
-        "-X",
-        "utf8",
-        "-X",
-        "int_max_str_digits=0",
-        str(_WARDEN),
-        str(descriptor),
-    ]
-    environment = {
-        "PYTHONHASHSEED": "0",
-        "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel writes to the memory of a process that does not run
-    }
-    for name in ("LD_LIBRARY_PATH", "PYTHONHOME"):  # where an interpreter can't start without
-        if name in os.environ:
-            environment[name] = os.environ[name]
+    environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(
-        command,
+        [python, *INTERPRETER_OPTIONS, str(_WARDEN)],
         env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdin=conversation.fileno(),
+        stdout=conversation.fileno(),
         cwd="/",
-        pass_fds=(descriptor,),
         start_new_session=True,  # Ctrl-C at the terminal is for the verifier
     )

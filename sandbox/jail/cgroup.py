@@ -133,7 +133,7 @@ class Group:
     def __init__(self, hierarchy: Hierarchy, memory_bytes: int) -> None:
         sweep(hierarchy)
         self.version = hierarchy.version
-        name = f"selftaught-{os.getpid()}-{_start_time(os.getpid())}-{next(_numbers)}"
+        name = f"selftaught-{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
         self.memory, self.pids = hierarchy.memory / name, hierarchy.pids / name
         self.memory_bytes = 0
         for directory in {self.memory, self.pids}:
@@ -195,11 +195,11 @@ def sweep(hierarchy: Hierarchy) -> None:
     for directory in {hierarchy.memory, hierarchy.pids}:
         for path in directory.glob("selftaught-*"):
             match = _NAME.fullmatch(path.name)
-            if match and _start_time(int(match[1])) != int(match[2]):
+            if match and start_time(int(match[1])) != int(match[2]):
                 _remove([path], 0.0)
 
 
-def _start_time(pid: int) -> int:
+def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot; tells it from a later one with the same id. 0: there is none."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

@@ -3,6 +3,10 @@
 It is compiled once, by libseccomp through pyseccomp, and installed once a worker; every child inherits it. A call that is not
 allowed stops its caller and reaches the warden with its number and registers. The warden lets pass the few that
 `sandbox.worker.fork` expects, and ends the phase on any other. If the warden is gone the kernel refuses the call.
+
+Below another filter, as in a container, this one is stricter. A call that the outer filter answers with an error never reaches the warden,
+and a task could go on after it, so what is not on the list kills its caller there, for the kernel ranks that above an error. The
+price is that the call has no name in the verdict, but for `_NAMED`.
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ import fcntl
 import functools
 import os
 import struct
-import tempfile
 from dataclasses import dataclass
 
 from sandbox.jail import kernel
@@ -33,6 +36,9 @@ _ALLOWED = """
 """.split()
 # `sendmsg` is for the zygote, which hands the listener over through it. A child has no socket and can make none.
 
+_NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4".split()
+"""What no outer filter refuses that lets the worker itself run."""
+
 _TERMINAL_QUERIES = (0x5401, 0x5413, 0x5451, 0x5450, 0x541B)  # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD
 _DESCRIPTOR_QUERIES = (0, 1, 2, 3, 1030)  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
 
@@ -48,22 +54,31 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
+def nested() -> bool:
+    """Whether this process is below a filter already (man 5 proc, status)."""
+    with open("/proc/self/status") as file:
+        return "Seccomp:\t2\n" in file
+
+
 @functools.cache
-def compile_filter(traced: bool = False) -> bytes:
+def compile_filter(below_another: bool, traced: bool = False) -> bytes:
     """The filter as BPF instructions for this machine. Raises OSError if libseccomp is missing or too old.
 
-    traced: the filter of a process that the warden traces. What is allowed elsewhere stops it for the tracer's decision, and
+    below_another: whether the processes that it holds are below a filter that answers calls with errors.
+    traced: for a process that the warden traces. What is allowed elsewhere stops it for the tracer's decision, and
     anything else sends it a signal, which stops it too: of two filters, the action of higher precedence holds.
     """
     try:
         import pyseccomp as libseccomp
     except RuntimeError as error:
         raise OSError(f"{error}: install libseccomp (Debian, Ubuntu: apt-get install libseccomp2)") from None
-    rules = libseccomp.SyscallFilter(libseccomp.TRAP if traced else libseccomp.NOTIFY)
-    action = libseccomp.TRACE(0) if traced else libseccomp.ALLOW
+    otherwise = libseccomp.TRAP if traced else libseccomp.KILL_PROCESS if below_another else libseccomp.NOTIFY
+    rules = libseccomp.SyscallFilter(otherwise)
     rules.set_attr(2, libseccomp.KILL_PROCESS)  # SCMP_FLTATR_ACT_BADARCH: 32-bit and x32 calls
 
-    def allow(name: str, *conditions: libseccomp.Arg) -> None:
+    allowed = libseccomp.TRACE(0) if traced else libseccomp.ALLOW
+
+    def allow(name: str, *conditions: libseccomp.Arg, action: int = allowed) -> None:
         if libseccomp.resolve_syscall(libseccomp.system_arch(), name) >= 0:  # arm64 lacks the old ones
             rules.add_rule(action, name, *conditions)
 
@@ -74,9 +89,13 @@ def compile_filter(traced: bool = False) -> bytes:
     for command in _DESCRIPTOR_QUERIES:
         allow("fcntl", libseccomp.Arg(1, libseccomp.EQ, command))
     allow("prlimit64", libseccomp.Arg(0, libseccomp.EQ, 0))
-    allow("mmap", libseccomp.Arg(1, libseccomp.LT, BIG_BYTES))
-    allow("mremap", libseccomp.Arg(2, libseccomp.LT, BIG_BYTES))
-    with tempfile.TemporaryFile() as file:
+    for name, size in (("mmap", 1), ("mremap", 2)):
+        allow(name, libseccomp.Arg(size, libseccomp.LT, BIG_BYTES))
+        if below_another and not traced:
+            allow(name, libseccomp.Arg(size, libseccomp.GE, BIG_BYTES), action=libseccomp.NOTIFY)
+    for name in _NAMED if below_another and not traced else ():
+        allow(name, action=libseccomp.NOTIFY)
+    with open(os.memfd_create("filter"), "w+b") as file:  # no directory needs to be writable
         rules.export_bpf(file)
         file.seek(0)
         return file.read()

@@ -1,6 +1,6 @@
 """The warden: a trusted process outside the jail's root that takes jobs, has their phases run, and returns the evidence.
 
-Started by `sandbox.backends.local` with an empty environment, without `site`, as ``python __main__.py DESCRIPTOR``. It holds the
+Started by a backend with an empty environment, without `site`, it speaks through its standard input and output. It holds the
 batch; no task code ever runs in it. The first message is its configuration, its first answer says whether and how it is ready.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -19,7 +18,7 @@ if __name__ == "__main__":
 
 from sandbox import codec, wire
 from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import cgroup, namespaces
+from sandbox.jail import cgroup, landlock, namespaces
 from sandbox.wire import End, Job, Outcome
 from sandbox.worker import canary
 from sandbox.worker.cell import Cell
@@ -49,75 +48,95 @@ def judge(engine: Engine, job: Job) -> list[Outcome]:
     return [first, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
 
 
-def serve(connection: socket.socket, engine: Engine) -> None:
+def serve(source: int, sink: int, engine: Engine) -> None:
     """Judge jobs in the order they come until the verifier hangs up."""
     frames = wire.Frames()
-    while data := connection.recv(1 << 20):
+    while data := os.read(source, 1 << 20):
         for message in frames.feed(data):
             outcomes = judge(engine, wire.unpack_job(message))
-            connection.sendall(wire.frame(wire.pack_outcomes(outcomes, engine.counters)))
+            _send(sink, wire.pack_outcomes(outcomes, engine.counters))
 
 
-def _fastest(wanted: str, fork: ForkEngine, descriptor: int) -> tuple[Engine, str]:
+def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, str]:
     """The engine asked for, or of ``auto`` the best that this host can do, and why it is none better.
 
     Raises CannotConfine if the one asked for can't be had.
     """
     if wanted == "fork":
         return fork, "asked for"
-    reason = ""
+    reasons: list[str] = []
     for accelerated in (True, False):
         try:
-            engine = SnapshotEngine(fork, descriptor, accelerated)
+            engine = SnapshotEngine(fork, supervisor, accelerated)
             canary.prove_rollback(engine)
-            return engine, reason
+            return engine, "; ".join(reasons)
         except (OSError, WorkerFailed, CannotConfine) as error:
-            reason = str(error)
+            reasons.append(str(error))
     if wanted == "snapshot":
-        raise CannotConfine(f"snapshot engine: {reason}")
-    return fork, reason
+        raise CannotConfine(f"snapshot engine: {'; '.join(reasons)}")
+    return fork, "; ".join(reasons)
 
 
-def _first_message(descriptor: int) -> dict[str, Any]:
-    """The configuration. Read without a socket object, which the zygote would inherit."""
+def _conversation() -> tuple[int, int]:
+    """Take the conversation off descriptors 0 and 1, where a stray read or print would spoil it."""
+    source, sink = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return source, sink
+
+
+def _first_message(source: int) -> dict[str, Any]:
+    """The configuration."""
     frames = wire.Frames()
-    while data := os.read(descriptor, 1 << 16):
+    while data := os.read(source, 1 << 16):
         for message in frames.feed(data):
             return dict(json.loads(message))
     raise SupervisorGone
 
 
-def _send(descriptor: int, content: dict[str, Any]) -> None:
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(wire.frame(json.dumps(content).encode()))
+def _send(sink: int, body: bytes) -> None:
+    rest = memoryview(wire.frame(body))
+    while len(rest):
+        rest = rest[os.write(sink, rest) :]
 
 
-def main(descriptor: int) -> int:
+def _send_object(sink: int, content: dict[str, Any]) -> None:
+    _send(sink, json.dumps(content).encode())
+
+
+def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
+    source, sink = _conversation()
     ready = False
     engine: Engine | None = None
     group: cgroup.Member | None = None
     try:
-        config = _first_message(descriptor)
+        config = _first_message(source)
         full = config["level"] == "full"
+        landlock.abi()  # a kernel without it lacks other things too: say the plainest
         group = cgroup.Member(config["cgroup"])
-        outside = namespaces.identity()
+        outside = namespaces.identity() if full else {}
         if full:
             namespaces.enter()
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
         filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
         cell = Cell(full, *filters, syscalls, group.add)
-        engine = fork = ForkEngine(cell, descriptor, group.oom_kills)
+        engine = fork = ForkEngine(cell, source, group.oom_kills)
         proof = canary.prove(fork, full, outside)
-        engine, reason = _fastest(config["engine"], fork, descriptor)
-        _send(descriptor, {"engine": engine.name, "reason": reason, "proof": proof})
+        if config["level"] == "container":
+            proof += canary.prove_container(fork)
+        engine, reason = _fastest(config["engine"], fork, source)
+        python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
+        _send_object(sink, {"engine": engine.name, "reason": reason, "python": python, "proof": proof})
         ready = True
-        serve(socket.socket(fileno=descriptor), engine)
+        serve(source, sink, engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell
     except (CannotConfine, WorkerFailed, OSError) as error:
         if not ready:  # later, the end of the connection says it all
-            _send(descriptor, {"error": f"{error}", "kind": type(error).__name__})
+            _send_object(sink, {"error": f"{error}", "kind": type(error).__name__})
     finally:
         if engine is not None:
             engine.close()
@@ -128,4 +147,4 @@ def main(descriptor: int) -> int:
 
 if __name__ == "__main__":
     sys.path.remove(_HOME)
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main())

@@ -6,11 +6,12 @@ stopped. Anything else ends the worker: a level is reached in full or not at all
 
 from __future__ import annotations
 
+import os
 from typing import TypedDict
 
 from sandbox import codec
 from sandbox.errors import CannotConfine
-from sandbox.jail import landlock, namespaces
+from sandbox.jail import landlock, namespaces, seccomp
 from sandbox.task import Limits
 from sandbox.wire import End, Outcome
 from sandbox.worker.engine import Engine
@@ -43,6 +44,25 @@ def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof
                 )
             )
         proofs += [_root(engine), _network(engine), _cgroup(engine)]
+    return _unbroken(proofs)
+
+
+def prove_container(engine: ForkEngine) -> list[Proof]:
+    """What a container adds to the jail inside it. Raises CannotConfine."""
+    ids = _status(engine)["Uid"].split()
+    read_only = bool(os.statvfs("/").f_flag & os.ST_RDONLY)
+    return _unbroken(
+        [
+            Proof(mechanism="pid namespace", holds=os.getpid() == 1, evidence=f"the warden is process {os.getpid()}"),
+            Proof(mechanism="user", holds="0" not in ids, evidence=f"Uid: {' '.join(ids)}"),
+            Proof(mechanism="read-only root", holds=read_only, evidence=f"/ is {'' if read_only else 'not '}read-only"),
+            Proof(mechanism="container's seccomp", holds=seccomp.nested(), evidence="read of the warden's own status"),
+            _network(engine),
+        ]
+    )
+
+
+def _unbroken(proofs: list[Proof]) -> list[Proof]:
     broken = [proof for proof in proofs if not proof["holds"]]
     if broken:
         raise CannotConfine("; ".join(f"{proof['mechanism']}: {proof['evidence']}" for proof in broken))
@@ -62,6 +82,12 @@ def prove_rollback(engine: Engine) -> None:
         raise CannotConfine(f"snapshot engine: a rollback left something behind: {outcomes}")
     if {outcome.engine for outcome in outcomes} != {engine.name} or engine.counters.mismatches:
         raise CannotConfine("snapshot engine: it could not tell by itself, or a comparison found a difference")
+
+
+def _status(engine: ForkEngine) -> dict[str, str]:
+    """What the kernel shows of the zygote (man 5 proc, status)."""
+    with open(f"/proc/{engine.cell.zygote}/status") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
 def _try(engine: ForkEngine, source: str) -> Outcome:
@@ -86,9 +112,7 @@ def _honest(engine: Engine) -> Proof:
 
 
 def _process(engine: ForkEngine) -> list[Proof]:
-    """What the kernel shows of the zygote (man 5 proc, status)."""
-    with open(f"/proc/{engine.cell.zygote}/status") as file:
-        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    status = _status(engine)
     expected = (
         ("capabilities", "CapEff", "0000000000000000"),
         ("permitted capabilities", "CapPrm", "0000000000000000"),
@@ -114,6 +138,7 @@ def _seccomp(engine: ForkEngine) -> Proof:
         "clone": "import os\ndef sol(): return os.fork()",
         "execve": "import os\ndef sol(): return os.execv('/x', ['x'])",
         "kill": "import os\ndef sol(): return os.kill(1, 0)",
+        "unknown": "import ctypes\ndef sol(): return ctypes.CDLL(None).syscall(9999)",
     }
     seen = {name: _try(engine, source) for name, source in attempts.items()}
     # A kernel or C library may refuse before the call is made; then it is an error, and nothing happened either.

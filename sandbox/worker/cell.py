@@ -20,7 +20,7 @@ class Cell:
     """A warm interpreter in the jail, from which a phase or a runner can be forked. Raises CannotConfine.
 
     listener: where system calls that the filter does not allow wait. go, job: pipes to the zygote and its children.
-    report, output: pipes from them. base_bytes: the zygote's address space.
+    report, output: pipes from them. child: the one that is alive. base_bytes: the zygote's address space.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Cell:
     ) -> None:
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
+        self.child = 0
         self._init = _fork_init() if full else 0
         null = os.open("/dev/null", os.O_RDONLY)
         self.output, output = os.pipe()
@@ -40,6 +41,7 @@ class Cell:
         job, self.job = os.pipe()
         go, self._go = os.pipe()
         ours, theirs = socket.socketpair()
+        self._waited_at = [self.job, self._go]
         self.zygote = os.fork()
         if self.zygote == 0:
             ours.close()
@@ -64,6 +66,7 @@ class Cell:
         if not descriptors:
             self.close()
             raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
+        self._waited_at += descriptors
         self.listener = seccomp.Listener(descriptors[0])
         self.namespaces: dict[str, str] = json.loads(text[1:])
 
@@ -89,9 +92,11 @@ class Cell:
 
     def close(self) -> None:
         """Kill and reap every child of this process."""
-        for pid in (self.zygote, self._init):
+        for pid in (self.zygote, self._init, self.child):
             if pid:
                 os.kill(pid, signal.SIGKILL)
+        for descriptor in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
+            os.close(descriptor)
         while True:
             try:
                 os.waitpid(-1, 0)

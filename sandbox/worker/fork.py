@@ -191,7 +191,7 @@ class _Run:
             self.outcome = Outcome(End.FORBIDDEN, f"system call {self.cell.name(call.number)}")
 
     def _adopt(self, pid: int) -> None:
-        self.child = pid
+        self.child = self.cell.child = pid
         self.pidfd = os.pidfd_open(pid)
         self.engine._poll.register(self.pidfd, select.POLLIN)
 
@@ -206,10 +206,12 @@ class _Run:
             return
 
     def _report(self, data: bytes) -> None:
-        self.outcome = self.report.feed(data)
-        if self.report.out_of_memory and self.outcome is not None and (peak := self._memory_reached()):
-            text = self.outcome.detail
-            self.outcome = Outcome(End.MEMORY, text, observed=peak - self.cell.base_bytes)
+        outcome = self.report.feed(data)
+        if outcome is None:
+            return
+        if self.report.out_of_memory and (peak := self._memory_reached()):
+            outcome = Outcome(End.MEMORY, outcome.detail, observed=peak - self.cell.base_bytes)
+        self.outcome = outcome
 
     def _memory_reached(self) -> int:
         """The size that the child had or asked for, if the kernel's figures bear out that the limit was reached."""
@@ -233,6 +235,7 @@ class _Run:
         engine = self.engine
         os.kill(self.child, signal.SIGKILL)
         _, status, usage = os.wait4(self.child, 0)
+        self.cell.child = 0
         engine._poll.unregister(self.pidfd)
         os.close(self.pidfd)
         if len(self.unsent):
@@ -251,7 +254,9 @@ class _Run:
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
         number = os.WTERMSIG(status)
         if number == signal.SIGSYS:
-            return Outcome(End.FORBIDDEN, "a system call of a foreign architecture")
+            return Outcome(
+                End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)"
+            )
         if number == signal.SIGXCPU:
             return Outcome(End.CPU)
         kills = self.engine._oom_kills()

@@ -160,14 +160,18 @@ class SnapshotEngine:
 
     def _replace(self) -> None:
         """End the runner; the next job gets a new one."""
+        self._end_runner()
+        self.counters.replaced += 1
+
+    def _end_runner(self) -> None:
         if self._runner is not None:
             self._runner.tracee.kill()
             self._runner.close()
             self._runner = None
-            self.counters.replaced += 1
 
     def close(self) -> None:
         """See `Engine.close`."""
+        self._end_runner()
         self._fork.close()
 
 

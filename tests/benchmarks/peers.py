@@ -67,9 +67,9 @@ def plain_exec(source: str) -> bool:
 
 
 @contextlib.contextmanager
-def selftaught(level: str) -> Iterator[Judges]:
+def selftaught(level: str, backend: str = "local") -> Iterator[Judges]:
     """This project at a level. Raises CannotConfine if the host does not reach it."""
-    with Verifier(workers=WORKERS, level=level, limits=Limits(cpu_seconds=SECONDS)) as verifier:
+    with Verifier(workers=WORKERS, level=level, backend=backend, limits=Limits(cpu_seconds=SECONDS)) as verifier:
 
         def stream(pairs: list[Pair]) -> int:
             return sum(verdict.accepted for verdict in verifier.verify_many(tasks(pairs)))
@@ -187,6 +187,7 @@ def bubblewrap() -> AbstractContextManager[Judges]:
 PEERS: dict[str, Peer] = {
     "full": Peer(functools.partial(selftaught, "full")),
     "restricted": Peer(functools.partial(selftaught, "restricted")),
+    "container": Peer(functools.partial(selftaught, "container", "docker")),
     "floor": Peer(floor),
     "pebble": Peer(functools.partial(pebble, 1)),
     "pebble-50": Peer(functools.partial(pebble, 50)),

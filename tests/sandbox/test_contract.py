@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox import Limits, Status, Task, Verifier
+from sandbox.jail import seccomp
 from tests.conftest import footprint
 
 FOLDER = Path(__file__).parents[1] / "cases"
@@ -41,7 +42,8 @@ def test_a_case_gets_its_verdict_and_leaves_nothing_behind(verifier: Verifier, p
         elapsed = time.monotonic() - started
         assert verdict.status in expected["expect"], f"{case['why']}\n{verdict}"
         assert expected.get("phase") in (None, verdict.phase), verdict
-        assert expected.get("message", "") in verdict.message, verdict
+        unnamed = seccomp.nested() and "unnamed system call" in verdict.message
+        assert unnamed or expected.get("message", "") in verdict.message, verdict
         assert verdict.level == verifier.level
         assert verdict.message.isprintable()
         assert elapsed < 2 * (task.limits or verifier.limits).wall_seconds + 5

@@ -114,7 +114,7 @@ def test_version_2_oom_kills_are_counted(tmp_path: Path) -> None:
 
 def test_groups_of_a_verifier_that_is_gone_are_swept(tmp_path: Path) -> None:
     (tmp_path / "selftaught-999999999-1-0").mkdir()
-    mine = tmp_path / f"selftaught-{os.getpid()}-{cgroup._start_time(os.getpid())}-7"
+    mine = tmp_path / f"selftaught-{os.getpid()}-{cgroup.start_time(os.getpid())}-7"
     mine.mkdir()
     cgroup.sweep(cgroup.Hierarchy(2, tmp_path, tmp_path))
     assert list(tmp_path.iterdir()) == [mine]

@@ -1,0 +1,253 @@
+"""Workers in containers: each hosts a warden, and the jail of level ``restricted`` inside it.
+
+A container has no network, no capability, no writable file, and a seccomp profile of ours (``seccomp.json``). What the profile does not
+list it hands to a tracer, of which there is none, so the call fails. That is an answer which ranks below the jail's own filter: of
+what a task tries, the warden hears first, and verdicts are the same as elsewhere.
+
+The conversation goes through the container's standard input and output, so that the engine may be on another machine and the runtime
+any. If the verifier dies the input ends, the warden with it, and the engine removes the container. What is left all the
+same (a container that was created but not started) carries its owner's identity in a label and is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.models.images import Image
+
+import sandbox
+from sandbox.backends.worker import ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
+from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.jail import cgroup
+from sandbox.jail.namespaces import NOBODY
+from sandbox.task import Limits
+
+IMAGE = f"selftaught-worker:{sandbox.__version__}"
+VERSION_LABEL = "selftaught.version"
+OWNER_LABEL = "selftaught.owner"
+WARDEN = "/opt/selftaught/sandbox/worker/__main__.py"
+"""Where every image for workers has it."""
+
+_START = f"""
+import os, sys
+kept = {{name: os.environ[name] for name in {KEPT_VARIABLES} if name in os.environ}}
+os.execve(sys.executable, [sys.executable, *sys.argv[1:]], {ENVIRONMENT} | kept)
+"""
+"""Starts the warden without the image's environment, of which a task could find the strings on its stack."""
+
+_PROFILE = (Path(__file__).parent / "seccomp.json").read_text()
+_PROCESSES = 256
+"""The warden, the zygote and a child. The rest is for what starts a container, and for runtimes with a kernel of threads (gVisor)."""
+
+_OVERHEAD_BYTES = 256 << 20
+"""Two interpreters, and what the kernel needs for them."""
+
+_HEAD = struct.Struct(">BxxxL")
+_STANDARD_OUTPUT = 1
+_LAST_WORDS_BYTES = 2000
+
+
+class Docker:
+    """The backend; see `sandbox.backends.worker.Backend`.
+
+    image: one that `make images` has built, or one like it. runtime: an OCI runtime that the engine knows; None is its own default.
+    The engine is the one that DOCKER_HOST names, or this machine's. Raises CannotConfine if it can't be reached or lacks the image.
+    """
+
+    def __init__(self, image: str | None = None, runtime: str | None = None) -> None:
+        self.image, self.runtime = image or IMAGE, runtime
+        client = _connect()
+        try:
+            _check(self.image, client.images.get(self.image))
+            sweep(client)
+        except ImageNotFound:
+            raise CannotConfine(
+                f"the container engine has no image {self.image}: build it with `make images` in the project's repository, "
+                "or name another"
+            ) from None
+        except _FAILURES as error:
+            raise CannotConfine(f"container engine: {error}") from error
+        finally:
+            client.close()
+
+    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+        """See `Backend.start`; the container may use no other processor."""
+        try:
+            return Worker(_Place(self.image, self.runtime, limits, processor), level, engine)
+        except (APIError, ImageNotFound) as error:
+            raise CannotConfine(f"container: {error.explanation or error}") from error
+        except _FAILURES as error:
+            raise WorkerFailed(f"container: {error}") from error
+
+
+_FAILURES = (DockerException, requests.RequestException)
+
+
+def _connect() -> docker.DockerClient:
+    try:
+        return docker.from_env()
+    except _FAILURES as error:
+        raise CannotConfine(
+            f"no container engine answers ({error}): start one (systemctl start docker), see that this user may use its "
+            "socket, or set DOCKER_HOST"
+        ) from error
+
+
+def _check(name: str, image: Image) -> None:
+    version = image.labels.get(VERSION_LABEL)
+    if version != sandbox.__version__:
+        held = f"holds selftaught {version}, not {sandbox.__version__}" if version else "is not an image of our worker"
+        raise CannotConfine(f"{name} {held}: build it with `make images` in the project's repository")
+
+
+def sweep(client: docker.DockerClient) -> list[str]:
+    """Remove the containers of verifiers of this machine that are gone; returns their ids."""
+    removed = []
+    for container in client.containers.list(all=True, ignore_removed=True, filters={"label": OWNER_LABEL}):
+        machine, _, owner = container.labels[OWNER_LABEL].rpartition(":")
+        pid, _, started = owner.partition("-")
+        if machine == _machine() and cgroup.start_time(int(pid)) != int(started):
+            with suppress(NotFound):
+                container.remove(force=True)
+                removed.append(str(container.id))
+    return removed
+
+
+def _machine() -> str:
+    """What makes a process number mean something: this boot of this machine, and this pid namespace."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{os.readlink('/proc/self/ns/pid')}"
+
+
+class _Place:
+    """A container; see `sandbox.backends.worker.Place`."""
+
+    below_filter = False  # one that answers with errors, that is
+    groups: list[str] = []  # noqa: RUF012
+
+    def __init__(self, image: str, runtime: str | None, limits: Limits, processor: int | None) -> None:
+        self._client = _connect()
+        self._memory_bytes = _memory_bytes(limits)
+        self._stream, self._words = bytearray(), b""
+        self._attached: Any = None
+        try:
+            self._container = self._create(image, runtime, processor)
+        except BaseException:
+            self._client.close()
+            raise
+        try:
+            # A socket of our own: the library's is a file, bound to an answer that never ends.
+            self._attached = self._client.api.attach_socket(
+                str(self._container.id), {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            )
+            self.connection = socket.socket(fileno=os.dup(self._attached.fileno()))
+            self.connection.settimeout(None)
+            self._container.start()
+            self.pid = self._find_pid()
+        except BaseException:
+            self._remove()
+            raise
+
+    def _create(self, image: str, runtime: str | None, processor: int | None) -> Container:
+        return self._client.containers.create(
+            image,
+            entrypoint=["python3", "-I", "-S", "-c", _START],
+            command=[*INTERPRETER_OPTIONS, WARDEN],
+            labels={OWNER_LABEL: f"{_machine()}:{os.getpid()}-{cgroup.start_time(os.getpid())}"},
+            stdin_open=True,
+            auto_remove=True,
+            runtime=runtime,
+            network_mode="none",
+            ipc_mode="none",
+            hostname="sandbox",
+            working_dir="/",
+            read_only=True,
+            user=f"{NOBODY}:{NOBODY}",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges", f"seccomp={_PROFILE}"],
+            pids_limit=_PROCESSES,
+            mem_limit=self._memory_bytes,
+            memswap_limit=self._memory_bytes,
+            nano_cpus=None if processor is not None else 1_000_000_000,
+            cpuset_cpus=None if processor is None else str(processor),
+            log_config=docker.types.LogConfig(type="none"),
+        )
+
+    def _find_pid(self) -> int:
+        """The warden's number, if the engine's machine is this one."""
+        self._container.reload()
+        pid = int(self._container.attrs["State"]["Pid"])
+        try:
+            groups = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            return 0
+        return pid if str(self._container.id) in groups else 0
+
+    def unwrap(self, data: bytes) -> bytes:
+        """The engine's frames: a stream's number and a length, then what was written to that stream."""
+        stream, at, parts = self._stream, 0, []
+        stream += data
+        while len(stream) - at >= _HEAD.size:
+            number, size = _HEAD.unpack_from(stream, at)
+            end = at + _HEAD.size + size
+            if end > len(stream):
+                break
+            content = bytes(stream[at + _HEAD.size : end])
+            if number == _STANDARD_OUTPUT:
+                parts.append(content)
+            else:
+                self._words = (self._words + content)[-_LAST_WORDS_BYTES:]
+            at = end
+        del stream[:at]
+        return b"".join(parts)
+
+    def allow_memory(self, limits: Limits) -> None:
+        wanted = _memory_bytes(limits)
+        if wanted > self._memory_bytes:
+            try:
+                self._container.update(mem_limit=wanted, memswap_limit=wanted)
+            except _FAILURES as error:
+                raise WorkerFailed(f"container: {error}") from error
+            self._memory_bytes = wanted
+
+    def last_words(self) -> str:
+        return self._words.decode("utf-8", "replace").strip()
+
+    def abandon(self) -> None:
+        self.connection.close()
+        self._close_client()
+
+    def end(self, patience_seconds: float) -> None:
+        del patience_seconds  # the container's first process takes the others with it
+        self.connection.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        try:
+            self._container.remove(force=True)
+        except NotFound:
+            pass  # the warden has ended, and the engine removed its container
+        except APIError:  # or is about to
+            with suppress(*_FAILURES):
+                self._container.wait(condition="removed", timeout=10)
+        except _FAILURES:
+            pass  # the engine is gone; what it left is swept at the next start
+        finally:
+            self._close_client()
+
+    def _close_client(self) -> None:
+        if self._attached is not None:
+            self._attached._response.close()  # closing the file alone leaves its connection open
+        self._client.close()
+
+
+def _memory_bytes(limits: Limits) -> int:
+    return limits.memory_bytes + 4 * limits.answer_bytes + _OVERHEAD_BYTES

@@ -1,0 +1,339 @@
+"""Containers: how they are held, what their death means, and what they leave behind."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import CannotConfine, Limits, Status, Task, Verifier
+from sandbox.backends import open_backend
+from sandbox.jail import seccomp
+from tests.conftest import open_verifier
+
+docker = pytest.importorskip("docker", reason="the extra `docker` is not installed")
+backend = pytest.importorskip("sandbox.backends.docker")
+
+SLEEPER = Task("sleeper", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=30))
+
+
+def task(number: int) -> Task:
+    return Task(str(number), f"def sat(x: int, a={number}): return x == a + 1", f"def sol(a={number}): return a + 1")
+
+
+@pytest.fixture
+def contained() -> Iterator[Verifier]:
+    with open_verifier("container") as verifier:
+        yield verifier
+
+
+def owned_by(client: Any, pid: int) -> list[Any]:
+    """The containers whose label says that this process made them."""
+    found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
+    return [one for one in found if f":{pid}-" in one.labels[backend.OWNER_LABEL]]
+
+
+def gone(client: Any, pid: int, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while owned_by(client, pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not owned_by(client, pid)
+
+
+def test_a_container_is_held_as_the_engine_says(contained: Verifier, engine: Any) -> None:
+    (container,) = owned_by(engine, os.getpid())
+    host, config = container.attrs["HostConfig"], container.attrs["Config"]
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert not host["Privileged"]
+    assert "no-new-privileges" in host["SecurityOpt"]
+    assert any(option.startswith("seccomp={") for option in host["SecurityOpt"])
+    assert not host["Binds"]
+    assert not host.get("Tmpfs")
+    assert 0 < host["PidsLimit"] <= 256
+    assert 0 < host["Memory"] == host["MemorySwap"]
+    assert host["CpusetCpus"] or host["NanoCpus"]
+    assert config["User"] == "65534:65534"
+
+
+def test_our_profile_allows_all_that_the_jails_own_filter_allows() -> None:
+    """What it did not allow would fail before the jail's filter could let it pass."""
+    profile = json.loads(backend._PROFILE)
+    allowed = {name for group in profile["syscalls"] for name in group["names"]}
+    assert all(group["action"] == "SCMP_ACT_ALLOW" for group in profile["syscalls"])
+    assert profile["defaultAction"] == "SCMP_ACT_TRACE"
+    assert set(seccomp._ALLOWED) | {"ioctl", "fcntl", "prlimit64", "mmap", "mremap"} <= allowed
+    assert {"ptrace", "process_vm_readv", "process_vm_writev", "userfaultfd", "pidfd_getfd"} <= allowed
+    assert (
+        not {"mount", "unshare", "setns", "bpf", "keyctl", "io_uring_setup", "socket", "connect", "init_module"}
+        & allowed
+    )
+
+
+def test_our_profile_denies_a_warden_what_it_does_not_list(engine: Any) -> None:
+    """Run in a container held by it, where no filter of the jail stands before it."""
+    attempt = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for call, *arguments in ((165, 0, 0, 0, 0, 0), (272, 0x10000000), (250, 0, -3, 0), (321, 0, 0, 0), (41, 2, 1, 0), (39,)):
+    print(call, libc.syscall(call, *arguments) >= 0)
+"""
+    if os.uname().machine != "x86_64":
+        pytest.skip("the numbers of the calls are those of x86-64")
+    printed = engine.containers.run(
+        backend.IMAGE,
+        entrypoint=["python3", "-I", "-S", "-c", attempt],
+        command=[],
+        remove=True,
+        network_mode="none",
+        security_opt=["no-new-privileges", f"seccomp={backend._PROFILE}"],
+    )
+    assert printed.split(b"\n")[:6] == [b"165 False", b"272 False", b"250 False", b"321 False", b"41 False", b"39 True"]
+
+
+def test_what_a_snapshot_engine_needs_works_for_a_warden(engine: Any) -> None:
+    """Trace a child, read and write its memory, take a descriptor of it, ask for a userfaultfd, scan its page table."""
+    attempt = """
+import ctypes, fcntl, os, signal, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+libc.ptrace.restype = ctypes.c_long
+cell = ctypes.create_string_buffer(b"before")
+address = ctypes.addressof(cell)
+child = os.fork()
+if child == 0:
+    while True: signal.pause()
+
+def checked(name, result):
+    print(name, "ok" if result >= 0 else os.strerror(ctypes.get_errno()))
+    return result
+
+checked("seize", libc.ptrace(0x4206, child, 0, 0))
+checked("interrupt", libc.ptrace(0x4207, child, 0, 0))
+os.waitpid(child, 0)
+buffer = ctypes.create_string_buffer(b"after!")
+local, remote = struct.pack("QQ", ctypes.addressof(buffer), 6), struct.pack("QQ", address, 6)
+checked("write", libc.process_vm_writev(child, local, 1, remote, 1, 0))
+back = ctypes.create_string_buffer(6)
+checked("read", libc.process_vm_readv(child, struct.pack("QQ", ctypes.addressof(back), 6), 1, remote, 1, 0))
+print("content", back.raw.decode())
+pidfd = os.pidfd_open(child)
+checked("pidfd_getfd", libc.syscall(438, pidfd, 1, 0))
+checked("userfaultfd", libc.syscall({"x86_64": 323, "aarch64": 282}[os.uname().machine], os.O_CLOEXEC | 1))
+regions = ctypes.create_string_buffer(24 * 8)
+start = address & ~4095
+scan = struct.pack("12Q", 96, 0, start, start + 4096, 0, ctypes.addressof(regions), 8, 0, 0, 8, 0, 8)
+with open(f"/proc/{child}/pagemap", "rb") as pagemap:
+    try:
+        fcntl.ioctl(pagemap, 0xC0606610, bytearray(scan))
+        print("pagemap_scan ok")
+    except OSError as error:
+        print("pagemap_scan", error)
+os.kill(child, 9)
+"""
+    printed = engine.containers.run(
+        backend.IMAGE,
+        entrypoint=["python3", "-I", "-S", "-c", attempt],
+        command=[],
+        remove=True,
+        network_mode="none",
+        user="65534:65534",
+        cap_drop=["ALL"],
+        read_only=True,
+        security_opt=["no-new-privileges", f"seccomp={backend._PROFILE}"],
+    ).decode()
+    expected = "seize interrupt write read pidfd_getfd userfaultfd".split()
+    if "pagemap_scan [Errno 25]" in printed:  # Linux before 6.7
+        printed = printed.replace("pagemap_scan [Errno 25] Inappropriate ioctl for device", "pagemap_scan ok")
+    assert printed.splitlines() == [*(f"{name} ok" for name in expected[:4]), "content after!",
+                                    *(f"{name} ok" for name in [*expected[4:], "pagemap_scan"])]  # fmt: skip
+
+
+def test_a_container_that_dies_is_replaced_and_no_task_is_lost(contained: Verifier, engine: Any) -> None:
+    stream = contained.verify_many(task(i) for i in range(200))
+    verdicts = [next(stream) for _ in range(10)]
+    (container,) = owned_by(engine, os.getpid())
+    container.kill()
+    verdicts += stream
+    assert [verdict.id for verdict in verdicts] == [str(i) for i in range(200)]
+    assert all(verdict.accepted and verdict.level == "container" for verdict in verdicts)
+    (replacement,) = owned_by(engine, os.getpid())
+    assert replacement.id != container.id
+
+
+def test_a_task_that_costs_two_containers_is_an_internal_error(contained: Verifier, engine: Any) -> None:
+    verdicts = []
+    thread = threading.Thread(target=lambda: verdicts.append(contained.verify(SLEEPER)))
+    thread.start()
+    killed: set[str] = set()
+    deadline = time.monotonic() + 30
+    while len(killed) < 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
+        for container in owned_by(engine, os.getpid()):
+            if container.id not in killed and container.status == "running":
+                container.kill()
+                killed.add(container.id)
+    thread.join(30)
+    assert [verdict.status for verdict in verdicts] == [Status.INTERNAL_ERROR]
+    assert verdicts[0].retryable
+    assert contained.verify(task(1)).accepted
+
+
+def test_closing_in_mid_run_leaves_no_container(engine: Any) -> None:
+    verifier = open_verifier("container")
+    thread = threading.Thread(target=verifier.verify, args=(SLEEPER,))
+    thread.start()
+    time.sleep(0.3)
+    verifier.close()
+    thread.join(10)
+    assert owned_by(engine, os.getpid()) == []
+
+
+def test_a_task_may_have_more_memory_than_the_verifier_gives_by_default(contained: Verifier) -> None:
+    large = Task("large", "def sat(n: int): return n == 900 << 20", "def sol(): return len(bytearray(b'x') * (900 << 20))",
+                 Limits(cpu_seconds=10, memory_bytes=1 << 30))  # fmt: skip
+    assert contained.verify(large).accepted
+
+
+CALLER = """
+import sys, threading
+from sandbox import Limits, Task, Verifier
+verifier = Verifier(workers=2, backend="docker")
+task = Task("sleeper", "def sat(x): return True", "import time\\ndef sol(): time.sleep(60)", Limits(wall_seconds=59))
+for _ in range(2):
+    threading.Thread(target=verifier.verify, args=(task,), daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_caller_leaves_no_container(engine: Any) -> None:
+    caller = subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 20
+        while len(owned_by(engine, caller.pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(owned_by(engine, caller.pid)) == 2
+        caller.send_signal(signal.SIGKILL)
+    assert gone(engine, caller.pid)
+
+
+def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_else(engine: Any) -> None:
+    """A container that was created and never started stays; others' must stay too, whatever their numbers."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    machine = backend._machine()
+    own = f"{machine}:{os.getpid()}-{backend.cgroup.start_time(os.getpid())}"
+    labels = {
+        "left": f"{machine}:{dead.pid}-1",
+        "reused number": f"{machine}:{os.getpid()}-1",
+        "own": own,
+        "another machine's": f"other-boot:pid:[1]:{dead.pid}-1",
+    }
+    made = {
+        name: engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
+        for name, label in labels.items()
+    }
+    try:
+        backend.Docker()
+        left = {container.id for container in engine.containers.list(all=True)}
+        assert {name for name, container in made.items() if container.id in left} == {"own", "another machine's"}
+    finally:
+        for container in made.values():
+            try:
+                container.remove(force=True)
+            except docker.errors.NotFound:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"image": "no-such-image"}, "has no image no-such-image.*make images"),
+        ({"runtime": "no-such-runtime"}, "runtime"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_remedy(contained: Verifier, arguments: dict[str, str], reason: str) -> None:
+    with pytest.raises(CannotConfine, match=reason):
+        Verifier(workers=1, backend="docker", **arguments)  # type: ignore[arg-type]
+
+
+def test_an_image_of_another_version_is_refused(engine: Any) -> None:
+    stale = engine.containers.create(backend.IMAGE).commit(
+        "selftaught-stale", conf={"Labels": {backend.VERSION_LABEL: "0.0.1"}}
+    )
+    try:
+        with pytest.raises(CannotConfine, match=r"holds selftaught 0\.0\.1.*make images"):
+            Verifier(workers=1, backend="docker", image="selftaught-stale")
+    finally:
+        for container in engine.containers.list(all=True, filters={"status": "created", "ancestor": backend.IMAGE}):
+            if backend.OWNER_LABEL not in container.labels:
+                container.remove()
+        engine.images.remove(stale.id, force=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the SDK forgets the socket
+def test_without_an_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    with pytest.raises(CannotConfine, match=r"no container engine answers.*DOCKER_HOST"):
+        open_backend("docker")
+    gc.collect()
+
+
+def test_arguments_that_do_not_fit_the_backend_are_refused() -> None:
+    with pytest.raises(ValueError, match="backend='docker'"):
+        Verifier(workers=1, image="some-image")
+    with pytest.raises(ValueError, match="unknown backend"):
+        Verifier(workers=1, backend="podman")
+    with pytest.raises(ValueError, match="container"):
+        Verifier(workers=1, backend="docker", require="full")
+
+
+def test_the_command_judges_in_containers(contained: Verifier, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"id": "1", "sat": "def sat(x): return x == 1", "sol": "1"}) + "\n")
+    command = [sys.executable, "-m", "sandbox.cli", "verify", str(path), "--backend", "docker", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    verdict = json.loads(done.stdout)
+    assert (done.returncode, verdict["status"], verdict["level"]) == (0, "accepted", "container"), done.stderr
+
+
+def test_doctor_names_the_engine_that_serves_in_containers(contained: Verifier) -> None:
+    command = [sys.executable, "-m", "sandbox.cli", "doctor", "--backend", "docker", "--json"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["level"]) == (0, "container")
+    assert found["levels"]["container"]["engine"]
+    assert {"read-only root", "network", "user"} <= {
+        proof["mechanism"] for proof in found["levels"]["container"]["mechanisms"]
+    }
+
+
+def test_a_forked_caller_gets_containers_of_its_own(contained: Verifier, engine: Any) -> None:
+    assert contained.verify(task(1)).accepted
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            ok = contained.verify(task(2)).accepted
+            contained.close()
+            status = 0 if ok else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert contained.verify(task(3)).accepted
+    assert gone(engine, child)
