@@ -1,19 +1,24 @@
 """Between callers and workers: one queue, and a lane (a thread) for each worker.
 
-A lane keeps its worker supplied with a few jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
-and no long job has a crowd behind it. If the worker dies, the job it was on is tried once more and the others are simply sent
+A lane keeps its worker supplied with jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
+and no long job has a crowd behind it. If the worker dies, the job it was on is tried once more, alone, and the others are simply sent
 again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
 allow is killed and counts as dead.
+
+Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, at its own limits, when the queue is
+empty: so endless loops, which cost their whole limit, hold nobody up.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 
 from sandbox import judge
@@ -21,7 +26,7 @@ from sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, STA
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
-from sandbox.wire import Counters, Job
+from sandbox.wire import Counters, End, Job
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
@@ -29,9 +34,11 @@ GRACE_SECONDS = 10.0
 OVERHEAD_SECONDS = START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
 
-MOST_AHEAD = 32
+MOST_AHEAD = 64
 ATTEMPTS = 2
 _AHEAD_SECONDS = 0.02
+_BRIEF_SECONDS = 0.05
+"""CPU time of a phase that is tried briefly; some ten times of elapsed time. A loop costs so much more in the end."""
 
 
 @dataclass(slots=True)
@@ -43,6 +50,37 @@ class Ticket:
     done: Callable[[Verdict], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
+    brief: bool = False
+
+    def __post_init__(self) -> None:
+        self.try_briefly(self.brief)
+
+    def try_briefly(self, others_wait: bool) -> None:
+        """Give it a brief time first if others wait, and if that saves anything."""
+        self.brief = others_wait and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
+
+    @property
+    def job_now(self) -> Job:
+        """The job with the limits that it gets this time."""
+        return replace(self.job, limits=_briefly(self.job.limits)) if self.brief else self.job
+
+    @property
+    def size(self) -> int:
+        """Of the sources, in bytes."""
+        return len(self.job.sat) + len(self.job.sol)
+
+
+_LOOK_AGAIN: Ticket | None = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+"""In the queue: there may be something in `Pool.later`."""
+
+
+@functools.lru_cache(64)
+def _briefly(limits: Limits) -> Limits:
+    return replace(
+        limits,
+        cpu_seconds=min(limits.cpu_seconds, _BRIEF_SECONDS),
+        wall_seconds=min(limits.wall_seconds, 10 * _BRIEF_SECONDS),
+    )
 
 
 class Pool:
@@ -53,6 +91,7 @@ class Pool:
     ) -> None:
         self.backend, self.level, self.limits, self.engine = backend, level, limits, engine
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self.later: deque[Ticket] = deque()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
@@ -109,19 +148,15 @@ class Pool:
     def _cancel_queued(self) -> None:
         while True:
             try:
-                ticket = self._queue.get_nowait()
-            except Empty:
+                ticket = self.later.popleft() if self.later else self._queue.get_nowait()
+            except (Empty, IndexError):
                 return
-            if ticket is not None:
+            if ticket is not None and ticket is not _LOOK_AGAIN:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
     def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict:
         """A verdict that is no judgement."""
         return Verdict(ticket.id, status, message=message, retryable=True, verifier=self.name)
-
-
-def _size(ticket: Ticket) -> int:
-    return len(ticket.job.sat) + len(ticket.job.sol)
 
 
 class _Lane:
@@ -145,8 +180,7 @@ class _Lane:
     def _run(self) -> None:
         while ticket := self._next():
             try:
-                self._send(ticket)
-                self._fill()
+                self._send(self._batch(ticket))
                 self._collect()
             except (WorkerFailed, CannotConfine) as error:
                 self._recover(error)
@@ -156,52 +190,82 @@ class _Lane:
 
     def _next(self) -> Ticket | None:
         """The next ticket; waits for it. None when the pool closes."""
+        while True:
+            if ticket := self._next_at_once():
+                return ticket
+            ticket = self.pool._queue.get()
+            if ticket is not _LOOK_AGAIN:
+                return ticket
+
+    def _next_at_once(self) -> Ticket | None:
+        """The next ticket if there is one: those that were tried briefly come last."""
         if self._again:
             return self._again.popleft()
-        return self.pool._queue.get()
+        queue, ticket = self.pool._queue, _LOOK_AGAIN
+        while ticket is _LOOK_AGAIN:
+            if queue.empty():
+                with contextlib.suppress(IndexError):
+                    return self.pool.later.popleft()
+            try:
+                ticket = queue.get_nowait()
+            except Empty:
+                return None
+        if ticket is None:
+            queue.put(None)  # the pool closes: every lane is to see it
+        elif not ticket.brief:
+            ticket.try_briefly(not queue.empty())
+        return ticket
 
-    def _send(self, ticket: Ticket) -> None:
-        if ticket.cancelled:
-            ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "nobody waits for it"))
+    def _batch(self, first: Ticket | None = None) -> list[Ticket]:
+        """What to send now so that the worker has enough to do for a moment, and no more than its connection holds."""
+        batch, ahead = [first] if first else [], len(self._ahead)
+        most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
+        size = sum(ticket.size for ticket in (*self._ahead, *batch))
+        while len(batch) + ahead < most:
+            ticket = self._next_at_once()
+            if ticket is None:
+                break
+            busy = bool(batch or ahead)
+            size += ticket.size
+            if busy and (size > BUFFER_BYTES or ticket.attempts or (batch or self._ahead)[0].attempts):
+                self._again.appendleft(ticket)
+                break
+            batch.append(ticket)
+        return batch
+
+    def _send(self, batch: list[Ticket]) -> None:
+        wanted = [ticket for ticket in batch if not ticket.cancelled]
+        for ticket in batch:
+            if ticket.cancelled:
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "nobody waits for it"))
+        if not wanted:
             return
-        self._ahead.append(ticket)
+        self._ahead += wanted
         if self.worker is None:
             self.worker = self.pool.start_worker(self.processor)
             if self.pool.closing:  # meanwhile, so that there was none to interrupt
                 raise WorkerFailed("the verifier was closed")
-        self.worker.submit(ticket.job)
-
-    def _fill(self) -> None:
-        """Send ahead what should be done in a moment."""
-        most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
-        while len(self._ahead) < most:
-            try:
-                ticket = self._again.popleft() if self._again else self.pool._queue.get_nowait()
-            except Empty:
-                return
-            if ticket is None:
-                self.pool._queue.put(None)
-                return
-            if self._ahead and sum(map(_size, (*self._ahead, ticket))) > BUFFER_BYTES:
-                self._again.appendleft(ticket)
-                return
-            self._send(ticket)
+        self.worker.submit([ticket.job_now for ticket in wanted])
 
     def _collect(self) -> None:
         """Take outcomes and top up, until nothing is under way."""
         began = time.monotonic()
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
-            limits = ticket.job.limits
+            limits = ticket.job_now.limits
             outcomes = self.worker.collect(4 * limits.wall_seconds + GRACE_SECONDS)  # each phase, on one engine or both
             self._ahead.popleft()
-            verdict = judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
-            self._seconds += (verdict.usage.wall_seconds - self._seconds) / 8
-            ticket.done(verdict)
+            self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
+            if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
+                ticket.brief = False
+                self.pool.later.append(ticket)
+                self.pool._queue.put(_LOOK_AGAIN)  # a lane that waits may take it
+            else:
+                ticket.done(judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
                 began = now
-                self._fill()
+                self._send(self._batch())
 
     def _recover(self, error: Exception) -> None:
         """The worker is dead or can't be started: end what is left of it, and try its jobs again."""

@@ -17,11 +17,12 @@ from sandbox.backends import LEVELS, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.task import Limits, Task
+from sandbox.twins import Twins
 from sandbox.verdict import Status, Verdict
 
 T = TypeVar("T")
 
-_WINDOW = 64
+_WINDOW = 256
 """Tasks under way in a stream, for each worker."""
 
 
@@ -38,8 +39,8 @@ class Verifier:
     Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
 
     Every call is bounded in time, even if each worker fails, or hangs, at each task: one for a task that finds ``n`` others
-    waiting takes at most ``(min(n, n / workers + 31) + 1) * 2 * (4 * wall_seconds + 60)`` seconds, with the largest ``wall_seconds``
-    among them. Here 2 are the attempts at a task, 4 its phases, each on one engine or both, 31 the tasks that may lie ahead of it at its worker, and
+    waiting takes at most ``(min(n, n / workers + 63) + 1) * 2 * (4 * wall_seconds + 60)`` seconds, with the largest ``wall_seconds``
+    among them. Here 2 are the attempts at a task, 4 its phases, each on one engine or both, 63 the tasks that may lie ahead of it at its worker, and
     60 the seconds that starting, handing over, overrunning and ending a worker take at most.
     """
 
@@ -99,30 +100,35 @@ class Verifier:
         """Judge a stream of tasks, in constant memory however long it is.
 
         ordered: verdicts in the order of the tasks, or else as they come. repeat: judge every task this many times, with
-        other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``.
-        Leaving the iterator cancels what has not been judged.
+        other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``. Tasks that
+        are the same but for their ids are judged once. Leaving the iterator cancels what has not been judged.
         """
         finished: SimpleQueue[tuple[int, Verdict]] = SimpleQueue()
-        source, order, window = iter(tasks), _Order(ordered), _WINDOW * self.workers
+        source, order, twins, window = iter(tasks), _Order(ordered), Twins(), _WINDOW * self.workers
         tickets: dict[int, list[Ticket]] = {}
         sent, exhausted = 0, False
         try:
-            while not exhausted or tickets or order.held:
+            while not exhausted or order.released < sent:
                 if not exhausted and sent - order.released < window:
                     try:
                         task = next(source)
                     except StopIteration:
                         exhausted = True
                         continue
-                    tickets[sent] = []
-                    tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent))
+                    known = twins.add(sent, task, self.limits)
+                    if known is True:
+                        tickets[sent] = []
+                        tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent), stream=True)
+                    elif known is not False:
+                        finished.put((sent, known))
                     sent += 1
                     block = False
                 else:
                     block = True
                 for number, verdict in _drain(finished, block and bool(tickets)):
                     tickets.pop(number, None)
-                    yield from order.release(number, verdict)
+                    for settled in twins.settle(number, verdict):
+                        yield from order.release(*settled)
         finally:
             for group in tickets.values():
                 for ticket in group:
@@ -150,7 +156,7 @@ class Verifier:
         """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Queue[tuple[int, Verdict] | None] = asyncio.Queue()
-        order, room = _Order(ordered), asyncio.Semaphore(_WINDOW * self.workers)
+        order, twins, room = _Order(ordered), Twins(), asyncio.Semaphore(_WINDOW * self.workers)
         tickets: dict[int, list[Ticket]] = {}
         sent = 0
 
@@ -159,9 +165,13 @@ class Verifier:
             try:
                 async for task in _asynchronous(tasks):
                     await room.acquire()
-                    tickets[sent] = []
-                    done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
-                    tickets[sent] = self._submit(task, repeat, done)
+                    known = twins.add(sent, task, self.limits)
+                    if known is True:
+                        tickets[sent] = []
+                        done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
+                        tickets[sent] = self._submit(task, repeat, done, stream=True)
+                    elif known is not False:
+                        finished.put_nowait((sent, known))
                     sent += 1
             finally:
                 finished.put_nowait(None)
@@ -169,16 +179,17 @@ class Verifier:
         feeding = asyncio.create_task(pump())
         open_end = True
         try:
-            while open_end or tickets:
+            while open_end or order.released < sent:
                 item = await finished.get()
                 if item is None:
                     open_end = False
                     await feeding  # raises what the caller's iterable raised
                     continue
                 tickets.pop(item[0], None)
-                for verdict in order.release(*item):
-                    room.release()
-                    yield verdict
+                for settled in twins.settle(*item):
+                    for verdict in order.release(*settled):
+                        room.release()
+                        yield verdict
         finally:
             feeding.cancel()
             for group in tickets.values():
@@ -217,8 +228,10 @@ class Verifier:
                 self._pool = self._open()
             return self._pool
 
-    def _submit(self, task: Task, repeat: int, done: Callable[[Verdict], None]) -> list[Ticket]:
-        """Queue a task's judgements; `done` gets the verdict, at once if it is no task."""
+    def _submit(
+        self, task: Task, repeat: int, done: Callable[[Verdict], None], stream: bool = False
+    ) -> list[Ticket]:
+        """Queue a task's judgements; `done` gets the verdict, at once if it is no task. In a stream, others are waiting."""
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat must be at least 1, not {repeat!r}")
         pool = self._running()
@@ -230,7 +243,7 @@ class Verifier:
         sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
         limits = task.limits or self.limits
         collect = done if repeat == 1 else _gather(repeat, done)
-        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect) for seed in range(repeat)]
+        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect, brief=stream) for seed in range(repeat)]
         for ticket in tickets:
             pool.submit(ticket)
         return tickets

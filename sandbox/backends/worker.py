@@ -123,13 +123,14 @@ class Worker:
         self.engine, self.reason = ready["engine"], ready["reason"]
         self.python, self.proof = ready["python"], ready["proof"]
 
-    def submit(self, job: Job) -> None:
-        """Send a job. Raises WorkerFailed if the worker is gone, or has read nothing for `SEND_SECONDS`.
+    def submit(self, jobs: list[Job]) -> None:
+        """Send jobs. Raises WorkerFailed if the worker is gone, or has read nothing for `SEND_SECONDS`.
 
         It reads while it has nothing to do: send ahead only what the connection holds by itself, `BUFFER_BYTES`.
         """
-        self._place.allow_memory(job.limits)
-        self._send(wire.frame(wire.pack_job(job)))
+        for limits in {job.limits for job in jobs}:
+            self._place.allow_memory(limits)
+        self._send(b"".join([wire.frame(wire.pack_job(job)) for job in jobs]))
 
     def collect(self, timeout_seconds: float) -> list[Outcome]:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""

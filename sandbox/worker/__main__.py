@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 if __name__ == "__main__":
@@ -22,7 +23,7 @@ from sandbox.jail import cgroup, landlock, namespaces
 from sandbox.wire import End, Job, Outcome
 from sandbox.worker import canary
 from sandbox.worker.cell import Cell
-from sandbox.worker.engine import Engine, SupervisorGone
+from sandbox.worker.engine import MOMENT_SECONDS, Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.phase import SAT, SOL
 from sandbox.worker.snapshot import SnapshotEngine
@@ -49,12 +50,36 @@ def judge(engine: Engine, job: Job) -> list[Outcome]:
 
 
 def serve(source: int, sink: int, engine: Engine) -> None:
-    """Judge jobs in the order they come until the verifier hangs up."""
-    frames = wire.Frames()
+    """Judge jobs in the order they come until the verifier hangs up.
+
+    Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer.
+    """
+    frames, answer = wire.Frames(), _Answer(sink)
+    engine.meanwhile = answer.send
     while data := os.read(source, 1 << 20):
         for message in frames.feed(data):
             outcomes = judge(engine, wire.unpack_job(message))
-            _send(sink, wire.pack_outcomes(outcomes, engine.counters))
+            answer.add(wire.pack_outcomes(outcomes, engine.counters))
+        answer.send()
+
+
+class _Answer:
+    """Outcomes on their way to the verifier."""
+
+    def __init__(self, sink: int) -> None:
+        self._sink, self._held = sink, bytearray()
+        self._sent = time.monotonic()
+
+    def add(self, outcomes: bytes) -> None:
+        self._held += wire.frame(outcomes)
+        if time.monotonic() - self._sent > MOMENT_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        held, self._held = self._held, bytearray()
+        while held:
+            del held[: os.write(self._sink, held)]
+        self._sent = time.monotonic()
 
 
 def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sandbox.task import Limits
@@ -11,15 +12,20 @@ Phase = int
 """`sandbox.worker.phase.SOL` or `.SAT`."""
 
 
+MOMENT_SECONDS = 0.004
+"""A phase that goes on for longer lets the warden do something else meanwhile."""
+
+
 class SupervisorGone(Exception):
     """The verifier has closed the connection or died: stop at once."""
 
 
 class Engine(Protocol):
-    """Runs phases one at a time, each as if it were the first."""
+    """Runs phases one at a time, each as if it were the first. `meanwhile` is called when one goes on for more than a moment."""
 
     name: str
     counters: Counters
+    meanwhile: Callable[[], None]
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end, within its limits.
@@ -30,3 +36,7 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Kill and reap every process of the engine."""
+
+
+def do_nothing() -> None:
+    """What an engine does meanwhile if nothing else is wanted."""

@@ -26,7 +26,7 @@ from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import zygote
 from sandbox.worker.cell import Cell, address_space
-from sandbox.worker.engine import Phase, SupervisorGone
+from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
 from sandbox.worker.report import Report
 
 _ABORT = 6
@@ -45,6 +45,7 @@ class ForkEngine:
     def __init__(self, cell: Cell, supervisor: int, oom_kills: Callable[[], int]) -> None:
         self.cell = cell
         self.counters = Counters()
+        self.meanwhile: Callable[[], None] = do_nothing
         self._prctl, self._mmap, self._mremap = (cell.number(name) for name in ("prctl", "mmap", "mremap"))
         self._tgkill = cell.number("tgkill")
         self._oom_kills, self._kills_seen = oom_kills, 0
@@ -102,10 +103,16 @@ class _Run:
 
     def _watch(self) -> None:
         """Serve events until there is an outcome or the child has died."""
-        engine, rounds, dead = self.engine, 0, False
+        engine, rounds, waited, dead = self.engine, 0, False, False
         while self.outcome is None:
-            events = engine._poll.poll(self._patience() * 1000 + 1)
+            patience = self._patience()
+            if not waited and patience > MOMENT_SECONDS:
+                patience = MOMENT_SECONDS
+            events = engine._poll.poll(patience * 1000 + 1)
             rounds += 1
+            if not events and not waited:
+                waited = True
+                engine.meanwhile()
             if not events or rounds > _QUIET_ROUNDS:
                 self._check_time()
             for descriptor, event in events:

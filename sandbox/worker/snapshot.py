@@ -36,7 +36,7 @@ from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import runner
 from sandbox.worker.birth import give_birth
-from sandbox.worker.engine import Phase, SupervisorGone
+from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import PAGE, Unrestorable
 from sandbox.worker.phase import REPORT_FD
@@ -89,6 +89,7 @@ class SnapshotEngine:
         self._learnt = 0
         self._hot: frozenset[int] = frozenset()
         self.counters = Counters()
+        self.meanwhile: Callable[[], None] = do_nothing
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         self._runner: Rollback | None = None
         self._raise()
@@ -208,12 +209,13 @@ class _Attempt:
 
     def _watch(self, cpu: float, wall: float) -> Outcome | None:
         report, limits, back = Report(self.limits.answer_bytes), self.limits, self.runner
+        slice_seconds = MOMENT_SECONDS
         while True:
             used, elapsed = back.tracee.cpu_seconds() - cpu, time.monotonic() - wall
             left = min(limits.cpu_seconds - used, limits.wall_seconds - elapsed)
             if left <= 0:
                 return self._time_out(End.CPU if used >= limits.cpu_seconds else End.WALL, elapsed)
-            stop = back.wait(min(left, _SLICE_SECONDS))
+            stop = back.wait(min(left, slice_seconds))
             if stop is Stop.REPORT:
                 outcome = report.feed(back.report)
                 if outcome is not None:
@@ -229,6 +231,9 @@ class _Attempt:
                 return None
             elif self.engine._hang_up.poll(0):
                 raise SupervisorGone
+            elif slice_seconds < _SLICE_SECONDS:
+                slice_seconds = _SLICE_SECONDS
+                self.engine.meanwhile()
 
     def _time_out(self, end: End, elapsed: float) -> Outcome:
         self.timed_out = True

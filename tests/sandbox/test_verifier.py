@@ -21,6 +21,7 @@ from sandbox import Limits, Status, Task, Verifier, pool
 from sandbox.backends import local
 from sandbox.backends import worker as conversation
 from sandbox.verdict import Verdict
+from sandbox.verifier import _WINDOW as window
 from tests.conftest import open_verifier
 
 
@@ -66,13 +67,46 @@ def test_an_endless_stream_is_read_only_as_far_as_needed(two_workers: Verifier) 
     for _ in range(100):
         assert next(stream).accepted
     stream.close()  # type: ignore[attr-defined]
-    assert taken <= 100 + 64 * 2 + 1
+    assert taken <= 100 + window * 2 + 1
 
 
 def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> None:
     items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1"), task(4)]  # type: ignore[arg-type, list-item]
     statuses = [verdict.status for verdict in two_workers.verify_many(items)]  # type: ignore[arg-type]
     assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
+
+
+def test_identical_tasks_are_judged_once_and_each_gets_its_verdict(two_workers: Verifier) -> None:
+    draw = "import os\ndef sol(): return os.urandom(8).hex()"  # another answer each time that it runs
+    same = [Task(str(number), "def sat(x: str): return True", draw) for number in range(1000)]
+    for ordered in (True, False):
+        verdicts = list(two_workers.verify_many(same, ordered=ordered))
+        assert sorted(int(verdict.id) for verdict in verdicts) == list(range(1000))
+        assert len({verdict.answer_sha256 for verdict in verdicts}) == 1
+
+    async def count() -> int:
+        return len({verdict.answer_sha256 async for verdict in two_workers.averify_many(same)})
+
+    assert asyncio.run(count()) == 1
+
+
+def test_tasks_that_differ_in_their_limits_alone_are_no_twins(two_workers: Verifier) -> None:
+    sol = "def sol(): return sum(range(4_000_000))"
+    tasks = [Task(str(s), "def sat(x): return True", sol, Limits(cpu_seconds=s)) for s in (0.001, 5.0, 0.001)]
+    assert [verdict.status for verdict in two_workers.verify_many(tasks)] == ["time_limit", "accepted", "time_limit"]
+
+
+def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers: Verifier) -> None:
+    loops = [Task(f"loop {i}", "def sat(x): return True", f"def sol():\n    while True: {i}") for i in range(6)]
+    slow = Task("slow", "def sat(x): return True", "def sol():\n    for i in range(5_000_000): pass\n    return 1")
+    verdicts = list(two_workers.verify_many([*loops, slow, *map(task, range(60))], ordered=False))
+    statuses = {verdict.id: verdict.status for verdict in verdicts}
+    assert [statuses.pop(loop.id) for loop in loops] == ["time_limit"] * 6
+    assert set(statuses.values()) == {"accepted"}
+    assert len(statuses) == 61
+    last = [verdict for verdict in verdicts[-7:] if verdict.id.startswith("loop")]
+    assert len(last) >= 6
+    assert all(verdict.usage.cpu_seconds >= 1.0 for verdict in last)
 
 
 def test_many_threads_share_a_verifier(two_workers: Verifier) -> None:
