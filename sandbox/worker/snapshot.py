@@ -12,7 +12,7 @@ before it takes place: the warden lets pass those that change nothing (`_PASS`),
 requests for memory, after which the runner is replaced. It answers writes to the standard streams itself, for a runner has no descriptor.
 On any other call, on any signal, and if a limit but that of time is reached, the phase has no verdict here:
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
-Decisions are made on the number of a call and its registers, never on what a pointer points to.
+Decisions to let a call take place are made on its number and registers, never on what a pointer points to.
 
 What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
 far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
@@ -24,6 +24,7 @@ what the tests and the soak insist on.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -60,6 +61,9 @@ _OWN_CLOCKS = (2, 3)  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; highe
 _CLOCKS = 12
 _FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
 _FUTEX_FLAGS = 128 | 256
+_NO_SUCH_FILE = (1 << 64) - errno.ENOENT
+_SOURCE_NAMES = (b"<puzzle>", b"<solution>")
+_LONGEST_NAME = 11
 _PRIVATE_ANONYMOUS = 0x22
 _READ_WRITE = 3
 
@@ -80,8 +84,8 @@ class SnapshotEngine:
         self._make: Callable[..., Rollback] = Accelerated if accelerated else Rollback
         self._actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
         self._grow = {cell.number(name) for name in _GROW}
-        self._clock, self._futex, self._mmap, self._brk = (
-            cell.number(name) for name in ("clock_gettime", "futex", "mmap", "brk")
+        self._clock, self._futex, self._mmap, self._brk, self._open = (
+            cell.number(name) for name in ("clock_gettime", "futex", "mmap", "brk", "openat")
         )
         self._hang_up = select.poll()
         self._hang_up.register(supervisor, select.POLLRDHUP)
@@ -246,6 +250,9 @@ class _Attempt:
         """Let the call take place, or not: on its number and registers alone."""
         engine, registers = self.engine, self.runner.now
         call, arguments = registers[ORIG_RAX], [registers[place] for place in ARGUMENTS]
+        if call == engine._open and self._names_source(arguments[1]):
+            self.runner.proceed_with(_NO_SUCH_FILE)
+            return True
         if call in engine._grow:
             if not self._may_grow(call, arguments):
                 return False
@@ -257,6 +264,16 @@ class _Attempt:
             return False
         self.runner.tracee.resume()
         return True
+
+    def _names_source(self, address: int) -> bool:
+        """Whether a path is the name that sources are compiled under: the parser looks for such a file to quote from, in vain.
+
+        The path is read although it could be anything, since whatever comes of it, the call does not take place.
+        """
+        try:
+            return self.runner.tracee.read(address, _LONGEST_NAME).split(b"\0")[0] in _SOURCE_NAMES
+        except OSError:
+            return False
 
     def _may_grow(self, call: int, arguments: list[int]) -> bool:
         """Memory that is private, not executable, and within the limit."""

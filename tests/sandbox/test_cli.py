@@ -43,9 +43,9 @@ def record(number: int, **fields: object) -> dict[str, object]:
 def slow_input(tmp_path: Path) -> Path:
     """Long enough to be interrupted: 200 tasks of some 30 ms."""
     path = tmp_path / "slow.jsonl"
-    sol = "def sol():\n    for i in range(1_000_000): pass\n    return 1"
+    sol = "def sol(number={}):\n    for i in range(1_000_000): pass\n    return 1"  # no two are the same
     path.write_text(
-        "".join(json.dumps({"id": str(i), "sat": "def sat(x): return x == 1", "sol": sol}) + "\n" for i in range(200))
+        "".join(json.dumps({"id": str(i), "sat": "def sat(x): return x == 1", "sol": sol.format(i)}) + "\n" for i in range(200))
     )
     return path
 
