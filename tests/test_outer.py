@@ -74,7 +74,7 @@ def test_a_fork_bomb_is_bounded(user: tuple[str, ...]) -> None:
     started = time.monotonic()
     done = outer(bomb, "--processes", "60", user=user)
     assert 30 < int(done.stdout) < 60
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60  # it does not wait for the children
 
 
 def test_a_memory_hog_is_killed(user: tuple[str, ...]) -> None:
