@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from sandbox import CannotConfine, Verifier
+from sandbox.jail import cgroup
 
 LEVELS = ("full", "restricted")
 DEMANDED = os.environ.get("SELFTAUGHT_LEVELS", "").split(",")
@@ -42,6 +43,15 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
         yield made
 
 
+def control_groups(pid: int) -> list[str]:
+    """Those of the verifier in this process. Only our own place for them is searched: elsewhere ids mean other processes."""
+    try:
+        place = cgroup.find()
+    except OSError:
+        return []
+    return sorted(str(path) for top in {place.memory, place.pids} for path in top.glob(f"selftaught-{pid}-*"))
+
+
 def footprint(verifier: Verifier) -> dict[str, object]:
     """What the only worker holds: processes, descriptors, control groups, and the host's mounts."""
     (pid,) = verifier.worker_pids()
@@ -50,7 +60,7 @@ def footprint(verifier: Verifier) -> dict[str, object]:
         "processes": sorted(child.pid for child in warden.children(recursive=True)),
         "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")),
         "zygote's descriptors": [len(os.listdir(f"/proc/{child.pid}/fd")) for child in warden.children()],
-        "control groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*")),
+        "control groups": control_groups(os.getpid()),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "shared memory": sorted(os.listdir("/dev/shm")),
     }
