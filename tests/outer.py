@@ -1,6 +1,6 @@
 """The outer limit: a hole in the jail costs a test and not the machine.
 
-    python -m tests.outer [--memory-gib 4] [--processes 1024] [--seconds 3600] COMMAND...
+    python -m tests.outer [--memory-gib 8] [--processes 2048] [--seconds 3600] COMMAND...
 
 Runs the command, and all that it starts, in user, pid, mount, network, ipc and uts namespaces of their own: files can be written
 in /tmp, /var/tmp and /dev/shm alone, which are its own and empty; the network is a loopback; and process 1 is ours, with which all
@@ -42,7 +42,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _ENVIRONMENT = {"PYTEST_ADDOPTS": "-p no:cacheprovider", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis"}
 """What tests keep for later runs would go to the project's folder, which is read-only."""
 
-_ULIMITS = {"CORE": 0, "FSIZE": 2 << 30, "NOFILE": 4096, "CPU": 1800}
+_ULIMITS = {"CORE": 0, "FSIZE": 2 << 30, "NOFILE": 65536, "CPU": 1800}
 
 
 class Parts:
@@ -70,14 +70,24 @@ class Group:
 
     def __init__(self, memory_bytes: int, processes: int) -> None:
         place = cgroup.find()
+        for group in {*place.memory.glob("outer-limit-*"), *place.pids.glob("outer-limit-*")}:
+            if not os.path.exists(f"/proc/{group.name.split('-')[2]}"):  # its launcher was killed
+                _remove_groups(group)
         name = f"outer-limit-{os.getpid()}-{time.monotonic_ns()}"
         self.memory, self.pids = place.memory / name, place.pids / name
         self.leaves = [self.memory / "inside"] if place.version == 2 else [self.memory, self.pids]
+        try:
+            self._make(memory_bytes, processes, place.version)
+        except OSError:
+            self.remove()
+            raise
+
+    def _make(self, memory_bytes: int, processes: int, version: int) -> None:
         for directory in (self.memory, self.pids):
             directory.mkdir(exist_ok=True)
-        (self.memory / ("memory.max" if place.version == 2 else "memory.limit_in_bytes")).write_text(str(memory_bytes))
+        (self.memory / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(str(memory_bytes))
         (self.pids / "pids.max").write_text(str(processes))
-        if place.version == 2:
+        if version == 2:
             (self.memory / "cgroup.subtree_control").write_text("+memory +pids")
             self.leaves[0].mkdir()
 
@@ -90,21 +100,27 @@ class Group:
         deadline = time.monotonic() + 10
         for top in {self.memory, self.pids}:
             while top.exists() and time.monotonic() < deadline:
-                for directory, _, _ in os.walk(top, topdown=False):
+                for procs in top.glob("**/cgroup.procs"):
                     with contextlib.suppress(OSError):
-                        for pid in (Path(directory) / "cgroup.procs").read_text().split():
+                        for pid in procs.read_text().split():
                             os.kill(int(pid), signal.SIGKILL)
-                    with contextlib.suppress(OSError):
-                        os.rmdir(directory)
+                _remove_groups(top)
                 time.sleep(0.01)
+
+
+def _remove_groups(top: Path) -> None:
+    """Those in it and itself, as far as they are empty."""
+    for directory, _, _ in os.walk(top, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="tests.outer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--memory-gib", type=float, default=4.0)
-    parser.add_argument("--processes", type=int, default=1024)
+    parser.add_argument("--memory-gib", type=float, default=_half_of_the_memory())
+    parser.add_argument("--processes", type=int, default=2048)
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
@@ -121,23 +137,35 @@ def main() -> int:
     try:
         return _wait(child, options.seconds)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
         for group in groups:
             group.remove()
 
 
+def _half_of_the_memory() -> float:
+    """In GiB, and no more than 8."""
+    return min(8.0, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 / (1 << 30))
+
+
 def _wait(child: int, seconds: float) -> int:
+    """The exit code of the child, which is ended when the time is over or the launcher is told to end."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return _code(status)
-        time.sleep(0.05)
+    try:
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                return _code(status)
+            time.sleep(0.05)
+    except SystemExit:
+        _end(child)
+        raise
     print(f"outer limit: stopped after {seconds:g} s", file=sys.stderr)
+    _end(child)
+    return OVERTIME
+
+
+def _end(child: int) -> None:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return OVERTIME
 
 
 def _code(status: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sandbox.jail import cgroup
 from tests.outer import OVERTIME, ROOT, UNUSABLE, Parts
 
 ORDINARY = (sys.executable, "-m", "tests.ordinary")
@@ -74,7 +76,7 @@ def test_a_fork_bomb_is_bounded(user: tuple[str, ...]) -> None:
     started = time.monotonic()
     done = outer(bomb, "--processes", "60", user=user)
     assert 30 < int(done.stdout) < 60
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60  # it does not wait for the children
 
 
 def test_a_memory_hog_is_killed(user: tuple[str, ...]) -> None:
@@ -133,18 +135,27 @@ def test_a_run_over_its_time_is_ended_with_everything_in_it() -> None:
     assert time.monotonic() - started < 20
 
 
-def test_death_of_the_launcher_is_the_end_of_all() -> None:
+def left(pattern: str) -> list[Path]:
+    """Control groups, in the place where this process makes them."""
+    place = cgroup.find()
+    return [path for top in {place.memory, place.pids} for path in top.glob(pattern)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_death_of_the_launcher_is_the_end_of_all(number: int) -> None:
     marker = f"orphan-of-{os.getpid()}"
     program = "import time; print('started', flush=True); time.sleep(100)"
     command = [sys.executable, "-m", "tests.outer", sys.executable, "-c", program, marker]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as launcher:
         assert launcher.stdout is not None
         assert launcher.stdout.readline() == b"started\n"
-        launcher.kill()
+        launcher.send_signal(number)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and [p for p in psutil.process_iter() if marker in _arguments(p)]:
         time.sleep(0.05)
     assert not [process for process in psutil.process_iter() if marker in _arguments(process)]
+    outer("")  # the next one sweeps what a killed one could not remove
+    assert not left(f"outer-limit-{launcher.pid}-*")
 
 
 def test_files_can_be_written_in_its_own_folders_alone(user: tuple[str, ...]) -> None:
@@ -182,7 +193,7 @@ def test_no_control_group_is_left() -> None:
     program = "import time; print(open('/proc/self/cgroup').read())"
     names = {line.rpartition("outer-limit-")[2].split("/")[0] for line in outer(program).stdout.splitlines()} - {""}
     assert names
-    assert not [path for name in names for path in Path("/sys/fs/cgroup").glob(f"**/outer-limit-{name}")]
+    assert not [path for name in names for path in left(f"outer-limit-{name}")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user without a control group")

@@ -17,6 +17,7 @@ import pytest
 
 from sandbox import batch, records
 from sandbox.corpus import path as corpus_path
+from tests.conftest import control_groups
 
 LEVEL = ("--require", "restricted")
 
@@ -173,7 +174,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     psutil.wait_procs(workers, timeout=10)
     assert not any(worker.is_running() for worker in workers)
     deadline = time.monotonic() + 5
-    while left := list(Path("/sys/fs/cgroup").glob(f"**/selftaught-{process.pid}-*")):
+    while left := control_groups(process.pid):
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
 

@@ -22,7 +22,7 @@ from sandbox.backends import local
 from sandbox.backends import worker as conversation
 from sandbox.verdict import Verdict
 from sandbox.verifier import _WINDOW as window
-from tests.conftest import open_verifier
+from tests.conftest import control_groups, open_verifier
 
 
 def task(number: int, sol: str | None = None) -> Task:
@@ -240,12 +240,8 @@ def test_a_large_task_waits_until_its_worker_can_read_it(two_workers: Verifier) 
     assert all(verdict.accepted for verdict in two_workers.verify_many(mixed))
 
 
-def groups() -> list[Path]:
-    return sorted(Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*"))
-
-
 def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
-    before = groups()
+    before = control_groups(os.getpid())
     verifier = Verifier(workers=2, require="restricted")
     assert verifier.verify(task(1)).accepted
     processes = [child for pid in verifier.worker_pids() for child in psutil.Process(pid).children()]
@@ -257,7 +253,7 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
     thread.join(5)
     assert [verdict.status for verdict in verdicts] == ["cancelled"]
     assert not psutil.wait_procs(processes, timeout=5)[1]
-    assert groups() == before
+    assert control_groups(os.getpid()) == before
     with pytest.raises(ValueError, match="closed"):
         verifier.verify(task(1))
 
