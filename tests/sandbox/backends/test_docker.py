@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from sandbox import CannotConfine, Limits, Status, Task, Verifier
 from sandbox.backends import open_backend
+from sandbox.errors import WorkerFailed
 from sandbox.jail import seccomp
 from tests.conftest import open_verifier
 
@@ -292,6 +294,22 @@ def test_without_an_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(CannotConfine, match=r"no container engine answers.*DOCKER_HOST"):
         open_backend("docker")
     gc.collect()
+
+
+def test_an_engine_behind_ssh_is_refused_with_the_way_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://nowhere")
+    with pytest.raises(CannotConfine, match="forward its socket"):
+        open_backend("docker")
+
+
+def test_what_a_warden_says_before_it_dies_is_passed_on(engine: Any) -> None:
+    broken = f"FROM {backend.IMAGE}\nENV PYTHONHOME=/nowhere\n"
+    image, _ = engine.images.build(fileobj=io.BytesIO(broken.encode()), tag="selftaught-broken", rm=True)
+    try:
+        with pytest.raises(WorkerFailed, match=r"the worker died: (?s:.*)PYTHONHOME"):
+            Verifier(workers=1, backend="docker", image="selftaught-broken")
+    finally:
+        engine.images.remove(image.id, force=True)
 
 
 def test_arguments_that_do_not_fit_the_backend_are_refused() -> None:
