@@ -5,7 +5,7 @@ list it hands to a tracer, of which there is none, so the call fails. That is an
 what a task tries, the warden hears first, and verdicts are the same as elsewhere.
 
 The conversation goes through the container's standard input and output, so that the engine may be on another machine and the runtime
-any. If the verifier dies the input ends, the warden with it, and the engine removes the container. What is left all the
+any whose kernel has what the jail needs. If the verifier dies the input ends, the warden with it, and the engine removes the container. What is left all the
 same (a container that was created but not started) carries its owner's identity in a label and is removed at the next start.
 """
 
@@ -121,7 +121,7 @@ def sweep(client: docker.DockerClient) -> list[str]:
         machine, _, owner = container.labels[OWNER_LABEL].rpartition(":")
         pid, _, started = owner.partition("-")
         if machine == _machine() and cgroup.start_time(int(pid)) != int(started):
-            with suppress(NotFound):
+            with suppress(APIError):  # it is gone, or somebody else is removing it
                 container.remove(force=True)
                 removed.append(str(container.id))
     return removed

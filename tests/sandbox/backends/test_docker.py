@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,16 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
                 container.remove(force=True)
             except docker.errors.NotFound:
                 continue
+
+
+def test_verifiers_that_start_side_by_side_remove_the_same_leftovers_in_peace(engine: Any) -> None:
+    label = f"{backend._machine()}:{os.getpid()}-1"
+    for _ in range(4):
+        engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
+    with ThreadPoolExecutor() as pool:
+        opened = [pool.submit(backend.Docker) for _ in range(4)]
+    assert all(future.result() for future in opened)
+    assert gone(engine, os.getpid())
 
 
 @pytest.mark.parametrize(
