@@ -21,10 +21,10 @@ demo: $(VENV)/installed ## judge the bundled puzzles and print the summary
 	$(VENV)/bin/selftaught doctor --require restricted
 	$(VENV)/bin/selftaught verify corpus: -o /dev/null --force --require restricted --summary
 
-test: $(VENV)/installed ## lint, type-check, and run every test
+test: $(VENV)/installed ## lint, type-check, and run every test under an outer limit (see tests/outer.py)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -q
+	$(RUN) -m tests.outer $(RUN) -m pytest -q
 
 ifeq ($(BASE),local)
 ON := --build-arg BASE=selftaught-base --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels

@@ -30,8 +30,14 @@ _LIMIT = {
 
 
 def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Verdict:
-    """The verdict on a task whose phases ended like this: ``sol``, then ``sat`` if there was an answer."""
+    """The verdict on a task whose phases ended like this: ``sol``, then ``sat`` if there was an answer.
+
+    verifier: program and interpreter; the engines of the phases are added.
+    """
     last = outcomes[-1]
+    engines = outcomes[0].engine
+    if last.engine != engines:
+        engines += f"+{last.engine}"
     status = _STATUS[last.end]
     phase = "sol" if len(outcomes) == 1 else "sat"
     if phase == "sol" and status in (Status.ACCEPTED, Status.REJECTED):
@@ -55,7 +61,7 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         ),
         answer_sha256=outcomes[0].payload.hex() if phase == "sat" else None,
         level=level,
-        verifier=verifier,
+        verifier=f"{verifier} {engines}",
     )
 
 

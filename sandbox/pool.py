@@ -1,34 +1,44 @@
 """Between callers and workers: one queue, and a lane (a thread) for each worker.
 
-A lane keeps its worker supplied with a few jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
-and no long job has a crowd behind it. If the worker dies, the job it was on is tried once more and the others are simply sent
+A lane keeps its worker supplied with jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
+and no long job has a crowd behind it. If the worker dies, the job it was on is tried once more, alone, and the others are simply sent
 again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
 allow is killed and counts as dead.
+
+Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, at its own limits, when the queue is
+empty: so endless loops, which cost their whole limit, hold nobody up.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 
 from sandbox import judge
-from sandbox.backends.worker import Backend, Worker
+from sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
-from sandbox.wire import Job
+from sandbox.wire import Counters, End, Job
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
 
+OVERHEAD_SECONDS = START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
+"""What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
+
+MOST_AHEAD = 64
+ATTEMPTS = 2
 _AHEAD_SECONDS = 0.02
-_MOST_AHEAD = 32
-_ATTEMPTS = 2
+_BRIEF_SECONDS = 0.05
+"""CPU time of a phase that is tried briefly; some ten times of elapsed time. A loop costs so much more in the end."""
 
 
 @dataclass(slots=True)
@@ -40,31 +50,78 @@ class Ticket:
     done: Callable[[Verdict], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
+    brief: bool = False
+
+    def __post_init__(self) -> None:
+        self.try_briefly(self.brief)
+
+    def try_briefly(self, others_wait: bool) -> None:
+        """Give it a brief time first if others wait, and if that saves anything."""
+        self.brief = others_wait and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
+
+    @property
+    def job_now(self) -> Job:
+        """The job with the limits that it gets this time."""
+        return replace(self.job, limits=_briefly(self.job.limits)) if self.brief else self.job
+
+    @property
+    def size(self) -> int:
+        """Of the sources, in bytes."""
+        return len(self.job.sat) + len(self.job.sol)
+
+
+_LOOK_AGAIN: Ticket | None = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+"""In the queue: there may be something in `Pool.later`."""
+
+
+@functools.lru_cache(64)
+def _briefly(limits: Limits) -> Limits:
+    return replace(
+        limits,
+        cpu_seconds=min(limits.cpu_seconds, _BRIEF_SECONDS),
+        wall_seconds=min(limits.wall_seconds, 10 * _BRIEF_SECONDS),
+    )
 
 
 class Pool:
     """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
 
-    def __init__(self, backend: Backend, workers: int, limits: Limits, level: str, name: str) -> None:
-        self.backend, self.level, self.limits = backend, level, limits
+    def __init__(
+        self, backend: Backend, workers: int, limits: Limits, level: str, name: str, engine: str = "auto"
+    ) -> None:
+        self.backend, self.level, self.limits, self.engine = backend, level, limits, engine
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self.later: deque[Ticket] = deque()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
-        first = backend.start(level, limits, places[0])
-        self.name = f"{name} {first.python} {first.engine}"
+        first = backend.start(level, limits, engine, places[0])
+        self.name = f"{name} {first.python}"
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:
             lane.thread.start()
+
+    def start_worker(self, processor: int) -> Worker:
+        """One more worker of the same kind. Raises CannotConfine or WorkerFailed."""
+        return self.backend.start(self.level, self.limits, self.engine, processor)
 
     def submit(self, ticket: Ticket) -> None:
         """Have the ticket's job judged."""
         self._queue.put(ticket)
         if self.closing:
             self._cancel_queued()
+
+    def counters(self) -> Counters:
+        """What all snapshot engines have done since the start, those of workers that have ended included."""
+        total = Counters()
+        for lane in self._lanes:
+            total += lane.counters
+            if lane.worker is not None:
+                total += lane.worker.counters
+        return total
 
     def worker_pids(self) -> list[int]:
         """The process ids of the wardens that run now."""
@@ -91,10 +148,10 @@ class Pool:
     def _cancel_queued(self) -> None:
         while True:
             try:
-                ticket = self._queue.get_nowait()
-            except Empty:
+                ticket = self.later.popleft() if self.later else self._queue.get_nowait()
+            except (Empty, IndexError):
                 return
-            if ticket is not None:
+            if ticket is not None and ticket is not _LOOK_AGAIN:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
     def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict:
@@ -108,6 +165,7 @@ class _Lane:
     def __init__(self, pool: Pool, processor: int) -> None:
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
+        self.counters = Counters()
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
@@ -122,8 +180,7 @@ class _Lane:
     def _run(self) -> None:
         while ticket := self._next():
             try:
-                self._send(ticket)
-                self._fill()
+                self._send(self._batch(ticket))
                 self._collect()
             except (WorkerFailed, CannotConfine) as error:
                 self._recover(error)
@@ -133,51 +190,87 @@ class _Lane:
 
     def _next(self) -> Ticket | None:
         """The next ticket; waits for it. None when the pool closes."""
+        while True:
+            if ticket := self._next_at_once():
+                return ticket
+            ticket = self.pool._queue.get()
+            if ticket is not _LOOK_AGAIN:
+                return ticket
+
+    def _next_at_once(self) -> Ticket | None:
+        """The next ticket if there is one: those that were tried briefly come last."""
         if self._again:
             return self._again.popleft()
-        return self.pool._queue.get()
-
-    def _send(self, ticket: Ticket) -> None:
-        if ticket.cancelled:
-            ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "nobody waits for it"))
-            return
-        self._ahead.append(ticket)
-        if self.worker is None:
-            self.worker = self.pool.backend.start(self.pool.level, self.pool.limits, self.processor)
-        self.worker.submit(ticket.job)
-
-    def _fill(self) -> None:
-        """Send ahead what should be done in a moment."""
-        most = min(_MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
-        while len(self._ahead) < most:
+        queue, ticket = self.pool._queue, _LOOK_AGAIN
+        while ticket is _LOOK_AGAIN:
+            if queue.empty():
+                with contextlib.suppress(IndexError):
+                    return self.pool.later.popleft()
             try:
-                ticket = self._again.popleft() if self._again else self.pool._queue.get_nowait()
+                ticket = queue.get_nowait()
             except Empty:
-                return
+                return None
+        if ticket is None:
+            queue.put(None)  # the pool closes: every lane is to see it
+        elif not ticket.brief:
+            ticket.try_briefly(not queue.empty())
+        return ticket
+
+    def _batch(self, first: Ticket | None = None) -> list[Ticket]:
+        """What to send now so that the worker has enough to do for a moment, and no more than its connection holds."""
+        batch, ahead = [first] if first else [], len(self._ahead)
+        most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
+        size = sum(ticket.size for ticket in (*self._ahead, *batch))
+        while len(batch) + ahead < most:
+            ticket = self._next_at_once()
             if ticket is None:
-                self.pool._queue.put(None)
-                return
-            self._send(ticket)
+                break
+            busy = bool(batch or ahead)
+            size += ticket.size
+            if busy and (size > BUFFER_BYTES or ticket.attempts or (batch or self._ahead)[0].attempts):
+                self._again.appendleft(ticket)
+                break
+            batch.append(ticket)
+        return batch
+
+    def _send(self, batch: list[Ticket]) -> None:
+        wanted = [ticket for ticket in batch if not ticket.cancelled]
+        for ticket in batch:
+            if ticket.cancelled:
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "nobody waits for it"))
+        if not wanted:
+            return
+        self._ahead += wanted
+        if self.worker is None:
+            self.worker = self.pool.start_worker(self.processor)
+            if self.pool.closing:  # meanwhile, so that there was none to interrupt
+                raise WorkerFailed("the verifier was closed")
+        self.worker.submit([ticket.job_now for ticket in wanted])
 
     def _collect(self) -> None:
         """Take outcomes and top up, until nothing is under way."""
         began = time.monotonic()
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
-            limits = ticket.job.limits
-            outcomes = self.worker.collect(2 * limits.wall_seconds + GRACE_SECONDS)
+            limits = ticket.job_now.limits
+            outcomes = self.worker.collect(4 * limits.wall_seconds + GRACE_SECONDS)  # each phase, on one engine or both
             self._ahead.popleft()
-            verdict = judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
-            self._seconds += (verdict.usage.wall_seconds - self._seconds) / 8
-            ticket.done(verdict)
+            self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
+            if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
+                ticket.brief = False
+                self.pool.later.append(ticket)
+                self.pool._queue.put(_LOOK_AGAIN)  # a lane that waits may take it
+            else:
+                ticket.done(judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
                 began = now
-                self._fill()
+                self._send(self._batch())
 
     def _recover(self, error: Exception) -> None:
         """The worker is dead or can't be started: end what is left of it, and try its jobs again."""
         if self.worker is not None:
+            self.counters += self.worker.counters
             self.worker.kill()
             self.worker = None
         elif not self.pool.closing:
@@ -189,7 +282,7 @@ class _Lane:
         for ticket in pending:
             if self.pool.closing:
                 ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
-            elif ticket.attempts >= _ATTEMPTS:
+            elif ticket.attempts >= ATTEMPTS:
                 ticket.done(self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
             else:
                 self._again.append(ticket)

@@ -17,11 +17,12 @@ from sandbox.backends import LEVELS, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.task import Limits, Task
+from sandbox.twins import Twins
 from sandbox.verdict import Status, Verdict
 
 T = TypeVar("T")
 
-_WINDOW = 64
+_WINDOW = 256
 """Tasks under way in a stream, for each worker."""
 
 
@@ -30,12 +31,17 @@ class Verifier:
 
     workers: how many run side by side; ``None`` is one for each processor this process may use.
     limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
-    ``"restricted"``; the best that the host gives is used. level: exactly this level instead.
+    ``"restricted"``; the best that the host gives is used. level: exactly this level instead. engine: ``"snapshot"``, which is fast,
+    ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the host gives (see DESIGN.md).
     backend: ``"local"`` for processes of this machine, or ``"docker"`` for containers, whose level is ``"container"``; then `image` and
     `runtime` name what they are made of, if not our image of this version and the engine's own runtime.
 
-    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense. A call for a task
-    returns within ``(tasks ahead of it / workers + 1) * 2 * (2 * wall_seconds + 10)`` seconds, start-up of replaced workers apart.
+    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
+
+    Every call is bounded in time, even if each worker fails, or hangs, at each task: one for a task that finds ``n`` others
+    waiting takes at most ``(min(n, n / workers + 63) + 1) * 2 * (4 * wall_seconds + 60)`` seconds, with the largest ``wall_seconds``
+    among them. Here 2 are the attempts at a task, 4 its phases, each on one engine or both, 63 the tasks that may lie ahead of it at its worker, and
+    60 the seconds that starting, handing over, overrunning and ending a worker take at most.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Verifier:
         limits: Limits | None = None,
         require: str | None = None,
         level: str | None = None,
+        engine: str = "auto",
         backend: str = "local",
         image: str | None = None,
         runtime: str | None = None,
@@ -53,6 +60,9 @@ class Verifier:
         for name in (require, level):
             if known and name is not None and name not in known:
                 raise ValueError(f"no level {name!r} with backend {backend!r}: choose from {', '.join(known)}")
+        if engine not in ("auto", *wire.ENGINES):
+            raise ValueError(f"unknown engine {engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
+        self.engine = engine
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -70,7 +80,7 @@ class Verifier:
         reasons = []
         for level in self._levels:
             try:
-                return Pool(self._backend, self.workers, self.limits, level, name)
+                return Pool(self._backend, self.workers, self.limits, level, name, self.engine)
             except CannotConfine as error:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))
@@ -90,30 +100,35 @@ class Verifier:
         """Judge a stream of tasks, in constant memory however long it is.
 
         ordered: verdicts in the order of the tasks, or else as they come. repeat: judge every task this many times, with
-        other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``.
-        Leaving the iterator cancels what has not been judged.
+        other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``. Tasks that
+        are the same but for their ids are judged once. Leaving the iterator cancels what has not been judged.
         """
         finished: SimpleQueue[tuple[int, Verdict]] = SimpleQueue()
-        source, order, window = iter(tasks), _Order(ordered), _WINDOW * self.workers
+        source, order, twins, window = iter(tasks), _Order(ordered), Twins(), _WINDOW * self.workers
         tickets: dict[int, list[Ticket]] = {}
         sent, exhausted = 0, False
         try:
-            while not exhausted or tickets or order.held:
+            while not exhausted or order.released < sent:
                 if not exhausted and sent - order.released < window:
                     try:
                         task = next(source)
                     except StopIteration:
                         exhausted = True
                         continue
-                    tickets[sent] = []
-                    tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent))
+                    known = twins.add(sent, task, self.limits)
+                    if known is True:
+                        tickets[sent] = []
+                        tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent), stream=True)
+                    elif known is not False:
+                        finished.put((sent, known))
                     sent += 1
                     block = False
                 else:
                     block = True
                 for number, verdict in _drain(finished, block and bool(tickets)):
                     tickets.pop(number, None)
-                    yield from order.release(number, verdict)
+                    for settled in twins.settle(number, verdict):
+                        yield from order.release(*settled)
         finally:
             for group in tickets.values():
                 for ticket in group:
@@ -141,7 +156,7 @@ class Verifier:
         """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Queue[tuple[int, Verdict] | None] = asyncio.Queue()
-        order, room = _Order(ordered), asyncio.Semaphore(_WINDOW * self.workers)
+        order, twins, room = _Order(ordered), Twins(), asyncio.Semaphore(_WINDOW * self.workers)
         tickets: dict[int, list[Ticket]] = {}
         sent = 0
 
@@ -150,9 +165,13 @@ class Verifier:
             try:
                 async for task in _asynchronous(tasks):
                     await room.acquire()
-                    tickets[sent] = []
-                    done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
-                    tickets[sent] = self._submit(task, repeat, done)
+                    known = twins.add(sent, task, self.limits)
+                    if known is True:
+                        tickets[sent] = []
+                        done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
+                        tickets[sent] = self._submit(task, repeat, done, stream=True)
+                    elif known is not False:
+                        finished.put_nowait((sent, known))
                     sent += 1
             finally:
                 finished.put_nowait(None)
@@ -160,21 +179,27 @@ class Verifier:
         feeding = asyncio.create_task(pump())
         open_end = True
         try:
-            while open_end or tickets:
+            while open_end or order.released < sent:
                 item = await finished.get()
                 if item is None:
                     open_end = False
                     await feeding  # raises what the caller's iterable raised
                     continue
                 tickets.pop(item[0], None)
-                for verdict in order.release(*item):
-                    room.release()
-                    yield verdict
+                for settled in twins.settle(*item):
+                    for verdict in order.release(*settled):
+                        room.release()
+                        yield verdict
         finally:
             feeding.cancel()
             for group in tickets.values():
                 for ticket in group:
                     ticket.cancelled = True
+
+    @property
+    def counters(self) -> wire.Counters:
+        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `sandbox.worker.snapshot`)."""
+        return self._running().counters()
 
     def worker_pids(self) -> list[int]:
         """The process ids of the workers' wardens."""
@@ -203,8 +228,10 @@ class Verifier:
                 self._pool = self._open()
             return self._pool
 
-    def _submit(self, task: Task, repeat: int, done: Callable[[Verdict], None]) -> list[Ticket]:
-        """Queue a task's judgements; `done` gets the verdict, at once if it is no task."""
+    def _submit(
+        self, task: Task, repeat: int, done: Callable[[Verdict], None], stream: bool = False
+    ) -> list[Ticket]:
+        """Queue a task's judgements; `done` gets the verdict, at once if it is no task. In a stream, others are waiting."""
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat must be at least 1, not {repeat!r}")
         pool = self._running()
@@ -216,7 +243,7 @@ class Verifier:
         sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
         limits = task.limits or self.limits
         collect = done if repeat == 1 else _gather(repeat, done)
-        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect) for seed in range(repeat)]
+        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect, brief=stream) for seed in range(repeat)]
         for ticket in tickets:
             pool.submit(ticket)
         return tickets

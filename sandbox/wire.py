@@ -32,7 +32,7 @@ class Outcome:
     """The evidence of one phase.
 
     detail: text for the message. observed: of the limit that tripped, in its unit. payload: the answer's
-    bytes in the warden, its digest on the wire.
+    bytes in the warden, its digest on the wire. engine: which one ran it.
     """
 
     end: End
@@ -42,6 +42,28 @@ class Outcome:
     wall_seconds: float = 0.0
     peak_memory_bytes: int = 0
     payload: bytes = b""
+    engine: str = "fork"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a worker's snapshot engine has done since it started.
+
+    given_up: phases left to the fork engine. replaced: runners. checked: full comparisons. mismatches: those that found a difference.
+    """
+
+    given_up: int = 0
+    replaced: int = 0
+    checked: int = 0
+    mismatches: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(
+            self.given_up + other.given_up,
+            self.replaced + other.replaced,
+            self.checked + other.checked,
+            self.mismatches + other.mismatches,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +78,8 @@ class Job:
 
 _LENGTH = struct.Struct("<I")
 _JOB = struct.Struct("<ddQQQIII")
-_OUTCOME = struct.Struct("<BdddQHH")
+_OUTCOME = struct.Struct("<BBdddQHH")
+_COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Head of what a child reads: phase, address space, CPU seconds, answer bytes, seed, and the lengths of puzzle and payload."""
 
@@ -124,13 +147,17 @@ def unpack_job(data: bytes) -> Job:
     return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed)
 
 
-def pack_outcomes(outcomes: list[Outcome]) -> bytes:
-    """The bytes of the outcomes of a task's phases, one or two."""
-    parts = []
+ENGINES = ("fork", "snapshot")
+
+
+def pack_outcomes(outcomes: list[Outcome], counters: Counters) -> bytes:
+    """The bytes of the outcomes of a task's phases, one or two, and of the counters as they stand then."""
+    parts = [_COUNTERS.pack(counters.given_up, counters.replaced, counters.checked, counters.mismatches)]
     for outcome in outcomes:
         detail = outcome.detail.encode("utf-8", "backslashreplace")[:TEXT_BYTES]
         head = _OUTCOME.pack(
             outcome.end,
+            ENGINES.index(outcome.engine),
             outcome.observed,
             outcome.cpu_seconds,
             outcome.wall_seconds,
@@ -142,14 +169,19 @@ def pack_outcomes(outcomes: list[Outcome]) -> bytes:
     return b"".join(parts)
 
 
-def unpack_outcomes(data: bytes) -> list[Outcome]:
-    """The outcomes in these bytes."""
-    outcomes, at = [], 0
+def unpack_outcomes(data: bytes) -> tuple[list[Outcome], Counters]:
+    """The outcomes and counters in these bytes. Raises ValueError or struct.error if they are none."""
+    outcomes, at = [], _COUNTERS.size
     while at < len(data):
-        end, observed, cpu, wall, peak, detail, payload = _OUTCOME.unpack_from(data, at)
+        end, engine, observed, cpu, wall, peak, detail, size = _OUTCOME.unpack_from(data, at)
         at += _OUTCOME.size
         text = data[at : at + detail].decode("utf-8", "replace")
         at += detail
-        outcomes.append(Outcome(End(end), text, observed, cpu, wall, peak, data[at : at + payload]))
-        at += payload
-    return outcomes
+        if engine >= len(ENGINES):
+            raise ValueError(f"no engine has the number {engine}")
+        payload = data[at : at + size]
+        outcomes.append(Outcome(End(end), text, observed, cpu, wall, peak, payload, ENGINES[engine]))
+        at += size
+    if not outcomes:
+        raise ValueError("no outcome")
+    return outcomes, Counters(*_COUNTERS.unpack_from(data))

@@ -14,31 +14,46 @@ from sandbox import CannotConfine, Verifier
 from sandbox.backends import LEVELS
 
 BACKENDS = {level: backend for backend, levels in LEVELS.items() for level in levels}
+ENGINES = ("snapshot", "fork")
+DEMANDED, DEMANDED_ENGINES = (os.environ.get(f"SELFTAUGHT_{name}", "").split(",") for name in ("LEVELS", "ENGINES"))
+OUTER = os.environ.get("SELFTAUGHT_OUTER")
 
 
-def open_verifier(level: str, workers: int = 1) -> Verifier:
-    """A verifier of exactly this level; a level that this host can't reach skips the test, by name.
+def pytest_configure() -> None:
+    """A host that must show everything runs hostile code under the outer limit alone."""
+    if "full" in DEMANDED and OUTER is None:
+        raise pytest.UsageError("SELFTAUGHT_LEVELS demands the outer limit: python -m tests.outer python -m pytest")
 
-    Set SELFTAUGHT_LEVELS=full,restricted,container (as CI does) to make a missing level a failure instead.
+
+def pytest_report_header() -> str:
+    return f"outer limit: {OUTER or 'none (`make test` has one)'}"
+
+
+def open_verifier(level: str, workers: int = 1, engine: str = "auto") -> Verifier:
+    """A verifier of exactly this level; what this host can't do skips the test, by name.
+
+    Set SELFTAUGHT_LEVELS=full,restricted,container and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to make what is
+    missing a failure instead.
     """
     try:
-        return Verifier(workers=workers, level=level, backend=BACKENDS[level])
+        return Verifier(workers=workers, level=level, engine=engine, backend=BACKENDS[level])
     except CannotConfine as error:
-        unreached(level, error)
+        unreached(level, engine, error)
 
 
-def unreached(level: str, reason: object) -> NoReturn:
-    """Skip a test for lack of a level, or fail it where that level was demanded."""
-    message = f"this host can't reach level {level}: {reason}"
-    if level in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
+def unreached(level: str, engine: str, reason: object) -> NoReturn:
+    """Skip a test for lack of a level or an engine, or fail it where both were demanded."""
+    message = f"this host can't do level {level} with engine {engine}: {reason}"
+    if level in DEMANDED and engine in ("auto", *DEMANDED_ENGINES):
         pytest.fail(message)
     pytest.skip(message)
 
 
-@pytest.fixture(scope="session", params=list(BACKENDS))
+@pytest.fixture(scope="session", params=[f"{level}-{engine}" for level in BACKENDS for engine in ENGINES])
 def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
-    """A verifier with one worker, at each level."""
-    with open_verifier(request.param) as made:
+    """A verifier with one worker, at each level with each engine."""
+    level, engine = request.param.split("-")
+    with open_verifier(level, engine=engine) as made:
         yield made
 
 
@@ -59,10 +74,12 @@ def footprint(verifier: Verifier) -> dict[str, object]:
     """What the only worker holds: processes, descriptors, control groups, and the host's mounts."""
     (pid,) = verifier.worker_pids()
     warden = psutil.Process(pid)
+    children = [child.pid for child in sorted(warden.children(recursive=True), key=psutil.Process.create_time)]
     return {
-        "processes": sorted(child.pid for child in warden.children(recursive=True)),
+        "lasting processes": children[:-1],
+        "number of processes": len(children),  # with the snapshot engine, the last one may be replaced
         "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")),
-        "zygote's descriptors": [len(os.listdir(f"/proc/{child.pid}/fd")) for child in warden.children()],
+        "children's descriptors": sorted(len(os.listdir(f"/proc/{child}/fd")) for child in children),
         "control groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*")),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "shared memory": sorted(os.listdir("/dev/shm")),

@@ -79,10 +79,10 @@ class Docker:
         finally:
             client.close()
 
-    def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
-        """A worker of this level. processor: the only one that the container may use. Raises CannotConfine or WorkerFailed."""
+    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+        """See `Backend.start`; the container may use no other processor."""
         try:
-            return Worker(_Place(self.image, self.runtime, limits, processor), level)
+            return Worker(_Place(self.image, self.runtime, limits, processor), level, engine)
         except (APIError, ImageNotFound) as error:
             raise CannotConfine(f"container: {error.explanation or error}") from error
         except (*_FAILURES, OSError) as error:

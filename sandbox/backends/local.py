@@ -21,11 +21,9 @@ _KERNEL_MEMORY_BYTES = 64 << 20
 class Local:
     """The backend; see `sandbox.backends.worker.Backend`."""
 
-    def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
-        """A worker of this level. processor: where all its processes run; they take turns, and a change of processor at each
-        turn would cost a third of the throughput. Raises CannotConfine or WorkerFailed.
-        """
-        return Worker(_Process(level, limits, processor), level)
+    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+        """See `Backend.start`."""
+        return Worker(_Process(level, limits, processor), level, engine)
 
 
 class _Process:

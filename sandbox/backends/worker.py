@@ -16,10 +16,24 @@ from sandbox.task import Limits
 from sandbox.wire import Job, Outcome
 
 START_SECONDS = 30.0
+"""How long a worker may take until it is ready."""
+
+SEND_SECONDS = 10.0
+"""How long one that has nothing else to do may take to read a job, however large."""
+
+END_SECONDS = 10.0
+"""What killing a worker and removing what it ran in takes at most."""
+
+BUFFER_BYTES = 64 << 10
+"""Of jobs that wait, this much fits into the connection, whatever the kernel adds to each."""
+
 INTERPRETER_OPTIONS = ("-P", "-s", "-S", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
 """How a warden's interpreter is started: no site directory, no user code on its path, nothing written."""
 
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel writes to the memory of a process that does not run
+}
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")
 """What some interpreters can't start without. Nothing else of an environment reaches a warden."""
 
@@ -56,21 +70,26 @@ class Place(Protocol):
 class Backend(Protocol):
     """Where workers run; `sandbox.backends.LEVELS` says what each can give."""
 
-    def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
-        """A worker of this level. Raises CannotConfine or WorkerFailed."""
+    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+        """A worker of this level. engine: see `Worker`. processor: where all its processes run; they take turns, and a change
+        of processor at each turn would cost most of the throughput. Raises CannotConfine or WorkerFailed.
+        """
 
 
 class Worker:
     """A running worker: jobs go in, outcomes come back in the same order.
 
-    Not thread-safe: one lane owns it. level: proven. proof: the canaries' evidence. pid: the warden's.
+    Not thread-safe: one lane owns it. wanted: the engine that it must have, or ``auto``. level: proven. proof: the canaries'
+    evidence. engine: the one it has; reason: why none better. counters: the engine's. pid: the warden's.
     """
 
-    def __init__(self, place: Place, level: str) -> None:
+    def __init__(self, place: Place, level: str, wanted: str = "auto") -> None:
         self.level, self.pid = level, place.pid
-        self.engine, self.python = "", ""
+        self.engine, self.reason, self.python = wanted, "", ""
+        self.counters = wire.Counters()
         self.proof: list[dict[str, Any]] = []
         self._place = place
+        place.connection.settimeout(SEND_SECONDS)
         self._frames = wire.Frames()
         self._waiting: list[bytes] = []
         self._poll = select.poll()
@@ -84,12 +103,15 @@ class Worker:
     def _introduce(self) -> None:
         """Configure the warden and wait until it is ready. Raises CannotConfine or WorkerFailed."""
         try:
-            program = seccomp.compile_filter(self._place.below_filter)
+            below = self._place.below_filter
+            filters = [seccomp.compile_filter(below, traced).hex() for traced in (False, True)]
         except OSError as error:
             raise CannotConfine(f"seccomp: {error}") from error
         config = {
             "level": self.level,
-            "filter": program.hex(),
+            "engine": self.engine,
+            "filter": filters[0],
+            "traced_filter": filters[1],
             "syscalls": seccomp.names(),
             "cgroup": self._place.groups,
         }
@@ -98,18 +120,24 @@ class Worker:
         if "error" in ready:
             kind = CannotConfine if ready["kind"] in ("CannotConfine", "OSError", "PermissionError") else WorkerFailed
             raise kind(ready["error"])
-        self.engine, self.python, self.proof = ready["engine"], ready["python"], ready["proof"]
+        self.engine, self.reason = ready["engine"], ready["reason"]
+        self.python, self.proof = ready["python"], ready["proof"]
 
-    def submit(self, job: Job) -> None:
-        """Send a job. Raises WorkerFailed if the worker is gone."""
-        self._place.allow_memory(job.limits)
-        self._send(wire.frame(wire.pack_job(job)))
+    def submit(self, jobs: list[Job]) -> None:
+        """Send jobs. Raises WorkerFailed if the worker is gone, or has read nothing for `SEND_SECONDS`.
+
+        It reads while it has nothing to do: send ahead only what the connection holds by itself, `BUFFER_BYTES`.
+        """
+        for limits in {job.limits for job in jobs}:
+            self._place.allow_memory(limits)
+        self._send(b"".join([wire.frame(wire.pack_job(job)) for job in jobs]))
 
     def collect(self, timeout_seconds: float) -> list[Outcome]:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
         data = self._receive(timeout_seconds)
         try:
-            return wire.unpack_outcomes(data)
+            outcomes, self.counters = wire.unpack_outcomes(data)
+            return outcomes
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
 

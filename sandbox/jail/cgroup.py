@@ -6,6 +6,8 @@ The verifier makes a group for each worker (`Group`); the warden puts the zygote
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import time
@@ -13,9 +15,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-PROCESSES = 3
-"""In a worker's jail: process 1, the zygote, and one child."""
+PROCESSES = 4
+"""In a worker's jail: process 1, the zygote, a runner, and one child."""
 
+_CONTROLLERS = {"memory", "pids"}
+_LEAF = "selftaught"
+_CLAIM_ATTEMPTS = 5  # processes that are starting others meanwhile may leave some behind
 _NAME = re.compile(r"selftaught-(\d+)-(\d+)-\d+")
 _numbers = count()
 
@@ -36,6 +41,7 @@ class Hierarchy:
 def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
     """The place for our groups: below this process's own group (v1), or next to it or further up (v2).
 
+    Where v2 has no such place yet but this process's group has been delegated to it, that becomes one (see `_claim`).
     `root` replaces the directory that is mounted at /, for tests. Raises Unavailable.
     """
     own = {}
@@ -58,13 +64,44 @@ def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
     for directory in (start, *start.parents):
         if not (directory / "cgroup.subtree_control").exists():
             break
-        enabled = (directory / "cgroup.subtree_control").read_text().split()
-        if {"memory", "pids"} <= set(enabled) and os.access(directory, os.W_OK):
+        if _words(directory / "cgroup.subtree_control") >= _CONTROLLERS and _is_ours(directory):
             return Hierarchy(2, directory, directory)
+    if _is_ours(start) and _words(start / "cgroup.controllers") >= _CONTROLLERS:
+        _claim(start)
+        return Hierarchy(2, start, start)
     raise Unavailable(
         f"no writable control group with the memory and pids controllers at or above {start}: run as root, or have one "
         "delegated (systemd-run --user --scope -p Delegate=yes)"
     )
+
+
+def _is_ours(group: Path) -> bool:
+    """Whether groups can be made in it and processes moved into them (man 7 cgroups, "delegation")."""
+    return all(os.access(path, os.W_OK) for path in (group, group / "cgroup.procs", group / "cgroup.subtree_control"))
+
+
+def _claim(group: Path) -> None:
+    """Enable the controllers for groups in it. Raises Unavailable.
+
+    A group that gives limits to others may hold no processes itself, so those in it move one down, this one among them.
+    """
+    for _ in range(_CLAIM_ATTEMPTS):
+        try:
+            (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(_CONTROLLERS)))
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise Unavailable(f"{group} can't give limits to groups in it: {error.strerror}") from error
+        leaf = group / _LEAF
+        leaf.mkdir(exist_ok=True)
+        for pid in _words(group / "cgroup.procs"):
+            with contextlib.suppress(OSError):  # it has ended
+                (leaf / "cgroup.procs").write_text(pid)
+    raise Unavailable(f"the processes in {group} can't be moved to one below it: start this one in a group of its own")
+
+
+def _words(path: Path) -> set[str]:
+    return set(path.read_text().split())
 
 
 def _mounts(proc: Path, root: Path | None) -> dict[str, tuple[str, Path]]:

@@ -7,8 +7,8 @@ import os
 
 _MACHINE = os.uname().machine
 _NUMBERS = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126, "seccomp": 317},
-    "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91, "seccomp": 277},
+    "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126, "seccomp": 317, "userfaultfd": 323},
+    "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91, "seccomp": 277, "userfaultfd": 282},
 }
 # Calls newer than Linux 5.0 have the same number everywhere.
 _EVERYWHERE = {
@@ -17,6 +17,7 @@ _EVERYWHERE = {
     "fsopen": 430,
     "fsconfig": 431,
     "fsmount": 432,
+    "pidfd_getfd": 438,
     "mount_setattr": 442,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,

@@ -61,19 +61,24 @@ def nested() -> bool:
 
 
 @functools.cache
-def compile_filter(below_another: bool) -> bytes:
+def compile_filter(below_another: bool, traced: bool = False) -> bytes:
     """The filter as BPF instructions for this machine. Raises OSError if libseccomp is missing or too old.
 
     below_another: whether the processes that it holds are below a filter that answers calls with errors.
+    traced: for a process that the warden traces. What is allowed elsewhere stops it for the tracer's decision, and
+    anything else sends it a signal, which stops it too: of two filters, the action of higher precedence holds.
     """
     try:
         import pyseccomp as libseccomp
     except RuntimeError as error:
         raise OSError(f"{error}: install libseccomp (Debian, Ubuntu: apt-get install libseccomp2)") from None
-    rules = libseccomp.SyscallFilter(libseccomp.KILL_PROCESS if below_another else libseccomp.NOTIFY)
+    otherwise = libseccomp.TRAP if traced else libseccomp.KILL_PROCESS if below_another else libseccomp.NOTIFY
+    rules = libseccomp.SyscallFilter(otherwise)
     rules.set_attr(2, libseccomp.KILL_PROCESS)  # SCMP_FLTATR_ACT_BADARCH: 32-bit and x32 calls
 
-    def allow(name: str, *conditions: libseccomp.Arg, action: int = libseccomp.ALLOW) -> None:
+    allowed = libseccomp.TRACE(0) if traced else libseccomp.ALLOW
+
+    def allow(name: str, *conditions: libseccomp.Arg, action: int = allowed) -> None:
         if libseccomp.resolve_syscall(libseccomp.system_arch(), name) >= 0:  # arm64 lacks the old ones
             rules.add_rule(action, name, *conditions)
 
@@ -86,9 +91,9 @@ def compile_filter(below_another: bool) -> bytes:
     allow("prlimit64", libseccomp.Arg(0, libseccomp.EQ, 0))
     for name, size in (("mmap", 1), ("mremap", 2)):
         allow(name, libseccomp.Arg(size, libseccomp.LT, BIG_BYTES))
-        if below_another:
+        if below_another and not traced:
             allow(name, libseccomp.Arg(size, libseccomp.GE, BIG_BYTES), action=libseccomp.NOTIFY)
-    for name in _NAMED if below_another else ():
+    for name in _NAMED if below_another and not traced else ():
         allow(name, action=libseccomp.NOTIFY)
     with open(os.memfd_create("filter"), "w+b") as file:  # no directory needs to be writable
         rules.export_bpf(file)
@@ -110,10 +115,10 @@ def names() -> dict[int, str]:
     return found
 
 
-def install(program: bytes) -> int:
-    """Put the filter in force for this process and its children; returns the listener. Raises OSError."""
+def install(program: bytes, listen: bool = True) -> int:
+    """Put the filter in force for this process and its children; returns the listener, if there is one. Raises OSError."""
     bpf = _Program(len(program) // 8, program)
-    return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER, bpf)
+    return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER if listen else 0, bpf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 if __name__ == "__main__":
@@ -21,9 +22,11 @@ from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup, landlock, namespaces
 from sandbox.wire import End, Job, Outcome
 from sandbox.worker import canary
-from sandbox.worker.engine import Engine, SupervisorGone
+from sandbox.worker.cell import Cell
+from sandbox.worker.engine import MOMENT_SECONDS, Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.snapshot import SnapshotEngine
 
 _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
@@ -41,16 +44,62 @@ def judge(engine: Engine, job: Job) -> list[Outcome]:
         if len(answer) <= _CHECKED_BYTES:
             codec.check(answer, job.limits.answer_bytes)
     except codec.Malformed as error:
-        return [Outcome(End.DIED, f"malformed answer: {error}", 0.0, first.cpu_seconds, first.wall_seconds)]
+        detail = f"malformed answer: {error}"
+        return [Outcome(End.DIED, detail, 0.0, first.cpu_seconds, first.wall_seconds, engine=first.engine)]
     return [first, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
 
 
 def serve(source: int, sink: int, engine: Engine) -> None:
-    """Judge jobs in the order they come until the verifier hangs up."""
-    frames = wire.Frames()
+    """Judge jobs in the order they come until the verifier hangs up.
+
+    Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer.
+    """
+    frames, answer = wire.Frames(), _Answer(sink)
+    engine.meanwhile = answer.send
     while data := os.read(source, 1 << 20):
         for message in frames.feed(data):
-            _send(sink, wire.pack_outcomes(judge(engine, wire.unpack_job(message))))
+            outcomes = judge(engine, wire.unpack_job(message))
+            answer.add(wire.pack_outcomes(outcomes, engine.counters))
+        answer.send()
+
+
+class _Answer:
+    """Outcomes on their way to the verifier."""
+
+    def __init__(self, sink: int) -> None:
+        self._sink, self._held = sink, bytearray()
+        self._sent = time.monotonic()
+
+    def add(self, outcomes: bytes) -> None:
+        self._held += wire.frame(outcomes)
+        if time.monotonic() - self._sent > MOMENT_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        held, self._held = self._held, bytearray()
+        while held:
+            del held[: os.write(self._sink, held)]
+        self._sent = time.monotonic()
+
+
+def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, str]:
+    """The engine asked for, or of ``auto`` the best that this host can do, and why it is none better.
+
+    Raises CannotConfine if the one asked for can't be had.
+    """
+    if wanted == "fork":
+        return fork, "asked for"
+    reasons: list[str] = []
+    for accelerated in (True, False):
+        try:
+            engine = SnapshotEngine(fork, supervisor, accelerated)
+            canary.prove_rollback(engine)
+            return engine, "; ".join(reasons)
+        except (OSError, WorkerFailed, CannotConfine) as error:
+            reasons.append(str(error))
+    if wanted == "snapshot":
+        raise CannotConfine(f"snapshot engine: {'; '.join(reasons)}")
+    return fork, "; ".join(reasons)
 
 
 def _conversation() -> tuple[int, int]:
@@ -85,7 +134,8 @@ def _send_object(sink: int, content: dict[str, Any]) -> None:
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
     source, sink = _conversation()
-    ready, engine = False, None
+    ready = False
+    engine: Engine | None = None
     group: cgroup.Member | None = None
     try:
         config = _first_message(source)
@@ -96,13 +146,15 @@ def main() -> int:
         if full:
             namespaces.enter()
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
-        program = bytes.fromhex(config["filter"])
-        engine = ForkEngine(full, program, syscalls, source, group.add, group.oom_kills)
-        proof = canary.prove(engine, full, outside)
+        filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
+        cell = Cell(full, *filters, syscalls, group.add)
+        engine = fork = ForkEngine(cell, source, group.oom_kills)
+        proof = canary.prove(fork, full, outside)
         if config["level"] == "container":
-            proof += canary.prove_container(engine)
+            proof += canary.prove_container(fork)
+        engine, reason = _fastest(config["engine"], fork, source)
         python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
-        _send_object(sink, {"engine": engine.name, "python": python, "proof": proof})
+        _send_object(sink, {"engine": engine.name, "reason": reason, "python": python, "proof": proof})
         ready = True
         serve(source, sink, engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):

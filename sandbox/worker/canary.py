@@ -14,6 +14,7 @@ from sandbox.errors import CannotConfine
 from sandbox.jail import landlock, namespaces, seccomp
 from sandbox.task import Limits
 from sandbox.wire import End, Outcome
+from sandbox.worker.engine import Engine
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.phase import SAT, SOL
 
@@ -34,7 +35,7 @@ def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof
     """Every mechanism of the level with its evidence; `outside` are the verifier's namespaces. Raises CannotConfine."""
     proofs = [_honest(engine), *_process(engine), _landlock(engine), _seccomp(engine), _memory(engine)]
     if full:
-        inside = engine.namespaces
+        inside = engine.cell.namespaces
         for name in namespaces.NAMES:
             evidence = f"{inside[name]} inside, {outside[name]} outside"
             proofs.append(
@@ -68,9 +69,24 @@ def _unbroken(proofs: list[Proof]) -> list[Proof]:
     return proofs
 
 
+def prove_rollback(engine: Engine) -> None:
+    """Judge right and wrong answers, time out, and forget what a job has done. Raises CannotConfine."""
+    if not (honest := _honest(engine))["holds"]:
+        raise CannotConfine(f"snapshot engine: {honest['evidence']}")
+    leave = b"import builtins, random\ndef sol():\n    builtins.left = [1] * 10_000; random.seed(7); return 6"
+    seen = b"import builtins\ndef sol(): return hasattr(builtins, 'left')"
+    loop = b"def sol():\n    while True: pass"
+    brief = Limits(cpu_seconds=0.01, wall_seconds=5.0)
+    outcomes = [engine.run(SOL, _PUZZLE, source, brief if source is loop else _LIMITS, 0) for source in (leave, loop, seen)]
+    if [outcome.end for outcome in outcomes] != [End.ANSWER, End.CPU, End.ANSWER] or codec.decode(outcomes[2].payload):
+        raise CannotConfine(f"snapshot engine: a rollback left something behind: {outcomes}")
+    if {outcome.engine for outcome in outcomes} != {engine.name} or engine.counters.mismatches:
+        raise CannotConfine("snapshot engine: it could not tell by itself, or a comparison found a difference")
+
+
 def _status(engine: ForkEngine) -> dict[str, str]:
     """What the kernel shows of the zygote (man 5 proc, status)."""
-    with open(f"/proc/{engine.zygote}/status") as file:
+    with open(f"/proc/{engine.cell.zygote}/status") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
@@ -87,7 +103,7 @@ def _answer(engine: ForkEngine, source: str) -> object:
     return codec.decode(outcome.payload)
 
 
-def _honest(engine: ForkEngine) -> Proof:
+def _honest(engine: Engine) -> Proof:
     """The other direction: what is right is accepted, what is wrong is not."""
     right = engine.run(SAT, _PUZZLE, codec.encode(6, 100), _LIMITS, 0).end
     wrong = engine.run(SAT, _PUZZLE, codec.encode(7, 100), _LIMITS, 0).end
@@ -146,12 +162,12 @@ def _root(engine: ForkEngine) -> Proof:
 
 
 def _network(engine: ForkEngine) -> Proof:
-    with open(f"/proc/{engine.zygote}/net/dev") as file:
+    with open(f"/proc/{engine.cell.zygote}/net/dev") as file:
         names = [line.split(":")[0].strip() for line in file if ":" in line]
     return Proof(mechanism="network", holds=names == ["lo"], evidence=f"interfaces inside: {', '.join(names)}")
 
 
 def _cgroup(engine: ForkEngine) -> Proof:
-    with open(f"/proc/{engine.zygote}/cgroup") as file:
+    with open(f"/proc/{engine.cell.zygote}/cgroup") as file:
         lines = [line.strip() for line in file if "selftaught-" in line]
     return Proof(mechanism="control group", holds=bool(lines), evidence="; ".join(lines) or "not in one")

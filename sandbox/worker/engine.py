@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from sandbox.task import Limits
-from sandbox.wire import Outcome
+from sandbox.wire import Counters, Outcome
 
 Phase = int
 """`sandbox.worker.phase.SOL` or `.SAT`."""
+
+
+MOMENT_SECONDS = 0.004
+"""A phase that goes on for longer lets the warden do something else meanwhile."""
 
 
 class SupervisorGone(Exception):
@@ -16,9 +21,11 @@ class SupervisorGone(Exception):
 
 
 class Engine(Protocol):
-    """Runs phases one at a time, each as if it were the first."""
+    """Runs phases one at a time, each as if it were the first. `meanwhile` is called when one goes on for more than a moment."""
 
     name: str
+    counters: Counters
+    meanwhile: Callable[[], None]
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end, within its limits.
@@ -29,3 +36,7 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Kill and reap every process of the engine."""
+
+
+def do_nothing() -> None:
+    """What an engine does meanwhile if nothing else is wanted."""

@@ -12,34 +12,23 @@ it died. The first complete report ends the phase; the child is killed and reape
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import select
 import signal
-import socket
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
 from sandbox import wire
-from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.errors import WorkerFailed
 from sandbox.jail import seccomp
 from sandbox.task import Limits
-from sandbox.wire import End, Outcome
+from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import zygote
-from sandbox.worker.engine import Phase, SupervisorGone
+from sandbox.worker.cell import Cell, address_space
+from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
+from sandbox.worker.report import Report
 
-_TEXT_ENDS = {
-    b"F": End.REJECTED,
-    b"a": End.REJECTED,
-    b"w": End.WRONG_TYPE,
-    b"s": End.SOLUTION_ERROR,
-    b"m": End.SOLUTION_ERROR,
-    b"p": End.PUZZLE_ERROR,
-    b"n": End.PUZZLE_ERROR,
-}
-_SETUP_SECONDS = 20.0
 _ABORT = 6
 _QUIET_ROUNDS = 4
 """An ordinary phase wakes the warden no oftener; after that it looks at the clocks each time, whatever floods it."""
@@ -53,65 +42,21 @@ class ForkEngine:
 
     name = "fork"
 
-    def __init__(
-        self,
-        full: bool,
-        program: bytes,
-        syscalls: dict[int, str],
-        supervisor: int,
-        confine: Callable[[int], None],
-        oom_kills: Callable[[], int],
-    ) -> None:
-        self._syscalls = syscalls
-        self._clone, self._prctl = (_number(syscalls, name) for name in ("clone", "prctl"))
-        self._mmap, self._mremap = (_number(syscalls, name) for name in ("mmap", "mremap"))
-        self._abort_calls = {_number(syscalls, "tgkill"): 2}
+    def __init__(self, cell: Cell, supervisor: int, oom_kills: Callable[[], int]) -> None:
+        self.cell = cell
+        self.counters = Counters()
+        self.meanwhile: Callable[[], None] = do_nothing
+        self._prctl, self._mmap, self._mremap = (cell.number(name) for name in ("prctl", "mmap", "mremap"))
+        self._tgkill = cell.number("tgkill")
         self._oom_kills, self._kills_seen = oom_kills, 0
-        self._init = _fork_init() if full else 0
-        self.child = 0
-        self._start_zygote(full, program, confine)
         self._supervisor = supervisor
-        self._zygote_pidfd = os.pidfd_open(self.zygote)
         self._poll = select.poll()
-        for descriptor in (self._listener.descriptor, self._report, self._output, self._zygote_pidfd):
+        for descriptor in (cell.listener.descriptor, cell.report, cell.output, cell.pidfd):
             self._poll.register(descriptor, select.POLLIN)
         self._poll.register(supervisor, select.POLLRDHUP)
         self._leftovers = select.poll()
-        self._leftovers.register(self._report, select.POLLIN)
-        self._leftovers.register(self._output, select.POLLIN)
-
-    def _start_zygote(self, full: bool, program: bytes, confine: Callable[[int], None]) -> None:
-        null = os.open("/dev/null", os.O_RDONLY)
-        self._output, output = os.pipe()
-        self._report, report = os.pipe()
-        job, self._job = os.pipe()
-        go, self._go = os.pipe()
-        ours, theirs = socket.socketpair()
-        self._waited_at = [self._job, self._go]
-        self.zygote = os.fork()
-        if self.zygote == 0:
-            ours.close()
-            zygote.start(full, program, (null, output, report, job, go), theirs)
-        for descriptor in (null, output, report, job, go):
-            os.close(descriptor)
-        theirs.close()
-        confine(self.zygote)
-        ours.settimeout(_SETUP_SECONDS)
-        with ours:
-            try:
-                text, descriptors, _, _ = socket.recv_fds(ours, 1001, 1)
-            except TimeoutError:
-                text, descriptors = b"-the jail was not entered in time", []
-        if not descriptors:
-            self._kill_all()
-            raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
-        self._waited_at += descriptors
-        self._listener = seccomp.Listener(descriptors[0])
-        self.namespaces: dict[str, str] = json.loads(text[1:])
-        self.base_bytes = _size(self.zygote)
-        os.set_blocking(self._job, False)
-        os.set_blocking(self._report, False)
-        os.set_blocking(self._output, False)
+        self._leftovers.register(cell.report, select.POLLIN)
+        self._leftovers.register(cell.output, select.POLLIN)
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """See `Engine.run`."""
@@ -119,37 +64,22 @@ class ForkEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._kill_all()
-
-    def _kill_all(self) -> None:
-        for pid in (self.zygote, self._init, self.child):
-            if pid:
-                os.kill(pid, signal.SIGKILL)
-        for (
-            descriptor
-        ) in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
-            os.close(descriptor)
-        while True:
-            try:
-                os.waitpid(-1, 0)
-            except ChildProcessError:
-                return
+        self.cell.close()
 
 
 class _Run:
     """One phase: from the byte that makes the zygote fork to an empty table."""
 
     def __init__(self, engine: ForkEngine, limits: Limits) -> None:
-        self.engine, self.limits = engine, limits
-        self.cap = engine.base_bytes + limits.memory_bytes
+        self.engine, self.cell, self.limits = engine, engine.cell, limits
+        self.cap = engine.cell.base_bytes + limits.memory_bytes
         self.child = 0
         self.pidfd = -1
         self.forked = False
         self.waits_to_send = False
         self.refused = 0
         self.printed = 0
-        self.report = bytearray()
-        self.loaded = False
+        self.report = Report(limits.answer_bytes)
         self.outcome: Outcome | None = None
 
     def judge(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
@@ -157,7 +87,7 @@ class _Run:
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
         self.started = time.monotonic()
-        os.write(self.engine._go, b"!")
+        self.cell.order(zygote.PHASE)
         self._send()
         self._watch()  # what it raises ends the worker, and with it the child
         died, usage = self._reap()
@@ -173,20 +103,26 @@ class _Run:
 
     def _watch(self) -> None:
         """Serve events until there is an outcome or the child has died."""
-        engine, rounds, dead = self.engine, 0, False
+        engine, rounds, waited, dead = self.engine, 0, False, False
         while self.outcome is None:
-            events = engine._poll.poll(self._patience() * 1000 + 1)
+            patience = self._patience()
+            if not waited and patience > MOMENT_SECONDS:
+                patience = MOMENT_SECONDS
+            events = engine._poll.poll(patience * 1000 + 1)
             rounds += 1
+            if not events and not waited:
+                waited = True
+                engine.meanwhile()
             if not events or rounds > _QUIET_ROUNDS:
                 self._check_time()
             for descriptor, event in events:
-                if descriptor == engine._listener.descriptor:
+                if descriptor == self.cell.listener.descriptor:
                     self._decide()
-                elif descriptor == engine._report:
+                elif descriptor == self.cell.report:
                     self._read_report()
-                elif descriptor == engine._output:
+                elif descriptor == self.cell.output:
                     self._read_output()
-                elif descriptor == engine._job:
+                elif descriptor == self.cell.job:
                     self._send()
                 elif descriptor == self.pidfd:
                     dead = True
@@ -225,91 +161,64 @@ class _Run:
         """Write as much of the job as the pipe takes; the rest when there is room."""
         engine = self.engine
         try:
-            self.unsent = self.unsent[os.write(engine._job, self.unsent) :]
+            self.unsent = self.unsent[os.write(self.cell.job, self.unsent) :]
         except BlockingIOError:
             return
         if len(self.unsent) and not self.waits_to_send:
-            engine._poll.register(engine._job, select.POLLOUT)
+            engine._poll.register(self.cell.job, select.POLLOUT)
             self.waits_to_send = True
         elif not len(self.unsent) and self.waits_to_send:
-            engine._poll.unregister(engine._job)
+            engine._poll.unregister(self.cell.job)
             self.waits_to_send = False
 
     def _decide(self) -> None:
         """A system call that is not on the allow-list waits: let it pass, or end the phase."""
         engine = self.engine
-        call = engine._listener.receive()
+        call = self.cell.listener.receive()
         if call is None:
             return
-        if call.number == engine._clone and call.pid == engine.zygote and not self.forked:
-            self.forked = call.args[0] == zygote.CLONE_FLAGS
+        if self.cell.is_birth(call):
             if self.forked:
-                engine._listener.allow(call)
-                return
-        if call.pid == engine.zygote:
-            name = engine._syscalls.get(call.number, call.number)
-            raise WorkerFailed(f"the warm interpreter made an unexpected system call: {name} {call.args}")
-        if not self.child:
+                raise WorkerFailed("the warm interpreter forked twice")
+            self.forked = True
+            self.cell.listener.allow(call)
+        elif not self.child:
             if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
                 raise WorkerFailed("the child did not report for duty")
             self._adopt(call.pid)
-            engine._listener.allow(call)
+            self.cell.listener.allow(call)
         elif call.pid == self.child and call.number in (engine._mmap, engine._mremap):
             size = call.args[1] if call.number == engine._mmap else call.args[2] - call.args[1]
-            if (total := _size(self.child) + size) > self.cap:
+            if (total := address_space(self.child) + size) > self.cap:
                 self.refused = max(self.refused, total)  # the address-space limit will refuse it
-            engine._listener.allow(call)
-        elif call.number in engine._abort_calls and call.args[2] == _ABORT:
+            self.cell.listener.allow(call)
+        elif call.number == engine._tgkill and call.args[2] == _ABORT:
             self.outcome = Outcome(End.DIED, "aborted")
         else:
-            name = engine._syscalls.get(call.number, f"number {call.number}")
-            self.outcome = Outcome(End.FORBIDDEN, f"system call {name}")
+            self.outcome = Outcome(End.FORBIDDEN, f"system call {self.cell.name(call.number)}")
 
     def _adopt(self, pid: int) -> None:
-        self.child = self.engine.child = pid
+        self.child = self.cell.child = pid
         self.pidfd = os.pidfd_open(pid)
         self.engine._poll.register(self.pidfd, select.POLLIN)
 
     def _read_report(self) -> None:
         """Take in what the child has written; a complete report is the outcome."""
         try:
-            while data := os.read(self.engine._report, 1 << 20):
-                self.report += data
-                if self._parse_report() or len(data) < 65536:
+            while data := os.read(self.cell.report, 1 << 20):
+                self._report(data)
+                if self.outcome is not None or len(data) < 65536:
                     return
         except BlockingIOError:
             return
 
-    def _parse_report(self) -> bool:
-        if not self.loaded and self.report[:1] == b"P":
-            self.loaded = True
-            del self.report[:1]
-        if len(self.report) < wire.REPORT.size:
-            return False
-        code, size = wire.REPORT.unpack_from(self.report)
-        most = self.limits.answer_bytes if code == b"A" else 4 * wire.TEXT_BYTES
-        if size > most:
-            self.outcome = Outcome(End.DIED, "malformed report")
-        elif len(self.report) >= wire.REPORT.size + size:
-            self.outcome = self._reported(code, bytes(self.report[wire.REPORT.size : wire.REPORT.size + size]))
-        return self.outcome is not None
-
-    def _reported(self, code: bytes, payload: bytes) -> Outcome:
-        if code == b"A":
-            return Outcome(End.ANSWER, payload=payload)
-        if code == b"T":
-            return Outcome(End.ACCEPTED)
-        text = payload.decode("utf-8", "replace")[: wire.TEXT_BYTES]
-        if code == b"L":
-            return Outcome(End.TOO_LARGE, observed=float(text) if text.isdecimal() and len(text) < 20 else 0.0)
-        end = _TEXT_ENDS.get(code)
-        if end is None:
-            return Outcome(End.DIED, "malformed report")
-        if end is End.PUZZLE_ERROR and self.loaded:  # a solution can't blame the puzzle once that was loaded
-            end = End.SOLUTION_ERROR
-        if code in (b"m", b"n") and (peak := self._memory_reached()):
-            return Outcome(End.MEMORY, text, observed=peak - self.engine.base_bytes)
-        return Outcome(end, text)
+    def _report(self, data: bytes) -> None:
+        outcome = self.report.feed(data)
+        if outcome is None:
+            return
+        if self.report.out_of_memory and (peak := self._memory_reached()):
+            outcome = Outcome(End.MEMORY, outcome.detail, observed=peak - self.cell.base_bytes)
+        self.outcome = outcome
 
     def _memory_reached(self) -> int:
         """The size that the child had or asked for, if the kernel's figures bear out that the limit was reached."""
@@ -322,7 +231,7 @@ class _Run:
 
     def _read_output(self) -> None:
         try:
-            self.printed += len(os.read(self.engine._output, 1 << 20))
+            self.printed += len(os.read(self.cell.output, 1 << 20))
         except BlockingIOError:
             return
         if self.printed > self.limits.output_bytes and self.outcome is None:
@@ -333,7 +242,7 @@ class _Run:
         engine = self.engine
         os.kill(self.child, signal.SIGKILL)
         _, status, usage = os.wait4(self.child, 0)
-        engine.child = 0
+        self.cell.child = 0
         engine._poll.unregister(self.pidfd)
         os.close(self.pidfd)
         if len(self.unsent):
@@ -342,9 +251,8 @@ class _Run:
             for descriptor, _ in events:
                 if not (data := os.read(descriptor, 1 << 20)):
                     raise WorkerFailed("the warm interpreter died")
-                if descriptor == engine._report and self.outcome is None:
-                    self.report += data
-                    self._parse_report()
+                if descriptor == self.cell.report and self.outcome is None:
+                    self._report(data)
         return status, usage
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
@@ -367,19 +275,6 @@ class _Run:
         return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}")
 
 
-def _number(syscalls: dict[int, str], name: str) -> int:
-    return next((number for number, known in syscalls.items() if known == name), -1)
-
-
-def _size(pid: int) -> int:
-    """The address space of a process in bytes (man 5 proc, statm)."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, IndexError):
-        return 0
-
-
 def _peak(pid: int) -> int:
     """The largest address space that a process has had, in bytes (man 5 proc, VmPeak)."""
     try:
@@ -390,24 +285,3 @@ def _peak(pid: int) -> int:
     except (OSError, IndexError):
         return 0
     return 0
-
-
-def _fork_init() -> int:
-    """Process 1 of the pid namespace: while it lives there can be others, and with it all die."""
-    pid = os.fork()
-    if pid == 0:
-        _idle()
-    return pid
-
-
-def _idle() -> NoReturn:
-    from sandbox.jail import capabilities, kernel
-
-    try:
-        kernel.prctl(zygote.PR_SET_PDEATHSIG, signal.SIGKILL)
-        capabilities.drop()
-        os.closerange(0, 4096)
-        while True:
-            signal.pause()
-    finally:
-        os._exit(1)

@@ -24,7 +24,8 @@ REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 SOL, SAT = 1, 2
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
-_WARM_UP_ROUNDS = 40
+_STATEMENTS = ("def ", "import ", "from ", "class ", "@")
+"""No expression begins like this."""
 _MISSING = object()
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
@@ -42,21 +43,28 @@ def run(check_in: Callable[[], object]) -> NoReturn:
     """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the warden."""
     try:
         head = _read(wire.PHASE.size)
-        which, space, cpu, answer_bytes, seed, sat_size, payload_size = wire.PHASE.unpack(head)
-        sat, payload = _read(sat_size), _read(payload_size)
+        _, space, cpu, *_, sat_size, payload_size = wire.PHASE.unpack(head)
+        job = head + _read(sat_size + payload_size)
         os.close(JOB_FD)
         os.close(GO_FD)
         rlimits.restrict_phase(space, cpu)
         check_in()
-        if seed:
-            random.seed(seed)
-        if which == SOL:
-            report = _run_sol(sat, payload, answer_bytes, _say_loaded)
-        else:
-            report = _run_sat(sat, payload)
-        _deliver(*report)
+        perform(job)
     finally:
         _exit(1)
+
+
+def perform(job: bytes) -> NoReturn:
+    """Run a phase and report; ends the process."""
+    which, _, _, answer_bytes, seed, sat_size, _ = wire.PHASE.unpack_from(job)
+    sat, payload = job[wire.PHASE.size : wire.PHASE.size + sat_size], job[wire.PHASE.size + sat_size :]
+    if seed:
+        random.seed(seed)
+    if which == SOL:
+        report = _run_sol(sat, payload, answer_bytes, _say_loaded)
+    else:
+        report = _run_sat(sat, payload)
+    _deliver(*report)
 
 
 def _read(size: int) -> bytes:
@@ -115,7 +123,7 @@ def _run_sat(sat: bytes, answer: bytes) -> tuple[bytes, bytes]:
     return b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace")
 
 
-def warm_up() -> None:
+def warm_up(rounds: int) -> None:
     """Run both phases on samples, so that a child finds the interpreter's caches filled and writes to fewer pages."""
     samples = (
         (b"def sat(x: int, a=17, b=42):\n    return x + a == b", b"def sol(a=17, b=42):\n    return b - a"),
@@ -127,7 +135,7 @@ def warm_up() -> None:
         (b"def sat(x: float): return x == 1", b"def sol(): return 1"),
         (b"def sat(d: Dict[str, int]): return d['a']", b"def sol(): return 1 / 0"),
     )
-    for _ in range(_WARM_UP_ROUNDS):
+    for _ in range(rounds):
         for sat, sol in samples:
             code, answer = _run_sol(sat, sol, 1 << 20, int)
             if code == b"A":
@@ -150,13 +158,19 @@ def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
 def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
     """The solution's function, or one that evaluates it if it is a bare expression."""
     text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff").strip()
+    if text.startswith(_STATEMENTS):
+        return _defined(source, scope)
     try:
         expression = compile(text, "<solution>", "eval", dont_inherit=True)
     except SyntaxError:
-        before = dict(scope)
-        _load(source, "<solution>", scope)
-        return _find(scope, ("sol", "g"), "the solution", before)
+        return _defined(source, scope)
     return lambda: eval(expression, scope)
+
+
+def _defined(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
+    before = dict(scope)
+    _load(source, "<solution>", scope)
+    return _find(scope, ("sol", "g"), "the solution", before)
 
 
 def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[str, Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The warm interpreter inside the jail: goes in, and forks a child for every byte it is sent.
+"""The warm interpreter inside the jail: goes in, and forks a child for every byte it is sent: for a phase, or a runner.
 
 It never reads a job, so a child finds in its inherited memory the interpreter and nothing of any other task. What the
 children need is imported here, before the jail closes.
@@ -30,9 +30,16 @@ PRELOADED = (
 RECURSION_LIMIT = 10_000
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
+PHASE, RUNNER = b"p", b"r"
 
 
-def start(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: socket.socket) -> NoReturn:
+def start(
+    full: bool,
+    program: bytes,
+    traced_program: bytes,
+    descriptors: tuple[int, int, int, int, int],
+    control: socket.socket,
+) -> NoReturn:
     """Become the zygote of a worker, in a process that the warden has just forked.
 
     descriptors: null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5. The listener of the system-call filter goes to the
@@ -47,7 +54,7 @@ def start(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int
         os._exit(1)
     os.close(listener)
     control.close()
-    _serve()
+    _serve(traced_program)
 
 
 def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int) -> tuple[int, bytes]:
@@ -93,7 +100,8 @@ def _warm() -> None:
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    import_module("sandbox.worker.phase").warm_up()
+    import_module("sandbox.worker.phase").warm_up(rounds=40)
+    import_module("sandbox.worker.runner")
     import_module("random").seed(0)
 
 
@@ -103,8 +111,8 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=line_buffering)
 
 
-def _serve() -> NoReturn:
-    from sandbox.worker import phase
+def _serve(traced_program: bytes) -> NoReturn:
+    from sandbox.worker import phase, runner
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
@@ -117,9 +125,11 @@ def _serve() -> NoReturn:
         if prctl(*report_for_duty):
             exit_now(1)
 
-    while read(phase.GO_FD, 1):
+    while order := read(phase.GO_FD, 1):
         child = clone(*arguments)
         if child == 0:
+            if order == RUNNER:
+                runner.start(traced_program)
             run(check_in)
         if child < 0:
             break

@@ -50,9 +50,10 @@ def slow_input(tmp_path: Path) -> Path:
     return path
 
 
-def wait_for_lines(path: Path, count: int) -> None:
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while not (path.exists() and path.read_bytes().count(b"\n") >= count):
+        assert process.poll() is None, "it has ended too early to be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -164,23 +165,54 @@ def test_without_a_terminal_the_summary_must_be_asked_for(tmp_path: Path) -> Non
     assert b"accepted" in run("verify", str(path), "--summary", *LEVEL).stderr
 
 
-def test_a_killed_run_is_resumed_with_every_task_once(tmp_path: Path, slow_input: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    arguments = ["verify", str(slow_input), "-o", str(out), *LEVEL]
-    process = subprocess.Popen([sys.executable, "-m", "sandbox.cli", *arguments], stderr=subprocess.DEVNULL)
-    wait_for_lines(out, 5)
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL, and nothing of it may be left: no process, no control group."""
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    with open(out, "ab") as file:
-        file.write(b'{"id": "torn')
-    kept = out.read_bytes().splitlines()[:-1]
     psutil.wait_procs(workers, timeout=10)
     assert not any(worker.is_running() for worker in workers)
-    done = run(*arguments, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert [verdict["id"] for verdict in lines(out.read_bytes())] == [str(i) for i in range(200)]
+    deadline = time.monotonic() + 5
+    while left := list(Path("/sys/fs/cgroup").glob(f"**/selftaught-{process.pid}-*")):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+def test_a_run_killed_again_and_again_is_resumed_with_every_task_judged_once(tmp_path: Path, slow_input: Path) -> None:
+    with open(slow_input, "a") as file:
+        file.write("not a record\n")
+    out = tmp_path / "out.jsonl"
+    arguments = ["verify", str(slow_input), "-o", str(out), *LEVEL, "--resume"]
+    kept: list[bytes] = []
+    for kills in range(1, 4):
+        command = [sys.executable, "-m", "sandbox.cli", *arguments]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            wait_for_lines(out, len(kept) + 5, process)
+            kill(process)
+        whole = out.read_bytes().splitlines()
+        assert whole[: len(kept)] == kept, f"lines from before kill {kills} were lost or judged again"
+        kept = whole
+        with open(out, "ab") as file:
+            file.write(b'{"id": "torn')
+    done = run(*arguments)
+    assert done.returncode == 1, done.stderr  # one record is invalid
     assert out.read_bytes().splitlines()[: len(kept)] == kept
+    verdicts = lines(out.read_bytes())
+    assert [verdict["id"] for verdict in verdicts] == [*map(str, range(200)), f"{slow_input}:201"]
+    assert [verdict["status"] for verdict in verdicts] == ["accepted"] * 200 + ["invalid"]
+
+
+def test_workers_killed_in_mid_run_lose_no_task_and_judge_none_twice(tmp_path: Path, slow_input: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        for lines_so_far in (5, 60):
+            wait_for_lines(out, lines_so_far, process)
+            for worker in psutil.Process(process.pid).children():
+                worker.kill()
+        assert process.wait(120) == 0
+    assert [verdict["id"] for verdict in lines(out.read_bytes())] == [*map(str, range(200))]
+    assert {verdict["status"] for verdict in lines(out.read_bytes())} == {"accepted"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -190,7 +222,7 @@ def test_an_interrupted_run_leaves_whole_lines_and_no_process(
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    wait_for_lines(out, 5)
+    wait_for_lines(out, 5, process)
     workers = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, number)
     process.communicate(timeout=20)

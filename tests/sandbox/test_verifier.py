@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,8 +17,11 @@ import orjson
 import psutil
 import pytest
 
-from sandbox import Limits, Status, Task, Verifier
+from sandbox import Limits, Status, Task, Verifier, pool
+from sandbox.backends import local
+from sandbox.backends import worker as conversation
 from sandbox.verdict import Verdict
+from sandbox.verifier import _WINDOW as window
 from tests.conftest import open_verifier
 
 
@@ -63,13 +67,46 @@ def test_an_endless_stream_is_read_only_as_far_as_needed(two_workers: Verifier) 
     for _ in range(100):
         assert next(stream).accepted
     stream.close()  # type: ignore[attr-defined]
-    assert taken <= 100 + 64 * 2 + 1
+    assert taken <= 100 + window * 2 + 1
 
 
 def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> None:
     items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1"), task(4)]  # type: ignore[arg-type, list-item]
     statuses = [verdict.status for verdict in two_workers.verify_many(items)]  # type: ignore[arg-type]
     assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
+
+
+def test_identical_tasks_are_judged_once_and_each_gets_its_verdict(two_workers: Verifier) -> None:
+    draw = "import os\ndef sol(): return os.urandom(8).hex()"  # another answer each time that it runs
+    same = [Task(str(number), "def sat(x: str): return True", draw) for number in range(1000)]
+    for ordered in (True, False):
+        verdicts = list(two_workers.verify_many(same, ordered=ordered))
+        assert sorted(int(verdict.id) for verdict in verdicts) == list(range(1000))
+        assert len({verdict.answer_sha256 for verdict in verdicts}) == 1
+
+    async def count() -> int:
+        return len({verdict.answer_sha256 async for verdict in two_workers.averify_many(same)})
+
+    assert asyncio.run(count()) == 1
+
+
+def test_tasks_that_differ_in_their_limits_alone_are_no_twins(two_workers: Verifier) -> None:
+    sol = "def sol(): return sum(range(4_000_000))"
+    tasks = [Task(str(s), "def sat(x): return True", sol, Limits(cpu_seconds=s)) for s in (0.001, 5.0, 0.001)]
+    assert [verdict.status for verdict in two_workers.verify_many(tasks)] == ["time_limit", "accepted", "time_limit"]
+
+
+def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers: Verifier) -> None:
+    loops = [Task(f"loop {i}", "def sat(x): return True", f"def sol():\n    while True: {i}") for i in range(6)]
+    slow = Task("slow", "def sat(x): return True", "def sol():\n    for i in range(5_000_000): pass\n    return 1")
+    verdicts = list(two_workers.verify_many([*loops, slow, *map(task, range(60))], ordered=False))
+    statuses = {verdict.id: verdict.status for verdict in verdicts}
+    assert [statuses.pop(loop.id) for loop in loops] == ["time_limit"] * 6
+    assert set(statuses.values()) == {"accepted"}
+    assert len(statuses) == 61
+    last = [verdict for verdict in verdicts[-7:] if verdict.id.startswith("loop")]
+    assert len(last) >= 6
+    assert all(verdict.usage.cpu_seconds >= 1.0 for verdict in last)
 
 
 def test_many_threads_share_a_verifier(two_workers: Verifier) -> None:
@@ -165,6 +202,44 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
         assert verifier.verify(task(1)).accepted
 
 
+def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
+    stated = " ".join((Verifier.__doc__ or "").split())
+    attempts, overhead, ahead = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MOST_AHEAD - 1
+    assert f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * (4 * wall_seconds + {overhead:g})``" in stated
+
+
+@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
+def test_calls_end_within_their_bound_though_every_worker_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)\n")
+    limits = Limits(wall_seconds=0.5)
+    with Verifier(workers=1, require="restricted", limits=limits) as verifier:
+        for module, name, value in (
+            (conversation, "START_SECONDS", 1.0),
+            (conversation, "SEND_SECONDS", 0.5),
+            (pool, "GRACE_SECONDS", 0.5),
+            (local, "_WARDEN", tmp_path / "hang.py"),
+        ):
+            monkeypatch.setattr(module, name, value)
+        (pid,) = verifier.worker_pids()
+        verifier._running()._lanes[0].worker._place.connection.settimeout(0.5)  # type: ignore[union-attr]
+        os.kill(pid, signal.SIGSTOP)
+        started = time.monotonic()
+        verdicts = list(verifier.verify_many([task(i, f"def sol(): return '{'a' * length}'") for i in range(2)]))
+        elapsed = time.monotonic() - started
+        assert [verdict.status for verdict in verdicts] == ["internal_error"] * 2
+        assert elapsed < 2 * 2 * (4 * 0.5 + 1.0 + 0.5 + 0.5 + conversation.END_SECONDS)
+        monkeypatch.undo()
+        assert verifier.verify(task(1)).accepted
+
+
+def test_a_large_task_waits_until_its_worker_can_read_it(two_workers: Verifier) -> None:
+    large = [Task(str(i), "def sat(x): return True", f"def sol(): return {'a' * (1 << 20)!r} and 1") for i in range(40)]
+    mixed = [item for pair in zip(large, map(task, range(40)), strict=True) for item in pair]
+    assert all(verdict.accepted for verdict in two_workers.verify_many(mixed))
+
+
 def groups() -> list[Path]:
     return sorted(Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*"))
 
@@ -181,10 +256,25 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
     verifier.close()
     thread.join(5)
     assert [verdict.status for verdict in verdicts] == ["cancelled"]
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    assert not psutil.wait_procs(processes, timeout=5)[1]
     assert groups() == before
     with pytest.raises(ValueError, match="closed"):
         verifier.verify(task(1))
+
+
+def test_closing_does_not_wait_for_a_worker_that_is_just_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = Verifier(workers=2, require="restricted")
+    spawn = local._spawn
+    monkeypatch.setattr(local, "_spawn", lambda descriptor: (time.sleep(1), spawn(descriptor))[1])
+    verdicts: list[Verdict] = []
+    threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    verifier.close()
+    for thread in threads:
+        thread.join(10)
+    assert [verdict.status for verdict in verdicts] == ["cancelled"] * 2
 
 
 @pytest.mark.parametrize("level", ["full", "restricted"])
@@ -193,13 +283,17 @@ def test_the_death_of_the_caller_takes_every_worker_with_it(level: str) -> None:
     read, write = os.pipe()
     caller = os.fork()
     if caller == 0:
-        verifier = Verifier(workers=2, level=level)
-        threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
-        time.sleep(0.5)
-        pids = [child.pid for child in psutil.Process().children(recursive=True)]
-        os.write(write, orjson.dumps(pids))
-        time.sleep(60)
-        os._exit(0)
+        try:
+            os.close(read)
+            verifier = Verifier(workers=2, level=level)
+            threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
+            time.sleep(0.5)
+            pids = [child.pid for child in psutil.Process().children(recursive=True)]
+            os.write(write, orjson.dumps(pids))
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    os.close(write)
     pids = orjson.loads(os.read(read, 4096))
     assert len(pids) >= 3
     os.kill(caller, signal.SIGKILL)
@@ -209,7 +303,6 @@ def test_the_death_of_the_caller_takes_every_worker_with_it(level: str) -> None:
         time.sleep(0.05)
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     os.close(read)
-    os.close(write)
 
 
 def test_verdicts_and_tasks_are_plain_data(two_workers: Verifier) -> None:
@@ -237,7 +330,9 @@ def test_every_p3_reference_is_accepted(p3: Path, two_workers: Verifier) -> None
     ]  # fmt: skip
     refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
     assert len(tasks) == 609
-    assert not refused
+    # These rely on how `sum` of floats used to round; since Python 3.12 it compensates, and they fail in any interpreter.
+    outdated = ["Nash:1#0", "Nash:3#0", "Nash:4#0"] if sys.version_info >= (3, 12) else []
+    assert [verdict.id for verdict in refused] == outdated, refused
 
 
 def test_a_stated_limit_is_reported_with_what_was_observed(two_workers: Verifier) -> None:
@@ -261,15 +356,16 @@ def test_a_child_finds_no_trace_of_its_neighbours_in_its_memory(two_workers: Ver
     sol = """
 def sol(own={own!r}):  # finding its own marker shows that it can find one
     import ctypes, gc, re
-    from sys import modules
+    from mmap import PAGESIZE
     prefix = "".join(["mar", "ker", "-"])
+    mincore, word = ctypes.CDLL(None).mincore, ctypes.create_string_buffer(1)  # fails where there is no memory
     found = set()
-    mapped, seen = ctypes.CDLL(None).mincore, ctypes.create_string_buffer(1)
-    starts = {{id(value) >> 18 for value in gc.get_objects()}} | {{id(value) >> 18 for value in globals().values()}}
-    for start in starts:
-        pages = range(start << 18, start + 1 << 18, 4096)
-        there = (ctypes.string_at(page, 4096) for page in pages if not mapped(ctypes.c_void_p(page), 4096, seen))
-        found.update(re.findall(prefix.encode() + rb"[0-9]+x", b"".join(there)))
+    for block in {{id(value) >> 18 for value in gc.get_objects() + list(globals().values())}}:
+        area = bytearray()
+        for page in range(block << 18, (block + 1) << 18, PAGESIZE):
+            if mincore(ctypes.c_void_p(page), ctypes.c_size_t(1), word) == 0:
+                area += ctypes.string_at(page, PAGESIZE)
+        found.update(re.findall(prefix.encode() + rb"[0-9]+x", area))
     return sorted(name.decode() for name in found)
 """
     tasks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from sandbox.jail import cgroup
 
 
-def tree(tmp_path: Path, own: str, controllers: str = "cpu memory pids") -> tuple[Path, Path]:
-    """A made-up /proc and root with version 2 mounted and this process in the group `own`."""
+def tree(
+    tmp_path: Path, own: str, controllers: str = "cpu memory pids", enabled: str = "cpu memory pids"
+) -> tuple[Path, Path]:
+    """A made-up /proc and root with version 2 mounted, `enabled` at its top, and this process in the group `own`."""
     proc, root = tmp_path / "proc", tmp_path / "root"
     (proc / "self").mkdir(parents=True)
     (proc / "self/cgroup").write_text(f"0::{own}\n")
@@ -22,7 +25,9 @@ def tree(tmp_path: Path, own: str, controllers: str = "cpu memory pids") -> tupl
     leaf = mounted / own.lstrip("/")
     leaf.mkdir(parents=True)
     for path in (leaf, *leaf.parents):
-        (path / "cgroup.subtree_control").write_text(controllers if path == mounted else "")
+        (path / "cgroup.subtree_control").write_text(enabled if path == mounted else "")
+        (path / "cgroup.controllers").write_text(controllers)
+        (path / "cgroup.procs").write_text("")
         if path == mounted:
             break
     return proc, root
@@ -36,15 +41,63 @@ def test_version_2_groups_are_made_at_the_nearest_ancestor_with_the_controllers(
 
 
 def test_version_2_without_the_controllers_is_unavailable_with_a_remedy(tmp_path: Path) -> None:
-    proc, root = tree(tmp_path, "/a", controllers="cpu")
+    proc, root = tree(tmp_path, "/a", controllers="cpu", enabled="cpu")
     with pytest.raises(cgroup.Unavailable, match="Delegate=yes"):
+        cgroup.find(proc, root)
+
+
+def test_version_2_controllers_are_enabled_where_that_is_all_that_is_missing(tmp_path: Path) -> None:
+    proc, root = tree(tmp_path, "/a", enabled="")
+    found = cgroup.find(proc, root)
+    assert found.memory == root / "sys/fs/cgroup/a"
+    assert (found.memory / "cgroup.subtree_control").read_text() == "+memory +pids"
+
+
+class Kernel:
+    """The rule that a group which gives limits to others holds no processes, for a made-up tree."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, group: Path, obeys: bool = True) -> None:
+        self.group, self.obeys, self.write = group, obeys, Path.write_text
+        monkeypatch.setattr(Path, "write_text", lambda path, text: self.take(path, text))
+
+    def take(self, path: Path, text: str) -> int:
+        procs = self.group / "cgroup.procs"
+        pids = procs.read_text().split()
+        if path == self.group / "cgroup.subtree_control" and pids:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        if path.name == "cgroup.procs" and path != procs and self.obeys:
+            self.write(procs, "\n".join(pid for pid in pids if pid != text))
+        return self.write(path, text)
+
+
+def test_processes_of_a_delegated_version_2_group_make_room_for_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc, root = tree(tmp_path, "/a", enabled="")
+    group = root / "sys/fs/cgroup/a"
+    (group / "cgroup.procs").write_text("11\n12\n")
+    Kernel(monkeypatch, group)
+    assert cgroup.find(proc, root).memory == group
+    assert (group / "cgroup.procs").read_text() == ""
+    assert (group / "selftaught/cgroup.procs").exists()
+    assert (group / "cgroup.subtree_control").read_text() == "+memory +pids"
+
+
+def test_processes_that_cannot_be_moved_make_version_2_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc, root = tree(tmp_path, "/a", enabled="")
+    group = root / "sys/fs/cgroup/a"
+    (group / "cgroup.procs").write_text("0\n")  # one of another pid namespace
+    Kernel(monkeypatch, group, obeys=False)
+    with pytest.raises(cgroup.Unavailable, match="can't be moved"):
         cgroup.find(proc, root)
 
 
 def test_version_2_limits_are_written_by_their_names(tmp_path: Path) -> None:
     made = cgroup.Group(cgroup.Hierarchy(2, tmp_path, tmp_path), 1 << 20)
     assert (made.memory / "memory.max").read_text() == str(1 << 20)
-    assert (made.pids / "pids.max").read_text() == "3"
+    assert (made.pids / "pids.max").read_text() == str(cgroup.PROCESSES)
     made.allow_memory(1 << 21)
     made.allow_memory(1 << 10)
     assert (made.memory / "memory.max").read_text() == str(1 << 21)

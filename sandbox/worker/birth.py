@@ -1,0 +1,141 @@
+"""The birth of a runner, as the warden attends it: forked by the zygote, traced, its memory arranged, waiting for its first job.
+
+Until its own filter is in force a runner runs our code alone. It makes the calls of `_GRANTED`, in this order, through the zygote's
+filter and so through the warden; after that each of its system calls stops it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+from dataclasses import dataclass
+
+from sandbox.errors import WorkerFailed
+from sandbox.jail import kernel
+from sandbox.jail.seccomp import Call
+from sandbox.worker import runner, zygote
+from sandbox.worker.cell import Cell
+from sandbox.worker.engine import SupervisorGone
+from sandbox.worker.memory import read_maps
+from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop, Tracee
+
+_GRANTED = ("prctl", "prctl", "prctl", "userfaultfd", "memfd_create", "seccomp")
+_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A runner that waits at the point of its snapshot. job_at: where it reads jobs. uffd, memfd: its descriptors, ours to close."""
+
+    tracee: Tracee
+    uffd: int
+    memfd: int
+    job_at: int
+
+
+def give_birth(cell: Cell, supervisor: int) -> Born:
+    """Have the zygote fork a runner. Raises OSError or WorkerFailed with the reason, SupervisorGone."""
+    birth = _Birth(cell, supervisor)
+    try:
+        return birth.attend()
+    except BaseException:
+        birth.abort()
+        raise
+
+
+class _Birth:
+    def __init__(self, cell: Cell, supervisor: int) -> None:
+        self._cell, self._supervisor = cell, supervisor
+        self._poll = select.poll()
+        self._poll.register(cell.listener.descriptor, select.POLLIN)
+        self._poll.register(cell.pidfd, select.POLLIN)
+        self._poll.register(supervisor, select.POLLRDHUP)
+        self._pid, self._pidfd = 0, -1
+
+    def attend(self) -> Born:
+        self._cell.order(zygote.RUNNER)
+        call = self._next_call("clone")
+        if not self._cell.is_birth(call):
+            raise WorkerFailed("a runner was ordered, and something else was born")
+        self._cell.listener.allow(call)
+        tracee = self._grant()
+        return self._accompany(tracee)
+
+    def abort(self) -> None:
+        """Leave nothing of a runner that did not get ready."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it is dead and reaped
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0x40000000)  # __WALL
+
+    def _next_call(self, expected: str) -> Call:
+        for descriptor, _ in self._poll.poll(_SECONDS * 1000):
+            if descriptor == self._supervisor:
+                raise SupervisorGone
+            if descriptor == self._cell.pidfd:
+                raise WorkerFailed("the warm interpreter died")
+            if descriptor == self._pidfd:
+                break
+            if call := self._cell.listener.receive():
+                return call
+        raise WorkerFailed(f"the runner died or hung before {expected}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        """A runner that fails ends with the number of the error."""
+        if self._pidfd < 0:
+            return ""
+        found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return f": {os.strerror(found.si_status)}" if found and found.si_code == os.CLD_EXITED else ""
+
+    def _grant(self) -> Tracee:
+        tracee = None
+        for name in _GRANTED:
+            call = self._next_call(name)
+            if call.number != self._cell.number(name):
+                raise WorkerFailed(f"the runner made the system call {self._cell.name(call.number)}, not {name}")
+            if self._pidfd < 0:
+                self._pid, self._pidfd = call.pid, os.pidfd_open(call.pid)
+                self._poll.register(self._pidfd, select.POLLIN)
+            if name == "prctl" and call.args[0] == zygote.PR_SET_PDEATHSIG:
+                tracee = Tracee(call.pid)
+            self._cell.listener.allow(call)
+        if tracee is None:
+            raise WorkerFailed("the runner did not report for duty")
+        return tracee
+
+    def _accompany(self, tracee: Tracee) -> Born:
+        """From its own filter to the point where it waits."""
+        ready, announce = self._cell.number("getppid"), self._cell.number("lseek")
+        uffd = memfd = job_at = -1
+        while True:
+            stop = tracee.wait(_SECONDS)
+            if stop is not Stop.CALL:
+                raise WorkerFailed(f"the runner did not get ready: {stop.name if stop else 'it hung'}")
+            registers = tracee.registers()
+            if registers[ORIG_RAX] == announce:
+                uffd, memfd = (
+                    kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (runner.UFFD, runner.MEMFD)
+                )
+                job_at = registers[ARGUMENTS[1]]
+                tracee.resume_with(registers, 0)
+            elif registers[ORIG_RAX] == ready:
+                break
+            else:
+                tracee.resume()
+        self._check(tracee.pid)
+        os.close(self._pidfd)
+        return Born(tracee, uffd, memfd, job_at)
+
+    def _check(self, pid: int) -> None:
+        """What a rollback can't put back must not be there; and the stack may grow no more."""
+        if (open_there := os.listdir(f"/proc/{pid}/fd")) != [str(runner.MEMFD)]:
+            raise WorkerFailed(f"the runner has other descriptors than its shared memory: {', '.join(open_there)}")
+        if len(os.listdir(f"/proc/{pid}/task")) != 1:
+            raise WorkerFailed("the runner has threads")
+        (stack,) = (mapping for mapping in read_maps(pid) if mapping.name == "[stack]")
+        size = stack.end - stack.start
+        resource.prlimit(pid, resource.RLIMIT_STACK, (size, size))

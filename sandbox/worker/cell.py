@@ -1,0 +1,134 @@
+"""The cell of a worker as the warden sees it: process 1, the zygote, and the pipes and the listener between them and the warden."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import NoReturn
+
+from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.jail import seccomp
+from sandbox.worker import zygote
+
+_SETUP_SECONDS = 20.0
+
+
+class Cell:
+    """A warm interpreter in the jail, from which a phase or a runner can be forked. Raises CannotConfine.
+
+    listener: where system calls that the filter does not allow wait. go, job: pipes to the zygote and its children.
+    report, output: pipes from them. child: the one that is alive. base_bytes: the zygote's address space.
+    """
+
+    def __init__(
+        self,
+        full: bool,
+        program: bytes,
+        traced_program: bytes,
+        syscalls: dict[int, str],
+        confine: Callable[[int], None],
+    ) -> None:
+        self._names = syscalls
+        self._numbers = {name: number for number, name in syscalls.items()}
+        self.child = 0
+        self._init = _fork_init() if full else 0
+        null = os.open("/dev/null", os.O_RDONLY)
+        self.output, output = os.pipe()
+        self.report, report = os.pipe()
+        job, self.job = os.pipe()
+        go, self._go = os.pipe()
+        ours, theirs = socket.socketpair()
+        self._waited_at = [self.job, self._go]
+        self.zygote = os.fork()
+        if self.zygote == 0:
+            ours.close()
+            zygote.start(full, program, traced_program, (null, output, report, job, go), theirs)
+        for descriptor in (null, output, report, job, go):
+            os.close(descriptor)
+        theirs.close()
+        confine(self.zygote)
+        self._await_entry(ours)
+        self.base_bytes = address_space(self.zygote)
+        self.pidfd = os.pidfd_open(self.zygote)
+        for descriptor in (self.job, self.report, self.output):
+            os.set_blocking(descriptor, False)
+
+    def _await_entry(self, control: socket.socket) -> None:
+        control.settimeout(_SETUP_SECONDS)
+        with control:
+            try:
+                text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
+            except TimeoutError:
+                text, descriptors = b"-the jail was not entered in time", []
+        if not descriptors:
+            self.close()
+            raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
+        self._waited_at += descriptors
+        self.listener = seccomp.Listener(descriptors[0])
+        self.namespaces: dict[str, str] = json.loads(text[1:])
+
+    def number(self, name: str) -> int:
+        """The number of a system call, or -1 if this machine has none of that name."""
+        return self._numbers.get(name, -1)
+
+    def name(self, number: int) -> str:
+        """The name of a system call."""
+        return self._names.get(number, f"number {number}")
+
+    def order(self, what: bytes) -> None:
+        """Have the zygote fork: `zygote.PHASE` or `zygote.RUNNER`."""
+        os.write(self._go, what)
+
+    def is_birth(self, call: seccomp.Call) -> bool:
+        """Whether this call is the zygote's clone. Raises WorkerFailed for any other call of the zygote's."""
+        if call.pid != self.zygote:
+            return False
+        if call.number != self.number("clone") or call.args[0] != zygote.CLONE_FLAGS:
+            raise WorkerFailed(f"the warm interpreter made an unexpected system call: {self.name(call.number)} {call.args}")
+        return True
+
+    def close(self) -> None:
+        """Kill and reap every child of this process."""
+        for pid in (self.zygote, self._init, self.child):
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        for descriptor in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
+            os.close(descriptor)
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+
+def address_space(pid: int) -> int:
+    """The size of a process in bytes (man 5 proc, statm); 0 if it has died."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _fork_init() -> int:
+    """Process 1 of the pid namespace: while it lives there can be others, and with it all die."""
+    pid = os.fork()
+    if pid == 0:
+        _idle()
+    return pid
+
+
+def _idle() -> NoReturn:
+    from sandbox.jail import capabilities, kernel
+
+    try:
+        kernel.prctl(zygote.PR_SET_PDEATHSIG, signal.SIGKILL)
+        capabilities.drop()
+        os.closerange(0, 4096)
+        while True:
+            signal.pause()
+    finally:
+        os._exit(1)

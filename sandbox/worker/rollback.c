@@ -1,0 +1,235 @@
+/* The inner loop of the snapshot engine: the same steps as Tracee and Memory take in Python, without the interpreter between them.
+
+   It decides nothing that they don't: what is not in its tables goes back to Python. Linux on x86-64 only. Uses nothing of Python,
+   so that one build serves every version; loaded by sandbox/worker/rollback.py, which mirrors `struct state`. */
+
+#if !defined(__linux__) || !defined(__x86_64__)
+#error "Linux on x86-64 only"
+#endif
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define PAGE 4096
+#define PAGEMAP_SCAN 0xC0606610
+#define UFFDIO_WRITEPROTECT 0xC018AA06
+#define NT_X86_XSTATE 0x202
+#define MOST_REGIONS 4096
+#define MOST_SPANS 1024
+#define CALLS 512
+
+enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED };
+enum { ASK, PASS, WRITE };
+enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
+
+struct region { uint64_t start, end, categories; };
+struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
+struct step { uint64_t start, end, mask, anyof; };
+struct span { uint64_t start, end, copy, shared; }; /* copy, and if shared the span itself, in this process */
+struct put_back { uint64_t there, size, copy, shared; };
+struct protect { uint64_t start, length, mode; };
+
+struct state {
+    int32_t pid, pagemap, uffd, report_fd;
+    uint64_t job_at;
+    struct user_regs_struct ready, now;     /* at the moment of waiting, and at the last stop */
+    struct iovec extended;
+    uint64_t steps_count, protected_count, hot_count, most_pages;
+    const struct step *steps;
+    const struct span *protected;           /* sorted */
+    const struct put_back *hot_spans;
+    const uint8_t *const *hot;              /* for each protected span, a byte a page: is it hot? */
+    uint8_t *actions;                       /* by number of the call: ASK, PASS or WRITE */
+    uint64_t printed;                       /* what went to descriptors 1 and 2 */
+    uint8_t *report;
+    uint64_t report_room, report_size;
+    uint64_t cold_count;                    /* pages put back by the last restore, hot ones apart */
+    uint64_t *cold;
+    struct region regions[MOST_REGIONS];
+};
+
+/* For the loader to see that it was built from the same description of `struct state`. */
+const uint64_t rollback_state_size = sizeof(struct state);
+
+static int resume(struct state *s)
+{
+    return ptrace(PTRACE_CONT, s->pid, 0, 0) < 0 ? FAILED : TIMEOUT;
+}
+
+/* Go on from `regs` as if the system call there had returned `result`. */
+static int resume_with(struct state *s, const struct user_regs_struct *regs, uint64_t result)
+{
+    struct user_regs_struct changed = *regs;
+    changed.orig_rax = -1;
+    changed.rax = result;
+    if (ptrace(PTRACE_SETREGS, s->pid, 0, &changed) < 0)
+        return FAILED;
+    return resume(s);
+}
+
+int rollback_start(struct state *s, void *job, uint64_t size)
+{
+    struct iovec here = {job, size}, there = {(void *)s->job_at, size};
+    if (process_vm_writev(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
+        return FAILED;
+    return resume_with(s, &s->ready, size);
+}
+
+/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in. */
+static int take_write(struct state *s)
+{
+    uint64_t fd = s->now.rdi, size = s->now.rdx;
+    if (fd == 1 || fd == 2) {
+        s->printed += size;
+        return resume_with(s, &s->now, size);
+    }
+    if (fd != (uint64_t)s->report_fd || size > s->report_room)
+        return CALL;
+    struct iovec here = {s->report, size}, there = {(void *)s->now.rsi, size};
+    if (process_vm_readv(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
+        return CALL;
+    s->report_size = size;
+    return REPORT;
+}
+
+int rollback_report_taken(struct state *s)
+{
+    return resume_with(s, &s->now, s->now.rdx);
+}
+
+/* What the tracee stops for that is not dealt with here, or TIMEOUT. SIGCHLD is blocked. */
+int rollback_wait(struct state *s, int64_t timeout_ns)
+{
+    sigset_t child;
+    struct timespec now, deadline, left = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    int64_t end = deadline.tv_sec * 1000000000L + deadline.tv_nsec + timeout_ns;
+    for (;;) {
+        int status;
+        sigtimedwait(&child, NULL, &left); /* may be another child's, or an old one */
+        pid_t pid = waitpid(s->pid, &status, WNOHANG | __WALL);
+        if (pid < 0)
+            return FAILED;
+        if (pid) {
+            if (!WIFSTOPPED(status))
+                return DEAD;
+            if (status >> 16 != PTRACE_EVENT_SECCOMP)
+                return status >> 16 == PTRACE_EVENT_STOP ? INTERRUPT : SIGNAL;
+            if (ptrace(PTRACE_GETREGS, s->pid, 0, &s->now) < 0)
+                return FAILED;
+            uint8_t action = s->now.orig_rax < CALLS ? s->actions[s->now.orig_rax] : ASK;
+            int result = action == PASS ? resume(s) : action == WRITE ? take_write(s) : CALL;
+            if (result != TIMEOUT)
+                return result;
+        }
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        int64_t rest = end - now.tv_sec * 1000000000L - now.tv_nsec;
+        if (rest <= 0)
+            return TIMEOUT;
+        left.tv_sec = rest / 1000000000;
+        left.tv_nsec = rest % 1000000000;
+    }
+}
+
+/* The index of the protected span that holds these addresses, or -1. */
+static int64_t find(const struct state *s, uint64_t start, uint64_t end)
+{
+    int64_t low = 0, high = (int64_t)s->protected_count - 1;
+    while (low <= high) {
+        int64_t middle = (low + high) / 2;
+        if (end <= s->protected[middle].start)
+            high = middle - 1;
+        else if (start >= s->protected[middle].end)
+            low = middle + 1;
+        else
+            return start >= s->protected[middle].start && end <= s->protected[middle].end ? middle : -1;
+    }
+    return -1;
+}
+
+/* List the written pages that are not hot in `cold`, and the spans to put back, joined where they touch. */
+static int collect(struct state *s, struct put_back *spans, uint64_t *spans_count)
+{
+    for (uint64_t i = 0; i < s->steps_count; i++) {
+        const struct step *step = &s->steps[i];
+        struct scan scan = {
+            sizeof scan, 0, step->start, step->end, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, step->mask, step->anyof, 2};
+        int count = ioctl(s->pagemap, PAGEMAP_SCAN, &scan);
+        if (count < 0)
+            return NOT_RESTORED;
+        if (count == MOST_REGIONS)
+            return LEFT_TO_PYTHON;
+        for (int r = 0; r < count; r++) {
+            int64_t index = find(s, s->regions[r].start, s->regions[r].end);
+            if (index < 0)
+                return LEFT_TO_PYTHON;
+            const struct span *span = &s->protected[index];
+            for (uint64_t page = s->regions[r].start; page < s->regions[r].end; page += PAGE) {
+                uint64_t at = page - span->start;
+                if (s->hot[index][at / PAGE])
+                    continue;
+                if (s->cold_count == s->most_pages)
+                    return LEFT_TO_PYTHON;
+                s->cold[s->cold_count++] = page;
+                struct put_back *last = *spans_count ? &spans[*spans_count - 1] : NULL;
+                if (last && last->there + last->size == page && at) {
+                    last->size += PAGE;
+                    continue;
+                }
+                if (*spans_count == MOST_SPANS)
+                    return LEFT_TO_PYTHON;
+                spans[(*spans_count)++] = (struct put_back){page, PAGE, span->copy + at, span->shared ? span->shared + at : 0};
+            }
+        }
+    }
+    return 0;
+}
+
+/* Copy what is shared within this process, the rest across. */
+static int put_back(const struct state *s, const struct put_back *spans, uint64_t spans_count)
+{
+    struct iovec here[MOST_SPANS], there[MOST_SPANS];
+    uint64_t count = 0, size = 0;
+    for (uint64_t i = 0; i < spans_count; i++) {
+        if (spans[i].shared) {
+            memcpy((void *)spans[i].shared, (void *)spans[i].copy, spans[i].size);
+            continue;
+        }
+        here[count] = (struct iovec){(void *)spans[i].copy, spans[i].size};
+        there[count++] = (struct iovec){(void *)spans[i].there, spans[i].size};
+        size += spans[i].size;
+    }
+    if (count && process_vm_writev(s->pid, here, count, there, count, 0) != (ssize_t)size)
+        return NOT_RESTORED;
+    return 0;
+}
+
+/* Put memory and extended registers back. 0, or NOT_RESTORED, or LEFT_TO_PYTHON: then nothing was changed. */
+int rollback_restore(struct state *s)
+{
+    struct put_back spans[MOST_SPANS];
+    uint64_t count = 0;
+    s->cold_count = 0;
+    int result = collect(s, spans, &count);
+    if (result)
+        return result;
+    if (put_back(s, s->hot_spans, s->hot_count) || put_back(s, spans, count))
+        return NOT_RESTORED;
+    for (uint64_t i = 0; i < count; i++) { /* after the write, which would mark it as written again */
+        struct protect protect = {spans[i].there, spans[i].size, 1};
+        if (ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0)
+            return NOT_RESTORED;
+    }
+    return ptrace(PTRACE_SETREGSET, s->pid, NT_X86_XSTATE, &s->extended) < 0 ? NOT_RESTORED : 0;
+}

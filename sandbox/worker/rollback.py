@@ -1,0 +1,220 @@
+"""A runner that waits at its snapshot: given a job, watched while it runs, put back.
+
+`Rollback` does it in Python. `Accelerated` is the same with its inner loop in C (rollback.c), where that could be built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+
+from sandbox.worker import runner, tracee
+from sandbox.worker.birth import Born
+from sandbox.worker.memory import PAGE, Memory, Unrestorable
+from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
+
+MOST_PAGES = 2048
+"""If a job has written more pages, its process is replaced: that is quicker, and gives the memory back."""
+_CALLS = 512
+
+
+class Action(IntEnum):
+    """What becomes of a system call of a job."""
+
+    ASK = 0
+    """`wait` returns `Stop.CALL`."""
+    PASS = 1
+    """It takes place."""
+    WRITE = 2
+    """To descriptors 1 and 2: it is counted, and does not take place. To the report's: `wait` returns `Stop.REPORT`."""
+
+
+class Rollback:
+    """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
+
+    job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call.
+    printed: bytes that jobs wrote to descriptors 1 and 2. report: what was last written to the report. After a `wait`
+    that returned `Stop.CALL`, `now` are the registers.
+    """
+
+    def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
+        self.tracee, self._job_at = born.tracee, born.job_at
+        self._report_fd, self._report_room, self._actions = report_fd, report_room, actions
+        self.ready = self.now = self.tracee.registers()
+        self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
+        state = self.tracee.extended_state()
+        self._extended = ctypes.create_string_buffer(state, len(state))
+        self.vector = tracee.Range(ctypes.addressof(self._extended), len(state))
+        self.printed, self.report = 0, b""
+
+    def start(self, job: bytes) -> None:
+        """Let it run with this job. Raises OSError if it is dead."""
+        self.tracee.write(self._job_at, job)
+        self.tracee.resume_with(self.ready, len(job))
+
+    def wait(self, timeout_seconds: float) -> Stop | None:
+        """Wait until it stops for something that is not dealt with by `actions`; None if that does not happen in time."""
+        while (stop := self.tracee.wait(timeout_seconds)) is Stop.CALL:
+            self.now = self.tracee.registers()
+            action = self._actions.get(self.now[ORIG_RAX], Action.ASK)
+            if action is Action.PASS:
+                self.tracee.resume()
+                continue
+            if action is Action.ASK:
+                return stop
+            descriptor, address, size = (self.now[place] for place in ARGUMENTS[:3])
+            if descriptor in (1, 2):
+                self.printed += size
+                self.proceed_with(size)
+            elif descriptor != self._report_fd or size > self._report_room:
+                return stop
+            else:
+                self.report = self.tracee.read(address, size)
+                return Stop.REPORT
+        return stop
+
+    def proceed_with(self, result: int) -> None:
+        """After a stop at a call: let it run on as if the call had returned `result`. Raises OSError if it is dead."""
+        self.tracee.resume_with(self.now, result)
+
+    def take_report(self) -> None:
+        """After `Stop.REPORT`: let it run on."""
+        self.proceed_with(len(self.report))
+
+    def restore(self) -> None:
+        """Put back its memory and what `start` does not set. Raises Unrestorable or OSError: then it must go."""
+        self.memory.restore(MOST_PAGES)
+        self.tracee.set_extended_state(self.vector)
+
+    def set_hot(self, pages: frozenset[int]) -> None:
+        """See `Memory.set_hot`."""
+        self.memory.set_hot(pages)
+
+    def differences(self) -> list[str]:
+        """What is not as it was at the snapshot, after a `restore`: of memory, mappings, and registers that it does not set."""
+        found = self.memory.differences()
+        if self.tracee.extended_state() != self._extended.raw:
+            found.append("the extended registers differ")
+        return found
+
+    def close(self) -> None:
+        """Release what tracks it."""
+        self.memory.close()
+
+
+class _State(ctypes.Structure):
+    """struct state (rollback.c)."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "uffd", "report_fd")),
+        ("job_at", ctypes.c_uint64),
+        ("ready", ctypes.c_uint64 * 27),
+        ("now", ctypes.c_uint64 * 27),
+        ("extended", tracee.Range),
+        *(
+            (name, ctypes.c_uint64)
+            for name in ("steps_count", "protected_count", "hot_count", "most_pages")
+        ),
+        *((name, ctypes.c_void_p) for name in ("steps", "protected", "hot_spans", "hot", "actions")),
+        ("printed", ctypes.c_uint64),
+        ("report", ctypes.c_void_p),
+        ("report_room", ctypes.c_uint64),
+        ("report_size", ctypes.c_uint64),
+        ("cold_count", ctypes.c_uint64),
+        ("cold", ctypes.c_void_p),
+        ("regions", ctypes.c_uint64 * 3 * 4096),
+    )
+
+
+_STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT)
+_FAILED, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, -1, -2
+
+
+class Accelerated(Rollback):
+    """`Rollback` with its inner loop in C. Raises OSError also if the library was not built."""
+
+    def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
+        self._library = _load()
+        super().__init__(born, report_fd, report_room, actions)
+        memory = self.memory
+        self._state = _State(memory.pid, memory.pagemap, memory.uffd, report_fd, born.job_at)
+        self._state.ready[:] = self.ready
+        self._state.extended = self.vector
+        self._report_buffer = ctypes.create_string_buffer(report_room)
+        self._cold = (ctypes.c_uint64 * MOST_PAGES)()
+        self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
+        state = self._state
+        state.report, state.report_room = ctypes.addressof(self._report_buffer), report_room
+        state.cold, state.most_pages = ctypes.addressof(self._cold), MOST_PAGES
+        state.actions = ctypes.addressof(self._table)
+        self._at = ctypes.addressof(state)
+        self._describe_memory()
+
+    def _describe_memory(self) -> None:
+        """Tell the library what is protected, what is hot, and how to scan."""
+        memory, state = self.memory, self._state
+        steps = [number for step in memory.steps for number in step]
+        self._steps = (ctypes.c_uint64 * len(steps))(*steps)
+        spans = [number for span in memory.protected for number in (*span, memory.place(span), memory.shared(span))]
+        self._spans = (ctypes.c_uint64 * len(spans))(*spans)
+        self._hot = [
+            (ctypes.c_uint8 * ((end - start) // PAGE))(*(page in memory.hot for page in range(start, end, PAGE)))
+            for start, end in memory.protected
+        ]
+        self._hot_at = (ctypes.c_void_p * len(self._hot))(*map(ctypes.addressof, self._hot))
+        state.steps, state.steps_count = ctypes.addressof(self._steps), len(memory.steps)
+        state.protected, state.protected_count = ctypes.addressof(self._spans), len(memory.protected)
+        state.hot = ctypes.addressof(self._hot_at)
+        hot = [(span[0], span[1] - span[0], memory.place(span), memory.shared(span)) for span in memory.hot_spans]
+        self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
+        state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
+
+    def start(self, job: bytes) -> None:
+        if self._library.rollback_start(self._at, job, len(job)) == _FAILED:
+            raise OSError("the runner can't be started")
+
+    def wait(self, timeout_seconds: float) -> Stop | None:
+        result = self._library.rollback_wait(self._at, int(timeout_seconds * 1e9))
+        if result == _FAILED:
+            raise OSError("the runner can't be watched")
+        stop = _STOPS[result]
+        self.tracee.dead = stop is Stop.DEAD
+        if stop is Stop.CALL:
+            self.now = tuple(self._state.now)
+        elif stop is Stop.REPORT:
+            self.report = ctypes.string_at(self._report_buffer, self._state.report_size)
+        self.printed = self._state.printed
+        return stop
+
+    def take_report(self) -> None:
+        if self._library.rollback_report_taken(self._at) == _FAILED:
+            raise OSError("the runner can't be resumed")
+
+    def restore(self) -> None:
+        result = self._library.rollback_restore(self._at)
+        if result == _NOT_RESTORED:
+            raise Unrestorable("the memory can't be put back")
+        if result == _LEFT_TO_PYTHON:
+            super().restore()
+            self._describe_memory()
+        else:
+            self.memory.written = self._cold[: self._state.cold_count]
+
+    def set_hot(self, pages: frozenset[int]) -> None:
+        super().set_hot(pages)
+        self._describe_memory()
+
+
+def _load() -> ctypes.CDLL:
+    """The library, which is built at installation where there is a C compiler. Raises OSError if there is none."""
+    for path in Path(__file__).parent.glob("_rollback*.so"):
+        library = ctypes.CDLL(str(path))
+        if ctypes.c_uint64.in_dll(library, "rollback_state_size").value != ctypes.sizeof(_State):
+            raise OSError(f"{path.name} belongs to another version: install again")
+        library.rollback_start.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)
+        library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+        library.rollback_report_taken.argtypes = library.rollback_restore.argtypes = (ctypes.c_void_p,)
+        return library
+    raise OSError("the accelerator was not built")

@@ -1,0 +1,105 @@
+"""The warm process that a snapshot is taken of: it gets ready, waits for a job, runs it, reports, and is put back.
+
+It never finishes a job as far as it knows: after its report the warden puts everything back to the moment of waiting.
+A runner has no descriptor; what looks like one below is a number in a system call that the warden answers itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from typing import NoReturn
+
+from sandbox.jail import kernel, seccomp
+from sandbox.worker import phase
+
+RESERVE_BYTES = 32 << 20
+"""Memory a job can use before the process has to grow."""
+JOB_BYTES = 256 << 10
+"""The largest job, with its head."""
+STACK_BYTES = 8 << 20
+UFFD, MEMFD = 0, 1
+"""Descriptors for the warden to take: a userfaultfd, and memory to share."""
+
+_USER_MODE_ONLY = 1
+_PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_DOMAIN_RAW = 0
+_SMALLEST, _LARGEST, _BYTES_HEAD, _IN_A_ROW = 16, 512, 33, 8
+
+
+class _Allocator(ctypes.Structure):
+    """PyMemAllocatorEx (Include/cpython/pymem.h)."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "malloc", "calloc", "realloc", "free"))
+
+
+class _ArenaAllocator(ctypes.Structure):
+    """PyObjectArenaAllocator (Include/cpython/objimpl.h)."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "alloc", "free"))
+
+
+def start(program: bytes) -> NoReturn:
+    """Become a runner, in a process that the zygote has just forked. `program` is the filter of its system calls."""
+    try:
+        kernel.prctl(_PR_SET_DUMPABLE, 1)  # else the warden, which is not root outside, may not trace it
+        kernel.prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: it reports for duty, as every child does; from here on it is traced
+        kernel.prctl(_PR_SET_THP_DISABLE, 1)
+        os.closerange(0, 64)
+        if kernel.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY) != UFFD:
+            os._exit(1)
+        os.memfd_create("")
+        _arrange_memory()
+        seccomp.install(program, listen=False)
+        buffer = ctypes.create_string_buffer(JOB_BYTES)
+        address = ctypes.addressof(buffer)
+        wait, string_at, perform = os.getppid, ctypes.string_at, phase.perform
+        _announce(address)
+        os.close(UFFD)
+        phase.warm_up(rounds=2)
+        gc.collect()
+        holes = _fill_holes()
+        gc.freeze()
+        perform(string_at(address, wait()))
+        del holes
+    finally:
+        os._exit(1)
+
+
+def _announce(address: int) -> None:
+    """Tell the warden where jobs are to be put: an argument of a system call that is not going to take place."""
+    os.lseek(UFFD, address, 0)
+
+
+def _arrange_memory() -> None:
+    """Have all memory come from one heap with room in it, so that most jobs need not ask the kernel for more; touch the stack."""
+    libc = ctypes.PyDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, 0x7FFFFFFF)
+    raw = _Allocator()
+    ctypes.pythonapi.PyMem_GetAllocator(_DOMAIN_RAW, ctypes.byref(raw))
+    # Arenas by malloc(context, size) and free(context, address); the size that free is given as well is ignored.
+    arenas = _ArenaAllocator(raw.context, raw.malloc, raw.free)
+    ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(arenas))
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, (ctypes.c_size_t,), (ctypes.c_void_p,)
+    libc.free(libc.malloc(RESERVE_BYTES))
+    top = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "__libc_stack_end").value or 0
+    ctypes.string_at(top - STACK_BYTES, 1)
+
+
+def _fill_holes() -> list[object]:
+    """Objects that take up the scattered free places of every size, so that a job's own objects lie together, on few pages.
+
+    Sizes are those of Python's small-object allocator. A size is done when new objects lie one behind the other.
+    """
+    held: list[object] = []
+    for size in range(_SMALLEST, _LARGEST + 1, _SMALLEST):
+        in_a_row = before = 0
+        while in_a_row < _IN_A_ROW:
+            filler = object() if size == 16 else len(held) << 40 if size == 32 else bytes(size - _BYTES_HEAD)
+            in_a_row = in_a_row + 1 if 0 < id(filler) - before <= 4 * size else 0  # integers are made meanwhile, too
+            before = id(filler)
+            held.append(filler)
+    return held

@@ -1,0 +1,276 @@
+"""An engine: one warm process, put back bit for bit after every phase.
+
+Theory of operation. A *runner* is a fork of the zygote that has arranged its memory and waits for a job, traced by the warden.
+At that point the warden takes a snapshot: a copy of all writable memory and of all registers. A job's bytes are written into the runner's
+memory, it runs, and its report is read from its memory. Then every page that was written, and every register, is put
+back: the runner waits again, and nothing in it can tell that there was a job.
+
+Why that is enough. What a process is, for the code in it: memory, registers, and what the kernel holds for it. Memory: the kernel
+itself lists the pages that were written (`sandbox.worker.memory`); the code mapping is read-only. Registers: all of
+them are set, floating-point control words included. The kernel's part changes by system calls only, and *every* call stops the runner
+before it takes place: the warden lets pass those that change nothing (`_PASS`), after which there is nothing to put back, and
+requests for memory, after which the runner is replaced. It answers writes to the standard streams itself, for a runner has no descriptor.
+On any other call, on any signal, and if a limit but that of time is reached, the phase has no verdict here:
+it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
+Decisions are made on the number of a call and its registers, never on what a pointer points to.
+
+What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
+far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
+the argument fails, a comparison is meant to show it: all memory, mappings and extended registers are compared with the snapshot every
+`CHECK_EVERY` jobs, after every time-out, and after one in `CHECK_DENIED` jobs that were given up. A difference costs the runner, counts as a
+*mismatch*, and sends the phase at hand to the fork engine. A verdict already given is not taken back: so zero mismatches is
+what the tests and the soak insist on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from sandbox import wire
+from sandbox.task import Limits
+from sandbox.wire import Counters, End, Outcome
+from sandbox.worker import runner
+from sandbox.worker.birth import give_birth
+from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
+from sandbox.worker.fork import ForkEngine
+from sandbox.worker.memory import PAGE, Unrestorable
+from sandbox.worker.phase import REPORT_FD
+from sandbox.worker.report import Report
+from sandbox.worker.rollback import Accelerated, Action, Rollback
+from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
+
+CHECK_EVERY = 1024
+CHECK_DENIED = 16
+RECYCLE_EVERY = 100_000
+"""Jobs after which a runner is replaced in any case."""
+
+_PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep".split()
+_GROW = "brk mmap munmap".split()
+_REPORT_ROOM = 1 << 20
+_SLICE_SECONDS = 0.25
+"""How often a long phase lets the warden look whether anybody still waits for it."""
+_STOP_SECONDS = 5.0
+_LEARNT_JOBS, _HOT_SHARE, _MOST_HOT = 200, 0.2, 1000
+_OWN_CLOCKS = (2, 3)  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
+_CLOCKS = 12
+_FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
+_FUTEX_FLAGS = 128 | 256
+_PRIVATE_ANONYMOUS = 0x22
+_READ_WRITE = 3
+
+
+class SnapshotEngine:
+    """See the module; `supervisor` is watched so that nothing runs on for a verifier that is gone.
+
+    fork: runs what this can't. accelerated: with the inner loop in C. Raises OSError or WorkerFailed if the host can't do it.
+    """
+
+    name = "snapshot"
+
+    def __init__(self, fork: ForkEngine, supervisor: int, accelerated: bool = True) -> None:
+        cell = fork.cell
+        if os.uname().machine != "x86_64":
+            raise OSError(f"not for {os.uname().machine}: only for x86_64")
+        self._cell, self._fork, self._supervisor = cell, fork, supervisor
+        self._make: Callable[..., Rollback] = Accelerated if accelerated else Rollback
+        self._actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
+        self._grow = {cell.number(name) for name in _GROW}
+        self._clock, self._futex, self._mmap, self._brk = (
+            cell.number(name) for name in ("clock_gettime", "futex", "mmap", "brk")
+        )
+        self._hang_up = select.poll()
+        self._hang_up.register(supervisor, select.POLLRDHUP)
+        self._writes: Counter[int] = Counter()
+        self._learnt = 0
+        self._hot: frozenset[int] = frozenset()
+        self.counters = Counters()
+        self.meanwhile: Callable[[], None] = do_nothing
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+        self._runner: Rollback | None = None
+        self._raise()
+
+    def _raise(self) -> Rollback:
+        """A runner, new if there is none."""
+        if self._runner is None:
+            born = give_birth(self._cell, self._supervisor)
+            try:
+                self._runner = self._make(born, REPORT_FD, _REPORT_ROOM, self._actions)
+            except BaseException:
+                born.tracee.kill()
+                raise
+            self._jobs = 0
+            with open(f"/proc/{born.tracee.pid}/statm") as file:
+                self._resident = int(file.read().split()[1]) * PAGE
+            if self._hot:
+                self._runner.set_hot(self._hot)
+        return self._runner
+
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+        """See `Engine.run`."""
+        head = wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
+        job = head + sat + payload
+        if len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES:
+            attempt = _Attempt(self, self._raise(), limits)
+            outcome = attempt.run(job)
+            if not self._put_back(attempt):
+                outcome = None
+            if outcome is not None:
+                outcome.engine = self.name
+                return outcome
+            self.counters.given_up += 1
+        return self._fork.run(phase, sat, payload, limits, seed)
+
+    def _put_back(self, attempt: _Attempt) -> bool:
+        """Restore the runner, or replace it; False if a comparison found a difference."""
+        back = attempt.runner
+        self._jobs += 1
+        if attempt.spoilt or self._jobs >= RECYCLE_EVERY:
+            self._replace()
+            return True
+        try:
+            back.restore()
+        except (Unrestorable, OSError):
+            self._replace()
+            return True
+        if self._learnt < _LEARNT_JOBS:
+            self._learn(back)
+        denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
+        if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0):
+            return True
+        self.counters.checked += 1
+        if not back.differences():
+            return True
+        self.counters.mismatches += 1
+        self._replace()
+        return False
+
+    def _learn(self, back: Rollback) -> None:
+        """Which pages do jobs usually write?"""
+        self._writes.update(back.memory.written)
+        self._learnt += 1
+        if self._learnt == _LEARNT_JOBS:
+            often = [page for page, times in self._writes.most_common(_MOST_HOT) if times >= _HOT_SHARE * _LEARNT_JOBS]
+            self._hot = frozenset(often)
+            self._writes.clear()
+            back.set_hot(self._hot)
+
+    def _replace(self) -> None:
+        """End the runner; the next job gets a new one."""
+        self._end_runner()
+        self.counters.replaced += 1
+
+    def _end_runner(self) -> None:
+        if self._runner is not None:
+            self._runner.tracee.kill()
+            self._runner.close()
+            self._runner = None
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._end_runner()
+        self._fork.close()
+
+
+class _Attempt:
+    """One job on a runner. spoilt: the runner must go. denied: it was given up. timed_out: a time limit ended it."""
+
+    def __init__(self, engine: SnapshotEngine, back: Rollback, limits: Limits) -> None:
+        self.engine, self.runner, self.limits = engine, back, limits
+        self.spoilt = self.denied = self.timed_out = False
+        self._room = limits.memory_bytes - runner.RESERVE_BYTES
+
+    def run(self, job: bytes) -> Outcome | None:
+        """The outcome, or None if it can't be told here."""
+        traced = self.runner.tracee
+        cpu, wall, printed = traced.cpu_seconds(), time.monotonic(), self.runner.printed
+        try:
+            self.runner.start(job)
+            outcome = self._watch(cpu, wall)
+        except OSError:  # it has died
+            self.spoilt, outcome = True, None
+        if self.runner.printed - printed > self.limits.output_bytes:
+            outcome = None
+        if outcome is None:
+            self.denied = True
+            return None
+        outcome.cpu_seconds = traced.cpu_seconds() - cpu
+        outcome.wall_seconds = time.monotonic() - wall
+        outcome.peak_memory_bytes = self.engine._resident
+        if outcome.cpu_seconds > self.limits.cpu_seconds:
+            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
+        if outcome.end is End.CPU:
+            outcome.observed = outcome.cpu_seconds
+        return outcome
+
+    def _watch(self, cpu: float, wall: float) -> Outcome | None:
+        report, limits, back = Report(self.limits.answer_bytes), self.limits, self.runner
+        slice_seconds = MOMENT_SECONDS
+        while True:
+            used, elapsed = back.tracee.cpu_seconds() - cpu, time.monotonic() - wall
+            left = min(limits.cpu_seconds - used, limits.wall_seconds - elapsed)
+            if left <= 0:
+                return self._time_out(End.CPU if used >= limits.cpu_seconds else End.WALL, elapsed)
+            stop = back.wait(min(left, slice_seconds))
+            if stop is Stop.REPORT:
+                outcome = report.feed(back.report)
+                if outcome is not None:
+                    return None if report.out_of_memory else outcome
+                back.take_report()
+            elif stop is Stop.CALL:
+                if not self._decide():
+                    return None
+            elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
+                back.tracee.resume()
+            elif stop is not None:
+                self.spoilt = True
+                return None
+            elif self.engine._hang_up.poll(0):
+                raise SupervisorGone
+            elif slice_seconds < _SLICE_SECONDS:
+                slice_seconds = _SLICE_SECONDS
+                self.engine.meanwhile()
+
+    def _time_out(self, end: End, elapsed: float) -> Outcome:
+        self.timed_out = True
+        self.runner.tracee.interrupt()
+        if self.runner.wait(_STOP_SECONDS) not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
+            self.spoilt = True
+        return Outcome(end, observed=elapsed)
+
+    def _decide(self) -> bool:
+        """Let the call take place, or not: on its number and registers alone."""
+        engine, registers = self.engine, self.runner.now
+        call, arguments = registers[ORIG_RAX], [registers[place] for place in ARGUMENTS]
+        if call in engine._grow:
+            if not self._may_grow(call, arguments):
+                return False
+            self.spoilt = True
+        elif call == engine._clock:
+            if arguments[0] in _OWN_CLOCKS or arguments[0] >= _CLOCKS:
+                return False
+        elif call != engine._futex or (arguments[1] & ~_FUTEX_FLAGS) not in _FUTEX_WAIT_OR_WAKE:
+            return False
+        self.runner.tracee.resume()
+        return True
+
+    def _may_grow(self, call: int, arguments: list[int]) -> bool:
+        """Memory that is private, not executable, and within the limit."""
+        engine = self.engine
+        if call == engine._brk:
+            end = self.runner.memory.heap_end
+            return arguments[0] == 0 or end <= arguments[0] <= end + self._room
+        if call == engine._mmap:
+            _, size, rights, flags, descriptor, _ = arguments
+            self._room -= size
+            return (
+                self._room >= 0
+                and rights & ~_READ_WRITE == 0
+                and flags == _PRIVATE_ANONYMOUS
+                and descriptor & 0xFFFFFFFF == 0xFFFFFFFF
+            )
+        return True

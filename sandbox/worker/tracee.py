@@ -1,0 +1,202 @@
+"""A traced process: stopped and resumed, its registers and memory read and written (man 2 ptrace, man 2 process_vm_readv).
+
+x86-64 only. ptrace answers no thread but the one that attached, and SIGCHLD must be blocked in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import time
+from enum import Enum, auto
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ptrace = _libc.ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+
+_CONT, _GETREGS, _SETREGS, _SYSCALL = 7, 12, 13, 24
+_INJECT_SECONDS = 5.0
+_GETREGSET, _SETREGSET, _SEIZE, _INTERRUPT = 0x4204, 0x4205, 0x4206, 0x4207
+_NT_X86_XSTATE = 0x202
+_O_TRACESECCOMP, _O_EXITKILL = 0x80, 0x100000
+_EVENT_SECCOMP, _EVENT_STOP = 7, 128
+_WALL = 0x40000000
+_XSTATE_BYTES = 16384
+_NOT_A_CALL = (1 << 64) - 1
+_SIGCHLD = (signal.SIGCHLD,)
+
+_REGISTERS = struct.Struct("<27Q")  # struct user_regs_struct, sys/user.h
+RAX, ORIG_RAX, _RIP = 10, 15, 16
+ARGUMENTS = (14, 13, 12, 7, 9, 8)
+"""Where in `Tracee.registers` the arguments of a system call are: rdi, rsi, rdx, r10, r8, r9."""
+
+
+class Stop(Enum):
+    """Why a tracee does not run."""
+
+    CALL = auto()
+    """It is about to make a system call that its filter puts before the tracer."""
+    SIGNAL = auto()
+    """A signal is about to be delivered."""
+    INTERRUPT = auto()
+    """`Tracee.interrupt` was called."""
+    DEAD = auto()
+    REPORT = auto()
+    """See `sandbox.worker.rollback`."""
+
+
+class Range(ctypes.Structure):
+    """struct iovec: a part of a process's memory."""
+
+    _fields_ = (("base", ctypes.c_uint64), ("length", ctypes.c_uint64))
+
+
+MOST_RANGES = 1024
+"""In one transfer (IOV_MAX)."""
+
+
+class Tracee:
+    """A child of this process, traced until it dies; it dies with this process. Raises OSError where that is refused.
+
+    dead: it has been reaped.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.dead = pid, False
+        self._clock = (~pid << 3) | 2  # man 2 clock_getres, "CPU-time clocks of another process"
+        self._registers = ctypes.create_string_buffer(_REGISTERS.size)
+        self._registers_at = ctypes.addressof(self._registers)
+        _call(_SEIZE, pid, 0, _O_TRACESECCOMP | _O_EXITKILL)
+
+    def cpu_seconds(self) -> float:
+        """CPU time used so far; 0.0 if it has died."""
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:
+            return 0.0
+
+    def wait(self, timeout_seconds: float) -> Stop | None:
+        """Wait for a stop; None if there is none in time."""
+        deadline = time.monotonic() + timeout_seconds
+        left = timeout_seconds
+        while left > 0:
+            signal.sigtimedwait(_SIGCHLD, left)  # may be another child's, or an old one
+            pid, status = os.waitpid(self.pid, os.WNOHANG | _WALL)
+            if pid:
+                self.dead = not os.WIFSTOPPED(status)
+                return _classify(status)
+            left = deadline - time.monotonic()
+        return None
+
+    def resume(self) -> None:
+        """Let it run on: what stopped it takes place, but for a signal, which is dropped. Raises OSError if it is dead."""
+        _call(_CONT, self.pid, 0, 0)
+
+    def resume_with(self, registers: tuple[int, ...], result: int) -> None:
+        """Let it run on with these registers and as if the system call there had not taken place but returned `result`."""
+        changed = list(registers)
+        changed[ORIG_RAX], changed[RAX] = _NOT_A_CALL, result
+        _REGISTERS.pack_into(self._registers, 0, *changed)
+        _call(_SETREGS, self.pid, 0, self._registers_at)
+        _call(_CONT, self.pid, 0, 0)
+
+    def inject(self, waiting: tuple[int, ...], number: int, *arguments: int) -> int:
+        """Have it make a system call, with the instruction by which it came to the stop `waiting`; returns the result.
+
+        It is stopped after that call then, with other registers. Raises OSError if the call fails or is not let through.
+        """
+        registers = list(waiting)
+        registers[_RIP] -= 2  # of that instruction
+        registers[ORIG_RAX], registers[RAX] = _NOT_A_CALL, number
+        for place, argument in zip(ARGUMENTS, arguments, strict=False):
+            registers[place] = argument
+        _REGISTERS.pack_into(self._registers, 0, *registers)
+        _call(_SETREGS, self.pid, 0, self._registers_at)
+        self.resume()
+        if self.wait(_INJECT_SECONDS) is Stop.CALL:
+            _call(_SYSCALL, self.pid, 0, 0)
+            if self.wait(_INJECT_SECONDS) is Stop.SIGNAL:  # a trap: the end of the call
+                result = self.registers()[RAX]
+                if result < 1 << 63:
+                    return result
+                raise OSError((1 << 64) - result, "an injected system call failed")
+        raise OSError("a system call can't be injected")
+
+    def interrupt(self) -> None:
+        """Make it stop, whatever it does. Raises OSError if it is dead."""
+        _call(_INTERRUPT, self.pid, 0, 0)
+
+    def kill(self) -> None:
+        """End it and reap it, if it is not dead already."""
+        if not self.dead:
+            os.kill(self.pid, signal.SIGKILL)
+            while os.WIFSTOPPED(os.waitpid(self.pid, _WALL)[1]):
+                continue  # a stop that came first
+            self.dead = True
+
+    def registers(self) -> tuple[int, ...]:
+        """The general registers as in struct user_regs_struct. Raises OSError if it is dead."""
+        _call(_GETREGS, self.pid, 0, self._registers_at)
+        return _REGISTERS.unpack(self._registers)
+
+    def extended_state(self) -> bytes:
+        """Floating-point and vector registers with their control words. Raises OSError."""
+        buffer = ctypes.create_string_buffer(_XSTATE_BYTES)
+        vector = Range(ctypes.addressof(buffer), len(buffer))
+        _call(_GETREGSET, self.pid, _NT_X86_XSTATE, ctypes.addressof(vector))
+        return buffer.raw[: vector.length]
+
+    def set_extended_state(self, vector: Range) -> None:
+        """Put back what `extended_state` gave, from a buffer of this process. Raises OSError."""
+        _call(_SETREGSET, self.pid, _NT_X86_XSTATE, ctypes.addressof(vector))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Its memory. Raises OSError if any of it can't be read."""
+        buffer = ctypes.create_string_buffer(size)
+        transfer("process_vm_readv", self.pid, [(ctypes.addressof(buffer), address, size)])
+        return buffer.raw
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change its memory, even where it is write-protected for tracking. Raises OSError if that fails."""
+        buffer = ctypes.create_string_buffer(data, len(data))
+        transfer("process_vm_writev", self.pid, [(ctypes.addressof(buffer), address, len(data))])
+
+
+def transfer(direction: str, pid: int, parts: list[tuple[int, int, int]]) -> None:
+    """`process_vm_readv` or `process_vm_writev` of parts (address here, address there, bytes). Raises OSError."""
+    for first in range(0, len(parts), MOST_RANGES):
+        some = parts[first : first + MOST_RANGES]
+        count, size = len(some), sum(part[2] for part in some)
+        here = (Range * count)(*(Range(here, size) for here, _, size in some))
+        there = (Range * count)(*(Range(there, size) for _, there, size in some))
+        move(direction, pid, here, there, count, size)
+
+
+def move(direction: str, pid: int, here: ctypes.Array[Range], there: ctypes.Array[Range], count: int, size: int) -> None:
+    """`transfer` with ranges that are ready, `size` bytes in all. Raises OSError."""
+    function = getattr(_libc, direction)
+    done = function(pid, here, ctypes.c_ulong(count), there, ctypes.c_ulong(count), ctypes.c_ulong(0))
+    if done != size:
+        raise OSError(ctypes.get_errno() if done < 0 else 0, f"{direction}: {done} of {size} bytes")
+
+
+for _name in ("process_vm_readv", "process_vm_writev"):
+    getattr(_libc, _name).restype = ctypes.c_ssize_t
+
+
+def _classify(status: int) -> Stop:
+    if not os.WIFSTOPPED(status):
+        return Stop.DEAD
+    event = status >> 16
+    if event == _EVENT_SECCOMP:
+        return Stop.CALL
+    return Stop.INTERRUPT if event == _EVENT_STOP else Stop.SIGNAL
+
+
+def _call(request: int, pid: int, address: int, data: int) -> None:
+    if _ptrace(request, pid, address, data) < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"ptrace({request:#x}): {os.strerror(errno)}")

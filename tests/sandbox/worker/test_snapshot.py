@@ -1,0 +1,130 @@
+"""The snapshot engine: what a job does is gone before the next, and what it says is what the fork engine says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from sandbox import Task, Verifier, codec
+from sandbox.worker.phase import SAT, SOL
+from tests.conftest import DEMANDED_ENGINES
+from tests.sandbox.worker.programs import programs
+
+VARIANTS = ("snapshot", "python")
+PUZZLE = "def sat(x): return x == 6"
+
+
+def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0) -> dict[str, Any]:
+    """The jobs' outcomes, and the counters after the last."""
+    text = json.dumps([[phase, sat, payload.hex(), cpu_seconds] for phase, sat, payload in jobs])
+    done = subprocess.run(
+        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant],
+        env=os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode and variant != "fork" and "snapshot" not in DEMANDED_ENGINES:
+        pytest.skip(f"this host can't take snapshots: {done.stderr.splitlines()[-1:]}")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_right_and_wrong_are_told_apart_without_the_fork_engine(variant: str) -> None:
+    answers = [codec.encode(number, 100) for number in (6, 7)]
+    found = run(variant, [(SOL, PUZZLE, b"def sol(): return 6"), *((SAT, PUZZLE, answer) for answer in answers)])
+    assert [outcome["end"] for outcome in found["outcomes"]] == ["ANSWER", "ACCEPTED", "REJECTED"]
+    assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
+
+
+CHANGES = {
+    "builtins": "import builtins\ndef sol():\n    builtins.len = lambda x: 7\n    builtins.left = 1\n    return 6",
+    "small integers": "import ctypes\ndef sol():\n    ctypes.memset(id(5) + 24, 77, 1)\n    return [6]",
+    "modules": "import math, random\ndef sol():\n    math.pi = 3\n    random.seed(5)\n    return 6",
+    "rounding": "import ctypes\ndef sol():\n    ctypes.CDLL(None).fesetround(0x800)\n    return 6",
+    "much memory": "def sol():\n    x = [0] * 500_000\n    return 6",
+    "the stack": "def sol():\n    x = '[' * 90 + ']' * 90\n    return len(eval(x))",
+    "garbage": "import gc\ndef sol():\n    gc.disable()\n    gc.set_threshold(1)\n    return 6",
+    "the recursion limit": "import sys\ndef sol():\n    sys.setrecursionlimit(50_000)\n    return 6",
+    "a loop": "def sol():\n    global n\n    n = 0\n    while True: n += 1",
+    "an exception": "import decimal\ndef sol():\n    decimal.getcontext().prec = 3\n    raise KeyError(decimal)",
+    "a forbidden call": "import os\ndef sol():\n    os.environ['LEFT'] = '1'\n    os.kill(1, 9)",
+    "a crash": "import ctypes\ndef sol():\n    ctypes.string_at(0)",
+}
+LOOK = """
+import builtins, ctypes, decimal, gc, math, os, random, sys
+def sol():
+    third = ctypes.c_double(1.0).value / 3
+    return [
+        len([1, 2]), hasattr(builtins, "left"), 2 + 3, math.pi, random.random(), third.hex(), gc.isenabled(), gc.get_threshold()[0],
+        sys.getrecursionlimit(), decimal.getcontext().prec, dict(os.environ), sorted(sys.modules)[:5], "n" in globals(),
+    ]
+"""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_of_a_job_is_left_for_the_next(variant: str) -> None:
+    look = (SOL, PUZZLE, LOOK.encode())
+    jobs = [look]
+    for change in CHANGES.values():
+        jobs += [(SOL, PUZZLE, change.encode()), look]
+    found = run(variant, jobs, cpu_seconds=0.3)
+    seen = found["outcomes"][::2]
+    assert seen[0]["end"] == "ANSWER", seen[0]
+    for name, outcome in zip(CHANGES, seen[1:], strict=True):
+        assert outcome == seen[0], f"after {name}: {outcome}"
+    assert found["counters"]["mismatches"] == 0
+    assert found["counters"]["checked"] > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> None:
+    told = ["a loop", "an exception", "builtins", "modules", "much memory", "garbage"]
+    left_to_fork = ["a forbidden call", "a crash"]
+    found = run(variant, [(SOL, PUZZLE, CHANGES[name].encode()) for name in told + left_to_fork], cpu_seconds=0.3)
+    engines = [outcome["engine"] for outcome in found["outcomes"]]
+    assert engines == ["snapshot"] * len(told) + ["fork"] * len(left_to_fork)
+    ends = [outcome["end"] for outcome in found["outcomes"]]
+    assert ends[-2:] == ["FORBIDDEN", "DIED"]
+    assert "kill" in found["outcomes"][-2]["detail"]
+
+
+def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() -> None:
+    loop = (SOL, PUZZLE, b"def sol():\n    while True: pass")
+    honest = (SOL, PUZZLE, b"def sol(): return 6")
+    found = run("broken", [loop, honest], cpu_seconds=0.1)
+    assert found["counters"]["mismatches"] >= 1
+    assert found["outcomes"][0] == {"end": "CPU", "detail": "", "payload": "", "engine": "fork"}
+    assert found["outcomes"][1]["end"] == "ANSWER"
+
+
+def test_the_engines_agree_on_generated_programs() -> None:
+    tasks = [Task(str(number), sat, sol) for number, (sat, sol) in enumerate(programs(seed=1, count=3000))]
+    verdicts = {}
+    for engine in ("fork", "snapshot"):
+        try:
+            verifier = Verifier(workers=2, require="restricted", engine=engine)
+        except RuntimeError as error:
+            if engine in DEMANDED_ENGINES:
+                raise
+            pytest.skip(f"no {engine} engine here: {error}")
+        with verifier:
+            verdicts[engine] = list(verifier.verify_many(tasks))
+            counters = verifier.counters
+    told = 0
+    for task, fork, snapshot in zip(tasks, verdicts["fork"], verdicts["snapshot"], strict=True):
+        for name in ("status", "phase", "message", "answer_sha256"):
+            assert getattr(fork, name) == getattr(snapshot, name), f"{task}\n{fork}\n{snapshot}"
+        told += snapshot.verifier.endswith(" snapshot")
+    assert counters.mismatches == 0
+    assert told > len(tasks) * 0.8, "most programs were left to the fork engine: little was compared"
+    assert len({verdict.status for verdict in verdicts["fork"]}) >= 6, "the programs are all alike"
