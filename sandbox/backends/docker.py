@@ -5,7 +5,7 @@ list it hands to a tracer, of which there is none, so the call fails. That is an
 what a task tries, the warden hears first, and verdicts are the same as elsewhere.
 
 The conversation goes through the container's standard input and output, so that the engine may be on another machine and the runtime
-any. If the verifier dies the input ends, the warden with it, and the engine removes the container. What is left all the
+any whose kernel has what the jail needs. If the verifier dies the input ends, the warden with it, and the engine removes the container. What is left all the
 same (a container that was created but not started) carries its owner's identity in a label and is removed at the next start.
 """
 
@@ -85,7 +85,7 @@ class Docker:
             return Worker(_Place(self.image, self.runtime, limits, processor), level, engine)
         except (APIError, ImageNotFound) as error:
             raise CannotConfine(f"container: {error.explanation or error}") from error
-        except _FAILURES as error:
+        except (*_FAILURES, OSError) as error:
             raise WorkerFailed(f"container: {error}") from error
 
 
@@ -93,6 +93,11 @@ _FAILURES = (DockerException, requests.RequestException)
 
 
 def _connect() -> docker.DockerClient:
+    if os.environ.get("DOCKER_HOST", "").startswith("ssh:") or os.environ.get("DOCKER_TLS_VERIFY"):
+        raise CannotConfine(
+            "a container engine behind ssh or TLS is not supported: forward its socket (ssh -nNTL /tmp/engine.sock:/var/run/docker.sock "
+            "HOST) and set DOCKER_HOST=unix:///tmp/engine.sock"
+        )
     try:
         return docker.from_env()
     except _FAILURES as error:
@@ -116,7 +121,7 @@ def sweep(client: docker.DockerClient) -> list[str]:
         machine, _, owner = container.labels[OWNER_LABEL].rpartition(":")
         pid, _, started = owner.partition("-")
         if machine == _machine() and cgroup.start_time(int(pid)) != int(started):
-            with suppress(NotFound):
+            with suppress(APIError):  # it is gone, or somebody else is removing it
                 container.remove(force=True)
                 removed.append(str(container.id))
     return removed
@@ -183,11 +188,11 @@ class _Place:
 
     def _find_pid(self) -> int:
         """The warden's number, if the engine's machine is this one."""
-        self._container.reload()
-        pid = int(self._container.attrs["State"]["Pid"])
         try:
+            self._container.reload()
+            pid = int(self._container.attrs["State"]["Pid"])
             groups = Path(f"/proc/{pid}/cgroup").read_text()
-        except OSError:
+        except (NotFound, OSError):  # it has ended already, or runs elsewhere
             return 0
         return pid if str(self._container.id) in groups else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 
 from sandbox import CannotConfine, Limits, Status, Task, Verifier
 from sandbox.backends import open_backend
+from sandbox.errors import WorkerFailed
 from sandbox.jail import seccomp
 from tests.conftest import open_verifier
 
@@ -260,6 +263,16 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
                 continue
 
 
+def test_verifiers_that_start_side_by_side_remove_the_same_leftovers_in_peace(engine: Any) -> None:
+    label = f"{backend._machine()}:{os.getpid()}-1"
+    for _ in range(4):
+        engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
+    with ThreadPoolExecutor() as pool:
+        opened = [pool.submit(backend.Docker) for _ in range(4)]
+    assert all(future.result() for future in opened)
+    assert gone(engine, os.getpid())
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -292,6 +305,22 @@ def test_without_an_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(CannotConfine, match=r"no container engine answers.*DOCKER_HOST"):
         open_backend("docker")
     gc.collect()
+
+
+def test_an_engine_behind_ssh_is_refused_with_the_way_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://nowhere")
+    with pytest.raises(CannotConfine, match="forward its socket"):
+        open_backend("docker")
+
+
+def test_what_a_warden_says_before_it_dies_is_passed_on(engine: Any) -> None:
+    broken = f"FROM {backend.IMAGE}\nENV PYTHONHOME=/nowhere\n"
+    image, _ = engine.images.build(fileobj=io.BytesIO(broken.encode()), tag="selftaught-broken", rm=True)
+    try:
+        with pytest.raises(WorkerFailed, match=r"the worker died: (?s:.*)PYTHONHOME"):
+            Verifier(workers=1, backend="docker", image="selftaught-broken")
+    finally:
+        engine.images.remove(image.id, force=True)
 
 
 def test_arguments_that_do_not_fit_the_backend_are_refused() -> None:
