@@ -37,7 +37,7 @@ OVERHEAD_SECONDS = START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 MOST_AHEAD = 64
 ATTEMPTS = 2
 _AHEAD_SECONDS = 0.02
-_BRIEF_SECONDS = 0.05
+_BRIEF_SECONDS = 0.1
 """CPU time of a phase that is tried briefly; some ten times of elapsed time. A loop costs so much more in the end."""
 
 

