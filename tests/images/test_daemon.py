@@ -29,7 +29,7 @@ STRICT: dict[str, Any] = {
 @pytest.fixture(scope="session", autouse=True)
 def image(engine: Any) -> None:
     if not engine.images.list(IMAGE):
-        unreached("container", f"no image {IMAGE}: make images")
+        unreached("container", "auto", f"no image {IMAGE}: make images")
 
 
 def run(engine: Any, command: list[str], **options: Any) -> tuple[int, str]:
@@ -51,6 +51,19 @@ def test_the_level_restricted_is_reached(engine: Any, options: dict[str, Any]) -
     assert found["level"] == "restricted"
     assert found["host"]["outer seccomp filter"] == "yes"
     assert all(mechanism["holds"] for mechanism in found["levels"]["restricted"]["mechanisms"])
+
+
+def test_the_fork_engine_serves_where_the_engines_profile_refuses_the_faster_one_and_doctor_says_so(engine: Any) -> None:
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["userfaultfd", "ptrace", "process_vm_writev"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    options = {**STRICT, "security_opt": ["no-new-privileges", f"seccomp={json.dumps(profile)}"]}
+    code, printed = run(engine, ["doctor", "--json", "--require", "restricted"], **options)
+    assert code == 0, printed
+    found = json.loads(printed)["levels"]["restricted"]
+    assert found["engine"] == "fork"
+    assert found["why"]
 
 
 def test_doctor_says_what_the_level_full_lacks_there(engine: Any) -> None:
