@@ -261,6 +261,8 @@ def _show(found: dict[str, Any]) -> None:
         for proof in result["mechanisms"]:
             table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", escape(proof["evidence"]))
         console.print(table)
+        if result["why"]:
+            console.print(f"  Engine {result['engine']}, for a faster one is refused here: {escape(result['why'])}")
     console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")
 
 

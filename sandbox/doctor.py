@@ -39,7 +39,7 @@ _REMEDIES = (
 def examine(backend: str = "local", image: str | None = None, runtime: str | None = None) -> dict[str, Any]:
     """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts.
 
-    The arguments are those of `sandbox.Verifier`. Raises ValueError where they make no sense.
+    Of a level that is reached, ``engine`` is what serves there, and ``why`` says why no faster one does. The arguments are those of `sandbox.Verifier`. Raises ValueError where they make no sense.
     """
     try:
         opened = open_backend(backend, image, runtime)
@@ -59,6 +59,7 @@ def _examine_level(backend: Backend, level: str) -> dict[str, Any]:
         return {
             "reached": True,
             "engine": worker.engine,
+            "why": worker.reason,
             "mechanisms": worker.proof,
             "reason": "",
             "remedy": "",
@@ -71,6 +72,7 @@ def _unreached(error: Exception) -> dict[str, Any]:
     return {
         "reached": False,
         "engine": "",
+        "why": "",
         "mechanisms": [],
         "reason": str(error),
         "remedy": _remedy(str(error)),

@@ -62,11 +62,11 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
 def engine() -> Iterator[Any]:
     """A client of the container engine."""
     try:
-        import docker
+        from sandbox.backends.docker import connect
 
-        client = docker.from_env()
-    except Exception as error:
-        unreached("container", error)
+        client = connect()
+    except (ImportError, CannotConfine) as error:
+        unreached("container", "auto", error)
     yield client
     client.close()
 

@@ -65,7 +65,7 @@ class Docker:
 
     def __init__(self, image: str | None = None, runtime: str | None = None) -> None:
         self.image, self.runtime = image or IMAGE, runtime
-        client = _connect()
+        client = connect()
         try:
             _check(self.image, client.images.get(self.image))
             sweep(client)
@@ -92,19 +92,28 @@ class Docker:
 _FAILURES = (DockerException, requests.RequestException)
 
 
-def _connect() -> docker.DockerClient:
+def connect() -> docker.DockerClient:
+    """A client of the engine. Raises CannotConfine where none answers."""
     if os.environ.get("DOCKER_HOST", "").startswith("ssh:") or os.environ.get("DOCKER_TLS_VERIFY"):
         raise CannotConfine(
             "a container engine behind ssh or TLS is not supported: forward its socket (ssh -nNTL /tmp/engine.sock:/var/run/docker.sock "
             "HOST) and set DOCKER_HOST=unix:///tmp/engine.sock"
         )
     try:
+        _probe(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
         return docker.from_env()
-    except _FAILURES as error:
+    except (*_FAILURES, OSError) as error:
         raise CannotConfine(
             f"no container engine answers ({error}): start one (systemctl start docker), see that this user may use its "
             "socket, or set DOCKER_HOST"
         ) from error
+
+
+def _probe(host: str) -> None:
+    """Raise OSError, with a plain reason, if nobody listens at this socket; the SDK would lose a descriptor as well."""
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(host.removeprefix("unix://"))
 
 
 def _check(name: str, image: Image) -> None:
@@ -139,7 +148,7 @@ class _Place:
     groups: list[str] = []  # noqa: RUF012
 
     def __init__(self, image: str, runtime: str | None, limits: Limits, processor: int | None) -> None:
-        self._client = _connect()
+        self._client = connect()
         self._memory_bytes = _memory_bytes(limits)
         self._stream, self._words = bytearray(), b""
         self._attached: Any = None
