@@ -29,7 +29,7 @@ _WINDOW = 256
 class Verifier:
     """Judges tasks in confined workers. Thread-safe, and usable from asyncio and after a fork of the caller.
 
-    workers: how many run side by side; ``None`` is one for each processor this process may use.
+    workers: how many run side by side; ``None`` is one for each processor this process may use, ``-1`` leaves one of them to the caller.
     limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
     ``"restricted"``; the best that the host gives is used. level: exactly this level instead. engine: ``"snapshot"``, which is fast,
     ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the host gives (see DESIGN.md).
@@ -63,9 +63,10 @@ class Verifier:
         if engine not in ("auto", *wire.ENGINES):
             raise ValueError(f"unknown engine {engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
         self.engine = engine
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        processors = len(os.sched_getaffinity(0))
+        self.workers = processors if workers is None else max(1, processors + workers) if workers < 0 else workers
         if self.workers < 1:
-            raise ValueError(f"workers must be at least 1, not {workers}")
+            raise ValueError("workers must not be 0")
         self.limits = limits or Limits()
         self._backend = open_backend(backend, image, runtime)
         self._levels = (level,) if level else known[: known.index(require or known[0]) + 1]

@@ -230,8 +230,8 @@ class _Attempt:
                     return None
             elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
                 back.tracee.resume()
-            elif stop is not None:
-                self.spoilt = True
+            elif stop is not None:  # a fault of its own or a refused call, whose signal is dropped; or it is dead
+                self.spoilt = stop is Stop.DEAD
                 return None
             elif self.engine._hang_up.poll(0):
                 raise SupervisorGone
