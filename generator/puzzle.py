@@ -1,0 +1,183 @@
+"""A puzzle as the generator sees it: its parts, and the form by which two puzzles are the same.
+
+Nothing here runs a puzzle's code: sources are parsed, never compiled.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from generator.identity import write
+
+MAX_SOURCE = 20_000
+"""Characters; a longer source is refused before it is parsed."""
+
+_quiet = threading.Lock()
+_NAMED = {"list": "List", "dict": "Dict", "set": "Set", "tuple": "Tuple"}
+
+
+class NotAPuzzle(ValueError):
+    """A source is no puzzle. rule: ``parses`` or ``signature``, what it breaks. line: where, from 1."""
+
+    def __init__(self, rule: str, reason: str, line: int = 1) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.rule, self.reason, self.line = rule, reason, line
+
+
+@dataclass(frozen=True, slots=True)
+class Puzzle:
+    """A puzzle, ``def sat(answer: T, ...defaults): ...``.
+
+    source: as given, without blank lines at its ends. name: of the function. argument: the answer's name. annotation:
+    the answer's type, written as in P3 (``List[int]``). defaults: names and sources of the other arguments.
+    parameters: those arguments verbatim, as a solution's signature takes them over.
+    """
+
+    source: str
+    name: str
+    argument: str
+    annotation: str
+    defaults: tuple[tuple[str, str], ...]
+    parameters: str
+
+    @property
+    def canonical(self) -> str:
+        """See `canonical`."""
+        return canonical(self.source)
+
+    @property
+    def uses_argument(self) -> bool:
+        """Whether the body reads the answer at all."""
+        (function,) = _tree(self.source).body
+        assert isinstance(function, ast.FunctionDef)
+        nodes = (node for statement in function.body for node in ast.walk(statement))
+        return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
+
+    def named(self, name: str) -> str:
+        """The source with the function called `name`."""
+        return rename(self.source, {self.name: name})
+
+
+def parse(source: str) -> Puzzle:
+    """The parts of a puzzle: one function with a `return`, and one annotated argument without default, its first.
+
+    Raises NotAPuzzle.
+    """
+    source = source.strip("\n").rstrip()
+    body = _tree(source).body
+    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
+        line = body[1].lineno if len(body) > 1 else 1
+        raise NotAPuzzle("parses", "a puzzle is exactly one function", line)
+    function = body[0]
+    if function.decorator_list:
+        raise NotAPuzzle("parses", "a puzzle has no decorators", function.decorator_list[0].lineno)
+    if not any(isinstance(node, ast.Return) and node.value for node in _own(function)):
+        raise NotAPuzzle("parses", "a puzzle returns something", function.lineno)
+    given = function.args
+    if given.posonlyargs or given.vararg or given.kwonlyargs or given.kwarg:
+        raise NotAPuzzle("signature", "a puzzle takes plain arguments only", function.lineno)
+    if len(given.args) - len(given.defaults) != 1:
+        raise NotAPuzzle("signature", "exactly one argument has no default: the answer", function.lineno)
+    answer, rest = given.args[0], given.args[1:]
+    if answer.annotation is None:
+        raise NotAPuzzle("signature", f"the answer {answer.arg!r} has no annotation", answer.lineno)
+    lines = source.encode().splitlines(keepends=True)
+    pairs = zip(rest, given.defaults, strict=True)
+    defaults = tuple((arg.arg, _between(lines, value, value)) for arg, value in pairs)
+    parameters = _between(lines, rest[0], given.defaults[-1]) if rest else ""
+    return Puzzle(source, function.name, answer.arg, _type(answer.annotation), defaults, parameters)
+
+
+def canonical(source: str) -> str:
+    """The identity of a puzzle: its syntax tree with names and constants normalised, in text.
+
+    Two puzzles with the same canonical form differ at most in names, constants (a list of constants counts as one), comments,
+    docstrings and layout. Used for deduplication, decontamination and to guard held-out sets. Raises NotAPuzzle.
+    """
+    return _written(source, constants=False)
+
+
+def exact(source: str) -> str:
+    """As `canonical`, but with the constants: same text, same program. Raises NotAPuzzle."""
+    return _written(source, constants=True)
+
+
+def _written(source: str, constants: bool) -> str:
+    tree = _tree(source)
+    try:
+        return write(tree, constants=constants)
+    except (ValueError, RecursionError) as error:
+        raise NotAPuzzle("parses", f"can't be normalised: {type(error).__name__}") from None
+
+
+def rename(source: str, names: dict[str, str]) -> str:
+    """The source with functions, and what refers to them, called otherwise. Raises NotAPuzzle if it doesn't parse."""
+    places = []
+    for node in ast.walk(_tree(source)):
+        if isinstance(node, ast.Name) and node.id in names:
+            places.append((node.lineno, node.col_offset, node.id))
+        elif isinstance(node, ast.FunctionDef) and node.name in names:
+            line = source.encode().splitlines()[node.lineno - 1]
+            found = re.compile(rb"def\s+" + node.name.encode()).search(line, node.col_offset)
+            if found:
+                places.append((node.lineno, found.end() - len(node.name.encode()), node.name))
+    lines = source.encode().splitlines(keepends=True)
+    for row, column, name in sorted(places, reverse=True):
+        text = lines[row - 1]
+        lines[row - 1] = text[:column] + names[name].encode() + text[column + len(name.encode()) :]
+    return b"".join(lines).decode()
+
+
+def _tree(source: str) -> ast.Module:
+    """The syntax tree of a source that may be hostile. Raises NotAPuzzle."""
+    if len(source) > MAX_SOURCE:
+        raise NotAPuzzle("parses", f"longer than {MAX_SOURCE:,} characters")
+    try:
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes such as \d: the model's business, not the user's
+            digits = sys.get_int_max_str_digits()
+            sys.set_int_max_str_digits(MAX_SOURCE)  # puzzles may hold integers that are longer than the default
+            try:
+                return ast.parse(source)
+            finally:
+                sys.set_int_max_str_digits(digits)
+    except SyntaxError as error:
+        raise NotAPuzzle("parses", error.msg, error.lineno or 1) from None
+    except (ValueError, RecursionError, MemoryError) as error:  # NUL, lone surrogates, nesting
+        raise NotAPuzzle("parses", f"can't be parsed: {type(error).__name__}") from None
+
+
+def _own(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function without those of functions and classes inside it."""
+    nodes: list[ast.AST] = list(function.body)
+    while nodes:
+        node = nodes.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            nodes.extend(ast.iter_child_nodes(node))
+
+
+def _type(annotation: ast.expr) -> str:
+    """The annotation as P3 writes it: ``list[int]``, ``typing.List[int]`` and ``"List[int]"`` are ``List[int]``."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        text = annotation.value
+    else:
+        try:
+            text = ast.unparse(annotation)
+        except (ValueError, RecursionError):
+            raise NotAPuzzle("signature", "the annotation is no type", annotation.lineno) from None
+    return re.sub(r"\b(?:typing\.)?(\w+)\[", lambda match: _NAMED.get(match[1], match[1]) + "[", text)
+
+
+def _between(lines: list[bytes], first: ast.arg | ast.expr, last: ast.expr) -> str:
+    """The source from one node's start to another's end; columns count bytes."""
+    assert last.end_lineno is not None
+    text = b"".join(lines[first.lineno - 1 : last.end_lineno])
+    tail = len(lines[last.end_lineno - 1]) - (last.end_col_offset or 0)
+    return text[first.col_offset : len(text) - tail].decode()

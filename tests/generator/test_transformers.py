@@ -1,0 +1,157 @@
+"""The transformers backend on a model of a few thousand weights: it must draw what the library's own `generate` would."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generator import models
+from generator.models import ModelFailed
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from generator.models.transformers import Transformers
+
+PROMPTS = ["def f(x):\n    return x", "def f(x):\n    return x + 1\n\ndef g", "def f(", "def f(y, z):"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights and a tokenizer trained on a few lines, saved in the hub's layout."""
+    path = tmp_path_factory.mktemp("model")
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=300, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(PROMPTS, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.4,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Any:
+    return models.load(str(folder))
+
+
+def draw(model: Any, prompts: list[str], **settings: Any) -> dict[int, list[str]]:
+    given: dict[str, Any] = {"samples": 1, "max_new_tokens": 12, "temperature": 0.0, "seed": 1, **settings}
+    return dict(model.complete(prompts, **given))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(model: Any, rows: int) -> None:
+    expected = []
+    for prompt in PROMPTS:
+        ids = model.tokenizer(prompt, return_tensors="pt").input_ids
+        out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=12, do_sample=False, pad_token_id=0)
+        expected.append(model.tokenizer.decode(out[0], skip_special_tokens=True)[len(prompt) :])
+    model.rows = rows
+    assert len(set(expected)) > 1
+    assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
+
+
+def test_samples_follow_the_models_distribution(model: Any) -> None:
+    model.rows = 64
+    prompt = PROMPTS[0]
+    with torch.inference_mode():
+        logits = model.model(**model.tokenizer(PROMPTS[0], return_tensors="pt")).logits[0, -1]
+    expected = torch.softmax(logits / 0.7, -1)
+    top = int(expected.argmax())
+    texts = draw(model, [prompt, PROMPTS[1]], samples=2000, max_new_tokens=1, temperature=0.7)[0]
+    share = Counter(texts)[model.tokenizer.decode([top])] / 2000
+    assert abs(share - float(expected[top])) < 0.05
+
+
+def test_top_p_keeps_the_smallest_set_of_tokens_that_reaches_it(model: Any) -> None:
+    assert draw(model, PROMPTS, temperature=1.0, top_p=1e-9) == draw(model, PROMPTS)
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_something_else(model: Any) -> None:
+    first = draw(model, PROMPTS, samples=8, temperature=1.0)
+    assert first == draw(model, PROMPTS, samples=8, temperature=1.0)
+    assert first != draw(model, PROMPTS, samples=8, temperature=1.0, seed=2)
+    assert {len(texts) for texts in first.values()} == {8}
+
+
+def test_rows_stop_alone_and_the_others_go_on_unchanged(model: Any) -> None:
+    stopped = draw(model, PROMPTS, samples=8, temperature=0.0, max_new_tokens=20, stop=lambda text: len(text) >= 9)
+    assert all(9 <= len(text) < 40 for texts in stopped.values() for text in texts)
+    greedy = draw(model, PROMPTS, max_new_tokens=20)
+    assert all(greedy[number][0].startswith(texts[0]) for number, texts in stopped.items())
+
+
+def test_a_stop_string_ends_a_completion(model: Any) -> None:
+    full = draw(model, PROMPTS[:1], max_new_tokens=30)[0][0]
+    middle = full[5:7]
+    found = draw(model, PROMPTS[:1], max_new_tokens=30, stop=[middle])[0][0]
+    assert full.startswith(found)
+    assert found.index(middle) + len(middle) <= len(found) < len(full)
+
+
+def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = Transformers.from_name(str(folder), rows=16)
+    decode, sizes = model._decode, []
+
+    def hungry(prefix: Any, ids: Any, batch: Any, *rest: Any) -> Any:
+        sizes.append(sum(count for _, count in batch))
+        if sizes[-1] > 4:
+            raise torch.OutOfMemoryError("no room")
+        return decode(prefix, ids, batch, *rest)
+
+    monkeypatch.setattr(model, "_decode", hungry)
+    found = draw(model, PROMPTS, samples=8, temperature=1.0)
+    assert {number: len(texts) for number, texts in found.items()} == dict.fromkeys(range(4), 8)
+    assert sizes[:3] == [16, 8, 4]
+
+
+def test_a_prompt_that_leaves_no_room_is_an_error(model: Any) -> None:
+    with pytest.raises(ModelFailed, match="don't fit 256"):
+        draw(model, ["x " * 300])
+    with pytest.raises(ModelFailed, match="don't fit"):
+        draw(model, [""])
+
+
+def test_the_digest_changes_with_a_weight(folder: Path) -> None:
+    first, second = Transformers.from_name(str(folder)), Transformers.from_name(str(folder))
+    with torch.no_grad():
+        second.model.lm_head.weight[3, 3] += 1
+    assert first.digest == Transformers.from_name(str(folder)).digest
+    assert first.digest != second.digest
+
+
+def test_what_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelFailed, match=str(tmp_path)):
+        models.load(str(tmp_path))
+    (tmp_path / "a.gguf").write_bytes(b"no")
+    with pytest.raises(ModelFailed, match="name the folder"):
+        models.load(str(tmp_path / "a.gguf"))
+    (tmp_path / "b.gguf").write_bytes(b"no")
+    with pytest.raises(ModelFailed, match="several GGUF"):
+        models.load(str(tmp_path))
