@@ -282,8 +282,8 @@ def test_a_puzzle_that_takes_any_answer_is_refused_even_if_the_lot_lets_it_throu
 def test_a_solution_that_is_right_by_chance_is_refused(tmp_path: Path, judge: Verifier) -> None:
     def guess(prompt: str, chance: random.Random) -> str:
         if prompt.endswith("("):
-            return "x: int, a=417):\n    return x % 2 == a % 2 and x > 1000"
-        return f"\n    import random\n    return 1001 + random.randrange({chance.randrange(2, 1000)})"
+            return "x: int, a=417):\n    return x % 2 == a % 2 and x > 10 ** 5"
+        return f"\n    import random\n    return 100001 + random.randrange({chance.randrange(2, 1000)})"
 
     tally = run(tmp_path, judge, replace(SMALL, repeat=16), model=Scripted(guess))
     assert tally.refusals["stable"] == 1
