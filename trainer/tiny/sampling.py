@@ -1,0 +1,92 @@
+"""Many continuations of many prompts, fast: equal lengths together, one prefill a prompt, finished rows dropped."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.tiny.model import Cache, Transformer
+
+ROWS = 768
+"""Rows under way at once: more are no faster on a CPU, and need more memory."""
+
+
+@torch.inference_mode()
+def sample(
+    model: Transformer,
+    prompts: Sequence[list[int]],
+    each: int,
+    *,
+    temperature: float,
+    new_tokens: int,
+    stops: Sequence[int],
+    seed: int,
+) -> list[list[list[int]]]:
+    """`each` continuations of every prompt, in the order of the prompts, each without its stop token.
+
+    A continuation that did not stop within `new_tokens` is returned as far as it came. temperature 0 is greedy.
+    The same arguments give the same tokens, whatever else runs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    results: list[list[list[int]]] = [[] for _ in prompts]
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for number, prompt in enumerate(prompts):
+        by_length[len(prompt)].append(number)
+    group = max(1, ROWS // each)
+    for length in sorted(by_length):
+        numbers = by_length[length]
+        for start in range(0, len(numbers), group):
+            chosen = numbers[start : start + group]
+            ids = torch.tensor([prompts[number] for number in chosen])
+            for row, tokens in enumerate(_continue(model, ids, each, temperature, new_tokens, stops, generator)):
+                results[chosen[row // each]].append(tokens)
+    return results
+
+
+def _continue(
+    model: Transformer,
+    ids: Tensor,
+    each: int,
+    temperature: float,
+    new_tokens: int,
+    stops: Sequence[int],
+    generator: torch.Generator,
+) -> list[list[int]]:
+    hidden, cache = model.hidden(ids)
+    last = model.logits(hidden[:, -1]).repeat_interleave(each, 0)
+    cache = [(k.repeat_interleave(each, 0), v.repeat_interleave(each, 0)) for k, v in cache]
+    rows = torch.arange(len(last))
+    stop = torch.tensor(stops)
+    written: list[list[int]] = [[] for _ in range(len(last))]
+    room = min(new_tokens, model.shape.context - ids.shape[1])
+    for step in range(room):
+        tokens = choose(last, temperature, generator)
+        alive = ~torch.isin(tokens, stop)
+        for row, token, going in zip(rows.tolist(), tokens.tolist(), alive.tolist(), strict=True):
+            if going:
+                written[row].append(token)
+        if step + 1 == room or not alive.any():
+            break
+        if alive.float().mean() < 0.85:
+            rows, tokens, cache = rows[alive], tokens[alive], _keep(cache, alive)
+            alive = torch.ones(len(rows), dtype=torch.bool)
+        hidden, cache = model.hidden(tokens[:, None], cache)
+        last = model.logits(hidden[:, -1])
+        last[~alive] = -torch.inf
+        last[~alive, stops[0]] = 0.0
+    return written
+
+
+def _keep(cache: Cache, alive: Tensor) -> Cache:
+    return [(k[alive], v[alive]) for k, v in cache]
+
+
+def choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """A token a row."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    noise = torch.empty_like(logits).exponential_(generator=generator).clamp_min_(1e-20)
+    return (logits / temperature - noise.log()).argmax(-1)
