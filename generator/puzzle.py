@@ -54,7 +54,7 @@ class Puzzle:
     @property
     def uses_argument(self) -> bool:
         """Whether the body reads the answer at all."""
-        (function,) = _tree(self.source).body
+        (function,) = tree(self.source).body
         assert isinstance(function, ast.FunctionDef)
         nodes = (node for statement in function.body for node in ast.walk(statement))
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
@@ -70,7 +70,7 @@ def parse(source: str) -> Puzzle:
     Raises NotAPuzzle.
     """
     source = source.strip("\n").rstrip()
-    body = _tree(source).body
+    body = tree(source).body
     if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
         line = body[1].lineno if len(body) > 1 else 1
         raise NotAPuzzle("parses", "a puzzle is exactly one function", line)
@@ -109,9 +109,9 @@ def exact(source: str) -> str:
 
 
 def _written(source: str, constants: bool) -> str:
-    tree = _tree(source)
+    parsed = tree(source)
     try:
-        return write(tree, constants=constants)
+        return write(parsed, constants=constants)
     except (ValueError, RecursionError) as error:
         raise NotAPuzzle("parses", f"can't be normalised: {type(error).__name__}") from None
 
@@ -119,7 +119,7 @@ def _written(source: str, constants: bool) -> str:
 def rename(source: str, names: dict[str, str]) -> str:
     """The source with functions, and what refers to them, called otherwise. Raises NotAPuzzle if it doesn't parse."""
     places = []
-    for node in ast.walk(_tree(source)):
+    for node in ast.walk(tree(source)):
         if isinstance(node, ast.Name) and node.id in names:
             places.append((node.lineno, node.col_offset, node.id))
         elif isinstance(node, ast.FunctionDef) and node.name in names:
@@ -134,7 +134,7 @@ def rename(source: str, names: dict[str, str]) -> str:
     return b"".join(lines).decode()
 
 
-def _tree(source: str) -> ast.Module:
+def tree(source: str) -> ast.Module:
     """The syntax tree of a source that may be hostile. Raises NotAPuzzle."""
     if len(source) > MAX_SOURCE:
         raise NotAPuzzle("parses", f"longer than {MAX_SOURCE:,} characters")
