@@ -1,0 +1,132 @@
+"""Ready-made settings of the loop: a learner, how pairs are generated, and how models are examined."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from generator import prompts, puzzle, recipe
+from generator.example import Example
+from generator.models import Completer
+from generator.novelty import HeldOut
+from generator.prompts import Style
+from generator.recipe import Recipe
+from generator.seeds import Seed
+from sandbox import Limits
+from trainer import heldout
+from trainer.evaluation import Problem
+
+Watch = Callable[[int, int, float], None]
+"""Called with step, steps, and the mean loss."""
+
+
+class Learner(Protocol):
+    """Makes and trains models that live in folders."""
+
+    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+        """Put the base model there."""
+
+    def load(self, folder: Path) -> Completer:
+        """The model of a folder, ready to write."""
+
+    def train(self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None) -> None:
+        """Train the base model on examples, into a folder."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Settings of a run of the loop.
+
+    puzzles: written in an iteration. recipe: how pairs come about. growing: the recipe's quota for a template is for each
+    iteration. attempts, temperatures, new_tokens: of an evaluation. limits: of every judgement.
+    """
+
+    name: str
+    learner: Learner
+    recipe: Recipe
+    style: Style
+    puzzles: int
+    attempts: int
+    temperatures: tuple[float, ...]
+    new_tokens: int
+    limits: Limits
+    problems: Callable[[], list[Problem]]
+    held_out: Callable[[], HeldOut]
+    seeds: Callable[[], list[Seed]]
+    growing: bool = False
+
+    def for_iteration(self, iteration: int) -> Recipe:
+        """The recipe of an iteration, from 1."""
+        if not self.growing:
+            return self.recipe
+        return replace(self.recipe, per_template=self.recipe.per_template * iteration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {name: value for name, value in fields.items() if not callable(value)}
+        return {
+            **plain,
+            "learner": self.learner.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "style": dataclasses.asdict(self.style),
+            "limits": self.limits.to_dict(),
+        }
+
+
+def tiny() -> Preset:
+    """A transformer of about 0.8 million parameters that is trained from scratch and improved in minutes, on a CPU."""
+    from trainer.tiny.guard import TinyHeldOut
+    from trainer.tiny.learner import TinyLearner
+
+    return Preset(
+        name="tiny",
+        learner=TinyLearner(),
+        recipe=replace(
+            recipe.DEFAULT,
+            name="tiny",
+            prompts=1,
+            samples=800,
+            temperature=1.0,
+            puzzle_tokens=100,
+            solution_tokens=60,
+            attempts=24,
+            round=8,
+            enough=2,
+            hopeless=0,
+            exempt=0.0,
+            repeat=2,
+            per_template=15,
+            per_cluster=0,
+            contamination=1.0,
+            keep=2,
+            hindsight=0,
+            learnability=False,
+        ),
+        style=prompts.BARE,
+        puzzles=3200,
+        attempts=20,
+        temperatures=(0.4, 0.8, 1.1),
+        new_tokens=60,
+        limits=Limits(cpu_seconds=0.3, memory_bytes=128 << 20, answer_bytes=1 << 16, output_bytes=1 << 16),
+        problems=machine_problems,
+        held_out=TinyHeldOut,
+        seeds=list,
+        growing=True,
+    )
+
+
+def machine_problems() -> list[Problem]:
+    """The bundled machine-written puzzles."""
+    return [
+        Problem(record["id"], puzzle.parse(record["sat"]), record["half"]) for record in heldout.records("machine")
+    ]
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {"tiny": tiny}
