@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from generator.identity import write
 
@@ -94,6 +95,7 @@ def parse(source: str) -> Puzzle:
     return Puzzle(source, function.name, answer.arg, _type(answer.annotation), defaults, parameters)
 
 
+@lru_cache(1 << 14)
 def canonical(source: str) -> str:
     """The identity of a puzzle: its syntax tree with names and constants normalised, in text.
 
@@ -103,6 +105,7 @@ def canonical(source: str) -> str:
     return _written(source, constants=False)
 
 
+@lru_cache(1 << 14)
 def exact(source: str) -> str:
     """As `canonical`, but with the constants: same text, same program. Raises NotAPuzzle."""
     return _written(source, constants=True)
@@ -118,8 +121,11 @@ def _written(source: str, constants: bool) -> str:
 
 def rename(source: str, names: dict[str, str]) -> str:
     """The source with functions, and what refers to them, called otherwise. Raises NotAPuzzle if it doesn't parse."""
+    names, parsed = {old: new for old, new in names.items() if old != new}, tree(source)
+    if not names:
+        return source
     places = []
-    for node in ast.walk(tree(source)):
+    for node in ast.walk(parsed):
         if isinstance(node, ast.Name) and node.id in names:
             places.append((node.lineno, node.col_offset, node.id))
         elif isinstance(node, ast.FunctionDef) and node.name in names:
