@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import sys
 from pathlib import Path
@@ -47,7 +46,7 @@ _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), 
 
 @click.command()
 @click.option("--preset", "preset_name", default="tiny", show_default=True,
-              help="tiny (from scratch, minutes on a CPU), micro (seconds, for a first look), smollm2 (hours).")  # fmt: skip
+              help="tiny (from scratch, minutes on a CPU) or smollm2 (hours on a CPU).")  # fmt: skip
 @click.option("--iterations", type=click.IntRange(0), default=3, show_default=True)
 @click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="The run's folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
@@ -55,7 +54,6 @@ _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), 
               help="How pairs come about; paper keeps the preset's sizes.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as hindsight=0; may be repeated.")  # fmt: skip
-@click.option("--model", "model_name", metavar="MODEL", help="Another base model (not for tiny and micro).")
 @_WORKERS
 @_REQUIRE
 @click.option("--quiet", is_flag=True, help="Only the last line.")
@@ -81,7 +79,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        preset = presets.make(preset_name, options["model_name"], options["recipe_name"], options["settings"])
+        preset = presets.make(preset_name, options["recipe_name"], options["settings"])
     except (ValueError, ModelFailed) as error:
         raise click.UsageError(str(error)) from error
     say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
@@ -124,7 +122,7 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
       selftaught evaluate tiny:out/tiny/iterations/3/model --bare --puzzles heldout:machine -o tiny.jsonl
       selftaught evaluate MODEL --puzzles puzzles.json --split split.json -n 100 -o p3.jsonl
     """
-    from generator import models, prompts
+    from generator import prompts
     from generator.models import ModelFailed
     from generator.seeds import Unreadable
     from sandbox import Limits

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from generator import example
 from generator.example import Example
 from generator.folder import Folder
 from generator.generation import Generation
 from sandbox import Verifier
-from trainer import evaluation
+from trainer import evaluation, report
 from trainer.evaluation import Memory, Problem, Result
 from trainer.metrics import gather
 from trainer.presets import Preset
@@ -45,9 +47,18 @@ class Loop:
             self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
             self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
             self._evaluate(number)
-            replace(self.folder.path / "metrics.json", gather(self.folder.path, number, self.config))
-        metrics = gather(self.folder.path, self.iterations, self.config)
+            self._publish(number)
+        return self._publish(self.iterations)
+
+    def _publish(self, number: int) -> dict[str, Any]:
+        """Write the metrics, the report and the dataset as far as the run is."""
+        metrics = gather(self.folder.path, number, self.config)
+        results = [list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number)]
+        first, last = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
+        metrics["gains"] = report.gains(*results, first, last)
         replace(self.folder.path / "metrics.json", metrics)
+        report.write(metrics, self.folder.path, self.preset.notes)
+        report.dataset(self.examples(number), metrics, self.config, self.folder.path)
         return metrics
 
     def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -124,8 +135,6 @@ class Loop:
 
     def _written(self, number: int) -> list[dict[str, Any]]:
         """The puzzles that an iteration wrote."""
-        import orjson
-
         path = self.folder.iteration(number) / "generation" / "puzzles.jsonl"
         return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
