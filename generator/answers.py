@@ -114,7 +114,7 @@ def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
     and small collections of them. The most telling come first."""
     lifted = list(_constants(puzzle.source))
     whole = [value for value in lifted if _fits(value, kind)]
-    changed = [other for value in whole for other in _near(value)]
+    changed = [other for value in whole for other in _near(value) if _fits(other, kind)]
     base = {name: _unique([value for value in _scalars(lifted) if type(value) is _SCALARS[name]]) for name in _SCALARS}
     small = {name: [*base[name][:6], *_BASE[name][:3]] for name in _SCALARS}
     built = _built(kind, small) if kind.inner else iter(())
