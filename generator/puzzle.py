@@ -6,7 +6,9 @@ Nothing here runs a puzzle's code: sources are parsed, never compiled.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
+import symtable
 import sys
 import threading
 import warnings
@@ -18,6 +20,9 @@ from generator.identity import write
 
 MAX_SOURCE = 20_000
 """Characters; a longer source is refused before it is parsed."""
+
+_DEFINED = {*dir(builtins), "List", "Dict", "Set", "Tuple", "Optional", "Union", "Any"}
+"""What every puzzle may read without defining it."""
 
 _quiet = threading.Lock()
 _NAMED = {"list": "List", "dict": "Dict", "set": "Set", "tuple": "Tuple"}
@@ -59,6 +64,16 @@ class Puzzle:
         assert isinstance(function, ast.FunctionDef)
         nodes = (node for statement in function.body for node in ast.walk(statement))
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
+
+    @property
+    def unbound(self) -> list[str]:
+        """Names that the body reads and nothing defines: reaching one of them raises NameError, whatever the answer."""
+        tables, found = [symtable.symtable(self.source, "<puzzle>", "exec")], set()
+        while tables:
+            table = tables.pop()
+            tables += table.get_children()
+            found |= {name.get_name() for name in table.get_symbols() if name.is_global() and name.is_referenced()}
+        return sorted(found - _DEFINED - {self.name})
 
     def named(self, name: str) -> str:
         """The source with the function called `name`."""

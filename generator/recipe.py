@@ -20,7 +20,7 @@ class Recipe:
     after so many attempts (0: never).
 
     Filters. answer_types: ``paper`` (int, float, str, nested lists of these and bool) or ``plain`` (also tuples, sets,
-    dicts, optionals). trivial: ``paper`` (fixed small answers), ``search`` (also constants of the source and what is near
+    dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. trivial: ``paper`` (fixed small answers), ``search`` (also constants of the source and what is near
     them) or ``off``. exempt: share of trivial puzzles kept, by lot. depends: refuse a puzzle that accepts every changed answer.
     repeat: a pass must be judged the same so often.
 
@@ -46,6 +46,7 @@ class Recipe:
     enough: int = 0
     hopeless: int = 0
     answer_types: str = "paper"
+    bound: bool = False
     trivial: str = "paper"
     exempt: float = 0.05
     depends: bool = False
@@ -103,6 +104,7 @@ DEFAULT = replace(
     enough=8,
     hopeless=64,
     answer_types="plain",
+    bound=True,
     trivial="search",
     depends=True,
     repeat=3,

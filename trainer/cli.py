@@ -213,3 +213,78 @@ def compare(first: Path, second: Path) -> None:
         ratio = f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}]" if times else "-"
         table.add_row(k, *shown, str(passk.compare(pair[0], pair[1], int(k))), ratio)
     Console().print(table)
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.option("--model", "model_name", required=True, metavar="MODEL", help="A folder or name that transformers loads; GGUF too.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the trained model goes.")
+@click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
+              help="Imitate verified pairs, or be rewarded by the verifier.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="A setting of the method (see below); may be repeated.")  # fmt: skip
+@click.option("--bare", is_flag=True, help="grpo: no worked examples in the prompt.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
+    """Fine-tune MODEL on verified pairs (DATA: pairs.jsonl of `selftaught generate`, train.jsonl of a loop).
+
+    \b
+    Settings of sft (the defaults are the paper's): rate=5e-6 schedule=constant warm_up=0 epochs=4 block=1024 rows=1
+      accumulate=1 lora=0 solution_only=false weighted=false report_to=none save_steps=500
+    Settings of grpo: rate=1e-6 samples=8 puzzles_a_step=4 new_tokens=150 temperature=0.9 epochs=1 steps=0 beta=0
+      lora=0 report_to=none save_steps=100. DATA: any file with a field `puzzle` or `sat`, P3's puzzles.json, corpus:.
+
+    Checkpoints go to DIR/checkpoints; the same command goes on from the last one. The model is saved in Hugging Face's layout.
+
+    \b
+    One GPU:       selftaught train pairs.jsonl --model Qwen/Qwen2.5-Coder-1.5B -o out --set rows=8
+    Several GPUs:  accelerate launch --multi_gpu -m trainer.cli train pairs.jsonl --model MODEL -o out
+    """
+    from generator.models import ModelFailed
+
+    try:
+        if method == "sft":
+            counts = _imitate(data, model_name, output, options["settings"], options["seed"])
+        else:
+            counts = _reinforce(data, model_name, output, options["settings"], options["bare"], options["seed"])
+    except (ModelFailed, ValueError, OSError, ImportError) as error:
+        raise Unusable(str(error)) from error
+    click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
+
+
+def _imitate(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
+    from generator import example
+    from trainer import sft
+    from trainer.settings import changed
+
+    examples = {one.id: one for path in data for one in example.read(Path(path))}
+    chosen = changed(sft.Settings(), settings)
+    return sft.train(model, list(examples.values()), output, chosen, seed, _report_step)
+
+
+def _reinforce(
+    data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], bare: bool, seed: int
+) -> dict[str, Any]:
+    from generator import prompts, seeds
+    from trainer import grpo
+    from trainer.settings import changed
+
+    puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
+    style = prompts.BARE if bare else prompts.Style()
+    return grpo.train(model, puzzles, output, changed(grpo.Settings(), settings), style, seed)
+
+
+def _report_step(step: int, steps: int, loss: float) -> None:
+    click.echo(f"step {step:,} of {steps:,}, loss {loss:.4f}", err=True)
+
+
+@click.group()
+def main() -> None:
+    """The trainer's commands, for launchers that start a module (`python -m trainer.cli`)."""
+
+
+for _command in (loop, evaluate, compare, train):
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  # after the backend is chosen
-from matplotlib.axes import Axes  # noqa: E402
+from matplotlib import pyplot as plt  # after the backend is chosen
+from matplotlib.axes import Axes
 
 _FILTERS = ("written", "parses", "signature", "answer_type", "used", "new", "held_out", "trivial", "quota", "solved", "stable", "depends")
 

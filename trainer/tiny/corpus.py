@@ -183,8 +183,8 @@ def _order(rng: random.Random, puzzle: Puzzle) -> None:
         count[kind] += 1
     puzzle.parameters = {new[name]: puzzle.parameters[name] for name in order}
     puzzle.kinds = {new[name]: puzzle.kinds[name] for name in order}
-    puzzle.body = rename(puzzle.body, lambda name: new.get(name, name))
-    puzzle.target = rename(puzzle.target, lambda name: new.get(name, name))
+    puzzle.body = _renamed(puzzle.body, new)
+    puzzle.target = _renamed(puzzle.target, new)
     puzzle.steps = tuple(
         (operation, {slot: new.get(name, name) for slot, name in filled.items()}) for operation, filled in puzzle.steps
     )
@@ -270,8 +270,7 @@ def _foreign(rng: random.Random, puzzle: Puzzle) -> str:
     for _ in range(50):
         other = conditions(rng) if rng.random() < 0.3 else chain(rng, rng.randrange(1, 3))
         if other and other.answer_type == puzzle.answer_type:
-            swap = {name: puzzle.any(rng, kind) for name, kind in other.kinds.items()}
-            return rename(right(other), lambda name: swap.get(name, name))
+            return _renamed(right(other), {name: puzzle.any(rng, kind) for name, kind in other.kinds.items()})
     return right(puzzle)
 
 
@@ -286,6 +285,10 @@ def _mutate(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> st
                 sign = rng.choice(signs)
                 answer = answer[: sign.start(1)] + rng.choice("+-*") + answer[sign.end(1) :]
     return _extra(rng, puzzle, answer, noise)
+
+
+def _renamed(expression: str, names: dict[str, str]) -> str:
+    return rename(expression, lambda name: names.get(name, name))
 
 
 def rename(expression: str, to: Callable[[str], str]) -> str:

@@ -26,42 +26,16 @@ class Shape:
         return self.width // self.heads
 
 
-class Cache:
-    """Keys and values of what was read, with room for what will be: one tensor for all layers, so that a step copies nothing."""
-
-    def __init__(self, shape: Shape, rows: int, room: int) -> None:
-        self.stored = torch.empty(shape.layers, 2, rows, shape.heads, room, shape.head)
-        self.length = 0
-
-    def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a layer's new keys and values; returns all of that layer. The last layer moves the length on."""
-        end = self.length + k.shape[2]
-        self.stored[layer, 0, :, :, self.length : end] = k
-        self.stored[layer, 1, :, :, self.length : end] = v
-        if layer + 1 == len(self.stored):
-            self.length = end
-        return self.stored[layer, 0, :, :, :end], self.stored[layer, 1, :, :, :end]
-
-    def repeated(self, counts: Tensor) -> Cache:
-        """A cache with each row as often as `counts` says."""
-        return self._with(self.stored.repeat_interleave(counts, 2))
-
-    def kept(self, rows: Tensor) -> Cache:
-        """A cache with some of the rows."""
-        return self._with(self.stored[:, :, rows])
-
-    def _with(self, stored: Tensor) -> Cache:
-        made = object.__new__(Cache)
-        made.stored, made.length = stored, self.length
-        return made
+Cache = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, each (rows, heads, positions, head width)."""
 
 
 class Layer(nn.Module):
     """Attention and a gated feed-forward, each after a norm and added to the stream."""
 
-    def __init__(self, shape: Shape, number: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape, self.number = shape, number
+        self.shape = shape
         self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
         self.out = nn.Linear(shape.width, shape.width, bias=False)
         self.gate_up = nn.Linear(shape.width, 2 * shape.hidden, bias=False)
@@ -69,17 +43,17 @@ class Layer(nn.Module):
         self.before_attention = nn.RMSNorm(shape.width, eps=1e-6)
         self.before_mlp = nn.RMSNorm(shape.width, eps=1e-6)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         rows, positions, width = x.shape
         qkv = self.qkv(self.before_attention(x)).view(rows, positions, 3, self.shape.heads, self.shape.head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        if cache is not None:
-            k, v = cache.add(self.number, k, v)
-        mixed = scaled_dot_product_attention(q, k, v, is_causal=positions > 1)
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+        mixed = scaled_dot_product_attention(q, k, v, is_causal=past is None)
         x = x + self.out(mixed.transpose(1, 2).reshape(rows, positions, width))
         gate, up = self.gate_up(self.before_mlp(x)).chunk(2, -1)
-        return x + self.down(silu(gate) * up)
+        return x + self.down(silu(gate) * up), (k, v)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -94,7 +68,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
-        self.layers = nn.ModuleList(Layer(shape, number) for number in range(shape.layers))
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=1e-6)
         angles = torch.outer(torch.arange(shape.context).float(), 10_000 ** -(torch.arange(0, shape.head, 2) / shape.head))
         self.register_buffer("cos", torch.cat((angles.cos(), angles.cos()), -1), persistent=False)
@@ -106,18 +80,19 @@ class Transformer(nn.Module):
             for last in (layer.out, layer.down):
                 nn.init.normal_(last.weight, std=0.02 / (2 * shape.layers) ** 0.5)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """The last layer's output at every position. With a cache: several tokens only while it is empty, then one at a time."""
-        start = cache.length if cache else 0
+    def hidden(self, ids: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """The last layer's output at every position, and the grown cache."""
+        start = past[0][0].shape[2] if past else 0
         cos, sin = self.cos[start : start + ids.shape[1]], self.sin[start : start + ids.shape[1]]
-        x = self.embedding(ids)
-        for layer in self.layers:
-            x = layer(x, cos, sin, cache)
-        return self.norm(x)
+        x, grown = self.embedding(ids), []
+        for number, layer in enumerate(self.layers):
+            x, kept = layer(x, cos, sin, past[number] if past else None)
+            grown.append(kept)
+        return self.norm(x), grown
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary; the embedding is tied."""
         return linear(hidden, self.embedding.weight)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.logits(self.hidden(ids))
+        return self.logits(self.hidden(ids)[0])

@@ -58,13 +58,13 @@ def _continue(
     stops: Sequence[int],
     generator: torch.Generator,
 ) -> list[list[int]]:
-    room = min(new_tokens, model.shape.context - ids.shape[1])
-    cache = Cache(model.shape, len(ids), ids.shape[1] + room)
-    last = model.logits(model.hidden(ids, cache)[:, -1]).repeat_interleave(counts, 0)
-    cache = cache.repeated(counts)
+    hidden, cache = model.hidden(ids)
+    last = model.logits(hidden[:, -1]).repeat_interleave(counts, 0)
+    cache = [(k.repeat_interleave(counts, 0), v.repeat_interleave(counts, 0)) for k, v in cache]
     rows = torch.arange(len(last))
     stop = torch.tensor(stops)
     written: list[list[int]] = [[] for _ in range(len(last))]
+    room = min(new_tokens, model.shape.context - ids.shape[1])
     for step in range(room):
         tokens = choose(last, temperature, generator)
         alive = ~torch.isin(tokens, stop)
@@ -74,12 +74,17 @@ def _continue(
         if step + 1 == room or not alive.any():
             break
         if alive.float().mean() < 0.85:
-            rows, tokens, cache = rows[alive], tokens[alive], cache.kept(alive)
+            rows, tokens, cache = rows[alive], tokens[alive], _keep(cache, alive)
             alive = torch.ones(len(rows), dtype=torch.bool)
-        last = model.logits(model.hidden(tokens[:, None], cache)[:, -1])
+        hidden, cache = model.hidden(tokens[:, None], cache)
+        last = model.logits(hidden[:, -1])
         last[~alive] = -torch.inf
         last[~alive, stops[0]] = 0.0
     return written
+
+
+def _keep(cache: Cache, alive: Tensor) -> Cache:
+    return [(k[alive], v[alive]) for k, v in cache]
 
 
 def choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
