@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from generator.example import Example
 from generator.folder import Folder
 from generator.generation import Generation
 from sandbox import Verifier
-from trainer import evaluation, report
+from trainer import evaluation, problems, report
 from trainer.evaluation import Memory, Problem, Result
 from trainer.metrics import gather
 from trainer.presets import Preset
@@ -40,6 +41,7 @@ class Loop:
 
     def run(self) -> dict[str, Any]:
         """Do what is not done; returns (and writes) the metrics."""
+        self._stage("problems", self._mark)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
         self._evaluate(0)
@@ -62,10 +64,9 @@ class Loop:
         return metrics
 
     def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        self._say(f"{name} ...")
-        result = self.folder.stage(name, work)
-        self._say(f"{name}: {result['seconds']:.0f} s")
-        return result
+        if not self.folder.done(name):
+            self._say(f"{name} ...")
+        return self.folder.stage(name, work)
 
     def _watch(self, step: int, steps: int, loss: float) -> None:
         self._say(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
@@ -100,9 +101,15 @@ class Loop:
         summary = evaluation.summary(results)
         return {"summary": summary, "seconds_verifying": self._memory.seconds - before}
 
+    def _mark(self) -> dict[str, Any]:
+        """Which held-out problems a trivial answer solves: they are reported apart."""
+        marked = problems.mark_trivial(self.preset.problems(), self._verifier)
+        return {"trivial": [problem.id for problem in marked if problem.trivial]}
+
     @property
     def _problems(self) -> list[Problem]:
-        return self.preset.problems()
+        trivial = set(self._stage("problems", self._mark)["trivial"])
+        return [dataclasses.replace(one, trivial=one.id in trivial) for one in self.preset.problems()]
 
     def _remember(self, path: Path) -> None:
         """Verdicts of evaluations that an earlier process made count in this one."""

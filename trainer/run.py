@@ -44,6 +44,10 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def done(self, name: str) -> bool:
+        """Whether a stage is done."""
+        return (self.path / "stages" / f"{name}.json").exists()
+
     def stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result of a stage: from its file if it is done, or else by doing it. A killed stage is done again; the seconds
         that a killed process spent in it are lost."""

@@ -30,12 +30,12 @@ class TinyLearner:
     """documents: that the base model reads. base, tuning: how it is trained first, and on pairs. threads: of torch; part of
     the configuration, since sums come out differently with others."""
 
-    documents: int = 36_000
+    documents: int = 30_000
     width: int = 128
     layers: int = 4
     threads: int = 1
     noise: corpus.Noise = field(default_factory=corpus.Noise)
-    base_recipe: training.Recipe = field(default_factory=training.Recipe)
+    base_recipe: training.Recipe = field(default_factory=lambda: training.Recipe(muon=0.02))
     tuning: training.Recipe = field(default_factory=lambda: training.Recipe(rate=1e-3, epochs=3, warm_up=20))
 
     def corpus(self, seed: int) -> list[corpus.Document]:
