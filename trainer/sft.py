@@ -32,7 +32,8 @@ class Settings:
     rate, schedule, warm_up: learning rate, its schedule (transformers' names), share of steps until it is reached. block: tokens
     of a packed row. rows: of a step on each device; accumulate: steps whose gradients are added up. lora: rank of the
     adapters, 0 for full fine-tuning; they are merged into the saved model. solution_only: no loss on the puzzle.
-    weighted: let examples count by their `weight`. report_to: trackers. save_steps: between checkpoints, all of which resume.
+    weighted: let examples count by their `weight`. report_to: trackers. save_steps: between checkpoints, from which an interrupted
+    training goes on; log_steps: between reports.
     """
 
     rate: float = 5e-6
@@ -47,6 +48,7 @@ class Settings:
     weighted: bool = False
     report_to: str = "none"
     save_steps: int = 500
+    log_steps: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def train(
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
         callbacks=[_Progress(watch)] if watch else [],
     )
+    trainer.remove_callback(transformers.PrinterCallback)  # `watch` sees the same
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     outcome = trainer.train(resume_from_checkpoint=last)
     if trainer.is_world_process_zero():
@@ -207,7 +210,7 @@ def _arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
         bf16=card and torch.cuda.is_bf16_supported(),
         save_steps=settings.save_steps,
         save_total_limit=2,
-        logging_steps=10,
+        logging_steps=settings.log_steps,
         report_to=settings.report_to,
         remove_unused_columns=False,
         seed=seed,
