@@ -46,11 +46,13 @@ class Style:
     """The form of prompts.
 
     shots: worked pairs before a puzzle to solve. packed: training puzzles before a puzzle to write; a model that was trained
-    on puzzles alone needs none. Without both, functions are called ``f`` and ``g``, as in training texts.
+    on puzzles alone needs none. Without both, functions are called ``f`` and ``g``, as in training texts. docstrings: leave
+    them in the training puzzles; a small model makes stories of them.
     """
 
     shots: tuple[tuple[str, str], ...] = SHOTS
     packed: bool = True
+    docstrings: bool = False
 
 
 BARE = Style((), False)
@@ -105,7 +107,8 @@ def for_puzzle(
     room = model.context - new_tokens - model.tokens("def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
-        text = seed.puzzle.named(f"f{place}")
+        shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
+        text = shown.named(f"f{place}")
         room -= model.tokens(text + "\n\n")
         if room < 0:
             break

@@ -59,6 +59,19 @@ class Puzzle:
         nodes = (node for statement in function.body for node in ast.walk(statement))
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
 
+    @property
+    def without_docstring(self) -> Puzzle:
+        """The same puzzle, with nothing but code."""
+        (function,) = tree(self.source).body
+        assert isinstance(function, ast.FunctionDef)
+        first, *rest = function.body
+        documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+        if not documented or not rest or rest[0].lineno == first.lineno:
+            return self
+        lines = self.source.encode().splitlines(keepends=True)
+        kept = lines[: first.lineno - 1] + lines[rest[0].lineno - 1 :]
+        return parse(b"".join(kept).decode())
+
     def named(self, name: str) -> str:
         """The source with the function called `name`."""
         return rename(self.source, {self.name: name})

@@ -214,6 +214,20 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, judge: Verifier) 
         run(tmp_path / "other", judge)
 
 
+def test_the_model_is_not_asked_for_more_puzzles_than_are_wanted(tmp_path: Path, judge: Verifier) -> None:
+    model = Scripted(script)
+    run(tmp_path, judge, model=model, puzzles=16)
+    assert sum(prompt.endswith("(") for prompt in model.prompts) == SMALL.prompts
+
+
+def test_older_waves_are_served_first(tmp_path: Path, judge: Verifier) -> None:
+    model = Counting(script)
+    run(tmp_path, judge, model=model)
+    order = [prompts[0].endswith("(") for prompts in model.answered]
+    assert order[:2] == [True, True]  # wave 1 writes while the verifier looks at wave 0
+    assert not all(order[:4])  # but wave 0 is solved before all others are written
+
+
 def test_a_run_stops_when_it_has_enough_pairs(tmp_path: Path, judge: Verifier) -> None:
     tally = run(tmp_path, judge, pairs=1)
     assert tally.stages["pairs"] >= 1

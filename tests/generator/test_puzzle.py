@@ -138,6 +138,19 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
     assert sum(len(problems) > 1 for problems in forms.values()) < 5
 
 
+def test_a_puzzle_without_its_docstring_is_the_same_puzzle() -> None:
+    for record in corpus.records():
+        bare = parse(record["sat"]).without_docstring
+        assert '"""' not in bare.source
+        assert exact(bare.source) == exact(record["sat"])
+    for source in (
+        "def f(x: int):\n    'x'; return x",
+        "def f(x: int): return 'x'",
+        "def f(x: int):\n    3\n    return x",
+    ):
+        assert exact(parse(source).without_docstring.source) in (exact(source), exact(source.replace("    3\n", "")))
+
+
 HOSTILE = {
     "unary minuses": "-" * 19_000 + "1",
     "parentheses": "(" * 19_000,
