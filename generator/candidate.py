@@ -139,6 +139,9 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) ->
     if not found.puzzle.uses_argument:
         found.fails("used", f"the body does not use {found.puzzle.argument}")
         return found
+    if recipe.bound and (names := found.puzzle.unbound):
+        found.fails("used", f"nothing defines {', '.join(names)}")
+        return found
     found.passes("used")
     return found
 

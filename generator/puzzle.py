@@ -6,17 +6,26 @@ Nothing here runs a puzzle's code: sources are parsed, never compiled.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
+import symtable
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
 
 from generator.identity import write
 
+T = TypeVar("T")
+
 MAX_SOURCE = 20_000
 """Characters; a longer source is refused before it is parsed."""
+
+_DEFINED = {*dir(builtins), "List", "Dict", "Set", "Tuple", "Optional", "Union", "Any"}
+"""What every puzzle may read without defining it."""
 
 _quiet = threading.Lock()
 _NAMED = {"list": "List", "dict": "Dict", "set": "Set", "tuple": "Tuple"}
@@ -72,6 +81,16 @@ class Puzzle:
         kept = lines[: first.lineno - 1] + lines[rest[0].lineno - 1 :]
         return parse(b"".join(kept).decode())
 
+    @property
+    def unbound(self) -> list[str]:
+        """Names that the body reads and nothing defines: reaching one of them raises NameError, whatever the answer."""
+        tables, found = [_symbols(self.source)], set()
+        while tables:
+            table = tables.pop()
+            tables += table.get_children()
+            found |= {name.get_name() for name in table.get_symbols() if name.is_global() and name.is_referenced()}
+        return sorted(found - _DEFINED - {self.name})
+
     def named(self, name: str) -> str:
         """The source with the function called `name`."""
         return rename(self.source, {self.name: name})
@@ -84,6 +103,7 @@ def parse(source: str) -> Puzzle:
     """
     source = source.strip("\n").rstrip()
     body = tree(source).body
+    _symbols(source)
     if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
         line = body[1].lineno if len(body) > 1 else 1
         raise NotAPuzzle("parses", "a puzzle is exactly one function", line)
@@ -107,6 +127,7 @@ def parse(source: str) -> Puzzle:
     return Puzzle(source, function.name, answer.arg, _type(answer.annotation), defaults, parameters)
 
 
+@lru_cache(1 << 14)
 def canonical(source: str) -> str:
     """The identity of a puzzle: its syntax tree with names and constants normalised, in text.
 
@@ -116,6 +137,7 @@ def canonical(source: str) -> str:
     return _written(source, constants=False)
 
 
+@lru_cache(1 << 14)
 def exact(source: str) -> str:
     """As `canonical`, but with the constants: same text, same program. Raises NotAPuzzle."""
     return _written(source, constants=True)
@@ -131,8 +153,11 @@ def _written(source: str, constants: bool) -> str:
 
 def rename(source: str, names: dict[str, str]) -> str:
     """The source with functions, and what refers to them, called otherwise. Raises NotAPuzzle if it doesn't parse."""
+    names, parsed = {old: new for old, new in names.items() if old != new}, tree(source)
+    if not names:
+        return source
     places = []
-    for node in ast.walk(tree(source)):
+    for node in ast.walk(parsed):
         if isinstance(node, ast.Name) and node.id in names:
             places.append((node.lineno, node.col_offset, node.id))
         elif isinstance(node, ast.FunctionDef) and node.name in names:
@@ -149,6 +174,15 @@ def rename(source: str, names: dict[str, str]) -> str:
 
 def tree(source: str) -> ast.Module:
     """The syntax tree of a source that may be hostile. Raises NotAPuzzle."""
+    return _read(source, ast.parse)
+
+
+def _symbols(source: str) -> symtable.SymbolTable:
+    """The names of a source and what they mean where. Raises NotAPuzzle, also for what no interpreter would take."""
+    return _read(source, lambda text: symtable.symtable(text, "<puzzle>", "exec"))
+
+
+def _read(source: str, reader: Callable[[str], T]) -> T:
     if len(source) > MAX_SOURCE:
         raise NotAPuzzle("parses", f"longer than {MAX_SOURCE:,} characters")
     try:
@@ -157,7 +191,7 @@ def tree(source: str) -> ast.Module:
             digits = sys.get_int_max_str_digits()
             sys.set_int_max_str_digits(MAX_SOURCE)  # puzzles may hold integers that are longer than the default
             try:
-                return ast.parse(source)
+                return reader(source)
             finally:
                 sys.set_int_max_str_digits(digits)
     except SyntaxError as error:

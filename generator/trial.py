@@ -75,20 +75,21 @@ class Trial:
             self._tally.statuses[attempt.status] += 1
 
     async def borrow(self, candidates: Sequence[Candidate]) -> None:
-        """Hindsight: try failed answers on the unsolved puzzles with answers of the same type."""
+        """Hindsight: try answers to other puzzles on the unsolved ones of the same type: what solved one of the same template
+        first, then what solved another, then failed ones."""
         donors: dict[str, dict[str, tuple[Candidate, Attempt]]] = {}
-        for one in candidates:
-            for attempt in one.attempts:
-                if one.puzzle and attempt.status == Status.REJECTED:
-                    donors.setdefault(one.puzzle.annotation, {}).setdefault(attempt.body, (one, attempt))
+        for status in (Status.ACCEPTED, Status.REJECTED):
+            for one in candidates:
+                for attempt in one.attempts:
+                    if one.puzzle and attempt.status == status:
+                        donors.setdefault(one.puzzle.annotation, {}).setdefault(attempt.body, (one, attempt))
 
         async def transplants() -> AsyncIterator[tuple[Candidate, Attempt]]:
             for one in candidates:
                 if one.puzzle is None or one.passed:
                     continue
                 others = [pair for pair in donors.get(one.puzzle.annotation, {}).values() if pair[0] is not one]
-                for place in selection.spread(len(others), self._recipe.hindsight):
-                    donor, attempt = others[place]
+                for donor, attempt in _nearest(one, others, self._recipe.hindsight):
                     assert donor.puzzle is not None
                     solution = selection.transplant(attempt.body, donor.puzzle, one.puzzle)
                     if solution:
@@ -172,3 +173,15 @@ class Trial:
                 raise Closed("the verifier was closed while a generation needed it")
             self._tally.spend(verifier=verdict.usage.cpu_seconds * repeat)
             yield verdict
+
+
+def _nearest(one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int) -> list[tuple[Candidate, Attempt]]:
+    """The donors to try on a puzzle: right answers to its template, right ones, failed ones, each kind evenly spread."""
+    kinds: dict[int, list[tuple[Candidate, Attempt]]] = {0: [], 1: [], 2: []}
+    for donor in donors:
+        right = donor[1].status == Status.ACCEPTED
+        kinds[0 if right and donor[0].template == one.template else 1 if right else 2].append(donor)
+    chosen: list[tuple[Candidate, Attempt]] = []
+    for group in kinds.values():
+        chosen += [group[place] for place in selection.spread(len(group), most - len(chosen))]
+    return chosen

@@ -138,6 +138,15 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
     assert sum(len(problems) > 1 for problems in forms.values()) < 5
 
 
+def test_names_that_nothing_defines_are_found() -> None:
+    def unbound(body: str) -> list[str]:
+        return parse(f"def f(x: List[int], a=3):\n    {body}").unbound
+
+    assert unbound("return sum(i * a for i in x) == len(y) + z") == ["y", "z"]
+    assert unbound("import math\n    n = math.pi\n    return f(x) or (lambda q: q + n)(1) > Optional[a]") == []
+    assert all(parse(record["sat"]).unbound == [] for record in corpus.records())
+
+
 def test_a_puzzle_without_its_docstring_is_the_same_puzzle() -> None:
     for record in corpus.records():
         bare = parse(record["sat"]).without_docstring
@@ -177,7 +186,7 @@ READ_ALL = """
 import sys
 from generator.puzzle import *
 source = eval(sys.stdin.read())
-for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument):
+for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound):
     try:
         read(source)
     except NotAPuzzle:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,8 @@ from typing import Any
 
 from trainer.tiny.operations import ANNOTATIONS, OPERATIONS, RECIPES, Operation, Recipe
 
-_NAMES = {"int": "abcdnmk", "str": "stuw", "list": "lpq", "words": "rvz"}
+_NAMES = {"int": "abcdnmk", "str": "stu", "list": "lpq", "words": "vwz"}
+"""Of parameters, in the order in which they stand."""
 _SENSELESS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
 _TRIVIAL: dict[str, list[Any]] = {
     "int": list(range(-10, 101)),
@@ -37,11 +39,11 @@ class Noise:
     operation of a fitting type. extra: answers to which one operation more is applied.
     """
 
-    right: float = 0.1
+    right: float = 0.08
     foreign: float = 0.3
     forward: float = 0.35
     skipped: float = 0.15
-    extra: float = 0.35
+    extra: float = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def build(rng: random.Random, operations: list[Operation]) -> Puzzle | None:
     if rng.random() < 0.15:
         sides.reverse()
     puzzle.body, puzzle.steps = tidy(" == ".join(sides)), tuple(steps)
-    _shuffle(rng, puzzle)
+    _order(rng, puzzle)
     return puzzle
 
 
@@ -165,14 +167,30 @@ def conditions(rng: random.Random) -> Puzzle:
         for name, kind in recipe.parameters
     }
     puzzle.body, puzzle.recipe = tidy(recipe.conditions.format(x="x", **filled)), (recipe, filled)
-    _shuffle(rng, puzzle)
+    _order(rng, puzzle)
     return puzzle
 
 
-def _shuffle(rng: random.Random, puzzle: Puzzle) -> None:
-    names = list(puzzle.parameters)
-    rng.shuffle(names)
-    puzzle.parameters = {name: puzzle.parameters[name] for name in names}
+def _order(rng: random.Random, puzzle: Puzzle) -> None:
+    """Shuffle the parameters, and name those of each type in the order in which they then stand."""
+    order = list(puzzle.parameters)
+    rng.shuffle(order)
+    count: Counter[str] = Counter()
+    new: dict[str, str] = {}
+    for name in order:
+        kind = puzzle.kinds[name]
+        new[name] = _NAMES[kind][count[kind]]
+        count[kind] += 1
+    puzzle.parameters = {new[name]: puzzle.parameters[name] for name in order}
+    puzzle.kinds = {new[name]: puzzle.kinds[name] for name in order}
+    puzzle.body = _renamed(puzzle.body, new)
+    puzzle.target = _renamed(puzzle.target, new)
+    puzzle.steps = tuple(
+        (operation, {slot: new.get(name, name) for slot, name in filled.items()}) for operation, filled in puzzle.steps
+    )
+    if puzzle.recipe:
+        recipe, filled = puzzle.recipe
+        puzzle.recipe = recipe, {slot: new[name] for slot, name in filled.items()}
 
 
 def evaluate(expression: str, names: dict[str, Any]) -> Any:
@@ -252,8 +270,7 @@ def _foreign(rng: random.Random, puzzle: Puzzle) -> str:
     for _ in range(50):
         other = conditions(rng) if rng.random() < 0.3 else chain(rng, rng.randrange(1, 3))
         if other and other.answer_type == puzzle.answer_type:
-            swap = {name: puzzle.any(rng, kind) for name, kind in other.kinds.items()}
-            return rename(right(other), lambda name: swap.get(name, name))
+            return _renamed(right(other), {name: puzzle.any(rng, kind) for name, kind in other.kinds.items()})
     return right(puzzle)
 
 
@@ -270,12 +287,16 @@ def _mutate(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> st
     return _extra(rng, puzzle, answer, noise)
 
 
+def _renamed(expression: str, names: dict[str, str]) -> str:
+    return rename(expression, lambda name: names.get(name, name))
+
+
 def rename(expression: str, to: Callable[[str], str]) -> str:
     """The expression with its names replaced; words in quotes are left alone."""
     return re.sub(r"'[^']*'|(?<![\w.])[a-z](?!\w)", lambda found: found[0] if found[0][0] == "'" else to(found[0]), expression)
 
 
-def puzzle(rng: random.Random, single: float = 0.35, double: float = 0.5) -> Puzzle:
+def puzzle(rng: random.Random, single: float = 0.33, double: float = 0.52) -> Puzzle:
     """A random puzzle: shares of one and of two operations; the rest has several conditions."""
     while True:
         draw = rng.random()

@@ -17,6 +17,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from generator.novelty import HeldOut
+from trainer import heldout
+
 
 class _Shape(ast.NodeTransformer):
     """The answer is `x`; parameters and constants are `v`; names of functions stay."""
@@ -114,3 +117,16 @@ class Guard:
     def allows(self, sat: str) -> bool:
         """Whether the puzzle breaks no rule."""
         return self.breaks(sat) is None
+
+
+class TinyHeldOut(HeldOut):
+    """The generator's filter `held_out` by this module's rules: canonical form alone would refuse every known template."""
+
+    def __init__(self) -> None:
+        records = heldout.records("machine")
+        super().__init__(record["sat"] for record in records)
+        self._guard = Guard(records)
+
+    def holds(self, source: str) -> bool:
+        """Whether the puzzle breaks a rule."""
+        return not self._guard.allows(source)

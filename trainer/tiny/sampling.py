@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ ROWS = 768
 """Rows under way at once: more are no faster on a CPU, and need more memory."""
 
 
-@torch.inference_mode()
 def sample(
     model: Transformer,
     prompts: Sequence[list[int]],
@@ -24,40 +23,44 @@ def sample(
     new_tokens: int,
     stops: Sequence[int],
     seed: int,
-) -> list[list[list[int]]]:
-    """`each` continuations of every prompt, in the order of the prompts, each without its stop token.
+) -> Iterator[tuple[int, list[list[int]]]]:
+    """The number of every prompt with `each` continuations, shortest prompts first, each without its stop token.
 
     A continuation that did not stop within `new_tokens` is returned as far as it came. temperature 0 is greedy.
     The same arguments give the same tokens, whatever else runs.
     """
     generator = torch.Generator().manual_seed(seed)
-    results: list[list[list[int]]] = [[] for _ in prompts]
     by_length: dict[int, list[int]] = defaultdict(list)
     for number, prompt in enumerate(prompts):
         by_length[len(prompt)].append(number)
-    group = max(1, ROWS // each)
     for length in sorted(by_length):
-        numbers = by_length[length]
-        for start in range(0, len(numbers), group):
-            chosen = numbers[start : start + group]
-            ids = torch.tensor([prompts[number] for number in chosen])
-            for row, tokens in enumerate(_continue(model, ids, each, temperature, new_tokens, stops, generator)):
-                results[chosen[row // each]].append(tokens)
-    return results
+        rows = [number for number in by_length[length] for _ in range(each)]
+        waiting: dict[int, list[list[int]]] = defaultdict(list)
+        for start in range(0, len(rows), ROWS):
+            chosen = rows[start : start + ROWS]
+            distinct = sorted(set(chosen), key=chosen.index)
+            ids = torch.tensor([prompts[number] for number in distinct])
+            counts = torch.tensor([chosen.count(number) for number in distinct])
+            written = _continue(model, ids, counts, temperature, new_tokens, stops, generator)
+            for number, tokens in zip(chosen, written, strict=True):
+                waiting[number].append(tokens)
+                if len(waiting[number]) == each:
+                    yield number, waiting.pop(number)
 
 
+@torch.inference_mode()
 def _continue(
     model: Transformer,
     ids: Tensor,
-    each: int,
+    counts: Tensor,
     temperature: float,
     new_tokens: int,
     stops: Sequence[int],
     generator: torch.Generator,
 ) -> list[list[int]]:
     hidden, cache = model.hidden(ids)
-    last = model.logits(hidden[:, -1]).repeat_interleave(each, 0)
-    cache = [(k.repeat_interleave(each, 0), v.repeat_interleave(each, 0)) for k, v in cache]
+    last = model.logits(hidden[:, -1]).repeat_interleave(counts, 0)
+    cache = [(k.repeat_interleave(counts, 0), v.repeat_interleave(counts, 0)) for k, v in cache]
     rows = torch.arange(len(last))
     stop = torch.tensor(stops)
     written: list[list[int]] = [[] for _ in range(len(last))]

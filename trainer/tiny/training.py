@@ -22,6 +22,7 @@ class Recipe:
     """
 
     rate: float = 2e-3
+    muon: float = 0.0
     tokens: int = 1024
     epochs: float = 1.0
     warm_up: int = 50
@@ -89,21 +90,36 @@ def train(
     if recipe.epochs > whole:
         last = batches(examples, recipe.tokens, rng)
         plan += last[: round(len(last) * (recipe.epochs - whole))]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizers = _optimizers(model, recipe)
     steps, average = len(plan), 0.0
     model.train()
     for step, batch in enumerate(plan):
         warm = min(1.0, (step + 1) / recipe.warm_up)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * warm * (1 - (1 - recipe.decay) * step / steps)
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * warm * (1 - (1 - recipe.decay) * step / steps)
         inputs, targets, weights = collate(batch, recipe.puzzle_loss)
         losses = cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none")
         loss = (losses * weights.flatten()).sum() / weights.sum().clamp_min(1e-6)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer, _ in optimizers:
+            optimizer.step()
         average = loss.item() if not step else 0.99 * average + 0.01 * loss.item()
         if watch and step % 100 == 0:
             watch(step, steps, average)
     model.eval()
+
+
+def _optimizers(model: Transformer, recipe: Recipe) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for the matrices inside the layers, if it has a rate, and AdamW for the rest; each with its rate."""
+    inner = [one for one in model.layers.parameters() if one.dim() == 2] if recipe.muon else []
+    known = {id(one) for one in inner}
+    rest = [one for one in model.parameters() if id(one) not in known]
+    made: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.AdamW(rest, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True), recipe.rate)
+    ]
+    if inner:
+        made.append((torch.optim.Muon(inner, lr=recipe.muon, weight_decay=0.01, momentum=0.95), recipe.muon))
+    return made
