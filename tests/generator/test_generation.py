@@ -326,6 +326,19 @@ def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifi
     assert all(one.borrowed_from != one.puzzle_id and one.passes == 0 for one in pairs)
 
 
+def test_a_right_answer_to_the_same_template_is_borrowed_before_any_other(tmp_path: Path, judge: Verifier) -> None:
+    def half(prompt: str, chance: random.Random) -> str:
+        if prompt.endswith("("):
+            return chance.choice(
+                ["x: int, a=417, b=9342):\n    return x + a == b", "x: int, a=31, b=8088):\n    return x + a == b"]
+            )
+        return " return b - a" if "9342" in prompt else f" return {chance.randrange(1000)}"
+
+    run(tmp_path, judge, replace(SMALL, per_template=2, hindsight=1), model=Scripted(half))
+    borrowed = [one for one in example.read(tmp_path / "pairs.jsonl") if one.borrowed_from]
+    assert [one.solution for one in borrowed] == ["def g(a=31, b=8088): return b - a"]
+
+
 def test_rounds_end_when_a_puzzle_is_solved_enough_or_hopeless(tmp_path: Path, judge: Verifier) -> None:
     run(tmp_path, judge)
     numbers = {

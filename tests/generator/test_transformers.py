@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from generator.models import ModelFailed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import gguf
     import torch
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
@@ -136,6 +138,65 @@ def test_a_prompt_that_leaves_no_room_is_an_error(model: Any) -> None:
         draw(model, ["x " * 300])
     with pytest.raises(ModelFailed, match="don't fit"):
         draw(model, [""])
+
+
+def test_a_gguf_folder_is_read_like_the_model_it_was_made_from(model: Any, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "model.gguf", model)
+    loaded: Any = models.load(str(tmp_path))
+    assert loaded.context == 256
+    assert draw(loaded, PROMPTS) == draw(model, PROMPTS)
+
+
+PARTS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def write_gguf(path: Path, source: Any) -> None:
+    """A model of this file's kind in llama.cpp's format, unquantised."""
+    config, out = source.model.config, gguf.GGUFWriter(str(path), "llama")
+    out.add_block_count(config.num_hidden_layers)
+    out.add_context_length(config.max_position_embeddings)
+    out.add_embedding_length(config.hidden_size)
+    out.add_feed_forward_length(config.intermediate_size)
+    out.add_head_count(config.num_attention_heads)
+    out.add_head_count_kv(config.num_key_value_heads)
+    out.add_layer_norm_rms_eps(config.rms_norm_eps)
+    out.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    out.add_rope_freq_base(10_000.0)
+    out.add_vocab_size(config.vocab_size)
+    words = sorted(source.tokenizer.get_vocab(), key=source.tokenizer.get_vocab().get)
+    out.add_tokenizer_model("gpt2")
+    out.add_token_list(words)
+    out.add_token_types([3] + [1] * (len(words) - 1))
+    out.add_token_merges(
+        [" ".join(pair) for pair in json.loads(source.tokenizer.backend_tokenizer.to_str())["model"]["merges"]]
+    )
+    out.add_bos_token_id(0)
+    out.add_eos_token_id(0)
+    out.add_add_bos_token(False)
+    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for key, tensor in source.model.state_dict().items():
+        array, name = tensor.float().numpy(), key.removesuffix(".weight")
+        if name not in names:
+            _, _, block, part = name.split(".", 3)
+            names[name] = f"blk.{block}.{PARTS[part]}"
+            if count := heads.get(PARTS[part]):  # llama.cpp turns pairs of neighbours, transformers halves
+                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        out.add_tensor(f"{names[name]}.weight", array.copy())
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
 
 
 def test_the_digest_changes_with_a_weight(folder: Path) -> None:
