@@ -105,6 +105,8 @@ class Generation:
                     self._under_way.append(wave)
                     running.append(asyncio.create_task(self._run(wave, last)))
                     last = wave
+                if not running:
+                    break
                 kept = self.folder.tally.stages["pairs"]
                 await running[0]
                 running.popleft()

@@ -41,6 +41,10 @@ SHOTS: tuple[tuple[str, str], ...] = (
 """Worked pairs, the fixed beginning of every solution prompt."""
 
 
+_NUMBER = 3
+"""Tokens that a number in a name takes at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """The form of prompts.
@@ -108,12 +112,11 @@ def for_puzzle(
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
         shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
-        text = shown.named(f"f{place}")
-        room -= model.tokens(text + "\n\n")
+        room -= model.tokens(shown.source + "\n\n") + _NUMBER
         if room < 0:
             break
         held_out.refuse(seed.puzzle.source)
-        packed.append(text)
+        packed.append(shown.named(f"f{place}"))
     number = str(len(packed) + 1)
     return Prompt("\n\n".join([*packed, f"def f{number}("]), number, tuple(seed.id for seed in chosen[: len(packed)]))
 

@@ -74,9 +74,10 @@ class Puzzle:
         (function,) = tree(self.source).body
         assert isinstance(function, ast.FunctionDef)
         first, *rest = function.body
-        documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-        if not documented or not rest or rest[0].lineno == first.lineno:
+        if ast.get_docstring(function, clean=False) is None or not rest:
             return self
+        if first.lineno == function.lineno or rest[0].lineno <= (first.end_lineno or 0):
+            return self  # it shares a line
         lines = self.source.encode().splitlines(keepends=True)
         kept = lines[: first.lineno - 1] + lines[rest[0].lineno - 1 :]
         return parse(b"".join(kept).decode())
