@@ -114,6 +114,20 @@ def test_the_exact_form_keeps_constants_and_forgets_names() -> None:
     assert exact("def f(x: int):\n    return x == 1") != exact("def f(x: int):\n    return x == 1.0")
 
 
+def test_the_identity_that_files_keep_is_this_text_under_every_version_of_python() -> None:
+    source = (
+        "def f(s: List[str], n=-3):\n    return all(f'{t!r:>4}' and t[:n] for t in s) or {'a': [1, True]} != (y := n)"
+    )
+    assert canonical(source) == (
+        "(def v0 [] 0,2,0,False,False list[str] [<int>] [(Return (BoolOp (Or) [(Call all [(GeneratorExp v1 [[v4 [] 0]] "
+        "[(BoolOp (And) [(JoinedStr [(FormattedValue v4 114 (JoinedStr [<str>]))]) (Subscript v4 (Slice - v2 -))])])] []) "
+        "(Compare <dict <str> <list <bool>|<int>>> [(NotEq)] [(NamedExpr v3 v2)])]))])"
+    )
+    assert exact("def f(x: int):\n    return x == -31") == (
+        "(def v0 [] 0,1,0,False,False int [] [(Return (Compare v1 [(Eq)] [(UnaryOp (USub) int:1f)]))])"
+    )
+
+
 def test_renaming_finds_the_function_and_its_calls_and_nothing_else() -> None:
     source = "def sol(n=3):\n    sol_ = 'sat é'; y = obj.sat\n    return [é for é in range(9) if sat(é, n)]"
     renamed = rename(source, {"sat": "f12", "sol": "g"})

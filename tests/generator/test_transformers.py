@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from tokenizers.trainers import BpeTrainer
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from generator.models.transformers import Transformers
 
@@ -75,6 +75,56 @@ def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(mo
     model.rows = rows
     assert len(set(expected)) > 1
     assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
+
+
+LONG = "def f(a, b):\n    return a + b\n\n" * 5
+FOLLOWING = [LONG + prompt for prompt in PROMPTS] + [LONG + "d", LONG + "def f(s: str, t: str, u: str, v: str):"]
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_shared_prefix_changes_nothing(
+    model: Any, monkeypatch: pytest.MonkeyPatch, shares: bool, samples: int
+) -> None:
+    """shares: the prefix is looked at apart, or copied for each row."""
+    monkeypatch.setattr(model, "_shares", shares)
+    expected = {number: [greedy(model, prompt)] * samples for number, prompt in enumerate(FOLLOWING)}
+    attention = model.model.config._attn_implementation
+    assert draw(model, FOLLOWING, samples=samples, max_new_tokens=80) == expected
+    assert model.model.config._attn_implementation == attention
+
+
+def test_rows_with_a_shared_prefix_stop_alone(model: Any) -> None:
+    full = draw(model, FOLLOWING, max_new_tokens=80)
+    for end in (9, 30):
+        found = draw(
+            model, FOLLOWING, samples=3, max_new_tokens=80, stop=lambda text, end=end: len(text) >= end or "a" in text
+        )
+        assert all(full[number][0].startswith(text) for number, texts in found.items() for text in texts)
+
+
+def test_attention_that_cannot_be_split_is_left_as_it_is(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from generator.models import prefix
+
+    def refuse(*given: Any, **rest: Any) -> Any:
+        raise prefix.Unsupported
+
+    expected = draw(model, FOLLOWING)
+    monkeypatch.setattr(model, "_shares", True)
+    AttentionInterface.register(prefix._NAME, refuse)
+    try:
+        assert draw(model, FOLLOWING) == expected
+        assert not model._shares
+    finally:
+        AttentionInterface.register(prefix._NAME, prefix.attention)
+
+
+def greedy(model: Any, prompt: str) -> str:
+    """What the library's own `generate` writes."""
+    ids = model.tokenizer(prompt, return_tensors="pt").input_ids
+    out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=80, do_sample=False, pad_token_id=0)
+    text: str = model.tokenizer.decode(out[0], skip_special_tokens=True)
+    return text[len(prompt) :]
 
 
 def test_samples_follow_the_models_distribution(model: Any) -> None:
