@@ -44,6 +44,7 @@ class Unusable(click.ClickException):
               help="Puzzles to keep out, besides the bundled held-out set; may be repeated.")  # fmt: skip
 @click.option("--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles are not new any more.")
 @click.option("--bare", is_flag=True, help="Prompts without seeds and examples, for a model trained on puzzles alone.")
+@click.option("--docstrings", is_flag=True, help="Leave docstrings in the seeds that a prompt shows.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
 @click.option("--iteration", type=click.IntRange(0), default=0, help="Noted with every pair.")
 @click.option("--context", type=click.IntRange(64), help="Tokens of prompt and answer.  [default: the model's]")
@@ -117,6 +118,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "held_out": held_out.digest,
         "earlier": list(options["earlier"]),
         "bare": options["bare"],
+        "docstrings": options["docstrings"],
         "seed": options["seed"],
         "iteration": options["iteration"],
         "limits": limits.to_dict(),
@@ -132,7 +134,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             verifier,
             folder,
             recipe,
-            style=BARE if options["bare"] else Style(),
+            style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
             held_out=held_out,
             earlier=[record for path in options["earlier"] for record in _records(Path(path))],
             seed=options["seed"],

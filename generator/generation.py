@@ -97,13 +97,16 @@ class Generation:
         self._under_way: deque[Wave] = deque()
         running: deque[asyncio.Task[None]] = deque()
         last, barren, started = None, 0, time.perf_counter()
+        waves = float("inf") if puzzles is None else -(-puzzles // (self.recipe.prompts * self.recipe.samples))
         try:
             while not self._enough(pairs, puzzles) and barren < patience:
-                while len(running) < AHEAD:
-                    wave = Wave(last.number + 1 if last else self.folder.waves)
+                while len(running) < AHEAD and (number := last.number + 1 if last else self.folder.waves) < waves:
+                    wave = Wave(number)
                     self._under_way.append(wave)
                     running.append(asyncio.create_task(self._run(wave, last)))
                     last = wave
+                if not running:
+                    break
                 kept = self.folder.tally.stages["pairs"]
                 await running[0]
                 running.popleft()
@@ -113,7 +116,7 @@ class Generation:
                 task.cancel()
             self._sampler.close()
             await asyncio.gather(*running, return_exceptions=True)
-        self.folder.spent(elapsed=time.perf_counter() - started, model=self._sampler.busy)
+            self.folder.spent(elapsed=time.perf_counter() - started, model=self._sampler.busy)
         return self.folder.tally
 
     def _enough(self, pairs: int | None, puzzles: int | None) -> bool:

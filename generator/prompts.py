@@ -41,16 +41,22 @@ SHOTS: tuple[tuple[str, str], ...] = (
 """Worked pairs, the fixed beginning of every solution prompt."""
 
 
+_NUMBER = 3
+"""Tokens that a number in a name takes at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """The form of prompts.
 
     shots: worked pairs before a puzzle to solve. packed: training puzzles before a puzzle to write; a model that was trained
-    on puzzles alone needs none. Without both, functions are called ``f`` and ``g``, as in training texts.
+    on puzzles alone needs none. Without both, functions are called ``f`` and ``g``, as in training texts. docstrings: leave
+    them in the training puzzles; a small model makes stories of them.
     """
 
     shots: tuple[tuple[str, str], ...] = SHOTS
     packed: bool = True
+    docstrings: bool = False
 
 
 BARE = Style((), False)
@@ -105,12 +111,12 @@ def for_puzzle(
     room = model.context - new_tokens - model.tokens("def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
-        text = seed.puzzle.named(f"f{place}")
-        room -= model.tokens(text + "\n\n")
+        shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
+        room -= model.tokens(shown.source + "\n\n") + _NUMBER
         if room < 0:
             break
         held_out.refuse(seed.puzzle.source)
-        packed.append(text)
+        packed.append(shown.named(f"f{place}"))
     number = str(len(packed) + 1)
     return Prompt("\n\n".join([*packed, f"def f{number}("]), number, tuple(seed.id for seed in chosen[: len(packed)]))
 

@@ -12,11 +12,14 @@ import symtable
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from generator.identity import write
+
+T = TypeVar("T")
 
 MAX_SOURCE = 20_000
 """Characters; a longer source is refused before it is parsed."""
@@ -66,9 +69,23 @@ class Puzzle:
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
 
     @property
+    def without_docstring(self) -> Puzzle:
+        """The same puzzle, with nothing but code."""
+        (function,) = tree(self.source).body
+        assert isinstance(function, ast.FunctionDef)
+        first, *rest = function.body
+        if ast.get_docstring(function, clean=False) is None or not rest:
+            return self
+        if first.lineno == function.lineno or rest[0].lineno <= (first.end_lineno or 0):
+            return self  # it shares a line
+        lines = self.source.encode().splitlines(keepends=True)
+        kept = lines[: first.lineno - 1] + lines[rest[0].lineno - 1 :]
+        return parse(b"".join(kept).decode())
+
+    @property
     def unbound(self) -> list[str]:
         """Names that the body reads and nothing defines: reaching one of them raises NameError, whatever the answer."""
-        tables, found = [symtable.symtable(self.source, "<puzzle>", "exec")], set()
+        tables, found = [_symbols(self.source)], set()
         while tables:
             table = tables.pop()
             tables += table.get_children()
@@ -87,6 +104,7 @@ def parse(source: str) -> Puzzle:
     """
     source = source.strip("\n").rstrip()
     body = tree(source).body
+    _symbols(source)
     if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
         line = body[1].lineno if len(body) > 1 else 1
         raise NotAPuzzle("parses", "a puzzle is exactly one function", line)
@@ -157,6 +175,15 @@ def rename(source: str, names: dict[str, str]) -> str:
 
 def tree(source: str) -> ast.Module:
     """The syntax tree of a source that may be hostile. Raises NotAPuzzle."""
+    return _read(source, ast.parse)
+
+
+def _symbols(source: str) -> symtable.SymbolTable:
+    """The names of a source and what they mean where. Raises NotAPuzzle, also for what no interpreter would take."""
+    return _read(source, lambda text: symtable.symtable(text, "<puzzle>", "exec"))
+
+
+def _read(source: str, reader: Callable[[str], T]) -> T:
     if len(source) > MAX_SOURCE:
         raise NotAPuzzle("parses", f"longer than {MAX_SOURCE:,} characters")
     try:
@@ -165,7 +192,7 @@ def tree(source: str) -> ast.Module:
             digits = sys.get_int_max_str_digits()
             sys.set_int_max_str_digits(MAX_SOURCE)  # puzzles may hold integers that are longer than the default
             try:
-                return ast.parse(source)
+                return reader(source)
             finally:
                 sys.set_int_max_str_digits(digits)
     except SyntaxError as error:

@@ -20,9 +20,9 @@ class Recipe:
     after so many attempts (0: never).
 
     Filters. answer_types: ``paper`` (int, float, str, nested lists of these and bool) or ``plain`` (also tuples, sets,
-    dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. trivial: ``paper`` (fixed small answers), ``search`` (also constants of the source and what is near
-    them) or ``off``. exempt: share of trivial puzzles kept, by lot. depends: refuse a puzzle that accepts every changed answer.
-    repeat: a pass must be judged the same so often.
+    dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. trivial: ``paper`` (fixed small
+    answers), ``search`` (also constants of the source and what is near them) or ``off``. exempt: share of trivial puzzles
+    kept, by lot. depends: refuse a puzzle that accepts every changed answer. repeat: a pass must be judged the same so often.
 
     Novelty. per_template: puzzles with one canonical form (0: any number; puzzles that are exactly known never count
     twice unless `exact_dedup` is off). per_cluster: near-duplicates, that is puzzles whose MinHash similarity reaches `near`
@@ -30,7 +30,8 @@ class Recipe:
     canonical form are refused under every recipe).
 
     Selection. keep: distinct solutions of a puzzle, shortest first. diverse: rather one of each canonical form before
-    a second of any. hindsight: failed attempts that are tried on each unsolved puzzle of the same type. learnability: weight
+    a second of any. hindsight: answers to other puzzles that are
+    tried on each unsolved one of the same type. learnability: weight
     pairs by their puzzle's pass rate.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import heapq
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from generator.prompts import Prompt, Unindented
 
 
 class Sampler:
-    """One call of the model at a time, in the order in which they are asked for; answers come prompt by prompt.
+    """One call of the model at a time, older waves first; answers come prompt by prompt.
 
     busy: seconds that the model has worked.
     """
@@ -25,6 +26,7 @@ class Sampler:
         self._model, self._folder, self._temperature, self._top_p = model, folder, temperature, top_p
         self._pool = ThreadPoolExecutor(1, "sampling")
         self._stop = _Stop()
+        self._turns = _Turns()
         self.busy = 0.0
 
     def origin(self, prompt: Prompt, new_tokens: int, seed: int, attempt: int) -> Sampling:
@@ -48,9 +50,13 @@ class Sampler:
                 yield number, found
             return
         said: dict[int, list[str]] = {}
-        async for number, found in self._ask(texts, samples, settings):
-            said[number] = [text.encode("utf-8", "replace").decode() for text in found]
-            yield number, said[number]
+        await self._turns.take(wave)
+        try:
+            async for number, found in self._ask(texts, samples, settings):
+                said[number] = [text.encode("utf-8", "replace").decode() for text in found]
+                yield number, said[number]
+        finally:
+            self._turns.give()
         self._folder.remember(wave, name, asked, [said[number] for number in range(len(prompts))])
 
     async def _ask(
@@ -81,6 +87,34 @@ class Sampler:
         """End what the model is writing, and the thread."""
         self._stop.now = True
         self._pool.shutdown(cancel_futures=True)
+
+
+class _Turns:
+    """Whose turn it is to ask the model: the oldest wave's."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._came = 0
+
+    async def take(self, wave: int) -> None:
+        """Wait for a turn."""
+        if not self._taken:
+            self._taken = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._came += 1
+        heapq.heappush(self._waiting, (wave, self._came, turn))
+        await turn
+
+    def give(self) -> None:
+        """End a turn."""
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False
 
 
 class _Stop(Unindented):

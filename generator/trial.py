@@ -75,7 +75,7 @@ class Trial:
             self._tally.statuses[attempt.status] += 1
 
     async def borrow(self, candidates: Sequence[Candidate]) -> None:
-        """Hindsight: try answers to other puzzles on the unsolved ones of the same type: what solved a puzzle of the same template
+        """Hindsight: try answers to other puzzles on the unsolved ones of the same type: what solved one of the same template
         first, then what solved another, then failed ones."""
         donors: dict[str, dict[str, tuple[Candidate, Attempt]]] = {}
         for status in (Status.ACCEPTED, Status.REJECTED):
@@ -175,10 +175,8 @@ class Trial:
             yield verdict
 
 
-def _nearest(
-    one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int
-) -> list[tuple[Candidate, Attempt]]:
-    """The donors to try on a puzzle: right answers to its template, right answers, failed ones, each kind spread over its donors."""
+def _nearest(one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int) -> list[tuple[Candidate, Attempt]]:
+    """The donors to try on a puzzle: right answers to its template, right ones, failed ones, each kind evenly spread."""
     kinds: dict[int, list[tuple[Candidate, Attempt]]] = {0: [], 1: [], 2: []}
     for donor in donors:
         right = donor[1].status == Status.ACCEPTED

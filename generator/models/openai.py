@@ -59,9 +59,15 @@ class OpenAI:
         self.context = context or int(card.get("max_model_len") or 2048)
         self.digest = hashlib.sha256(repr((self.name, card.get("root"), card.get("created"))).encode()).hexdigest()
         self._tokenizes = True
+        self._counted: dict[str, int] = {}
 
     def tokens(self, text: str) -> int:
         """What the server's own tokenizer says (vLLM's ``/tokenize``), or else half the characters."""
+        if text not in self._counted:
+            self._counted[text] = self._count(text)
+        return self._counted[text]
+
+    def _count(self, text: str) -> int:
         if self._tokenizes:
             address = self._address.removesuffix("/v1") + "/tokenize"
             try:

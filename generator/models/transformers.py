@@ -22,6 +22,8 @@ from generator.models import ModelFailed, Stop, is_complete
 try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+    from generator.models.prefix import Suffixes, Unsupported, can_share, sharing
 except ImportError as error:
     raise ModelFailed(
         f"running a model here needs torch and transformers: pip install 'selftaught[generator]' ({error})"
@@ -44,6 +46,7 @@ class Transformers:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+        self._shares = True
         self.rows = rows or (256 if model.device.type == "cuda" else 64)
         self._accepts = set(inspect.signature(model.forward).parameters)
         ends = model.generation_config.eos_token_id if getattr(model, "generation_config", None) else None
@@ -107,6 +110,10 @@ class Transformers:
             drawn = _Draw(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
             try:
                 rows = self._decode(prefix, [ids[number] for number, _ in batch], batch, max_new_tokens, drawn, stop)
+            except Unsupported:
+                self._shares = False
+                queue.insert(0, batch)
+                continue
             except torch.OutOfMemoryError:
                 self.rows = sum(count for _, count in batch) // 2
                 if not self.rows:
@@ -128,13 +135,22 @@ class Transformers:
             self._forward(torch.tensor([ids[0][:length]]), torch.ones(1, length, dtype=torch.long), cache)
         return cache
 
+    def _following(self, prefix: Any, rows: int) -> Any:
+        """A cache for rows that follow a prefix: beside it where the model allows, else with a copy of it in each."""
+        if self._shares and prefix.get_seq_length() and can_share(self.model, prefix):
+            return Suffixes(prefix)
+        cache = copy.deepcopy(prefix)
+        if prefix.get_seq_length():
+            cache.batch_repeat_interleave(rows)
+        return cache
+
     def _forward(self, ids: Any, mask: Any, cache: Any) -> Any:
         """The logits of the last position; `mask` covers what is in the cache and the new tokens."""
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         given = {"position_ids": positions.to(self.model.device), "logits_to_keep": 1, "use_cache": True}
         kept = {key: value for key, value in given.items() if key in self._accepts}
         device = self.model.device
-        with torch.inference_mode():
+        with torch.inference_mode(), sharing(self.model, cache):
             out = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=cache, **kept)
         return out.logits[:, -1].float()
 
@@ -148,15 +164,20 @@ class Transformers:
         mask = torch.ones(len(ids), common + width, dtype=torch.long)
         for place, one in enumerate(ids):
             mask[place, common : common + width + common - len(one)] = 0
-        cache = copy.deepcopy(prefix)
-        if common:
-            cache.batch_repeat_interleave(len(ids))
-        logits = self._forward(padded, mask, cache)
+        cache = self._following(prefix, len(ids))
         owner = torch.tensor([place for place, (_, count) in enumerate(batch) for _ in range(count)])
-        cache.batch_select_indices(owner.to(self.model.device))
-        logits, mask = logits[owner.to(logits.device)], mask[owner]
         found = [_Row(self.tokenizer, ids[place][-_TAIL:], batch[place][0]) for place in owner.tolist()]
-        alive = found
+        with sharing(self.model, cache):
+            logits = self._forward(padded, mask, cache)
+            cache.batch_select_indices(owner.to(self.model.device))
+            logits, mask = logits[owner.to(logits.device)], mask[owner]
+            self._continue(found, logits, mask, cache, limit, draw, stop)
+        return [(row.number, row.text) for row in found]
+
+    def _continue(
+        self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _Draw, stop: Stop
+    ) -> None:
+        """Draw token after token until every row is complete or has `limit` of them."""
         for step in range(limit):
             new = draw(logits).tolist()
             for row, token in zip(alive, new, strict=True):
@@ -170,7 +191,6 @@ class Transformers:
                 mask, alive, new = mask[keep], [alive[place] for place in keep], [new[place] for place in keep]
             mask = torch.cat([mask, torch.ones(len(alive), 1, dtype=torch.long)], 1)
             logits = self._forward(torch.tensor(new).unsqueeze(1), mask, cache)
-        return [(row.number, row.text) for row in found]
 
 
 class _Row:

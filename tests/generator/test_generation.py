@@ -34,6 +34,7 @@ PUZZLES = {
     "no annotation": "x):\n    return x == 3",
     "bool": "b: bool):\n    return b",
     "unused": "x: int):\n    return 3 == 3",
+    "undefined": "x: int):\n    return x == secret",
     "trivial": "x: int):\n    return x * x == 49",
     "any answer": "x: int):\n    return x == x",
 }
@@ -101,6 +102,7 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
         "no annotation": "signature",
         "bool": "answer_type",
         "unused": "used",
+        "undefined": "used",
         "trivial": "trivial",
         "any answer": "trivial",
     }
@@ -214,6 +216,20 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, judge: Verifier) 
         run(tmp_path / "other", judge)
 
 
+def test_the_model_is_not_asked_for_more_puzzles_than_are_wanted(tmp_path: Path, judge: Verifier) -> None:
+    model = Scripted(script)
+    run(tmp_path, judge, model=model, puzzles=16)
+    assert sum(prompt.endswith("(") for prompt in model.prompts) == SMALL.prompts
+
+
+def test_older_waves_are_served_first(tmp_path: Path, judge: Verifier) -> None:
+    model = Counting(script)
+    run(tmp_path, judge, model=model)
+    order = [prompts[0].endswith("(") for prompts in model.answered]
+    assert order[:2] == [True, True]  # wave 1 writes while the verifier looks at wave 0
+    assert not all(order[:4])  # but wave 0 is solved before all others are written
+
+
 def test_a_run_stops_when_it_has_enough_pairs(tmp_path: Path, judge: Verifier) -> None:
     tally = run(tmp_path, judge, pairs=1)
     assert tally.stages["pairs"] >= 1
@@ -308,6 +324,19 @@ def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifi
     assert len(pairs) == 2
     assert {one.borrowed_from for one in pairs} == {one.puzzle_id for one in pairs}
     assert all(one.borrowed_from != one.puzzle_id and one.passes == 0 for one in pairs)
+
+
+def test_a_right_answer_to_the_same_template_is_borrowed_before_any_other(tmp_path: Path, judge: Verifier) -> None:
+    def half(prompt: str, chance: random.Random) -> str:
+        if prompt.endswith("("):
+            return chance.choice(
+                ["x: int, a=417, b=9342):\n    return x + a == b", "x: int, a=31, b=8088):\n    return x + a == b"]
+            )
+        return " return b - a" if "9342" in prompt else f" return {chance.randrange(1000)}"
+
+    run(tmp_path, judge, replace(SMALL, per_template=2, hindsight=1), model=Scripted(half))
+    borrowed = [one for one in example.read(tmp_path / "pairs.jsonl") if one.borrowed_from]
+    assert [one.solution for one in borrowed] == ["def g(a=31, b=8088): return b - a"]
 
 
 def test_rounds_end_when_a_puzzle_is_solved_enough_or_hopeless(tmp_path: Path, judge: Verifier) -> None:

@@ -45,6 +45,14 @@ def test_a_puzzle_prompt_numbers_its_puzzles_and_ends_where_the_next_begins() ->
     assert len(set(prompt.parents)) == len(prompt.parents) > 5
 
 
+def test_a_prompt_shows_code_alone_unless_docstrings_are_asked_for() -> None:
+    def text(style: Style) -> str:
+        return prompts.for_puzzle(SEEDS, model(), style, random.Random(1), 200, NOBODY).text
+
+    assert '"""' not in text(Style())
+    assert text(Style(docstrings=True)).count('"""') > 10
+
+
 @pytest.mark.parametrize("context", [300, 1000, 4000, 100_000])
 def test_as_many_puzzles_are_packed_as_leave_room_for_the_answer(context: int) -> None:
     small = model(context)

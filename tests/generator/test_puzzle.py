@@ -114,6 +114,20 @@ def test_the_exact_form_keeps_constants_and_forgets_names() -> None:
     assert exact("def f(x: int):\n    return x == 1") != exact("def f(x: int):\n    return x == 1.0")
 
 
+def test_the_identity_that_files_keep_is_this_text_under_every_version_of_python() -> None:
+    source = (
+        "def f(s: List[str], n=-3):\n    return all(f'{t!r:>4}' and t[:n] for t in s) or {'a': [1, True]} != (y := n)"
+    )
+    assert canonical(source) == (
+        "(def v0 [] 0,2,0,False,False list[str] [<int>] [(Return (BoolOp (Or) [(Call all [(GeneratorExp v1 [[v4 [] 0]] "
+        "[(BoolOp (And) [(JoinedStr [(FormattedValue v4 114 (JoinedStr [<str>]))]) (Subscript v4 (Slice - v2 -))])])] []) "
+        "(Compare <dict <str> <list <bool>|<int>>> [(NotEq)] [(NamedExpr v3 v2)])]))])"
+    )
+    assert exact("def f(x: int):\n    return x == -31") == (
+        "(def v0 [] 0,1,0,False,False int [] [(Return (Compare v1 [(Eq)] [(UnaryOp (USub) int:1f)]))])"
+    )
+
+
 def test_renaming_finds_the_function_and_its_calls_and_nothing_else() -> None:
     source = "def sol(n=3):\n    sol_ = 'sat é'; y = obj.sat\n    return [é for é in range(9) if sat(é, n)]"
     renamed = rename(source, {"sat": "f12", "sol": "g"})
@@ -136,6 +150,36 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
     assert len(puzzles) > 600
     assert len(forms) < 170
     assert sum(len(problems) > 1 for problems in forms.values()) < 5
+
+
+def test_names_that_nothing_defines_are_found() -> None:
+    def unbound(body: str) -> list[str]:
+        return parse(f"def f(x: List[int], a=3):\n    {body}").unbound
+
+    assert unbound("return sum(i * a for i in x) == len(y) + z") == ["y", "z"]
+    assert unbound("import math\n    n = math.pi\n    return f(x) or (lambda q: q + n)(1) > Optional[a]") == []
+    assert all(parse(record["sat"]).unbound == [] for record in corpus.records())
+
+
+def test_a_puzzle_without_its_docstring_is_the_same_puzzle() -> None:
+    for record in corpus.records():
+        bare = parse(record["sat"]).without_docstring
+        assert '"""' not in bare.source
+        assert exact(bare.source) == exact(record["sat"])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(x: int):\n    'x'; return x",
+        "def f(x: int): 'x'; return x",
+        "def f(x: int): return 'x'",
+        'def f(x: int):\n    """x\n    y"""; return x',
+        "def f(x: int):\n    3\n    return x",
+    ],
+)
+def test_what_is_no_docstring_or_shares_its_line_stays(source: str) -> None:
+    assert parse(source).without_docstring.source == source
 
 
 HOSTILE = {
@@ -164,7 +208,7 @@ READ_ALL = """
 import sys
 from generator.puzzle import *
 source = eval(sys.stdin.read())
-for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument):
+for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound):
     try:
         read(source)
     except NotAPuzzle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -14,11 +15,12 @@ from generator.models import ModelFailed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import gguf
     import torch
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from tokenizers.trainers import BpeTrainer
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from generator.models.transformers import Transformers
 
@@ -73,6 +75,56 @@ def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(mo
     model.rows = rows
     assert len(set(expected)) > 1
     assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
+
+
+LONG = "def f(a, b):\n    return a + b\n\n" * 5
+FOLLOWING = [LONG + prompt for prompt in PROMPTS] + [LONG + "d", LONG + "def f(s: str, t: str, u: str, v: str):"]
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_shared_prefix_changes_nothing(
+    model: Any, monkeypatch: pytest.MonkeyPatch, shares: bool, samples: int
+) -> None:
+    """shares: the prefix is looked at apart, or copied for each row."""
+    monkeypatch.setattr(model, "_shares", shares)
+    expected = {number: [greedy(model, prompt)] * samples for number, prompt in enumerate(FOLLOWING)}
+    attention = model.model.config._attn_implementation
+    assert draw(model, FOLLOWING, samples=samples, max_new_tokens=80) == expected
+    assert model.model.config._attn_implementation == attention
+
+
+def test_rows_with_a_shared_prefix_stop_alone(model: Any) -> None:
+    full = draw(model, FOLLOWING, max_new_tokens=80)
+    for end in (9, 30):
+        found = draw(
+            model, FOLLOWING, samples=3, max_new_tokens=80, stop=lambda text, end=end: len(text) >= end or "a" in text
+        )
+        assert all(full[number][0].startswith(text) for number, texts in found.items() for text in texts)
+
+
+def test_attention_that_cannot_be_split_is_left_as_it_is(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from generator.models import prefix
+
+    def refuse(*given: Any, **rest: Any) -> Any:
+        raise prefix.Unsupported
+
+    expected = draw(model, FOLLOWING)
+    monkeypatch.setattr(model, "_shares", True)
+    AttentionInterface.register(prefix._NAME, refuse)
+    try:
+        assert draw(model, FOLLOWING) == expected
+        assert not model._shares
+    finally:
+        AttentionInterface.register(prefix._NAME, prefix.attention)
+
+
+def greedy(model: Any, prompt: str) -> str:
+    """What the library's own `generate` writes."""
+    ids = model.tokenizer(prompt, return_tensors="pt").input_ids
+    out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=80, do_sample=False, pad_token_id=0)
+    text: str = model.tokenizer.decode(out[0], skip_special_tokens=True)
+    return text[len(prompt) :]
 
 
 def test_samples_follow_the_models_distribution(model: Any) -> None:
@@ -136,6 +188,65 @@ def test_a_prompt_that_leaves_no_room_is_an_error(model: Any) -> None:
         draw(model, ["x " * 300])
     with pytest.raises(ModelFailed, match="don't fit"):
         draw(model, [""])
+
+
+def test_a_gguf_folder_is_read_like_the_model_it_was_made_from(model: Any, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "model.gguf", model)
+    loaded: Any = models.load(str(tmp_path))
+    assert loaded.context == 256
+    assert draw(loaded, PROMPTS) == draw(model, PROMPTS)
+
+
+PARTS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def write_gguf(path: Path, source: Any) -> None:
+    """A model of this file's kind in llama.cpp's format, unquantised."""
+    config, out = source.model.config, gguf.GGUFWriter(str(path), "llama")
+    out.add_block_count(config.num_hidden_layers)
+    out.add_context_length(config.max_position_embeddings)
+    out.add_embedding_length(config.hidden_size)
+    out.add_feed_forward_length(config.intermediate_size)
+    out.add_head_count(config.num_attention_heads)
+    out.add_head_count_kv(config.num_key_value_heads)
+    out.add_layer_norm_rms_eps(config.rms_norm_eps)
+    out.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    out.add_rope_freq_base(10_000.0)
+    out.add_vocab_size(config.vocab_size)
+    words = sorted(source.tokenizer.get_vocab(), key=source.tokenizer.get_vocab().get)
+    out.add_tokenizer_model("gpt2")
+    out.add_token_list(words)
+    out.add_token_types([3] + [1] * (len(words) - 1))
+    out.add_token_merges(
+        [" ".join(pair) for pair in json.loads(source.tokenizer.backend_tokenizer.to_str())["model"]["merges"]]
+    )
+    out.add_bos_token_id(0)
+    out.add_eos_token_id(0)
+    out.add_add_bos_token(False)
+    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for key, tensor in source.model.state_dict().items():
+        array, name = tensor.float().numpy(), key.removesuffix(".weight")
+        if name not in names:
+            _, _, block, part = name.split(".", 3)
+            names[name] = f"blk.{block}.{PARTS[part]}"
+            if count := heads.get(PARTS[part]):  # llama.cpp turns pairs of neighbours, transformers halves
+                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        out.add_tensor(f"{names[name]}.weight", array.copy())
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
 
 
 def test_the_digest_changes_with_a_weight(folder: Path) -> None:
