@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,9 +54,9 @@ class Loop:
     def _publish(self, number: int) -> dict[str, Any]:
         """Write the metrics, the report and the dataset as far as the run is."""
         metrics = gather(self.folder.path, number, self.config)
-        results = [list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number)]
-        first, last = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
-        metrics["gains"] = report.gains(*results, first, last)
+        old, new = (list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number))
+        before, after = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
+        metrics["gains"] = report.gains(old, new, before, after)
         replace(self.folder.path / "metrics.json", metrics)
         report.write(metrics, self.folder.path, self.preset.notes)
         report.dataset(self.examples(number), metrics, self.config, self.folder.path)
@@ -151,10 +150,9 @@ class Loop:
         with open(folder / "train.jsonl", "wb") as out:
             for one in examples:
                 example.write(one, out)
-        shutil.rmtree(folder / "model", ignore_errors=True)
         base = self.folder.iteration(0) / "model"
-        self.preset.learner.train(base, examples, folder / "model", self._derive(f"train {number}"), self._watch)
-        return {"examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
+        counts = self.preset.learner.train(base, examples, folder / "model", self._derive(f"train {number}"), self._watch)
+        return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 
     def examples(self, number: int) -> list[Example]:
         """Everything kept up to an iteration, each pair once."""

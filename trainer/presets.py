@@ -33,8 +33,10 @@ class Learner(Protocol):
     def load(self, folder: Path) -> Completer:
         """The model of a folder, ready to write."""
 
-    def train(self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None) -> None:
-        """Train the base model on examples, into a folder."""
+    def train(
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+    ) -> dict[str, Any]:
+        """Train the base model on examples, into a folder; returns counts worth keeping."""
 
     def to_dict(self) -> dict[str, object]:
         """The settings as plain data."""

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,7 +59,9 @@ class TinyLearner:
         torch.set_num_threads(self.threads)
         return Tiny.load(folder, f"tiny-{folder.parent.name}")
 
-    def train(self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None) -> None:
+    def train(
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+    ) -> dict[str, Any]:
         """Train the base model on examples, into a folder. Raises Leaked if a held-out puzzle is among them."""
         guard = Guard(heldout.records("machine"))
         for one in examples:
@@ -70,6 +73,7 @@ class TinyLearner:
         prepared = [training.example(one.puzzle, one.solution, one.weight / mean) for one in examples]
         training.train(model, prepared, self.tuning, seed, watch)
         Tiny(model).save(folder)
+        return {}
 
     def to_dict(self) -> dict[str, object]:
         """The settings as plain data."""

@@ -30,7 +30,7 @@ Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, each (rows, heads, positions, head width)."""
 
 
-class Layer(nn.Module):
+class Layer(nn.Module):  # type: ignore[misc]  # torch is not followed
     """Attention and a gated feed-forward, each after a norm and added to the stream."""
 
     def __init__(self, shape: Shape) -> None:
@@ -61,7 +61,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), -1) * sin
 
 
-class Transformer(nn.Module):
+class Transformer(nn.Module):  # type: ignore[misc]
     """Token ids (rows, positions) -> logits. All rows of a batch have the same positions: nothing is padded on the left."""
 
     def __init__(self, shape: Shape) -> None:

@@ -48,7 +48,7 @@ def sample(
                     yield number, waiting.pop(number)
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed
 def _continue(
     model: Transformer,
     ids: Tensor,
