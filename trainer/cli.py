@@ -191,9 +191,6 @@ def compare(first: Path, second: Path) -> None:
 
     Prints, for each k and each run's own best temperature, SECOND less FIRST and their ratio, with paired bootstrap intervals.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from trainer import evaluation, passk
 
     try:
@@ -201,7 +198,6 @@ def compare(first: Path, second: Path) -> None:
     except (OSError, ValueError) as error:
         raise Unusable(str(error)) from error
     best = [evaluation.summary(found)["pass_at_k"] for found in results]
-    table = Table("k", first.name, second.name, "difference", "ratio")
     for k in (k for k in best[0] if k in best[1]):
         found = [evaluation.scores(one, at[k]["temperature"]) for one, at in zip(results, best, strict=True)]
         common = [ident for ident in found[0] if ident in found[1]]
@@ -210,9 +206,9 @@ def compare(first: Path, second: Path) -> None:
         pair = [[scores[ident] for ident in common] for scores in found]
         shown = [str(passk.estimate(scores, int(k))) for scores in pair]
         times = passk.ratio(pair[0], pair[1], int(k))
-        ratio = f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}]" if times else "-"
-        table.add_row(k, *shown, str(passk.compare(pair[0], pair[1], int(k))), ratio)
-    Console().print(table)
+        ratio = f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}] times" if times else "no ratio: the first solves nothing"
+        difference = passk.compare(pair[0], pair[1], int(k))
+        click.echo(f"Pass@{k} on {len(common)} problems: {shown[0]} to {shown[1]}; difference {difference}; {ratio}")
 
 
 @click.command()

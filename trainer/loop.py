@@ -71,7 +71,7 @@ class Loop:
         self._say(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
 
     def _make_base(self, base: Path) -> dict[str, Any]:
-        self.preset.learner.make_base(base, self._derive("base"), self._watch)
+        self.preset.learner.make_base(base, self.derive("base"), self._watch)
         return {}
 
     def _evaluate(self, number: int) -> None:
@@ -82,8 +82,14 @@ class Loop:
         self._say("  " + ", ".join(f"Pass@{k} {one['value']:.1%} at T {one['temperature']:g}" for k, one in best.items()))
 
     def _examine(self, number: int, path: Path) -> dict[str, Any]:
-        model = self.preset.learner.load(self.folder.iteration(number) / "model")
         before = self._memory.seconds
+        results = self.examine(self.folder.iteration(number) / "model", f"evaluate {number}")
+        evaluation.write(results, path)
+        return {"summary": evaluation.summary(results), "seconds_verifying": self._memory.seconds - before}
+
+    def examine(self, folder: Path, purpose: str) -> list[Result]:
+        """The attempts of the model in a folder at the held-out problems, at every temperature."""
+        model = self.preset.learner.load(folder)
         results: list[Result] = []
         for temperature in self.preset.temperatures:
             results += evaluation.attempt(
@@ -94,11 +100,9 @@ class Loop:
                 temperature=temperature,
                 new_tokens=self.preset.new_tokens,
                 style=self.preset.style,
-                seed=self._derive(f"evaluate {number} {temperature}"),
+                seed=self.derive(f"{purpose} {temperature}"),
             )
-        evaluation.write(results, path)
-        summary = evaluation.summary(results)
-        return {"summary": summary, "seconds_verifying": self._memory.seconds - before}
+        return results
 
     def _mark(self) -> dict[str, Any]:
         """Which held-out problems a trivial answer solves: they are reported apart."""
@@ -122,7 +126,7 @@ class Loop:
         seeds, path = self.preset.seeds(), self.folder.iteration(number) / "generation"
         settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles}
         with Folder(path, settings, seeds, resume=True) as folder:
-            earlier = [record for before in range(1, number) for record in self._written(before)]
+            earlier = [record for before in range(1, number) for record in self.written(before)]
             generation = Generation(
                 model,
                 seeds,
@@ -132,14 +136,14 @@ class Loop:
                 style=self.preset.style,
                 held_out=self.preset.held_out(),
                 earlier=earlier,
-                seed=self._derive(f"generate {number}"),
+                seed=self.derive(f"generate {number}"),
                 iteration=number,
             )
             tally = generation.run(puzzles=self.preset.puzzles)
         counts = tally.to_dict()
         return {**counts, "seconds_of": counts["seconds"]}
 
-    def _written(self, number: int) -> list[dict[str, Any]]:
+    def written(self, number: int) -> list[dict[str, Any]]:
         """The puzzles that an iteration wrote."""
         path = self.folder.iteration(number) / "generation" / "puzzles.jsonl"
         return [orjson.loads(line) for line in path.read_bytes().splitlines()]
@@ -151,7 +155,7 @@ class Loop:
             for one in examples:
                 example.write(one, out)
         base = self.folder.iteration(0) / "model"
-        counts = self.preset.learner.train(base, examples, folder / "model", self._derive(f"train {number}"), self._watch)
+        counts = self.preset.learner.train(base, examples, folder / "model", self.derive(f"train {number}"), self._watch)
         return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 
     def examples(self, number: int) -> list[Example]:
@@ -162,6 +166,6 @@ class Loop:
                 kept.setdefault(one.id, one)
         return list(kept.values())
 
-    def _derive(self, purpose: str) -> int:
+    def derive(self, purpose: str) -> int:
         """A seed of its own for every purpose."""
         return int.from_bytes(hashlib.sha256(f"{self.seed} {purpose}".encode()).digest()[:4]) // 2

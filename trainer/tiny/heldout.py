@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainer import heldout
+from generator import puzzle
+from sandbox import Verifier
+from trainer import heldout, problems
+from trainer.evaluation import Problem
 from trainer.tiny import corpus
 from trainer.tiny.guard import Form, Guard
 from trainer.tiny.operations import ANNOTATIONS, OPERATIONS, Operation
@@ -21,7 +24,8 @@ SEED = 20_220_729
 HALF = 160
 _SINGLE, _DOUBLE = 40, 80
 _PAIRS_HELD_OUT = 0.25
-_PER_TEMPLATE = 2
+_PER_TEMPLATE = {0: 3, 1: 4, 2: 2}
+"""Puzzles of one template, by the number of operations (0: several conditions)."""
 
 
 def pairs() -> list[list[Operation]]:
@@ -43,7 +47,7 @@ def _compositions(rng: random.Random) -> Iterator[dict[str, Any]]:
                     break
 
 
-def _constants(rng: random.Random, guard: Guard) -> Iterator[dict[str, Any]]:
+def _constants(rng: random.Random, guard: Guard, hard: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
     """Puzzles such as the corpus has, with constants long enough to be held out."""
     for family, number in ((1, _SINGLE), (2, _DOUBLE), (0, HALF - _SINGLE - _DOUBLE)):
         seen: Counter[str] = Counter()
@@ -52,7 +56,7 @@ def _constants(rng: random.Random, guard: Guard) -> Iterator[dict[str, Any]]:
             record = _record(made, "constants", family)
             form = Form(record["sat"])
             long = len(form.constants) >= min(2, len(made.parameters))
-            if long and guard.allows(record["sat"]) and seen[form.template] < _PER_TEMPLATE:
+            if long and guard.allows(record["sat"]) and seen[form.template] < _PER_TEMPLATE[family] and hard(record):
                 seen[form.template] += 1
                 yield record
 
@@ -68,22 +72,26 @@ def _record(made: corpus.Puzzle, half: str, operations: int) -> dict[str, Any]:
     }
 
 
-def make(seed: int = SEED) -> list[dict[str, Any]]:
-    """Both halves, each record with an id."""
+def make(verifier: Verifier, seed: int = SEED) -> list[dict[str, Any]]:
+    """Both halves, each record with an id; none that a trivial answer solves."""
+
+    def hard(record: dict[str, Any]) -> bool:
+        return not problems.mark_trivial([Problem("", puzzle.parse(record["sat"]))], verifier)[0].trivial
+
     rng, made = random.Random(seed), []
     templates: Counter[str] = Counter()
     for record in _compositions(rng):
         template = Form(record["sat"]).template
-        if templates[template] < _PER_TEMPLATE:
+        if templates[template] < _PER_TEMPLATE[2] and hard(record):
             templates[template] += 1
             made.append(record)
         if len(made) == HALF:
             break
-    made += list(_constants(rng, Guard(made)))
+    made += list(_constants(rng, Guard(made), hard))
     return [{"id": f"machine-{number}", **record} for number, record in enumerate(made)]
 
 
 if __name__ == "__main__":
-    with heldout.path("machine").open("w", encoding="utf-8") as out:
-        for one in make():
-            out.write(json.dumps(one) + "\n")
+    with Verifier() as judge:
+        lines = [json.dumps(one) + "\n" for one in make(judge)]
+    heldout.path("machine").write_text("".join(lines), encoding="utf-8")
