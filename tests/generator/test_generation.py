@@ -384,6 +384,30 @@ def test_a_verdict_that_is_none_is_no_attempt(tmp_path: Path, judge: Verifier) -
         assert one.attempts == len(statuses) - statuses.count("internal_error")
 
 
+def test_nothing_that_a_model_writes_runs_outside_the_workers(tmp_path: Path, judge: Verifier) -> None:
+    mark = tmp_path / "mark"
+    write = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    evil = [
+        f"x: int, a=417):\n    {write}\n    return x == a * a",
+        f"x: int, a={write}):\n    return x == 417 * 417",
+        f"x: {write}, a=417):\n    return x == a * a",
+        f"x: List[{write}]):\n    return len(x) == 417",
+        f"x: int = {write}):\n    return x",
+        "x: int, a=417):\n    __import__('os').kill(__import__('os').getppid(), 9)\n    return x == a * a",
+    ]
+    answers = [f" return {write}", f"\n    return [{write}, 417 * 417][1]", "\n    __import__('os')._exit(0)"]
+
+    def attack(prompt: str, chance: random.Random) -> str:
+        return chance.choice(evil if prompt.endswith("(") else answers)
+
+    for recipe in (SMALL, replace(PAPER, samples=16, attempts=6, round=6)):
+        tally = run(tmp_path / recipe.name, judge, recipe, model=Scripted(attack))
+        assert tally.stages["written"] == 64
+        assert tally.stages["pairs"] == 0
+    assert tally.statuses["forbidden"] + tally.statuses["puzzle_error"] > 0
+    assert not mark.exists()
+
+
 def test_progress_grows_stage_by_stage(tmp_path: Path, judge: Verifier) -> None:
     seen: list[dict[str, int]] = []
     final = run(tmp_path, judge, on_progress=lambda tally: seen.append(dict(tally.stages)))
