@@ -34,6 +34,7 @@ PUZZLES = {
     "no annotation": "x):\n    return x == 3",
     "bool": "b: bool):\n    return b",
     "unused": "x: int):\n    return 3 == 3",
+    "never true": "x: int, a=3):\n    return x + a",
     "undefined": "x: int):\n    return x == secret",
     "trivial": "x: int):\n    return x * x == 49",
     "any answer": "x: int):\n    return x == x",
@@ -103,6 +104,7 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
         "bool": "answer_type",
         "unused": "used",
         "undefined": "used",
+        "never true": "used",
         "trivial": "trivial",
         "any answer": "trivial",
     }
