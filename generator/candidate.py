@@ -142,6 +142,9 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) ->
     if recipe.bound and (names := found.puzzle.unbound):
         found.fails("used", f"nothing defines {', '.join(names)}")
         return found
+    if recipe.may_hold and not found.puzzle.may_hold:
+        found.fails("used", "no return can be True")
+        return found
     found.passes("used")
     return found
 

@@ -27,6 +27,34 @@ MAX_SOURCE = 20_000
 _DEFINED = {*dir(builtins), "List", "Dict", "Set", "Tuple", "Optional", "Union", "Any"}
 """What every puzzle may read without defining it."""
 
+_NEVER_TRUE = {
+    "sum",
+    "len",
+    "sorted",
+    "list",
+    "tuple",
+    "set",
+    "dict",
+    "int",
+    "float",
+    "str",
+    "abs",
+    "range",
+    "print",
+    "zip",
+}
+_DISPLAYS = (
+    ast.List,
+    ast.Tuple,
+    ast.Set,
+    ast.Dict,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.JoinedStr,
+)
+
 _quiet = threading.Lock()
 _NAMED = {"list": "List", "dict": "Dict", "set": "Set", "tuple": "Tuple"}
 
@@ -67,6 +95,13 @@ class Puzzle:
         assert isinstance(function, ast.FunctionDef)
         nodes = (node for statement in function.body for node in ast.walk(statement))
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether some `return` could give ``True``, as far as its form tells."""
+        (function,) = tree(self.source).body
+        assert isinstance(function, ast.FunctionDef)
+        return any(isinstance(node, ast.Return) and node.value and _may_be_true(node.value) for node in _own(function))
 
     @property
     def without_docstring(self) -> Puzzle:
@@ -209,6 +244,32 @@ def _own(function: ast.FunctionDef) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             nodes.extend(ast.iter_child_nodes(node))
+
+
+def _may_be_true(value: ast.expr) -> bool:
+    """Whether an expression's value could be exactly ``True``; only what surely can't is denied."""
+    nodes = [value]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.BoolOp):
+            nodes += node.values
+        elif isinstance(node, ast.IfExp):
+            nodes += [node.body, node.orelse]
+        elif not _surely_not_true(node):
+            return True
+    return False
+
+
+def _surely_not_true(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value is not True
+    if isinstance(node, ast.UnaryOp):
+        return not isinstance(node.op, ast.Not)
+    if isinstance(node, ast.BinOp):
+        return not isinstance(node.op, (ast.BitAnd, ast.BitOr, ast.BitXor))
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in _NEVER_TRUE
+    return isinstance(node, _DISPLAYS)
 
 
 def _type(annotation: ast.expr) -> str:

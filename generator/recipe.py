@@ -20,9 +20,9 @@ class Recipe:
     after so many attempts (0: never).
 
     Filters. answer_types: ``paper`` (int, float, str, nested lists of these and bool) or ``plain`` (also tuples, sets,
-    dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. trivial: ``paper`` (fixed small
-    answers), ``search`` (also constants of the source and what is near them) or ``off``. exempt: share of trivial puzzles
-    kept, by lot. depends: refuse a puzzle that accepts every changed answer. repeat: a pass must be judged the same so often.
+    dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. may_hold: refuse one that
+    can't return True, as its form tells. trivial: ``paper`` (fixed small answers), ``search`` (also constants of the source
+    and what is near them) or ``off``. exempt: share of trivial puzzles kept, by lot. depends: refuse a puzzle that accepts every changed answer. repeat: a pass must be judged the same so often.
 
     Novelty. per_template: puzzles with one canonical form (0: any number; puzzles that are exactly known never count
     twice unless `exact_dedup` is off). per_cluster: near-duplicates, that is puzzles whose MinHash similarity reaches `near`
@@ -30,9 +30,8 @@ class Recipe:
     canonical form are refused under every recipe).
 
     Selection. keep: distinct solutions of a puzzle, shortest first. diverse: rather one of each canonical form before
-    a second of any. hindsight: answers to other puzzles that are
-    tried on each unsolved one of the same type. learnability: weight
-    pairs by their puzzle's pass rate.
+    a second of any. hindsight: answers to other puzzles that are tried on each unsolved one of the same type.
+    learnability: weight pairs by their puzzle's pass rate.
     """
 
     name: str = "paper"
@@ -48,6 +47,7 @@ class Recipe:
     hopeless: int = 0
     answer_types: str = "paper"
     bound: bool = False
+    may_hold: bool = False
     trivial: str = "paper"
     exempt: float = 0.05
     depends: bool = False
@@ -106,6 +106,7 @@ DEFAULT = replace(
     hopeless=64,
     answer_types="plain",
     bound=True,
+    may_hold=True,
     trivial="search",
     depends=True,
     repeat=3,

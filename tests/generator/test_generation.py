@@ -34,6 +34,7 @@ PUZZLES = {
     "no annotation": "x):\n    return x == 3",
     "bool": "b: bool):\n    return b",
     "unused": "x: int):\n    return 3 == 3",
+    "never true": "x: int, a=3):\n    return x + a",
     "undefined": "x: int):\n    return x == secret",
     "trivial": "x: int):\n    return x * x == 49",
     "any answer": "x: int):\n    return x == x",
@@ -103,6 +104,7 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
         "bool": "answer_type",
         "unused": "used",
         "undefined": "used",
+        "never true": "used",
         "trivial": "trivial",
         "any answer": "trivial",
     }
@@ -382,6 +384,30 @@ def test_a_verdict_that_is_none_is_no_attempt(tmp_path: Path, judge: Verifier) -
         record = next(r for r in records(tmp_path) if r["id"] == one.puzzle_id and not r["refused"])
         statuses = [attempt["status"] for attempt in record["attempts"] if not attempt["borrowed_from"]]
         assert one.attempts == len(statuses) - statuses.count("internal_error")
+
+
+def test_nothing_that_a_model_writes_runs_outside_the_workers(tmp_path: Path, judge: Verifier) -> None:
+    mark = tmp_path / "mark"
+    write = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+    evil = [
+        f"x: int, a=417):\n    {write}\n    return x == a * a",
+        f"x: int, a={write}):\n    return x == 417 * 417",
+        f"x: {write}, a=417):\n    return x == a * a",
+        f"x: List[{write}]):\n    return len(x) == 417",
+        f"x: int = {write}):\n    return x",
+        "x: int, a=417):\n    __import__('os').kill(__import__('os').getppid(), 9)\n    return x == a * a",
+    ]
+    answers = [f" return {write}", f"\n    return [{write}, 417 * 417][1]", "\n    __import__('os')._exit(0)"]
+
+    def attack(prompt: str, chance: random.Random) -> str:
+        return chance.choice(evil if prompt.endswith("(") else answers)
+
+    for recipe in (SMALL, replace(PAPER, samples=16, attempts=6, round=6)):
+        tally = run(tmp_path / recipe.name, judge, recipe, model=Scripted(attack))
+        assert tally.stages["written"] == 64
+        assert tally.stages["pairs"] == 0
+    assert tally.statuses["forbidden"] + tally.statuses["puzzle_error"] > 0
+    assert not mark.exists()
 
 
 def test_progress_grows_stage_by_stage(tmp_path: Path, judge: Verifier) -> None:

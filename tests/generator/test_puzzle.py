@@ -152,6 +152,38 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
     assert sum(len(problems) > 1 for problems in forms.values()) < 5
 
 
+@pytest.mark.parametrize(
+    ("body", "may"),
+    [
+        ("return x == 3", True),
+        ("return not x", True),
+        ("return x and x > 2", True),
+        ("return True if x else 0", True),
+        ("return (x > 1) & (x < 3)", True),
+        ("return all(x)", True),
+        ("return x.startswith('a')", True),
+        ("y = x > 3\n    return y", True),
+        ("if x:\n        return True\n    return 0", True),
+        ("return sum(x)", False),
+        ("return x + 19", False),
+        ("return -x", False),
+        ("return None", False),
+        ("return 1", False),
+        ("return [x == 3]", False),
+        ("return x == 3, x > 2", False),
+        ("return f'{x}'", False),
+        ("def inner():\n        return True\n    return len(x)", False),
+    ],
+)
+def test_a_puzzle_that_can_never_hold_is_seen(body: str, may: bool) -> None:
+    assert parse(f"def f(x: int):\n    {body}").may_hold is may
+
+
+def test_every_bundled_and_published_puzzle_may_hold(p3: Path) -> None:
+    sources = [record["sat"] for record in corpus.records()] + [puzzle["sat"] for puzzle in json.loads(p3.read_text())]
+    assert [source for source in sources if not parse(source).may_hold] == []
+
+
 def test_names_that_nothing_defines_are_found() -> None:
     def unbound(body: str) -> list[str]:
         return parse(f"def f(x: List[int], a=3):\n    {body}").unbound
@@ -198,6 +230,7 @@ HOSTILE = {
     "a hexadecimal default": "def f(x: int, a=0x" + "f" * 19_000 + "):\n return x",
     "a hexadecimal annotation": "def f(x: 0x" + "f" * 19_000 + "):\n return x",
     "a deep annotation": "def f(x: " + "-" * 2_900 + "1):\n return x",
+    "a long condition": "def f(x: int):\n return " + "x if x else " * 1_400 + "x",
     "a deep body": "def f(x: int):\n return " + "-" * 2_900 + "x",
     "NUL": "def f(x: int):\n return '\0'",
     "a lone surrogate": "def f(x: int):\n return '\ud800'",
@@ -208,7 +241,7 @@ READ_ALL = """
 import sys
 from generator.puzzle import *
 source = eval(sys.stdin.read())
-for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound):
+for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound, lambda source: parse(source).may_hold):
     try:
         read(source)
     except NotAPuzzle:
