@@ -22,9 +22,9 @@ from trainer.tiny.operations import ANNOTATIONS, OPERATIONS, Operation
 
 SEED = 20_220_729
 HALF = 160
-_SINGLE, _DOUBLE = 40, 80
+_SINGLE, _DOUBLE = 40, 92
 _PAIRS_HELD_OUT = 0.25
-_PER_TEMPLATE = {0: 3, 1: 4, 2: 2}
+_PER_TEMPLATE = {0: 4, 1: 4, 2: 2}
 """Puzzles of one template, by the number of operations (0: several conditions)."""
 
 
