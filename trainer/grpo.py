@@ -15,6 +15,7 @@ from generator.models.transformers import Transformers
 from generator.prompts import Style
 from generator.puzzle import Puzzle
 from trainer import rewards
+from trainer.sft import trainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def train(
     ]
     checkpoints = folder / "checkpoints"
     trainer = GRPOTrainer(
-        model=loaded.model,
+        model=trainable(loaded.model),
         reward_funcs=rewards.reward,
         args=_arguments(checkpoints, settings, seed),
         train_dataset=Dataset.from_list(rows),

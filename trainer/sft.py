@@ -153,7 +153,7 @@ def train(
     """
     transformers.set_seed(seed)
     loaded = Transformers.from_name(base)
-    model, tokenizer = loaded.model.train(), loaded.tokenizer
+    model, tokenizer = trainable(loaded.model).train(), loaded.tokenizer
     tokens = [tokenize(tokenizer, one, settings) for one in examples]
     rows = pack(tokens, settings.block)
     if not rows:
@@ -186,6 +186,16 @@ def train(
         "steps": outcome.global_step,
         "loss": outcome.training_loss,
     }
+
+
+def trainable(model: Any) -> Any:
+    """The model without the mark of a quantisation that loading has already undone: GGUF is read into plain floats."""
+    if "gguf" in str(getattr(model, "quantization_method", "")).lower():
+        model.hf_quantizer, model.is_quantized = None, False
+        del model.quantization_method
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+    return model
 
 
 def _adapted(model: Any, rank: int) -> Any:
