@@ -77,6 +77,7 @@ def _temperatures(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
             axes.plot(*zip(*points, strict=True), style, color=color, label=f"{name}, Pass@{k}")
     axes.set_xlabel("temperature")
     _percent(axes)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _percent(axes: Axes) -> None:

@@ -2,7 +2,8 @@
 
     python -m trainer.tiny.ablation RUN --variant unverified
 
-unverified        as many of the model's own attempts, drawn without looking at the verdict, from the puzzles that were admitted
+unverified        as many of the base model's own attempts, drawn without looking at the verdict, at the puzzles that were admitted.
+                  (Attempts of later models would not do: those have learnt from verdicts.)
 corpus            as many documents more of the noisy corpus
 corpus-verified   documents of the corpus that the verifier accepts, as many (or as there are among those the base model read)
 verified          the run's own pairs again, as a check: it comes out like the run's last iteration
@@ -40,14 +41,15 @@ def _plain(puzzle: str, solution: str) -> Example:
     return Example(ident, puzzle, solution, "", "", "", "", 0, 0, 1.0, "", "", 0, nobody, nobody, [], unknown)
 
 
-def unverified(loop: Loop, iterations: int, count: int, rng: random.Random) -> Iterator[Example]:
-    """Own attempts at admitted puzzles, at most two of a puzzle as in the recipe, whatever the verifier said of them."""
-    drawn = []
-    for number in range(1, iterations + 1):
-        for record in loop.written(number):
-            attempts = sorted({one["solution"] for one in record["attempts"] if one["status"] != "unparsed"})
-            for solution in rng.sample(attempts, min(2, len(attempts))):
-                drawn.append((record["puzzle"], solution))
+def unverified(loop: Loop, count: int, rng: random.Random) -> Iterator[Example]:
+    """The base model's attempts at admitted puzzles, equally many of each, whatever the verifier said of them."""
+    found: list[tuple[str, list[str]]] = []
+    for record in loop.written(1):
+        own = [one for one in record["attempts"] if one["status"] != "unparsed" and not one["borrowed_from"]]
+        if own:
+            found.append((record["puzzle"], sorted({one["solution"] for one in own})))
+    each = -(-count // max(1, len(found)))
+    drawn = [(puzzle, one) for puzzle, solutions in found for one in rng.sample(solutions, min(each, len(solutions)))]
     rng.shuffle(drawn)
     yield from (_plain(*pair) for pair in drawn[:count])
 
@@ -82,7 +84,7 @@ def main(run: Path, variant: str, require: str) -> None:
     with Verifier(limits=preset.limits, require=require) as verifier:
         loop = Loop(preset, last, run, verifier, seed)
         choices: dict[str, Callable[[], Iterator[Example]]] = {
-            "unverified": lambda: unverified(loop, last, count, random.Random(seed)),
+            "unverified": lambda: unverified(loop, count, random.Random(seed)),
             "corpus": lambda: more_corpus(learner, count, loop.derive("base")),
             "corpus-verified": lambda: verified_corpus(learner, count, loop.derive("base"), verifier),
             "verified": lambda: iter(loop.examples(last)),

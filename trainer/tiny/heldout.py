@@ -73,12 +73,16 @@ def _record(made: corpus.Puzzle, half: str, operations: int) -> dict[str, Any]:
 
 
 def make(verifier: Verifier, seed: int = SEED) -> list[dict[str, Any]]:
-    """Both halves, each record with an id; none that a trivial answer solves."""
+    """Both halves, each record with an id; none twice, and none that a trivial answer solves."""
 
     def hard(record: dict[str, Any]) -> bool:
+        if puzzle.exact(record["sat"]) in seen:
+            return False
+        seen.add(puzzle.exact(record["sat"]))
         return not problems.mark_trivial([Problem("", puzzle.parse(record["sat"]))], verifier)[0].trivial
 
     rng, made = random.Random(seed), []
+    seen: set[str] = set()
     templates: Counter[str] = Counter()
     for record in _compositions(rng):
         template = Form(record["sat"]).template
