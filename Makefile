@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+DEMO := out/demo
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sandbox/__init__.py)
 
@@ -17,9 +18,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@ldconfig -p 2>/dev/null | grep -q libseccomp.so.2 || echo "libseccomp is missing (Debian, Ubuntu: apt-get install libseccomp2)" >&2
 	touch $@
 
-demo: $(VENV)/installed ## judge the bundled puzzles and print the summary
+demo: $(VENV)/installed ## judge the bundled puzzles; then let a tiny model teach itself (about ten minutes)
 	$(VENV)/bin/selftaught doctor --require restricted
 	$(VENV)/bin/selftaught verify corpus: -o /dev/null --force --require restricted --summary
+	rm -rf $(DEMO)
+	$(VENV)/bin/selftaught loop --preset tiny --iterations 3 --require restricted --out $(DEMO)
 
 test: $(VENV)/installed ## lint, type-check, and run every test under an outer limit (see tests/outer.py)
 	$(RUN) -m ruff check .

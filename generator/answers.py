@@ -1,0 +1,213 @@
+"""Types of answers, and answers that need no thought: what a puzzle must not be solved by."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from generator import puzzle as puzzles
+from generator.puzzle import Puzzle
+
+_SCALARS = {"int": int, "float": float, "str": str, "bool": bool}
+_BOXES = {"List": list, "Set": set, "Tuple": tuple, "Dict": dict, "Optional": None}
+_WORDS = (
+    "",
+    "a",
+    "b",
+    "ab",
+    "aa",
+    "A",
+    "hello",
+    "foo",
+    "bar",
+    "hello world",
+    "test",
+    " ",
+    "0",
+    "1",
+    "abc",
+    "cat",
+    "dog",
+)
+_FLOATS = (0.0, 1.0, -1.0, 0.5, -0.5, 0.1, 2.0, -2.0, 3.0, 10.0, 100.0, 1.5, 0.01, 1e-6)
+_MANY = 400
+"""Answers tried at most."""
+_LITERAL = 2_000
+"""Characters of all constants together that the search looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """An answer's type: a name as in P3, and the types within."""
+
+    name: str
+    inner: tuple[Type, ...] = ()
+
+    def leaves(self) -> Iterator[str]:
+        """The names of the scalars in it."""
+        if not self.inner:
+            yield self.name
+        for one in self.inner:
+            yield from one.leaves()
+
+    def nested_lists_only(self) -> bool:
+        """A scalar, or lists of lists ... of a scalar."""
+        return self.name in _SCALARS if not self.inner else self.name == "List" and self.inner[0].nested_lists_only()
+
+
+def read_type(annotation: str) -> Type | None:
+    """The type that an annotation names; ``None`` if it is not one of plain data."""
+    try:
+        return _read(ast.parse(annotation, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _read(node: ast.expr) -> Type | None:
+    if isinstance(node, ast.Name):
+        return Type(node.id) if node.id in _SCALARS else None
+    if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name) or node.value.id not in _BOXES:
+        return None
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    name = node.value.id
+    if name == "Tuple" and len(parts) == 2 and isinstance(parts[1], ast.Constant) and parts[1].value is ...:
+        parts, name = parts[:1], "Tuple*"
+    inner = [_read(part) for part in parts]
+    wanted = {"Dict": 2, "Tuple": len(parts)}.get(name, 1)
+    if len(parts) != wanted or None in inner:
+        return None
+    return Type(name, tuple(one for one in inner if one))
+
+
+def allowed(kind: Type | None, answer_types: str) -> bool:
+    """Whether a recipe takes puzzles with such answers (see `Recipe.answer_types`); bool alone is always refused."""
+    if kind is None or kind.name == "bool" or (kind.name == "Optional" and "bool" in kind.leaves()):
+        return False
+    return answer_types == "plain" or kind.nested_lists_only()
+
+
+def simple(kind: Type) -> list[Any]:
+    """The paper's trivial answers: ints from -10 to 100, short words, small floats, lists of up to two of a small base."""
+    if kind.name == "int":
+        return list(range(-10, 101))
+    if kind.name == "float":
+        return list(_FLOATS)
+    if kind.name == "str":
+        return list(_WORDS)
+    return list(itertools.islice(_built(kind, _BASE), _MANY))
+
+
+_BASE: dict[str, list[Any]] = {
+    "int": [0, 1, 2, -1, 3, 5, 10],
+    "float": [0.0, 1.0, -1.0, 0.5],
+    "str": ["", "a", "b", "hello", "foo"],
+    "bool": [True, False],
+}
+
+
+def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
+    """The paper's answers, and those that a look at the puzzle suggests: its constants and defaults, their neighbours, parts,
+    and small collections of them. The most telling come first."""
+    lifted = list(_constants(puzzle.source))
+    whole = [value for value in lifted if _fits(value, kind)]
+    changed = [other for value in whole for other in _near(value) if _fits(other, kind)]
+    base = {name: _unique([value for value in _scalars(lifted) if type(value) is _SCALARS[name]]) for name in _SCALARS}
+    small = {name: [*base[name][:6], *_BASE[name][:3]] for name in _SCALARS}
+    built = _built(kind, small) if kind.inner else iter(())
+    leaves = [other for value in base.get(kind.name, []) for other in [value, *_near(value)]]
+    return _unique([*whole, *changed, *leaves, *itertools.islice(built, _MANY // 2), *simple(kind)])[:_MANY]
+
+
+def _built(kind: Type, base: dict[str, list[Any]]) -> Iterator[Any]:
+    """Values of a type with up to two elements."""
+    if kind.name in _SCALARS:
+        yield from base[kind.name]
+    elif kind.name == "Optional":
+        yield None
+        yield from _built(kind.inner[0], base)
+    elif kind.name == "Tuple":
+        columns = [list(itertools.islice(_built(one, base), 6)) for one in kind.inner]
+        yield from itertools.islice(itertools.product(*columns), _MANY)
+    elif kind.name == "Dict":
+        keys, values = (list(itertools.islice(_built(one, base), 6)) for one in kind.inner)
+        yield {}
+        yield from ({key: value} for key in keys for value in values)
+    else:
+        box = {"List": list, "Set": set, "Tuple*": tuple}[kind.name]
+        elements = list(itertools.islice(_built(kind.inner[0], base), 9))
+        for length in range(3):
+            for chosen in itertools.product(elements, repeat=length):
+                if box is not set or all(_hashable(one) for one in chosen):
+                    yield box(chosen)
+
+
+def _near(value: Any) -> list[Any]:
+    """What is one step from a value."""
+    if type(value) is int:
+        return [value + 1, value - 1, -value, 2 * value, value // 2] if value.bit_length() < 4_000 else []
+    if type(value) is float:
+        return [value + 1, value - 1, -value, value / 2, 2 * value] if math.isfinite(value) else []
+    if type(value) is str:
+        return [value[::-1], value[:-1], value[1:], value.upper(), value.lower(), value * 2]
+    if type(value) in (list, tuple):
+        ends = [value[::-1], value[:-1], value[1:], value[:1]]
+        return (
+            [*ends, type(value)(sorted(value))] if len({type(one) for one in value} & {int, float, str}) == 1 else ends
+        )
+    return []
+
+
+def _constants(source: str) -> Iterator[Any]:
+    """The literals of a source, displays as wholes first."""
+    room = _LITERAL
+    for node in ast.walk(puzzles.tree(source)):
+        if isinstance(node, (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.UnaryOp)):
+            try:
+                value = ast.literal_eval(node)
+                room -= len(repr(value))
+            except (ValueError, TypeError, RecursionError):
+                continue
+            if room >= 0:
+                yield value
+
+
+def _scalars(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if type(value) is dict:
+            yield from _scalars([*value, *value.values()])
+        elif type(value) in (list, tuple, set):
+            yield from _scalars(sorted(value, key=repr) if type(value) is set else value)
+        elif type(value) in _SCALARS.values():
+            yield value
+
+
+def _fits(value: Any, kind: Type) -> bool:
+    """Whether a value is exactly of a type."""
+    if kind.name in _SCALARS:
+        return type(value) is _SCALARS[kind.name]
+    if kind.name == "Optional":
+        return value is None or _fits(value, kind.inner[0])
+    if type(value) is not _BOXES["Tuple" if kind.name == "Tuple*" else kind.name]:
+        return False
+    if type(value) is dict:
+        return all(_fits(key, kind.inner[0]) and _fits(one, kind.inner[1]) for key, one in value.items())
+    if kind.name == "Tuple":
+        return len(value) == len(kind.inner) and all(map(_fits, value, kind.inner))
+    return all(_fits(one, kind.inner[0]) for one in value)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    """Without repetitions; 1, 1.0 and True differ."""
+    return list({repr(value): value for value in values}.values())

@@ -1,0 +1,189 @@
+"""A puzzle that a model wrote, on its way through the filters and the attempts."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from generator import answers, example, prompts
+from generator.answers import Type
+from generator.example import Outcome, Sampling
+from generator.novelty import HeldOut, Known
+from generator.prompts import Prompt
+from generator.puzzle import NotAPuzzle, Puzzle
+from generator.recipe import Recipe
+from sandbox import Verdict
+
+STAGES = (
+    "parses",
+    "signature",
+    "answer_type",
+    "used",
+    "new",
+    "held_out",
+    "trivial",
+    "quota",
+    "solved",
+    "stable",
+    "depends",
+)
+"""The filters, in their order; what passes the last is kept. The last three need attempts."""
+
+ALONE, LATE = STAGES[:4], STAGES[8:]
+"""The filters that look at a puzzle alone, and those that come when it has been admitted."""
+"""The filters, in their order; what passes the last is kept. The last three need attempts."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A solution that a model wrote. body: what follows the signature. solution: the whole, ``def g(...)``, or empty if it
+    doesn't parse. status: the verdict's, ``unparsed``, or empty as long as it isn't judged."""
+
+    sampling: Sampling
+    body: str
+    solution: str
+    status: str = ""
+    verdict: Verdict | None = None
+    borrowed_from: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is recorded of it."""
+        return {
+            "attempt": self.sampling.attempt,
+            "seed": self.sampling.seed,
+            "solution": self.solution or self.body,
+            "status": self.status,
+            "borrowed_from": self.borrowed_from,
+        }
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A puzzle as written, with what is known of it so far. refused: the filter that it failed, or empty.
+
+    form, template, cluster: its canonical form, that form's digest, and the near-duplicates it belongs to.
+    """
+
+    text: str
+    sampling: Sampling
+    puzzle: Puzzle | None = None
+    kind: Type | None = None
+    id: str = ""
+    form: str = ""
+    template: str = ""
+    cluster: str = ""
+    refused: str = ""
+    outcomes: list[Outcome] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def judged(self) -> list[Attempt]:
+        """The model's own attempts that count: also what doesn't parse, but not what the verifier could not judge."""
+        return [one for one in self.attempts if not one.borrowed_from and _counts(one)]
+
+    @property
+    def passed(self) -> list[Attempt]:
+        """The accepted attempts, borrowed ones included."""
+        return [attempt for attempt in self.attempts if attempt.status == "accepted"]
+
+    def passes(self, stage: str, score: float = 0.0, detail: str = "") -> None:
+        """Note that a filter let it through."""
+        self.outcomes.append(Outcome(stage, "passed", float(score), detail))
+
+    def exempt(self, stage: str, detail: str = "") -> None:
+        """Note that it failed a filter and goes on by lot."""
+        self.outcomes.append(Outcome(stage, "exempt", 0.0, detail))
+
+    def fails(self, stage: str, detail: str, score: float = 0.0) -> None:
+        """Note that a filter refused it."""
+        self.outcomes.append(Outcome(stage, "refused", float(score), detail))
+        self.refused = stage
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is recorded of it, every field of one type."""
+        return {
+            "id": self.id,
+            "puzzle": self.puzzle.source if self.puzzle else self.text,
+            "answer_type": self.puzzle.annotation if self.puzzle else "",
+            "template": self.template,
+            "form": self.form if self.cluster else "",
+            "cluster": self.cluster,
+            "refused": self.refused,
+            "sampling": dataclasses.asdict(self.sampling),
+            "filters": [dataclasses.asdict(outcome) for outcome in self.outcomes],
+            "passes": sum(attempt.status == "accepted" for attempt in self.judged),
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+        }
+
+
+def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) -> Candidate:
+    """A completion as a candidate that has met the filters which look at it alone."""
+    found = Candidate(f"def f{prompt.number}({prompts.cut(completion)}", sampling)
+    try:
+        found.puzzle = prompts.read_puzzle(prompt, completion)
+        found.id, found.form = example.puzzle_id(found.puzzle.source), found.puzzle.canonical
+        found.template = example.digest(found.form)
+    except NotAPuzzle as error:
+        if error.rule != "parses":
+            found.passes("parses")
+        found.fails(error.rule, str(error))
+        return found
+    found.passes("parses")
+    found.passes("signature")
+    found.kind = answers.read_type(found.puzzle.annotation)
+    if not answers.allowed(found.kind, recipe.answer_types):
+        found.fails("answer_type", f"answers of type {found.puzzle.annotation} are not wanted")
+        return found
+    found.passes("answer_type")
+    if not found.puzzle.uses_argument:
+        found.fails("used", f"the body does not use {found.puzzle.argument}")
+        return found
+    if recipe.bound and (names := found.puzzle.unbound):
+        found.fails("used", f"nothing defines {', '.join(names)}")
+        return found
+    if recipe.may_hold and not found.puzzle.may_hold:
+        found.fails("used", "no return can be True")
+        return found
+    found.passes("used")
+    return found
+
+
+def compare(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe) -> None:
+    """The filters `new` and `held_out`, in the order of the candidates."""
+    for one in candidates:
+        if one.refused or one.puzzle is None:
+            continue
+        if known.meet(one.id) and recipe.exact_dedup:
+            one.fails("new", "the same puzzle was written before")
+            continue
+        one.passes("new")
+        score = held_out.similarity(one.form) if recipe.contamination < 1 and len(held_out) else 0.0
+        if held_out.holds(one.puzzle.source):
+            one.fails("held_out", "its canonical form is held out", 1.0)
+        elif recipe.contamination < 1 and score >= recipe.contamination:
+            one.fails("held_out", "too similar to a held-out puzzle", score)
+        else:
+            one.passes("held_out", score)
+
+
+def admit(candidates: list[Candidate], known: Known, recipe: Recipe) -> list[Candidate]:
+    """The filter `quota`, in the order of the candidates; those it lets through count from then on, and are returned."""
+    admitted = []
+    for one in candidates:
+        if one.refused:
+            continue
+        one.cluster, score = known.cluster(one.template, one.form) if recipe.per_cluster else (one.template, 0.0)
+        if recipe.per_template and known.of_template(one.template) >= recipe.per_template:
+            one.fails("quota", f"{recipe.per_template} of this canonical form already", 1.0)
+        elif recipe.per_cluster and known.in_cluster(one.cluster) >= recipe.per_cluster:
+            one.fails("quota", f"{recipe.per_cluster} near-duplicates already", score)
+        else:
+            one.passes("quota", score)
+            known.admit(one.template, one.form, one.cluster)
+            admitted.append(one)
+    return admitted
+
+
+def _counts(attempt: Attempt) -> bool:
+    return attempt.verdict is None or attempt.verdict.judged

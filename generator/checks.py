@@ -1,0 +1,81 @@
+"""The filters that run a puzzle: each is a task for the verifier, since nothing of a puzzle runs anywhere else.
+
+A verdict says only whether an answer was accepted, so each question is put as a puzzle of its own: "does one of these answers do?",
+"is one of these changed answers refused?".
+"""
+
+from __future__ import annotations
+
+from generator import answers
+from generator.answers import Type
+from generator.puzzle import Puzzle
+from sandbox import Task
+
+_CHUNK = 25
+"""Answers tried together again when trying all of them at once ended badly: one of them may never return."""
+
+_TRY_ALL = """
+inf = float("inf")
+def g():
+    for answer in {answers}:
+        try:
+            if f(answer) is True:
+                return answer
+        except Exception:
+            pass
+"""
+
+_REFUSES_ONE = """
+
+def sat(changed: list):
+    for answer in changed:
+        try:
+            if f(answer) is not True:
+                return True
+        except Exception:
+            return True
+    return False
+"""
+
+_CHANGE = """
+
+def sol():
+    answer = g()
+    def near(value):
+        kind = type(value)
+        if kind is bool:
+            return [not value]
+        if kind is int or kind is float:
+            return [value + 1, value - 1, -value - 1, 2 * value + 3]
+        if kind is str:
+            return ["", value + "~", value[1:], "".join(chr(ord(c) ^ 1) for c in value)]
+        if kind is list or kind is tuple:
+            parts = [kind(), value[1:], value + value, value[::-1]]
+            swapped = [value[:i] + kind([other]) + value[i + 1:] for i in range(min(3, len(value))) for other in near(value[i])]
+            return parts + swapped
+        if kind is set:
+            return [set(), set(list(value)[1:])] + [{*value, other} for one in list(value)[:1] for other in near(one)]
+        if kind is dict:
+            fewer = dict(list(value.items())[1:])
+            return [{}, fewer] + [{**fewer, key: other} for key, one in list(value.items())[:1] for other in near(one)]
+        return []
+    return [other for other in near(answer) + {plain} if type(other) is not type(answer) or other != answer]
+"""
+
+
+def trivial(ident: str, puzzle: Puzzle, kind: Type, how: str) -> list[Task]:
+    """Tasks of which one is accepted if the puzzle has a trivial answer (see `Recipe.trivial`): the first tries all, and
+    decides unless it was ended by a limit; then the others do."""
+    tried = answers.searched(puzzle, kind) if how == "search" else answers.simple(kind)
+    groups = [tried, *(tried[start : start + _CHUNK] for start in range(0, len(tried), _CHUNK))]
+    return [
+        Task(f"{ident}/{number}", puzzle.source, _TRY_ALL.replace("{answers}", repr(group)))
+        for number, group in enumerate(groups)
+    ]
+
+
+def depends(ident: str, puzzle: Puzzle, kind: Type, solution: str) -> Task:
+    """Accepted if the puzzle refuses at least one of some answers near the solution's and a few plain ones; rejected if it
+    takes all of them."""
+    plain = repr(answers.simple(kind)[:8])
+    return Task(ident, puzzle.source + _REFUSES_ONE, solution + _CHANGE.replace("{plain}", plain))

@@ -1,0 +1,265 @@
+"""The commands `selftaught generate` and `selftaught why`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from generator.folder import Tally
+    from generator.novelty import HeldOut
+    from generator.recipe import Recipe
+    from generator.seeds import Seed
+
+OK, TOO_FEW, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+class Unusable(click.ClickException):
+    """The environment or an input does not allow what was asked."""
+
+    exit_code = UNUSABLE
+
+
+@click.command()
+@click.option("--model", "model_name", required=True, metavar="MODEL",
+              help="A folder or name that transformers loads (GGUF too), or http://host:port/v1#NAME, any server with "
+              "/v1/completions.")  # fmt: skip
+@click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
+              help="Puzzles for prompts: JSON Lines with a field `sat`, or P3's puzzles.json.")  # fmt: skip
+@click.option("-n", "pairs", type=click.IntRange(1), help="Stop when so many pairs are kept.")
+@click.option("--puzzles", type=click.IntRange(1), help="Stop when so many puzzles are written.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where pairs.jsonl and all else goes.")
+@click.option("--recipe", "recipe_name", type=click.Choice(["default", "paper"]), default="default", show_default=True)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="Change a switch of the recipe, such as hindsight=0; may be repeated.")  # fmt: skip
+@click.option("--held-out", multiple=True, metavar="FILE",
+              help="Puzzles to keep out, besides the bundled held-out set; may be repeated.")  # fmt: skip
+@click.option("--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles are not new any more.")
+@click.option("--bare", is_flag=True, help="Prompts without seeds and examples, for a model trained on puzzles alone.")
+@click.option("--docstrings", is_flag=True, help="Leave docstrings in the seeds that a prompt shows.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
+@click.option("--iteration", type=click.IntRange(0), default=0, help="Noted with every pair.")
+@click.option("--context", type=click.IntRange(64), help="Tokens of prompt and answer.  [default: the model's]")
+@click.option("--rows", type=click.IntRange(1), help="Sequences that a local model writes side by side.")
+@click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
+@click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
+@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
+              help="The confinement level that must be reached.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue the run in the folder: nothing is asked or judged twice.")
+@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any) -> None:
+    """Let a model write puzzles and solve them; keep the pairs that are new, not trivial, and verified.
+
+    The FOLDER gets pairs.jsonl (what to train on, each with its provenance; `datasets` reads it), puzzles.jsonl (every puzzle
+    with what became of it), and what a killed run needs to go on. `selftaught why ID` explains a pair.
+
+    \b
+    Examples:
+      selftaught generate --model ./smollm2 -n 1000 -o out/first
+      selftaught generate --model http://127.0.0.1:8000/v1 --seeds puzzles.json --recipe paper -n 100000 -o out/paper
+      selftaught generate --model ./smollm2 -n 1000 -o out/ablation --set hindsight=0 --set trivial=paper
+
+    \b
+    Exit code: 0 done; 1 the model ran dry before enough pairs were kept; 2 wrong usage, or model, files or
+    confinement are out of reach; 130 interrupted, 143 terminated: --resume goes on.
+    """
+    from generator.folder import Mismatch
+    from generator.models import ModelFailed
+    from generator.novelty import Contaminated
+    from generator.seeds import Unreadable
+    from sandbox import CannotConfine
+
+    if pairs is None and puzzles is None:
+        raise click.UsageError("say how much: -n PAIRS or --puzzles PUZZLES")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        tally = _generate(pairs, puzzles, Path(output), options)
+    except CannotConfine as error:
+        raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
+    except (ModelFailed, Mismatch, Contaminated, Unreadable, OSError) as error:
+        raise Unusable(str(error)) from error
+    except KeyboardInterrupt as stop:
+        click.echo(f"interrupted; continue with --resume -o {output}", err=True)
+        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+    if pairs and tally.stages["pairs"] < pairs and not (puzzles and tally.stages["written"] >= puzzles):
+        click.echo(f"the model kept failing: {tally.stages['pairs']} of {pairs} pairs", err=True)
+        sys.exit(TOO_FEW)
+
+
+def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
+    from generator import models, seeds
+    from generator.folder import Folder
+    from generator.generation import Generation
+    from generator.prompts import BARE, Style
+    from sandbox import Limits, Verifier
+
+    recipe = _recipe(options["recipe_name"], options["settings"])
+    held_out = bundled_held_out(options["held_out"])
+    shown = [seed for seed in seeds.read(options["seeds"]) if _wanted(seed, recipe)]
+    given = {name: options[name] for name in ("context", "rows") if options[name]}
+    try:
+        model = models.load(options["model_name"], **given)
+        limits = Limits(cpu_seconds=options["cpu_limit"])
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    config = {
+        "recipe": recipe.to_dict(),
+        "model": model.name,
+        "model_digest": model.digest,
+        "seeds": [seed.id for seed in shown],
+        "held_out": held_out.digest,
+        "earlier": list(options["earlier"]),
+        "bare": options["bare"],
+        "docstrings": options["docstrings"],
+        "seed": options["seed"],
+        "iteration": options["iteration"],
+        "limits": limits.to_dict(),
+    }
+    with (
+        Folder(output, config, shown, resume=options["resume"]) as folder,
+        Verifier(workers=options["workers"], limits=limits, require=options["require"]) as verifier,
+        _Live(options["quiet"]) as live,
+    ):
+        generation = Generation(
+            model,
+            shown,
+            verifier,
+            folder,
+            recipe,
+            style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
+            held_out=held_out,
+            earlier=[record for path in options["earlier"] for record in _records(Path(path))],
+            seed=options["seed"],
+            iteration=options["iteration"],
+            on_progress=live.show,
+        )
+        tally = generation.run(pairs=pairs, puzzles=puzzles)
+        live.show(tally)
+        return tally
+
+
+def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
+    """The held-out set that comes with the package (entry points of the group ``selftaught.held_out``: functions that take the
+    set's name and give records with a field `sat`), and those of files. Raises Unreadable."""
+    from generator import seeds
+    from generator.novelty import HeldOut
+
+    bundled = [
+        record["sat"] for entry in entry_points(group="selftaught.held_out") for record in entry.load()(entry.name)
+    ]
+    return HeldOut([*bundled, *(seed.puzzle.source for file in files for seed in seeds.read(file))])
+
+
+def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
+    from generator.recipe import RECIPES
+
+    try:
+        return RECIPES[name].changed(*settings)
+    except ValueError as error:
+        raise click.UsageError(f"--set {error}") from error
+
+
+def _wanted(seed: Seed, recipe: Recipe) -> bool:
+    """A seed shows the model what to write: so only what the filters would let through."""
+    from generator import answers
+
+    return answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    import orjson
+
+    return [orjson.loads(line) for line in (path / "puzzles.jsonl").read_bytes().splitlines()]
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does, with another exit code."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+class _Live:
+    """The yield of every stage: on a terminal as it grows, elsewhere once at the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def __enter__(self) -> _Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True)
+        self._tally: Tally | None = None
+        self._live = Live(console=self._console, refresh_per_second=4, transient=False)
+        if not self._quiet and self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def show(self, tally: Tally) -> None:
+        self._tally = tally
+        if self._live.is_started:
+            self._live.update(table(tally))
+
+    def __exit__(self, *_: object) -> None:
+        started = self._live.is_started
+        self._live.stop()
+        if not started and not self._quiet and self._tally:
+            self._console.print(table(self._tally))
+
+
+def table(tally: Tally) -> Table:
+    """The yield of every stage."""
+    from rich.table import Table
+
+    from generator.candidate import STAGES
+
+    made = Table("puzzles", "passed", "of the stage before", "refused")
+    before = tally.stages["written"]
+    made.add_row("written", f"{before:,}", "", "")
+    for stage in STAGES:
+        count = tally.stages[stage]
+        share = f"{count / before:.1%}" if before else ""
+        made.add_row(stage, f"{count:,}", share, f"{tally.refusals[stage]:,}")
+        before = count
+    attempts, right = tally.stages["attempts"], tally.stages["right"]
+    made.add_section()
+    made.add_row("attempts", f"{attempts:,}", "", "")
+    made.add_row("right", f"{right:,}", f"{right / attempts:.1%}" if attempts else "", "")
+    made.add_row("pairs kept", f"{tally.stages['pairs']:,}", "", "")
+    return made
+
+
+@click.command()
+@click.argument("ident", metavar="ID")
+@click.argument("folder", default=".", metavar="[FOLDER]")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def why(ident: str, folder: str, as_json: bool) -> None:
+    """Explain why a pair was kept or a puzzle refused: how it was written, every filter, every judgement, its parents.
+
+    ID is the id of a pair or of a puzzle, or its beginning; it is looked for in all runs below FOLDER (here, by default).
+
+    Exit code: 0 found; 1 nothing or several things have that ID.
+    """
+    import orjson
+
+    from generator import provenance
+
+    try:
+        chain = provenance.explain(ident, Path(folder))
+    except provenance.NotFound as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(TOO_FEW)
+    if as_json:
+        click.echo(orjson.dumps(chain, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo(provenance.tell(chain))

@@ -1,0 +1,174 @@
+"""A generation's folder: what it was asked for, what came out, and how far it is. A run that is killed goes on from there.
+
+config.json    what the run was asked for; a run goes on only with the same
+seeds.jsonl    the puzzles that prompts were made of
+pairs.jsonl    the kept examples (see `generator.example`)
+puzzles.jsonl  every puzzle that was written, with its filters and attempts
+progress.json  waves done, sizes of both files, counts and seconds; replaced last, in one step
+calls/         what the model said in waves that are not done, so that nothing is asked twice
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from generator import example
+from generator.candidate import Candidate
+from generator.example import Example
+from generator.seeds import Seed
+
+
+class Mismatch(ValueError):
+    """The folder belongs to another run; the message says what differs and what to do."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts. stages: puzzles that passed each filter, and attempts, passes and pairs. refusals: by filter. statuses: of
+    attempts. seconds: the model's, the verifier's, and elapsed."""
+
+    stages: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Add another's counts to these."""
+        self.stages.update(other.stages)
+        self.refusals.update(other.refusals)
+        self.statuses.update(other.statuses)
+        self.spend(**other.seconds)
+
+    def spend(self, **seconds: float) -> None:
+        """Add seconds."""
+        for name, more in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + more
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """The counts as plain data."""
+        return {
+            "stages": dict(self.stages),
+            "refusals": dict(self.refusals),
+            "statuses": dict(self.statuses),
+            "seconds": dict(self.seconds),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Tally:
+        """The opposite of `to_dict`; other fields are ignored."""
+        stages, refusals, statuses = (Counter(fields[name]) for name in ("stages", "refusals", "statuses"))
+        return cls(stages, refusals, statuses, dict(fields["seconds"]))
+
+
+class Folder:
+    """The files of a run. Raises Mismatch if the folder holds another run, or holds one at all and `resume` is off."""
+
+    def __init__(self, path: Path, config: dict[str, Any], seeds: Sequence[Seed], *, resume: bool) -> None:
+        self.path, self.waves, self.tally = path, 0, Tally()
+        config = orjson.loads(orjson.dumps(config))
+        if (path / "config.json").exists():
+            _compare(path, orjson.loads((path / "config.json").read_bytes()), config, resume)
+        elif path.exists() and any(path.iterdir()):
+            raise Mismatch(f"{path} exists and holds no run: name another folder")
+        (path / "calls").mkdir(parents=True, exist_ok=True)
+        if (path / "progress.json").exists():
+            done = orjson.loads((path / "progress.json").read_bytes())
+            self.waves = done["waves"]
+            self.tally = Tally.from_dict(done)
+            self._cut(done["bytes"])
+        else:
+            self._cut({"pairs.jsonl": 0, "puzzles.jsonl": 0})
+            lines = (orjson.dumps({"id": seed.name, "puzzle": seed.puzzle.source}) + b"\n" for seed in seeds)
+            (path / "seeds.jsonl").write_bytes(b"".join(lines))
+            _replace(path / "config.json", config)
+
+    def _cut(self, sizes: dict[str, int]) -> None:
+        """Open both files, without what was written after the last wave that is done."""
+        self._files: dict[str, IO[bytes]] = {}
+        for name, size in sizes.items():
+            self._files[name] = open(self.path / name, "ab")  # noqa: SIM115  # closed by `close`
+            self._files[name].truncate(size)
+            self._files[name].seek(0, os.SEEK_END)
+
+    def puzzles(self) -> Iterator[dict[str, Any]]:
+        """The recorded puzzles of the waves that are done."""
+        with open(self.path / "puzzles.jsonl", "rb") as lines:
+            for line in lines:
+                yield orjson.loads(line)
+
+    def commit(self, examples: Iterable[Example], candidates: Iterable[Candidate], tally: Tally) -> None:
+        """A wave is done: write what came of it, then say so, so that a crash in between loses nothing and doubles nothing."""
+        for one in examples:
+            example.write(one, self._files["pairs.jsonl"])
+        for candidate in candidates:
+            self._files["puzzles.jsonl"].write(orjson.dumps(candidate.to_dict()) + b"\n")
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        self.tally.add(tally)
+        number, self.waves = self.waves, self.waves + 1
+        self._save()
+        shutil.rmtree(self._calls(number), ignore_errors=True)
+
+    def spent(self, **seconds: float) -> None:
+        """Add seconds to the counts."""
+        self.tally.spend(**seconds)
+        self._save()
+
+    def _save(self) -> None:
+        sizes = {name: file.tell() for name, file in self._files.items()}
+        _replace(self.path / "progress.json", {"waves": self.waves, "bytes": sizes, **self.tally.to_dict()})
+
+    def recall(self, wave: int, call: str, asked: str) -> list[list[str]] | None:
+        """What the model said when it was asked this before."""
+        path = self._calls(wave) / f"{call}.json"
+        if not path.exists():
+            return None
+        told = orjson.loads(path.read_bytes())
+        return told["texts"] if told["asked"] == asked else None
+
+    def remember(self, wave: int, call: str, asked: str, texts: list[list[str]]) -> None:
+        """Keep what the model said until the wave is done."""
+        self._calls(wave).mkdir(parents=True, exist_ok=True)
+        _replace(self._calls(wave) / f"{call}.json", {"asked": asked, "texts": texts})
+
+    def _calls(self, wave: int) -> Path:
+        return self.path / "calls" / str(wave)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _compare(path: Path, old: dict[str, Any], new: dict[str, Any], resume: bool) -> None:
+    if not resume:
+        raise Mismatch(f"{path} holds a run already: give --resume to continue it, or name another folder")
+    different = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
+    if different:
+        details = "; ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in sorted(different))
+        raise Mismatch(f"{path} belongs to another run: {details}")
+
+
+def _replace(path: Path, content: object) -> None:
+    """Write a file in one step: a reader finds the old one or the new one."""
+    aside = path.with_suffix(".new")
+    with open(aside, "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)

@@ -1,0 +1,268 @@
+"""A model writes puzzles and solves them; what passes the filters and the verifier is kept.
+
+Work goes in waves: puzzles are written, filtered, attempted in rounds, and kept. Up to `AHEAD` waves are under way at
+once, so that the model writes one while the verifier judges another and the file of a third is written; and within a wave the first
+texts are judged while the last are drawn. What a wave does depends on earlier waves alone, never on timing: the same seed gives
+the same data, resumed or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from generator import candidate, example, prompts, selection
+from generator.candidate import ALONE, LATE, STAGES, Attempt, Candidate
+from generator.example import Example, Judgement
+from generator.folder import Folder, Tally
+from generator.models import Completer
+from generator.novelty import HeldOut, Known
+from generator.prompts import Prompt, Style
+from generator.puzzle import NotAPuzzle, exact
+from generator.recipe import Recipe
+from generator.sampler import Sampler
+from generator.seeds import Seed
+from generator.trial import Trial
+from sandbox import Status, Verifier
+
+AHEAD = 3
+"""Waves under way at once."""
+
+
+@dataclass(slots=True)
+class Wave:
+    """One wave: its number, what it has counted, and how far it is."""
+
+    number: int
+    tally: Tally = field(default_factory=Tally)
+    admitted: asyncio.Event = field(default_factory=asyncio.Event)
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Generation:
+    """A run that fills a folder.
+
+    seeds: puzzles for prompts. held_out: see `HeldOut`; a seed that is one is refused. earlier: records of puzzles from other
+    runs (`Folder.puzzles`), which count as met from the start. iteration: for provenance. on_progress: called with the
+    counts so far, of waves under way too, whenever they change.
+
+    Raises Contaminated if a seed is held out.
+    """
+
+    def __init__(
+        self,
+        model: Completer,
+        seeds: Sequence[Seed],
+        verifier: Verifier,
+        folder: Folder,
+        recipe: Recipe,
+        *,
+        style: Style | None = None,
+        held_out: HeldOut | None = None,
+        earlier: Sequence[dict[str, Any]] = (),
+        seed: int = 0,
+        iteration: int = 0,
+        on_progress: Callable[[Tally], None] = lambda tally: None,
+    ) -> None:
+        self.model, self.seeds, self.folder, self.recipe = model, seeds, folder, recipe
+        self.style, self.held_out = style or Style(), held_out or HeldOut()
+        self.seed, self.iteration = seed, iteration
+        self._verifier, self._on_progress = verifier, on_progress
+        for one in seeds:
+            self.held_out.refuse(one.puzzle.source)
+        self._known = Known(recipe.near)
+        for record in [*earlier, *folder.puzzles()]:
+            if record["refused"] not in ALONE:
+                self._known.meet(record["id"])
+            if record["refused"] in ("", *LATE):
+                self._known.admit(record["template"], record["form"], record["cluster"])
+        self._pairs = {one.id for one in example.read(folder.path / "pairs.jsonl")}
+
+    def run(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
+        """Generate until so many pairs are kept or so many puzzles written (whichever comes first; the wave that gets there
+        is kept whole), or until `patience` waves in a row kept nothing. Returns the counts. Raises ModelFailed, and Closed if
+        the verifier is closed meanwhile."""
+        return asyncio.run(self.arun(pairs=pairs, puzzles=puzzles, patience=patience))
+
+    async def arun(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
+        """`run` for coroutines."""
+        if pairs is None and puzzles is None:
+            raise ValueError("say how many pairs or puzzles are wanted")
+        self._sampler = Sampler(self.model, self.folder, self.recipe.temperature, self.recipe.top_p)
+        self._under_way: deque[Wave] = deque()
+        running: deque[asyncio.Task[None]] = deque()
+        last, barren, started = None, 0, time.perf_counter()
+        waves = float("inf") if puzzles is None else -(-puzzles // (self.recipe.prompts * self.recipe.samples))
+        try:
+            while not self._enough(pairs, puzzles) and barren < patience:
+                while len(running) < AHEAD and (number := last.number + 1 if last else self.folder.waves) < waves:
+                    wave = Wave(number)
+                    self._under_way.append(wave)
+                    running.append(asyncio.create_task(self._run(wave, last)))
+                    last = wave
+                if not running:
+                    break
+                kept = self.folder.tally.stages["pairs"]
+                await running[0]
+                running.popleft()
+                barren = 0 if self.folder.tally.stages["pairs"] > kept else barren + 1
+        finally:
+            for task in running:
+                task.cancel()
+            self._sampler.close()
+            await asyncio.gather(*running, return_exceptions=True)
+            self.folder.spent(elapsed=time.perf_counter() - started, model=self._sampler.busy)
+        return self.folder.tally
+
+    def _enough(self, pairs: int | None, puzzles: int | None) -> bool:
+        stages = self.folder.tally.stages
+        return (pairs is not None and stages["pairs"] >= pairs) or (
+            puzzles is not None and stages["written"] >= puzzles
+        )
+
+    async def _run(self, wave: Wave, before: Wave | None) -> None:
+        """One wave, from its prompts to the file."""
+        trial = Trial(self._verifier, self.recipe, wave.tally)
+        written = await self._write(wave)
+        if before:
+            await before.admitted.wait()
+        candidate.compare(written, self._known, self.held_out, self.recipe)
+        self._count(wave, written)
+        await trial.trivial(written, self._chance(wave, "lots"))
+        admitted = candidate.admit(written, self._known, self.recipe)
+        wave.admitted.set()
+        self._count(wave, written)
+        await self._solve(wave, trial, admitted)
+        if self.recipe.hindsight:
+            await trial.borrow(admitted)
+        kept = await trial.settle(admitted)
+        if before:
+            await before.written.wait()
+        examples = [
+            self._example(one, attempt, judgement)
+            for one, pairs in zip(admitted, kept, strict=True)
+            for attempt, judgement in pairs
+        ]
+        fresh = list({one.id: one for one in reversed(examples) if one.id not in self._pairs}.values())[::-1]
+        self._pairs.update(one.id for one in fresh)
+        self._count(wave, written, len(fresh))
+        self._under_way.remove(wave)
+        self.folder.commit(fresh, written, wave.tally)
+        wave.written.set()
+
+    async def _write(self, wave: Wave) -> list[Candidate]:
+        """The wave's puzzles as they are written, in the order of prompts and samples."""
+        chance, tokens = self._chance(wave, "prompts"), self.recipe.puzzle_tokens
+        asked = [
+            prompts.for_puzzle(self.seeds, self.model, self.style, chance, tokens, self.held_out)
+            for _ in range(self.recipe.prompts)
+        ]
+        seed, found = self._seed(wave, "puzzles"), {}
+        async for number, texts in self._sampler.call(wave.number, "puzzles", asked, self.recipe.samples, tokens, seed):
+            origins = (self._sampler.origin(asked[number], tokens, seed, sample) for sample in range(len(texts)))
+            found[number] = [
+                candidate.read(asked[number], text, origin, self.recipe)
+                for text, origin in zip(texts, origins, strict=True)
+            ]
+        return [one for number in range(len(asked)) for one in found[number]]
+
+    async def _solve(self, wave: Wave, trial: Trial, candidates: list[Candidate]) -> None:
+        """Attempts in rounds; a puzzle with enough passes, or hopeless after many, gets no more."""
+        recipe = self.recipe
+        asked: dict[int, Prompt] = {}
+        for number, one in enumerate(candidates):
+            assert one.puzzle is not None
+            asked[number] = prompts.for_solution(one.puzzle, self.style)
+            if self.model.tokens(asked[number].text) + recipe.solution_tokens > self.model.context:
+                one.fails("solved", "too long for the model's context")
+        for start in range(0, recipe.attempts, recipe.round):
+            going = [n for n, one in enumerate(candidates) if not one.refused and _worth_more(one, recipe)]
+            if not going:
+                break
+            count = min(recipe.round, recipe.attempts - start)
+            await trial.attempts(self._attempts(wave, start, count, [(candidates[n], asked[n]) for n in going]))
+            self._count(wave)
+
+    async def _attempts(
+        self, wave: Wave, start: int, count: int, asked: list[tuple[Candidate, Prompt]]
+    ) -> AsyncIterator[tuple[Candidate, Attempt]]:
+        """One round: attempts as they are written. start: how many each puzzle had before."""
+        tokens, seed = self.recipe.solution_tokens, self._seed(wave, f"solutions from {start}")
+        texts = [prompt for _, prompt in asked]
+        async for number, found in self._sampler.call(wave.number, f"solutions-{start}", texts, count, tokens, seed):
+            one, prompt = asked[number]
+            assert one.puzzle is not None
+            for sample, text in enumerate(found):
+                try:
+                    solution = prompts.read_solution(one.puzzle, prompt, text)
+                    exact(solution)
+                except NotAPuzzle:
+                    solution = ""
+                origin = self._sampler.origin(prompt, tokens, seed, start + sample)
+                yield one, Attempt(origin, prompts.cut(text), solution)
+
+    def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
+        assert one.puzzle is not None
+        passes = sum(own.status == Status.ACCEPTED for own in one.judged)
+        attempts = len(one.judged)
+        return Example(
+            id=example.pair_id(one.puzzle.source, attempt.solution),
+            puzzle=one.puzzle.source,
+            solution=attempt.solution,
+            answer_type=one.puzzle.annotation,
+            puzzle_id=one.id,
+            template=one.template,
+            cluster=one.cluster,
+            attempts=attempts,
+            passes=passes,
+            weight=selection.learnability(passes, attempts) if self.recipe.learnability else 1.0,
+            borrowed_from=attempt.borrowed_from,
+            recipe=self.recipe.name,
+            iteration=self.iteration,
+            puzzle_sampling=one.sampling,
+            solution_sampling=attempt.sampling,
+            filters=one.outcomes,
+            judgement=judgement,
+        )
+
+    def _count(self, wave: Wave, written: list[Candidate] | None = None, pairs: int = 0) -> None:
+        """Bring the wave's counts up to date, and tell whoever watches."""
+        tally = wave.tally
+        if written is not None:
+            tally.stages.clear()
+            tally.refusals.clear()
+            tally.stages["written"] = len(written)
+            for one in written:
+                tally.stages.update(o.filter for o in one.outcomes if o.outcome != "refused")
+                tally.stages["attempts"] += len(one.attempts)
+                tally.stages["right"] += len(one.passed)
+                if one.refused:
+                    tally.refusals[one.refused] += 1
+            tally.stages["pairs"] = pairs
+        total = Tally()
+        for part in (self.folder.tally, *(other.tally for other in self._under_way)):
+            total.add(part)
+        self._on_progress(total)
+
+    def _chance(self, wave: Wave, what: str) -> random.Random:
+        return random.Random(self._seed(wave, what))
+
+    def _seed(self, wave: Wave, what: str) -> int:
+        return int(example.digest(f"{self.seed} {self.iteration} {wave.number} {what}")[:8], 16) // 2
+
+
+def _worth_more(one: Candidate, recipe: Recipe) -> bool:
+    passed = {exact(attempt.solution) for attempt in one.passed}
+    if recipe.enough and len(passed) >= recipe.enough:
+        return False
+    return bool(passed) or not recipe.hopeless or len(one.attempts) < recipe.hopeless
+
+
+def stages() -> tuple[str, ...]:
+    """The names of the counts, in the order in which a puzzle meets them."""
+    return ("written", *STAGES, "attempts", "right", "pairs")

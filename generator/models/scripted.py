@@ -1,0 +1,60 @@
+"""A completer that says what it was told to: for tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from generator.models import ModelFailed, Stop
+
+Script = Callable[[str, random.Random], str]
+"""The continuation of a prompt, drawn with the given source of randomness."""
+
+
+class Scripted:
+    """Continues prompts by a function. `prompts` holds everything that it was asked."""
+
+    def __init__(self, script: Script, *, name: str = "scripted", context: int = 2048) -> None:
+        self.script, self.name, self.context = script, name, context
+        self.digest = hashlib.sha256(name.encode()).hexdigest()
+        self.prompts: list[str] = []
+
+    @classmethod
+    def from_file(cls, path: str, **options: int) -> Scripted:
+        """Rules from a JSON file, ``[{"ends": TEXT, "texts": [...]}, ...]``: the first rule whose text ends the prompt
+        gives one of its texts. Raises ModelFailed."""
+        try:
+            rules = [(rule["ends"], rule["texts"]) for rule in json.loads(Path(path).read_text())]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelFailed(f"{path}: not a script: {error}") from error
+
+        def script(prompt: str, chance: random.Random) -> str:
+            return next((chance.choice(texts) for ends, texts in rules if prompt.endswith(ends)), "")
+
+        made = cls(script, name=f"scripted:{Path(path).name}", **options)
+        made.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return made
+
+    def tokens(self, text: str) -> int:
+        """A token for every four characters."""
+        return len(text) // 4 + 1
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float = 1.0,
+        stop: Stop = (),
+        seed: int,
+    ) -> Iterator[tuple[int, list[str]]]:
+        """See `generator.models.Completer`."""
+        for number, prompt in enumerate(prompts):
+            self.prompts.append(prompt)
+            chance = random.Random(f"{seed} {number}")
+            yield number, [self.script(prompt, chance) for _ in range(samples)]

@@ -1,0 +1,273 @@
+"""Causal models of the transformers library, on a processor or a graphics card.
+
+One prefill of what all prompts begin with, one of the rest for every prompt, its cache repeated for the samples; rows that
+are complete leave the batch. Faster than `generate` here, where hundreds of rows share a prompt and end at different times.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Self
+
+from generator.models import ModelFailed, Stop, is_complete
+
+try:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+    from generator.models.prefix import Suffixes, Unsupported, can_share, sharing
+except ImportError as error:
+    raise ModelFailed(
+        f"running a model here needs torch and transformers: pip install 'selftaught[generator]' ({error})"
+    ) from error
+
+_TAIL = 4
+"""Tokens of the prompt that are decoded with a completion, since some tokenizers drop a text's first space."""
+
+
+class Transformers:
+    """A model and its tokenizer, in memory.
+
+    rows: sequences in a batch; halved when memory runs out. context: tokens; ``None`` is what the model was trained with.
+    Any attention model that takes a `DynamicCache` works; recurrent ones do not.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str = "", rows: int | None = None, context: int | None = None
+    ) -> None:
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+        self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+        self._shares = True
+        self.rows = rows or (256 if model.device.type == "cuda" else 64)
+        self._accepts = set(inspect.signature(model.forward).parameters)
+        ends = model.generation_config.eos_token_id if getattr(model, "generation_config", None) else None
+        ends = tokenizer.eos_token_id if ends is None else ends
+        self._ends = set(ends if isinstance(ends, (list, tuple)) else [] if ends is None else [ends])
+
+    @classmethod
+    def from_name(cls, name: str, *, device: str | None = None, dtype: str | None = None, **options: Any) -> Self:
+        """Load a folder or a hub's name; a folder with one ``.gguf`` file is dequantised.
+
+        device: ``cuda`` where there is one. dtype: ``bfloat16`` on a card that has it, else ``float16``; ``float32`` on a
+        processor. Raises ModelFailed.
+        """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if dtype is None:
+            dtype = "float32" if device == "cpu" else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        try:
+            quantised = _gguf(name)
+            tokenizer = AutoTokenizer.from_pretrained(name, **quantised)
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), **quantised)
+            return cls(model.to(device), tokenizer, name=name, **options)
+        except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
+            raise ModelFailed(f"{name}: no causal model that can be loaded: {error}") from error
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the weights."""
+        total = hashlib.sha256()
+        for key, tensor in sorted(self.model.state_dict().items()):
+            total.update(key.encode())
+            total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return total.hexdigest()
+
+    def tokens(self, text: str) -> int:
+        """As many as the tokenizer makes."""
+        return len(self.tokenizer(text).input_ids)
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float = 1.0,
+        stop: Stop = (),
+        seed: int,
+    ) -> Iterator[tuple[int, list[str]]]:
+        """See `generator.models.Completer`. The same call gives the same texts on the same machine."""
+        ids = [self.tokenizer(prompt).input_ids for prompt in prompts]
+        longest = max(map(len, ids), default=0)
+        if longest + max_new_tokens > self.context or not all(ids):
+            raise ModelFailed(
+                f"{self.name}: a prompt of {longest} tokens and {max_new_tokens} new ones don't fit {self.context}"
+            )
+        prefix = self._prefill(ids)
+        texts: dict[int, list[str]] = defaultdict(list)
+        queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.rows)
+        while queue:
+            batch = queue.pop(0)
+            drawn = _Draw(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
+            try:
+                rows = self._decode(prefix, [ids[number] for number, _ in batch], batch, max_new_tokens, drawn, stop)
+            except Unsupported:
+                self._shares = False
+                queue.insert(0, batch)
+                continue
+            except torch.OutOfMemoryError:
+                self.rows = sum(count for _, count in batch) // 2
+                if not self.rows:
+                    raise ModelFailed(f"{self.name}: out of memory with a single row") from None
+                queue = [half for pending in [batch, *queue] for half in _halves(pending, self.rows)]
+                continue
+            for number, text in rows:
+                texts[number].append(text)
+            for number in {number for number, _ in batch}:
+                if len(texts[number]) == samples:
+                    yield number, texts.pop(number)
+
+    def _prefill(self, ids: list[list[int]]) -> Any:
+        """The cache of what all prompts begin with, short of any prompt's last token."""
+        columns = takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False))
+        length = min(sum(1 for _ in columns), min(map(len, ids), default=1) - 1)
+        cache = DynamicCache(config=self.model.config)
+        if length > 0:
+            self._forward(torch.tensor([ids[0][:length]]), torch.ones(1, length, dtype=torch.long), cache)
+        return cache
+
+    def _following(self, prefix: Any, rows: int) -> Any:
+        """A cache for rows that follow a prefix: beside it where the model allows, else with a copy of it in each."""
+        if self._shares and prefix.get_seq_length() and can_share(self.model, prefix):
+            return Suffixes(prefix)
+        cache = copy.deepcopy(prefix)
+        if prefix.get_seq_length():
+            cache.batch_repeat_interleave(rows)
+        return cache
+
+    def _forward(self, ids: Any, mask: Any, cache: Any) -> Any:
+        """The logits of the last position; `mask` covers what is in the cache and the new tokens."""
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        given = {"position_ids": positions.to(self.model.device), "logits_to_keep": 1, "use_cache": True}
+        kept = {key: value for key, value in given.items() if key in self._accepts}
+        device = self.model.device
+        with torch.inference_mode(), sharing(self.model, cache):
+            out = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=cache, **kept)
+        return out.logits[:, -1].float()
+
+    def _decode(
+        self, prefix: Any, ids: list[list[int]], batch: list[tuple[int, int]], limit: int, draw: _Draw, stop: Stop
+    ) -> list[tuple[int, str]]:
+        """A completion for every row of a batch, with its prompt's number."""
+        common = prefix.get_seq_length()
+        width = max(map(len, ids)) - common
+        padded = torch.tensor([[0] * (width + common - len(one)) + one[common:] for one in ids])
+        mask = torch.ones(len(ids), common + width, dtype=torch.long)
+        for place, one in enumerate(ids):
+            mask[place, common : common + width + common - len(one)] = 0
+        cache = self._following(prefix, len(ids))
+        owner = torch.tensor([place for place, (_, count) in enumerate(batch) for _ in range(count)])
+        found = [_Row(self.tokenizer, ids[place][-_TAIL:], batch[place][0]) for place in owner.tolist()]
+        with sharing(self.model, cache):
+            logits = self._forward(padded, mask, cache)
+            cache.batch_select_indices(owner.to(self.model.device))
+            logits, mask = logits[owner.to(logits.device)], mask[owner]
+            self._continue(found, logits, mask, cache, limit, draw, stop)
+        return [(row.number, row.text) for row in found]
+
+    def _continue(
+        self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _Draw, stop: Stop
+    ) -> None:
+        """Draw token after token until every row is complete or has `limit` of them."""
+        for step in range(limit):
+            new = draw(logits).tolist()
+            for row, token in zip(alive, new, strict=True):
+                row.add(token, self._ends, stop)
+            keep = [place for place, row in enumerate(alive) if not row.complete]
+            if not keep or step + 1 == limit:
+                break
+            # Moving the cache costs about a step: done when it saves a quarter of the rows.
+            if len(keep) <= 0.75 * len(alive):
+                cache.batch_select_indices(torch.tensor(keep, device=self.model.device))
+                mask, alive, new = mask[keep], [alive[place] for place in keep], [new[place] for place in keep]
+            mask = torch.cat([mask, torch.ones(len(alive), 1, dtype=torch.long)], 1)
+            logits = self._forward(torch.tensor(new).unsqueeze(1), mask, cache)
+
+
+class _Row:
+    """A completion that grows."""
+
+    def __init__(self, tokenizer: Any, tail: list[int], number: int) -> None:
+        self._tokenizer, self._tail, self.number = tokenizer, tail, number
+        self._skip = len(self._read([]))
+        self._new: list[int] = []
+        self.text, self.complete = "", False
+
+    def add(self, token: int, ends: set[int], stop: Stop) -> None:
+        if self.complete:
+            return
+        if token in ends:
+            self.complete = True
+            return
+        self._new.append(token)
+        self.text = self._read(self._new)[self._skip :]
+        self.complete = is_complete(self.text, stop)
+
+    def _read(self, new: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            self._tail + new, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+class _Draw:
+    """Draws a token for every row."""
+
+    def __init__(self, temperature: float, top_p: float, source: Any) -> None:
+        self._temperature, self._top_p, self._source = temperature, top_p, source
+
+    def __call__(self, logits: Any) -> Any:
+        if self._temperature == 0:
+            return logits.argmax(-1)
+        chances = torch.softmax(logits / self._temperature, -1)
+        if self._top_p < 1:
+            sorted_chances, order = chances.sort(descending=True)
+            beyond = sorted_chances.cumsum(-1) - sorted_chances >= self._top_p
+            chances = torch.zeros_like(chances).scatter(-1, order, sorted_chances.masked_fill(beyond, 0))
+        return torch.multinomial(chances, 1, generator=self._source).squeeze(-1)
+
+
+def _seeded(device: Any, *seed: int) -> Any:
+    number = int.from_bytes(hashlib.sha256(repr(seed).encode()).digest()[:7], "big")
+    return torch.Generator(device).manual_seed(number)
+
+
+def _batches(order: list[int], samples: int, rows: int) -> list[list[tuple[int, int]]]:
+    """Prompts with how many samples of each, in batches of at most `rows`."""
+    batches: list[list[tuple[int, int]]] = []
+    room = 0
+    for number in order:
+        left = samples
+        while left:
+            if not room:
+                batches.append([])
+                room = rows
+            count = min(left, room)
+            batches[-1].append((number, count))
+            left, room = left - count, room - count
+    return batches
+
+
+def _halves(batch: list[tuple[int, int]], rows: int) -> list[list[tuple[int, int]]]:
+    """The batch again, in batches of at most `rows`."""
+    return [part for number, count in batch for part in _batches([number], count, rows)]
+
+
+def _gguf(name: str) -> dict[str, str]:
+    """What to tell transformers of a folder that holds a quantised model."""
+    path = Path(name)
+    if path.suffix == ".gguf":
+        raise ModelFailed(f"{name}: name the folder, {path.parent or os.curdir}, not the file")
+    files = sorted(path.glob("*.gguf")) if path.is_dir() and not (path / "config.json").exists() else []
+    if len(files) > 1:
+        raise ModelFailed(f"{name} holds several GGUF files: keep one in a folder of its own")
+    return {"gguf_file": files[0].name} if files else {}

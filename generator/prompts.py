@@ -1,0 +1,141 @@
+"""What a model is asked, and how its answer is cut and read.
+
+A prompt ends where a token surely ends: ``def f7(`` and ``def g7(...):``. One that ended in a newline or an indent would cut a
+learnt token in two and put the model off its distribution.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from generator import puzzle as puzzles
+from generator.models import Completer
+from generator.novelty import HeldOut
+from generator.puzzle import Puzzle
+from generator.seeds import Seed
+
+SHOTS: tuple[tuple[str, str], ...] = (
+    (
+        "def f1(s: str, tail='onomy', size=9):\n    return s.endswith(tail) and len(s) == size",
+        "def g1(tail='onomy', size=9):\n    return 'x' * (size - len(tail)) + tail",
+    ),
+    (
+        "def f2(n: int, total=91):\n    return n > 0 and n * (n + 1) // 2 == total",
+        "def g2(total=91):\n    n = 1\n    while n * (n + 1) // 2 < total:\n        n += 1\n    return n",
+    ),
+    (
+        "def f3(li: List[int], words=['plum', 'fig', 'cherry']):\n    return [w[i] for w, i in zip(words, li)] == ['m', 'i', 'c'] and len(li) == 3",
+        "def g3(words=['plum', 'fig', 'cherry']):\n    return [w.index(c) for w, c in zip(words, 'mic')]",
+    ),
+    (
+        "def f4(x: float, area=7.5, side=3):\n    return abs(x * side - area) < 1e-6",
+        "def g4(area=7.5, side=3):\n    return area / side",
+    ),
+    (
+        "def f5(parts: List[str], text='salt;pepper;;thyme'):\n    return ';'.join(parts) == text and len(parts) == 4",
+        "def g5(text='salt;pepper;;thyme'):\n    return text.split(';')",
+    ),
+)
+"""Worked pairs, the fixed beginning of every solution prompt."""
+
+
+_NUMBER = 3
+"""Tokens that a number in a name takes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """The form of prompts.
+
+    shots: worked pairs before a puzzle to solve. packed: training puzzles before a puzzle to write; a model that was trained
+    on puzzles alone needs none. Without both, functions are called ``f`` and ``g``, as in training texts. docstrings: leave
+    them in the training puzzles; a small model makes stories of them.
+    """
+
+    shots: tuple[tuple[str, str], ...] = SHOTS
+    packed: bool = True
+    docstrings: bool = False
+
+
+BARE = Style((), False)
+"""For a model that knows nothing but puzzles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to continue. number: of the function that it begins; empty without numbers. parents: ids of the puzzles in it."""
+
+    text: str
+    number: str
+    parents: tuple[str, ...] = ()
+
+
+class Unindented:
+    """Stops a completion at the first line that isn't indented. (As strings: openings that such a line usually has.)"""
+
+    strings = ("\ndef ", "\nassert", "\nclass ", "\nprint")
+
+    def __call__(self, text: str) -> bool:
+        return len(cut(text)) < len(text.rstrip())
+
+
+def cut(text: str) -> str:
+    """The text up to the first line that isn't indented, without blank lines at the end; its first line always counts.
+
+    Lines inside brackets or strings are no exception: the paper's rule, and a model's usual style.
+    """
+    lines = text.split("\n")
+    for number, line in enumerate(lines[1:], 1):
+        if line.strip() and line[0] not in " \t":
+            lines = lines[:number]
+            break
+    return "\n".join(lines).rstrip()
+
+
+def for_puzzle(
+    seeds: Sequence[Seed], model: Completer, style: Style, chance: random.Random, new_tokens: int, held_out: HeldOut
+) -> Prompt:
+    """A prompt for one more puzzle: seeds, one instance of each problem, shuffled, as many as fit.
+
+    Raises Contaminated if a held-out puzzle would stand in it.
+    """
+    if not style.packed:
+        return Prompt("def f(", "")
+    instances: dict[str, list[Seed]] = {}
+    for seed in seeds:
+        instances.setdefault(seed.problem, []).append(seed)
+    chosen = [chance.choice(group) for group in instances.values()]
+    chance.shuffle(chosen)
+    room = model.context - new_tokens - model.tokens("def f100(")
+    packed: list[str] = []
+    for place, seed in enumerate(chosen, 1):
+        shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
+        room -= model.tokens(shown.source + "\n\n") + _NUMBER
+        if room < 0:
+            break
+        held_out.refuse(seed.puzzle.source)
+        packed.append(shown.named(f"f{place}"))
+    number = str(len(packed) + 1)
+    return Prompt("\n\n".join([*packed, f"def f{number}("]), number, tuple(seed.id for seed in chosen[: len(packed)]))
+
+
+def read_puzzle(prompt: Prompt, completion: str) -> Puzzle:
+    """The puzzle that a completion makes, called ``f``. Raises NotAPuzzle."""
+    source = f"def f{prompt.number}({cut(completion)}"
+    return puzzles.parse(puzzles.parse(source).named("f"))
+
+
+def for_solution(puzzle: Puzzle, style: Style) -> Prompt:
+    """A prompt for a solution: the worked pairs, the puzzle, and the head of its solution with its defaults verbatim."""
+    number = str(len(style.shots) + 1) if style.shots else ""
+    parts = [text for pair in style.shots for text in pair]
+    parts += [puzzle.named(f"f{number}"), f"def g{number}({puzzle.parameters}):"]
+    return Prompt("\n\n".join(parts), number)
+
+
+def read_solution(puzzle: Puzzle, prompt: Prompt, completion: str) -> str:
+    """The solution that a completion makes, called ``g``, of the puzzle called ``f``. Raises NotAPuzzle if it doesn't parse."""
+    source = f"def g{prompt.number}({puzzle.parameters}):{cut(completion)}"
+    return puzzles.rename(source, {f"g{prompt.number}": "g", f"f{prompt.number}": "f"})

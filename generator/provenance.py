@@ -1,0 +1,141 @@
+"""Where a pair or a puzzle comes from: found in the files of runs, and told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import orjson
+
+from generator import example
+from generator.puzzle import NotAPuzzle
+
+
+class NotFound(LookupError):
+    """No record has that id, or several do."""
+
+
+def explain(ident: str, folder: Path) -> dict[str, Any]:
+    """Everything known of the pair or puzzle whose id is, or begins with, `ident`: ``kind`` (``pair``, ``puzzle`` or
+    ``seed``), its record, the run, and its parents, each of them so again. Raises NotFound."""
+    index = _index(folder)
+    found = {key for key in index if key.startswith(ident)} if ident else set()
+    if ident in index:
+        found = {ident}
+    if len(found) != 1:
+        some = ", ".join(sorted(found)[:5])
+        raise NotFound(
+            f"{len(found)} records begin with {ident!r}: {some}" if found else f"nothing in {folder} is {ident!r}"
+        )
+    return _chain(found.pop(), index, frozenset())
+
+
+def _index(folder: Path) -> dict[str, dict[str, Any]]:
+    """All records of all runs by id: pairs, puzzles (the last kept one, or else the first refused one), seeds."""
+    index: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("seeds.jsonl")):
+        for record in _lines(path):
+            try:
+                key = example.puzzle_id(record["puzzle"])
+            except NotAPuzzle:
+                continue
+            index.setdefault(key, {"kind": "seed", "run": str(path.parent), "record": record})
+    for path in sorted(folder.rglob("puzzles.jsonl")):
+        for record in _lines(path):
+            known = index.get(record["id"])
+            unknown = known is None or known["kind"] == "seed"
+            if record["id"] and (unknown or not record["refused"]):
+                index[record["id"]] = {"kind": "puzzle", "run": str(path.parent), "record": record}
+    for path in sorted(folder.rglob("pairs.jsonl")):
+        for record in _lines(path):
+            index[record["id"]] = {"kind": "pair", "run": str(path.parent), "record": record}
+    return index
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file that a run may still be writing."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+def _chain(ident: str, index: dict[str, dict[str, Any]], above: frozenset[str]) -> dict[str, Any]:
+    entry = index[ident]
+    record, kind = entry["record"], entry["kind"]
+    parents = []
+    if kind == "pair":
+        parents = [record["puzzle_id"], *filter(None, [record["borrowed_from"]])]
+    elif kind == "puzzle":
+        parents = record["sampling"]["parents"]
+    known = [one for one in parents if one in index and one not in above]
+    missing = [one for one in parents if one not in index]
+    links = [_chain(one, index, above | {ident}) for one in known]
+    return {"id": ident, **entry, "parents": links, "unknown_parents": missing}
+
+
+def tell(chain: dict[str, Any]) -> str:
+    """The chain in words."""
+    kind, record = chain["kind"], chain["record"]
+    lines = [f"{kind} {chain['id']}  ({chain['run']})"]
+    if kind == "seed":
+        lines.append(indent(record["puzzle"], "    "))
+        return "\n".join(lines)
+    text = record["text"] if kind == "pair" else record["puzzle"]
+    lines += ["", indent(text, "    "), ""]
+    if kind == "pair":
+        lines += _tell_pair(record)
+    else:
+        lines += _tell_puzzle(record)
+    for parent in chain["parents"]:
+        if parent["kind"] == "seed":
+            continue
+        role = "solution borrowed from" if parent["id"] == record.get("borrowed_from") else "its puzzle:"
+        lines += ["", f"{role} {tell(parent)}"]
+    seeds = [parent for parent in chain["parents"] if parent["kind"] == "seed"]
+    if seeds:
+        names = ", ".join(f"{parent['record']['id']} ({parent['id']})" for parent in seeds)
+        lines.append(f"  parents: {len(seeds)} puzzles in its prompt: {names}")
+    if chain["unknown_parents"]:
+        lines.append(f"  parents not found here: {', '.join(chain['unknown_parents'])}")
+    return "\n".join(lines)
+
+
+def _tell_pair(record: dict[str, Any]) -> list[str]:
+    judged = record["judgement"]
+    memory = judged["peak_memory_bytes"] / (1 << 20)
+    return [
+        f"  solution {_drawn(record['solution_sampling'])}",
+        f"  {judged['status']} in {judged['repeats']} of {judged['repeats']} judgements at level {judged['level']} by "
+        f"{judged['verifier']}: {judged['cpu_seconds']:.3f} s CPU, {memory:.0f} MiB, answer {judged['answer_sha256'][:16]}",
+        f"  its puzzle: {record['passes']} of {record['attempts']} attempts right, weight {record['weight']:.2f}, "
+        f"recipe {record['recipe']}, iteration {record['iteration']}",
+        *_filters(record["filters"]),
+    ]
+
+
+def _tell_puzzle(record: dict[str, Any]) -> list[str]:
+    statuses = Counter(attempt["status"] for attempt in record["attempts"])
+    outcome = f"refused by {record['refused']}" if record["refused"] else "kept"
+    attempts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+    return [
+        f"  {outcome}; written {_drawn(record['sampling'])}",
+        *_filters(record["filters"]),
+        f"  attempts: {attempts or 'none'}",
+    ]
+
+
+def _drawn(sampling: dict[str, Any]) -> str:
+    return (
+        f"by {sampling['model']} (weights {sampling['model_digest'][:12]}), sample {sampling['attempt']} of the prompt "
+        f"{sampling['prompt_sha256'][:12]}, temperature {sampling['temperature']}, top-p {sampling['top_p']}, at most "
+        f"{sampling['max_new_tokens']} tokens, seed {sampling['seed']}"
+    )
+
+
+def _filters(outcomes: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for outcome in outcomes:
+        score = f" {outcome['score']:.2f}" if outcome["score"] else ""
+        lines.append(f"  {outcome['filter']:>12}: {outcome['outcome']}{score}  {outcome['detail']}".rstrip())
+    return lines

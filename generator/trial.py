@@ -1,0 +1,187 @@
+"""What the verifier is asked about candidates and attempts. All of it is judged in the verifier's workers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+
+from generator import checks, selection
+from generator.candidate import Attempt, Candidate
+from generator.example import Judgement
+from generator.folder import Tally
+from generator.puzzle import exact
+from generator.recipe import Recipe
+from sandbox import Status, Task, Verdict, Verifier
+
+_ENDED = (Status.TIME_LIMIT, Status.MEMORY_LIMIT, Status.OUTPUT_LIMIT, Status.CRASHED, Status.FORBIDDEN)
+"""A search for a trivial answer that ends so has tried some answers only."""
+
+
+class Closed(RuntimeError):
+    """The verifier was closed, or can judge nothing: not a verdict on anybody."""
+
+
+class Trial:
+    """The filters and attempts of one wave. tally: counts into it."""
+
+    def __init__(self, verifier: Verifier, recipe: Recipe, tally: Tally) -> None:
+        self._verifier, self._recipe, self._tally = verifier, recipe, tally
+
+    async def trivial(self, candidates: Sequence[Candidate], chance: random.Random) -> None:
+        """The filter `trivial`, with its exemption by lot."""
+        lots = [chance.random() < self._recipe.exempt for _ in candidates]  # drawn for all, whatever becomes of them
+        asked = {}
+        for number, one in enumerate(candidates):
+            if not one.refused and one.puzzle and one.kind and self._recipe.trivial != "off":
+                asked[number] = checks.trivial(str(number), one.puzzle, one.kind, self._recipe.trivial)
+        found = await self._all(tasks[0] for tasks in asked.values())
+        again = [task for tasks in asked.values() if found[tasks[0].id].status in _ENDED for task in tasks[1:]]
+        found |= await self._all(again)
+        for number, tasks in asked.items():
+            one, verdicts = candidates[number], [found[task.id] for task in tasks if task.id in found]
+            if not any(verdict.judged for verdict in verdicts):
+                one.fails("trivial", f"could not be judged: {verdicts[0].message}")
+            elif not any(verdict.accepted for verdict in verdicts):
+                one.passes("trivial")
+            elif lots[number]:
+                one.exempt("trivial", "let through by lot")
+            else:
+                one.fails("trivial", "a trivial answer solves it")
+
+    async def attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
+        """Judge attempts as they come, what is the same program once; sets each one's status and verdict."""
+        came: list[tuple[str, Attempt]] = []
+        verdicts: dict[str, Verdict] = {}
+
+        async def tasks() -> AsyncIterator[Task]:
+            seen = set()
+            async for one, attempt in stream:
+                one.attempts.append(attempt)
+                if not attempt.solution or one.puzzle is None:
+                    attempt.status = "unparsed"
+                    self._tally.statuses["unparsed"] += 1
+                    continue
+                ident = f"{id(one)}/{exact(attempt.solution)}"
+                came.append((ident, attempt))
+                if ident not in seen:
+                    seen.add(ident)
+                    yield Task(ident, one.puzzle.source, attempt.solution)
+
+        async for verdict in self._judge(tasks()):
+            verdicts[verdict.id] = verdict
+        for ident, attempt in came:
+            attempt.verdict = verdicts[ident]
+            attempt.status = str(verdicts[ident].status)
+            self._tally.statuses[attempt.status] += 1
+
+    async def borrow(self, candidates: Sequence[Candidate]) -> None:
+        """Hindsight: try answers to other puzzles on the unsolved ones of the same type: what solved one of the same template
+        first, then what solved another, then failed ones."""
+        donors: dict[str, dict[str, tuple[Candidate, Attempt]]] = {}
+        for status in (Status.ACCEPTED, Status.REJECTED):
+            for one in candidates:
+                for attempt in one.attempts:
+                    if one.puzzle and attempt.status == status:
+                        donors.setdefault(one.puzzle.annotation, {}).setdefault(attempt.body, (one, attempt))
+
+        async def transplants() -> AsyncIterator[tuple[Candidate, Attempt]]:
+            for one in candidates:
+                if one.puzzle is None or one.passed:
+                    continue
+                others = [pair for pair in donors.get(one.puzzle.annotation, {}).values() if pair[0] is not one]
+                for donor, attempt in _nearest(one, others, self._recipe.hindsight):
+                    assert donor.puzzle is not None
+                    solution = selection.transplant(attempt.body, donor.puzzle, one.puzzle)
+                    if solution:
+                        yield one, Attempt(attempt.sampling, attempt.body, solution, borrowed_from=donor.id)
+
+        await self.attempts(transplants())
+
+    async def settle(self, candidates: Sequence[Candidate]) -> list[list[tuple[Attempt, Judgement]]]:
+        """The filters `solved`, `stable` and `depends`; what is kept of each candidate: nothing of one that fails."""
+        chosen = {number: self._choose(one) for number, one in enumerate(candidates)}
+        for number, one in enumerate(candidates):
+            if chosen[number]:
+                one.passes(
+                    "solved", len([a for a in one.judged if a.status == Status.ACCEPTED]) / max(1, len(one.judged))
+                )
+            elif not one.refused:
+                one.fails("solved", f"none of {len(one.judged)} attempts is right")
+        stable = await self._stable(candidates, chosen)
+        for number, one in enumerate(candidates):
+            if stable[number]:
+                one.passes("stable", detail=f"{self._recipe.repeat} judgements agree")
+            elif not one.refused:
+                one.fails("stable", "no solution is judged the same every time")
+        await self._depends(candidates, stable)
+        keep = self._recipe.keep
+        return [[] if one.refused else stable[number][:keep] for number, one in enumerate(candidates)]
+
+    def _choose(self, one: Candidate) -> list[Attempt]:
+        """Distinct right attempts in order of preference; some in reserve if repeats may sort some out."""
+        keep = self._recipe.keep * (2 if self._recipe.repeat > 1 else 1)
+        by_text: dict[str, Attempt] = {}
+        for attempt in one.passed:
+            by_text.setdefault(attempt.solution, attempt)
+        return [by_text[text] for text in selection.choose(by_text, keep, self._recipe.diverse)]
+
+    async def _stable(
+        self, candidates: Sequence[Candidate], chosen: dict[int, list[Attempt]]
+    ) -> dict[int, list[tuple[Attempt, Judgement]]]:
+        repeat, tasks, found = self._recipe.repeat, [], {}
+        for number, attempts in chosen.items():
+            puzzle = candidates[number].puzzle
+            assert puzzle is not None
+            for place, attempt in enumerate(attempts):
+                tasks.append(Task(f"{number}/{place}", puzzle.source, attempt.solution))
+                if repeat == 1 and attempt.verdict:
+                    found[tasks[-1].id] = attempt.verdict
+        if repeat > 1:
+            found = await self._all(tasks, repeat)
+        stable: dict[int, list[tuple[Attempt, Judgement]]] = {number: [] for number in chosen}
+        for number, attempts in chosen.items():
+            for place, attempt in enumerate(attempts):
+                verdict = found[f"{number}/{place}"]
+                if verdict.accepted:
+                    stable[number].append((attempt, Judgement.of(verdict, repeat)))
+        return stable
+
+    async def _depends(
+        self, candidates: Sequence[Candidate], stable: dict[int, list[tuple[Attempt, Judgement]]]
+    ) -> None:
+        if not self._recipe.depends:
+            return
+        tasks = []
+        for number, kept in stable.items():
+            one = candidates[number]
+            if kept and one.puzzle and one.kind:
+                tasks.append(checks.depends(str(number), one.puzzle, one.kind, kept[0][0].solution))
+        for ident, verdict in (await self._all(tasks)).items():
+            if verdict.status is Status.REJECTED:
+                candidates[int(ident)].fails("depends", "it takes every changed answer")
+            elif not verdict.judged:
+                candidates[int(ident)].fails("depends", f"could not be judged: {verdict.message}")
+            else:
+                candidates[int(ident)].passes("depends", detail="" if verdict.accepted else f"by {verdict.status}")
+
+    async def _all(self, tasks: Iterable[Task], repeat: int = 1) -> dict[str, Verdict]:
+        return {verdict.id: verdict async for verdict in self._judge(tasks, repeat)}
+
+    async def _judge(self, tasks: Iterable[Task] | AsyncIterable[Task], repeat: int = 1) -> AsyncIterator[Verdict]:
+        async for verdict in self._verifier.averify_many(tasks, ordered=False, repeat=repeat):
+            if verdict.status is Status.CANCELLED:
+                raise Closed("the verifier was closed while a generation needed it")
+            self._tally.spend(verifier=verdict.usage.cpu_seconds * repeat)
+            yield verdict
+
+
+def _nearest(one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int) -> list[tuple[Candidate, Attempt]]:
+    """The donors to try on a puzzle: right answers to its template, right ones, failed ones, each kind evenly spread."""
+    kinds: dict[int, list[tuple[Candidate, Attempt]]] = {0: [], 1: [], 2: []}
+    for donor in donors:
+        right = donor[1].status == Status.ACCEPTED
+        kinds[0 if right and donor[0].template == one.template else 1 if right else 2].append(donor)
+    chosen: list[tuple[Candidate, Attempt]] = []
+    for group in kinds.values():
+        chosen += [group[place] for place in selection.spread(len(group), most - len(chosen))]
+    return chosen

@@ -1,0 +1,268 @@
+"""The transformers backend on a model of a few thousand weights: it must draw what the library's own `generate` would."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generator import models
+from generator.models import ModelFailed
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import gguf
+    import torch
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+    from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from generator.models.transformers import Transformers
+
+PROMPTS = ["def f(x):\n    return x", "def f(x):\n    return x + 1\n\ndef g", "def f(", "def f(y, z):"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights and a tokenizer trained on a few lines, saved in the hub's layout."""
+    path = tmp_path_factory.mktemp("model")
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = BpeTrainer(vocab_size=300, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(PROMPTS, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.4,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Any:
+    return models.load(str(folder))
+
+
+def draw(model: Any, prompts: list[str], **settings: Any) -> dict[int, list[str]]:
+    given: dict[str, Any] = {"samples": 1, "max_new_tokens": 12, "temperature": 0.0, "seed": 1, **settings}
+    return dict(model.complete(prompts, **given))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(model: Any, rows: int) -> None:
+    expected = []
+    for prompt in PROMPTS:
+        ids = model.tokenizer(prompt, return_tensors="pt").input_ids
+        out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=12, do_sample=False, pad_token_id=0)
+        expected.append(model.tokenizer.decode(out[0], skip_special_tokens=True)[len(prompt) :])
+    model.rows = rows
+    assert len(set(expected)) > 1
+    assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
+
+
+LONG = "def f(a, b):\n    return a + b\n\n" * 5
+FOLLOWING = [LONG + prompt for prompt in PROMPTS] + [LONG + "d", LONG + "def f(s: str, t: str, u: str, v: str):"]
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_shared_prefix_changes_nothing(
+    model: Any, monkeypatch: pytest.MonkeyPatch, shares: bool, samples: int
+) -> None:
+    """shares: the prefix is looked at apart, or copied for each row."""
+    monkeypatch.setattr(model, "_shares", shares)
+    expected = {number: [greedy(model, prompt)] * samples for number, prompt in enumerate(FOLLOWING)}
+    attention = model.model.config._attn_implementation
+    assert draw(model, FOLLOWING, samples=samples, max_new_tokens=80) == expected
+    assert model.model.config._attn_implementation == attention
+
+
+def test_rows_with_a_shared_prefix_stop_alone(model: Any) -> None:
+    full = draw(model, FOLLOWING, max_new_tokens=80)
+    for end in (9, 30):
+        found = draw(
+            model, FOLLOWING, samples=3, max_new_tokens=80, stop=lambda text, end=end: len(text) >= end or "a" in text
+        )
+        assert all(full[number][0].startswith(text) for number, texts in found.items() for text in texts)
+
+
+def test_attention_that_cannot_be_split_is_left_as_it_is(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from generator.models import prefix
+
+    def refuse(*given: Any, **rest: Any) -> Any:
+        raise prefix.Unsupported
+
+    expected = draw(model, FOLLOWING)
+    monkeypatch.setattr(model, "_shares", True)
+    AttentionInterface.register(prefix._NAME, refuse)
+    try:
+        assert draw(model, FOLLOWING) == expected
+        assert not model._shares
+    finally:
+        AttentionInterface.register(prefix._NAME, prefix.attention)
+
+
+def greedy(model: Any, prompt: str) -> str:
+    """What the library's own `generate` writes."""
+    ids = model.tokenizer(prompt, return_tensors="pt").input_ids
+    out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=80, do_sample=False, pad_token_id=0)
+    text: str = model.tokenizer.decode(out[0], skip_special_tokens=True)
+    return text[len(prompt) :]
+
+
+def test_samples_follow_the_models_distribution(model: Any) -> None:
+    model.rows = 64
+    prompt = PROMPTS[0]
+    with torch.inference_mode():
+        logits = model.model(**model.tokenizer(PROMPTS[0], return_tensors="pt")).logits[0, -1]
+    expected = torch.softmax(logits / 0.7, -1)
+    top = int(expected.argmax())
+    texts = draw(model, [prompt, PROMPTS[1]], samples=2000, max_new_tokens=1, temperature=0.7)[0]
+    share = Counter(texts)[model.tokenizer.decode([top])] / 2000
+    assert abs(share - float(expected[top])) < 0.05
+
+
+def test_top_p_keeps_the_smallest_set_of_tokens_that_reaches_it(model: Any) -> None:
+    assert draw(model, PROMPTS, temperature=1.0, top_p=1e-9) == draw(model, PROMPTS)
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_something_else(model: Any) -> None:
+    first = draw(model, PROMPTS, samples=8, temperature=1.0)
+    assert first == draw(model, PROMPTS, samples=8, temperature=1.0)
+    assert first != draw(model, PROMPTS, samples=8, temperature=1.0, seed=2)
+    assert {len(texts) for texts in first.values()} == {8}
+
+
+def test_rows_stop_alone_and_the_others_go_on_unchanged(model: Any) -> None:
+    stopped = draw(model, PROMPTS, samples=8, temperature=0.0, max_new_tokens=20, stop=lambda text: len(text) >= 9)
+    assert all(9 <= len(text) < 40 for texts in stopped.values() for text in texts)
+    greedy = draw(model, PROMPTS, max_new_tokens=20)
+    assert all(greedy[number][0].startswith(texts[0]) for number, texts in stopped.items())
+
+
+def test_a_stop_string_ends_a_completion(model: Any) -> None:
+    full = draw(model, PROMPTS[:1], max_new_tokens=30)[0][0]
+    middle = full[5:7]
+    found = draw(model, PROMPTS[:1], max_new_tokens=30, stop=[middle])[0][0]
+    assert full.startswith(found)
+    assert found.index(middle) + len(middle) <= len(found) < len(full)
+
+
+def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = Transformers.from_name(str(folder), rows=16)
+    decode, sizes = model._decode, []
+
+    def hungry(prefix: Any, ids: Any, batch: Any, *rest: Any) -> Any:
+        sizes.append(sum(count for _, count in batch))
+        if sizes[-1] > 4:
+            raise torch.OutOfMemoryError("no room")
+        return decode(prefix, ids, batch, *rest)
+
+    monkeypatch.setattr(model, "_decode", hungry)
+    found = draw(model, PROMPTS, samples=8, temperature=1.0)
+    assert {number: len(texts) for number, texts in found.items()} == dict.fromkeys(range(4), 8)
+    assert sizes[:3] == [16, 8, 4]
+
+
+def test_a_prompt_that_leaves_no_room_is_an_error(model: Any) -> None:
+    with pytest.raises(ModelFailed, match="don't fit 256"):
+        draw(model, ["x " * 300])
+    with pytest.raises(ModelFailed, match="don't fit"):
+        draw(model, [""])
+
+
+def test_a_gguf_folder_is_read_like_the_model_it_was_made_from(model: Any, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "model.gguf", model)
+    loaded: Any = models.load(str(tmp_path))
+    assert loaded.context == 256
+    assert draw(loaded, PROMPTS) == draw(model, PROMPTS)
+
+
+PARTS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def write_gguf(path: Path, source: Any) -> None:
+    """A model of this file's kind in llama.cpp's format, unquantised."""
+    config, out = source.model.config, gguf.GGUFWriter(str(path), "llama")
+    out.add_block_count(config.num_hidden_layers)
+    out.add_context_length(config.max_position_embeddings)
+    out.add_embedding_length(config.hidden_size)
+    out.add_feed_forward_length(config.intermediate_size)
+    out.add_head_count(config.num_attention_heads)
+    out.add_head_count_kv(config.num_key_value_heads)
+    out.add_layer_norm_rms_eps(config.rms_norm_eps)
+    out.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    out.add_rope_freq_base(10_000.0)
+    out.add_vocab_size(config.vocab_size)
+    words = sorted(source.tokenizer.get_vocab(), key=source.tokenizer.get_vocab().get)
+    out.add_tokenizer_model("gpt2")
+    out.add_token_list(words)
+    out.add_token_types([3] + [1] * (len(words) - 1))
+    out.add_token_merges(
+        [" ".join(pair) for pair in json.loads(source.tokenizer.backend_tokenizer.to_str())["model"]["merges"]]
+    )
+    out.add_bos_token_id(0)
+    out.add_eos_token_id(0)
+    out.add_add_bos_token(False)
+    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for key, tensor in source.model.state_dict().items():
+        array, name = tensor.float().numpy(), key.removesuffix(".weight")
+        if name not in names:
+            _, _, block, part = name.split(".", 3)
+            names[name] = f"blk.{block}.{PARTS[part]}"
+            if count := heads.get(PARTS[part]):  # llama.cpp turns pairs of neighbours, transformers halves
+                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        out.add_tensor(f"{names[name]}.weight", array.copy())
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def test_the_digest_changes_with_a_weight(folder: Path) -> None:
+    first, second = Transformers.from_name(str(folder)), Transformers.from_name(str(folder))
+    with torch.no_grad():
+        second.model.lm_head.weight[3, 3] += 1
+    assert first.digest == Transformers.from_name(str(folder)).digest
+    assert first.digest != second.digest
+
+
+def test_what_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelFailed, match=str(tmp_path)):
+        models.load(str(tmp_path))
+    (tmp_path / "a.gguf").write_bytes(b"no")
+    with pytest.raises(ModelFailed, match="name the folder"):
+        models.load(str(tmp_path / "a.gguf"))
+    (tmp_path / "b.gguf").write_bytes(b"no")
+    with pytest.raises(ModelFailed, match="several GGUF"):
+        models.load(str(tmp_path))

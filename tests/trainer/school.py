@@ -1,0 +1,104 @@
+"""A learner that needs no neural network: it knows the right answers to some machine-written puzzles, and learns the rest."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from generator import prompts, puzzle
+from generator.example import Example
+from generator.models import Stop
+from generator.novelty import HeldOut
+from generator.recipe import DEFAULT, replace
+from sandbox import Limits
+from trainer.evaluation import Problem
+from trainer.presets import Preset, Watch
+from trainer.tiny import corpus
+
+DOCUMENTS = list(islice(corpus.documents(0), 60))
+HELD_OUT = DOCUMENTS[:16]
+_RIGHT = {one.sat: one.right.partition("\n")[2] for one in DOCUMENTS}
+
+
+class Pupil:
+    """Writes puzzles of the corpus, and solves one correctly with a chance that is its skill."""
+
+    context = 4096
+
+    def __init__(self, skill: float) -> None:
+        self.skill, self.name, self.digest = skill, "pupil", f"{skill:.3f}"
+        self.calls = 0
+
+    def tokens(self, text: str) -> int:
+        return len(text) // 4
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float = 1.0,
+        stop: Stop = (),
+        seed: int,
+    ) -> Iterator[tuple[int, list[str]]]:
+        self.calls += 1
+        chance = random.Random(f"{seed} {temperature}")
+        for number, prompt in enumerate(prompts):
+            if prompt == "def f(":
+                yield number, [chance.choice(DOCUMENTS).sat.removeprefix("def f(") for _ in range(samples)]
+            else:
+                right = _RIGHT[prompt.partition("\n\ndef g(")[0]]
+                yield number, ["\n" + right if chance.random() < self.skill else "\n    return None" for _ in range(samples)]
+
+
+@dataclass
+class School:
+    """A learner whose models are pupils: more examples, more skill. taught: how often a model was trained."""
+
+    taught: int = 0
+
+    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+        folder.mkdir(parents=True)
+        (folder / "skill.json").write_text("0.2")
+
+    def load(self, folder: Path) -> Pupil:
+        return Pupil(json.loads((folder / "skill.json").read_text()))
+
+    def train(
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+    ) -> dict[str, object]:
+        self.taught += 1
+        folder.mkdir(parents=True, exist_ok=True)
+        skill = json.loads((base / "skill.json").read_text()) + len(examples) / 15
+        (folder / "skill.json").write_text(json.dumps(min(skill, 0.9)))
+        return {}
+
+    def to_dict(self) -> dict[str, object]:
+        return {"kind": "school"}
+
+
+def preset(learner: School) -> Preset:
+    """A loop of seconds."""
+    recipe = replace(DEFAULT, name="school", prompts=1, samples=20, attempts=4, round=4, per_template=0, per_cluster=0,
+                     contamination=1.0, repeat=1, exempt=0.0, hindsight=0)  # fmt: skip
+    return Preset(
+        name="school",
+        learner=learner,
+        recipe=recipe,
+        style=prompts.BARE,
+        puzzles=40,
+        attempts=10,
+        temperatures=(0.5, 1.0),
+        new_tokens=50,
+        limits=Limits(cpu_seconds=0.5),
+        problems=lambda: [Problem(f"p{n}", puzzle.parse(one.sat), one.family) for n, one in enumerate(HELD_OUT)],
+        held_out=lambda: HeldOut(one.sat for one in HELD_OUT),
+        seeds=list,
+    )
+

@@ -1,0 +1,122 @@
+"""Evaluation with a model that recites, and the real verifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from generator import prompts, puzzle
+from sandbox import Verifier
+from trainer import evaluation, problems
+from trainer.evaluation import Memory, Problem, Result
+from trainer.passk import Score
+
+SAT = "def f(x: int, a=417, b=1342):\n    return x + a == b"
+WORD = "def f(s: str, t='melon'):\n    return s == t * 3"
+
+
+class Reciter:
+    """Gives each prompt the same answers, in turn; the hotter, the more of the later ones."""
+
+    name, digest, context = "reciter", "0", 4096
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = answers
+
+    def tokens(self, text: str) -> int:
+        return len(text)
+
+    def complete(self, prompts: Sequence[str], *, samples: int, **_: object) -> Iterator[tuple[int, list[str]]]:
+        for number in reversed(range(len(prompts))):
+            yield number, [self.answers[sample % len(self.answers)] for sample in range(samples)]
+
+
+def attempt(model: Reciter, judge: Verifier, attempts: int, *sources: str, memory: Memory | None = None) -> list[Result]:
+    asked = [Problem(f"p{number}", puzzle.parse(source)) for number, source in enumerate(sources)]
+    return evaluation.attempt(
+        model, asked, memory or Memory(judge), attempts=attempts, temperature=0.8, new_tokens=50, style=prompts.BARE, seed=0
+    )
+
+
+def test_right_wrong_and_unparsed_attempts_are_counted_for_the_right_problem(judge: Verifier) -> None:
+    model = Reciter("\n    return b - a", "\n    return (", "\n    return a")
+    first, second = attempt(model, judge, 6, SAT, WORD)
+    assert first.score == Score(6, 2) and first.statuses["unparsed"] == 2 and first.statuses["rejected"] == 2
+    assert second.score == Score(6, 0) and second.statuses["solution_error"] == 4
+
+
+def test_an_attempt_is_judged_once_however_often_it_is_written(judge: Verifier) -> None:
+    memory = Memory(judge)
+    model = Reciter("\n    return b - a")
+    for _ in range(2):
+        (result,) = attempt(model, judge, 30, SAT, memory=memory)
+        assert result.score == Score(30, 30)
+    assert memory.judged == 1
+
+
+def test_verdicts_of_an_earlier_process_are_taken_over_but_not_failures_of_the_verifier(judge: Verifier) -> None:
+    memory = Memory(judge)
+    memory.learn(SAT, {"def g(a=417, b=1342):\n    return b - a": "rejected", "def g():\n    return 925": "internal_error"})
+    (result,) = attempt(Reciter("\n    return b - a"), judge, 2, SAT, memory=memory)
+    assert result.statuses["rejected"] == 2 and memory.judged == 0
+    assert memory.judge([(SAT, "def g():\n    return 925")]) == {(SAT, "def g():\n    return 925"): "accepted"}
+
+
+def test_what_was_not_judged_counts_neither_for_nor_against() -> None:
+    result = Result("p", "", False, 0.8)
+    result.statuses.update(accepted=1, rejected=2, internal_error=3, cancelled=1, unparsed=1)
+    assert result.score == Score(4, 1)
+
+
+def test_the_best_temperature_is_chosen_for_each_k_and_all_are_told() -> None:
+    def result(temperature: float, problem: str, right: int) -> Result:
+        made = Result(problem, "", False, temperature)
+        made.statuses.update(accepted=right, rejected=20 - right)
+        return made
+
+    sharp = [result(0.2, "a", 20), result(0.2, "b", 0)]
+    wide = [result(1.0, "a", 6), result(1.0, "b", 6)]
+    found = evaluation.summary([*sharp, *wide])
+    assert found["pass_at_k"]["1"]["temperature"] == 0.2 and found["pass_at_k"]["1"]["value"] == 0.5
+    assert found["pass_at_k"]["10"]["temperature"] == 1.0 and found["pass_at_k"]["10"]["value"] > 0.9
+    assert set(found["temperatures"]) == {"0.2", "1"}
+
+
+def test_trivially_solvable_problems_are_reported_apart(judge: Verifier) -> None:
+    easy = "def f(x: int):\n    return x * x == 49"
+    asked = problems.mark_trivial([Problem("hard", puzzle.parse(SAT)), Problem("easy", puzzle.parse(easy))], judge)
+    assert [problem.trivial for problem in asked] == [False, True]
+    results = evaluation.attempt(
+        Reciter("\n    return 7"), asked, Memory(judge), attempts=4, temperature=0.5, new_tokens=9, style=prompts.BARE, seed=0
+    )
+    found = evaluation.summary(results)
+    assert found["problems"] == 1 and found["pass_at_k"]["1"]["value"] == 0
+    assert found["trivial"]["problems"] == 1 and found["trivial"]["pass_at_k"]["1"]["value"] == 1
+
+
+def test_results_come_back_from_their_file(judge: Verifier, tmp_path: Path) -> None:
+    results = attempt(Reciter("\n    return b - a", "\n    return a"), judge, 4, SAT)
+    evaluation.write(results, tmp_path / "evaluation.jsonl")
+    assert list(evaluation.read(tmp_path / "evaluation.jsonl")) == results
+    (tmp_path / "broken.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(ValueError, match=r"broken.jsonl:1: no result"):
+        list(evaluation.read(tmp_path / "broken.jsonl"))
+
+
+def test_p3s_files_give_one_instance_of_each_test_problem(p3: Path, tmp_path: Path) -> None:
+    names = sorted({entry["name"].partition(":")[0] for entry in json.loads(p3.read_text())})
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": names[10:], "test": names[:10]}))
+    found = problems.read(str(p3), str(split))
+    assert len(found) == 10 and sorted({one.id.partition(":")[0] for one in found}) == names[:10]
+    assert len(problems.read(str(p3), str(split), every_instance=True)) > 10
+
+
+def test_both_bundled_sets_can_be_read() -> None:
+    assert len(problems.read("heldout:machine")) >= 300
+    assert len(problems.read("heldout:handwritten")) >= 100
+    with pytest.raises(ValueError, match="choose from machine, handwritten"):
+        problems.read("heldout:none")

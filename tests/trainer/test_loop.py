@@ -1,0 +1,127 @@
+"""Whole loops of a learner without a neural network: the folder, the figures, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from school import HELD_OUT, School, preset
+
+from generator.puzzle import canonical
+from sandbox import Verifier
+from trainer.loop import Loop
+from trainer.run import Mismatch
+
+ITERATIONS = 2
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What a run decides: its data, models and results, without clocks."""
+    names = [*folder.glob("iterations/*/train.jsonl"), *folder.glob("iterations/*/evaluation.jsonl"), *folder.glob("iterations/*/model/*")]
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in names}
+    return {name: _without_clocks(content) if name.endswith("train.jsonl") else content for name, content in found.items()}
+
+
+def _without_clocks(lines: bytes) -> bytes:
+    kept = []
+    for line in lines.splitlines():
+        fields = orjson.loads(line)
+        for name in ("cpu_seconds", "wall_seconds", "peak_memory_bytes"):
+            fields["judgement"].pop(name)
+        kept.append(orjson.dumps(fields))
+    return b"\n".join(kept)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, judge: Verifier) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("loop") / "run"
+    return folder, Loop(preset(School()), ITERATIONS, folder, judge).run()
+
+
+def test_metrics_have_the_promised_shape_from_the_base_model_on(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, returned = done
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(returned))
+    assert [entry["iteration"] for entry in metrics["iterations"]] == [0, 1, 2]
+    for entry in metrics["iterations"]:
+        for k in ("1", "10"):
+            best = entry["pass_at_k"][k]
+            assert best["low"] <= best["value"] <= best["high"]
+            tried = {t: one["pass_at_k"][k]["value"] for t, one in entry["temperatures"].items()}
+            assert set(tried) == {"0.5", "1"} and best["value"] == max(tried.values())
+        assert entry["seconds"]["evaluate"] > 0
+    assert metrics["iterations"][2]["counts"]["examples"] > metrics["iterations"][1]["counts"]["examples"] > 0
+
+
+def test_the_learner_is_better_after_than_before_and_the_gain_says_so(done: tuple[Path, dict[str, Any]]) -> None:
+    _, metrics = done
+    first, last = (metrics["iterations"][place]["pass_at_k"]["1"]["value"] for place in (0, -1))
+    assert last > 1.5 * first
+    assert metrics["gains"]["1"]["low"] > 1 and metrics["gains"]["1"]["value"] == pytest.approx(last / first)
+
+
+def test_no_held_out_puzzle_is_trained_on(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = done
+    held = {canonical(one.sat) for one in HELD_OUT}
+    lines = (folder / "data" / "train.jsonl").read_bytes().splitlines()
+    assert lines and not held & {canonical(orjson.loads(line)["puzzle"]) for line in lines}
+
+
+def test_the_report_names_its_pictures_and_they_exist(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = done
+    text = (folder / "report.md").read_text()
+    for name in ("pass_at_k", "temperatures", "yield", "novelty", "verdicts", "time", "groups"):
+        assert f"({name}.png)" in text
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_dataset_can_be_loaded_and_its_card_says_what_it_is(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder, metrics = done
+    loaded = datasets.Dataset.from_json(str(folder / "data" / "train.jsonl"), cache_dir=str(tmp_path))
+    assert len(loaded) == metrics["iterations"][-1]["counts"]["examples"]
+    assert "verified" in (folder / "README.md").read_text()
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("stage", ["1-generate", "1-train", "2-evaluate"])
+def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
+    stage: str, done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
+) -> None:
+    learner = School()
+
+    def kill(line: str) -> None:
+        if line.startswith(stage):
+            raise Killed
+
+    with pytest.raises(Killed):
+        Loop(preset(learner), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "stages").iterdir()}
+    Loop(preset(learner), ITERATIONS, tmp_path / "run", judge).run()
+    assert files(tmp_path / "run") == files(done[0])
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished stage was done again"
+    assert learner.taught == ITERATIONS
+
+
+def test_more_iterations_continue_a_finished_run(judge: Verifier, tmp_path: Path) -> None:
+    learner = School()
+    Loop(preset(learner), 1, tmp_path / "run", judge).run()
+    metrics = Loop(preset(learner), 2, tmp_path / "run", judge).run()
+    assert len(metrics["iterations"]) == 3 and learner.taught == 2
+
+
+def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[str, Any]], judge: Verifier) -> None:
+    with pytest.raises(Mismatch, match="seed was 0, is 1"):
+        Loop(preset(School()), ITERATIONS, done[0], judge, seed=1)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(judge: Verifier, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(Mismatch, match="holds no run"):
+        Loop(preset(School()), 1, tmp_path, judge)

@@ -1,0 +1,125 @@
+"""Supervised fine-tuning and GRPO on a model of a few thousand weights."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from generator.example import Example, Judgement, Sampling, pair_id, puzzle_id, template  # noqa: E402
+from generator.models.transformers import Transformers  # noqa: E402
+from trainer import sft  # noqa: E402
+from trainer.sft import Settings, Tokens  # noqa: E402
+from trainer.tiny import corpus, tokenizer  # noqa: E402
+from trainer.tiny.completer import Tiny  # noqa: E402
+from trainer.tiny.corpus import Noise  # noqa: E402
+from trainer.tiny.model import Shape, Transformer  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own, about settings that a processor has no use for
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    Tiny(Transformer(Shape(len(tokenizer.VOCABULARY), width=32, layers=2, heads=2, hidden=48))).save(folder)
+    return str(folder)
+
+
+def examples(count: int) -> list[Example]:
+    sampling = Sampling("m", "d", "p", 1.0, 1.0, 9, 0, 0)
+    judgement = Judgement("accepted", "full", "v", 0.0, 0.0, 0, "", 1)
+    return [
+        Example(pair_id(one.sat, one.right), one.sat, one.right, "int", puzzle_id(one.sat), template(one.sat), "", 1, 1, 1.0, "",
+                "r", 1, sampling, sampling, [], judgement)
+        for one in islice(corpus.documents(1, Noise(right=1)), count)
+    ]  # fmt: skip
+
+
+def test_nothing_attends_across_packed_examples(base: str) -> None:
+    loaded = Transformers.from_name(base)
+    tokens = [sft.tokenize(loaded.tokenizer, one, Settings()) for one in examples(4)]
+    batch = sft.collate([tokens], 0)
+    with torch.no_grad():
+        packed = loaded.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
+        start = 0
+        for one in tokens:
+            alone = loaded.model(input_ids=torch.tensor([one.ids])).logits[0]
+            assert torch.allclose(packed[start : start + len(one.ids)], alone, atol=1e-4)
+            start += len(one.ids)
+
+
+def test_an_end_token_closes_every_example_and_carries_loss_but_no_example_predicts_the_next(base: str) -> None:
+    loaded = Transformers.from_name(base)
+    tokens = [sft.tokenize(loaded.tokenizer, one, Settings()) for one in examples(3)]
+    batch = sft.collate([tokens], 0)
+    ends = [place for place, token in enumerate(batch["input_ids"][0].tolist()) if token == tokenizer.END]
+    assert len(ends) == 3 and all(batch["labels"][0, place] == tokenizer.END for place in ends)
+    assert all(batch["labels"][0, place + 1] == -100 for place in ends[:-1])
+
+
+def test_loss_can_be_on_the_solution_alone(base: str) -> None:
+    loaded = Transformers.from_name(base)
+    (one,) = examples(1)
+    found = sft.tokenize(loaded.tokenizer, one, Settings(solution_only=True))
+    body = one.solution.partition("\n")[2]
+    learnt = tokenizer.decode([label for label in found.labels if label >= 0])
+    assert learnt == f"\n{body}\n\nassert f(g())"
+
+
+def test_rows_hold_every_example_that_fits_and_are_nearly_full() -> None:
+    sizes = [100, 400, 30, 900, 60, 500, 300, 2000, 10, 10]
+    rows = sft.pack([Tokens([1] * size, [1] * size, 1.0) for size in sizes], 1000)
+    assert sorted(len(one.ids) for row in rows for one in row) == sorted(sizes)[:-1]
+    assert all(sum(len(one.ids) for one in row) <= 1000 for row in rows) and len(rows) == 3
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_training_lowers_the_loss_and_saves_a_model_that_loads(base: str, lora: int, tmp_path: Path) -> None:
+    settings = Settings(rate=1e-2, epochs=8, block=256, rows=4, lora=lora, log_steps=1)
+    losses: list[float] = []
+    counts = sft.train(base, examples(60), tmp_path, settings, watch=lambda step, steps, loss: losses.append(loss))
+    assert counts["examples"] == 60 and counts["too_long"] == 0
+    assert losses[-1] < losses[0] - 0.05
+    trained = Transformers.from_name(str(tmp_path))
+    assert trained.digest != Transformers.from_name(base).digest
+    assert [text for _, (text,) in trained.complete(["def f("], samples=1, max_new_tokens=5, temperature=1, seed=0)]
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_the_same(base: str, tmp_path: Path) -> None:
+    settings = Settings(rate=1e-2, epochs=4, block=256, rows=4, save_steps=3, log_steps=4)
+    whole = sft.train(base, examples(40), tmp_path / "whole", settings)
+
+    def interrupt(step: int, steps: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sft.train(base, examples(40), tmp_path / "cut", settings, watch=interrupt)
+    assert list((tmp_path / "cut" / "checkpoints").glob("checkpoint-*"))
+    again = sft.train(base, examples(40), tmp_path / "cut", settings)
+    assert again["steps"] == whole["steps"]
+    digests = {Transformers.from_name(str(tmp_path / name)).digest for name in ("whole", "cut")}
+    assert len(digests) == 1
+
+
+def test_nothing_to_train_on_is_an_error(base: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to train on"):
+        sft.train(base, examples(1), tmp_path, Settings(block=8))
+
+
+def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Path, judge: Any) -> None:
+    pytest.importorskip("trl")
+    from generator import prompts, puzzle
+    from trainer import grpo, rewards
+
+    rewards.use(judge)
+    puzzles = [puzzle.parse(one.puzzle) for one in examples(4)]
+    settings = grpo.Settings(samples=2, puzzles_a_step=1, new_tokens=8, steps=2)
+    counts = grpo.train(base, puzzles, tmp_path, settings, prompts.BARE)
+    assert counts["steps"] == 2 and len(counts["rewards"]) == 2
+    assert (tmp_path / "model.safetensors").exists()

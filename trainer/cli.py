@@ -1,0 +1,286 @@
+"""The commands `selftaught loop`, `evaluate`, `compare` and `train`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sandbox import Limits, Verifier
+
+OK, UNUSABLE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
+
+
+class Unusable(click.ClickException):
+    """The environment or an input does not allow what was asked."""
+
+    exit_code = UNUSABLE
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does, with another exit code."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _verifier(limits: Limits, workers: int | None, require: str) -> Verifier:
+    from sandbox import CannotConfine, Verifier
+
+    try:
+        return Verifier(limits=limits, workers=workers, require=require)
+    except CannotConfine as error:
+        raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
+
+
+_WORKERS = click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
+_REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
+                        help="The confinement level that must be reached.")  # fmt: skip
+
+
+@click.command()
+@click.option("--preset", "preset_name", default="tiny", show_default=True,
+              help="tiny (from scratch, minutes on a CPU) or smollm2 (hours on a CPU).")  # fmt: skip
+@click.option("--iterations", type=click.IntRange(0), default=3, show_default=True)
+@click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
+@click.option("--recipe", "recipe_name", type=click.Choice(["preset", "paper"]), default="preset", show_default=True,
+              help="How pairs come about; paper keeps the preset's sizes.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="Change a switch of the recipe, such as hindsight=0; may be repeated.")  # fmt: skip
+@_WORKERS
+@_REQUIRE
+@click.option("--quiet", is_flag=True, help="Only the last line.")
+def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:
+    """Let a model teach itself: write puzzles, solve them, keep what is verified, train on it, and measure.
+
+    DIR gets everything: metrics.json, report.md with its pictures, the dataset with its card, every model and
+    every attempt. A run that was stopped goes on when the same command is given again.
+
+    \b
+    Examples:
+      selftaught loop --preset tiny --iterations 3 --out out/tiny
+      selftaught loop --preset tiny --set hindsight=0 --seed 1 --out out/no-hindsight
+
+    \b
+    Exit code: 0 done; 2 wrong usage, or this machine can't reach the required level;
+    130 interrupted, 143 terminated: give the command again to go on.
+    """
+    from generator.models import ModelFailed
+    from trainer import presets, report
+    from trainer.loop import Loop
+    from trainer.run import Mismatch
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        preset = presets.make(preset_name, options["recipe_name"], options["settings"])
+    except (ValueError, ModelFailed) as error:
+        raise click.UsageError(str(error)) from error
+    say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
+    try:
+        with _verifier(preset.limits, options["workers"], options["require"]) as verifier:
+            metrics = Loop(preset, iterations, output, verifier, seed, say).run()
+    except (Mismatch, ModelFailed) as error:
+        raise Unusable(str(error)) from error
+    except KeyboardInterrupt as stop:
+        click.echo("interrupted; give the same command again to go on", err=True)
+        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+    click.echo(f"{output / 'report.md'}, picture {output / 'pass_at_k.png'}")
+    click.echo(report.sentence(metrics))
+
+
+@click.command()
+@click.argument("model_name", metavar="MODEL")
+@click.option("--puzzles", default="heldout:handwritten", show_default=True, metavar="FILE",
+              help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or JSON Lines with a field `sat`.")  # fmt: skip
+@click.option("--split", metavar="FILE", help="P3's split.json: only its test problems are asked.")
+@click.option("--every-instance", is_flag=True, help="All instances of a problem, not only its first.")
+@click.option("-n", "attempts", type=click.IntRange(1), default=20, show_default=True, help="Attempts at each puzzle.")
+@click.option("-T", "temperatures", type=click.FloatRange(0), multiple=True, default=(0.8,), show_default=True,
+              help="May be repeated.")  # fmt: skip
+@click.option("--new-tokens", type=click.IntRange(1), default=150, show_default=True)
+@click.option("--bare", is_flag=True, help="No worked examples in the prompt, for a model trained on puzzles alone.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Every attempt, a problem and temperature a line.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
+@_WORKERS
+@_REQUIRE
+def evaluate(model_name: str, output: Path, **options: Any) -> None:
+    """Measure how well MODEL solves held-out puzzles: unbiased Pass@k with n, T and an interval over problems.
+
+    MODEL is a folder or a name that transformers loads, tiny:FOLDER, or http://host:port/v1#NAME. Problems that a trivial
+    answer solves are reported apart. `selftaught compare` sets two results side by side.
+
+    \b
+    Examples:
+      selftaught evaluate tiny:out/tiny/iterations/3/model --bare --puzzles heldout:machine -o tiny.jsonl
+      selftaught evaluate MODEL --puzzles puzzles.json --split split.json -n 100 -o p3.jsonl
+    """
+    from generator import prompts
+    from generator.models import ModelFailed
+    from generator.seeds import Unreadable
+    from sandbox import Limits
+    from trainer import evaluation, problems
+
+    try:
+        model = _model(model_name)
+        asked = problems.read(options["puzzles"], options["split"], options["every_instance"])
+        with _verifier(Limits(cpu_seconds=options["cpu_limit"]), options["workers"], options["require"]) as verifier:
+            asked = problems.mark_trivial(asked, verifier)
+            memory, results = evaluation.Memory(verifier), []
+            for temperature in options["temperatures"]:
+                results += evaluation.attempt(
+                    model,
+                    asked,
+                    memory,
+                    attempts=options["attempts"],
+                    temperature=temperature,
+                    new_tokens=options["new_tokens"],
+                    style=prompts.BARE if options["bare"] else prompts.Style(),
+                    seed=options["seed"],
+                )
+    except (ModelFailed, Unreadable, ValueError, OSError) as error:
+        raise Unusable(str(error)) from error
+    evaluation.write(results, output)
+    _show(evaluation.summary(results))
+
+
+def _model(name: str) -> Any:
+    from generator import models
+
+    if name.startswith("tiny:"):
+        from trainer.tiny.completer import Tiny
+
+        return Tiny.load(Path(name.removeprefix("tiny:")))
+    return models.load(name)
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from trainer.passk import Estimate
+
+    table = Table("problems", "T", "n", "k", "Pass@k [95 % interval]")
+
+    def add(name: str, temperature: str, attempts: int, found: dict[str, Any]) -> None:
+        for k, one in found.items():
+            shown = Estimate(one["value"], one["low"], one["high"])
+            table.add_row(name, temperature, str(attempts), k, str(shown))
+
+    for temperature, entry in summary["temperatures"].items():
+        add(f"all {summary['problems']}", temperature, entry["attempts"], entry["pass_at_k"])
+    apart = {**summary["groups"], f"trivial ({summary['trivial']['problems']})": summary["trivial"]["pass_at_k"]}
+    for group, best in apart.items():
+        for k, one in best.items():
+            add(group, f"{one['temperature']:g}", one["attempts"], {k: one})
+    Console().print(table)
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+def compare(first: Path, second: Path) -> None:
+    """Set two results of `selftaught evaluate` (or of a loop's evaluation.jsonl) side by side, problem by problem.
+
+    Prints, for each k and each run's own best temperature, SECOND less FIRST and their ratio, with paired bootstrap intervals.
+    """
+    from trainer import evaluation, passk
+
+    try:
+        results = [list(evaluation.read(path)) for path in (first, second)]
+    except (OSError, ValueError) as error:
+        raise Unusable(str(error)) from error
+    best = [evaluation.summary(found)["pass_at_k"] for found in results]
+    for k in (k for k in best[0] if k in best[1]):
+        found = [evaluation.scores(one, at[k]["temperature"]) for one, at in zip(results, best, strict=True)]
+        common = [ident for ident in found[0] if ident in found[1]]
+        if not common:
+            raise Unusable("the two results have no problem in common")
+        pair = [[scores[ident] for ident in common] for scores in found]
+        shown = [str(passk.estimate(scores, int(k))) for scores in pair]
+        times = passk.ratio(pair[0], pair[1], int(k))
+        ratio = f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}] times" if times else "no ratio: the first solves nothing"
+        difference = passk.compare(pair[0], pair[1], int(k))
+        click.echo(f"Pass@{k} on {len(common)} problems: {shown[0]} to {shown[1]}; difference {difference}; {ratio}")
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.option("--model", "model_name", required=True, metavar="MODEL", help="A folder or name that transformers loads; GGUF too.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the trained model goes.")
+@click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
+              help="Imitate verified pairs, or be rewarded by the verifier.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="A setting of the method (see below); may be repeated.")  # fmt: skip
+@click.option("--bare", is_flag=True, help="grpo: no worked examples in the prompt.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
+    """Fine-tune MODEL on verified pairs (DATA: pairs.jsonl of `selftaught generate`, train.jsonl of a loop).
+
+    \b
+    Settings of sft (the defaults are the paper's): rate=5e-6 schedule=constant warm_up=0 epochs=4 block=1024 rows=1
+      accumulate=1 lora=0 solution_only=false weighted=false report_to=none save_steps=500
+    Settings of grpo: rate=1e-6 samples=8 puzzles_a_step=4 new_tokens=150 temperature=0.9 epochs=1 steps=0 beta=0
+      lora=0 report_to=none save_steps=100. DATA: any file with a field `puzzle` or `sat`, P3's puzzles.json, corpus:.
+
+    Checkpoints go to DIR/checkpoints; the same command goes on from the last one. The model is saved in Hugging Face's layout.
+
+    \b
+    One GPU:       selftaught train pairs.jsonl --model Qwen/Qwen2.5-Coder-1.5B -o out --set rows=8
+    Several GPUs:  accelerate launch --multi_gpu -m trainer.cli train pairs.jsonl --model MODEL -o out
+    """
+    from generator.models import ModelFailed
+
+    try:
+        if method == "sft":
+            counts = _imitate(data, model_name, output, options["settings"], options["seed"])
+        else:
+            counts = _reinforce(data, model_name, output, options["settings"], options["bare"], options["seed"])
+    except (ModelFailed, ValueError, OSError, ImportError) as error:
+        raise Unusable(str(error)) from error
+    click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
+
+
+def _imitate(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
+    from generator import example
+    from trainer import sft
+    from trainer.settings import changed
+
+    examples = {one.id: one for path in data for one in example.read(Path(path))}
+    chosen = changed(sft.Settings(), settings)
+    return sft.train(model, list(examples.values()), output, chosen, seed, _report_step)
+
+
+def _reinforce(
+    data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], bare: bool, seed: int
+) -> dict[str, Any]:
+    from generator import prompts, seeds
+    from trainer import grpo
+    from trainer.settings import changed
+
+    puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
+    style = prompts.BARE if bare else prompts.Style()
+    return grpo.train(model, puzzles, output, changed(grpo.Settings(), settings), style, seed)
+
+
+def _report_step(step: int, steps: int, loss: float) -> None:
+    click.echo(f"step {step:,} of {steps:,}, loss {loss:.4f}", err=True)
+
+
+@click.group()
+def main() -> None:
+    """The trainer's commands, for launchers that start a module (`python -m trainer.cli`)."""
+
+
+for _command in (loop, evaluate, compare, train):
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""How well a model solves held-out puzzles: attempts at several temperatures, judged by the verifier, summed up as Pass@k."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from generator import prompts
+from generator.models import Completer
+from generator.prompts import Style
+from generator.puzzle import NotAPuzzle, Puzzle
+from sandbox import Status, Task, Verifier
+from trainer.passk import Score, estimate
+
+KS = (1, 10, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A held-out puzzle. group: whose figures are also given apart, or empty. trivial: an answer without thought solves it."""
+
+    id: str
+    puzzle: Puzzle
+    group: str = ""
+    trivial: bool = False
+
+
+@dataclass(slots=True)
+class Result:
+    """One problem's attempts at one temperature. statuses: of all attempts, unjudged ones too. solutions: text -> status."""
+
+    id: str
+    group: str
+    trivial: bool
+    temperature: float
+    statuses: Counter[str] = field(default_factory=Counter)
+    solutions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def score(self) -> Score:
+        """What was judged; an attempt that does not parse counts as wrong, one that could not be judged not at all."""
+        unjudged = sum(self.statuses[status] for status in _UNJUDGED)
+        return Score(self.statuses.total() - unjudged, self.statuses[Status.ACCEPTED])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return {**dataclasses.asdict(self), "statuses": dict(self.statuses)}
+
+
+_UNJUDGED = (Status.INTERNAL_ERROR, Status.CANCELLED)
+UNPARSED = "unparsed"
+
+
+class Memory:
+    """Verdicts by puzzle and solution: the same attempt is judged once, however many models write it. judged: really sent to
+    the verifier; seconds: waited for it."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self._known: dict[tuple[str, str], str] = {}
+        self.judged, self.seconds = 0, 0.0
+
+    def learn(self, sat: str, statuses: dict[str, str]) -> None:
+        """Take over verdicts of an earlier process."""
+        self._known |= {(sat, sol): status for sol, status in statuses.items() if status not in _UNJUDGED}
+
+    def judge(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The status of each pair."""
+        started, statuses = time.perf_counter(), {}
+        wanted = dict.fromkeys(pairs)
+        fresh = [pair for pair in wanted if pair not in self._known]
+        tasks = (Task(str(number), *pair) for number, pair in enumerate(fresh))
+        for pair, verdict in zip(fresh, self._verifier.verify_many(tasks), strict=True):
+            statuses[pair] = str(verdict.status)
+            if verdict.judged or verdict.status is Status.INVALID:
+                self._known[pair] = statuses[pair]
+        self.judged += len(fresh)
+        self.seconds += time.perf_counter() - started
+        return {pair: self._known.get(pair) or statuses[pair] for pair in wanted}
+
+
+def attempt(
+    model: Completer,
+    problems: Sequence[Problem],
+    memory: Memory,
+    *,
+    attempts: int,
+    temperature: float,
+    new_tokens: int,
+    style: Style,
+    seed: int,
+) -> list[Result]:
+    """Solve every problem so many times. Raises ModelFailed."""
+    asked = [prompts.for_solution(problem.puzzle, style) for problem in problems]
+    written: dict[int, list[str | None]] = {}
+    for number, texts in model.complete(
+        [prompt.text for prompt in asked],
+        samples=attempts,
+        max_new_tokens=new_tokens,
+        temperature=temperature,
+        stop=prompts.Unindented(),
+        seed=seed,
+    ):
+        written[number] = [_read(problems[number].puzzle, asked[number], text) for text in texts]
+    sources = [problem.puzzle.source for problem in problems]
+    verdicts = memory.judge((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
+    results = []
+    for number, problem in enumerate(problems):
+        result = Result(problem.id, problem.group, problem.trivial, temperature)
+        for solution in written[number]:
+            status = UNPARSED if solution is None else verdicts[sources[number], solution]
+            result.statuses[status] += 1
+            if solution is not None:
+                result.solutions[solution] = status
+        results.append(result)
+    return results
+
+
+def _read(puzzle: Puzzle, prompt: prompts.Prompt, text: str) -> str | None:
+    try:
+        return prompts.read_solution(puzzle, prompt, text)
+    except NotAPuzzle:
+        return None
+
+
+def summary(results: Sequence[Result], seed: int = 0) -> dict[str, Any]:
+    """Pass@k of a model: at its best temperature (of each k), at every temperature, for each group, and the trivial ones apart."""
+    trivial = [result for result in results if result.trivial]
+    counted = [result for result in results if not result.trivial]
+    found = _by_temperature(counted, seed)
+    groups = sorted({result.group for result in counted} - {""})
+    return {
+        "problems": len({result.id for result in counted}),
+        "pass_at_k": _best(found),
+        "temperatures": found,
+        "groups": {
+            group: _best(_by_temperature([result for result in counted if result.group == group], seed))
+            for group in groups
+        },
+        "trivial": {
+            "problems": len({result.id for result in trivial}),
+            "pass_at_k": _best(_by_temperature(trivial, seed)),
+        },
+        "statuses": dict(sum((result.statuses for result in results), Counter[str]())),
+    }
+
+
+def _by_temperature(results: Sequence[Result], seed: int) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for temperature in sorted({result.temperature for result in results}):
+        scores = [result.score for result in results if result.temperature == temperature]
+        most = max(score.attempts for score in scores)
+        estimates = {str(k): estimate(scores, k, seed) for k in KS if k <= most}
+        found[f"{temperature:g}"] = {
+            "attempts": most,
+            "pass_at_k": {k: dataclasses.asdict(one) for k, one in estimates.items() if one},
+        }
+    return found
+
+
+def _best(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """For each k the temperature with the highest Pass@k."""
+    best: dict[str, Any] = {}
+    for temperature, entry in found.items():
+        for k, one in entry["pass_at_k"].items():
+            if k not in best or one["value"] > best[k]["value"]:
+                best[k] = {**one, "temperature": float(temperature), "attempts": entry["attempts"]}
+    return best
+
+
+def scores(results: Sequence[Result], temperature: float) -> dict[str, Score]:
+    """Scores at one temperature by problem, trivial problems left out."""
+    return {result.id: result.score for result in results if result.temperature == temperature and not result.trivial}
+
+
+def write(results: Iterable[Result], path: Path) -> None:
+    """One result a line."""
+    path.write_bytes(b"".join(orjson.dumps(result.to_dict()) + b"\n" for result in results))
+
+
+def read(path: Path) -> Iterator[Result]:
+    """What `write` wrote. Raises OSError or ValueError."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            fields = orjson.loads(line)
+            yield Result(**{**fields, "statuses": Counter(fields["statuses"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{path}:{number}: no result of an evaluation: {error}") from error

@@ -1,0 +1,171 @@
+"""The loop: write puzzles, solve them, keep what is verified, train the base model on all of it, and again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from generator import example
+from generator.example import Example
+from generator.folder import Folder
+from generator.generation import Generation
+from sandbox import Verifier
+from trainer import evaluation, problems, report
+from trainer.evaluation import Memory, Problem, Result
+from trainer.metrics import gather
+from trainer.presets import Preset
+from trainer.run import RunFolder, replace
+
+Say = Callable[[str], None]
+
+
+class Loop:
+    """A run of the loop in a folder; goes on where an earlier process stopped.
+
+    say: called with a line of progress now and then. Raises Mismatch if the folder belongs to a run with other settings.
+    """
+
+    def __init__(
+        self, preset: Preset, iterations: int, path: Path, verifier: Verifier, seed: int = 0, say: Say = lambda line: None
+    ) -> None:
+        self.preset, self.iterations, self.seed = preset, iterations, seed
+        self.config = {**preset.to_dict(), "seed": seed}
+        self.folder = RunFolder(path, self.config)
+        self._verifier, self._say, self._memory = verifier, say, Memory(verifier)
+
+    def run(self) -> dict[str, Any]:
+        """Do what is not done; returns (and writes) the metrics."""
+        self._stage("problems", self._mark)
+        base = self.folder.iteration(0) / "model"
+        self._stage("0-base", lambda: self._make_base(base))
+        self._evaluate(0)
+        for number in range(1, self.iterations + 1):
+            self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
+            self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
+            self._evaluate(number)
+            self._publish(number)
+        return self._publish(self.iterations)
+
+    def _publish(self, number: int) -> dict[str, Any]:
+        """Write the metrics, the report and the dataset as far as the run is."""
+        metrics = gather(self.folder.path, number, self.config)
+        old, new = (list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number))
+        before, after = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
+        metrics["gains"] = report.gains(old, new, before, after)
+        replace(self.folder.path / "metrics.json", metrics)
+        report.write(metrics, self.folder.path, self.preset.notes)
+        report.dataset(self.examples(number), metrics, self.config, self.folder.path)
+        return metrics
+
+    def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if not self.folder.done(name):
+            self._say(f"{name} ...")
+        return self.folder.stage(name, work)
+
+    def _watch(self, step: int, steps: int, loss: float) -> None:
+        self._say(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
+
+    def _make_base(self, base: Path) -> dict[str, Any]:
+        self.preset.learner.make_base(base, self.derive("base"), self._watch)
+        return {}
+
+    def _evaluate(self, number: int) -> None:
+        path = self.folder.iteration(number) / "evaluation.jsonl"
+        result = self._stage(f"{number}-evaluate", lambda: self._examine(number, path))
+        self._remember(path)
+        best = result["summary"]["pass_at_k"]
+        self._say("  " + ", ".join(f"Pass@{k} {one['value']:.1%} at T {one['temperature']:g}" for k, one in best.items()))
+
+    def _examine(self, number: int, path: Path) -> dict[str, Any]:
+        before = self._memory.seconds
+        results = self.examine(self.folder.iteration(number) / "model", f"evaluate {number}")
+        evaluation.write(results, path)
+        return {"summary": evaluation.summary(results), "seconds_verifying": self._memory.seconds - before}
+
+    def examine(self, folder: Path, purpose: str) -> list[Result]:
+        """The attempts of the model in a folder at the held-out problems, at every temperature."""
+        model = self.preset.learner.load(folder)
+        results: list[Result] = []
+        for temperature in self.preset.temperatures:
+            results += evaluation.attempt(
+                model,
+                self._problems,
+                self._memory,
+                attempts=self.preset.attempts,
+                temperature=temperature,
+                new_tokens=self.preset.new_tokens,
+                style=self.preset.style,
+                seed=self.derive(f"{purpose} {temperature}"),
+            )
+        return results
+
+    def _mark(self) -> dict[str, Any]:
+        """Which held-out problems a trivial answer solves: they are reported apart."""
+        marked = problems.mark_trivial(self.preset.problems(), self._verifier)
+        return {"trivial": [problem.id for problem in marked if problem.trivial]}
+
+    @property
+    def _problems(self) -> list[Problem]:
+        trivial = set(self._stage("problems", self._mark)["trivial"])
+        return [dataclasses.replace(one, trivial=one.id in trivial) for one in self.preset.problems()]
+
+    def _remember(self, path: Path) -> None:
+        """Verdicts of evaluations that an earlier process made count in this one."""
+        sources = {problem.id: problem.puzzle.source for problem in self._problems}
+        for result in evaluation.read(path):
+            self._memory.learn(sources[result.id], result.solutions)
+
+    def _generate(self, number: int) -> dict[str, Any]:
+        model = self.preset.learner.load(self.folder.iteration(number - 1) / "model")
+        recipe = self.preset.for_iteration(number)
+        seeds, path = self.preset.seeds(), self.folder.iteration(number) / "generation"
+        settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles}
+        with Folder(path, settings, seeds, resume=True) as folder:
+            earlier = [record for before in range(1, number) for record in self.written(before)]
+            generation = Generation(
+                model,
+                seeds,
+                self._verifier,
+                folder,
+                recipe,
+                style=self.preset.style,
+                held_out=self.preset.held_out(),
+                earlier=earlier,
+                seed=self.derive(f"generate {number}"),
+                iteration=number,
+            )
+            tally = generation.run(puzzles=self.preset.puzzles)
+        counts = tally.to_dict()
+        return {**counts, "seconds_of": counts["seconds"]}
+
+    def written(self, number: int) -> list[dict[str, Any]]:
+        """The puzzles that an iteration wrote."""
+        path = self.folder.iteration(number) / "generation" / "puzzles.jsonl"
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+    def _train(self, number: int) -> dict[str, Any]:
+        examples = self.examples(number)
+        folder = self.folder.iteration(number)
+        with open(folder / "train.jsonl", "wb") as out:
+            for one in examples:
+                example.write(one, out)
+        base = self.folder.iteration(0) / "model"
+        counts = self.preset.learner.train(base, examples, folder / "model", self.derive(f"train {number}"), self._watch)
+        return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
+
+    def examples(self, number: int) -> list[Example]:
+        """Everything kept up to an iteration, each pair once."""
+        kept: dict[str, Example] = {}
+        for before in range(1, number + 1):
+            for one in example.read(self.folder.iteration(before) / "generation" / "pairs.jsonl"):
+                kept.setdefault(one.id, one)
+        return list(kept.values())
+
+    def derive(self, purpose: str) -> int:
+        """A seed of its own for every purpose."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {purpose}".encode()).digest()[:4]) // 2

@@ -1,0 +1,43 @@
+"""What a run's metrics.json holds, gathered from its stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any]:
+    """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run."""
+    entries = [_entry(path, number) for number in range(iterations + 1)]
+    seconds = sum(stage for entry in entries for stage in entry["seconds"].values())
+    verifying = sum(entry["seconds_verifying"] for entry in entries)
+    return {
+        "preset": config["name"],
+        "seed": config["seed"],
+        "iterations": entries,
+        "seconds": seconds,
+        "seconds_verifying": verifying,
+    }
+
+
+def _entry(path: Path, number: int) -> dict[str, Any]:
+    names = ["evaluate", "base"] if number == 0 else ["generate", "train", "evaluate"]
+    stages = {name: orjson.loads((path / "stages" / f"{number}-{name}.json").read_bytes()) for name in names}
+    generated, trained, examined = (stages.get(name, {}) for name in ("generate", "train", "evaluate"))
+    spent = generated.get("seconds_of", {})
+    return {
+        "iteration": number,
+        **examined["summary"],
+        "counts": {
+            "examples": trained.get("examples", 0),
+            "puzzles": trained.get("puzzles", 0),
+            "yield": generated.get("stages", {}),
+            "refusals": generated.get("refusals", {}),
+            "verdicts": generated.get("statuses", {}),
+        },
+        "seconds": {name: stage["seconds"] for name, stage in stages.items()},
+        "seconds_verifying": examined["seconds_verifying"] + spent.get("verifier", 0.0),
+        "seconds_writing": spent.get("model", 0.0),
+    }

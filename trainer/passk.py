@@ -1,0 +1,83 @@
+"""Pass@k: the chance that one of k attempts is right, estimated without bias, with intervals over problems."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import TypeVar
+
+T = TypeVar("T")
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """attempts: that were judged. right: of them."""
+
+    attempts: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over problems, and the bounds of its bootstrap interval (`CONFIDENCE`)."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+@cache
+def pass_at_k(attempts: int, right: int, k: int) -> float:
+    """1 - C(n - c, k) / C(n, k), the unbiased estimate of Chen et al. 2021. Raises ValueError for k > n, or c > n."""
+    if not 0 <= right <= attempts:
+        raise ValueError(f"{right} right of {attempts} attempts makes no sense")
+    if not 1 <= k <= attempts:
+        raise ValueError(f"Pass@{k} can't be estimated from {attempts} attempts")
+    if attempts - right < k:
+        return 1.0
+    return 1 - prod(1 - k / n for n in range(attempts - right + 1, attempts + 1))
+
+
+def estimate(scores: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
+    """Mean Pass@k over the problems with at least k judged attempts; None if there is none."""
+    return bootstrap([pass_at_k(s.attempts, s.right, k) for s in scores if s.attempts >= k], seed)
+
+
+def compare(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
+    """Mean difference, second less first, of Pass@k on the same problems in the same order; the interval is of pairs."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
+    return bootstrap([pass_at_k(b.attempts, b.right, k) - pass_at_k(a.attempts, a.right, k) for a, b in pairs], seed)
+
+
+def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
+    """How many times the second's Pass@k is the first's, on the same problems; None where the first solves nothing."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
+    values = [(pass_at_k(a.attempts, a.right, k), pass_at_k(b.attempts, b.right, k)) for a, b in pairs]
+
+    def quotient(chosen: Sequence[tuple[float, float]]) -> float:
+        below = sum(one for one, _ in chosen)
+        return sum(other for _, other in chosen) / below if below else float("inf")
+
+    if not any(one for one, _ in values):
+        return None
+    return _interval(values, quotient, seed)
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate | None:
+    """The mean with its percentile interval."""
+    return _interval(values, lambda chosen: sum(chosen) / len(chosen), seed) if values else None
+
+
+def _interval(values: Sequence[T], statistic: Callable[[Sequence[T]], float], seed: int) -> Estimate:
+    rng = random.Random(seed)
+    drawn = sorted(statistic(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    tail = round((1 - CONFIDENCE) / 2 * RESAMPLES)
+    return Estimate(statistic(values), drawn[tail], drawn[-1 - tail])

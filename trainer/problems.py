@@ -1,0 +1,50 @@
+"""Held-out puzzles to evaluate on: bundled sets, P3's puzzles.json with its split, or JSON Lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from generator import answers, checks, puzzle, seeds
+from generator.seeds import Unreadable
+from sandbox import Verifier
+from trainer import heldout
+from trainer.evaluation import Problem
+
+BUNDLED = "heldout:"
+
+
+def read(source: str, split: str | None = None, every_instance: bool = False) -> list[Problem]:
+    """The problems of a file or of a bundled set (``heldout:NAME``).
+
+    split: P3's split.json, of which only the problems under ``test`` are taken. every_instance: not only the first puzzle of
+    each problem. Raises Unreadable, OSError or ValueError.
+    """
+    if source.startswith(BUNDLED):
+        return [
+            Problem(record["id"], puzzle.parse(record["sat"]), record.get("half", ""))
+            for record in heldout.records(source.removeprefix(BUNDLED))
+        ]
+    found = seeds.read(source)
+    if split:
+        test = set(json.loads(Path(split).read_text(encoding="utf-8")).get("test", []))
+        found = [seed for seed in found if seed.problem in test or seed.name in test]
+        if not found:
+            raise Unreadable(f"none of {source}'s problems is in the test part of {split}")
+    if not every_instance:
+        first = {seed.problem: seed for seed in reversed(found)}
+        found = [seed for seed in found if first[seed.problem] is seed]
+    return [Problem(seed.name, seed.puzzle) for seed in found]
+
+
+def mark_trivial(problems: Sequence[Problem], verifier: Verifier, how: str = "search") -> list[Problem]:
+    """The same problems, those marked that a trivial answer solves (see `generator.checks`)."""
+    tasks = []
+    for number, problem in enumerate(problems):
+        kind = answers.read_type(problem.puzzle.annotation)
+        if kind:
+            tasks += checks.trivial(str(number), problem.puzzle, kind, how)[:1]
+    solved = {int(verdict.id.partition("/")[0]) for verdict in verifier.verify_many(tasks) if verdict.accepted}
+    return [replace(problem, trivial=number in solved) for number, problem in enumerate(problems)]

@@ -1,0 +1,137 @@
+"""What a run leaves for people: report.md with its pictures, the dataset with its card, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from generator.example import Example
+from trainer.evaluation import Result, scores
+from trainer.passk import Estimate, Score, ratio
+
+
+def gains(first: Sequence[Result], last: Sequence[Result], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """How many times better the last model is than the first, each at its own best temperature: {k: {value, low, high}}.
+    before, after: their `pass_at_k`."""
+    found: dict[str, Any] = {}
+    for k in before:
+        old, new = scores(first, before[k]["temperature"]), scores(last, after[k]["temperature"])
+        both: tuple[list[Score], list[Score]] = ([old[ident] for ident in old], [new[ident] for ident in old])
+        gain = ratio(*both, int(k))
+        if gain:
+            found[k] = {"value": gain.value, "low": gain.low, "high": gain.high}
+    return found
+
+
+def sentence(metrics: dict[str, Any]) -> str:
+    """The run in one sentence."""
+    first, last = metrics["iterations"][0], metrics["iterations"][-1]
+    parts = []
+    for k, before in first["pass_at_k"].items():
+        gain = metrics.get("gains", {}).get(k)
+        times = f", {gain['value']:.1f} times [{gain['low']:.1f}, {gain['high']:.1f}]" if gain else ""
+        parts.append(f"Pass@{k} from {_shown(before)} to {_shown(last['pass_at_k'][k])}{times}")
+    rounds = "iteration" if last["iteration"] == 1 else "iterations"
+    return (
+        f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model goes, on "
+        f"{first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
+    )
+
+
+def _shown(found: dict[str, Any]) -> str:
+    return str(Estimate(found["value"], found["low"], found["high"]))
+
+
+def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
+    """Write report.md and its pictures."""
+    from trainer import plots
+
+    entries = metrics["iterations"]
+    lines = [f"# {metrics['preset']}, seed {metrics['seed']}", "", sentence(metrics), ""]
+    if notes:
+        lines += [notes, ""]
+    ks = list(entries[0]["pass_at_k"])
+    lines += ["| iteration | pairs | puzzles | " + " | ".join(f"Pass@{k} (T)" for k in ks) + " |", "|---" * (3 + len(ks)) + "|"]
+    for entry in entries:
+        cells = [f"{_shown(entry['pass_at_k'][k])} ({entry['pass_at_k'][k]['temperature']:g})" for k in ks]
+        counts = entry["counts"]
+        name = "base" if entry["iteration"] == 0 else str(entry["iteration"])
+        lines.append(f"| {name} | {counts['examples']:,} | {counts['puzzles']:,} | " + " | ".join(cells) + " |")
+    lines += ["", *_groups(entries, ks)]
+    trivial = entries[-1]["trivial"]
+    if trivial["problems"]:
+        best = ", ".join(f"Pass@{k} {_shown(one)}" for k, one in trivial["pass_at_k"].items())
+        lines += [f"Apart from these, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
+    share = metrics["seconds_verifying"] / metrics["seconds"] if metrics["seconds"] else 0.0
+    lines += [f"The run took {metrics['seconds'] / 60:.1f} minutes; verification {share:.0%} of them.", ""]
+    for name, caption in plots.draw(metrics, folder):
+        lines += [f"## {caption}", "", f"![{caption}]({name}.png)", ""]
+    (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _groups(entries: Sequence[dict[str, Any]], ks: Sequence[str]) -> list[str]:
+    groups = list(entries[0]["groups"])
+    if not groups:
+        return []
+    lines = ["| group | iteration | " + " | ".join(f"Pass@{k}" for k in ks) + " |", "|---" * (2 + len(ks)) + "|"]
+    for group in groups:
+        for entry in (entries[0], entries[-1]):
+            name = "base" if entry["iteration"] == 0 else str(entry["iteration"])
+            cells = [_shown(entry["groups"][group][k]) for k in ks]
+            lines.append(f"| {group} | {name} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def dataset(examples: Sequence[Example], metrics: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+    """Write all pairs of a run as data/train.jsonl, and the card that says what they are (README.md)."""
+    (folder / "data").mkdir(exist_ok=True)
+    with open(folder / "data" / "train.jsonl", "wb") as out:
+        for one in examples:
+            out.write(orjson.dumps(one.to_dict()) + b"\n")
+    types: dict[str, int] = {}
+    for one in examples:
+        types[one.answer_type] = types.get(one.answer_type, 0) + 1
+    kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(types.items(), key=lambda pair: -pair[1]))
+    verifier = sorted({one.judgement.verifier for one in examples})
+    levels = sorted({one.judgement.level for one in examples})
+    (folder / "README.md").write_text(
+        _CARD.format(
+            pairs=len(examples),
+            puzzles=len({one.puzzle_id for one in examples}),
+            templates=len({one.template for one in examples}),
+            preset=metrics["preset"],
+            seed=metrics["seed"],
+            iterations=len(metrics["iterations"]) - 1,
+            kinds=kinds or "none",
+            verifier=", ".join(verifier) or "none",
+            levels=", ".join(levels) or "none",
+            recipe=config["recipe"]["name"],
+        ),
+        encoding="utf-8",
+    )
+
+
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train.jsonl
+---
+# Puzzles and solutions that a model wrote and a Python interpreter verified
+
+{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (names and constants apart).
+Made by `selftaught loop`, preset `{preset}`, recipe `{recipe}`, seed {seed}, {iterations} iterations.
+
+* **What a line is.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (what a model is trained on), and where they
+  come from: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID` prints it.
+* **Answer types.** {kinds}.
+* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in another
+  ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or stated in good style.
+* **Decontaminated** against the held-out set of the preset: no puzzle here is one of it.
+* **Load it** with `datasets.load_dataset("json", data_files="data/train.jsonl")`.
+* **Limits.** Machine-made code; not reviewed by people. Run it in a sandbox.
+"""

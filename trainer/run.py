@@ -1,0 +1,78 @@
+"""The folder of a run: what was asked for, which stages are done, and where things lie.
+
+config.json                the resolved settings and seeds; a run goes on only with the same
+stages/NAME.json           a stage that is done: its result, and the seconds that it took
+iterations/N/model/        the model after N iterations; 0 is the base model
+iterations/N/generation/   what the model before it wrote (see `generator.folder`)
+iterations/N/train.jsonl   what the model was trained on
+iterations/N/evaluation.jsonl
+metrics.json, report.md, README.md (the data card), *.png
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+class Mismatch(ValueError):
+    """The folder belongs to a run with other settings; the message says which."""
+
+
+class RunFolder:
+    """A run's folder. Raises Mismatch if it holds a run with other settings."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        config = orjson.loads(orjson.dumps(config))
+        if (path / "config.json").exists():
+            _same(path, orjson.loads((path / "config.json").read_bytes()), config)
+        elif path.exists() and any(path.iterdir()):
+            raise Mismatch(f"{path} is not empty and holds no run: name another folder")
+        (path / "stages").mkdir(parents=True, exist_ok=True)
+        if not (path / "config.json").exists():
+            replace(path / "config.json", config)
+
+    def iteration(self, number: int) -> Path:
+        """The folder of an iteration, made on demand."""
+        folder = self.path / "iterations" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def done(self, name: str) -> bool:
+        """Whether a stage is done."""
+        return (self.path / "stages" / f"{name}.json").exists()
+
+    def stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of a stage: from its file if it is done, or else by doing it. A killed stage is done again; the seconds
+        that a killed process spent in it are lost."""
+        done = self.path / "stages" / f"{name}.json"
+        if done.exists():
+            found: dict[str, Any] = orjson.loads(done.read_bytes())
+            return found
+        started = time.perf_counter()
+        result = {**work(), "seconds": time.perf_counter() - started}
+        replace(done, result)
+        return result
+
+
+def replace(path: Path, content: object) -> None:
+    """Write a JSON file in one step: a reader finds the old one or the new one."""
+    aside = path.with_name(path.name + ".new")
+    with open(aside, "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def _same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    different = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    if different:
+        details = "; ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in different)
+        raise Mismatch(f"{path} belongs to another run: {details}. Give the same settings, or another folder")

@@ -1,0 +1,266 @@
+"""Supervised fine-tuning on verified pairs with transformers' Trainer: full or LoRA, one device or several, resumable.
+
+Examples are packed into blocks, an end token after each. Positions start anew with every example, which is how transformers knows
+that nothing may attend across examples. For several GPUs see `selftaught train -h`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.nn.functional import cross_entropy
+from transformers.trainer_utils import get_last_checkpoint
+
+from generator.example import Example, training_text
+from generator.models.transformers import Transformers
+
+Watch = Callable[[int, int, float], None]
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to fine-tune. The defaults are the paper's.
+
+    rate, schedule, warm_up: learning rate, its schedule (transformers' names), share of steps until it is reached. block: tokens
+    of a packed row. rows: of a step on each device; accumulate: steps whose gradients are added up. lora: rank of the
+    adapters, 0 for full fine-tuning; they are merged into the saved model. solution_only: no loss on the puzzle.
+    weighted: let examples count by their `weight`. report_to: trackers. save_steps: between checkpoints, from which an interrupted
+    training goes on; log_steps: between reports.
+    """
+
+    rate: float = 5e-6
+    schedule: str = "constant"
+    warm_up: float = 0.0
+    epochs: float = 4.0
+    block: int = 1024
+    rows: int = 1
+    accumulate: int = 1
+    lora: int = 0
+    solution_only: bool = False
+    weighted: bool = False
+    report_to: str = "none"
+    save_steps: int = 500
+    log_steps: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """An example as token ids, the ids that carry loss (others are -100), and what it counts."""
+
+    ids: list[int]
+    labels: list[int]
+    weight: float
+
+
+def tokenize(tokenizer: Any, one: Example, settings: Settings) -> Tokens:
+    """The example's text with an end token after it."""
+    text = training_text(one.puzzle, one.solution)
+    found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+    ids = [*found["input_ids"], tokenizer.eos_token_id]
+    labels = list(ids)
+    if settings.solution_only:
+        body = len(one.puzzle) + 2 + len(one.solution.partition("\n")[0])
+        labels = [
+            number if start >= body else _IGNORED
+            for number, (start, _) in zip(ids, [*found["offset_mapping"], (len(text), 0)], strict=True)
+        ]
+    return Tokens(ids, labels, one.weight if settings.weighted else 1.0)
+
+
+def pack(examples: Sequence[Tokens], block: int) -> list[list[Tokens]]:
+    """Rows of at most `block` tokens, the longest examples first into the fullest row that has room. An example that is longer than
+    a block is left out."""
+    rows: list[list[Tokens]] = []
+    room: list[int] = []
+    for one in sorted(examples, key=lambda example: -len(example.ids)):
+        size = len(one.ids)
+        if size > block:
+            continue
+        fitting = [number for number, left in enumerate(room) if left >= size]
+        if fitting:
+            fullest = min(fitting, key=lambda number: room[number])
+            rows[fullest].append(one)
+            room[fullest] -= size
+        else:
+            rows.append([one])
+            room.append(block - size)
+    return rows
+
+
+def collate(rows: Sequence[list[Tokens]], pad: int) -> dict[str, torch.Tensor]:
+    """A batch of packed rows. There is no attention mask on purpose: positions that start anew say where an example begins."""
+    longest = max(sum(len(one.ids) for one in row) for row in rows)
+    ids = torch.full((len(rows), longest), pad)
+    labels = torch.full((len(rows), longest), _IGNORED)
+    positions = torch.arange(longest).repeat(len(rows), 1)
+    weights = torch.zeros(len(rows), longest)
+    for number, row in enumerate(rows):
+        start = 0
+        for one in row:
+            end = start + len(one.ids)
+            ids[number, start:end] = torch.tensor(one.ids)
+            labels[number, start:end] = torch.tensor(one.labels)
+            labels[number, start] = _IGNORED  # what the last token of another example would predict
+            positions[number, start:end] = torch.arange(len(one.ids))
+            weights[number, start:end] = one.weight
+            start = end
+        positions[number, start:] = torch.arange(longest - start)
+    return {"input_ids": ids, "labels": labels, "position_ids": positions, "weights": weights}
+
+
+class _Trainer(transformers.Trainer):  # type: ignore[misc]  # transformers is not followed
+    """Loss over the labelled tokens, each with its example's weight."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        labels, weights = inputs.pop("labels"), inputs.pop("weights")
+        outputs = model(**inputs, use_cache=False)
+        logits = outputs.logits[:, :-1].flatten(0, 1).float()
+        losses = cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=_IGNORED, reduction="none")
+        counted = weights[:, 1:].flatten() * (labels[:, 1:].flatten() != _IGNORED)
+        total = num_items_in_batch if num_items_in_batch is not None else counted.sum().clamp_min(1e-6)
+        loss = (losses * counted).sum() / total
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+
+class _Progress(transformers.TrainerCallback):  # type: ignore[misc]
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self._watch(state.global_step, state.max_steps, logs["loss"])
+
+
+def train(
+    base: str, examples: Sequence[Example], folder: Path, settings: Settings, seed: int = 0, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Fine-tune `base` (a folder or name that transformers loads, GGUF too) and save it in Hugging Face's layout.
+
+    Goes on from the last checkpoint in ``folder/checkpoints`` if there is one. Returns counts. Raises ModelFailed, and ValueError
+    if no example fits a block.
+    """
+    transformers.set_seed(seed)
+    loaded = Transformers.from_name(base)
+    model, tokenizer = trainable(loaded.model).train(), loaded.tokenizer
+    tokens = [tokenize(tokenizer, one, settings) for one in examples]
+    rows = pack(tokens, settings.block)
+    if not rows:
+        raise ValueError("there is nothing to train on: no example, or none that fits a block")
+    if settings.lora:
+        model = _adapted(model, settings.lora)
+    checkpoints = folder / "checkpoints"
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(checkpoints, settings, seed),
+        train_dataset=rows,
+        data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
+        callbacks=[_Progress(watch)] if watch else [],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)  # `watch` sees the same
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    outcome = trainer.train(resume_from_checkpoint=last)
+    if trainer.is_world_process_zero():
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        if settings.lora:
+            trained = trained.merge_and_unload()
+        trained.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        (folder / "training.json").write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+    packed = sum(map(len, rows))
+    return {
+        "examples": packed,
+        "too_long": len(tokens) - packed,
+        "blocks": len(rows),
+        "steps": outcome.global_step,
+        "loss": outcome.training_loss,
+    }
+
+
+def trainable(model: Any) -> Any:
+    """The model without the mark of a quantisation that loading has already undone: GGUF is read into plain floats."""
+    if "gguf" in str(getattr(model, "quantization_method", "")).lower():
+        model.hf_quantizer, model.is_quantized = None, False
+        del model.quantization_method
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+    return model
+
+
+def _adapted(model: Any, rank: int) -> Any:
+    import peft
+
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return peft.get_peft_model(model, config)
+
+
+def _arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
+    card = torch.cuda.is_available()
+    return transformers.TrainingArguments(
+        output_dir=str(checkpoints),
+        learning_rate=settings.rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warm_up,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.rows,
+        gradient_accumulation_steps=settings.accumulate,
+        weight_decay=0.0,
+        optim="adamw_torch",
+        bf16=card and torch.cuda.is_bf16_supported(),
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        logging_steps=settings.log_steps,
+        report_to=settings.report_to,
+        remove_unused_columns=False,
+        seed=seed,
+        data_seed=seed,
+        disable_tqdm=True,
+        use_cpu=not card,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedLearner:
+    """A pretrained model, fine-tuned from its own weights in every iteration (see `trainer.presets.Learner`).
+
+    model: a folder or name that transformers loads. rows: sequences that it writes side by side.
+    """
+
+    model: str
+    settings: Settings
+    rows: int = 64
+    context: int | None = None
+
+    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+        """Note which model is meant: it is not copied."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "base.json").write_text(json.dumps({"model": self.model}) + "\n")
+
+    def load(self, folder: Path) -> Transformers:
+        """The model of a folder, ready to write."""
+        return Transformers.from_name(self._name(folder), rows=self.rows, context=self.context)
+
+    def train(
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+    ) -> dict[str, Any]:
+        """Fine-tune the base model on examples, into a folder."""
+        return train(self._name(base), examples, folder, self.settings, seed, watch)
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain data."""
+        return dataclasses.asdict(self)
+
+    def _name(self, folder: Path) -> str:
+        noted = folder / "base.json"
+        return str(json.loads(noted.read_text())["model"]) if noted.exists() else str(folder)

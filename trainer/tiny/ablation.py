@@ -1,0 +1,104 @@
+"""Controls for a finished run of the preset `tiny`: the same base model, trained on other data of the same amount.
+
+    python -m trainer.tiny.ablation RUN --variant unverified
+
+unverified        as many of the base model's own attempts, drawn without looking at the verdict, at the puzzles that were admitted.
+                  (Attempts of later models would not do: those have learnt from verdicts.)
+corpus            as many documents more of the noisy corpus
+corpus-verified   documents of the corpus that the verifier accepts, as many (or as there are among those the base model read)
+verified          the run's own pairs again, as a check: it comes out like the run's last iteration
+
+Prints Pass@k beside the base model's, and writes RUN/ablations/VARIANT/{evaluation.jsonl, summary.json}. Switches of the recipe are
+ablated by whole runs instead: `selftaught loop --set NAME=VALUE`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from generator.example import Example, Judgement, Sampling, pair_id
+from sandbox import Task, Verifier
+from trainer import evaluation, heldout, presets
+from trainer.loop import Loop
+from trainer.run import replace
+from trainer.tiny import corpus
+from trainer.tiny.guard import Guard
+from trainer.tiny.learner import TinyLearner
+
+
+def _plain(puzzle: str, solution: str) -> Example:
+    """An example that nobody has judged."""
+    nobody = Sampling("", "", "", 0.0, 0.0, 0, 0, 0)
+    unknown = Judgement("", "", "", 0.0, 0.0, 0, "")
+    ident = pair_id(puzzle, solution)
+    return Example(ident, puzzle, solution, "", "", "", "", 0, 0, 1.0, "", "", 0, nobody, nobody, [], unknown)
+
+
+def unverified(loop: Loop, count: int, rng: random.Random) -> Iterator[Example]:
+    """The base model's attempts at admitted puzzles, equally many of each, whatever the verifier said of them."""
+    found: list[tuple[str, list[str]]] = []
+    for record in loop.written(1):
+        own = [one for one in record["attempts"] if one["status"] != "unparsed" and not one["borrowed_from"]]
+        if own:
+            found.append((record["puzzle"], sorted({one["solution"] for one in own})))
+    each = -(-count // max(1, len(found)))
+    drawn = [(puzzle, one) for puzzle, solutions in found for one in rng.sample(solutions, min(each, len(solutions)))]
+    rng.shuffle(drawn)
+    yield from (_plain(*pair) for pair in drawn[:count])
+
+
+def more_corpus(learner: TinyLearner, count: int, seed: int) -> Iterator[Example]:
+    """Noisy documents that the base model has not read."""
+    guard = Guard(heldout.records("machine"))
+    fresh = corpus.documents(seed + 1_000_003, learner.noise, guard.allows)
+    yield from (_plain(one.sat, one.sol) for one in itertools.islice(fresh, count))
+
+
+def verified_corpus(learner: TinyLearner, count: int, seed: int, verifier: Verifier) -> Iterator[Example]:
+    """Documents that the base model has read and the verifier accepts."""
+    documents = learner.corpus(seed)
+    verdicts = verifier.verify_many(Task(str(n), one.sat, one.sol) for n, one in enumerate(documents))
+    right = (_plain(one.sat, one.sol) for one, verdict in zip(documents, verdicts, strict=True) if verdict.accepted)
+    yield from itertools.islice(right, count)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--variant", required=True, type=click.Choice(["unverified", "corpus", "corpus-verified", "verified"]))
+@click.option("--require", type=click.Choice(["full", "restricted"]), default="full")
+def main(run: Path, variant: str, require: str) -> None:
+    """Train RUN's base model on other data of the same amount, and evaluate it like the run's models."""
+    config = orjson.loads((run / "config.json").read_bytes())
+    done = orjson.loads((run / "metrics.json").read_bytes())["iterations"]
+    preset, seed, last = presets.tiny(), config["seed"], len(done) - 1
+    learner, count = preset.learner, done[-1]["counts"]["examples"]
+    assert isinstance(learner, TinyLearner)
+    out = run / "ablations" / variant
+    with Verifier(limits=preset.limits, require=require) as verifier:
+        loop = Loop(preset, last, run, verifier, seed)
+        choices: dict[str, Callable[[], Iterator[Example]]] = {
+            "unverified": lambda: unverified(loop, count, random.Random(seed)),
+            "corpus": lambda: more_corpus(learner, count, loop.derive("base")),
+            "corpus-verified": lambda: verified_corpus(learner, count, loop.derive("base"), verifier),
+            "verified": lambda: iter(loop.examples(last)),
+        }
+        examples = list(choices[variant]())
+        learner.train(run / "iterations" / "0" / "model", examples, out / "model", loop.derive(f"train {last}"))
+        results = loop.examine(out / "model", f"evaluate {variant}")
+    evaluation.write(results, out / "evaluation.jsonl")
+    summary: dict[str, Any] = {"examples": len(examples), **evaluation.summary(results)}
+    replace(out / "summary.json", summary)
+    for k, one in summary["pass_at_k"].items():
+        base = done[0]["pass_at_k"][k]["value"]
+        click.echo(f"{variant}: {len(examples):,} pairs, Pass@{k} {one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}] (base {base:.1%})")
+
+
+if __name__ == "__main__":
+    main()

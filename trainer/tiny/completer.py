@@ -1,0 +1,150 @@
+"""The tiny model as the generator sees a language model: text in, texts out; and its folder in Hugging Face's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from generator.models import ModelFailed, Stop
+from trainer.tiny import tokenizer
+from trainer.tiny.model import Shape, Transformer
+from trainer.tiny.sampling import sample
+
+_STOPS = [tokenizer.VOCABULARY[piece] for piece in ("\n\ndef g(", "\n\nassert f(g())")]
+
+
+class Tiny:
+    """The model, ready to write. The end of a puzzle and of a solution are its own tokens; other stops are not looked at."""
+
+    def __init__(self, model: Transformer, name: str = "tiny") -> None:
+        self.model, self.name = model.eval(), name
+        self.context = model.shape.context
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the weights."""
+        total = hashlib.sha256()
+        for key, tensor in sorted(self.model.state_dict().items()):
+            total.update(key.encode())
+            total.update(tensor.contiguous().numpy().data)
+        return total.hexdigest()
+
+    def tokens(self, text: str) -> int:
+        """As many as the tokenizer makes, and the one that begins every text."""
+        return 1 + len(tokenizer.encode(text))
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float = 1.0,
+        stop: Stop = (),
+        seed: int,
+    ) -> Iterator[tuple[int, list[str]]]:
+        """See `generator.models.Completer`. Raises ModelFailed for a prompt that is too long, or a top_p other than 1."""
+        if top_p != 1:
+            raise ModelFailed("the tiny model samples from its whole distribution: leave top_p at 1")
+        ids = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]
+        if max(map(len, ids), default=0) >= self.context:
+            raise ModelFailed(f"a prompt is longer than the tiny model's {self.context} tokens")
+        stops = [tokenizer.END, tokenizer.PAD, *_STOPS]
+        written = sample(
+            self.model, ids, samples, temperature=temperature, new_tokens=max_new_tokens, stops=stops, seed=seed
+        )
+        for number, rows in written:
+            yield number, [tokenizer.decode(row) for row in rows]
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors and the tokenizer, as transformers' LlamaForCausalLM reads them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = self.model.shape
+        config = {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": shape.vocabulary,
+            "hidden_size": shape.width,
+            "intermediate_size": shape.hidden,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.heads,
+            "max_position_embeddings": shape.context,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 10_000.0,
+            "hidden_act": "silu",
+            "tie_word_embeddings": True,
+            "bos_token_id": tokenizer.END,
+            "eos_token_id": tokenizer.END,
+            "pad_token_id": tokenizer.PAD,
+            "torch_dtype": "float32",
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_file(_exported(self.model.state_dict()), folder / "model.safetensors", {"format": "pt"})
+        tokenizer.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, name: str = "tiny") -> Tiny:
+        """Read what `save` wrote. Raises ModelFailed."""
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            state = _imported(load_file(folder / "model.safetensors"))
+        except (OSError, ValueError) as error:
+            raise ModelFailed(f"{folder}: no tiny model: {error}") from error
+        shape = Shape(
+            config["vocab_size"],
+            config["hidden_size"],
+            config["num_hidden_layers"],
+            config["num_attention_heads"],
+            config["intermediate_size"],
+            config["max_position_embeddings"],
+        )
+        model = Transformer(shape)
+        model.load_state_dict(state)
+        return cls(model, name)
+
+
+_TOP = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
+_INNER = {
+    "out.weight": "self_attn.o_proj.weight",
+    "down.weight": "mlp.down_proj.weight",
+    "before_attention.weight": "input_layernorm.weight",
+    "before_mlp.weight": "post_attention_layernorm.weight",
+}
+_JOINED = {
+    "qkv.weight": [f"self_attn.{part}_proj.weight" for part in "qkv"],
+    "gate_up.weight": ["mlp.gate_proj.weight", "mlp.up_proj.weight"],
+}
+
+
+def _exported(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """This project's names -> transformers' names."""
+    named = {}
+    for key, tensor in state.items():
+        if key in _TOP:
+            named[_TOP[key]] = tensor.clone()
+            continue
+        _, number, inner = key.split(".", 2)
+        names = _JOINED.get(inner) or [_INNER[inner]]
+        for name, part in zip(names, tensor.chunk(len(names)), strict=True):
+            named[f"model.layers.{number}.{name}"] = part.clone()
+    return named
+
+
+def _imported(named: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The opposite of `_exported`."""
+    state = {mine: named[theirs] for mine, theirs in _TOP.items()}
+    for number in {key.split(".")[2] for key in named if key.startswith("model.layers.")}:
+        layer = f"model.layers.{number}"
+        state |= {f"layers.{number}.{mine}": named[f"{layer}.{theirs}"] for mine, theirs in _INNER.items()}
+        for mine, parts in _JOINED.items():
+            state[f"layers.{number}.{mine}"] = torch.cat([named[f"{layer}.{part}"] for part in parts])
+    return state

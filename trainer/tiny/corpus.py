@@ -1,0 +1,346 @@
+"""Machine-written puzzles, each with a solution that is usually wrong: what the base model reads.
+
+A puzzle asks for an `x` that one or two invertible operations turn into a given value, or that meets several conditions.
+Its solution undoes the operations step by step, and each step goes wrong far more often than not, mostly as
+people err: the operation itself instead of its inverse, a step forgotten, another operation, another puzzle's answer.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from trainer.tiny.operations import ANNOTATIONS, OPERATIONS, RECIPES, Operation, Recipe
+
+_NAMES = {"int": "abcdnmk", "str": "stu", "list": "lpq", "words": "vwz"}
+"""Of parameters, in the order in which they stand."""
+_SENSELESS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
+_TRIVIAL: dict[str, list[Any]] = {
+    "int": list(range(-10, 101)),
+    "str": ["", "a", "b", "aa", "0", "1"],
+    "list": [[], [0], [1], [0, 0], [0, 1], [1, 0], [1, 1]],
+    "words": [[], [""], ["a"], ["", ""], ["a", "a"]],
+}
+_SLOTS = {"v": "int", "s": "str", "l": "list"}
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How often a solution goes wrong, and how. Shares of all solutions, or of all steps.
+
+    right: steps that are undone as they should be (of recipes: whole answers). foreign: solutions that belong to another
+    puzzle of the same type. forward, skipped: steps that do the operation again, or nothing; other steps use any
+    operation of a fitting type. extra: answers to which one operation more is applied.
+    """
+
+    right: float = 0.08
+    foreign: float = 0.3
+    forward: float = 0.35
+    skipped: float = 0.15
+    extra: float = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A puzzle, a solution that may be wrong, and one that is right."""
+
+    sat: str
+    sol: str
+    right: str
+    family: str
+
+    @property
+    def text(self) -> str:
+        """What the model reads."""
+        return example(self.sat, self.sol)
+
+
+def example(sat: str, sol: str) -> str:
+    """A puzzle and its solution as one text, as in the paper."""
+    return f"{sat}\n\n{sol}\n\nassert f(g())"
+
+
+@dataclass(slots=True)
+class Puzzle:
+    """A puzzle under construction: parameters by name, the chain of (operation, its filled slots) or the recipe."""
+
+    answer_type: str
+    parameters: dict[str, Any]
+    kinds: dict[str, str]
+    body: str = ""
+    target: str = ""
+    steps: tuple[tuple[Operation, dict[str, str]], ...] = ()
+    recipe: tuple[Recipe, dict[str, str]] | None = None
+
+    def header(self) -> str:
+        """The parameters as the solution declares them."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+
+    def add(self, rng: random.Random, kind: str, value: Any) -> str:
+        """A new parameter of a free name."""
+        name = rng.choice([name for name in _NAMES[kind] if name not in self.parameters])
+        self.parameters[name], self.kinds[name] = value, kind
+        return name
+
+    def any(self, rng: random.Random, kind: str) -> str:
+        """A parameter of this type, or a constant if there is none."""
+        fitting = [name for name, of in self.kinds.items() if of == kind]
+        return rng.choice(fitting) if fitting else repr(value(rng, kind))
+
+
+def value(rng: random.Random, kind: str) -> Any:
+    """A random value of a kind."""
+    match kind:
+        case "int":
+            return rng.randrange(10, 1000)
+        case "small":
+            return rng.randrange(3, 20)
+        case "unit":
+            return rng.randrange(1, 3)
+        case "size":
+            return rng.randrange(3, 10)
+        case "length":
+            return rng.randrange(6, 30)
+        case "greater":
+            return rng.randrange(1000, 3000)
+        case "digit":
+            return rng.choice("123456789")
+        case "str":
+            return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randrange(2, 5)))
+        case "list":
+            return [rng.randrange(10, 100) for _ in range(rng.randrange(2, 4))]
+    return [value(rng, "str") for _ in range(rng.randrange(2, 4))]
+
+
+def chain(rng: random.Random, depth: int) -> Puzzle | None:
+    """A puzzle of `depth` operations, or None if the draw makes no sense (a negative shift, a long answer...)."""
+    operations = [rng.choice(OPERATIONS)]
+    while len(operations) < depth:
+        operations.append(rng.choice([op for op in OPERATIONS if op.takes == operations[-1].gives]))
+    return build(rng, operations)
+
+
+def build(rng: random.Random, operations: list[Operation]) -> Puzzle | None:
+    """A puzzle of these operations."""
+    puzzle = Puzzle(operations[0].takes, {}, {})
+    steps, expression = [], "x"
+    for operation in operations:
+        filled = {
+            slot: str(rng.randrange(2, 10)) if slot == "c" else puzzle.add(rng, _SLOTS[slot], value(rng, _SLOTS[slot]))
+            for slot in operation.slots
+        }
+        steps.append((operation, filled))
+        expression = operation.forward.format(x=f"({expression})", **filled)
+    answer = value(rng, rng.choice(("int", "size")) if puzzle.answer_type == "int" else puzzle.answer_type)
+    try:
+        target = evaluate(expression, {"x": answer, **puzzle.parameters})
+    except _SENSELESS:
+        return None
+    kind = operations[-1].gives
+    if not target or len(repr(target)) > 24:
+        return None
+    if kind == "int" and rng.random() < 0.1:
+        part = value(rng, "int")
+        puzzle.target = f"{puzzle.add(rng, kind, target - part)} + {puzzle.add(rng, kind, part)}"
+    else:
+        puzzle.target = puzzle.add(rng, kind, target)
+    sides = [expression, puzzle.target]
+    if rng.random() < 0.15:
+        sides.reverse()
+    puzzle.body, puzzle.steps = tidy(" == ".join(sides)), tuple(steps)
+    _order(rng, puzzle)
+    return puzzle
+
+
+def conditions(rng: random.Random) -> Puzzle:
+    """A puzzle of several conditions."""
+    recipe = rng.choice(RECIPES)
+    puzzle = Puzzle(recipe.answer_type, {}, {})
+    filled = {
+        name: puzzle.add(rng, "str" if kind in ("str", "digit") else "int", value(rng, kind))
+        for name, kind in recipe.parameters
+    }
+    puzzle.body, puzzle.recipe = tidy(recipe.conditions.format(x="x", **filled)), (recipe, filled)
+    _order(rng, puzzle)
+    return puzzle
+
+
+def _order(rng: random.Random, puzzle: Puzzle) -> None:
+    """Shuffle the parameters, and name those of each type in the order in which they then stand."""
+    order = list(puzzle.parameters)
+    rng.shuffle(order)
+    count: Counter[str] = Counter()
+    new: dict[str, str] = {}
+    for name in order:
+        kind = puzzle.kinds[name]
+        new[name] = _NAMES[kind][count[kind]]
+        count[kind] += 1
+    puzzle.parameters = {new[name]: puzzle.parameters[name] for name in order}
+    puzzle.kinds = {new[name]: puzzle.kinds[name] for name in order}
+    puzzle.body = _renamed(puzzle.body, new)
+    puzzle.target = _renamed(puzzle.target, new)
+    puzzle.steps = tuple(
+        (operation, {slot: new.get(name, name) for slot, name in filled.items()}) for operation, filled in puzzle.steps
+    )
+    if puzzle.recipe:
+        recipe, filled = puzzle.recipe
+        puzzle.recipe = recipe, {slot: new[name] for slot, name in filled.items()}
+
+
+def evaluate(expression: str, names: dict[str, Any]) -> Any:
+    """The value of an expression that was made from this project's own tables; never call it with a model's text."""
+    return eval(compiled(expression), {**names})
+
+
+@cache
+def compiled(expression: str) -> Any:
+    return compile(expression, "<machine-written>", "eval")
+
+
+@cache
+def tidy(expression: str) -> str:
+    """The expression with as few parentheses as it needs."""
+    return ast.unparse(ast.parse(expression, mode="eval"))
+
+
+def right(puzzle: Puzzle) -> str:
+    """The answer that undoes every step."""
+    if puzzle.recipe:
+        recipe, filled = puzzle.recipe
+        return tidy(recipe.answer.format(**filled))
+    expression = puzzle.target
+    for operation, filled in reversed(puzzle.steps):
+        expression = operation.inverse.format(y=f"({expression})", **filled)
+    return tidy(expression)
+
+
+def wrong(rng: random.Random, puzzle: Puzzle, noise: Noise) -> str:
+    """An answer with the noise in it; now and then it is right."""
+    if rng.random() < noise.foreign:
+        return tidy(_foreign(rng, puzzle))
+    if puzzle.recipe:
+        answer = right(puzzle)
+        return answer if rng.random() < noise.right else tidy(_mutate(rng, puzzle, answer, noise))
+    expression = puzzle.target
+    for operation, filled in reversed(puzzle.steps):
+        expression = _step(rng, puzzle, operation, noise).format(y=f"({expression})", x=f"({expression})", **_fill(rng, puzzle, filled))
+    return tidy(_extra(rng, puzzle, expression, noise))
+
+
+def _extra(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str:
+    """The answer, now and then with one operation more."""
+    if rng.random() >= noise.extra:
+        return answer
+    more = rng.choice(fitting(puzzle.answer_type, puzzle.answer_type))
+    return more.format(x=f"({answer})", y=f"({answer})", **_fill(rng, puzzle, {}))
+
+
+def _step(rng: random.Random, puzzle: Puzzle, operation: Operation, noise: Noise) -> str:
+    draw = rng.random()
+    if draw < noise.right:
+        return operation.inverse
+    if operation.takes == operation.gives:
+        if draw < noise.right + noise.forward:
+            return operation.forward
+        if draw < noise.right + noise.forward + noise.skipped:
+            return "{y}"
+    return rng.choice(fitting(operation.gives, operation.takes))
+
+
+def fitting(given: str, wanted: str) -> list[str]:
+    """Every expression from one type to another that the table holds, forwards or backwards."""
+    return [op.forward for op in OPERATIONS if (op.takes, op.gives) == (given, wanted)] + [
+        op.inverse for op in OPERATIONS if (op.gives, op.takes) == (given, wanted)
+    ]
+
+
+def _fill(rng: random.Random, puzzle: Puzzle, filled: dict[str, str]) -> dict[str, str]:
+    """The step's own parameters, and others for the slots that it does not have."""
+    return {slot: puzzle.any(rng, kind) for slot, kind in _SLOTS.items()} | {"c": str(rng.randrange(2, 10))} | filled
+
+
+def _foreign(rng: random.Random, puzzle: Puzzle) -> str:
+    """The answer of another puzzle of the same type, with this one's parameters put in its place."""
+    for _ in range(50):
+        other = conditions(rng) if rng.random() < 0.3 else chain(rng, rng.randrange(1, 3))
+        if other and other.answer_type == puzzle.answer_type:
+            return _renamed(right(other), {name: puzzle.any(rng, kind) for name, kind in other.kinds.items()})
+    return right(puzzle)
+
+
+def _mutate(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str:
+    """Some variables exchanged, some operators changed, now and then one operation more."""
+    for _ in range(rng.randrange(1, 4)):
+        if rng.random() < 0.6:
+            answer = rename(answer, lambda name: puzzle.any(rng, puzzle.kinds[name]) if name in puzzle.kinds else name)
+        else:
+            signs = list(re.finditer(r" ([+*-]) ", answer))
+            if signs:
+                sign = rng.choice(signs)
+                answer = answer[: sign.start(1)] + rng.choice("+-*") + answer[sign.end(1) :]
+    return _extra(rng, puzzle, answer, noise)
+
+
+def _renamed(expression: str, names: dict[str, str]) -> str:
+    return rename(expression, lambda name: names.get(name, name))
+
+
+def rename(expression: str, to: Callable[[str], str]) -> str:
+    """The expression with its names replaced; words in quotes are left alone."""
+    return re.sub(r"'[^']*'|(?<![\w.])[a-z](?!\w)", lambda found: found[0] if found[0][0] == "'" else to(found[0]), expression)
+
+
+def puzzle(rng: random.Random, single: float = 0.33, double: float = 0.52) -> Puzzle:
+    """A random puzzle: shares of one and of two operations; the rest has several conditions."""
+    while True:
+        draw = rng.random()
+        made = conditions(rng) if draw >= single + double else chain(rng, 1 if draw < single else 2)
+        if made and answers(made, right(made)) and not trivial(made):
+            return made
+
+
+def answers(puzzle: Puzzle, answer: str) -> bool:
+    """Whether an answer of this project's own making is right."""
+    try:
+        return evaluate(puzzle.body, {"x": evaluate(answer, puzzle.parameters), **puzzle.parameters}) is True
+    except _SENSELESS:
+        return False
+
+
+def trivial(puzzle: Puzzle) -> bool:
+    """Whether one of the puzzle's own parameters, or an answer that needs no thought, is right."""
+    own = [value for name, value in puzzle.parameters.items() if puzzle.kinds[name] == puzzle.answer_type]
+    for answer in (*own, *_TRIVIAL[puzzle.answer_type]):
+        try:
+            if evaluate(puzzle.body, {"x": answer, **puzzle.parameters}) is True:
+                return True
+        except _SENSELESS:
+            continue
+    return False
+
+
+def document(rng: random.Random, made: Puzzle, noise: Noise) -> Document:
+    """The puzzle as text, with a noisy solution and the right one."""
+    head = made.header()
+    sat = f"def f(x: {ANNOTATIONS[made.answer_type]}, {head}):\n    return {made.body}"
+    family = f"{len(made.steps)} operations" if made.steps else "conditions"
+
+    def solution(answer: str) -> str:
+        return f"def g({head}):\n    return {answer}"
+
+    return Document(sat, solution(wrong(rng, made, noise)), solution(right(made)), family)
+
+
+def documents(seed: int, noise: Noise | None = None, allowed: Callable[[str], bool] = lambda sat: True) -> Iterator[Document]:
+    """An endless stream of documents whose puzzles are `allowed`."""
+    rng = random.Random(seed)
+    while True:
+        made = document(rng, puzzle(rng), noise or Noise())
+        if allowed(made.sat):
+            yield made

@@ -1,0 +1,132 @@
+"""Keeps the held-out puzzles out of everything that is trained on or written by the model.
+
+Two rules, on syntax trees in which names do not matter:
+
+* constants: a puzzle of a held-out puzzle's *template* (its form with all constants and parameters abstracted) may share no
+  constant of two or more digits or characters with it;
+* compositions: no part of a puzzle may be a held-out composition of operations.
+
+Being the same as a held-out puzzle, names apart, breaks one of the two.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from generator.novelty import HeldOut
+from trainer import heldout
+
+
+class _Shape(ast.NodeTransformer):
+    """The answer is `x`; parameters and constants are `v`; names of functions stay."""
+
+    def __init__(self, answer: str, parameters: set[str]) -> None:
+        self._names = {answer: "x"} | dict.fromkeys(parameters - {answer}, "v")
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Name(self._names.get(node.id, node.id), ast.Load())
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return ast.Name("v", ast.Load())
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        if isinstance(node.operand, ast.Constant):
+            return ast.Name("v", ast.Load())
+        return ast.UnaryOp(node.op, self.visit(node.operand))
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        """Both sides of `==` in one order."""
+        sides = [self.visit(side) for side in (node.left, *node.comparators)]
+        if len(sides) == 2 and isinstance(node.ops[0], ast.Eq):
+            sides.sort(key=ast.dump)
+        return ast.Compare(sides[0], node.ops, sides[1:])
+
+
+class Form:
+    """What the rules look at in one puzzle. Raises SyntaxError or ValueError for what is no puzzle."""
+
+    def __init__(self, sat: str) -> None:
+        function = ast.parse(sat).body[0]
+        if not isinstance(function, ast.FunctionDef) or not function.args.args:
+            raise ValueError("a puzzle is a function with an answer")
+        answer, *parameters = function.args.args
+        kind = ast.unparse(answer.annotation) if answer.annotation else ""
+        shape = _Shape(answer.arg, {parameter.arg for parameter in parameters})
+        self.constants = frozenset(_constants([*function.args.defaults, *function.body]))
+        statements = [shape.visit(statement) for statement in function.body]
+        self.template = f"{kind}: {' '.join(ast.dump(statement) for statement in statements)}"
+        self.parts = frozenset(
+            f"{kind}: {ast.dump(node)}" for statement in statements for node in ast.walk(statement) if _composed(node)
+        )
+
+
+def _constants(nodes: Iterable[ast.AST]) -> Iterable[str]:
+    """Constants of two or more digits or characters; a list of constants is one. Signs are left off."""
+    for node in nodes:
+        if isinstance(node, ast.Constant):
+            if len(str(node.value)) > 1:
+                yield repr(node.value)
+        elif isinstance(node, (ast.List, ast.Tuple)) and all(isinstance(item, (ast.Constant, ast.UnaryOp)) for item in node.elts):
+            yield ast.unparse(node)
+        else:
+            yield from _constants(ast.iter_child_nodes(node))
+
+
+def _composed(node: ast.AST) -> bool:
+    """An expression that holds the answer, and is more than the answer."""
+    if not isinstance(node, ast.expr) or isinstance(node, (ast.Name, ast.Compare, ast.BoolOp)):
+        return False
+    return any(isinstance(part, ast.Name) and part.id == "x" for part in ast.walk(node))
+
+
+@lru_cache(1 << 16)
+def form(sat: str) -> Form | None:
+    """The form of a puzzle, or None for what is no puzzle."""
+    try:
+        return Form(sat)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+
+
+class Guard:
+    """Says which rule of a held-out set a puzzle breaks. Records: `sat` and `half`."""
+
+    def __init__(self, heldout: Iterable[dict[str, Any]]) -> None:
+        self._constants: dict[str, set[str]] = defaultdict(set)
+        self._compositions: set[str] = set()
+        for record in heldout:
+            held = Form(record["sat"])
+            if record["half"] == "compositions":
+                self._compositions.add(max(held.parts, key=len))
+            else:
+                self._constants[held.template] |= held.constants
+
+    def breaks(self, sat: str) -> str | None:
+        """``constants`` or ``compositions``, or None for a puzzle that may be used; what can't be read is ``unreadable``."""
+        looked = form(sat)
+        if looked is None:
+            return "unreadable"
+        if looked.parts & self._compositions:
+            return "compositions"
+        return "constants" if looked.constants & self._constants.get(looked.template, set()) else None
+
+    def allows(self, sat: str) -> bool:
+        """Whether the puzzle breaks no rule."""
+        return self.breaks(sat) is None
+
+
+class TinyHeldOut(HeldOut):
+    """The generator's filter `held_out` by this module's rules: canonical form alone would refuse every known template."""
+
+    def __init__(self) -> None:
+        records = heldout.records("machine")
+        super().__init__(record["sat"] for record in records)
+        self._guard = Guard(records)
+
+    def holds(self, source: str) -> bool:
+        """Whether the puzzle breaks a rule."""
+        return not self._guard.allows(source)

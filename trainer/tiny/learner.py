@@ -1,0 +1,85 @@
+"""The preset's learner: makes the base model, and trains it on examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from generator.example import Example
+from trainer import heldout
+from trainer.tiny import corpus, training
+from trainer.tiny.completer import Tiny
+from trainer.tiny.guard import Guard
+from trainer.tiny.model import Shape, Transformer
+from trainer.tiny.tokenizer import VOCABULARY
+
+Watch = Callable[[int, int, float], None]
+
+
+class Leaked(ValueError):
+    """A held-out puzzle is among what a model would be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TinyLearner:
+    """documents: that the base model reads. base, tuning: how it is trained first, and on pairs. threads: of torch; part of
+    the configuration, since sums come out differently with others."""
+
+    documents: int = 30_000
+    width: int = 128
+    layers: int = 4
+    threads: int = 1
+    noise: corpus.Noise = field(default_factory=corpus.Noise)
+    base_recipe: training.Recipe = field(default_factory=lambda: training.Recipe(muon=0.02))
+    tuning: training.Recipe = field(default_factory=lambda: training.Recipe(rate=1e-3, epochs=3, warm_up=20))
+
+    def corpus(self, seed: int) -> list[corpus.Document]:
+        """What the base model reads; the guard keeps held-out puzzles out."""
+        guard = Guard(heldout.records("machine"))
+        return list(itertools.islice(corpus.documents(seed, self.noise, guard.allows), self.documents))
+
+    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+        """Train the base model from scratch into a folder."""
+        torch.set_num_threads(self.threads)
+        torch.manual_seed(seed)
+        heads = max(1, self.width // 32)
+        model = Transformer(Shape(len(VOCABULARY), self.width, self.layers, heads, _hidden(self.width)))
+        examples = [training.example(one.sat, one.sol) for one in self.corpus(seed)]
+        training.train(model, examples, self.base_recipe, seed, watch)
+        Tiny(model, "tiny-base").save(folder)
+
+    def load(self, folder: Path) -> Tiny:
+        """The model of a folder, ready to write."""
+        torch.set_num_threads(self.threads)
+        return Tiny.load(folder, f"tiny-{folder.parent.name}")
+
+    def train(
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+    ) -> dict[str, Any]:
+        """Train the base model on examples, into a folder. Raises Leaked if a held-out puzzle is among them."""
+        guard = Guard(heldout.records("machine"))
+        for one in examples:
+            if broken := guard.breaks(one.puzzle):
+                raise Leaked(f"example {one.id} breaks the held-out set's rule {broken!r}: {one.puzzle}")
+        torch.set_num_threads(self.threads)
+        model = Tiny.load(base).model
+        mean = sum(one.weight for one in examples) / max(1, len(examples)) or 1.0
+        prepared = [training.example(one.puzzle, one.solution, one.weight / mean) for one in examples]
+        training.train(model, prepared, self.tuning, seed, watch)
+        Tiny(model).save(folder)
+        return {}
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as plain data."""
+        return dataclasses.asdict(self)
+
+
+def _hidden(width: int) -> int:
+    """About 8/3 of the width, in multiples of 8."""
+    return round(width * 8 / 3 / 8) * 8 or 8

@@ -1,0 +1,98 @@
+"""A small decoder-only transformer, the same function as Hugging Face's LlamaForCausalLM, without what slows it at this size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the model."""
+
+    vocabulary: int
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    hidden: int = 344
+    context: int = 256
+
+    @property
+    def head(self) -> int:
+        """Width of an attention head."""
+        return self.width // self.heads
+
+
+Cache = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, each (rows, heads, positions, head width)."""
+
+
+class Layer(nn.Module):  # type: ignore[misc]  # torch is not followed
+    """Attention and a gated feed-forward, each after a norm and added to the stream."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.out = nn.Linear(shape.width, shape.width, bias=False)
+        self.gate_up = nn.Linear(shape.width, 2 * shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+        self.before_attention = nn.RMSNorm(shape.width, eps=1e-6)
+        self.before_mlp = nn.RMSNorm(shape.width, eps=1e-6)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        rows, positions, width = x.shape
+        qkv = self.qkv(self.before_attention(x)).view(rows, positions, 3, self.shape.heads, self.shape.head)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+        mixed = scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        x = x + self.out(mixed.transpose(1, 2).reshape(rows, positions, width))
+        gate, up = self.gate_up(self.before_mlp(x)).chunk(2, -1)
+        return x + self.down(silu(gate) * up), (k, v)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat((-second, first), -1) * sin
+
+
+class Transformer(nn.Module):  # type: ignore[misc]
+    """Token ids (rows, positions) -> logits. All rows of a batch have the same positions: nothing is padded on the left."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, eps=1e-6)
+        angles = torch.outer(torch.arange(shape.context).float(), 10_000 ** -(torch.arange(0, shape.head, 2) / shape.head))
+        self.register_buffer("cos", torch.cat((angles.cos(), angles.cos()), -1), persistent=False)
+        self.register_buffer("sin", torch.cat((angles.sin(), angles.sin()), -1), persistent=False)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, std=0.02)
+        for layer in self.layers:
+            for last in (layer.out, layer.down):
+                nn.init.normal_(last.weight, std=0.02 / (2 * shape.layers) ** 0.5)
+
+    def hidden(self, ids: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """The last layer's output at every position, and the grown cache."""
+        start = past[0][0].shape[2] if past else 0
+        cos, sin = self.cos[start : start + ids.shape[1]], self.sin[start : start + ids.shape[1]]
+        x, grown = self.embedding(ids), []
+        for number, layer in enumerate(self.layers):
+            x, kept = layer(x, cos, sin, past[number] if past else None)
+            grown.append(kept)
+        return self.norm(x), grown
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every token of the vocabulary; the embedding is tied."""
+        return linear(hidden, self.embedding.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.logits(self.hidden(ids)[0])

@@ -1,0 +1,125 @@
+"""Training of the tiny model: many small steps, examples of like length together, nothing attends across examples."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from trainer.tiny.model import Transformer
+from trainer.tiny.tokenizer import END, PAD, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train. A step reads about `tokens` tokens; the rate falls linearly to a tenth after a warm-up.
+
+    puzzle_loss: weight of the loss on what stands before the solution; 1 is loss on all tokens.
+    """
+
+    rate: float = 2e-3
+    muon: float = 0.0
+    tokens: int = 1024
+    epochs: float = 1.0
+    warm_up: int = 50
+    decay: float = 0.1
+    puzzle_loss: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids between two end tokens, where the solution starts in them, and how much the example counts."""
+
+    ids: tuple[int, ...]
+    solution: int
+    weight: float = 1.0
+
+
+def example(puzzle: str, solution: str, weight: float = 1.0) -> Example:
+    """The text as the model reads it: end token, puzzle, blank line, solution, assertion, end token."""
+    before = encode(f"{puzzle}\n\n{solution.partition(chr(10))[0]}")
+    after = encode(f"\n{solution.partition(chr(10))[2]}\n\nassert f(g())")
+    return Example((END, *before, *after, END), 1 + len(before), weight)
+
+
+def batches(examples: Sequence[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
+    """All examples once, in random batches of like length."""
+    order = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
+    made: list[list[Example]] = []
+    batch: list[Example] = []
+    for one in order:
+        if batch and len(one.ids) * (len(batch) + 1) > tokens:
+            made.append(batch)
+            batch = []
+        batch.append(one)
+    if batch:
+        made.append(batch)
+    rng.shuffle(made)
+    return made
+
+
+def collate(batch: Sequence[Example], puzzle_loss: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, targets, and the weight of each target; padding stands at the right and weighs nothing."""
+    longest = max(len(one.ids) for one in batch)
+    ids = torch.full((len(batch), longest), PAD)
+    weights = torch.zeros(len(batch), longest)
+    for row, one in enumerate(batch):
+        ids[row, : len(one.ids)] = torch.tensor(one.ids)
+        weights[row, : one.solution] = one.weight * puzzle_loss
+        weights[row, one.solution : len(one.ids)] = one.weight
+    return ids[:, :-1], ids[:, 1:], weights[:, 1:]
+
+
+def train(
+    model: Transformer,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    seed: int,
+    watch: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Train in place. watch(step, steps, loss) is called every hundred steps."""
+    rng = random.Random(seed)
+    plan: list[list[Example]] = []
+    whole = int(recipe.epochs)
+    for _ in range(whole):
+        plan += batches(examples, recipe.tokens, rng)
+    if recipe.epochs > whole:
+        last = batches(examples, recipe.tokens, rng)
+        plan += last[: round(len(last) * (recipe.epochs - whole))]
+    optimizers = _optimizers(model, recipe)
+    steps, average = len(plan), 0.0
+    model.train()
+    for step, batch in enumerate(plan):
+        warm = min(1.0, (step + 1) / recipe.warm_up)
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * warm * (1 - (1 - recipe.decay) * step / steps)
+        inputs, targets, weights = collate(batch, recipe.puzzle_loss)
+        losses = cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none")
+        loss = (losses * weights.flatten()).sum() / weights.sum().clamp_min(1e-6)
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, _ in optimizers:
+            optimizer.step()
+        average = loss.item() if not step else 0.99 * average + 0.01 * loss.item()
+        if watch and step % 100 == 0:
+            watch(step, steps, average)
+    model.eval()
+
+
+def _optimizers(model: Transformer, recipe: Recipe) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for the matrices inside the layers, if it has a rate, and AdamW for the rest; each with its rate."""
+    inner = [one for one in model.layers.parameters() if one.dim() == 2] if recipe.muon else []
+    known = {id(one) for one in inner}
+    rest = [one for one in model.parameters() if id(one) not in known]
+    made: list[tuple[torch.optim.Optimizer, float]] = [
+        (torch.optim.AdamW(rest, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True), recipe.rate)
+    ]
+    if inner:
+        made.append((torch.optim.Muon(inner, lr=recipe.muon, weight_decay=0.01, momentum=0.95), recipe.muon))
+    return made
