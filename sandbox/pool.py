@@ -197,18 +197,21 @@ class _Lane:
             if ticket is not _LOOK_AGAIN:
                 return ticket
 
-    def _next_at_once(self) -> Ticket | None:
-        """The next ticket if there is one: those that were tried briefly come last."""
+    def _next_at_once(self, alone: bool = True) -> Ticket | None:
+        """The next ticket if there is one. Those that were tried briefly come last, and one by one: each may take its whole time."""
         if self._again:
             return self._again.popleft()
         queue, ticket = self.pool._queue, _LOOK_AGAIN
         while ticket is _LOOK_AGAIN:
-            if queue.empty():
+            if queue.empty() and alone:
                 with contextlib.suppress(IndexError):
                     return self.pool.later.popleft()
             try:
                 ticket = queue.get_nowait()
             except Empty:
+                return None
+            if ticket is _LOOK_AGAIN and not alone:
+                queue.put(ticket)  # for a lane that has nothing to do
                 return None
         if ticket is None:
             queue.put(None)  # the pool closes: every lane is to see it
@@ -222,10 +225,10 @@ class _Lane:
         most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
         size = sum(ticket.size for ticket in (*self._ahead, *batch))
         while len(batch) + ahead < most:
-            ticket = self._next_at_once()
+            busy = bool(batch or ahead)
+            ticket = self._next_at_once(alone=not busy)
             if ticket is None:
                 break
-            busy = bool(batch or ahead)
             size += ticket.size
             if busy and (size > BUFFER_BYTES or ticket.attempts or (batch or self._ahead)[0].attempts):
                 self._again.appendleft(ticket)
