@@ -13,17 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandbox.errors import CannotConfine
+    from sandbox.program import Ending, Program, Run
     from sandbox.task import Limits, Task
     from sandbox.verdict import Status, Trip, Usage, Verdict
     from sandbox.verifier import Verifier
 
 __version__ = "0.1.0"
 
-__all__ = ["CannotConfine", "Limits", "Status", "Task", "Trip", "Usage", "Verdict", "Verifier"]
+__all__ = [
+    "CannotConfine",
+    "Ending",
+    "Limits",
+    "Program",
+    "Run",
+    "Status",
+    "Task",
+    "Trip",
+    "Usage",
+    "Verdict",
+    "Verifier",
+]
 
 _HOME = {
     "CannotConfine": "errors",
+    "Ending": "program",
     "Limits": "task",
+    "Program": "program",
+    "Run": "program",
     "Status": "verdict",
     "Task": "task",
     "Trip": "verdict",

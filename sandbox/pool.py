@@ -3,7 +3,7 @@
 A lane keeps its worker supplied with a few jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
 and no long job has a crowd behind it. If the worker dies, the job it was on is tried once more and the others are simply sent
 again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
-allow is killed and counts as dead.
+allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 """
 
 from __future__ import annotations
@@ -15,29 +15,38 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from sandbox import judge
 from sandbox.backends.local import Worker
 from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.program import Ending, Run
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
-from sandbox.wire import Job
+from sandbox.wire import Job, Outcome
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
 
+CANCEL_SECONDS = 0.1
+"""How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
+
 _AHEAD_SECONDS = 0.02
 _MOST_AHEAD = 32
 _ATTEMPTS = 2
+_UNWANTED = "nobody waits for it"
 
 
 @dataclass(slots=True)
 class Ticket:
-    """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise."""
+    """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
+
+    It gets a Verdict, or of a program a Run.
+    """
 
     id: str
     job: Job
-    done: Callable[[Verdict], None]
+    done: Callable[[Any], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
 
@@ -65,6 +74,16 @@ class Pool:
         self._queue.put(ticket)
         if self.closing:
             self._cancel_queued()
+
+    @property
+    def queued(self) -> int:
+        """About how many tickets no worker has yet."""
+        return self._queue.qsize()
+
+    @property
+    def restarts(self) -> int:
+        """How many workers have been given up."""
+        return sum(lane.restarts for lane in self._lanes)
 
     def worker_pids(self) -> list[int]:
         """The process ids of the wardens that run now."""
@@ -97,8 +116,10 @@ class Pool:
             if ticket is not None:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
-    def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict:
-        """A verdict that is no judgement."""
+    def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict | Run:
+        """A verdict that is no judgement, or a run that was none."""
+        if ticket.job.program:
+            return Run(ticket.id, Ending(status), message=message, retryable=True, verifier=self.name)
         return Verdict(ticket.id, status, message=message, retryable=True, verifier=self.name)
 
 
@@ -108,6 +129,7 @@ class _Lane:
     def __init__(self, pool: Pool, processor: int) -> None:
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
+        self.restarts = 0
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
@@ -125,7 +147,7 @@ class _Lane:
                 self._send(ticket)
                 self._fill()
                 self._collect()
-            except (WorkerFailed, CannotConfine) as error:
+            except (WorkerFailed, CannotConfine, OSError) as error:
                 self._recover(error)
         if self.worker is not None:
             self.worker.close()
@@ -139,7 +161,7 @@ class _Lane:
 
     def _send(self, ticket: Ticket) -> None:
         if ticket.cancelled:
-            ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "nobody waits for it"))
+            ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _UNWANTED))
             return
         self._ahead.append(ticket)
         if self.worker is None:
@@ -164,22 +186,34 @@ class _Lane:
         began = time.monotonic()
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
-            limits = ticket.job.limits
-            outcomes = self.worker.collect(2 * limits.wall_seconds + GRACE_SECONDS)
+            limits, conclude = ticket.job.limits, judge.describe if ticket.job.program else judge.judge
+            outcomes = self._await_outcomes(self.worker, ticket)
             self._ahead.popleft()
-            verdict = judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
-            self._seconds += (verdict.usage.wall_seconds - self._seconds) / 8
-            ticket.done(verdict)
+            found: Verdict | Run = conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
+            self._seconds += (found.usage.wall_seconds - self._seconds) / 8
+            ticket.done(found)
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
                 began = now
                 self._fill()
+
+    def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
+        """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
+        patience = 2 * ticket.job.limits.wall_seconds + GRACE_SECONDS
+        deadline = time.monotonic() + patience
+        while not worker.ready(CANCEL_SECONDS):
+            if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`
+                raise WorkerFailed("it was on a cancelled job")
+            if time.monotonic() > deadline:
+                raise WorkerFailed(f"the worker did not answer within {patience:.0f} s")
+        return worker.collect(GRACE_SECONDS)
 
     def _recover(self, error: Exception) -> None:
         """The worker is dead or can't be started: end what is left of it, and try its jobs again."""
         if self.worker is not None:
             self.worker.kill()
             self.worker = None
+            self.restarts += 1
         elif not self.pool.closing:
             time.sleep(0.1)  # it could not be started: don't spin
         pending = list(self._ahead)
@@ -189,6 +223,8 @@ class _Lane:
         for ticket in pending:
             if self.pool.closing:
                 ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
+            elif ticket.cancelled:
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _UNWANTED))
             elif ticket.attempts >= _ATTEMPTS:
                 ticket.done(self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
             else:

@@ -17,6 +17,7 @@ from sandbox import judge, wire
 from sandbox.backends.local import LEVELS
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
+from sandbox.program import Ending, Program, Run
 from sandbox.task import Limits, Task
 from sandbox.verdict import Status, Verdict
 
@@ -113,21 +114,19 @@ class Verifier:
                 for ticket in group:
                     ticket.cancelled = True
 
+    def run(self, program: Program) -> Run:
+        """Run a program, confined as a solution is, and say what it did: this judges nothing."""
+        finished: SimpleQueue[Run] = SimpleQueue()
+        self._submit_program(program, finished.put)
+        return finished.get()
+
     async def averify(self, task: Task) -> Verdict:
-        """`verify` for coroutines."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Verdict] = loop.create_future()
+        """`verify` for coroutines; a task whose coroutine is cancelled is not run to its end."""
+        return await _settled(lambda done: self._submit(task, 1, done))
 
-        def settle(verdict: Verdict) -> None:
-            if not future.done():
-                future.set_result(verdict)
-
-        tickets = self._submit(task, 1, _threadsafe(loop, settle))
-        try:
-            return await future
-        finally:
-            for ticket in tickets:
-                ticket.cancelled = True
+    async def arun(self, program: Program) -> Run:
+        """`run` for coroutines; a program whose coroutine is cancelled is not run to its end."""
+        return await _settled(lambda done: self._submit_program(program, done))
 
     async def averify_many(
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
@@ -169,6 +168,16 @@ class Verifier:
             for group in tickets.values():
                 for ticket in group:
                     ticket.cancelled = True
+
+    @property
+    def queued(self) -> int:
+        """About how many tasks wait for a worker."""
+        return self._running().queued
+
+    @property
+    def restarts(self) -> int:
+        """How many workers have died or been given up, and were replaced."""
+        return self._running().restarts
 
     def worker_pids(self) -> list[int]:
         """The process ids of the workers' wardens."""
@@ -214,6 +223,20 @@ class Verifier:
         for ticket in tickets:
             pool.submit(ticket)
         return tickets
+
+    def _submit_program(self, program: Program, done: Callable[[Run], None]) -> list[Ticket]:
+        """Queue a program; `done` gets the run."""
+        pool = self._running()
+        for name in ("id", "code", "stdin"):
+            if not isinstance(getattr(program, name, None), str):
+                ident = getattr(program, "id", "")
+                problem = f"{name} must be a string, not {type(getattr(program, name, None)).__name__}"
+                done(Run(ident if isinstance(ident, str) else "", Ending.INVALID, message=problem, verifier=pool.name))
+                return []
+        code, stdin = wire.to_bytes(program.code), wire.to_bytes(program.stdin)
+        ticket = Ticket(program.id, wire.Job(code, stdin, program.limits or self.limits, program=True), done)
+        pool.submit(ticket)
+        return [ticket]
 
     def _after_fork(self) -> None:
         """In the child: the threads are gone and the workers are the parent's; start anew when first used."""
@@ -295,6 +318,23 @@ def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict],
             done(judge.combine(verdicts))
 
     return add
+
+
+async def _settled(submit: Callable[[Callable[[T], None]], list[Ticket]]) -> T:
+    """What `submit`'s callback gets; if the coroutine is cancelled, so are the tickets."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T) -> None:
+        if not future.done():
+            future.set_result(value)
+
+    tickets = submit(_threadsafe(loop, settle))
+    try:
+        return await future
+    finally:
+        for ticket in tickets:
+            ticket.cancelled = True
 
 
 def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Callable[[T], None]:

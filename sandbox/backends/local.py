@@ -109,10 +109,9 @@ class Worker:
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
 
-    @property
-    def collected(self) -> bool:
-        """Whether an outcome has arrived already, so that `collect` returns at once."""
-        return bool(self._waiting)
+    def ready(self, timeout_seconds: float) -> bool:
+        """Whether there is something to `collect`, or the worker is gone; waits for it no longer than this."""
+        return bool(self._waiting) or bool(self._poll.poll(max(timeout_seconds, 0.0) * 1000))
 
     def _send(self, data: bytes) -> None:
         try:

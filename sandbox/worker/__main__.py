@@ -24,16 +24,18 @@ from sandbox.wire import End, Job, Outcome
 from sandbox.worker import canary
 from sandbox.worker.engine import Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
-from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.phase import RUN, SAT, SOL
 
 _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
 
 
 def judge(engine: Engine, job: Job) -> list[Outcome]:
-    """Run the phases of a task; of an answer only the digest is left in the outcome."""
+    """Run the phases of a task, of an answer only the digest is left in the outcome; or run a program."""
     from hashlib import sha256
 
+    if job.program:
+        return [engine.run(RUN, job.sat, job.sol, job.limits, job.seed)]
     first = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
     if first.end is not End.ANSWER:
         return [first]
