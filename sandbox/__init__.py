@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sandbox.errors import CannotConfine
+    from sandbox.client import AsyncClient, Client
+    from sandbox.errors import CannotConfine, ServerRefused
     from sandbox.program import Ending, Program, Run
     from sandbox.task import Limits, Task
     from sandbox.verdict import Status, Trip, Usage, Verdict
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
     "CannotConfine",
+    "Client",
     "Ending",
     "Limits",
     "Program",
     "Run",
+    "ServerRefused",
     "Status",
     "Task",
     "Trip",
@@ -35,11 +39,14 @@ __all__ = [
 ]
 
 _HOME = {
+    "AsyncClient": "client",
     "CannotConfine": "errors",
+    "Client": "client",
     "Ending": "program",
     "Limits": "task",
     "Program": "program",
     "Run": "program",
+    "ServerRefused": "errors",
     "Status": "verdict",
     "Task": "task",
     "Trip": "verdict",

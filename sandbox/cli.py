@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from collections import Counter
@@ -15,23 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import sandbox
+from sandbox.options import INTERRUPTED, OK, SOME_UNJUDGED, TERMINATED, Unusable, judging, limits
+from sandbox.server.command import serve
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from sandbox.records import Record
     from sandbox.verdict import Verdict
-
-OK, SOME_UNJUDGED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def size(value: str) -> int:
-    """A number of bytes, with K, M or G for powers of 1,024."""
-    match = re.fullmatch(r"(\d{1,15})([KMG]?)I?B?", value.upper())
-    if not match:
-        raise click.BadParameter(f"{value!r} is no size: give bytes, or a number with K, M or G")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,16 +33,7 @@ def main() -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", default="-", metavar="OUT", help="Where verdicts go; standard output by default.")
-@click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
-@click.option("--wall-limit", type=float, help="Elapsed seconds for each phase.  [default: 10 x CPU limit + 1]")
-@click.option(
-    "--memory", type=size, default="512M", show_default=True, help="Memory of a phase beyond the interpreter."
-)
-@click.option("--answer-limit", type=size, default="32M", show_default=True, help="Size of an encoded answer.")
-@click.option("--output-limit", type=size, default="1M", show_default=True, help="What a phase may print.")
-@click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
-@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-              help="The confinement level that must be reached; the best one is used.")  # fmt: skip
+@judging
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`."
 )
@@ -115,24 +96,14 @@ def _judge(
 ) -> int:
     from sandbox import batch
     from sandbox.errors import CannotConfine
-    from sandbox.task import Limits
     from sandbox.verifier import Verifier
 
-    try:
-        limits = Limits(
-            options["cpu_limit"],
-            options["wall_limit"],
-            options["memory"],
-            options["answer_limit"],
-            options["output_limit"],
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    judged = limits(options)
     terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
             verifier = stack.enter_context(
-                Verifier(workers=options["workers"], limits=limits, require=options["require"])
+                Verifier(workers=options["workers"], limits=judged, require=options["require"])
             )
         except CannotConfine as error:
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
@@ -154,12 +125,6 @@ class _Terminated(KeyboardInterrupt):
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
-
-
-class Unusable(click.ClickException):
-    """The environment or an input does not allow what was asked."""
-
-    exit_code = UNUSABLE
 
 
 class _Live:
@@ -241,6 +206,8 @@ def _show(found: dict[str, Any]) -> None:
         console.print(table)
     console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")
 
+
+main.add_command(serve)
 
 if __name__ == "__main__":
     main()

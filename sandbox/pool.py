@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -50,6 +50,11 @@ class Ticket:
     attempts: int = 0
     cancelled: bool = field(default=False)
 
+    def cancel(self) -> None:
+        """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
+        self.cancelled = True
+        self.job = replace(self.job, sat=b"", sol=b"")
+
 
 class Pool:
     """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
@@ -63,7 +68,7 @@ class Pool:
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
         first = Worker(level, limits, places[0])
-        self.name = f"{name} {first.engine}"
+        self.name, self.proof = f"{name} {first.engine}", first.proof
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:

@@ -67,3 +67,9 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """The run as plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Run:
+        """The run that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
+        limit, usage = fields["limit"], Usage(**fields["usage"])
+        return cls(**{**fields, "ending": Ending(fields["ending"]), "limit": Trip(**limit) if limit else None, "usage": usage})

@@ -8,9 +8,9 @@ import platform
 import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sandbox
 from sandbox import judge, wire
@@ -18,8 +18,12 @@ from sandbox.backends.local import LEVELS
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.program import Ending, Program, Run
+from sandbox.stream import Order, asynchronous, drain, numbered
 from sandbox.task import Limits, Task
 from sandbox.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from sandbox.client.shared import Shared
 
 T = TypeVar("T")
 
@@ -70,6 +74,23 @@ class Verifier:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))
 
+    @staticmethod
+    def shared(
+        *,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        require: str = "full",
+        idle_seconds: float = 60.0,
+    ) -> Shared:
+        """A client of the one daemon that all processes of this user on this machine share, for equal arguments.
+
+        The first caller starts it. It ends `idle_seconds` after its last client has been closed or has died, or by `Shared.stop`.
+        A client has the methods of a Verifier. Needs ``selftaught[server]``. Raises CannotConfine if the level can't be reached.
+        """
+        from sandbox.client.shared import Shared
+
+        return Shared(workers=workers, limits=limits or Limits(), require=require, idle_seconds=idle_seconds)
+
     @property
     def level(self) -> str:
         """The confinement level in force."""
@@ -89,7 +110,7 @@ class Verifier:
         Leaving the iterator cancels what has not been judged.
         """
         finished: SimpleQueue[tuple[int, Verdict]] = SimpleQueue()
-        source, order, window = iter(tasks), _Order(ordered), _WINDOW * self.workers
+        source, order, window = iter(tasks), Order[Verdict](ordered), _WINDOW * self.workers
         tickets: dict[int, list[Ticket]] = {}
         sent, exhausted = 0, False
         try:
@@ -101,24 +122,40 @@ class Verifier:
                         exhausted = True
                         continue
                     tickets[sent] = []
-                    tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent))
+                    tickets[sent] = self._submit(task, repeat, numbered(finished.put, sent))
                     sent += 1
                     block = False
                 else:
                     block = True
-                for number, verdict in _drain(finished, block and bool(tickets)):
+                for number, verdict in drain(finished, block and bool(tickets)):
                     tickets.pop(number, None)
                     yield from order.release(number, verdict)
         finally:
             for group in tickets.values():
                 for ticket in group:
-                    ticket.cancelled = True
+                    ticket.cancel()
 
     def run(self, program: Program) -> Run:
         """Run a program, confined as a solution is, and say what it did: this judges nothing."""
         finished: SimpleQueue[Run] = SimpleQueue()
         self._submit_program(program, finished.put)
         return finished.get()
+
+    def submit(self, item: Task | Program, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
+        """Queue a task or a program and return at once; calling what is returned cancels it.
+
+        done: gets the Verdict or the Run, once, from a thread of the verifier or at once; it must not block or raise.
+        """
+        if isinstance(item, Program):
+            tickets = self._submit_program(item, done)
+        else:
+            tickets = self._submit(item, repeat, done)
+
+        def cancel() -> None:
+            for ticket in tickets:
+                ticket.cancel()
+
+        return cancel
 
     async def averify(self, task: Task) -> Verdict:
         """`verify` for coroutines; a task whose coroutine is cancelled is not run to its end."""
@@ -134,17 +171,17 @@ class Verifier:
         """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Queue[tuple[int, Verdict] | None] = asyncio.Queue()
-        order, room = _Order(ordered), asyncio.Semaphore(_WINDOW * self.workers)
+        order, room = Order[Verdict](ordered), asyncio.Semaphore(_WINDOW * self.workers)
         tickets: dict[int, list[Ticket]] = {}
         sent = 0
 
         async def pump() -> None:
             nonlocal sent
             try:
-                async for task in _asynchronous(tasks):
+                async for task in asynchronous(tasks):
                     await room.acquire()
                     tickets[sent] = []
-                    done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
+                    done = numbered(_threadsafe(loop, finished.put_nowait), sent)
                     tickets[sent] = self._submit(task, repeat, done)
                     sent += 1
             finally:
@@ -167,7 +204,17 @@ class Verifier:
             feeding.cancel()
             for group in tickets.values():
                 for ticket in group:
-                    ticket.cancelled = True
+                    ticket.cancel()
+
+    @property
+    def name(self) -> str:
+        """Program, version, interpreter and engine, as verdicts name them."""
+        return self._running().name
+
+    @property
+    def proof(self) -> list[dict[str, Any]]:
+        """Every protection in force, with the evidence of the canary that was run for it."""
+        return self._running().proof
 
     @property
     def queued(self) -> int:
@@ -271,40 +318,6 @@ def _problem(task: object) -> str:
     return ""
 
 
-class _Order:
-    """Puts verdicts back in order, if that is wanted."""
-
-    def __init__(self, ordered: bool) -> None:
-        self.ordered, self.released = ordered, 0
-        self.held: dict[int, Verdict] = {}
-
-    def release(self, number: int, verdict: Verdict) -> Iterator[Verdict]:
-        if not self.ordered:
-            self.released += 1
-            yield verdict
-            return
-        self.held[number] = verdict
-        while self.released in self.held:
-            verdict = self.held.pop(self.released)
-            self.released += 1
-            yield verdict
-
-
-def _drain(finished: SimpleQueue[tuple[int, Verdict]], block: bool) -> Iterator[tuple[int, Verdict]]:
-    """What has finished; waits for the first if asked to."""
-    if block:
-        yield finished.get()
-    while True:
-        try:
-            yield finished.get_nowait()
-        except Empty:
-            return
-
-
-def _numbered(put: Callable[[tuple[int, Verdict]], None], number: int) -> Callable[[Verdict], None]:
-    return lambda verdict: put((number, verdict))
-
-
 def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict], None]:
     """Collect the verdicts of all repeats, then pass on the one that they make."""
     verdicts: list[Verdict] = []
@@ -334,7 +347,7 @@ async def _settled(submit: Callable[[Callable[[T], None]], list[Ticket]]) -> T:
         return await future
     finally:
         for ticket in tickets:
-            ticket.cancelled = True
+            ticket.cancel()
 
 
 def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Callable[[T], None]:
@@ -347,12 +360,3 @@ def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Ca
             return
 
     return call
-
-
-async def _asynchronous(tasks: Iterable[Task] | AsyncIterable[Task]) -> AsyncIterator[Task]:
-    if isinstance(tasks, AsyncIterable):
-        async for task in tasks:
-            yield task
-    else:
-        for task in tasks:
-            yield task
