@@ -42,13 +42,15 @@ class Settings:
     """How the daemon serves.
 
     queue: tasks that may wait and run at a time. max_body: bytes of a request, of a line in a stream, and of what is read ahead.
-    program_seconds: the most that a program of ``/run_code`` gets. drain_seconds: how long the end waits for what has begun.
+    program_seconds: the most that a program gets. drain_seconds: how long the end waits for what has begun. patience_seconds: how long
+    headers may take, and a pause in a body that is no stream.
     """
 
     queue: int = 1000
     max_body: int = 16 * MIB
     program_seconds: float = 10.0
     drain_seconds: float = 30.0
+    patience_seconds: float = 10.0
     require: str = "full"
     token: bytes | None = None
     any_host: bool = False
@@ -71,7 +73,7 @@ class Service:
         """POST /v1/verify."""
         _expect(request, _JSON)
         self.desk.check()  # before anything large is read
-        fields = models.parse(await read_body(request, self.settings.max_body))
+        fields = models.parse(await self._body(request))
         try:
             task = models.task(fields, self.verifier.limits)
         except ValueError as error:
@@ -93,7 +95,7 @@ class Service:
             body = batch.Body(request.receive, most)
             work = batch.Batch(self.desk, batch.lines(body, most, limits), body.gone.wait(), ordered, repeat)
             return _Lines(_closing(work.answer(), body))
-        values = models.parse(await read_body(request, most))
+        values = models.parse(await self._body(request))
         if not isinstance(values, list):
             raise Refused(422, f"a batch is an array of tasks, not {type(values).__name__}; or send JSON lines as {_LINES[0]}")
         gone = departure(request.receive)
@@ -104,7 +106,7 @@ class Service:
         """POST /v1/run."""
         _expect(request, _JSON)
         self.desk.check()
-        fields = models.parse(await read_body(request, self.settings.max_body))
+        fields = models.parse(await self._body(request))
         try:
             program = models.run(fields, self.program_limits)
         except ValueError as error:
@@ -116,12 +118,15 @@ class Service:
         """POST /run_code."""
         _expect(request, _JSON)
         self.desk.check()
-        fields = models.parse(await read_body(request, self.settings.max_body))
+        fields = models.parse(await self._body(request))
         try:
             program = models.program(fields, self.program_limits)
         except ValueError as error:
             raise Refused(422, str(error)) from error
         return reply(orjson.dumps(models.program_response(await self.desk.serve(program, request.receive)), default=_struct))
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self.settings.max_body, self.settings.patience_seconds)
 
     async def healthz(self, request: Request) -> Response:
         """GET /healthz."""
@@ -178,7 +183,7 @@ class Service:
 
     async def description(self, request: Request) -> Response:
         """GET /openapi.json."""
-        return reply(openapi.description(self.settings.token is not None))
+        return reply(openapi.description(self.settings.token is not None, self.verifier.limits, self.program_limits))
 
 
 class _Lines(Response):

@@ -30,6 +30,8 @@ _LEAST_TOKEN = 16
               help="Seconds that a program of /run_code gets at most.")  # fmt: skip
 @click.option("--max-body", type=size, default="16M", show_default=True, help="Size of a request, or of a line in a stream.")
 @click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds that the end waits for what has begun.")
+@click.option("--patience", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+              help="Seconds that headers may take, and a pause in a body that is no stream.")  # fmt: skip
 @click.option("--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file.")
 @click.option("--idle", type=float, default=60.0, hidden=True, help="Seconds without a lease after which to end.")
 def serve(host: str, port: int, uds: str | None, token_file: str | None, **options: Any) -> None:
@@ -74,7 +76,14 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     except listener.CannotListen as error:
         raise Unusable(str(error)) from error
     settings = Settings(
-        options["queue"], options["max_body"], options["run_timeout"], options["drain"], options["require"], token, bool(uds)
+        queue=options["queue"],
+        max_body=options["max_body"],
+        program_seconds=options["run_timeout"],
+        drain_seconds=options["drain"],
+        patience_seconds=options["patience"],
+        require=options["require"],
+        token=token,
+        any_host=bool(uds),
     )
     try:
         with bound, Verifier(workers=options["workers"], limits=judged, require=options["require"]) as verifier:

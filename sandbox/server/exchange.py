@@ -16,9 +16,6 @@ from sandbox.program import Run
 from sandbox.verdict import Verdict
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-BODY_SECONDS = 30.0
-"""The longest pause within the body of a request that is not a stream."""
-
 
 @dataclass
 class Refused(Exception):
@@ -52,10 +49,10 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def read_body(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int, pause_seconds: float) -> bytes:
     """The whole body. Raises Refused if it is larger or slower than allowed, Gone if the client leaves."""
     parts, size = [], 0
-    async for part in chunks(request.receive, BODY_SECONDS):
+    async for part in chunks(request.receive, pause_seconds):
         size += len(part)
         if size > most:
             raise too_large(most)
@@ -70,7 +67,7 @@ async def chunks(receive: Receive, pause_seconds: float | None) -> AsyncIterator
             async with asyncio.timeout(pause_seconds):
                 message = await receive()
         except TimeoutError:
-            raise Refused(408, f"no more of the request for {pause_seconds:.0f} s", close=True) from None
+            raise Refused(408, f"no more of the request for {pause_seconds:g} s", close=True) from None
         if message["type"] == "http.disconnect":
             raise Gone
         if body := message.get("body", b""):

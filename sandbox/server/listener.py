@@ -21,9 +21,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sandbox.server.app import Service, Settings, make
 from sandbox.verifier import Verifier
 
-HEADER_SECONDS = 10.0
-"""From a connection, or the first byte of a further request, to the end of the headers."""
-
 HEADER_BYTES = 64 << 10
 _DISCARDED_BYTES = 1 << 20
 """What may still come of a body after its request has been answered."""
@@ -40,8 +37,12 @@ class CannotListen(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection that may not be slow or endless in its headers, nor go on with a body that was refused."""
+    """A connection that may not be slow or endless in its headers, nor go on with a body that was refused.
 
+    patience_seconds: from a connection, or the first byte of a further request, to the end of the headers.
+    """
+
+    patience_seconds = 10.0
     _heading: asyncio.TimerHandle | None = None
     _header_bytes = 0
     _in_headers = True
@@ -84,7 +85,7 @@ class Protocol(HttpToolsProtocol):
         self._in_headers, self._header_bytes, self._discarded = True, 0, 0
 
     def _expect_headers(self) -> None:
-        self._heading = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+        self._heading = self.loop.call_later(self.patience_seconds, self._too_slow)
 
     def _headers_done(self) -> None:
         if self._heading is not None:
@@ -131,9 +132,13 @@ class Server(uvicorn.Server):
 def serve(verifier: Verifier, settings: Settings, sockets: list[socket.socket], watch: Watch | None = None) -> int:
     """Serve until a signal comes, or `watch` calls what it is given; returns how many tasks were taken in and not judged."""
     app, service = make(verifier, settings)
+
+    class Patient(Protocol):
+        patience_seconds = settings.patience_seconds
+
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=Patient,
         loop="uvloop",
         lifespan="off",
         ws="none",

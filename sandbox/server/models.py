@@ -27,6 +27,10 @@ class LimitsRequest(Struct, forbid_unknown_fields=True):
     output_bytes: Bytes | None = None
 
 
+class ProgramLimitsRequest(LimitsRequest, forbid_unknown_fields=True):
+    """Limits of a program. What is missing is as the server has it; nothing may be above that."""
+
+
 class TaskRequest(Struct):
     """A puzzle and a solution to judge. Fields that are not named here are ignored."""
 
@@ -59,7 +63,7 @@ class RunRequest(Struct):
     code: str
     stdin: str = ""
     id: Annotated[str | int, Meta(description="Comes back in the answer, as text")] = ""
-    limits: LimitsRequest | None = None
+    limits: ProgramLimitsRequest | None = None
 
 
 class CommandRunResult(Struct):
@@ -93,8 +97,20 @@ def parse(body: bytes) -> Any:
 
 def task(fields: Any, ceiling: Limits) -> Task:
     """The task in these fields, with limits no higher than the ceiling. Raises ValueError."""
-    request = msgspec.convert(fields, TaskRequest)
+    request = msgspec.convert(_whole(fields), TaskRequest)
     return Task(str(request.id), request.sat, request.sol, _limits(request.limits, ceiling) if request.limits else None)
+
+
+def _whole(fields: Any) -> Any:
+    """With numbers such as 1.0 within its objects as integers, which they are in JSON."""
+    if not isinstance(fields, dict):
+        return fields
+    return {
+        name: {key: int(number) if type(number) is float and number.is_integer() else number for key, number in value.items()}
+        if isinstance(value, dict)
+        else value
+        for name, value in fields.items()
+    }
 
 
 def _limits(asked: LimitsRequest, ceiling: Limits) -> Limits:
@@ -109,13 +125,13 @@ def _limits(asked: LimitsRequest, ceiling: Limits) -> Limits:
 
 def run(fields: Any, ceiling: Limits) -> Program:
     """The program in these fields, with limits no higher than the ceiling. Raises ValueError."""
-    request = msgspec.convert(fields, RunRequest)
+    request = msgspec.convert(_whole(fields), RunRequest)
     return Program(str(request.id), request.code, request.stdin, _limits(request.limits or LimitsRequest(), ceiling))
 
 
 def program(fields: Any, ceiling: Limits) -> Program:
     """The program in these fields. Limits above the ceiling are lowered: clients of SandboxFusion always ask. Raises ValueError."""
-    request = msgspec.convert(fields, ProgramRequest)
+    request = msgspec.convert(_whole({"": fields})[""], ProgramRequest)
     if any(content is not None for content in request.files.values()):
         raise ValueError("files are not supported: a program here has standard input and the standard library")
     seconds = min(request.run_timeout, ceiling.wall_seconds)

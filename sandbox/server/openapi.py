@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 import sandbox
 from sandbox.program import Run
 from sandbox.server.models import ProgramRequest, ProgramResponse, RunRequest, TaskRequest
+from sandbox.task import Limits
 from sandbox.verdict import Verdict
 
 _JSON, _LINES = "application/json", "application/x-ndjson"
@@ -62,7 +62,7 @@ def _paths() -> dict[str, Any]:
     shutting = {**_answer("The server shuts down: try again.", _ERROR), "headers": _WAIT}
     lines = {"description": "A verdict a line, each with the `index` of its task. What is no task is `invalid`, in its place. "
              "A stream that ends early has judged no more than it says.", "content": {_LINES: {}}}  # fmt: skip
-    batch_body = {**_content({"type": "array", "items": _ref("TaskRequest")}), **_content({"type": "string"}, _LINES)}
+    batch_body = {**_content({"type": "array", "items": {"description": "A TaskRequest; what is none is `invalid` in its place."}}), **_content({"type": "string"}, _LINES)}
     free = {"type": "object"}
     return {
         "/v1/verify": {
@@ -124,11 +124,16 @@ def _paths() -> dict[str, Any]:
     }
 
 
-@functools.cache
-def description(token: bool) -> dict[str, Any]:
-    """The description of this server; token: whether it asks for one."""
+def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str, Any]:
+    """The description of a server with these limits; token: whether it asks for one."""
     types = (TaskRequest, RunRequest, ProgramRequest, ProgramResponse, Verdict, Run)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    for name, ceiling in (("LimitsRequest", limits), ("ProgramLimitsRequest", program_limits)):
+        for limit, described in schemas[name]["properties"].items():
+            kinds = [kind for kind in described["anyOf"] if kind["type"] != "null"]
+            kinds[0]["maximum"] = getattr(ceiling, limit)
+            kinds[0].pop("exclusiveMaximum", None)
+    schemas["ProgramRequest"]["properties"]["files"]["additionalProperties"] = {"type": "null"}
     schemas["Error"] = {
         "type": "object",
         "required": ["detail", "retryable"],
