@@ -34,6 +34,9 @@ CANCEL_SECONDS = 0.1
 _AHEAD_SECONDS = 0.02
 _MOST_AHEAD = 32
 _ATTEMPTS = 2
+_STARTS = 4
+"""How often in a row a worker may fail to start before that counts against the job it was to be started for."""
+
 _UNWANTED = "nobody waits for it"
 
 
@@ -134,7 +137,7 @@ class _Lane:
     def __init__(self, pool: Pool, processor: int) -> None:
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
-        self.restarts = 0
+        self.restarts = self._failed_starts = 0
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
@@ -171,6 +174,7 @@ class _Lane:
         self._ahead.append(ticket)
         if self.worker is None:
             self.worker = Worker(self.pool.level, self.pool.limits, self.processor)
+            self._failed_starts = 0
         self.worker.submit(ticket.job)
 
     def _fill(self) -> None:
@@ -220,11 +224,12 @@ class _Lane:
             self.worker = None
             self.restarts += 1
         elif not self.pool.closing:
+            self._failed_starts += 1
             time.sleep(0.1)  # it could not be started: don't spin
         pending = list(self._ahead)
         self._ahead.clear()
-        for ticket in pending[:1]:
-            ticket.attempts += 1
+        if pending and not 0 < self._failed_starts < _STARTS:
+            pending[0].attempts += 1
         for ticket in pending:
             if self.pool.closing:
                 ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))

@@ -165,6 +165,29 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
         assert verifier.verify(task(1)).accepted
 
 
+def test_a_worker_that_cannot_be_started_for_a_while_costs_no_task_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sandbox import pool
+
+    make, failures = pool.Worker, 0
+
+    def worker(*arguments: object) -> object:
+        nonlocal failures
+        failures += 1
+        if failures <= 3:
+            raise OSError("out of everything")
+        return make(*arguments)  # type: ignore[arg-type]
+
+    with Verifier(workers=1, require="restricted") as verifier:
+        monkeypatch.setattr(pool, "Worker", worker)
+        os.kill(verifier.worker_pids()[0], signal.SIGKILL)
+        assert [verdict.status for verdict in verifier.verify_many(map(task, range(20)))] == ["accepted"] * 20
+        failures = -1000
+        os.kill(verifier.worker_pids()[0], signal.SIGKILL)
+        began = time.monotonic()
+        assert verifier.verify(task(1)).status is Status.INTERNAL_ERROR
+        assert time.monotonic() - began < 5
+
+
 def groups() -> list[Path]:
     return sorted(Path("/sys/fs/cgroup").glob(f"**/selftaught-{os.getpid()}-*"))
 
