@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from sandbox.records import parse
 from sandbox.task import Limits, Task
 from sandbox.verdict import Verdict
 
@@ -68,8 +69,8 @@ def problem_of(task: object) -> str:
 async def content_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
     """The object in an answer; empty if there is none."""
     try:
-        content = orjson.loads(await response.read())
-    except orjson.JSONDecodeError:
+        content = parse(await response.read())
+    except ValueError:
         content = None
     return content if isinstance(content, dict) else {}
 

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import orjson
-
 from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, encode, problem_of
 from sandbox.errors import ServerRefused
+from sandbox.records import parse
 from sandbox.task import Task
 from sandbox.verdict import Status, Verdict
 
@@ -120,7 +119,7 @@ class Stream:
 
     def _take(self, sent: list[int], line: bytes) -> None:
         """A verdict: settle its task, or have it sent again."""
-        fields = orjson.loads(line)
+        fields = parse(line)
         number = sent[fields.pop("index")]
         if (pending := self._pending.get(number)) is None:
             return

@@ -32,7 +32,7 @@ function facts(rows) {
   }));
 }
 
-function show(verdict) {
+function show(verdict, asked) {
   const refused = ["rejected", "wrong_type", "solution_error", "puzzle_error"].includes(verdict.status);
   at("status").textContent = verdict.status;
   at("status").className = verdict.status === "accepted" ? "accepted" : refused ? "refused" : "";
@@ -40,7 +40,8 @@ function show(verdict) {
   const rows = [["decided in", verdict.phase === "sol" ? "phase sol: running the solution" : verdict.phase === "sat" ? "phase sat: asking the puzzle" : "no phase"]];
   if (verdict.limit) rows.push(["limit", `${verdict.limit.name}: ${amount(verdict.limit.name, verdict.limit.configured)} allowed, ${amount(verdict.limit.name, verdict.limit.observed)} seen`]);
   rows.push(["used", `${seconds(verdict.usage.cpu_seconds)} CPU, ${seconds(verdict.usage.wall_seconds)} elapsed, ${bytes(verdict.usage.peak_memory_bytes)} at most`]);
-  if (limits) rows.push(["limits", Object.entries(limits).map(([name, value]) => `${name.replace(/_.*/, "")} ${amount(name, value)}`).join(", ")]);
+  const inForce = limits && asked ? { ...limits, ...asked, wall_seconds: Math.min(limits.wall_seconds, 10 * asked.cpu_seconds + 1) } : limits;
+  if (inForce) rows.push(["limits", Object.entries(inForce).map(([name, value]) => `${name.replace(/_.*/, "")} ${amount(name, value)}`).join(", ")]);
   if (verdict.answer_sha256) rows.push(["answer", `SHA-256 ${verdict.answer_sha256}`]);
   rows.push(["confined", verdict.level || "nothing ran"], ["by", verdict.verifier]);
   facts(rows);
@@ -65,7 +66,7 @@ async function judge(event) {
   try {
     const response = await ask("v1/verify", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(task) });
     const answer = await response.json();
-    if (answer.status) show(answer);
+    if (answer.status) show(answer, task.limits);
     else explain(`HTTP ${response.status}`, answer.detail);
   } catch (error) {
     explain("no answer", String(error));
