@@ -23,6 +23,7 @@ test: $(VENV)/installed ## lint, type-check, and run every test
 
 benchmark: $(VENV)/installed ## compare with other judges (some minutes)
 	$(RUN) -m tests.benchmarks
+	$(RUN) -m tests.benchmarks.load
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

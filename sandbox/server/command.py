@@ -24,7 +24,7 @@ _LEAST_TOKEN = 16
 @click.option("--token-file", type=click.Path(dir_okay=False), metavar="FILE",
               help="Clients must show what is in this file: Authorization: Bearer ...")  # fmt: skip
 @click.option("--queue", type=click.IntRange(1), default=1000, show_default=True,
-              help="Tasks that may wait and run at a time; then 429.")  # fmt: skip
+              help="Tasks that may wait and run at a time; then 429. At least what all clients send at once.")  # fmt: skip
 @judging
 @click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=10.0, show_default=True,
               help="Seconds that a program of /run_code gets at most.")  # fmt: skip

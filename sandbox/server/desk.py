@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from sandbox.program import Ending, Program, Run
@@ -43,6 +42,8 @@ class Desk:
         self.unanswered = 0  # cancelled by the end of the drain
         self.draining = asyncio.Event()
         self._line: deque[asyncio.Future[None]] = deque()
+        self._mail: deque[tuple[Callable[[Found], None], Found]] = deque()
+        self._mail_announced = False
 
     def check(self) -> None:
         """Raises Refused if nothing is admitted now."""
@@ -83,13 +84,16 @@ class Desk:
                 self.unanswered += (found.status if isinstance(found, Verdict) else found.ending) is cancelled
                 done(found)
 
-        def settle_from_thread(found: Found) -> None:
-            try:
-                loop.call_soon_threadsafe(partial(settle, found))
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                return
+        def post(found: Found) -> None:
+            self._mail.append((settle, found))
+            if not self._mail_announced:
+                self._mail_announced = True
+                try:
+                    loop.call_soon_threadsafe(self._deliver)
+                except RuntimeError:  # the loop is closed: nobody waits any more
+                    return
 
-        cancel = self.judge.submit(item, settle_from_thread, repeat)
+        cancel = self.judge.submit(item, post, repeat)
 
         def abandon() -> None:
             if not left:
@@ -97,6 +101,13 @@ class Desk:
                 cancel()
 
         return abandon
+
+    def _deliver(self) -> None:
+        """Settle what threads have posted: the loop is woken once for all that has come since."""
+        self._mail_announced = False  # first: what is posted from here on announces itself
+        while self._mail:
+            settle, found = self._mail.popleft()
+            settle(found)
 
     async def serve(self, item: Item, receive: Receive, repeat: int = 1) -> Any:
         """The verdict or run, for one request that has been read to its end. Raises Refused, or Gone if the client leaves first."""

@@ -23,17 +23,20 @@ from tests.sandbox.server.conftest import Daemon, sleeper, task
 
 
 def right_or_wrong(number: int) -> Task:
-    """Every third is wrong, so that a verdict that belongs to another task shows."""
-    answer = number if number % 3 == 0 else number + 1
-    return Task(str(number), f"def sat(x: int, a={number}): return x == a + 1", f"def sol(): return {answer}")
+    """Every third is right; the others say their number, so that a verdict that belongs to another task shows."""
+    body = f"return {number + 1}" if number % 3 == 0 else f"raise ValueError({number})"
+    return Task(str(number), f"def sat(x: int, a={number}): return x == a + 1", f"def sol(): {body}")
 
 
 def check(ledger: list[Verdict], count: int) -> None:
     """One verdict for every task, and the right one."""
     assert Counter(verdict.id for verdict in ledger) == Counter(map(str, range(count)))
     for verdict in ledger:
-        expected = "rejected" if int(verdict.id) % 3 == 0 else "accepted"
-        assert verdict.status == expected, verdict
+        if int(verdict.id) % 3 == 0:
+            assert verdict.accepted, verdict
+        else:
+            assert verdict.status == "solution_error", verdict
+            assert f"ValueError: {verdict.id} " in verdict.message
 
 
 def free_port() -> int:
@@ -247,4 +250,4 @@ def test_a_deadline_counts_the_time_in_the_queue(start: Any) -> None:
         verdicts = list(client.verify_many([slow, right_or_wrong(1)]))
         assert [each.status for each in verdicts] == ["internal_error", "internal_error"]
         daemon.until("selftaught_tasks", 0)  # and the daemon does not go on with them
-        assert client.verify(right_or_wrong(1)).accepted
+        assert client.verify(right_or_wrong(0)).accepted
