@@ -23,6 +23,7 @@ _STATUS = {
     End.PUZZLE_ERROR: Status.PUZZLE_ERROR,
     End.ACCEPTED: Status.ACCEPTED,
     End.REJECTED: Status.REJECTED,
+    End.EXITED: Status.CRASHED,  # how a program ends, and no phase of a judgement
 }
 _LIMIT = {
     End.CPU: ("cpu_seconds", "more than {:g} s of CPU time"),

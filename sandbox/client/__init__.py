@@ -7,6 +7,11 @@ tried again until the deadline; a task has one verdict, whatever happens in betw
 
 from __future__ import annotations
 
+try:
+    import aiohttp  # noqa: F401
+except ImportError as error:
+    raise ImportError("a client needs aiohttp: pip install 'selftaught[client]'") from error
+
 from sandbox.client.asynchronous import AsyncClient
 from sandbox.client.blocking import Client
 

@@ -7,16 +7,12 @@ import json
 import random
 from typing import Any
 
+import aiohttp
 import orjson
 
 from sandbox.records import parse
 from sandbox.task import Limits, Task
 from sandbox.verdict import Verdict
-
-try:
-    import aiohttp
-except ImportError as error:
-    raise ImportError("a client needs aiohttp: pip install 'selftaught[client]'") from error
 
 Found = Verdict | BaseException
 """What a stream brings: a verdict, or why there are no more."""

@@ -7,10 +7,13 @@ import inspect
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -289,3 +292,11 @@ def test_a_server_that_does_not_take_us_is_an_error_and_no_verdict(scripted: Any
             client.verify(task(1))
         with pytest.raises(ServerRefused, match="go away"):
             list(client.verify_many([task(1)]))
+
+
+def test_without_the_extra_a_client_names_it(tmp_path: Path) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise ImportError('no')")
+    for source in ("import sandbox; sandbox.Client", "from sandbox import Verifier; Verifier.shared()"):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment, timeout=60, check=False)
+        assert "pip install 'selftaught[client]'" in done.stderr
