@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
 import pytest
 
 from sandbox import Ending, Limits, Program, Run, Task, Verifier
+from sandbox.pool import Ticket
+from sandbox.wire import Job
 from tests.conftest import footprint
 
 
@@ -151,11 +157,35 @@ def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
     assert run(verifier, "print('\ud800')").return_code == 1
 
 
+def test_a_program_is_never_tried_briefly() -> None:
+    task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print, brief=True) for program in (False, True))
+    assert task.brief and task.job_now.limits.cpu_seconds < 1
+    assert not program.brief and program.job_now.limits == Limits()
+
+
+def test_a_program_holds_up_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:
+    arrived: dict[str, float] = {}
+    ended = threading.Event()
+
+    def done(found: Any) -> None:
+        arrived[found.id] = time.monotonic()
+        if found.id == "p":
+            ended.set()
+
+    tasks = [Task(str(number), "def sat(x): return True", "1") for number in range(200)]
+    assert all(verdict.accepted for verdict in verifier.verify_many(tasks))  # from now on jobs are sent ahead
+    verifier.submit(Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(0.01)"), done)  # meanwhile the rest is queued
+    for number in range(5):
+        verifier.submit(Task(str(number), "def sat(x): return True", str(number)), done)
+    verifier.submit(Program("p", "import time\ntime.sleep(1.5)"), done)
+    assert ended.wait(20)
+    assert len(arrived) == 7
+    assert arrived["p"] - max(at for name, at in arrived.items() if name != "p") > 1
+
+
 def test_a_worker_killed_under_a_program_is_replaced_and_the_program_run_again() -> None:
     import os
     import signal
-    import threading
-    import time
 
     with Verifier(workers=1, require="restricted") as verifier:
         found: list[Run] = []
