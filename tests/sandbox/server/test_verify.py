@@ -195,6 +195,17 @@ def test_metrics_count_what_was_done(start: Any) -> None:
     assert daemon.metric("selftaught_worker_restarts_total") == 1
 
 
+@pytest.mark.parametrize(("engine", "given_up"), [("snapshot", 1), ("fork", 0)])
+def test_what_the_engine_does_is_counted_and_which_it_is_is_told(start: Any, engine: str, given_up: int) -> None:
+    daemon = start("--workers", "1", "--engine", engine)
+    assert daemon.ask("GET", "/v1/config")[1]["engine"] == engine
+    assert daemon.metric("selftaught_snapshot_given_up_total") == 0
+    forbidden = task(1, sol="import os\ndef sol(): return os.fork()")
+    assert daemon.ask("POST", "/v1/verify", forbidden)[1]["status"] == "forbidden"
+    assert daemon.metric("selftaught_snapshot_given_up_total") == given_up
+    assert daemon.metric("selftaught_snapshot_mismatches_total") == 0
+
+
 def test_a_worker_that_dies_under_a_task_is_503_and_no_verdict(start: Any) -> None:
     daemon = start("--workers", "1")
     answers: list[tuple[int, Any, dict[str, str]]] = []
