@@ -48,6 +48,7 @@ base: $(VENV)/installed
 
 benchmark: $(VENV)/installed ## compare with other judges (some minutes)
 	$(RUN) -m tests.benchmarks
+	$(RUN) -m tests.benchmarks.load
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -12,18 +12,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sandbox.errors import CannotConfine
+    from sandbox.client import AsyncClient, Client
+    from sandbox.errors import CannotConfine, ServerRefused
+    from sandbox.program import Ending, Program, Run
     from sandbox.task import Limits, Task
     from sandbox.verdict import Status, Trip, Usage, Verdict
     from sandbox.verifier import Verifier
 
 __version__ = "0.1.0"
 
-__all__ = ["CannotConfine", "Limits", "Status", "Task", "Trip", "Usage", "Verdict", "Verifier"]
+__all__ = [
+    "AsyncClient",
+    "CannotConfine",
+    "Client",
+    "Ending",
+    "Limits",
+    "Program",
+    "Run",
+    "ServerRefused",
+    "Status",
+    "Task",
+    "Trip",
+    "Usage",
+    "Verdict",
+    "Verifier",
+]
 
 _HOME = {
+    "AsyncClient": "client",
     "CannotConfine": "errors",
+    "Client": "client",
+    "Ending": "program",
     "Limits": "task",
+    "Program": "program",
+    "Run": "program",
+    "ServerRefused": "errors",
     "Status": "verdict",
     "Task": "task",
     "Trip": "verdict",

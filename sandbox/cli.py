@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,37 +15,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import sandbox
+from sandbox.options import INTERRUPTED, OK, SOME_UNJUDGED, TERMINATED, Unusable, judging, limits, place, where
+from sandbox.server.command import serve
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from sandbox.records import Record
     from sandbox.verdict import Verdict
-
-OK, SOME_UNJUDGED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def size(value: str) -> int:
-    """A number of bytes, with K, M or G for powers of 1,024."""
-    match = re.fullmatch(r"(\d{1,15})([KMG]?)I?B?", value.upper())
-    if not match:
-        raise click.BadParameter(f"{value!r} is no size: give bytes, or a number with K, M or G")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _where(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where code runs, and how well it must be held."""
-    for option in (
-        click.option("--runtime", metavar="NAME", help="The containers' OCI runtime, as the engine knows it.  [default: the engine's]"),
-        click.option("--image", metavar="NAME", help="The containers' image.  [default: what `make images` builds]"),
-        click.option("--backend", type=click.Choice(["local", "docker"]), default="local", show_default=True,
-                     help="Where code runs: confined processes of this machine, or containers."),
-        click.option("--require", type=click.Choice(["full", "restricted", "container"]),
-                     help="The confinement level that must be reached; the best one is used.  [default: full; container with docker]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 class _Commands(click.Group):
@@ -71,15 +47,8 @@ def main() -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", default="-", metavar="OUT", help="Where verdicts go; standard output by default.")
-@click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
-@click.option("--wall-limit", type=float, help="Elapsed seconds for each phase.  [default: 10 x CPU limit + 1]")
-@click.option(
-    "--memory", type=size, default="512M", show_default=True, help="Memory of a phase beyond the interpreter."
-)
-@click.option("--answer-limit", type=size, default="32M", show_default=True, help="Size of an encoded answer.")
-@click.option("--output-limit", type=size, default="1M", show_default=True, help="What a phase may print.")
-@click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
-@_where
+@judging
+@where
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`."
 )
@@ -142,24 +111,13 @@ def _judge(
 ) -> int:
     from sandbox import batch
     from sandbox.errors import CannotConfine
-    from sandbox.task import Limits
     from sandbox.verifier import Verifier
 
-    try:
-        limits = Limits(
-            options["cpu_limit"],
-            options["wall_limit"],
-            options["memory"],
-            options["answer_limit"],
-            options["output_limit"],
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    judged = limits(options)
     terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
-            where = {name: options[name] for name in ("require", "backend", "image", "runtime")}
-            verifier = stack.enter_context(Verifier(workers=options["workers"], limits=limits, **where))
+            verifier = stack.enter_context(Verifier(workers=options["workers"], limits=judged, **place(options)))
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         except CannotConfine as error:
@@ -183,12 +141,6 @@ class _Terminated(KeyboardInterrupt):
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
-
-
-class Unusable(click.ClickException):
-    """The environment or an input does not allow what was asked."""
-
-    exit_code = UNUSABLE
 
 
 class _Live:
@@ -231,7 +183,7 @@ def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
-@_where
+@where
 def doctor(as_json: bool, require: str | None, backend: str, image: str | None, runtime: str | None) -> None:
     """Say which confinement level this host reaches, with the evidence, and what to do for more.
 
@@ -279,6 +231,8 @@ def _show(found: dict[str, Any]) -> None:
             console.print(f"  Engine {result['engine']}, for a faster one is refused here: {escape(result['why'])}")
     console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")
 
+
+main.add_command(serve)
 
 if __name__ == "__main__":
     main()

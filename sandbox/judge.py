@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
+from sandbox import wire
+from sandbox.program import Ending, Run
 from sandbox.task import Limits
 from sandbox.verdict import Status, Trip, Usage, Verdict
 from sandbox.wire import End, Outcome
@@ -19,6 +23,7 @@ _STATUS = {
     End.PUZZLE_ERROR: Status.PUZZLE_ERROR,
     End.ACCEPTED: Status.ACCEPTED,
     End.REJECTED: Status.REJECTED,
+    End.EXITED: Status.CRASHED,  # how a program ends, and no phase of a judgement
 }
 _LIMIT = {
     End.CPU: ("cpu_seconds", "more than {:g} s of CPU time"),
@@ -42,12 +47,7 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
     phase = "sol" if len(outcomes) == 1 else "sat"
     if phase == "sol" and status in (Status.ACCEPTED, Status.REJECTED):
         status = Status.CRASHED  # a report that only the other phase can make
-    message, trip = last.detail, None
-    if last.end in _LIMIT:
-        name, text = _LIMIT[last.end]
-        configured = getattr(limits, name)
-        trip = Trip(name, configured, last.observed)
-        message = text.format(configured) + (f": {message}" if message else "")
+    message, trip = _trip(last, limits)
     return Verdict(
         id=ident,
         status=status,
@@ -63,6 +63,45 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         level=level,
         verifier=f"{verifier} {engines}",
     )
+
+
+_ENDING = {
+    End.FORBIDDEN: (Ending.FORBIDDEN, -signal.SIGSYS),
+    End.CPU: (Ending.TIME_LIMIT, None),
+    End.WALL: (Ending.TIME_LIMIT, None),
+    End.MEMORY: (Ending.MEMORY_LIMIT, -signal.SIGKILL),
+}
+
+
+def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Run:
+    """What a program did: no judgement, whatever it printed and returned."""
+    (outcome,) = outcomes
+    ending, code = _ENDING.get(outcome.end, (Ending.EXITED, int(outcome.observed)))
+    stdout, stderr, cut = wire.unpack_output(outcome.payload)
+    message, trip = _trip(outcome, limits)
+    return Run(
+        id=ident,
+        ending=ending,
+        return_code=code,
+        stdout=stdout.decode("utf-8", "replace"),
+        stderr=stderr.decode("utf-8", "replace"),
+        cut=cut,
+        message=_printable(message),
+        limit=trip,
+        usage=Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes),
+        level=level,
+        verifier=verifier,
+    )
+
+
+def _trip(outcome: Outcome, limits: Limits) -> tuple[str, Trip | None]:
+    """The message of an outcome, and the limit that ended it, if one did."""
+    if outcome.end not in _LIMIT:
+        return outcome.detail, None
+    name, text = _LIMIT[outcome.end]
+    configured = getattr(limits, name)
+    message = text.format(configured) + (f": {outcome.detail}" if outcome.detail else "")
+    return message, Trip(name, configured, outcome.observed)
 
 
 def combine(verdicts: list[Verdict]) -> Verdict:

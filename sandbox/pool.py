@@ -3,10 +3,10 @@
 A lane keeps its worker supplied with jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
 and no long job has a crowd behind it. If the worker dies, the job it was on is tried once more, alone, and the others are simply sent
 again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
-allow is killed and counts as dead.
+allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
 Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, at its own limits, when the queue is
-empty: so endless loops, which cost their whole limit, hold nobody up.
+empty: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from sandbox import judge
 from sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.program import Ending, Run
 from sandbox.task import Limits
 from sandbox.verdict import Status, Verdict
-from sandbox.wire import Counters, End, Job
+from sandbox.wire import Counters, End, Job, Outcome
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
@@ -34,20 +36,31 @@ GRACE_SECONDS = 10.0
 OVERHEAD_SECONDS = START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
 
+CANCEL_SECONDS = 0.1
+"""How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
+
 MOST_AHEAD = 64
 ATTEMPTS = 2
+_STARTS = 4
+"""How often in a row a worker may be refused a start before that counts against the job it was to be started for."""
+
 _AHEAD_SECONDS = 0.02
 _BRIEF_SECONDS = 0.1
 """CPU time of a phase that is tried briefly; some ten times of elapsed time. A loop costs so much more in the end."""
 
+_UNWANTED = "nobody waits for it"
+
 
 @dataclass(slots=True)
 class Ticket:
-    """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise."""
+    """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
+
+    It gets a Verdict, or of a program a Run.
+    """
 
     id: str
     job: Job
-    done: Callable[[Verdict], None]
+    done: Callable[[Any], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
     brief: bool = False
@@ -57,7 +70,12 @@ class Ticket:
 
     def try_briefly(self, others_wait: bool) -> None:
         """Give it a brief time first if others wait, and if that saves anything."""
-        self.brief = others_wait and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
+        self.brief = others_wait and not self.job.program and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
+
+    def cancel(self) -> None:
+        """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
+        self.cancelled = True
+        self.job = replace(self.job, sat=b"", sol=b"")
 
     @property
     def job_now(self) -> Job:
@@ -89,7 +107,7 @@ class Pool:
     def __init__(
         self, backend: Backend, workers: int, limits: Limits, level: str, name: str, engine: str = "auto"
     ) -> None:
-        self.backend, self.level, self.limits, self.engine = backend, level, limits, engine
+        self.backend, self.level, self.limits, self._wanted = backend, level, limits, engine
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self.later: deque[Ticket] = deque()
         self.closing = False
@@ -98,7 +116,7 @@ class Pool:
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
         first = backend.start(level, limits, engine, places[0])
-        self.name = f"{name} {first.python}"
+        self.name, self.proof, self.engine = f"{name} {first.python}", first.proof, first.engine
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:
@@ -106,7 +124,7 @@ class Pool:
 
     def start_worker(self, processor: int) -> Worker:
         """One more worker of the same kind. Raises CannotConfine or WorkerFailed."""
-        return self.backend.start(self.level, self.limits, self.engine, processor)
+        return self.backend.start(self.level, self.limits, self._wanted, processor)
 
     def submit(self, ticket: Ticket) -> None:
         """Have the ticket's job judged."""
@@ -122,6 +140,16 @@ class Pool:
             if lane.worker is not None:
                 total += lane.worker.counters
         return total
+
+    @property
+    def queued(self) -> int:
+        """About how many tickets no worker has."""
+        return self._queue.qsize() + len(self.later)
+
+    @property
+    def restarts(self) -> int:
+        """How many workers have been given up."""
+        return sum(lane.restarts for lane in self._lanes)
 
     def worker_pids(self) -> list[int]:
         """The process ids of the wardens that run now."""
@@ -154,8 +182,10 @@ class Pool:
             if ticket is not None and ticket is not _LOOK_AGAIN:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
-    def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict:
-        """A verdict that is no judgement."""
+    def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict | Run:
+        """A verdict that is no judgement, or a run that was none."""
+        if ticket.job.program:
+            return Run(ticket.id, Ending(status), message=message, retryable=True, verifier=self.name)
         return Verdict(ticket.id, status, message=message, retryable=True, verifier=self.name)
 
 
@@ -166,6 +196,7 @@ class _Lane:
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
         self.counters = Counters()
+        self.restarts = self._failed_starts = 0
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
@@ -182,7 +213,7 @@ class _Lane:
             try:
                 self._send(self._batch(ticket))
                 self._collect()
-            except (WorkerFailed, CannotConfine) as error:
+            except (WorkerFailed, CannotConfine, OSError) as error:
                 self._recover(error)
         if self.worker is not None:
             self.worker.close()
@@ -240,12 +271,13 @@ class _Lane:
         wanted = [ticket for ticket in batch if not ticket.cancelled]
         for ticket in batch:
             if ticket.cancelled:
-                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "nobody waits for it"))
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _UNWANTED))
         if not wanted:
             return
         self._ahead += wanted
         if self.worker is None:
             self.worker = self.pool.start_worker(self.processor)
+            self._failed_starts = 0
             if self.pool.closing:  # meanwhile, so that there was none to interrupt
                 raise WorkerFailed("the verifier was closed")
         self.worker.submit([ticket.job_now for ticket in wanted])
@@ -255,8 +287,8 @@ class _Lane:
         began = time.monotonic()
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
-            limits = ticket.job_now.limits
-            outcomes = self.worker.collect(4 * limits.wall_seconds + GRACE_SECONDS)  # each phase, on one engine or both
+            limits, conclude = ticket.job_now.limits, judge.describe if ticket.job.program else judge.judge
+            outcomes = self._await_outcomes(self.worker, ticket)
             self._ahead.popleft()
             self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
             if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
@@ -264,11 +296,22 @@ class _Lane:
                 self.pool.later.append(ticket)
                 self.pool._queue.put(_LOOK_AGAIN)  # a lane that waits may take it
             else:
-                ticket.done(judge.judge(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
+                ticket.done(conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
                 began = now
                 self._send(self._batch())
+
+    def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
+        """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
+        patience = 4 * ticket.job_now.limits.wall_seconds + GRACE_SECONDS  # each phase, on one engine or both
+        deadline = time.monotonic() + patience
+        while not worker.ready(CANCEL_SECONDS):
+            if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`
+                raise WorkerFailed("it was on a cancelled job")
+            if time.monotonic() > deadline:
+                raise WorkerFailed(f"the worker did not answer within {patience:.0f} s")
+        return worker.collect(deadline - time.monotonic())
 
     def _recover(self, error: Exception) -> None:
         """The worker is dead or can't be started: end what is left of it, and try its jobs again."""
@@ -276,15 +319,20 @@ class _Lane:
             self.counters += self.worker.counters
             self.worker.kill()
             self.worker = None
+            self.restarts += 1
         elif not self.pool.closing:
+            self._failed_starts += 1
             time.sleep(0.1)  # it could not be started: don't spin
         pending = list(self._ahead)
         self._ahead.clear()
-        for ticket in pending[:1]:
-            ticket.attempts += 1
+        refused = 0 < self._failed_starts < _STARTS and not isinstance(error, WorkerFailed)  # one that hung counts: time is bounded
+        if pending and not refused:
+            pending[0].attempts += 1
         for ticket in pending:
             if self.pool.closing:
                 ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
+            elif ticket.cancelled:
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _UNWANTED))
             elif ticket.attempts >= ATTEMPTS:
                 ticket.done(self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
             else:

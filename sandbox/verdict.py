@@ -100,3 +100,9 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Verdict:
+        """The verdict that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
+        limit, usage = fields["limit"], Usage(**fields["usage"])
+        return cls(**{**fields, "status": Status(fields["status"]), "limit": Trip(**limit) if limit else None, "usage": usage})

@@ -7,18 +7,23 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sandbox
 from sandbox import judge, wire
 from sandbox.backends import LEVELS, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
+from sandbox.program import Ending, Program, Run
+from sandbox.stream import Order, asynchronous, drain, numbered
 from sandbox.task import Limits, Task
 from sandbox.twins import Twins
 from sandbox.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from sandbox.client.shared import Shared
 
 T = TypeVar("T")
 
@@ -62,7 +67,7 @@ class Verifier:
                 raise ValueError(f"no level {name!r} with backend {backend!r}: choose from {', '.join(known)}")
         if engine not in ("auto", *wire.ENGINES):
             raise ValueError(f"unknown engine {engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
-        self.engine = engine
+        self._engine = engine
         processors = len(os.sched_getaffinity(0))
         self.workers = processors if workers is None else max(1, processors + workers) if workers < 0 else workers
         if self.workers < 1:
@@ -81,15 +86,37 @@ class Verifier:
         reasons = []
         for level in self._levels:
             try:
-                return Pool(self._backend, self.workers, self.limits, level, name, self.engine)
+                return Pool(self._backend, self.workers, self.limits, level, name, self._engine)
             except CannotConfine as error:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))
+
+    @staticmethod
+    def shared(
+        *,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        require: str = "full",
+        idle_seconds: float = 60.0,
+    ) -> Shared:
+        """A client of the one daemon that all processes of this user on this machine share, for equal arguments.
+
+        The first caller starts it. It ends `idle_seconds` after its last client has been closed or has died, or by `Shared.stop`.
+        A client has the methods of a Verifier. Needs ``selftaught[server]``. Raises CannotConfine if the level can't be reached.
+        """
+        from sandbox.client.shared import Shared
+
+        return Shared(workers=workers, limits=limits or Limits(), require=require, idle_seconds=idle_seconds)
 
     @property
     def level(self) -> str:
         """The confinement level in force."""
         return self._running().level
+
+    @property
+    def engine(self) -> str:
+        """The engine in force, ``"snapshot"`` or ``"fork"``. Programs that are run, not judged, always run on ``"fork"``."""
+        return self._running().engine
 
     def verify(self, task: Task) -> Verdict:
         """Judge one task and wait for the verdict."""
@@ -105,7 +132,7 @@ class Verifier:
         are the same but for their ids are judged once. Leaving the iterator cancels what has not been judged.
         """
         finished: SimpleQueue[tuple[int, Verdict]] = SimpleQueue()
-        source, order, twins, window = iter(tasks), _Order(ordered), Twins(), _WINDOW * self.workers
+        source, order, twins, window = iter(tasks), Order[Verdict](ordered), Twins(), _WINDOW * self.workers
         tickets: dict[int, list[Ticket]] = {}
         sent, exhausted = 0, False
         try:
@@ -119,37 +146,51 @@ class Verifier:
                     known = twins.add(sent, task, self.limits)
                     if known is True:
                         tickets[sent] = []
-                        tickets[sent] = self._submit(task, repeat, _numbered(finished.put, sent), stream=True)
+                        tickets[sent] = self._submit(task, repeat, numbered(finished.put, sent), stream=True)
                     elif known is not False:
                         finished.put((sent, known))
                     sent += 1
                     block = False
                 else:
                     block = True
-                for number, verdict in _drain(finished, block and bool(tickets)):
+                for number, verdict in drain(finished, block and bool(tickets)):
                     tickets.pop(number, None)
                     for settled in twins.settle(number, verdict):
                         yield from order.release(*settled)
         finally:
             for group in tickets.values():
                 for ticket in group:
-                    ticket.cancelled = True
+                    ticket.cancel()
+
+    def run(self, program: Program) -> Run:
+        """Run a program, confined as a solution is, and say what it did: this judges nothing."""
+        finished: SimpleQueue[Run] = SimpleQueue()
+        self._submit_program(program, finished.put)
+        return finished.get()
+
+    def submit(self, item: Task | Program, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
+        """Queue a task or a program and return at once; calling what is returned cancels it.
+
+        done: gets the Verdict or the Run, once, from a thread of the verifier or at once; it must not block or raise.
+        """
+        if isinstance(item, Program):
+            tickets = self._submit_program(item, done)
+        else:
+            tickets = self._submit(item, repeat, done)
+
+        def cancel() -> None:
+            for ticket in tickets:
+                ticket.cancel()
+
+        return cancel
 
     async def averify(self, task: Task) -> Verdict:
-        """`verify` for coroutines."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Verdict] = loop.create_future()
+        """`verify` for coroutines; a task whose coroutine is cancelled is not run to its end."""
+        return await _settled(lambda done: self._submit(task, 1, done))
 
-        def settle(verdict: Verdict) -> None:
-            if not future.done():
-                future.set_result(verdict)
-
-        tickets = self._submit(task, 1, _threadsafe(loop, settle))
-        try:
-            return await future
-        finally:
-            for ticket in tickets:
-                ticket.cancelled = True
+    async def arun(self, program: Program) -> Run:
+        """`run` for coroutines; a program whose coroutine is cancelled is not run to its end."""
+        return await _settled(lambda done: self._submit_program(program, done))
 
     async def averify_many(
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
@@ -157,19 +198,19 @@ class Verifier:
         """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Queue[tuple[int, Verdict] | None] = asyncio.Queue()
-        order, twins, room = _Order(ordered), Twins(), asyncio.Semaphore(_WINDOW * self.workers)
+        order, twins, room = Order[Verdict](ordered), Twins(), asyncio.Semaphore(_WINDOW * self.workers)
         tickets: dict[int, list[Ticket]] = {}
         sent = 0
 
         async def pump() -> None:
             nonlocal sent
             try:
-                async for task in _asynchronous(tasks):
+                async for task in asynchronous(tasks):
                     await room.acquire()
                     known = twins.add(sent, task, self.limits)
                     if known is True:
                         tickets[sent] = []
-                        done = _numbered(_threadsafe(loop, finished.put_nowait), sent)
+                        done = numbered(_threadsafe(loop, finished.put_nowait), sent)
                         tickets[sent] = self._submit(task, repeat, done, stream=True)
                     elif known is not False:
                         finished.put_nowait((sent, known))
@@ -195,7 +236,27 @@ class Verifier:
             feeding.cancel()
             for group in tickets.values():
                 for ticket in group:
-                    ticket.cancelled = True
+                    ticket.cancel()
+
+    @property
+    def name(self) -> str:
+        """Program, version and interpreter, as verdicts name them."""
+        return self._running().name
+
+    @property
+    def proof(self) -> list[dict[str, Any]]:
+        """Every protection in force, with the evidence of the canary that was run for it."""
+        return self._running().proof
+
+    @property
+    def queued(self) -> int:
+        """About how many tasks wait for a worker."""
+        return self._running().queued
+
+    @property
+    def restarts(self) -> int:
+        """How many workers have died or been given up, and were replaced."""
+        return self._running().restarts
 
     @property
     def counters(self) -> wire.Counters:
@@ -249,6 +310,20 @@ class Verifier:
             pool.submit(ticket)
         return tickets
 
+    def _submit_program(self, program: Program, done: Callable[[Run], None]) -> list[Ticket]:
+        """Queue a program; `done` gets the run."""
+        pool = self._running()
+        for name in ("id", "code", "stdin"):
+            if not isinstance(getattr(program, name, None), str):
+                ident = getattr(program, "id", "")
+                problem = f"{name} must be a string, not {type(getattr(program, name, None)).__name__}"
+                done(Run(ident if isinstance(ident, str) else "", Ending.INVALID, message=problem, verifier=pool.name))
+                return []
+        code, stdin = wire.to_bytes(program.code), wire.to_bytes(program.stdin)
+        ticket = Ticket(program.id, wire.Job(code, stdin, program.limits or self.limits, program=True), done)
+        pool.submit(ticket)
+        return [ticket]
+
     def _after_fork(self) -> None:
         """In the child: the threads are gone and the workers are the parent's; start anew when first used."""
         self._lock = threading.Lock()
@@ -282,40 +357,6 @@ def _problem(task: object) -> str:
     return ""
 
 
-class _Order:
-    """Puts verdicts back in order, if that is wanted."""
-
-    def __init__(self, ordered: bool) -> None:
-        self.ordered, self.released = ordered, 0
-        self.held: dict[int, Verdict] = {}
-
-    def release(self, number: int, verdict: Verdict) -> Iterator[Verdict]:
-        if not self.ordered:
-            self.released += 1
-            yield verdict
-            return
-        self.held[number] = verdict
-        while self.released in self.held:
-            verdict = self.held.pop(self.released)
-            self.released += 1
-            yield verdict
-
-
-def _drain(finished: SimpleQueue[tuple[int, Verdict]], block: bool) -> Iterator[tuple[int, Verdict]]:
-    """What has finished; waits for the first if asked to."""
-    if block:
-        yield finished.get()
-    while True:
-        try:
-            yield finished.get_nowait()
-        except Empty:
-            return
-
-
-def _numbered(put: Callable[[tuple[int, Verdict]], None], number: int) -> Callable[[Verdict], None]:
-    return lambda verdict: put((number, verdict))
-
-
 def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict], None]:
     """Collect the verdicts of all repeats, then pass on the one that they make."""
     verdicts: list[Verdict] = []
@@ -331,6 +372,23 @@ def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict],
     return add
 
 
+async def _settled(submit: Callable[[Callable[[T], None]], list[Ticket]]) -> T:
+    """What `submit`'s callback gets; if the coroutine is cancelled, so are the tickets."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T) -> None:
+        if not future.done():
+            future.set_result(value)
+
+    tickets = submit(_threadsafe(loop, settle))
+    try:
+        return await future
+    finally:
+        for ticket in tickets:
+            ticket.cancel()
+
+
 def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Callable[[T], None]:
     """`put`, called in the loop's thread."""
 
@@ -341,12 +399,3 @@ def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Ca
             return
 
     return call
-
-
-async def _asynchronous(tasks: Iterable[Task] | AsyncIterable[Task]) -> AsyncIterator[Task]:
-    if isinstance(tasks, AsyncIterable):
-        async for task in tasks:
-            yield task
-    else:
-        for task in tasks:
-            yield task

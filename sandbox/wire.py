@@ -25,14 +25,16 @@ class End(IntEnum):
     PUZZLE_ERROR = 11
     ACCEPTED = 12
     REJECTED = 13
+    EXITED = 14
 
 
 @dataclass(slots=True)
 class Outcome:
     """The evidence of one phase.
 
-    detail: text for the message. observed: of the limit that tripped, in its unit. payload: the answer's
-    bytes in the warden, its digest on the wire. engine: which one ran it.
+    detail: text for the message. observed: of the limit that tripped, in its unit; of a program that ended by itself, its return code.
+    payload: the answer's bytes in the warden, its digest on the wire; what a program has printed (`unpack_output`).
+    engine: which one ran it.
     """
 
     end: End
@@ -68,17 +70,22 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A task on its way to a worker. `seed` sets the `random` module's state in both phases."""
+    """A task on its way to a worker. `seed` sets the `random` module's state in both phases.
+
+    program: not to be judged but to be run: `sat` is the program and `sol` its standard input.
+    """
 
     sat: bytes
     sol: bytes
     limits: Limits
     seed: int = 0
+    program: bool = False
 
 
 _LENGTH = struct.Struct("<I")
-_JOB = struct.Struct("<ddQQQIII")
-_OUTCOME = struct.Struct("<BBdddQHH")
+_JOB = struct.Struct("<ddQQQIII?")
+_OUTCOME = struct.Struct("<BBdddQHI")
+_OUTPUT = struct.Struct("<?Q")
 _COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Head of what a child reads: phase, address space, CPU seconds, answer bytes, seed, and the lengths of puzzle and payload."""
@@ -135,16 +142,17 @@ def pack_job(job: Job) -> bytes:
         job.seed,
         len(job.sat),
         len(job.sol),
+        job.program,
     )
     return head + job.sat + job.sol
 
 
 def unpack_job(data: bytes) -> Job:
     """The job in these bytes."""
-    cpu, wall, memory, answer, output, seed, sat, sol = _JOB.unpack_from(data)
+    cpu, wall, memory, answer, output, seed, sat, sol, program = _JOB.unpack_from(data)
     at = _JOB.size
     limits = Limits(cpu, wall, memory, answer, output)
-    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed)
+    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program)
 
 
 ENGINES = ("fork", "snapshot")
@@ -167,6 +175,17 @@ def pack_outcomes(outcomes: list[Outcome], counters: Counters) -> bytes:
         )
         parts += [head, detail, outcome.payload]
     return b"".join(parts)
+
+
+def pack_output(stdout: bytes, stderr: bytes, cut: bool) -> bytes:
+    """What a program has printed; cut: and there was more."""
+    return _OUTPUT.pack(cut, len(stdout)) + stdout + stderr
+
+
+def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
+    """Standard output, standard error, and whether there was more."""
+    cut, size = _OUTPUT.unpack_from(data)
+    return data[_OUTPUT.size : _OUTPUT.size + size], data[_OUTPUT.size + size :], cut
 
 
 def unpack_outcomes(data: bytes) -> tuple[list[Outcome], Counters]:

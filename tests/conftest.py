@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -78,6 +79,16 @@ def control_groups(pid: int) -> list[str]:
     except OSError:
         return []
     return sorted(str(path) for top in {place.memory, place.pids} for path in top.glob(f"selftaught-{pid}-*"))
+
+
+def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> bool:
+    """Whether all of these end. A pid namespace's first process stays until process 1 of the host has reaped the others."""
+    deadline = time.monotonic() + within_seconds
+    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def footprint(verifier: Verifier) -> dict[str, object]:

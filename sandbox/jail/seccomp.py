@@ -44,10 +44,12 @@ _DESCRIPTOR_QUERIES = (0, 1, 2, 3, 1030)  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DU
 
 _SET_MODE_FILTER = 1
 _NEW_LISTENER = 1 << 3
-_RECV, _SEND = 0xC0502100, 0xC0182101
+_RECV, _SEND, _ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40182103
 _CONTINUE = 1
 _NOTIFICATION = struct.Struct("<QIIiIQ6Q")
 _RESPONSE = struct.Struct("<QqiI")
+_NEW_DESCRIPTOR = struct.Struct("<QIIII")
+_AT_THIS_NUMBER = 1
 
 
 class _Program(ctypes.Structure):
@@ -153,6 +155,10 @@ class Listener:
             fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, 0, 0, _CONTINUE)))
         except FileNotFoundError:
             return  # its caller died meanwhile
+
+    def give(self, call: Call, descriptor: int, number: int) -> None:
+        """Make a descriptor of ours the caller's `number`, while its call waits. Raises OSError."""
+        fcntl.ioctl(self.descriptor, _ADD_DESCRIPTOR, _NEW_DESCRIPTOR.pack(call.id, _AT_THIS_NUMBER, descriptor, number, 0))
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -25,7 +25,7 @@ from sandbox.worker import canary
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import MOMENT_SECONDS, Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
-from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.phase import RUN, SAT, SOL
 from sandbox.worker.snapshot import SnapshotEngine
 
 _CHECKED_BYTES = 1 << 20
@@ -33,9 +33,11 @@ _CHECKED_BYTES = 1 << 20
 
 
 def judge(engine: Engine, job: Job) -> list[Outcome]:
-    """Run the phases of a task; of an answer only the digest is left in the outcome."""
+    """Run the phases of a task, of an answer only the digest is left in the outcome; or run a program."""
     from hashlib import sha256
 
+    if job.program:
+        return [engine.run(RUN, job.sat, job.sol, job.limits, job.seed)]
     first = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
     if first.end is not End.ANSWER:
         return [first]

@@ -9,7 +9,7 @@ from sandbox.task import Limits
 from sandbox.wire import Counters, Outcome
 
 Phase = int
-"""`sandbox.worker.phase.SOL` or `.SAT`."""
+"""`sandbox.worker.phase.SOL`, `.SAT` or `.RUN`."""
 
 
 MOMENT_SECONDS = 0.004
@@ -30,7 +30,8 @@ class Engine(Protocol):
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end, within its limits.
 
-        payload: the solution's source (phase ``sol``) or the answer's bytes (phase ``sat``).
+        payload: the solution's source (phase ``sol``) or the answer's bytes (phase ``sat``). In phase ``run``, which belongs to no
+        judgement, `sat` is the program and the payload its standard input.
         Raises WorkerFailed if the engine is no longer usable, SupervisorGone if nobody waits for the outcome.
         """
 

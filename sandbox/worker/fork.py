@@ -27,7 +27,9 @@ from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import zygote
 from sandbox.worker.cell import Cell, address_space
 from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
+from sandbox.worker.phase import RUN
 from sandbox.worker.report import Report
+from sandbox.worker.streams import Streams
 
 _ABORT = 6
 _QUIET_ROUNDS = 4
@@ -60,7 +62,15 @@ class ForkEngine:
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """See `Engine.run`."""
-        return _Run(self, limits).judge(phase, sat, payload, seed)
+        if phase != RUN:
+            return _Run(self, limits).judge(phase, sat, payload, seed)
+        streams = Streams(payload, limits.output_bytes)
+        try:
+            outcome = _Run(self, limits, streams).judge(phase, sat, b"", seed)
+            outcome.payload = streams.pack()
+            return outcome
+        finally:
+            streams.close()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -70,8 +80,8 @@ class ForkEngine:
 class _Run:
     """One phase: from the byte that makes the zygote fork to an empty table."""
 
-    def __init__(self, engine: ForkEngine, limits: Limits) -> None:
-        self.engine, self.cell, self.limits = engine, engine.cell, limits
+    def __init__(self, engine: ForkEngine, limits: Limits, streams: Streams | None = None) -> None:
+        self.engine, self.cell, self.limits, self.streams = engine, engine.cell, limits, streams
         self.cap = engine.cell.base_bytes + limits.memory_bytes
         self.child = 0
         self.pidfd = -1
@@ -126,6 +136,8 @@ class _Run:
                     self._send()
                 elif descriptor == self.pidfd:
                     dead = True
+                elif self.streams is not None and descriptor in self.streams.open:
+                    self._read_stream(descriptor)
                 elif descriptor == engine._supervisor:
                     raise SupervisorGone
                 elif event:
@@ -186,6 +198,10 @@ class _Run:
             if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
                 raise WorkerFailed("the child did not report for duty")
             self._adopt(call.pid)
+            if self.streams is not None:
+                self.streams.install(self.cell.listener, call)
+                for descriptor in self.streams.open:
+                    engine._poll.register(descriptor, select.POLLIN)
             self.cell.listener.allow(call)
         elif call.pid == self.child and call.number in (engine._mmap, engine._mremap):
             size = call.args[1] if call.number == engine._mmap else call.args[2] - call.args[1]
@@ -193,7 +209,7 @@ class _Run:
                 self.refused = max(self.refused, total)  # the address-space limit will refuse it
             self.cell.listener.allow(call)
         elif call.number == engine._tgkill and call.args[2] == _ABORT:
-            self.outcome = Outcome(End.DIED, "aborted")
+            self.outcome = Outcome(End.DIED, "aborted", observed=-_ABORT)
         else:
             self.outcome = Outcome(End.FORBIDDEN, f"system call {self.cell.name(call.number)}")
 
@@ -237,6 +253,10 @@ class _Run:
         if self.printed > self.limits.output_bytes and self.outcome is None:
             self.outcome = Outcome(End.OUTPUT, observed=float(self.printed))
 
+    def _read_stream(self, descriptor: int) -> None:
+        if self.streams is not None and not self.streams.read(descriptor):
+            self.engine._poll.unregister(descriptor)
+
     def _reap(self) -> tuple[int, resource.struct_rusage]:
         """Kill and reap the child, and empty the pipes: the next child starts on an empty table."""
         engine = self.engine
@@ -245,6 +265,10 @@ class _Run:
         self.cell.child = 0
         engine._poll.unregister(self.pidfd)
         os.close(self.pidfd)
+        if self.streams is not None:
+            for stream in self.streams.open:  # nobody writes any more: to the end
+                while stream in self.streams.open:
+                    self._read_stream(stream)
         if len(self.unsent):
             raise WorkerFailed("the child died before it had read its job")
         while events := engine._leftovers.poll(0):
@@ -257,6 +281,8 @@ class _Run:
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
         """What the kernel says of a child that ended without a report."""
+        if os.WIFEXITED(status) and self.streams is not None:
+            return Outcome(End.EXITED, observed=os.WEXITSTATUS(status))
         if os.WIFEXITED(status):
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
         number = os.WTERMSIG(status)
@@ -272,7 +298,7 @@ class _Run:
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
         if number == signal.SIGKILL and cpu_seconds < self.limits.cpu_seconds:
             raise WorkerFailed("the child was killed from outside")  # no task can send a signal
-        return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}")
+        return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
 
 
 def _peak(pid: int) -> int:

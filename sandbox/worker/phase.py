@@ -6,6 +6,7 @@ would help the one who claims it. So nothing here is a defence, only an honest r
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ from sandbox.jail import rlimits
 from sandbox.worker import annotation
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
-SOL, SAT = 1, 2
+SOL, SAT, RUN = 1, 2, 3
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
@@ -60,6 +61,8 @@ def perform(job: bytes) -> NoReturn:
     sat, payload = job[wire.PHASE.size : wire.PHASE.size + sat_size], job[wire.PHASE.size + sat_size :]
     if seed:
         random.seed(seed)
+    if which == RUN:
+        _run_program(sat)
     if which == SOL:
         report = _run_sol(sat, payload, answer_bytes, _say_loaded)
     else:
@@ -121,6 +124,55 @@ def _run_sat(sat: bytes, answer: bytes) -> tuple[bytes, bytes]:
     if result is _true:
         return b"T", b""
     return b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace")
+
+
+def _run_program(code: bytes) -> NoReturn:
+    """Phase ``run``: be the interpreter that was told to run this file. There is no report: the process's own end is the outcome."""
+    os.close(REPORT_FD)
+    name = "main.py"
+    sys.argv[:] = [name]
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    module.__dict__.update(__file__=name, __builtins__=sys.modules["builtins"])
+    status = 0
+    try:
+        exec(compile(code, name, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit as stop:
+        status = _exit_status(stop.code)
+    except BaseException as error:
+        status = 1
+        _print_traceback(error, name, code)
+    run_exit_handlers: Callable[[], object] = atexit._run_exitfuncs
+    for last in (run_exit_handlers, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
+        try:
+            last()
+        except BaseException:  # its own business
+            pass
+    _exit(status)
+
+
+def _exit_status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return int(code or 0) & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _print_traceback(error: BaseException, name: str, code: bytes) -> None:
+    """As the interpreter does, with the program's lines, which are in no file."""
+    import linecache
+    import traceback
+
+    lines = code.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[name] = (len(code), None, lines, name)
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    try:
+        if sys.excepthook is sys.__excepthook__:
+            traceback.print_exception(type(error), error, trace)
+        else:
+            sys.excepthook(type(error), error, trace)
+    except BaseException:
+        sys.stderr.write(f"{type(error).__name__}\n")
 
 
 def warm_up(rounds: int) -> None:

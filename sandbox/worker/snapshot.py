@@ -40,7 +40,7 @@ from sandbox.worker.birth import give_birth
 from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import PAGE, Unrestorable
-from sandbox.worker.phase import REPORT_FD
+from sandbox.worker.phase import REPORT_FD, RUN
 from sandbox.worker.report import Report
 from sandbox.worker.rollback import Accelerated, Action, Rollback
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
@@ -115,7 +115,10 @@ class SnapshotEngine:
         return self._runner
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
-        """See `Engine.run`."""
+        """See `Engine.run`. A program, which is run and not judged, needs streams of its own: that is for the fork engine."""
+        self._fork.meanwhile = self.meanwhile
+        if phase == RUN:
+            return self._fork.run(phase, sat, payload, limits, seed)
         head = wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         job = head + sat + payload
         if len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES:

@@ -22,7 +22,7 @@ from sandbox.backends import local
 from sandbox.backends import worker as conversation
 from sandbox.verdict import Verdict
 from sandbox.verifier import _WINDOW as window
-from tests.conftest import control_groups, open_verifier
+from tests.conftest import control_groups, gone, open_verifier
 
 
 def task(number: int, sol: str | None = None) -> Task:
@@ -240,6 +240,27 @@ def test_a_large_task_waits_until_its_worker_can_read_it(two_workers: Verifier) 
     assert all(verdict.accepted for verdict in two_workers.verify_many(mixed))
 
 
+def test_a_worker_that_cannot_be_started_for_a_while_costs_no_task_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    make, failures = pool.Pool.start_worker, 0
+
+    def start_worker(self: pool.Pool, processor: int) -> conversation.Worker:
+        nonlocal failures
+        failures += 1
+        if failures <= 3:
+            raise OSError("out of everything")
+        return make(self, processor)
+
+    with Verifier(workers=1, require="restricted") as verifier:
+        monkeypatch.setattr(pool.Pool, "start_worker", start_worker)
+        os.kill(verifier.worker_pids()[0], signal.SIGKILL)
+        assert [verdict.status for verdict in verifier.verify_many(map(task, range(20)))] == ["accepted"] * 20
+        failures = -1000
+        os.kill(verifier.worker_pids()[0], signal.SIGKILL)
+        began = time.monotonic()
+        assert verifier.verify(task(1)).status is Status.INTERNAL_ERROR
+        assert time.monotonic() - began < 5
+
+
 def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
     before = control_groups(os.getpid())
     verifier = Verifier(workers=2, require="restricted")
@@ -252,7 +273,7 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
     verifier.close()
     thread.join(5)
     assert [verdict.status for verdict in verdicts] == ["cancelled"]
-    assert not psutil.wait_procs(processes, timeout=5)[1]
+    assert gone(processes)
     assert control_groups(os.getpid()) == before
     with pytest.raises(ValueError, match="closed"):
         verifier.verify(task(1))
@@ -387,3 +408,56 @@ def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
         crowded = [verdict.status for verdict in verifier.verify_many(tasks + wrong)]
     assert crowded == alone
     assert alone[: len(tasks)] == ["accepted"] * len(tasks)
+
+
+def test_a_cancelled_task_is_killed_in_mid_run_and_its_neighbours_are_judged() -> None:
+    async def main(verifier: Verifier) -> None:
+        loop = Task("loop", "def sat(x): return True", "def sol():\n    while True: pass", Limits(cpu_seconds=60))
+        running = asyncio.create_task(verifier.averify(loop))
+        await asyncio.sleep(0.3)
+        others = [asyncio.create_task(verifier.averify(task(i))) for i in range(20)]
+        (warden,) = verifier.worker_pids()
+        busy = psutil.Process(warden).children(recursive=True)
+        began = time.monotonic()
+        running.cancel()
+        verdicts = await asyncio.gather(*others)
+        assert time.monotonic() - began < 5
+        assert all(verdict.accepted for verdict in verdicts)
+        assert verifier.restarts == 1
+        assert gone(busy)
+
+    with Verifier(workers=1, require="restricted") as verifier:
+        asyncio.run(main(verifier))
+
+
+def test_cancelling_over_and_over_costs_no_other_task_its_verdict() -> None:
+    """The tasks sent ahead with a cancelled one are sent again, and none is counted as having cost a worker."""
+
+    async def main(verifier: Verifier) -> None:
+        nap = Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=70))
+        for _ in range(4):
+            await asyncio.gather(*(verifier.averify(task(i)) for i in range(30)))  # the lane sends several ahead
+            running = asyncio.create_task(verifier.averify(nap))
+            others = [asyncio.create_task(verifier.averify(task(i))) for i in range(10)]
+            await asyncio.sleep(0.2)
+            running.cancel()
+            assert all(verdict.accepted for verdict in await asyncio.gather(*others))
+
+    with Verifier(workers=1, require="restricted") as verifier:
+        asyncio.run(main(verifier))
+
+
+def test_closing_ends_even_a_task_whose_worker_was_only_starting() -> None:
+    for _ in range(3):
+        verifier = Verifier(workers=2, require="restricted")
+        verdicts: list[Verdict] = []
+        threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]  # noqa: B023
+        for thread in threads:
+            thread.start()
+        time.sleep(0.03)
+        began = time.monotonic()
+        verifier.close()
+        for thread in threads:
+            thread.join(20)
+        assert time.monotonic() - began < 10
+        assert [verdict.status for verdict in verdicts] == ["cancelled", "cancelled"]

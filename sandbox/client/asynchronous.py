@@ -1,0 +1,199 @@
+"""The client for coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar
+
+import aiohttp
+
+from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, content_of, encode, problem_of, to_json
+from sandbox.client.stream import Stream
+from sandbox.errors import ServerRefused
+from sandbox.program import Ending, Program, Run
+from sandbox.stream import Order, asynchronous
+from sandbox.task import Task
+from sandbox.verdict import Status, Verdict
+
+T = TypeVar("T")
+DEADLINE_SECONDS = 600.0
+
+
+class AsyncClient:
+    """A verifier behind a URL: ``http://HOST:PORT``, or ``unix:PATH``.
+
+    token: what the server asks for. deadline_seconds: from a task's call to its verdict, with all waiting and trying again; after it the
+    verdict is ``internal_error`` and `retryable`. in_flight: the most tasks of a stream, and requests, under way at a time.
+
+    Methods raise ServerRefused if the server does not take requests from this client.
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, deadline_seconds: float = DEADLINE_SECONDS, in_flight: int = 256
+    ) -> None:
+        if deadline_seconds <= 0 or in_flight < 1:
+            raise ValueError("deadline_seconds must be above 0 and in_flight at least 1")
+        if not url.startswith(("http://", "https://", "unix:")):
+            raise ValueError(f"{url!r} is no address of a server: http://HOST:PORT or unix:PATH")
+        self.url, self._token, self.deadline_seconds, self.in_flight = url, token, deadline_seconds, in_flight
+        self._base = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+        self.on_unreachable: Callable[[], Awaitable[None]] | None = None
+
+    async def verify(self, task: Task) -> Verdict:
+        """Judge one task."""
+        if problem := problem_of(task):
+            ident = getattr(task, "id", "")
+            return Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem)
+        body = encode(task)
+
+        def read(status: int, content: dict[str, Any]) -> Verdict:
+            return Verdict.from_dict(content) if "status" in content else Verdict(task.id, Status.INVALID, message=content["detail"])
+
+        def fail(reason: str) -> Verdict:
+            return Verdict(task.id, Status.INTERNAL_ERROR, message=reason, retryable=True)
+
+        return await self._ask("/v1/verify", body, read, fail)
+
+    async def run(self, program: Program) -> Run:
+        """Run a program; see `Verifier.run`."""
+        fields: dict[str, Any] = {"id": program.id, "code": program.code, "stdin": program.stdin}
+        if program.limits:
+            fields["limits"] = program.limits.to_dict()
+
+        def read(status: int, content: dict[str, Any]) -> Run:
+            return Run.from_dict(content) if "ending" in content else Run(program.id, Ending.INVALID, message=content["detail"])
+
+        def fail(reason: str) -> Run:
+            return Run(program.id, Ending.INTERNAL_ERROR, message=reason, retryable=True)
+
+        return await self._ask("/v1/run", to_json(fields), read, fail)
+
+    async def verify_many(
+        self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
+    ) -> AsyncIterator[Verdict]:
+        """Judge a stream of tasks; see `Verifier.averify_many`."""
+        finished: asyncio.Queue[tuple[int, Found]] = asyncio.Queue()
+        stream = Stream(self, repeat, lambda number, found: finished.put_nowait((number, found)))
+        order, room, ended = Order[Verdict](ordered), asyncio.Semaphore(self.in_flight), False
+
+        async def pump() -> None:
+            number = 0
+            async for task in asynchronous(tasks):
+                await room.acquire()
+                stream.add(number, task)
+                number += 1
+            stream.end()
+
+        def pumped(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()):
+                finished.put_nowait((-1, error))
+
+        driving, pumping = asyncio.create_task(stream.drive()), asyncio.create_task(pump())
+        pumping.add_done_callback(pumped)
+        try:
+            while not ended:
+                number, found = await finished.get()
+                if isinstance(found, BaseException):
+                    raise found
+                if number < 0:
+                    break
+                for verdict in order.release(number, found):
+                    room.release()
+                    yield verdict
+        finally:
+            pumping.cancel()
+            driving.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await driving
+
+    async def config(self) -> dict[str, Any]:
+        """What the server says of itself: version, level, engine, limits, protections."""
+
+        def fail(reason: str) -> dict[str, Any]:
+            raise ConnectionError(reason)
+
+        return await self._ask("/v1/config", None, lambda status, content: content, fail)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def session(self) -> aiohttp.ClientSession:
+        """The connections, made when first used."""
+        if self._session is None:
+            path = self.url.removeprefix("unix:")
+            connector: aiohttp.BaseConnector
+            if path != self.url:
+                connector = aiohttp.UnixConnector(path, limit=self.in_flight, force_close=False)
+            else:
+                connector = aiohttp.TCPConnector(limit=self.in_flight)
+            headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+            self._session = aiohttp.ClientSession(self._base, connector=connector, headers=headers, timeout=timeout)
+        return self._session
+
+    async def check(self, response: aiohttp.ClientResponse) -> dict[str, Any] | None:
+        """None if the answer is as asked for; the reason in it if the task is at fault. Raises Busy or ServerRefused."""
+        if response.status == 200:
+            return None
+        content = await content_of(response)
+        detail = str(content.get("detail") or content.get("message") or response.reason)
+        if response.status in (429, 502, 503, 504):
+            wait = response.headers.get("Retry-After", "1")
+            raise Busy(float(wait) if wait.isdigit() else 1.0, f"HTTP {response.status}: {detail}")
+        if response.status in (400, 413, 422):
+            return {"detail": detail}
+        raise ServerRefused(f"{self.url}: HTTP {response.status}: {detail}")
+
+    async def _ask(
+        self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T], fail: Callable[[str], T]
+    ) -> T:
+        """One request, tried again until the deadline."""
+        waits, attempts, reason = Waits(), 0, "it did not answer"
+        try:
+            async with asyncio.timeout(self.deadline_seconds):
+                while True:
+                    try:
+                        attempts += 1
+                        return await self._ask_once(path, body, read)
+                    except Busy as busy:
+                        reason = str(busy)
+                        if attempts >= ATTEMPTS and "internal_error" in reason:
+                            return fail(reason)
+                        await waits.wait(busy.seconds)
+                    except BROKEN as error:
+                        reason = f"{type(error).__name__}: {error}"
+                        await self.reconnect()
+                        await waits.wait()
+        except TimeoutError:
+            return fail(f"no answer from {self.url} within {self.deadline_seconds:g} s: {reason}")
+
+    async def _ask_once(self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T]) -> T:
+        headers = {"Content-Type": "application/json"}
+        method = "GET" if body is None else "POST"
+        async with self.session().request(method, path, data=body, headers=headers) as response:
+            if response.status == 503:
+                content = await content_of(response)
+                problem = content.get("status") or content.get("ending") or ""
+                raise Busy(0.2 if problem else 1.0, f"{problem} {content.get('message') or content.get('detail') or ''}".strip())
+            problem = await self.check(response)
+            return read(response.status, problem or await content_of(response))
+
+    async def reconnect(self) -> None:
+        """After a broken connection: have the server brought back, if somebody can."""
+        if self.on_unreachable is not None:
+            await self.on_unreachable()

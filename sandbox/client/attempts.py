@@ -1,0 +1,88 @@
+"""What all requests have in common: their JSON, when to try again, and how long to wait before that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import Any
+
+import aiohttp
+import orjson
+
+from sandbox.records import parse
+from sandbox.task import Limits, Task
+from sandbox.verdict import Verdict
+
+Found = Verdict | BaseException
+"""What a stream brings: a verdict, or why there are no more."""
+
+ATTEMPTS = 3
+"""How often a task is tried whose verdict is `internal_error`: the server itself has tried it twice each time."""
+
+BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
+"""How a connection that is no good shows itself."""
+
+_WAITS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Busy(Exception):
+    """The server asks to be left alone for a while; `seconds`."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+def encode(task: Task) -> bytes:
+    """A task as JSON."""
+    fields: dict[str, Any] = {"id": task.id, "sat": task.sat, "sol": task.sol}
+    if task.limits is not None:
+        fields["limits"] = task.limits.to_dict()
+    return to_json(fields)
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    """JSON, also of what orjson refuses."""
+    try:
+        return orjson.dumps(content)
+    except TypeError:  # lone surrogates
+        return json.dumps(content).encode()
+
+
+def problem_of(task: object) -> str:
+    """Why this can't even be sent, or nothing."""
+    if not isinstance(task, Task):
+        return f"not a Task but {type(task).__name__}"
+    for name in ("id", "sat", "sol"):
+        if not isinstance(getattr(task, name), str):
+            return f"{name} must be a string, not {type(getattr(task, name)).__name__}"
+    if task.limits is not None and not isinstance(task.limits, Limits):
+        return f"limits must be Limits or None, not {type(task.limits).__name__}"
+    return ""
+
+
+async def content_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The object in an answer; empty if there is none."""
+    try:
+        content = parse(await response.read())
+    except ValueError:
+        content = None
+    return content if isinstance(content, dict) else {}
+
+
+class Waits:
+    """Pauses between attempts: growing, and not the same for all clients."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    async def wait(self, at_least_seconds: float = 0.0) -> None:
+        """The next pause."""
+        pause = max(at_least_seconds, _WAITS[min(self._number, len(_WAITS) - 1)])
+        self._number += 1
+        await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+
+    def reset(self) -> None:
+        """There was an answer: begin with short pauses again."""
+        self._number = 0

@@ -1,0 +1,216 @@
+"""The client for threads, and for coroutines of any loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, TypeVar
+
+from sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
+from sandbox.client.attempts import Found
+from sandbox.client.stream import Stream
+from sandbox.program import Program, Run
+from sandbox.stream import Order, asynchronous, drain
+from sandbox.task import Limits, Task
+from sandbox.verdict import Verdict
+
+T = TypeVar("T")
+
+
+class Client:
+    """A verifier behind a URL, with the methods of `Verifier`: training code changes one line. See `AsyncClient` for the arguments."""
+
+    def __init__(
+        self, url: str, *, token: str | None = None, deadline_seconds: float = DEADLINE_SECONDS, in_flight: int = 256
+    ) -> None:
+        self._arguments: dict[str, Any] = {"token": token, "deadline_seconds": deadline_seconds, "in_flight": in_flight}
+        self.url, self.in_flight = url, in_flight
+        self._make()  # raises ValueError now, if at all
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: AsyncClient | None = None
+        self._parents: AsyncClient | None = None
+        self._pid = 0
+        self._closed = False
+
+    def verify(self, task: Task) -> Verdict:
+        """See `Verifier.verify`."""
+        return self._wait(lambda client: client.verify(task))
+
+    def run(self, program: Program) -> Run:
+        """See `Verifier.run`."""
+        return self._wait(lambda client: client.run(program))
+
+    async def averify(self, task: Task) -> Verdict:
+        """See `Verifier.averify`."""
+        return await asyncio.wrap_future(self._start(lambda client: client.verify(task)))
+
+    async def arun(self, program: Program) -> Run:
+        """See `Verifier.arun`."""
+        return await asyncio.wrap_future(self._start(lambda client: client.run(program)))
+
+    def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
+        """See `Verifier.verify_many`."""
+        finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+        source, order, sent, exhausted = iter(tasks), Order[Verdict](ordered), 0, False
+        stream, stop = self._stream(repeat, lambda number, found: finished.put((number, found)))
+        try:
+            while True:
+                if not exhausted and sent - order.released < self.in_flight:
+                    try:
+                        stream.add(sent, next(source))
+                        sent += 1
+                    except StopIteration:
+                        exhausted = True
+                        stream.end()
+                for number, found in drain(finished, exhausted or sent - order.released >= self.in_flight):
+                    if isinstance(found, BaseException):
+                        raise found
+                    if number < 0:
+                        return
+                    yield from order.release(number, found)
+        finally:
+            stop()
+
+    async def averify_many(
+        self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
+    ) -> AsyncIterator[Verdict]:
+        """See `Verifier.averify_many`."""
+        loop = asyncio.get_running_loop()
+        finished: asyncio.Queue[tuple[int, Found]] = asyncio.Queue()
+        order, room = Order[Verdict](ordered), asyncio.Semaphore(self.in_flight)
+
+        def settle(number: int, found: Found) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(finished.put_nowait, (number, found))
+
+        stream, stop = self._stream(repeat, settle)
+
+        async def pump() -> None:
+            number = 0
+            try:
+                async for task in asynchronous(tasks):
+                    await room.acquire()
+                    stream.add(number, task)
+                    number += 1
+                stream.end()
+            except Exception as error:
+                finished.put_nowait((-1, error))
+
+        pumping = asyncio.create_task(pump())
+        try:
+            while True:
+                number, found = await finished.get()
+                if isinstance(found, BaseException):
+                    raise found
+                if number < 0:
+                    return
+                for verdict in order.release(number, found):
+                    room.release()
+                    yield verdict
+        finally:
+            pumping.cancel()
+            stop()
+
+    def config(self) -> dict[str, Any]:
+        """What the server says of itself: version, level, engine, limits, protections. Raises ConnectionError."""
+        return self._wait(lambda client: client.config())
+
+    @property
+    def level(self) -> str:
+        """The confinement level in force at the server."""
+        return str(self.config()["level"])
+
+    @property
+    def engine(self) -> str:
+        """The engine in force at the server."""
+        return str(self.config()["engine"])
+
+    @property
+    def workers(self) -> int:
+        """How many workers the server has."""
+        return int(self.config()["workers"])
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of tasks that bring none of their own, and the highest that a task may bring."""
+        return Limits(**self.config()["limits"])
+
+    def close(self) -> None:
+        """Close every connection. May be called again."""
+        with self._lock:
+            loop, client, self._loop, self._closed = self._loop, self._client, None, True
+        if loop is not None and client is not None and self._pid == os.getpid():
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result(10)
+            loop.call_soon_threadsafe(loop.stop)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make(self) -> AsyncClient:
+        return AsyncClient(self.url, **self._arguments)
+
+    def _running(self) -> tuple[asyncio.AbstractEventLoop, AsyncClient]:
+        """The thread's loop and client; started when first used, and anew after a fork of the caller."""
+        if self._pid != os.getpid():
+            self._lock = threading.Lock()
+            self._parents = self._client  # whose connections are not ours to close
+            self._loop, self._client, self._pid = None, None, os.getpid()
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            if self._loop is None or self._client is None:
+                self._loop, self._client = asyncio.new_event_loop(), self._make()
+                threading.Thread(target=_run_loop, args=(self._loop,), name="selftaught-client", daemon=True).start()
+            return self._loop, self._client
+
+    def _start(self, ask: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> Any:
+        loop, client = self._running()
+        return asyncio.run_coroutine_threadsafe(ask(client), loop)
+
+    def _wait(self, ask: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
+        future = self._start(ask)
+        try:
+            found: T = future.result()
+            return found
+        finally:
+            future.cancel()
+
+    def _stream(self, repeat: int, settle: Callable[[int, Found], None]) -> tuple[_Remote, Callable[[], None]]:
+        loop, client = self._running()
+        stream = Stream(client, repeat, settle)
+        driving = asyncio.run_coroutine_threadsafe(stream.drive(), loop)
+        return _Remote(loop, stream), driving.cancel  # type: ignore[return-value]
+
+
+@dataclass(slots=True)
+class _Remote:
+    """A stream, spoken to from another thread."""
+
+    loop: asyncio.AbstractEventLoop
+    stream: Stream
+
+    def add(self, number: int, task: Task) -> None:
+        """See `Stream.add`."""
+        self.loop.call_soon_threadsafe(self.stream.add, number, task)
+
+    def end(self) -> None:
+        """See `Stream.end`."""
+        self.loop.call_soon_threadsafe(self.stream.end)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.close()

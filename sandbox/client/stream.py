@@ -1,0 +1,141 @@
+"""Many tasks through one open request, and through the next if that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, encode, problem_of
+from sandbox.errors import ServerRefused
+from sandbox.records import parse
+from sandbox.task import Task
+from sandbox.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from sandbox.client.asynchronous import AsyncClient
+
+LINES = "application/x-ndjson"
+
+
+@dataclass(slots=True)
+class _Pending:
+    line: bytes
+    ident: str
+    deadline: float
+    attempts: int = 0
+
+
+class Stream:
+    """Tasks on their way through one request that stays open, or through the next one if it breaks. Lives in the client's loop.
+
+    `settle` gets each task's number and verdict once, then ``(-1, ...)``: an exception, or any verdict to say that all have been given.
+    """
+
+    def __init__(self, client: AsyncClient, repeat: int, settle: Callable[[int, Found], None]) -> None:
+        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+            raise ValueError(f"repeat must be at least 1, not {repeat!r}")
+        self._client, self._repeat, self._settle = client, repeat, settle
+        self._pending: dict[int, _Pending] = {}
+        self._unsent: deque[int] = deque()
+        self._news = asyncio.Event()
+        self._ended = False
+
+    def add(self, number: int, task: Task) -> None:
+        """Have a task judged."""
+        if problem := problem_of(task):
+            ident = getattr(task, "id", "")
+            self._settle(number, Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem))
+            return
+        deadline = asyncio.get_running_loop().time() + self._client.deadline_seconds
+        self._pending[number] = _Pending(encode(task) + b"\n", task.id, deadline)
+        self._unsent.append(number)
+        self._news.set()
+
+    def end(self) -> None:
+        """There are no more tasks."""
+        self._ended = True
+        self._news.set()
+
+    async def drive(self) -> None:
+        """Send and receive until everything is settled."""
+        waits, reason = Waits(), "it did not answer"
+        try:
+            while not (self._ended and not self._pending):
+                if not self._pending:
+                    await self._wait_for_news()
+                    continue
+                pause = 0.0
+                try:
+                    await self._request(waits)
+                except Busy as busy:
+                    pause, reason = busy.seconds, str(busy)
+                except BROKEN as error:
+                    reason = f"{type(error).__name__}: {error}"
+                    if not isinstance(error, TimeoutError):
+                        await self._client.reconnect()
+                self._expire(reason)
+                if self._pending:
+                    await waits.wait(pause)
+            self._settle(-1, Verdict("", Status.INVALID))
+        except Exception as error:
+            self._settle(-1, error)
+
+    async def _wait_for_news(self) -> None:
+        await self._news.wait()
+        self._news.clear()
+
+    async def _request(self, waits: Waits) -> None:
+        """One request: everything that is pending, then what comes. Returns at its regular end."""
+        self._unsent = deque(self._pending)
+        sent: list[int] = []
+        headers = {"Content-Type": LINES}
+        path = f"/v1/verify/batch?order=completion&repeat={self._repeat}"
+        first = next(iter(self._pending.values())).deadline
+        async with asyncio.timeout_at(first) as timer:
+            async with self._client.session().post(path, data=self._lines(sent), headers=headers) as response:
+                if problem := await self._client.check(response):
+                    raise ServerRefused(f"{self._client.url}: {problem['detail']}")
+                rest = b""
+                async for data in response.content.iter_any():
+                    *lines, rest = (rest + data).split(b"\n")
+                    for line in lines:
+                        self._take(sent, line)
+                        waits.reset()
+                    timer.reschedule(next(iter(self._pending.values())).deadline if self._pending else None)
+
+    async def _lines(self, sent: list[int]) -> AsyncIterator[bytes]:
+        """The request's body. It stays open while verdicts are awaited: one may say that its task is to be sent again."""
+        while self._pending or not self._ended:
+            numbers = [number for number in self._unsent if number in self._pending]
+            self._unsent.clear()
+            if numbers:
+                sent += numbers
+                yield b"".join(self._pending[number].line for number in numbers)
+            else:
+                await self._wait_for_news()
+
+    def _take(self, sent: list[int], line: bytes) -> None:
+        """A verdict: settle its task, or have it sent again."""
+        fields = parse(line)
+        number = sent[fields.pop("index")]
+        if (pending := self._pending.get(number)) is None:
+            return
+        verdict = Verdict.from_dict(fields)
+        pending.attempts += verdict.status is Status.INTERNAL_ERROR
+        if verdict.retryable and pending.attempts < ATTEMPTS:
+            self._unsent.append(number)
+        else:
+            del self._pending[number]
+            self._settle(number, verdict)
+        self._news.set()
+
+    def _expire(self, reason: str) -> None:
+        now = asyncio.get_running_loop().time()
+        for number, pending in list(self._pending.items()):
+            if pending.deadline <= now:
+                del self._pending[number]
+                text = f"no verdict from {self._client.url} within {self._client.deadline_seconds:g} s: {reason}"
+                self._settle(number, Verdict(pending.ident, Status.INTERNAL_ERROR, message=text, retryable=True))

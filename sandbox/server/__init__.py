@@ -1,0 +1,1 @@
+"""The daemon: the verifier over HTTP. Needs the extra ``selftaught[server]``."""

@@ -1,0 +1,287 @@
+"""The application: which path does what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+import sandbox
+from sandbox.server import batch, models, openapi
+from sandbox.server.desk import Desk, departure
+from sandbox.server.exchange import Gone, Refused, encode, media_type, read_body, reply
+from sandbox.server.guard import Guard
+from sandbox.server.metrics import CONTENT_TYPE, Measured
+from sandbox.task import MIB, Task
+from sandbox.verdict import Status
+from sandbox.verifier import Verifier
+
+MOST_REPEATS = 100
+READY_SECONDS = 10.0
+"""A canary that is not judged within this time is a reason to send requests elsewhere."""
+
+_JSON = ("application/json",)
+_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the daemon serves.
+
+    queue: tasks that may wait and run at a time. max_body: bytes of a request, of a line in a stream, and of what is read ahead.
+    program_seconds: the most that a program gets. drain_seconds: how long the end waits for what has begun. patience_seconds: how long
+    headers may take, and a pause in a body that is no stream.
+    """
+
+    queue: int = 1000
+    max_body: int = 16 * MIB
+    program_seconds: float = 10.0
+    drain_seconds: float = 30.0
+    patience_seconds: float = 10.0
+    require: str = "full"
+    token: bytes | None = None
+    any_host: bool = False
+
+
+class Service:
+    """The handlers and what they share."""
+
+    def __init__(self, verifier: Verifier, settings: Settings) -> None:
+        self.verifier, self.settings = verifier, settings
+        self.measured = Measured(verifier)
+        self.desk = Desk(self.measured, settings.queue)
+        self.measured.watch(self.desk)
+        seconds = settings.program_seconds
+        self.program_limits = replace(verifier.limits, cpu_seconds=seconds, wall_seconds=seconds)
+        self._canary = asyncio.Lock()
+        self._ready_until = 0.0
+
+    async def verify(self, request: Request) -> Response:
+        """POST /v1/verify."""
+        _expect(request, _JSON)
+        self.desk.check()  # before anything large is read
+        fields = models.parse(await self._body(request))
+        try:
+            task = models.task(fields, self.verifier.limits)
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+        verdict = await self.desk.serve(task, request.receive)
+        if verdict.status is Status.INVALID:
+            raise Refused(422, verdict.message)
+        if verdict.judged:
+            return reply(encode(verdict))
+        return reply(encode(verdict), 503, {"retry-after": "1"})
+
+    async def verify_batch(self, request: Request) -> Response:
+        """POST /v1/verify/batch."""
+        kind = _expect(request, (*_JSON, *_LINES))
+        ordered, repeat = _options(request)
+        self.desk.check()
+        most, limits = self.settings.max_body, self.verifier.limits
+        if kind in _LINES:
+            body = batch.Body(request.receive, most)
+            work = batch.Batch(self.desk, batch.lines(body, most, limits), body.gone.wait(), ordered, repeat)
+            return _Lines(_closing(work.answer(), body))
+        values = models.parse(await self._body(request))
+        if not isinstance(values, list):
+            raise Refused(422, f"a batch is an array of tasks, not {type(values).__name__}; or send JSON lines as {_LINES[0]}")
+        gone = departure(request.receive)
+        work = batch.Batch(self.desk, batch.elements(values, limits), gone, ordered, repeat)
+        return _Lines(work.answer())
+
+    async def run(self, request: Request) -> Response:
+        """POST /v1/run."""
+        _expect(request, _JSON)
+        self.desk.check()
+        fields = models.parse(await self._body(request))
+        try:
+            program = models.run(fields, self.program_limits)
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+        found = await self.desk.serve(program, request.receive)
+        return reply(encode(found), 503, {"retry-after": "1"}) if found.retryable else reply(encode(found))
+
+    async def run_code(self, request: Request) -> Response:
+        """POST /run_code."""
+        _expect(request, _JSON)
+        self.desk.check()
+        fields = models.parse(await self._body(request))
+        try:
+            program = models.program(fields, self.program_limits)
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+        return reply(orjson.dumps(models.program_response(await self.desk.serve(program, request.receive)), default=_struct))
+
+    async def _body(self, request: Request) -> bytes:
+        return await read_body(request, self.settings.max_body, self.settings.patience_seconds)
+
+    async def healthz(self, request: Request) -> Response:
+        """GET /healthz."""
+        return reply({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        """GET /readyz."""
+        if self.desk.draining.is_set():
+            return reply({"status": "shutting down"}, 503)
+        async with self._canary:  # one at a time, whoever asks
+            if time.monotonic() >= self._ready_until:
+                problem = await self._judge_canary()
+                if problem:
+                    return reply({"status": problem}, 503)
+                self._ready_until = time.monotonic() + 1.0
+        return reply({"status": "ready", "level": self.verifier.level})
+
+    async def _judge_canary(self) -> str:
+        """Why not to send requests here, or nothing: a right answer must be accepted and a wrong one must not be."""
+        sat = "def sat(x: int, n=3127): return 1 < x < n and n % x == 0"
+        tasks = (Task("", sat, "def sol(n=3127): return next(i for i in range(2, n) if n % i == 0)"), Task("", sat, "52"))
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                right, wrong = await asyncio.gather(*map(self.verifier.averify, tasks))
+        except TimeoutError:
+            return f"a canary was not judged within {READY_SECONDS:.0f} s"
+        if (right.status, wrong.status) != (Status.ACCEPTED, Status.REJECTED):
+            return f"canaries were judged {right.status} and {wrong.status}: {right.message or wrong.message}"
+        return ""
+
+    async def config(self, request: Request) -> Response:
+        """GET /v1/config."""
+        settings = self.settings
+        return reply(
+            {
+                "version": sandbox.__version__,
+                "verifier": self.verifier.name,
+                "level": self.verifier.level,
+                "required_level": settings.require,
+                "engine": self.verifier.engine,
+                "workers": self.verifier.workers,
+                "queue": settings.queue,
+                "limits": self.verifier.limits.to_dict(),
+                "program_limits": self.program_limits.to_dict(),
+                "max_body_bytes": settings.max_body,
+                "drain_seconds": settings.drain_seconds,
+                "token_required": settings.token is not None,
+                "protections": self.verifier.proof,
+            }
+        )
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics."""
+        return Response(self.measured.exposition(), headers={"content-type": CONTENT_TYPE})
+
+    async def description(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        return reply(openapi.description(self.settings.token is not None, self.verifier.limits, self.program_limits))
+
+
+class _Lines(Response):
+    """A stream of JSON lines. Not Starlette's, which reads from the request to learn of the client's leaving, and so would eat its body."""
+
+    def __init__(self, text: AsyncIterator[bytes]) -> None:
+        self._text = text
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", _LINES[0].encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            async for part in self._text:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except Gone:
+            return
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _closing(text: AsyncIterator[bytes], body: batch.Body) -> AsyncIterator[bytes]:
+    try:
+        async for part in text:
+            yield part
+    finally:
+        body.close()
+
+
+def _struct(value: Any) -> Any:
+    return {name: getattr(value, name) for name in value.__struct_fields__}
+
+
+def _expect(request: Request, kinds: tuple[str, ...]) -> str:
+    """The body's type. Raises Refused for another: what a web form can send is not accepted, lest any page could make us work."""
+    kind = media_type(request)
+    if kind not in kinds:
+        raise Refused(415, f"send Content-Type: {' or '.join(kinds)}, not {kind or 'nothing'}")
+    return kind
+
+
+def _options(request: Request) -> tuple[bool, int]:
+    """Whether in input order, and how often each task is judged. Raises Refused."""
+    order, repeat = request.query_params.get("order", "input"), request.query_params.get("repeat", "1")
+    if order not in ("input", "completion"):
+        raise Refused(422, f"order is input or completion, not {order!r}")
+    if not (repeat.isascii() and repeat.isdigit() and len(repeat) < 4 and 1 <= int(repeat) <= MOST_REPEATS):
+        raise Refused(422, f"repeat is a number from 1 to {MOST_REPEATS}, not {repeat!r}")
+    return order == "input", int(repeat)
+
+
+def _page(name: str, kind: str) -> Route:
+    content = resources.files("sandbox.server").joinpath("page", name).read_bytes()
+    headers = {"content-type": kind, "content-security-policy": _POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"}
+
+    async def show(request: Request) -> Response:
+        return Response(content, headers=headers)
+
+    return Route("/" if name == "index.html" else f"/{name}", show)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return Response(error.body(), error.status, error.headers(), media_type="application/json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return reply({"detail": error.detail, "retryable": False}, error.status_code, dict(error.headers or {}))
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # goes nowhere
+
+
+def make(verifier: Verifier, settings: Settings) -> tuple[Starlette, Service]:
+    """The application and what it serves with. To be called in the event loop that will run it."""
+    service = Service(verifier, settings)
+    routes = [
+        Route("/v1/verify", service.verify, methods=["POST"]),
+        Route("/v1/verify/batch", service.verify_batch, methods=["POST"]),
+        Route("/v1/run", service.run, methods=["POST"]),
+        Route("/run_code", service.run_code, methods=["POST"]),
+        Route("/healthz", service.healthz),
+        Route("/readyz", service.readyz),
+        Route("/v1/config", service.config),
+        Route("/metrics", service.metrics),
+        Route("/openapi.json", service.description),
+        _page("index.html", "text/html; charset=utf-8"),
+        _page("page.js", "text/javascript; charset=utf-8"),
+        _page("page.css", "text/css; charset=utf-8"),
+    ]
+    guard = Middleware(
+        Guard,
+        token=settings.token,
+        any_host=settings.any_host,
+        most=settings.max_body,
+        answers=service.measured.answers,
+        paths=frozenset(route.path for route in routes),
+    )
+    handlers = {Refused: _refuse, HTTPException: _http_error, Gone: _left}
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers), service

@@ -1,0 +1,128 @@
+"""The command `selftaught serve`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, place, size, where
+
+if TYPE_CHECKING:
+    import socket
+
+_LEAST_TOKEN = 16
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; another than loopback needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one and says which.")
+@click.option("--uds", metavar="PATH", help="Listen on a Unix socket instead, for this user alone.")
+@click.option("--token-file", type=click.Path(dir_okay=False), metavar="FILE",
+              help="Clients must show what is in this file: Authorization: Bearer ...")  # fmt: skip
+@click.option("--queue", type=click.IntRange(1), default=1000, show_default=True,
+              help="Tasks that may wait and run at a time; then 429. At least what all clients send at once.")  # fmt: skip
+@judging
+@where
+@click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=10.0, show_default=True,
+              help="Seconds that a program of /run_code gets at most.")  # fmt: skip
+@click.option("--max-body", type=size, default="16M", show_default=True, help="Size of a request, or of a line in a stream.")
+@click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds that the end waits for what has begun.")
+@click.option("--patience", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
+              help="Seconds that headers may take, and a pause in a body that is no stream.")  # fmt: skip
+@click.option("--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file.")
+@click.option("--idle", type=float, default=60.0, hidden=True, help="Seconds without a lease after which to end.")
+def serve(host: str, port: int, uds: str | None, token_file: str | None, **options: Any) -> None:
+    """Serve the verifier over HTTP: one task, batches, programs in SandboxFusion's shape, metrics, and a page to try it on.
+
+    \b
+    POST /v1/verify        {"sat", "sol", "id"?, "limits"?} -> a verdict
+    POST /v1/verify/batch  an array, or JSON lines -> JSON lines (?order=completion, ?repeat=N)
+    POST /run_code         SandboxFusion's request for Python -> its response
+    GET  /healthz /readyz /v1/config /metrics /openapi.json, and / for the page
+
+    \b
+    Examples:
+      selftaught serve
+      selftaught serve --uds /run/selftaught.sock --cpu-limit 5
+      selftaught serve --host 0.0.0.0 --token-file token --require restricted
+      curl -s localhost:8000/v1/verify -H 'Content-Type: application/json' \\
+           -d '{"sat": "def sat(x: int): return x > 3", "sol": "4"}'
+
+    SIGTERM and Ctrl-C end it: nothing more is admitted, what has begun is answered within --drain seconds, and what is
+    not judged by then is answered with `cancelled`. A second signal does not wait.
+
+    \b
+    Exit code: 0 everything taken in was answered with a judgement; 1 some was cancelled at the end;
+    2 wrong usage, an address that can't be used, or a level that can't be reached.
+    """
+    try:
+        from sandbox.server import listener
+    except ImportError as error:
+        raise Unusable(f"the server needs more packages ({error.name} is missing): pip install 'selftaught[server]'") from error
+    from sandbox.backends import LEVELS
+    from sandbox.errors import CannotConfine
+    from sandbox.server.app import Settings
+    from sandbox.verifier import Verifier
+
+    judged = limits(options)
+    token = _token(token_file) if token_file else None
+    try:
+        if uds is None and token is None and not listener.is_loopback(host):
+            raise click.UsageError(f"{host} can be reached from other machines: give --token-file, or listen on 127.0.0.1")
+        bound = listener.bind_unix(uds) if uds else listener.bind(host, port)
+        identity = listener.identity(uds) if uds else None
+    except listener.CannotListen as error:
+        raise Unusable(str(error)) from error
+    settings = Settings(
+        queue=options["queue"],
+        max_body=options["max_body"],
+        program_seconds=options["run_timeout"],
+        drain_seconds=options["drain"],
+        patience_seconds=options["patience"],
+        require=options["require"] or LEVELS[options["backend"]][0],
+        token=token,
+        any_host=bool(uds),
+    )
+    try:
+        with bound, Verifier(workers=options["workers"], limits=judged, **place(options)) as verifier:
+            click.echo(f"selftaught {_address(bound, uds)}  level {verifier.level}, {verifier.workers} workers", err=True)
+            watch = _lease(options["lease"], options["idle"]) if options["lease"] else None
+            unanswered = listener.serve(verifier, settings, [bound], watch)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except CannotConfine as error:
+        lower = ", or give --require restricted" if options["backend"] == "local" else " (with the same --backend)"
+        raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
+    finally:
+        if uds:
+            listener.unbind_unix(uds, identity)
+    if unanswered:
+        click.echo(f"{unanswered} tasks were cancelled: they had not been judged within {settings.drain_seconds:g} s", err=True)
+    sys.exit(SOME_UNJUDGED if unanswered else OK)
+
+
+def _token(path: str) -> bytes:
+    try:
+        token = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from error
+    if len(token) < _LEAST_TOKEN or not token.isascii() or any(byte <= 32 for byte in token):
+        raise Unusable(f"{path}: a token is at least {_LEAST_TOKEN} printable ASCII characters: openssl rand -hex 32 > {path}")
+    return token
+
+
+def _address(bound: socket.socket, uds: str | None) -> str:
+    if uds:
+        return uds
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _lease(path: str, idle_seconds: float) -> Callable[[Callable[[], None]], Coroutine[Any, Any, None]]:
+    from sandbox.client.shared import stop_without_lease
+
+    return lambda stop: stop_without_lease(stop, path, idle_seconds)

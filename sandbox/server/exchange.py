@@ -1,0 +1,95 @@
+"""One request and its answer: reading a body within limits, refusing in a shape that can be relied on, and JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sandbox.program import Run
+from sandbox.verdict import Verdict
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+@dataclass
+class Refused(Exception):
+    """The request is answered with this HTTP status and ``{"detail", "retryable"}``."""
+
+    status: int
+    detail: str
+    retry_after: int | None = None
+    close: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """What goes with it."""
+        headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else {}
+        if self.close:
+            headers["connection"] = "close"
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return headers
+
+    def body(self) -> bytes:
+        """The answer's body."""
+        return orjson.dumps({"detail": self.detail, "retryable": self.retry_after is not None})
+
+
+class Gone(Exception):
+    """The client has left: there is nobody to answer."""
+
+
+def media_type(request: Request) -> str:
+    """The Content-Type without its parameters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def read_body(request: Request, most: int, pause_seconds: float) -> bytes:
+    """The whole body. Raises Refused if it is larger or slower than allowed, Gone if the client leaves."""
+    parts, size = [], 0
+    async for part in chunks(request.receive, pause_seconds):
+        size += len(part)
+        if size > most:
+            raise too_large(most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def chunks(receive: Receive, pause_seconds: float | None) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises Refused after a pause longer than this, Gone if the client leaves."""
+    while True:
+        try:
+            async with asyncio.timeout(pause_seconds):
+                message = await receive()
+        except TimeoutError:
+            raise Refused(408, f"no more of the request for {pause_seconds:g} s", close=True) from None
+        if message["type"] == "http.disconnect":
+            raise Gone
+        if body := message.get("body", b""):
+            yield body
+        if not message.get("more_body", False):
+            return
+
+
+def too_large(most: int) -> Refused:
+    """What is said of a body over the limit."""
+    return Refused(413, f"the request is larger than {most:,} bytes: send less at once, or start the server with --max-body", close=True)
+
+
+def encode(found: Verdict | Run) -> bytes:
+    """A verdict or run as JSON."""
+    try:
+        return orjson.dumps(found)
+    except TypeError:  # lone surrogates, which only this writes
+        return json.dumps(found.to_dict(), separators=(",", ":")).encode()
+
+
+def reply(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(body, status, headers, media_type="application/json")

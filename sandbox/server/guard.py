@@ -1,0 +1,88 @@
+"""What stands before every request: the token, who may ask, and how large a body may claim to be."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from prometheus_client import Counter
+
+from sandbox.server.exchange import Receive, Refused, too_large
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json")
+"""What needs no token: it says nothing that is secret and runs nothing of the caller's."""
+
+STREAMS = ("/v1/verify/batch",)
+"""Where a body may be of any length: the handler bounds its parts."""
+
+_SELF = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+class Guard:
+    """Refuses before anything is read. An ASGI middleware.
+
+    token: what clients must show; ``None`` asks for nothing, and then only names of this machine are accepted as Host, so that no web
+    page can reach us by a name of its own that resolves to here. any_host: without a token too (a Unix socket). A page of another
+    origin is refused always.
+    """
+
+    def __init__(
+        self, app: App, token: bytes | None, any_host: bool, most: int, answers: Counter, paths: frozenset[str]
+    ) -> None:
+        self._app, self._token, self._any_host, self._most = app, token, any_host or token is not None, most
+        self._answers, self._paths = answers, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        label = path if path in self._paths else "other"
+
+        async def counted(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self._answers.labels(label, str(message["status"])).inc()
+            await send(message)
+
+        try:
+            self._check(path, dict(scope["headers"]))
+        except Refused as refusal:
+            await answer(counted, refusal)
+            return
+        await self._app(scope, receive, counted)
+
+    def _check(self, path: str, headers: dict[bytes, bytes]) -> None:
+        """Raises Refused."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self._any_host and _name(host) not in _SELF:
+            raise Refused(421, "without a token this server answers to localhost only: start it with --token-file", close=True)
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin.split("://")[-1] != host:
+            raise Refused(403, "a page of another origin may not ask here", close=True)
+        if self._token is not None and path not in OPEN:
+            scheme, _, shown = headers.get(b"authorization", b"").partition(b" ")
+            if not (hmac.compare_digest(shown.strip(), self._token) and scheme.lower() == b"bearer"):
+                raise Refused(401, "this server asks for its token: Authorization: Bearer ...", close=True)
+        length = headers.get(b"content-length", b"")
+        if path not in STREAMS and length.isdigit() and int(length) > self._most:
+            raise too_large(self._most)
+
+
+def _name(host: str) -> str:
+    """The Host header without its port."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+async def answer(send: Send, refusal: Refused) -> None:
+    """Send a refusal without the framework."""
+    body = refusal.body()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers()}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

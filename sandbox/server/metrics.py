@@ -1,0 +1,111 @@
+"""What is counted and timed: a wrapper round a verifier, and the queue and workers read when somebody asks (Prometheus)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+import sandbox
+from sandbox.program import Ending, Run
+from sandbox.server.desk import Desk, Item
+from sandbox.verdict import Status, Verdict
+from sandbox.verifier import Verifier
+from sandbox.wire import Counters
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_SNAPSHOT = {
+    "given_up": "Phases that the snapshot engine left to the fork engine.",
+    "replaced": "Processes of the snapshot engine that were replaced.",
+    "checked": "Full comparisons of a restored process with its snapshot.",
+    "mismatches": "Comparisons that found a difference; more than 0 is a fault of the verifier.",
+}
+
+
+class Measured:
+    """A verifier that counts what it says and how long that took. Where it is used, only `Judge` is known of it."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self.workers, self.limits = verifier.workers, verifier.limits
+        self.registry = CollectorRegistry()
+        verdicts = Counter("selftaught_verdicts", "Verdicts by status.", ["status"], registry=self.registry)
+        programs = Counter("selftaught_programs", "Programs run, by how they ended.", ["ending"], registry=self.registry)
+        self._by_status = {status: verdicts.labels(status.value) for status in Status}
+        self._by_ending = {ending: programs.labels(ending.value) for ending in Ending}
+        self._queue = Histogram(
+            "selftaught_queue_seconds", "From admission to a worker's attention.", buckets=_SECONDS, registry=self.registry
+        )
+        self._run = Histogram(
+            "selftaught_run_seconds", "Elapsed time of all phases of a task.", buckets=_SECONDS, registry=self.registry
+        )
+        self.answers = Counter(
+            "selftaught_http_responses", "HTTP responses by path and status.", ["path", "status"], registry=self.registry
+        )
+
+    @property
+    def level(self) -> str:
+        """See `Verifier.level`."""
+        return self._verifier.level
+
+    def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
+        """See `Verifier.submit`."""
+        began = time.monotonic()
+
+        def measure(found: Verdict | Run) -> None:
+            if isinstance(found, Verdict):
+                self._by_status[found.status].inc()
+            else:
+                self._by_ending[found.ending].inc()
+            ran = found.usage.wall_seconds
+            if ran:
+                self._run.observe(ran)
+                self._queue.observe(max(time.monotonic() - began - ran, 0.0))
+            done(found)
+
+        return self._verifier.submit(item, measure, repeat)
+
+    def watch(self, desk: Desk) -> None:
+        """Show the desk's and the workers' state too."""
+        self.registry.register(_State(self._verifier, desk))
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _State(Collector):
+    """What is read at the moment it is asked for."""
+
+    def __init__(self, verifier: Verifier, desk: Desk) -> None:
+        self._verifier, self._desk = verifier, desk
+
+    def collect(self) -> Iterator[Any]:
+        """The samples."""
+        try:
+            alive, queued, restarts = len(self._verifier.worker_pids()), self._verifier.queued, self._verifier.restarts
+            counters = self._verifier.counters
+        except ValueError:  # closed already
+            alive = queued = restarts = 0
+            counters = Counters()
+        yield GaugeMetricFamily("selftaught_queue_depth", "Tasks that no worker has yet.", queued)
+        yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._desk.inside)
+        yield GaugeMetricFamily("selftaught_tasks_limit", "How many are admitted at most.", self._desk.capacity)
+        yield GaugeMetricFamily("selftaught_workers", "Workers alive; an idle one may not have been started.", alive)
+        yield CounterMetricFamily("selftaught_worker_restarts", "Workers that died or were given up.", restarts)
+        for name, meaning in _SNAPSHOT.items():
+            yield CounterMetricFamily(f"selftaught_snapshot_{name}", meaning, getattr(counters, name))
+        info = GaugeMetricFamily("selftaught_info", "Version and confinement level.", labels=["version", "level"])
+        info.add_metric([sandbox.__version__, self._level()], 1)
+        yield info
+
+    def _level(self) -> str:
+        try:
+            return self._verifier.level
+        except ValueError:
+            return ""

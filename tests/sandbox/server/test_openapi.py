@@ -1,0 +1,65 @@
+"""What the description promises holds: schemathesis makes requests from it, valid and not, and checks every answer against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+from sandbox import Limits, Verifier
+from sandbox.server.app import Settings, make
+from sandbox.server.openapi import description
+from tests.sandbox.server.conftest import Daemon
+
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+    checks.negative_data_rejection,
+    checks.positive_data_acceptance,
+]
+DESCRIPTION = description(False, Limits(), Limits())
+OPERATIONS = sorted(DESCRIPTION["paths"])
+
+
+def operation(daemon: Daemon, path: str) -> Any:
+    schema = schemathesis.openapi.from_url(f"{daemon.url}/openapi.json")
+    return next(iter(schema[path].values()))
+
+
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_what_is_asked_as_described_is_answered_as_described(daemon: Daemon, path: str) -> None:
+    described = operation(daemon, path)
+
+    @given(case=described.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+@pytest.mark.parametrize("path", [path for path in OPERATIONS if "post" in DESCRIPTION["paths"][path]])
+def test_what_is_asked_otherwise_is_refused_as_described(daemon: Daemon, path: str) -> None:
+    described = operation(daemon, path)
+
+    @given(case=described.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def check(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+def test_every_path_that_is_served_is_described() -> None:
+    with Verifier(workers=1, require="restricted") as verifier:
+        served = {route.path for route in make(verifier, Settings())[0].routes}  # type: ignore[attr-defined]
+    assert served - set(OPERATIONS) == {"/", "/page.js", "/page.css", "/openapi.json"}
+    assert DESCRIPTION["openapi"] == "3.1.0"
