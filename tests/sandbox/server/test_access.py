@@ -122,11 +122,12 @@ def test_a_taken_port_is_an_error_with_a_remedy(daemon: Daemon) -> None:
 def test_a_level_that_cannot_be_reached_is_an_error(tmp_path: Path) -> None:
     source = f"""
 import sys
-from sandbox import cli, pool
+from sandbox import cli
+from sandbox.backends import local
 from sandbox.errors import CannotConfine
 def refuse(*arguments):
     raise CannotConfine("unshare: not here")
-pool.Worker = refuse
+local.Local.start = refuse
 sys.argv = ["selftaught", "serve", "--uds", {str(tmp_path / "s")!r}]
 cli.main()
 """
