@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from school import School, preset
 
 from sandbox.cli import main
+from tests.trainer.school import School, preset
 from trainer import evaluation, presets
 from trainer.evaluation import Result
 from trainer.settings import changed

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
-from school import HELD_OUT, School, preset
 
 from generator.puzzle import canonical
 from sandbox import Verifier
+from tests.trainer.school import HELD_OUT, School, preset
 from trainer.loop import Loop
 from trainer.run import Mismatch
 
