@@ -120,6 +120,8 @@ class Worker:
         if "error" in ready:
             kind = CannotConfine if ready["kind"] in ("CannotConfine", "OSError", "PermissionError") else WorkerFailed
             raise kind(ready["error"])
+        if ready.get("dialect") != wire.dialect():
+            raise CannotConfine("the worker is of another build than this verifier: build its image again (make images)")
         self.engine, self.reason = ready["engine"], ready["reason"]
         self.python, self.proof = ready["python"], ready["proof"]
 

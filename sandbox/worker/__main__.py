@@ -156,7 +156,8 @@ def main() -> int:
             proof += canary.prove_container(fork)
         engine, reason = _fastest(config["engine"], fork, source)
         python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
-        _send_object(sink, {"engine": engine.name, "reason": reason, "python": python, "proof": proof})
+        ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
+        _send_object(sink, {"dialect": wire.dialect(), **ready_with})
         ready = True
         serve(source, sink, engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):

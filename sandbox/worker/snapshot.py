@@ -110,7 +110,10 @@ class SnapshotEngine:
             self._jobs = 0
             with open(f"/proc/{born.tracee.pid}/statm") as file:
                 self._resident = int(file.read().split()[1]) * PAGE
-            if self._hot:
+            try:
+                self._runner.set_hot(self._hot)
+            except Unrestorable:  # it lies otherwise in memory than the one before
+                self._hot, self._learnt = frozenset(), 0
                 self._runner.set_hot(self._hot)
         return self._runner
 

@@ -17,7 +17,7 @@ import orjson
 import psutil
 import pytest
 
-from sandbox import Limits, Status, Task, Verifier, pool
+from sandbox import CannotConfine, Limits, Status, Task, Verifier, pool, wire
 from sandbox.backends import local
 from sandbox.backends import worker as conversation
 from sandbox.verdict import Verdict
@@ -107,6 +107,12 @@ def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers
     last = [verdict for verdict in verdicts[-7:] if verdict.id.startswith("loop")]
     assert len(last) >= 6
     assert all(verdict.usage.cpu_seconds >= 1.0 for verdict in last)
+
+
+def test_a_worker_of_another_build_is_refused_and_not_misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "dialect", lambda: "another")
+    with pytest.raises(CannotConfine, match="build its image again"):
+        Verifier(workers=1, require="restricted")
 
 
 def test_many_threads_share_a_verifier(two_workers: Verifier) -> None:
