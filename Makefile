@@ -27,7 +27,8 @@ demo: $(VENV)/installed ## judge the bundled puzzles; then let a tiny model teac
 test: $(VENV)/installed ## lint, type-check, and run every test under an outer limit (see tests/outer.py)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m tests.outer $(RUN) -m pytest -q
+	$(RUN) -m tests.outer $(RUN) -m pytest -q -m "not container"
+	$(RUN) -m pytest -q -m container
 
 ifeq ($(BASE),local)
 ON := --build-arg BASE=selftaught-base --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels

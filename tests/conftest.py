@@ -21,10 +21,19 @@ DEMANDED, DEMANDED_ENGINES = (os.environ.get(f"SELFTAUGHT_{name}", "").split(","
 OUTER = os.environ.get("SELFTAUGHT_OUTER")
 
 
-def pytest_configure() -> None:
-    """A host that must show everything runs hostile code under the outer limit alone."""
-    if "full" in DEMANDED and OUTER is None:
+def pytest_configure(config: pytest.Config) -> None:
+    """A host that must show everything runs hostile code under the outer limit alone, or in a container."""
+    if "full" in DEMANDED and OUTER is None and config.getoption("markexpr") != "container":
         raise pytest.UsageError("SELFTAUGHT_LEVELS demands the outer limit: python -m tests.outer python -m pytest")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a container engine is needed for: it can't be watched from within the outer limit, and is a limit itself."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        folder = item.path.relative_to(Path(__file__).parent).as_posix()
+        if folder.startswith("images/") or folder.endswith("/test_docker.py") or (parameters is not None and "container" in parameters.id.split("-")):
+            item.add_marker("container")
 
 
 def pytest_report_header() -> str:
