@@ -136,7 +136,7 @@ class Accelerated(Rollback):
     """`Rollback` with its inner loop in C. Raises OSError also if the library was not built."""
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self._library = _load()
+        self._library = load()
         super().__init__(born, report_fd, report_room, actions)
         memory = self.memory
         self._state = _State(memory.pid, memory.pagemap, memory.uffd, report_fd, born.job_at)
@@ -207,7 +207,7 @@ class Accelerated(Rollback):
         self._describe_memory()
 
 
-def _load() -> ctypes.CDLL:
+def load() -> ctypes.CDLL:
     """The library, which is built at installation where there is a C compiler. Raises OSError if there is none."""
     for path in Path(__file__).parent.glob("_rollback*.so"):
         library = ctypes.CDLL(str(path))

