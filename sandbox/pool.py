@@ -5,8 +5,8 @@ and no long job has a crowd behind it. If the worker dies, the job it was on is 
 again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
-Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, at its own limits, when the queue is
-empty: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
+Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, alone and at its own limits, when the queue
+is empty: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _UNWANTED = "nobody waits for it"
 class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
-    It gets a Verdict, or of a program a Run.
+    It gets a Verdict, or of a program a Run. brief: it gets a brief time first. patient: it had that, and needs more.
     """
 
     id: str
@@ -64,13 +64,15 @@ class Ticket:
     attempts: int = 0
     cancelled: bool = field(default=False)
     brief: bool = False
+    patient: bool = False
 
     def __post_init__(self) -> None:
         self.try_briefly(self.brief)
 
     def try_briefly(self, others_wait: bool) -> None:
         """Give it a brief time first if others wait, and if that saves anything."""
-        self.brief = others_wait and not self.job.program and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
+        judged = not self.job.program and not self.patient
+        self.brief = others_wait and judged and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
 
     def cancel(self) -> None:
         """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
@@ -253,6 +255,8 @@ class _Lane:
     def _batch(self, first: Ticket | None = None) -> list[Ticket]:
         """What to send now so that the worker has enough to do for a moment, and no more than its connection holds."""
         batch, ahead = [first] if first else [], len(self._ahead)
+        if first and first.patient:
+            return batch
         most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
         size = sum(ticket.size for ticket in (*self._ahead, *batch))
         while len(batch) + ahead < most:
@@ -265,6 +269,8 @@ class _Lane:
                 self._again.appendleft(ticket)
                 break
             batch.append(ticket)
+        for ticket in batch if len(batch) + ahead > 1 else ():
+            ticket.try_briefly(True)
         return batch
 
     def _send(self, batch: list[Ticket]) -> None:
@@ -292,7 +298,7 @@ class _Lane:
             self._ahead.popleft()
             self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
             if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
-                ticket.brief = False
+                ticket.brief, ticket.patient = False, True
                 self.pool.later.append(ticket)
                 self.pool._queue.put(_LOOK_AGAIN)  # a lane that waits may take it
             else:

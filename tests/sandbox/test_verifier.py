@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import orjson
 import psutil
@@ -107,6 +108,23 @@ def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers
     last = [verdict for verdict in verdicts[-7:] if verdict.id.startswith("loop")]
     assert len(last) >= 6
     assert all(verdict.usage.cpu_seconds >= 1.0 for verdict in last)
+
+
+def test_a_long_task_that_came_first_does_not_hold_up_those_that_came_while_its_worker_woke() -> None:
+    slow = Task("slow", "def sat(x): return x == 2", "def sol():\n    while True: pass", Limits(cpu_seconds=0.6))
+    verdicts: SimpleQueue[Verdict] = SimpleQueue()
+    with Verifier(workers=1, require="restricted") as verifier:
+        list(verifier.verify_many(map(task, range(100))))  # so that it knows how little they take
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(10.0)  # its thread wakes when all are there
+        try:
+            for each in (slow, *map(task, range(20))):
+                verifier.submit(each, verdicts.put)
+        finally:
+            sys.setswitchinterval(interval)
+        found = [verdicts.get(timeout=30) for _ in range(21)]
+    assert [verdict.id for verdict in found] == [*map(str, range(20)), "slow"]
+    assert (found[-1].status, found[-1].usage.cpu_seconds >= 0.6) == ("time_limit", True)
 
 
 def test_a_worker_of_another_build_is_refused_and_not_misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
