@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -34,6 +36,8 @@ class Cell:
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
         self.child = 0
+        gc.collect()
+        gc.freeze()  # or else collections, which write to every object, would leave the processes little memory in common
         self._init = _fork_init() if full else 0
         null = os.open("/dev/null", os.O_RDONLY)
         self.output, output = os.pipe()
@@ -122,12 +126,16 @@ def _fork_init() -> int:
 
 
 def _idle() -> NoReturn:
+    """As a program that needs next to no memory, if there is it; it does not matter which."""
     from sandbox.jail import capabilities, kernel
 
     try:
         kernel.prctl(zygote.PR_SET_PDEATHSIG, signal.SIGKILL)
         capabilities.drop()
+        capabilities.forbid_new()
         os.closerange(0, 4096)
+        with contextlib.suppress(OSError):
+            os.execve("/bin/sleep", ["sleep", "infinity"], {})
         while True:
             signal.pause()
     finally:

@@ -5,7 +5,9 @@ first write to a protected page takes a fault that the kernel answers by itself,
 (man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are *hot*: they stay
 unprotected and are put back unseen, which is cheaper than a fault each time.
 
-Large areas are put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. Areas
+Large areas are put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What they
+held stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
+from. Only pages that were written once are copied into this process; the others cost no memory twice. Areas
 that have never been touched are left unprotected in blocks as large as a page table holds, so that a scan need not walk over
 them; in such a block every page that is there counts as written. A block is protected once a page of it was needed.
 """
@@ -20,6 +22,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sandbox.worker import tracee
 from sandbox.worker.tracee import Tracee
@@ -38,8 +41,11 @@ _PAGEFAULT_FLAG_WP, _WP_SHMEM, _WP_UNPOPULATED, _WP_ASYNC = 1 << 0, 1 << 12, 1 <
 _REGISTER_WP, _PROTECT = 2, 1
 _PAGEMAP_SCAN = 0xC0606610
 _WPALLOWED, _WRITTEN, _PRESENT, _SWAPPED = 1, 2, 8, 16
-_MMAP, _MPROTECT, _CLOSE = 9, 10, 3  # system calls of x86-64
-_READ, _READ_WRITE, _SHARED_FIXED = 1, 3, 0x11
+_CLOSE, _MMAP, _MPROTECT, _MREMAP = 3, 9, 10, 25  # system calls of x86-64
+_READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP_MAYMOVE | MREMAP_DONTUNMAP
+_SOME = 16 * PAGE
+"""Read at once, where all is read: little enough to come from memory that is used again and again."""
+_NOTHING = bytes(PAGE)
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
@@ -86,7 +92,9 @@ class Memory:
     def __init__(self, traced: Tracee, uffd: int, memfd: int, memfd_there: int) -> None:
         self.pid, self.uffd = traced.pid, uffd
         pid = traced.pid
-        self.pagemap = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        self.pagemap, self._memory = (
+            os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("pagemap", "mem")
+        )
         self._regions = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS)
         self._scan = Scan(size=ctypes.sizeof(Scan), vec=ctypes.addressof(self._regions), vec_len=_MOST_REGIONS)
         _seal(traced)
@@ -97,58 +105,95 @@ class Memory:
         self.heap_end = max((mapping.end for mapping in writable if mapping.name == "[heap]"), default=0)
         self.areas = _joined((mapping.start, mapping.end) for mapping in writable)
         self._starts = [start for start, _ in self.areas]
-        self._make_copy()
-        self._save(writable)
-        self._share(traced, memfd, memfd_there)
+        there = [span for mapping in writable for span in self._touched(mapping)]
+        self._make_room(next(mapping.end for mapping in writable if mapping.name == "[stack]"), memfd)
+        self._share(traced, writable, memfd_there)
+        os.close(memfd)
+        for span in there:
+            self._save(span)
         self._maps = read_maps(pid)
         self._register()
         self.protected: list[Span] = []
-        for mapping in writable:
-            for span in self._there[mapping]:
-                self._protect_blocks(*span)
+        for span in there:
+            self._protect_blocks(*span)
         self.set_hot(frozenset())
         self.restore(0)
 
-    def _make_copy(self) -> None:
-        """Room for all areas; of what is never used, nothing is ever there."""
-        self._offsets, total = [], 0
-        for start, end in self.areas:
-            self._offsets.append(total)
-            total += end - start
-        self._copy = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._copy_at = ctypes.addressof(ctypes.c_char.from_buffer(self._copy))
-        self._total = total
+    def _touched(self, mapping: Mapping) -> list[Span]:
+        """Where something may be: anonymous pages that were never touched are zero."""
+        whole = (mapping.start, mapping.end)
+        anonymous = not mapping.name or mapping.name[0] == "["
+        return self._find(*whole, 0, _PRESENT | _SWAPPED) if anonymous else [whole]
 
-    def _save(self, writable: list[Mapping]) -> None:
-        """Copy what is there. Anonymous pages that were never touched are zero, here as there."""
-        self._there = {}
-        for mapping in writable:
-            whole = (mapping.start, mapping.end)
-            anonymous = not mapping.name or mapping.name[0] == "["
-            self._there[mapping] = spans = self._find(*whole, 0, _PRESENT | _SWAPPED) if anonymous else [whole]
-            parts = [(self.place(span), span[0], span[1] - span[0]) for span in spans]
-            tracee.transfer("process_vm_readv", self.pid, parts)
+    def _make_room(self, stack_end: int, memfd: int) -> None:
+        """Room for all areas, as copies and for those that are to be shared; of what is never used, nothing is ever there."""
+        sizes = [end - start for start, end in self.areas]
+        self._offsets, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
+        os.ftruncate(memfd, total)
+        self._copy, self._shared = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), mmap.mmap(memfd, total)
+        self._copy.madvise(mmap.MADV_NOHUGEPAGE)
+        self.place_of_copies, self._shared_at = (
+            ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (self._copy, self._shared)
+        )
+        # The stack grows down, so it stays what it is.
+        self._is_shared = [end - start >= _LARGE and end != stack_end for start, end in self.areas]
+        self.in_attic = bytearray(total // PAGE)
+        self._attic: list[tuple[int, int]] = []
 
-    def _share(self, traced: Tracee, memfd: int, memfd_there: int) -> None:
-        """Have the process map the large areas from the memfd, which is filled with what they hold."""
+    def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
+        """Have the process map the large areas from the memfd, and keep in its attic what they held."""
         waiting = traced.registers()
-        os.ftruncate(memfd, self._total)
-        self._shared = mmap.mmap(memfd, self._total)
-        self._shared_at = ctypes.addressof(ctypes.c_char.from_buffer(self._shared))
-        stack = next(mapping for mapping in self._there if mapping.name == "[stack]")  # grows down, so it stays what it is
-        self._is_shared = [end - start >= _LARGE and end != stack.end for start, end in self.areas]
-        for (start, end), offset, shared in zip(self.areas, self._offsets, self._is_shared, strict=True):
-            for at in range(start, end, _PIECE) if shared else ():
-                size, here = min(_PIECE, end - at), offset + at - start
+        for mapping in writable:
+            index = self._index((mapping.start, mapping.end))
+            for at in range(mapping.start, mapping.end, _PIECE) if self._is_shared[index] else ():
+                size, here = min(_PIECE, mapping.end - at), self._offsets[index] + at - self._starts[index]
+                attic = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
+                traced.inject(waiting, _MPROTECT, attic, size, _READ)
+                self._attic.append((at, attic))
                 if traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, here) != at:
                     raise OSError("memory can't be shared")
-        for spans in self._there.values():
-            for span in spans:
-                if self._is_shared[self._index(span)]:
-                    here = self.place(span)
-                    ctypes.memmove(here - self._copy_at + self._shared_at, here, span[1] - span[0])
         traced.inject(waiting, _CLOSE, memfd_there)
-        os.close(memfd)
+
+    def _save(self, span: Span) -> None:
+        """Note where what is there can be found from now on: in the attic, or it is copied. Nothing but zeros is there already."""
+        index = self._index(span)
+        offset = self._offsets[index] - self._starts[index]
+        is_shared, room = self._is_shared[index], self._shared if self._is_shared[index] else self._copy
+        for at in range(*span, _SOME):
+            end = min(at + _SOME, span[1])
+            data = self._read_attic(at, end) if is_shared else self._read(at, end - at)
+            for page in range(0, len(data), PAGE):
+                if (content := data[page : page + PAGE]) != _NOTHING:
+                    place = offset + at + page
+                    room[place : place + PAGE] = content
+                    self.in_attic[place // PAGE] = is_shared
+
+    def _read_attic(self, start: int, end: int) -> bytes:
+        """What was at these addresses of a shared area."""
+        data = b""
+        while start < end:
+            index = bisect_right(self._attic, (start, _TOP))
+            first, attic = self._attic[index - 1]
+            stop = min(end, self._attic[index][0]) if index < len(self._attic) else end
+            data += self._read(start - first + attic, stop - start)
+            start = stop
+        return data
+
+    def _fetch(self, spans: list[Span]) -> None:
+        """Copy from the attic what is to be put back, which was never written before."""
+        for start, end in spans:
+            for page in range(start, end, PAGE):
+                place = self.place((page, page + PAGE)) - self.place_of_copies
+                if self.in_attic[place // PAGE]:
+                    self._copy[place : place + PAGE] = self._read_attic(page, page + PAGE)
+                    self.in_attic[place // PAGE] = False
+
+    def _read(self, address: int, size: int) -> bytes:
+        """What is there. Not by process_vm_readv: that pins the pages, which makes each process have its own copy of a shared one."""
+        data = os.pread(self._memory, size, address)
+        if len(data) != size:
+            raise OSError(f"memory at {address:#x} can't be read")
+        return data
 
     def _register(self) -> None:
         features = _PAGEFAULT_FLAG_WP | _WP_SHMEM | _WP_UNPOPULATED | _WP_ASYNC
@@ -191,7 +236,8 @@ class Memory:
             scan.start = scan.walk_end
 
     def _present(self, span: Span) -> list[Span]:
-        return self._find(*span, _WPALLOWED, _PRESENT | _SWAPPED)
+        """What is there; of what is swapped out, which the mark of a protected page that is not there looks like, only what was written."""
+        return self._find(*span, _WPALLOWED | _PRESENT) + self._find(*span, _WPALLOWED | _SWAPPED | _WRITTEN)
 
     def _index(self, span: Span) -> int:
         """Which area the span is in. Raises Unrestorable if it was not there."""
@@ -203,16 +249,17 @@ class Memory:
     def place(self, span: Span) -> int:
         """Where the copy of this span is. Raises Unrestorable if it was not there."""
         index = self._index(span)
-        return self._copy_at + self._offsets[index] + span[0] - self._starts[index]
+        return self.place_of_copies + self._offsets[index] + span[0] - self._starts[index]
 
     def shared(self, span: Span) -> int:
         """Where the span itself is in this process, or 0 if it is not shared."""
-        return self.place(span) - self._copy_at + self._shared_at if self._is_shared[self._index(span)] else 0
+        return self.place(span) - self.place_of_copies + self._shared_at if self._is_shared[self._index(span)] else 0
 
     def set_hot(self, pages: frozenset[int]) -> None:
         """Leave these pages unprotected from their next write on, and put them back every time."""
         self.hot = pages
         self.hot_spans = _joined((page, page + PAGE) for page in sorted(pages))
+        self._fetch(self.hot_spans)
 
     def restore(self, most_pages: int) -> None:
         """Put every written page back. Raises Unrestorable if that are more than `most_pages`, or new ones; OSError."""
@@ -222,6 +269,7 @@ class Memory:
         cold = _joined((page, page + PAGE) for page in pages if page not in self.hot)
         if sum(end - start for start, end in cold) > most_pages * PAGE:
             raise Unrestorable("too much was written")
+        self._fetch(cold)
         self._put_back(self.hot_spans)
         self._put_back(cold)
         self._protect(cold)  # after the write, which would mark it as written again
@@ -246,18 +294,27 @@ class Memory:
         """What is not as it was, though it should be: compares all mappings and every page that is there."""
         found = [] if read_maps(self.pid) == self._maps else ["the mappings differ"]
         for area in self.areas:
-            for span in self._present(area):
-                size = span[1] - span[0]
-                there = ctypes.create_string_buffer(size)
-                tracee.transfer("process_vm_readv", self.pid, [(ctypes.addressof(there), span[0], size)])
-                if there.raw != ctypes.string_at(self.place(span), size):
-                    found.append(f"{span[0]:#x}-{span[1]:#x} differs")
+            for start, end in self._present(area):
+                for at in range(start, end, _SOME):
+                    found += self._different_pages(at, min(end, at + _SOME))
         return found
+
+    def _different_pages(self, start: int, end: int) -> list[str]:
+        there, place = self._read(start, end - start), self.place((start, end)) - self.place_of_copies
+        pages = range(0, end - start, PAGE)
+        if any(self.in_attic[(place + page) // PAGE] for page in pages):
+            attic = self._read_attic(start, end)
+        return [
+            f"the page at {start + page:#x} differs"
+            for page in pages
+            if there[page : page + PAGE]
+            != (attic[page : page + PAGE] if self.in_attic[(place + page) // PAGE] else self._copy[place + page : place + page + PAGE])
+        ]
 
     def close(self) -> None:
         """Release what tracks it."""
-        os.close(self.pagemap)
-        os.close(self.uffd)
+        for descriptor in (self.pagemap, self._memory, self.uffd):
+            os.close(descriptor)
 
 
 def _seal(traced: Tracee) -> None:

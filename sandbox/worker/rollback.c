@@ -29,6 +29,7 @@
 
 enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED };
 enum { ASK, PASS, WRITE };
+enum { IN_ATTIC = 1, HOT };
 enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
 
 struct region { uint64_t start, end, categories; };
@@ -47,7 +48,7 @@ struct state {
     const struct step *steps;
     const struct span *protected;           /* sorted */
     const struct put_back *hot_spans;
-    const uint8_t *const *hot;              /* for each protected span, a byte a page: is it hot? */
+    const uint8_t *const *kinds;            /* for each protected span, a byte a page: 0, IN_ATTIC or HOT */
     uint8_t *actions;                       /* by number of the call: ASK, PASS or WRITE */
     uint64_t printed;                       /* what went to descriptors 1 and 2 */
     uint8_t *report;
@@ -177,8 +178,11 @@ static int collect(struct state *s, struct put_back *spans, uint64_t *spans_coun
             const struct span *span = &s->protected[index];
             for (uint64_t page = s->regions[r].start; page < s->regions[r].end; page += PAGE) {
                 uint64_t at = page - span->start;
-                if (s->hot[index][at / PAGE])
+                uint8_t kind = s->kinds[index][at / PAGE];
+                if (kind == HOT)
                     continue;
+                if (kind == IN_ATTIC)
+                    return LEFT_TO_PYTHON;
                 if (s->cold_count == s->most_pages)
                     return LEFT_TO_PYTHON;
                 s->cold[s->cold_count++] = page;

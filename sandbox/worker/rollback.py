@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 
 from sandbox.worker import runner, tracee
 from sandbox.worker.birth import Born
-from sandbox.worker.memory import PAGE, Memory, Unrestorable
+from sandbox.worker.memory import PAGE, Memory, Span, Unrestorable
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
 
 MOST_PAGES = 2048
@@ -117,7 +118,7 @@ class _State(ctypes.Structure):
             (name, ctypes.c_uint64)
             for name in ("steps_count", "protected_count", "hot_count", "most_pages")
         ),
-        *((name, ctypes.c_void_p) for name in ("steps", "protected", "hot_spans", "hot", "actions")),
+        *((name, ctypes.c_void_p) for name in ("steps", "protected", "hot_spans", "kinds", "actions")),
         ("printed", ctypes.c_uint64),
         ("report", ctypes.c_void_p),
         ("report_room", ctypes.c_uint64),
@@ -129,6 +130,7 @@ class _State(ctypes.Structure):
 
 
 _STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT)
+_HOT = 2
 _FAILED, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, -1, -2
 
 
@@ -142,7 +144,7 @@ class Accelerated(Rollback):
         self._state = _State(memory.pid, memory.pagemap, memory.uffd, report_fd, born.job_at)
         self._state.ready[:] = self.ready
         self._state.extended = self.vector
-        self._report_buffer = ctypes.create_string_buffer(report_room)
+        self._report_buffer = (ctypes.c_uint8 * report_room).from_buffer(mmap.mmap(-1, report_room))
         self._cold = (ctypes.c_uint64 * MOST_PAGES)()
         self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state = self._state
@@ -159,17 +161,24 @@ class Accelerated(Rollback):
         self._steps = (ctypes.c_uint64 * len(steps))(*steps)
         spans = [number for span in memory.protected for number in (*span, memory.place(span), memory.shared(span))]
         self._spans = (ctypes.c_uint64 * len(spans))(*spans)
-        self._hot = [
-            (ctypes.c_uint8 * ((end - start) // PAGE))(*(page in memory.hot for page in range(start, end, PAGE)))
-            for start, end in memory.protected
-        ]
-        self._hot_at = (ctypes.c_void_p * len(self._hot))(*map(ctypes.addressof, self._hot))
+        self._kinds = [self._kinds_of(span) for span in memory.protected]
+        self._kinds_at = (ctypes.c_void_p * len(self._kinds))(*map(ctypes.addressof, self._kinds))
         state.steps, state.steps_count = ctypes.addressof(self._steps), len(memory.steps)
         state.protected, state.protected_count = ctypes.addressof(self._spans), len(memory.protected)
-        state.hot = ctypes.addressof(self._hot_at)
+        state.kinds = ctypes.addressof(self._kinds_at)
         hot = [(span[0], span[1] - span[0], memory.place(span), memory.shared(span)) for span in memory.hot_spans]
         self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
+
+    def _kinds_of(self, span: Span) -> ctypes.Array[ctypes.c_uint8]:
+        """For each page: 1 if it is in the attic, or `_HOT`, or 0."""
+        start, end = span
+        first = (self.memory.place(span) - self.memory.place_of_copies) // PAGE
+        kinds = self.memory.in_attic[first : first + (end - start) // PAGE]
+        for page in self.memory.hot:
+            if start <= page < end:
+                kinds[(page - start) // PAGE] = _HOT
+        return (ctypes.c_uint8 * len(kinds)).from_buffer(kinds)
 
     def start(self, job: bytes) -> None:
         if self._library.rollback_start(self._at, job, len(job)) == _FAILED:

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from typing import Any
 
+import psutil
 import pytest
 
 from sandbox import Task, Verifier, codec
 from sandbox.worker.phase import SAT, SOL
-from tests.conftest import DEMANDED_ENGINES
+from tests.conftest import DEMANDED_ENGINES, open_verifier
 from tests.sandbox.worker.programs import programs
 
 VARIANTS = ("snapshot", "python")
@@ -128,3 +129,13 @@ def test_the_engines_agree_on_generated_programs() -> None:
     assert counters.mismatches == 0
     assert told > len(tasks) * 0.8, "most programs were left to the fork engine: little was compared"
     assert len({verdict.status for verdict in verdicts["fork"]}) >= 6, "the programs are all alike"
+
+
+def test_a_worker_takes_less_than_40_mebibytes() -> None:
+    """Proportional: what processes share counts once. A page that no job has written is not to be there twice."""
+    tasks = [Task(f"{i}", f"def sat(x: int): return x == {i}", f"{i}") for i in range(2000)]
+    with open_verifier("restricted", workers=2, engine="snapshot") as verifier:
+        assert all(verdict.accepted for verdict in verifier.verify_many(tasks))
+        processes = psutil.Process().children(recursive=True)
+        sizes = {process.pid: process.memory_full_info().pss / (1 << 20) for process in processes}
+    assert sum(sizes.values()) < 2 * 40, sizes
