@@ -310,7 +310,8 @@ class _Lane:
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
-        patience = 4 * ticket.job_now.limits.wall_seconds + GRACE_SECONDS  # each phase, on one engine or both
+        # Each phase, on one engine or both, and before the second another answer's first.
+        patience = 6 * ticket.job_now.limits.wall_seconds + GRACE_SECONDS
         deadline = time.monotonic() + patience
         while not worker.ready(CANCEL_SECONDS):
             if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -155,11 +156,14 @@ def pack_job(job: Job) -> bytes:
     return head + job.sat + job.sol
 
 
+_limits = functools.lru_cache(64)(Limits)
+
+
 def unpack_job(data: bytes) -> Job:
     """The job in these bytes."""
     cpu, wall, memory, answer, output, seed, sat, sol, program = _JOB.unpack_from(data)
     at = _JOB.size
-    limits = Limits(cpu, wall, memory, answer, output)
+    limits = _limits(cpu, wall, memory, answer, output)
     return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program)
 
 

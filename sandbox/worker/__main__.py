@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 if __name__ == "__main__":
@@ -32,36 +34,68 @@ _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
 
 
-def judge(engine: Engine, job: Job) -> list[Outcome]:
-    """Run the phases of a task, of an answer only the digest is left in the outcome; or run a program."""
+def judge(engine: Engine, jobs: list[Job]) -> Iterator[list[Outcome]]:
+    """Run the phases of tasks that differ in their solutions alone, of answers only the digests are left in the outcomes; or programs.
+
+    As many answers as come within a moment are checked together.
+    """
+    while jobs:
+        job = jobs[0]
+        if job.program:
+            yield [engine.run(RUN, job.sat, job.sol, job.limits, job.seed)]
+            jobs = jobs[1:]
+            continue
+        answered = _solve(engine, jobs)
+        times = sum(answer is not None for _, answer in answered)
+        engine.prepare(SAT, job.sat, job.limits, job.seed, times)
+        for outcome, answer in answered:
+            yield [outcome] if answer is None else [outcome, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
+        jobs = jobs[len(answered) :]
+
+
+def _solve(engine: Engine, jobs: list[Job]) -> list[tuple[Outcome, bytes | None]]:
+    """The outcomes of phase ``sol`` and the answers, of the first job and of what more comes within a moment."""
+    answered, size, until = [], 0, time.monotonic() + MOMENT_SECONDS
+    engine.prepare(SOL, jobs[0].sat, jobs[0].limits, jobs[0].seed, len(jobs))
+    for job in jobs:
+        outcome, answer = _answer(engine, job)
+        answered.append((outcome, answer))
+        size += len(answer or b"")
+        if time.monotonic() > until or size > _CHECKED_BYTES:
+            break
+    return answered
+
+
+def _answer(engine: Engine, job: Job) -> tuple[Outcome, bytes | None]:
+    """The outcome of phase ``sol`` with the answer's digest, and the answer if there is one to ask the puzzle about."""
     from hashlib import sha256
 
-    if job.program:
-        return [engine.run(RUN, job.sat, job.sol, job.limits, job.seed)]
-    first = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
-    if first.end is not End.ANSWER:
-        return [first]
-    answer, first.payload = first.payload, sha256(first.payload).digest()
+    outcome = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
+    if outcome.end is not End.ANSWER:
+        return outcome, None
+    answer, outcome.payload = outcome.payload, sha256(outcome.payload).digest()
     try:
         if len(answer) <= _CHECKED_BYTES:
             codec.check(answer, job.limits.answer_bytes)
     except codec.Malformed as error:
-        detail = f"malformed answer: {error}"
-        return [Outcome(End.DIED, detail, 0.0, first.cpu_seconds, first.wall_seconds, engine=first.engine)]
-    return [first, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
+        outcome.end, outcome.detail, outcome.payload = End.DIED, f"malformed answer: {error}", b""
+        return outcome, None
+    return outcome, answer
 
 
 def serve(source: int, sink: int, engine: Engine) -> None:
     """Judge jobs in the order they come until the verifier hangs up.
 
-    Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer.
+    Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer and
+    is of another puzzle.
     """
     frames, answer = wire.Frames(), _Answer(sink)
     engine.meanwhile = answer.send
     while data := os.read(source, 1 << 20):
-        for message in frames.feed(data):
-            outcomes = judge(engine, wire.unpack_job(message))
-            answer.add(wire.pack_outcomes(outcomes, engine.counters))
+        jobs = map(wire.unpack_job, frames.feed(data))
+        for _, alike in groupby(jobs, key=lambda job: (job.program, job.sat, job.limits, job.seed)):
+            for outcomes in judge(engine, list(alike)):
+                answer.add(wire.pack_outcomes(outcomes, engine.counters))
         answer.send()
 
 

@@ -28,12 +28,16 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Born:
-    """A runner that waits at the point of its snapshot. job_at: where it reads jobs. uffd, memfd: its descriptors, ours to close."""
+    """A runner that waits at the point of its snapshot. uffd, memfd: its descriptors, ours to close.
+
+    job_at: where it reads jobs. announce: the call by which it said so, and by which it asks for a second job.
+    """
 
     tracee: Tracee
     uffd: int
     memfd: int
     job_at: int
+    announce: int
 
 
 def give_birth(cell: Cell, supervisor: int) -> Born:
@@ -128,7 +132,7 @@ class _Birth:
                 tracee.resume()
         self._check(tracee.pid)
         os.close(self._pidfd)
-        return Born(tracee, uffd, memfd, job_at)
+        return Born(tracee, uffd, memfd, job_at, announce)
 
     def _check(self, pid: int) -> None:
         """What a rollback can't put back must not be there; and the stack may grow no more."""

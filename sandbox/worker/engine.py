@@ -35,6 +35,13 @@ class Engine(Protocol):
         Raises WorkerFailed if the engine is no longer usable, SupervisorGone if nobody waits for the outcome.
         """
 
+    def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
+        """So many runs of this phase with this puzzle come next, and no other: an engine may load the puzzle once for them all.
+
+        Every one of them finds what it would have found after a load of its own, and is charged for it.
+        Raises as `run` does.
+        """
+
     def close(self) -> None:
         """Kill and reap every process of the engine."""
 

@@ -72,6 +72,9 @@ class ForkEngine:
         finally:
             streams.close()
 
+    def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
+        """See `Engine.prepare`. A child can't be had twice, so each loads for itself."""
+
     def close(self) -> None:
         """See `Engine.close`."""
         self.cell.close()

@@ -5,8 +5,8 @@ first write to a protected page takes a fault that the kernel answers by itself,
 (man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are *hot*: they stay
 unprotected and are put back unseen, which is cheaper than a fault each time.
 
-Large areas are put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What they
-held stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
+All but the stack is put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What was
+there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
 from. Only pages that were written once are copied into this process; the others cost no memory twice. Areas
 that have never been touched are left unprotected in blocks as large as a page table holds, so that a scan need not walk over
 them; in such a block every page that is there counts as written. A block is protected once a page of it was needed.
@@ -31,7 +31,7 @@ PAGE = mmap.PAGESIZE
 _BLOCK = 512 * PAGE
 """What one page table maps."""
 _LARGE = 32 * PAGE
-"""Areas of at least this size are shared, and scanned one by one; all between two of them is scanned at once, which is slower a page."""
+"""Areas of at least this size are tracked; smaller ones, which hold what libraries change, are put back whole: a scan would cost more."""
 _PIECE = 4096 * PAGE
 """Larger mappings would not pass the system-call filter."""
 
@@ -49,7 +49,7 @@ _NOTHING = bytes(PAGE)
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
-_MOST_REGIONS = 4096
+_MOST_REGIONS = 128
 _TOP = (1 << 47) - PAGE
 
 Span = tuple[int, int]
@@ -135,13 +135,13 @@ class Memory:
         self.place_of_copies, self._shared_at = (
             ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (self._copy, self._shared)
         )
-        # The stack grows down, so it stays what it is.
-        self._is_shared = [end - start >= _LARGE and end != stack_end for start, end in self.areas]
+        self._is_shared = [end != stack_end for _, end in self.areas]  # the stack grows down, so it stays what it is
+        self._small = [(start, end) for start, end in self.areas if end - start < _LARGE and end != stack_end]
         self.in_attic = bytearray(total // PAGE)
         self._attic: list[tuple[int, int]] = []
 
     def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
-        """Have the process map the large areas from the memfd, and keep in its attic what they held."""
+        """Have the process map the shared areas from the memfd, and keep in its attic what they held."""
         waiting = traced.registers()
         for mapping in writable:
             index = self._index((mapping.start, mapping.end))
@@ -195,14 +195,19 @@ class Memory:
             raise OSError(f"memory at {address:#x} can't be read")
         return data
 
+    def _tracked(self) -> list[Span]:
+        return [area for area in self.areas if area not in self._small]
+
     def _register(self) -> None:
         features = _PAGEFAULT_FLAG_WP | _WP_SHMEM | _WP_UNPOPULATED | _WP_ASYNC
         fcntl.ioctl(self.uffd, _API, struct.pack("<3Q", _UFFD_API, features, 0))
-        for start, end in self.areas:
+        for start, end in self._tracked():
             fcntl.ioctl(self.uffd, _REGISTER, struct.pack("<4Q", start, end - start, _REGISTER_WP, 0))
 
     def _protect_blocks(self, start: int, end: int) -> None:
         first, last = self.areas[bisect_right(self._starts, start) - 1]
+        if (first, last) in self._small:
+            return
         first, last = max(first, start - start % _BLOCK), min(last, -(-end // _BLOCK) * _BLOCK)
         if not self._is_protected((first, last)):
             self._protect([(first, last)])
@@ -216,13 +221,11 @@ class Memory:
     def _plan(self) -> list[tuple[int, int, int, int]]:
         """The scans that together find every written page: start, end, and the categories asked for, all and any."""
         steps, at = [], 0
-        for area in self.areas:
-            for start, end in self.protected:
-                if area[0] <= start and end <= area[1] and end - start >= _LARGE:
-                    steps += [(at, start, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED), (start, end, _WRITTEN, 0)]
-                    at = end
+        for start, end in self.protected:
+            steps += [(at, start, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED), (start, end, _WRITTEN, 0)]
+            at = end
         steps.append((at, _TOP, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED))
-        return [step for step in steps if any(start < step[1] and step[0] < end for start, end in self.areas)]
+        return [step for step in steps if any(start < step[1] and step[0] < end for start, end in self._tracked())]
 
     def _find(self, start: int, end: int, mask: int, anyof: int = 0) -> list[Span]:
         """Where the pages of these categories are."""
@@ -236,7 +239,9 @@ class Memory:
             scan.start = scan.walk_end
 
     def _present(self, span: Span) -> list[Span]:
-        """What is there; of what is swapped out, which the mark of a protected page that is not there looks like, only what was written."""
+        """What is there of an area; of what is swapped out, which the mark of a protected page that is not there looks like, only what was written."""
+        if span in self._small:
+            return [span]
         return self._find(*span, _WPALLOWED | _PRESENT) + self._find(*span, _WPALLOWED | _SWAPPED | _WRITTEN)
 
     def _index(self, span: Span) -> int:
@@ -258,24 +263,48 @@ class Memory:
     def set_hot(self, pages: frozenset[int]) -> None:
         """Leave these pages unprotected from their next write on, and put them back every time."""
         self.hot = pages
-        self.hot_spans = _joined((page, page + PAGE) for page in sorted(pages))
+        self.hot_spans = _joined(sorted([*self._small, *((page, page + PAGE) for page in pages)]))
         self._fetch(self.hot_spans)
 
     def restore(self, most_pages: int) -> None:
         """Put every written page back. Raises Unrestorable if that are more than `most_pages`, or new ones; OSError."""
-        spans = [span for step in self.steps for span in self._find(*step)]
-        new = [span for span in spans if not self._is_protected(span)]
-        pages = (page for start, end in spans for page in range(start, end, PAGE))
-        cold = _joined((page, page + PAGE) for page in pages if page not in self.hot)
-        if sum(end - start for start, end in cold) > most_pages * PAGE:
-            raise Unrestorable("too much was written")
-        self._fetch(cold)
+        cold, new = self._written(most_pages)
         self._put_back(self.hot_spans)
         self._put_back(cold)
         self._protect(cold)  # after the write, which would mark it as written again
         for span in new:
             self._protect_blocks(*span)
         self.written = [page for start, end in cold for page in range(start, end, PAGE)]
+
+    def _written(self, most_pages: int) -> tuple[list[Span], list[Span]]:
+        """Where pages were written that are not hot, with copies of what was there; and which of that was not protected yet."""
+        spans = [span for step in self.steps for span in self._find(*step)]
+        pages = (page for start, end in spans for page in range(start, end, PAGE))
+        cold = _joined((page, page + PAGE) for page in pages if page not in self.hot)
+        if sum(end - start for start, end in cold) > most_pages * PAGE:
+            raise Unrestorable("too much was written")
+        self._fetch(cold)
+        return cold, [span for span in spans if not self._is_protected(span)]
+
+    def mark(self, most_pages: int) -> None:
+        """Let `restore` put back what is there now, until `unmark`. Raises as `restore` does, with nothing changed."""
+        cold, new = self._written(most_pages)
+        self._unmarked = []
+        for start, end in (*self.hot_spans, *cold):
+            place = self.place((start, end)) - self.place_of_copies
+            self._unmarked.append(((start, end), self._copy[place : place + end - start]))
+            self._copy[place : place + end - start] = self._read(start, end - start)
+        self._protect(cold)
+        for span in new:
+            self._protect_blocks(*span)
+
+    def unmark(self) -> None:
+        """Back to what it was before `mark`; nothing may have been written since the last `restore`. Raises OSError."""
+        for span, content in self._unmarked:
+            ctypes.memmove(self.place(span), content, len(content))
+        spans = [span for span, _ in self._unmarked]
+        self._put_back(spans)
+        self._protect([span for span in spans if span[0] not in self.hot and span not in self._small])
 
     def _put_back(self, spans: list[Span]) -> None:
         parts = []

@@ -22,7 +22,7 @@ from sandbox.jail import rlimits
 from sandbox.worker import annotation
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
-SOL, SAT, RUN = 1, 2, 3
+SOL, SAT, RUN, LOAD = 1, 2, 3, 4
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
@@ -31,8 +31,9 @@ _MISSING = object()
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
-_memoryview, _encode, _pack = memoryview, codec.encode, wire.REPORT.pack
+_memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, wire.REPORT.pack
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
+_unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true = True
 
 
@@ -55,18 +56,27 @@ def run(check_in: Callable[[], object]) -> NoReturn:
         _exit(1)
 
 
-def perform(job: bytes) -> NoReturn:
-    """Run a phase and report; ends the process."""
+def perform(job: bytes, next_job: Callable[[], bytes] | None = None) -> NoReturn:
+    """Run a phase and report; ends the process. After `LOAD` the phase is that of the `next_job`, which has no puzzle of its own."""
     which, _, _, answer_bytes, seed, sat_size, _ = wire.PHASE.unpack_from(job)
     sat, payload = job[wire.PHASE.size : wire.PHASE.size + sat_size], job[wire.PHASE.size + sat_size :]
     if seed:
         random.seed(seed)
     if which == RUN:
         _run_program(sat)
+    try:
+        scope, check = _load_puzzle(sat)
+    except BaseException as error:
+        _deliver(*_failure(b"p", error))
+    if which == LOAD and next_job:
+        job = next_job()
+        which, _, _, answer_bytes, *_ = _unpack(job)
+        payload = job[_head_size:]
     if which == SOL:
-        report = _run_sol(sat, payload, answer_bytes, _say_loaded)
+        _say_loaded()
+        report = _run_sol(scope, payload, answer_bytes)
     else:
-        report = _run_sat(sat, payload)
+        report = _run_sat(check, payload)
     _deliver(*report)
 
 
@@ -81,15 +91,15 @@ def _read(size: int) -> bytes:
     return b"".join(parts)
 
 
-def _run_sol(sat: bytes, sol: bytes, answer_bytes: int, loaded: Callable[[], object]) -> tuple[bytes, bytes]:
-    """Phase ``sol``: what to report. `loaded` tells the warden that the puzzle is not to blame from here on."""
-    try:
-        scope = _new_scope()
-        _load(sat, "<puzzle>", scope)
-        _find(scope, ("sat", "f"), "the puzzle", {})
-    except BaseException as error:
-        return _failure(b"p", error)
-    loaded()
+def _load_puzzle(sat: bytes) -> tuple[dict[str, Any], Callable[..., Any]]:
+    """The puzzle's namespace and function. Raises whatever its code does."""
+    scope = _new_scope()
+    _load(sat, "<puzzle>", scope)
+    return scope, _find(scope, ("sat", "f"), "the puzzle", {})
+
+
+def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[bytes, bytes]:
+    """Phase ``sol``, the puzzle loaded: what to report."""
     try:
         answer = _solution(sol, scope)()
         return b"A", _encode(answer, answer_bytes)
@@ -101,17 +111,14 @@ def _run_sol(sat: bytes, sol: bytes, answer_bytes: int, loaded: Callable[[], obj
         return _failure(b"s", error)
 
 
-def _run_sat(sat: bytes, answer: bytes) -> tuple[bytes, bytes]:
-    """Phase ``sat``: what to report."""
+def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
+    """Phase ``sat``, the puzzle loaded: what to report."""
     try:
-        value = codec.decode(answer)
+        value = _decode(answer)
     except codec.Malformed as error:
         return b"w", str(error).encode()
     in_call = False
     try:
-        scope = _new_scope()
-        _load(sat, "<puzzle>", scope)
-        check = _find(scope, ("sat", "f"), "the puzzle", {})
         expected = _declared(check)
         if expected is not _MISSING and not annotation.matches(value, expected):
             wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
@@ -189,9 +196,9 @@ def warm_up(rounds: int) -> None:
     )
     for _ in range(rounds):
         for sat, sol in samples:
-            code, answer = _run_sol(sat, sol, 1 << 20, int)
+            code, answer = _run_sol(_load_puzzle(sat)[0], sol, 1 << 20)
             if code == b"A":
-                _run_sat(sat, answer)
+                _run_sat(_load_puzzle(sat)[1], answer)
 
 
 def _new_scope() -> dict[str, Any]:
@@ -247,6 +254,7 @@ def _declared(check: Callable[..., Any]) -> Any:
 
 
 def _say_loaded() -> None:
+    """To the warden: the puzzle is not to blame from here on."""
     _write(REPORT_FD, b"P")
 
 

@@ -23,7 +23,7 @@
 #define PAGEMAP_SCAN 0xC0606610
 #define UFFDIO_WRITEPROTECT 0xC018AA06
 #define NT_X86_XSTATE 0x202
-#define MOST_REGIONS 4096
+#define MOST_REGIONS 128 /* a scan: the kernel allocates as much room each time */
 #define MOST_SPANS 1024
 #define CALLS 512
 
@@ -55,6 +55,9 @@ struct state {
     uint64_t report_room, report_size;
     uint64_t cold_count;                    /* pages put back by the last restore, hot ones apart */
     uint64_t *cold;
+    uint64_t marked_count, marked_hot;      /* spans that `rollback_unmark` puts back; the first of them are hot */
+    struct put_back *marked;
+    uint8_t *unmarked;                      /* what they held before, one behind the other */
     struct region regions[MOST_REGIONS];
 };
 
@@ -159,43 +162,53 @@ static int64_t find(const struct state *s, uint64_t start, uint64_t end)
     return -1;
 }
 
-/* List the written pages that are not hot in `cold`, and the spans to put back, joined where they touch. */
+/* Add the written pages of a region that are not hot to `cold` and, joined where they touch, to the spans to put back. */
+static int take_region(struct state *s, const struct region *region, struct put_back *spans, uint64_t *spans_count)
+{
+    int64_t index = find(s, region->start, region->end);
+    if (index < 0)
+        return LEFT_TO_PYTHON;
+    const struct span *span = &s->protected[index];
+    for (uint64_t page = region->start; page < region->end; page += PAGE) {
+        uint64_t at = page - span->start;
+        uint8_t kind = s->kinds[index][at / PAGE];
+        if (kind == HOT)
+            continue;
+        if (kind == IN_ATTIC || s->cold_count == s->most_pages)
+            return LEFT_TO_PYTHON;
+        s->cold[s->cold_count++] = page;
+        struct put_back *last = *spans_count ? &spans[*spans_count - 1] : NULL;
+        if (last && last->there + last->size == page && at) {
+            last->size += PAGE;
+            continue;
+        }
+        if (*spans_count == MOST_SPANS)
+            return LEFT_TO_PYTHON;
+        spans[(*spans_count)++] = (struct put_back){page, PAGE, span->copy + at, span->shared ? span->shared + at : 0};
+    }
+    return 0;
+}
+
+/* List the written pages that are not hot. */
 static int collect(struct state *s, struct put_back *spans, uint64_t *spans_count)
 {
+    s->cold_count = 0;
     for (uint64_t i = 0; i < s->steps_count; i++) {
         const struct step *step = &s->steps[i];
         struct scan scan = {
             sizeof scan, 0, step->start, step->end, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, step->mask, step->anyof, 2};
-        int count = ioctl(s->pagemap, PAGEMAP_SCAN, &scan);
-        if (count < 0)
-            return NOT_RESTORED;
-        if (count == MOST_REGIONS)
-            return LEFT_TO_PYTHON;
-        for (int r = 0; r < count; r++) {
-            int64_t index = find(s, s->regions[r].start, s->regions[r].end);
-            if (index < 0)
-                return LEFT_TO_PYTHON;
-            const struct span *span = &s->protected[index];
-            for (uint64_t page = s->regions[r].start; page < s->regions[r].end; page += PAGE) {
-                uint64_t at = page - span->start;
-                uint8_t kind = s->kinds[index][at / PAGE];
-                if (kind == HOT)
-                    continue;
-                if (kind == IN_ATTIC)
-                    return LEFT_TO_PYTHON;
-                if (s->cold_count == s->most_pages)
-                    return LEFT_TO_PYTHON;
-                s->cold[s->cold_count++] = page;
-                struct put_back *last = *spans_count ? &spans[*spans_count - 1] : NULL;
-                if (last && last->there + last->size == page && at) {
-                    last->size += PAGE;
-                    continue;
-                }
-                if (*spans_count == MOST_SPANS)
-                    return LEFT_TO_PYTHON;
-                spans[(*spans_count)++] = (struct put_back){page, PAGE, span->copy + at, span->shared ? span->shared + at : 0};
+        int count;
+        do {
+            count = ioctl(s->pagemap, PAGEMAP_SCAN, &scan);
+            if (count < 0)
+                return NOT_RESTORED;
+            for (int r = 0; r < count; r++) {
+                int result = take_region(s, &s->regions[r], spans, spans_count);
+                if (result)
+                    return result;
             }
-        }
+            scan.start = scan.walk_end;
+        } while (count == MOST_REGIONS);
     }
     return 0;
 }
@@ -210,6 +223,8 @@ static int put_back(const struct state *s, const struct put_back *spans, uint64_
             memcpy((void *)spans[i].shared, (void *)spans[i].copy, spans[i].size);
             continue;
         }
+        if (count == MOST_SPANS)
+            return NOT_RESTORED;
         here[count] = (struct iovec){(void *)spans[i].copy, spans[i].size};
         there[count++] = (struct iovec){(void *)spans[i].there, spans[i].size};
         size += spans[i].size;
@@ -219,21 +234,63 @@ static int put_back(const struct state *s, const struct put_back *spans, uint64_
     return 0;
 }
 
+/* After a write, which marks them as written. */
+static int protect(const struct state *s, const struct put_back *spans, uint64_t spans_count)
+{
+    for (uint64_t i = 0; i < spans_count; i++) {
+        struct protect protect = {spans[i].there, spans[i].size, 1};
+        if (ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0)
+            return NOT_RESTORED;
+    }
+    return 0;
+}
+
+/* Let `rollback_restore` put back what is there now, until `rollback_unmark`. The caller sees to the registers. */
+int rollback_mark(struct state *s)
+{
+    struct put_back spans[MOST_SPANS];
+    uint64_t count = 0;
+    int result = collect(s, spans, &count);
+    if (result)
+        return result;
+    uint8_t *unmarked = s->unmarked;
+    s->marked_count = 0;
+    s->marked_hot = s->hot_count;
+    for (uint64_t i = 0; i < s->hot_count + count; i++) {
+        struct put_back span = i < s->hot_count ? s->hot_spans[i] : spans[i - s->hot_count];
+        memcpy(unmarked, (void *)span.copy, span.size);
+        unmarked += span.size;
+        s->marked[s->marked_count++] = span;
+        struct iovec here = {(void *)span.copy, span.size}, there = {(void *)span.there, span.size};
+        if (span.shared)
+            memcpy((void *)span.copy, (void *)span.shared, span.size);
+        else if (process_vm_readv(s->pid, &here, 1, &there, 1, 0) != (ssize_t)span.size)
+            return NOT_RESTORED;
+    }
+    return protect(s, spans, count);
+}
+
+int rollback_unmark(struct state *s)
+{
+    const uint8_t *unmarked = s->unmarked;
+    for (uint64_t i = 0; i < s->marked_count; i++) {
+        memcpy((void *)s->marked[i].copy, unmarked, s->marked[i].size);
+        unmarked += s->marked[i].size;
+    }
+    if (put_back(s, s->marked, s->marked_count))
+        return NOT_RESTORED;
+    return protect(s, s->marked + s->marked_hot, s->marked_count - s->marked_hot);
+}
+
 /* Put memory and extended registers back. 0, or NOT_RESTORED, or LEFT_TO_PYTHON: then nothing was changed. */
 int rollback_restore(struct state *s)
 {
     struct put_back spans[MOST_SPANS];
     uint64_t count = 0;
-    s->cold_count = 0;
     int result = collect(s, spans, &count);
     if (result)
         return result;
-    if (put_back(s, s->hot_spans, s->hot_count) || put_back(s, spans, count))
+    if (put_back(s, s->hot_spans, s->hot_count) || put_back(s, spans, count) || protect(s, spans, count))
         return NOT_RESTORED;
-    for (uint64_t i = 0; i < count; i++) { /* after the write, which would mark it as written again */
-        struct protect protect = {spans[i].there, spans[i].size, 1};
-        if (ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0)
-            return NOT_RESTORED;
-    }
     return ptrace(PTRACE_SETREGSET, s->pid, NT_X86_XSTATE, &s->extended) < 0 ? NOT_RESTORED : 0;
 }

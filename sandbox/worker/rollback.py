@@ -41,13 +41,11 @@ class Rollback:
     """
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self.tracee, self._job_at = born.tracee, born.job_at
+        self.tracee, self._job_at, self._announce = born.tracee, born.job_at, born.announce
         self._report_fd, self._report_room, self._actions = report_fd, report_room, actions
-        self.ready = self.now = self.tracee.registers()
+        self.now = self.tracee.registers()
+        self._take_registers(self.now, self.tracee.extended_state())
         self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
-        state = self.tracee.extended_state()
-        self._extended = ctypes.create_string_buffer(state, len(state))
-        self.vector = tracee.Range(ctypes.addressof(self._extended), len(state))
         self.printed, self.report = 0, b""
 
     def start(self, job: bytes) -> None:
@@ -76,6 +74,14 @@ class Rollback:
                 return Stop.REPORT
         return stop
 
+    def asks_for_job(self) -> bool:
+        """After a stop at a call: whether it is the runner's, which has loaded a puzzle and waits for the phase's own job.
+
+        A puzzle that forges this call gets what else it would have been given: the jobs of its own answers.
+        """
+        descriptor, address = (self.now[place] for place in ARGUMENTS[:2])
+        return (self.now[ORIG_RAX], descriptor, address) == (self._announce, runner.UFFD, self._job_at)
+
     def proceed_with(self, result: int) -> None:
         """After a stop at a call: let it run on as if the call had returned `result`. Raises OSError if it is dead."""
         self.tracee.resume_with(self.now, result)
@@ -93,10 +99,35 @@ class Rollback:
         """See `Memory.set_hot`."""
         self.memory.set_hot(pages)
 
+    def mark(self) -> None:
+        """Let `start` and `restore` come back to where it is stopped now, until `unmark`. Raises Unrestorable or OSError: then it must go."""
+        self._mark_memory()
+        self._unmarked = (self.ready, self._extended)
+        self._take_registers(self.now, self.tracee.extended_state())
+
+    def unmark(self) -> None:
+        """After a `restore`: back to the snapshot. Raises Unrestorable or OSError: then it must go."""
+        self._unmark_memory()
+        ready, extended = self._unmarked
+        self._take_registers(ready, extended)
+        self.tracee.set_extended_state(self.vector)
+
+    def _mark_memory(self) -> None:
+        self.memory.mark(MOST_PAGES)
+
+    def _unmark_memory(self) -> None:
+        self.memory.unmark()
+
+    def _take_registers(self, general: tuple[int, ...], extended: bytes) -> None:
+        """These are to be put back."""
+        self.ready, self._extended = general, extended
+        self._extended_buffer = ctypes.create_string_buffer(extended, len(extended))
+        self.vector = tracee.Range(ctypes.addressof(self._extended_buffer), len(extended))
+
     def differences(self) -> list[str]:
         """What is not as it was at the snapshot, after a `restore`: of memory, mappings, and registers that it does not set."""
         found = self.memory.differences()
-        if self.tracee.extended_state() != self._extended.raw:
+        if self.tracee.extended_state() != self._extended:
             found.append("the extended registers differ")
         return found
 
@@ -125,12 +156,17 @@ class _State(ctypes.Structure):
         ("report_size", ctypes.c_uint64),
         ("cold_count", ctypes.c_uint64),
         ("cold", ctypes.c_void_p),
-        ("regions", ctypes.c_uint64 * 3 * 4096),
+        ("marked_count", ctypes.c_uint64),
+        ("marked_hot", ctypes.c_uint64),
+        ("marked", ctypes.c_void_p),
+        ("unmarked", ctypes.c_void_p),
+        ("regions", ctypes.c_uint64 * 3 * 128),
     )
 
 
 _STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT)
 _HOT = 2
+_MOST_MARKED = 2 * MOST_PAGES
 _FAILED, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, -1, -2
 
 
@@ -138,21 +174,27 @@ class Accelerated(Rollback):
     """`Rollback` with its inner loop in C. Raises OSError also if the library was not built."""
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self._library = load()
+        self._library, self._state = load(), _State(report_fd=report_fd, job_at=born.job_at)
+        self._at = ctypes.addressof(self._state)
         super().__init__(born, report_fd, report_room, actions)
-        memory = self.memory
-        self._state = _State(memory.pid, memory.pagemap, memory.uffd, report_fd, born.job_at)
-        self._state.ready[:] = self.ready
-        self._state.extended = self.vector
         self._report_buffer = (ctypes.c_uint8 * report_room).from_buffer(mmap.mmap(-1, report_room))
         self._cold = (ctypes.c_uint64 * MOST_PAGES)()
         self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
-        state = self._state
+        state, memory = self._state, self.memory
+        state.pid, state.pagemap, state.uffd = memory.pid, memory.pagemap, memory.uffd
         state.report, state.report_room = ctypes.addressof(self._report_buffer), report_room
         state.cold, state.most_pages = ctypes.addressof(self._cold), MOST_PAGES
         state.actions = ctypes.addressof(self._table)
-        self._at = ctypes.addressof(state)
+        self._marked = (ctypes.c_uint64 * (4 * _MOST_MARKED))()
+        self._unmarked_copies = mmap.mmap(-1, _MOST_MARKED * PAGE)
+        state.marked = ctypes.addressof(self._marked)
+        state.unmarked = ctypes.addressof(ctypes.c_char.from_buffer(self._unmarked_copies))
+        self._marked_in_python = False
         self._describe_memory()
+
+    def _take_registers(self, general: tuple[int, ...], extended: bytes) -> None:
+        super()._take_registers(general, extended)
+        self._state.ready[:], self._state.extended = general, self.vector
 
     def _describe_memory(self) -> None:
         """Tell the library what is protected, what is hot, and how to scan."""
@@ -211,6 +253,21 @@ class Accelerated(Rollback):
         else:
             self.memory.written = self._cold[: self._state.cold_count]
 
+    def _mark_memory(self) -> None:
+        result = self._library.rollback_mark(self._at)
+        if result == _NOT_RESTORED:
+            raise Unrestorable("the memory can't be marked")
+        self._marked_in_python = result == _LEFT_TO_PYTHON
+        if self._marked_in_python:
+            super()._mark_memory()
+            self._describe_memory()
+
+    def _unmark_memory(self) -> None:
+        if self._marked_in_python:
+            super()._unmark_memory()
+        elif self._library.rollback_unmark(self._at) == _NOT_RESTORED:
+            raise Unrestorable("the memory can't be unmarked")
+
     def set_hot(self, pages: frozenset[int]) -> None:
         super().set_hot(pages)
         self._describe_memory()
@@ -224,6 +281,7 @@ def load() -> ctypes.CDLL:
             raise OSError(f"{path.name} belongs to another version: install again")
         library.rollback_start.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)
         library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
-        library.rollback_report_taken.argtypes = library.rollback_restore.argtypes = (ctypes.c_void_p,)
+        for name in ("report_taken", "restore", "mark", "unmark"):
+            getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)
         return library
     raise OSError("the accelerator was not built")

@@ -12,7 +12,7 @@ import os
 from typing import NoReturn
 
 from sandbox.jail import kernel, seccomp
-from sandbox.worker import phase
+from sandbox.worker import heap, phase
 
 RESERVE_BYTES = 32 << 20
 """Memory a job can use before the process has to grow."""
@@ -24,23 +24,9 @@ UFFD, MEMFD = 0, 1
 
 _USER_MODE_ONLY = 1
 _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_DOMAIN_RAW = 0
 _SMALLEST, _LARGEST, _BYTES_HEAD, _IN_A_ROW = 16, 512, 33, 8
 _held: list[object] = []
 """What fills holes, for as long as the process lives."""
-
-
-class _Allocator(ctypes.Structure):
-    """PyMemAllocatorEx (Include/cpython/pymem.h)."""
-
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "malloc", "calloc", "realloc", "free"))
-
-
-class _ArenaAllocator(ctypes.Structure):
-    """PyObjectArenaAllocator (Include/cpython/objimpl.h)."""
-
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "alloc", "free"))
 
 
 def start(program: bytes) -> NoReturn:
@@ -53,41 +39,23 @@ def start(program: bytes) -> NoReturn:
         if kernel.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY) != UFFD:
             os._exit(1)
         os.memfd_create("")
-        _arrange_memory()
+        heap.gather()
+        heap.reserve(RESERVE_BYTES)
+        heap.extend_stack(STACK_BYTES)
         seccomp.install(program, listen=False)
         buffer = ctypes.create_string_buffer(JOB_BYTES)
         address = ctypes.addressof(buffer)
-        wait, string_at, perform = os.getppid, ctypes.string_at, phase.perform
-        _announce(address)
+        wait, announce, string_at, perform = os.getppid, os.lseek, ctypes.string_at, phase.perform
+        announce(UFFD, address, 0)  # to the warden: where jobs are to be put
         os.close(UFFD)
         phase.warm_up(rounds=2)
         gc.collect()
         _held.extend(_fill_holes())
         gc.freeze()
-        perform(string_at(address, wait()))
+        # Again announced with a puzzle loaded, it takes what that announcement returns for the size of the phase's job.
+        perform(string_at(address, wait()), lambda: string_at(address, announce(UFFD, address, 0)))
     finally:
         os._exit(1)
-
-
-def _announce(address: int) -> None:
-    """Tell the warden where jobs are to be put: an argument of a system call that is not going to take place."""
-    os.lseek(UFFD, address, 0)
-
-
-def _arrange_memory() -> None:
-    """Have all memory come from one heap with room in it, so that most jobs need not ask the kernel for more; touch the stack."""
-    libc = ctypes.PyDLL(None)
-    libc.mallopt(_M_MMAP_MAX, 0)
-    libc.mallopt(_M_TRIM_THRESHOLD, 0x7FFFFFFF)
-    raw = _Allocator()
-    ctypes.pythonapi.PyMem_GetAllocator(_DOMAIN_RAW, ctypes.byref(raw))
-    # Arenas by malloc(context, size) and free(context, address); the size that free is given as well is ignored.
-    arenas = _ArenaAllocator(raw.context, raw.malloc, raw.free)
-    ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(arenas))
-    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, (ctypes.c_size_t,), (ctypes.c_void_p,)
-    libc.free(libc.malloc(RESERVE_BYTES))
-    top = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "__libc_stack_end").value or 0
-    ctypes.string_at(top - STACK_BYTES, 1)
 
 
 def _fill_holes() -> list[object]:

@@ -14,6 +14,11 @@ On any other call, on any signal, and if a limit but that of time is reached, th
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
 Decisions to let a call take place are made on its number and registers, never on what a pointer points to.
 
+Many answers to one puzzle. Where it pays, the puzzle is loaded once for one phase of them all: the moment after is *marked*, that is,
+taken as the snapshot for a while, and each answer begins there, charged for the time of loading. Nothing of an answer outlives its
+phase, so what one finds is what it would have found alone; a puzzle whose loading depends on the clock or on chance is loaded
+anew for the other phase, so a solution can know no more of it than it could alone.
+
 What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
 far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
 the argument fails, a comparison is meant to show it: all memory, mappings and extended registers are compared with the snapshot every
@@ -31,6 +36,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sandbox import wire
 from sandbox.task import Limits
@@ -40,7 +46,7 @@ from sandbox.worker.birth import give_birth
 from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import PAGE, Unrestorable
-from sandbox.worker.phase import REPORT_FD, RUN
+from sandbox.worker.phase import LOAD, REPORT_FD, RUN
 from sandbox.worker.report import Report
 from sandbox.worker.rollback import Accelerated, Action, Rollback
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
@@ -64,8 +70,19 @@ _FUTEX_FLAGS = 128 | 256
 _NO_SUCH_FILE = (1 << 64) - errno.ENOENT
 _SOURCE_NAMES = (b"<puzzle>", b"<solution>")
 _LONGEST_NAME = 11
+_WORTH_BYTES = 400
+"""Of source that need not be compiled again: less costs less time than to mark and unmark."""
 _PRIVATE_ANONYMOUS = 0x22
 _READ_WRITE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A runner that has loaded a puzzle. key: phase, puzzle, limits and seed. What the loading took is part of every phase's time."""
+
+    key: tuple[Phase, bytes, Limits, int]
+    cpu_seconds: float
+    wall_seconds: float
 
 
 class SnapshotEngine:
@@ -98,6 +115,7 @@ class SnapshotEngine:
         self.meanwhile: Callable[[], None] = do_nothing
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         self._runner: Rollback | None = None
+        self._mark: _Mark | None = None
         self._raise()
 
     def _raise(self) -> Rollback:
@@ -124,10 +142,11 @@ class SnapshotEngine:
         self._fork.meanwhile = self.meanwhile
         if phase == RUN:
             return self._fork.run(phase, sat, payload, limits, seed)
-        head = wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
-        job = head + sat + payload
-        if len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES:
-            attempt = _Attempt(self, self._raise(), limits)
+        if self._mark and self._mark.key != (phase, sat, limits, seed):
+            self._unmark()
+        job = _job(phase, b"" if self._mark else sat, payload, limits, seed)
+        if _fits(job, limits):
+            attempt = _Attempt(self, self._raise(), limits, self._mark)
             outcome = attempt.run(job)
             if not self._put_back(attempt):
                 outcome = None
@@ -136,6 +155,33 @@ class SnapshotEngine:
                 return outcome
             self.counters.given_up += 1
         return self._fork.run(phase, sat, payload, limits, seed)
+
+    def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
+        """See `Engine.prepare`. A puzzle that does not load quietly, in its time and in the reserved memory, is left to each phase."""
+        if self._mark:
+            self._unmark()
+        if times < 2 or times * len(sat) < _WORTH_BYTES or self._learnt < _LEARNT_JOBS:
+            return
+        job = _job(LOAD, sat, b"", limits, seed)
+        if not _fits(job, limits):
+            return
+        attempt = _Attempt(self, self._raise(), limits)
+        key = phase, sat, limits, seed
+        if not attempt.load(job):
+            self._put_back(attempt)
+            return
+        try:
+            attempt.runner.mark()
+            self._mark = _Mark(key, attempt.cpu_seconds, attempt.wall_seconds)
+        except (Unrestorable, OSError):
+            self._replace()
+
+    def _unmark(self) -> None:
+        self._mark = None
+        try:
+            self._raise().unmark()
+        except (Unrestorable, OSError):
+            self._replace()
 
     def _put_back(self, attempt: _Attempt) -> bool:
         """Restore the runner, or replace it; False if a comparison found a difference."""
@@ -180,7 +226,7 @@ class SnapshotEngine:
         if self._runner is not None:
             self._runner.tracee.kill()
             self._runner.close()
-            self._runner = None
+            self._runner = self._mark = None
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -188,36 +234,59 @@ class SnapshotEngine:
         self._fork.close()
 
 
-class _Attempt:
-    """One job on a runner. spoilt: the runner must go. denied: it was given up. timed_out: a time limit ended it."""
+def _job(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
+    """What a runner reads."""
+    return wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
 
-    def __init__(self, engine: SnapshotEngine, back: Rollback, limits: Limits) -> None:
+
+def _fits(job: bytes, limits: Limits) -> bool:
+    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES
+
+
+class _Attempt:
+    """One job on a runner. spoilt: the runner must go. denied: it was given up. timed_out: a time limit ended it.
+
+    cpu_seconds, wall_seconds: what it took, what the mark took that it started from included.
+    """
+
+    def __init__(self, engine: SnapshotEngine, back: Rollback, limits: Limits, mark: _Mark | None = None) -> None:
         self.engine, self.runner, self.limits = engine, back, limits
-        self.spoilt = self.denied = self.timed_out = False
+        self.spoilt = self.denied = self.timed_out = self._loading = self._loaded = False
+        self.cpu_seconds, self.wall_seconds = (mark.cpu_seconds, mark.wall_seconds) if mark else (0.0, 0.0)
         self._room = limits.memory_bytes - runner.RESERVE_BYTES
+
+    def load(self, job: bytes) -> bool:
+        """Whether it stands now where the puzzle is loaded and the phase's own job is to come, and has left no trace elsewhere."""
+        self._loading = True
+        self._run(job)
+        return self._loaded and not self.spoilt
 
     def run(self, job: bytes) -> Outcome | None:
         """The outcome, or None if it can't be told here."""
-        traced = self.runner.tracee
-        cpu, wall, printed = traced.cpu_seconds(), time.monotonic(), self.runner.printed
-        try:
-            self.runner.start(job)
-            outcome = self._watch(cpu, wall)
-        except OSError:  # it has died
-            self.spoilt, outcome = True, None
-        if self.runner.printed - printed > self.limits.output_bytes:
-            outcome = None
+        outcome = self._run(job)
         if outcome is None:
             self.denied = True
             return None
-        outcome.cpu_seconds = traced.cpu_seconds() - cpu
-        outcome.wall_seconds = time.monotonic() - wall
+        outcome.cpu_seconds, outcome.wall_seconds = self.cpu_seconds, self.wall_seconds
         outcome.peak_memory_bytes = self.engine._resident
         if outcome.cpu_seconds > self.limits.cpu_seconds:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = outcome.cpu_seconds
         return outcome
+
+    def _run(self, job: bytes) -> Outcome | None:
+        traced = self.runner.tracee
+        cpu, wall, printed = traced.cpu_seconds() - self.cpu_seconds, time.monotonic() - self.wall_seconds, self.runner.printed
+        try:
+            self.runner.start(job)
+            outcome = self._watch(cpu, wall)
+        except OSError:  # it has died
+            self.spoilt, outcome = True, None
+        self.cpu_seconds, self.wall_seconds = traced.cpu_seconds() - cpu, time.monotonic() - wall
+        printed = self.runner.printed - printed
+        self._loaded = self._loaded and not printed
+        return None if printed > self.limits.output_bytes else outcome
 
     def _watch(self, cpu: float, wall: float) -> Outcome | None:
         report, limits, back = Report(self.limits.answer_bytes), self.limits, self.runner
@@ -234,6 +303,9 @@ class _Attempt:
                     return None if report.out_of_memory else outcome
                 back.take_report()
             elif stop is Stop.CALL:
+                if self._loading and self.runner.asks_for_job():
+                    self._loaded = True
+                    return None
                 if not self._decide():
                     return None
             elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile

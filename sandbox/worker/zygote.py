@@ -95,6 +95,8 @@ def _warm() -> None:
     sys.stdout = _text_stream(1, line_buffering=False)
     sys.stderr = _text_stream(2, line_buffering=True)
     os.environ.clear()
+    heap = import_module("sandbox.worker.heap")
+    heap.gather()  # for the runners, which inherit it
     for name in PRELOADED:
         import_module(name)
     warnings.simplefilter("ignore")
@@ -103,6 +105,7 @@ def _warm() -> None:
     import_module("sandbox.worker.phase").warm_up(rounds=40)
     import_module("sandbox.worker.runner")
     import_module("random").seed(0)
+    heap.scatter()
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:

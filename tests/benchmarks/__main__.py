@@ -63,6 +63,7 @@ def main() -> None:
     rounds = 1 if options.quick else options.rounds
     loads = {"trivial": workloads.trivial(min(options.tasks, 500) if options.quick else options.tasks)}
     loads["bundled"] = workloads.bundled()
+    loads["attempts"] = workloads.attempts(2 if options.quick else 30)
     if options.p3:
         loads["p3"] = workloads.p3(options.p3)
     print(__doc__)

@@ -26,6 +26,11 @@ def bundled() -> list[Pair]:
     return [(record["sat"], record["sol"]) for record in corpus.records()]
 
 
+def attempts(each: int) -> list[Pair]:
+    """So many different solutions in a row to every puzzle of the corpus, as when a model has tried to solve it."""
+    return [(sat, f"{sol}\n# attempt {number}") for sat, sol in bundled() for number in range(each)]
+
+
 def p3(path: Path) -> list[Pair]:
     """The reference solutions of P3's puzzles.json."""
     puzzles = json.loads(path.read_text(encoding="utf-8"))

@@ -20,11 +20,11 @@ VARIANTS = ("snapshot", "python")
 PUZZLE = "def sat(x): return x == 6"
 
 
-def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0) -> dict[str, Any]:
-    """The jobs' outcomes, and the counters after the last."""
+def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, grouped: bool = False) -> dict[str, Any]:
+    """The jobs' outcomes and CPU times, the counters after the last, and how many puzzles were loaded for several jobs."""
     text = json.dumps([[phase, sat, payload.hex(), cpu_seconds] for phase, sat, payload in jobs])
     done = subprocess.run(
-        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant],
+        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *["grouped"][:grouped]],
         env=os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
         input=text,
         capture_output=True,
@@ -88,6 +88,66 @@ def test_nothing_of_a_job_is_left_for_the_next(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_an_answer_finds_a_puzzle_that_was_loaded_for_many_as_if_it_were_the_only_one(variant: str) -> None:
+    puzzle = "import math, random\nseen = [random.random()]\ndef sat(x, seen=seen):\n    seen.append(x)\n    return len(seen) == 2 and x == 6"
+    look = LOOK + "    + [seen, sat.__defaults__, random.random()]"
+    solutions = [look, "def sol():\n    seen.append(5)\n    sat.left = 1\n    random.random()\n    return 6", look]
+    for change in CHANGES.values():
+        solutions += [change, look]
+    jobs = [(SOL, puzzle, solution.encode()) for solution in solutions]
+    jobs += [(SAT, puzzle, codec.encode(number, 100)) for number in (6, 7, 6, 6)]
+    alone, grouped = (run(variant, jobs, cpu_seconds=0.3, grouped=grouped) for grouped in (False, True))
+    assert (alone["loaded"], grouped["loaded"]) == (0, 2)
+    assert grouped["outcomes"] == alone["outcomes"]
+    assert [outcome["end"] for outcome in grouped["outcomes"][-4:]] == ["ACCEPTED", "REJECTED", "ACCEPTED", "ACCEPTED"]
+    assert grouped["counters"]["mismatches"] == 0
+
+
+PUZZLES = {
+    "raises": "def sat(x): return x == 6\n1 / 0",
+    "is no Python": "def sat(x) return x",
+    "defines nothing": "x = 5",
+    "loops": "while True: pass",
+    "prints": "print('a')\ndef sat(x): return x == 6",
+    "prints too much": "print('a' * 2_000_000)\ndef sat(x): return x == 6",
+    "takes memory": "held = [0] * 10_000_000\ndef sat(x): return x == 6",
+    "takes too much memory": "held = [0] * 200_000_000\ndef sat(x): return x == 6",
+    "calls what is forbidden": "import os\ndef sat(x): return x == 6\nos.kill(1, 9)",
+    "crashes": "import ctypes\nctypes.string_at(0)",
+    "imports": "import html.parser\ndef sat(x): return x == 6",
+    "ends": "raise SystemExit(0)",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_puzzle_that_does_not_load_quietly_is_judged_as_if_it_had_one_answer(variant: str) -> None:
+    answers = [codec.encode(number, 100) for number in (6, 7, 6)]
+    jobs = [(SOL, puzzle, b"def sol(): return 6") for puzzle in PUZZLES.values() for _ in range(2)]
+    jobs += [(SAT, puzzle, answer) for puzzle in PUZZLES.values() for answer in answers]
+    alone, grouped = (run(variant, jobs, cpu_seconds=0.3, grouped=grouped) for grouped in (False, True))
+    assert grouped["outcomes"] == alone["outcomes"]
+    assert grouped["loaded"] == 2  # both phases of the one that prints a little, which is still in its buffer
+    assert grouped["counters"]["mismatches"] == 0
+
+
+def test_every_answer_is_charged_for_loading_the_puzzle() -> None:
+    slow = "for i in range(1_000_000): pass\ndef sat(x): return x == 6"
+    found = run("snapshot", [(SOL, slow, b"6")] * 4, grouped=True)
+    assert found["loaded"] == 1
+    assert min(found["times"]) > max(found["times"]) / 2 > 0.001
+    over = run("snapshot", [(SOL, slow, b"def sol():\n    while True: pass")] * 2, cpu_seconds=0.2, grouped=True)
+    assert [outcome["end"] for outcome in over["outcomes"]] == ["CPU"] * 2
+    assert max(over["times"]) < 0.25
+
+
+def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement() -> None:
+    puzzle = "import random\nsecret = random.SystemRandom().random()\ndef sat(x: float): return x == secret\n" + "#" * 400
+    tasks = [Task(f"{i}", puzzle, f"def sol(): return secret + {i} * 0") for i in range(300)]
+    with open_verifier("restricted", engine="snapshot") as verifier:
+        assert {verdict.status for verdict in verifier.verify_many(tasks)} == {"rejected"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> None:
     told = ["a loop", "an exception", "builtins", "modules", "much memory", "garbage"]
     left_to_fork = ["a forbidden call", "a crash"]
@@ -136,6 +196,7 @@ def test_a_worker_takes_less_than_40_mebibytes() -> None:
     tasks = [Task(f"{i}", f"def sat(x: int): return x == {i}", f"{i}") for i in range(2000)]
     with open_verifier("restricted", workers=2, engine="snapshot") as verifier:
         assert all(verdict.accepted for verdict in verifier.verify_many(tasks))
-        processes = psutil.Process().children(recursive=True)
+        wardens = [psutil.Process(pid) for pid in verifier.worker_pids()]
+        processes = [process for warden in wardens for process in (warden, *warden.children(recursive=True))]
         sizes = {process.pid: process.memory_full_info().pss / (1 << 20) for process in processes}
     assert sum(sizes.values()) < 2 * 40, sizes

@@ -1,8 +1,8 @@
-"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT``.
+"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped]``.
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
-``broken``, which does not put memory back.
+``broken``, which does not put memory back. Grouped: the puzzle of jobs in a row is loaded once, where the engine can.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import dataclasses
 import json
 import socket
 import sys
+from itertools import groupby
 
 from sandbox.jail import seccomp
 from sandbox.task import Limits
+from sandbox.worker import snapshot
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import Engine
 from sandbox.worker.fork import ForkEngine
@@ -21,7 +23,7 @@ from sandbox.worker.memory import Memory
 from sandbox.worker.snapshot import SnapshotEngine
 
 
-def main(variant: str) -> None:
+def main(variant: str, grouped: bool) -> None:
     jobs = json.load(sys.stdin)
     ours, theirs = socket.socketpair()
     filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
@@ -31,15 +33,20 @@ def main(variant: str) -> None:
         engine = SnapshotEngine(fork, theirs.fileno(), accelerated=variant == "snapshot")
     if variant == "broken":
         Memory._put_back = lambda self, spans: None  # type: ignore[method-assign]
-    outcomes = []
-    for phase, sat, payload, cpu_seconds in jobs:
-        limits = Limits(cpu_seconds=cpu_seconds)
-        outcome = engine.run(phase, sat.encode(), bytes.fromhex(payload), limits, 0)
-        outcomes.append({"end": outcome.end.name, "detail": outcome.detail, "payload": outcome.payload.hex(), "engine": outcome.engine})
+    snapshot._LEARNT_JOBS = snapshot._WORTH_BYTES = 0  # every group is worth it
+    outcomes, loaded = [], 0
+    for (phase, sat, cpu_seconds), group in groupby(jobs, key=lambda job: (job[0], job[1], job[3])):
+        limits, payloads = Limits(cpu_seconds=cpu_seconds), [bytes.fromhex(payload) for _, _, payload, _ in group]
+        if grouped:
+            engine.prepare(phase, sat.encode(), limits, 0, len(payloads))
+            loaded += getattr(engine, "_mark", None) is not None
+        outcomes += [engine.run(phase, sat.encode(), payload, limits, 0) for payload in payloads]
     engine.close()
     ours.close()
-    print(json.dumps({"outcomes": outcomes, "counters": dataclasses.asdict(engine.counters)}))
+    told = [{"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine} for each in outcomes]
+    times = [each.cpu_seconds for each in outcomes]
+    print(json.dumps({"outcomes": told, "counters": dataclasses.asdict(engine.counters), "loaded": loaded, "times": times}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], "grouped" in sys.argv)

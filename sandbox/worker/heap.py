@@ -1,0 +1,65 @@
+"""Where a process of ours gets its memory from, as the C library and Python's allocator are told (man 3 mallopt).
+
+A snapshot costs by the number of mappings and by the pages in them: so a runner's memory is to come from one heap, with room in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_MMAP_MAX_DEFAULT = 65536
+_NEVER = 0x7FFFFFFF
+_DOMAIN_RAW = 0
+_libc = ctypes.PyDLL(None)
+_libc.malloc.restype, _libc.malloc.argtypes, _libc.free.argtypes = ctypes.c_void_p, (ctypes.c_size_t,), (ctypes.c_void_p,)
+_libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+
+
+class _Allocator(ctypes.Structure):
+    """PyMemAllocatorEx (Include/cpython/pymem.h)."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "malloc", "calloc", "realloc", "free"))
+
+
+class _ArenaAllocator(ctypes.Structure):
+    """PyObjectArenaAllocator (Include/cpython/objimpl.h)."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "alloc", "free"))
+
+
+def gather() -> None:
+    """From here on memory comes from the heap, however large the piece, and Python's arenas do too."""
+    _libc.mallopt(_M_MMAP_MAX, 0)
+    raw = _Allocator()
+    ctypes.pythonapi.PyMem_GetAllocator(_DOMAIN_RAW, ctypes.byref(raw))
+    # Arenas by malloc(context, size) and free(context, address); the size that free is given as well is ignored.
+    arenas = _ArenaAllocator(raw.context, raw.malloc, raw.free)
+    ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(arenas))
+
+
+def scatter() -> None:
+    """From here on large pieces are mappings of their own again, which go back to the kernel when they are freed."""
+    _libc.mallopt(_M_MMAP_MAX, _MMAP_MAX_DEFAULT)
+
+
+def reserve(size: int) -> None:
+    """Let the heap have so much room, untouched, and keep what it has."""
+    _libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    start = _libc.malloc(size)
+    _libc.free(start)
+    _forget(start + mmap.PAGESIZE, start + size)
+
+
+def extend_stack(size: int) -> None:
+    """Let the stack have this size, untouched."""
+    lowest = (ctypes.c_void_p.in_dll(_libc, "__libc_stack_end").value or 0) - size
+    ctypes.string_at(lowest, 1)
+    _forget(lowest, lowest + 1)
+
+
+def _forget(start: int, end: int) -> None:
+    """Give back the pages on which these addresses are, of which nothing is needed any more."""
+    start -= start % mmap.PAGESIZE
+    _libc.madvise(start, end - start, mmap.MADV_DONTNEED)
