@@ -46,6 +46,7 @@ _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP
 _SOME = 16 * PAGE
 """Read at once, where all is read: little enough to come from memory that is used again and again."""
 _NOTHING = bytes(PAGE)
+IN_ATTIC, HOT = 1, 2
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
@@ -85,14 +86,15 @@ class Scan(ctypes.Structure):
 class Memory:
     """The writable memory of a tracee stopped at a call, as it is when this is made. Raises OSError if the kernel can't track it.
 
-    uffd, memfd: descriptors that the process itself has opened, and still has as `memfd_there`; closed with this. heap_end: where
-    `brk` stands. written: pages that the last `restore` found written, hot ones apart.
+    uffd, memfd: descriptors that the process itself has opened, and still has as `memfd_there`; closed with this. pagemap, descriptor:
+    of its page table and its memory in /proc. heap_end: where `brk` stands. kinds: of each page of all areas, one behind the other as the copies are, 0, `IN_ATTIC` or `HOT`. attic: where each piece of
+    memory was, and where it is now. written: pages that the last `restore` found written, hot ones apart.
     """
 
     def __init__(self, traced: Tracee, uffd: int, memfd: int, memfd_there: int) -> None:
         self.pid, self.uffd = traced.pid, uffd
         pid = traced.pid
-        self.pagemap, self._memory = (
+        self.pagemap, self.descriptor = (
             os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("pagemap", "mem")
         )
         self._regions = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS)
@@ -137,8 +139,8 @@ class Memory:
         )
         self._is_shared = [end != stack_end for _, end in self.areas]  # the stack grows down, so it stays what it is
         self._small = [(start, end) for start, end in self.areas if end - start < _LARGE and end != stack_end]
-        self.in_attic = bytearray(total // PAGE)
-        self._attic: list[tuple[int, int]] = []
+        self.kinds = bytearray(total // PAGE)
+        self.attic: list[tuple[int, int]] = []
 
     def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
         """Have the process map the shared areas from the memfd, and keep in its attic what they held."""
@@ -149,7 +151,7 @@ class Memory:
                 size, here = min(_PIECE, mapping.end - at), self._offsets[index] + at - self._starts[index]
                 attic = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
                 traced.inject(waiting, _MPROTECT, attic, size, _READ)
-                self._attic.append((at, attic))
+                self.attic.append((at, attic))
                 if traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, here) != at:
                     raise OSError("memory can't be shared")
         traced.inject(waiting, _CLOSE, memfd_there)
@@ -166,15 +168,15 @@ class Memory:
                 if (content := data[page : page + PAGE]) != _NOTHING:
                     place = offset + at + page
                     room[place : place + PAGE] = content
-                    self.in_attic[place // PAGE] = is_shared
+                    self.kinds[place // PAGE] = IN_ATTIC if is_shared else 0
 
     def _read_attic(self, start: int, end: int) -> bytes:
         """What was at these addresses of a shared area."""
         data = b""
         while start < end:
-            index = bisect_right(self._attic, (start, _TOP))
-            first, attic = self._attic[index - 1]
-            stop = min(end, self._attic[index][0]) if index < len(self._attic) else end
+            index = bisect_right(self.attic, (start, _TOP))
+            first, attic = self.attic[index - 1]
+            stop = min(end, self.attic[index][0]) if index < len(self.attic) else end
             data += self._read(start - first + attic, stop - start)
             start = stop
         return data
@@ -184,13 +186,13 @@ class Memory:
         for start, end in spans:
             for page in range(start, end, PAGE):
                 place = self.place((page, page + PAGE)) - self.place_of_copies
-                if self.in_attic[place // PAGE]:
+                if self.kinds[place // PAGE] == IN_ATTIC:
                     self._copy[place : place + PAGE] = self._read_attic(page, page + PAGE)
-                    self.in_attic[place // PAGE] = False
+                    self.kinds[place // PAGE] = 0
 
     def _read(self, address: int, size: int) -> bytes:
         """What is there. Not by process_vm_readv: that pins the pages, which makes each process have its own copy of a shared one."""
-        data = os.pread(self._memory, size, address)
+        data = os.pread(self.descriptor, size, address)
         if len(data) != size:
             raise OSError(f"memory at {address:#x} can't be read")
         return data
@@ -263,8 +265,12 @@ class Memory:
     def set_hot(self, pages: frozenset[int]) -> None:
         """Leave these pages unprotected from their next write on, and put them back every time."""
         self.hot = pages
+        for index, kind in enumerate(self.kinds):
+            self.kinds[index] = 0 if kind == HOT else kind
         self.hot_spans = _joined(sorted([*self._small, *((page, page + PAGE) for page in pages)]))
         self._fetch(self.hot_spans)
+        for page in pages:
+            self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = HOT
 
     def restore(self, most_pages: int) -> None:
         """Put every written page back. Raises Unrestorable if that are more than `most_pages`, or new ones; OSError."""
@@ -331,18 +337,17 @@ class Memory:
     def _different_pages(self, start: int, end: int) -> list[str]:
         there, place = self._read(start, end - start), self.place((start, end)) - self.place_of_copies
         pages = range(0, end - start, PAGE)
-        if any(self.in_attic[(place + page) // PAGE] for page in pages):
-            attic = self._read_attic(start, end)
+        in_attic = [self.kinds[(place + page) // PAGE] == IN_ATTIC for page in pages]
+        attic = self._read_attic(start, end) if any(in_attic) else b""
         return [
             f"the page at {start + page:#x} differs"
-            for page in pages
-            if there[page : page + PAGE]
-            != (attic[page : page + PAGE] if self.in_attic[(place + page) // PAGE] else self._copy[place + page : place + page + PAGE])
+            for page, kept_there in zip(pages, in_attic, strict=True)
+            if there[page : page + PAGE] != (attic[page : page + PAGE] if kept_there else self._copy[place + page : place + page + PAGE])
         ]
 
     def close(self) -> None:
         """Release what tracks it."""
-        for descriptor in (self.pagemap, self._memory, self.uffd):
+        for descriptor in (self.pagemap, self.descriptor, self.uffd):
             os.close(descriptor)
 
 

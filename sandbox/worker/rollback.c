@@ -18,6 +18,7 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PAGE 4096
 #define PAGEMAP_SCAN 0xC0606610
@@ -26,6 +27,7 @@
 #define MOST_REGIONS 128 /* a scan: the kernel allocates as much room each time */
 #define MOST_SPANS 1024
 #define CALLS 512
+#define REPORT_HEAD 9 /* sandbox.wire.REPORT */
 
 enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED };
 enum { ASK, PASS, WRITE };
@@ -37,18 +39,21 @@ struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_page
 struct step { uint64_t start, end, mask, anyof; };
 struct span { uint64_t start, end, copy, shared; }; /* copy, and if shared the span itself, in this process */
 struct put_back { uint64_t there, size, copy, shared; };
+struct piece { uint64_t start, attic; }; /* where it was, and where it is kept */
 struct protect { uint64_t start, length, mode; };
 
 struct state {
-    int32_t pid, pagemap, uffd, report_fd;
+    int32_t pid, pagemap, memory, uffd, report_fd;
     uint64_t job_at;
     struct user_regs_struct ready, now;     /* at the moment of waiting, and at the last stop */
     struct iovec extended;
-    uint64_t steps_count, protected_count, hot_count, most_pages;
+    uint64_t steps_count, protected_count, hot_count, attic_count, most_pages;
     const struct step *steps;
     const struct span *protected;           /* sorted */
     const struct put_back *hot_spans;
-    const uint8_t *const *kinds;            /* for each protected span, a byte a page: 0, IN_ATTIC or HOT */
+    const struct piece *attic;              /* sorted */
+    uint8_t *kinds;                         /* of each page with a copy: 0, IN_ATTIC or HOT */
+    uint64_t copies;                        /* where the first one is */
     uint8_t *actions;                       /* by number of the call: ASK, PASS or WRITE */
     uint64_t printed;                       /* what went to descriptors 1 and 2 */
     uint8_t *report;
@@ -83,12 +88,13 @@ static int resume_with(struct state *s, const struct user_regs_struct *regs, uin
 int rollback_start(struct state *s, void *job, uint64_t size)
 {
     struct iovec here = {job, size}, there = {(void *)s->job_at, size};
+    s->report_size = 0;
     if (process_vm_writev(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
         return FAILED;
     return resume_with(s, &s->ready, size);
 }
 
-/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in. */
+/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in; less than the head of a report waits for more. */
 static int take_write(struct state *s)
 {
     uint64_t fd = s->now.rdi, size = s->now.rdx;
@@ -96,17 +102,18 @@ static int take_write(struct state *s)
         s->printed += size;
         return resume_with(s, &s->now, size);
     }
-    if (fd != (uint64_t)s->report_fd || size > s->report_room)
+    if (fd != (uint64_t)s->report_fd || size > s->report_room - s->report_size)
         return CALL;
-    struct iovec here = {s->report, size}, there = {(void *)s->now.rsi, size};
+    struct iovec here = {s->report + s->report_size, size}, there = {(void *)s->now.rsi, size};
     if (process_vm_readv(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
         return CALL;
-    s->report_size = size;
-    return REPORT;
+    s->report_size += size;
+    return s->report_size < REPORT_HEAD ? resume_with(s, &s->now, size) : REPORT;
 }
 
 int rollback_report_taken(struct state *s)
 {
+    s->report_size = 0;
     return resume_with(s, &s->now, s->now.rdx);
 }
 
@@ -162,6 +169,15 @@ static int64_t find(const struct state *s, uint64_t start, uint64_t end)
     return -1;
 }
 
+/* Copy a page from the attic. */
+static int fetch(const struct state *s, uint64_t page, uint64_t copy)
+{
+    const struct piece *piece = s->attic;
+    while (piece + 1 < s->attic + s->attic_count && piece[1].start <= page)
+        piece++;
+    return pread(s->memory, (void *)copy, PAGE, page - piece->start + piece->attic) == PAGE ? 0 : NOT_RESTORED;
+}
+
 /* Add the written pages of a region that are not hot to `cold` and, joined where they touch, to the spans to put back. */
 static int take_region(struct state *s, const struct region *region, struct put_back *spans, uint64_t *spans_count)
 {
@@ -171,11 +187,14 @@ static int take_region(struct state *s, const struct region *region, struct put_
     const struct span *span = &s->protected[index];
     for (uint64_t page = region->start; page < region->end; page += PAGE) {
         uint64_t at = page - span->start;
-        uint8_t kind = s->kinds[index][at / PAGE];
-        if (kind == HOT)
+        uint8_t *kind = &s->kinds[(span->copy + at - s->copies) / PAGE];
+        if (*kind == HOT)
             continue;
-        if (kind == IN_ATTIC || s->cold_count == s->most_pages)
+        if (s->cold_count == s->most_pages)
             return LEFT_TO_PYTHON;
+        if (*kind == IN_ATTIC && fetch(s, page, span->copy + at))
+            return NOT_RESTORED;
+        *kind = 0;
         s->cold[s->cold_count++] = page;
         struct put_back *last = *spans_count ? &spans[*spans_count - 1] : NULL;
         if (last && last->there + last->size == page && at) {

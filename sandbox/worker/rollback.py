@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.worker import runner, tracee
 from sandbox.worker.birth import Born
-from sandbox.worker.memory import PAGE, Memory, Span, Unrestorable
+from sandbox.worker.memory import PAGE, Memory, Unrestorable
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
 
 MOST_PAGES = 2048
@@ -140,16 +140,16 @@ class _State(ctypes.Structure):
     """struct state (rollback.c)."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "uffd", "report_fd")),
+        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "memory", "uffd", "report_fd")),
         ("job_at", ctypes.c_uint64),
         ("ready", ctypes.c_uint64 * 27),
         ("now", ctypes.c_uint64 * 27),
         ("extended", tracee.Range),
         *(
             (name, ctypes.c_uint64)
-            for name in ("steps_count", "protected_count", "hot_count", "most_pages")
+            for name in ("steps_count", "protected_count", "hot_count", "attic_count", "most_pages")
         ),
-        *((name, ctypes.c_void_p) for name in ("steps", "protected", "hot_spans", "kinds", "actions")),
+        *((name, ctypes.c_void_p) for name in ("steps", "protected", "hot_spans", "attic", "kinds", "copies", "actions")),
         ("printed", ctypes.c_uint64),
         ("report", ctypes.c_void_p),
         ("report_room", ctypes.c_uint64),
@@ -165,7 +165,6 @@ class _State(ctypes.Structure):
 
 
 _STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT)
-_HOT = 2
 _MOST_MARKED = 2 * MOST_PAGES
 _FAILED, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, -1, -2
 
@@ -181,7 +180,12 @@ class Accelerated(Rollback):
         self._cold = (ctypes.c_uint64 * MOST_PAGES)()
         self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state, memory = self._state, self.memory
-        state.pid, state.pagemap, state.uffd = memory.pid, memory.pagemap, memory.uffd
+        state.pid, state.pagemap, state.memory, state.uffd = memory.pid, memory.pagemap, memory.descriptor, memory.uffd
+        attic = [number for piece in memory.attic for number in piece]
+        self._attic = (ctypes.c_uint64 * len(attic))(*attic)
+        state.attic, state.attic_count = ctypes.addressof(self._attic), len(memory.attic)
+        self._kinds = (ctypes.c_uint8 * len(memory.kinds)).from_buffer(memory.kinds)
+        state.kinds, state.copies = ctypes.addressof(self._kinds), memory.place_of_copies
         state.report, state.report_room = ctypes.addressof(self._report_buffer), report_room
         state.cold, state.most_pages = ctypes.addressof(self._cold), MOST_PAGES
         state.actions = ctypes.addressof(self._table)
@@ -203,24 +207,11 @@ class Accelerated(Rollback):
         self._steps = (ctypes.c_uint64 * len(steps))(*steps)
         spans = [number for span in memory.protected for number in (*span, memory.place(span), memory.shared(span))]
         self._spans = (ctypes.c_uint64 * len(spans))(*spans)
-        self._kinds = [self._kinds_of(span) for span in memory.protected]
-        self._kinds_at = (ctypes.c_void_p * len(self._kinds))(*map(ctypes.addressof, self._kinds))
         state.steps, state.steps_count = ctypes.addressof(self._steps), len(memory.steps)
         state.protected, state.protected_count = ctypes.addressof(self._spans), len(memory.protected)
-        state.kinds = ctypes.addressof(self._kinds_at)
         hot = [(span[0], span[1] - span[0], memory.place(span), memory.shared(span)) for span in memory.hot_spans]
         self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
-
-    def _kinds_of(self, span: Span) -> ctypes.Array[ctypes.c_uint8]:
-        """For each page: 1 if it is in the attic, or `_HOT`, or 0."""
-        start, end = span
-        first = (self.memory.place(span) - self.memory.place_of_copies) // PAGE
-        kinds = self.memory.in_attic[first : first + (end - start) // PAGE]
-        for page in self.memory.hot:
-            if start <= page < end:
-                kinds[(page - start) // PAGE] = _HOT
-        return (ctypes.c_uint8 * len(kinds)).from_buffer(kinds)
 
     def start(self, job: bytes) -> None:
         if self._library.rollback_start(self._at, job, len(job)) == _FAILED:

@@ -291,8 +291,8 @@ class _Attempt:
     def _watch(self, cpu: float, wall: float) -> Outcome | None:
         report, limits, back = Report(self.limits.answer_bytes), self.limits, self.runner
         slice_seconds = MOMENT_SECONDS
+        used, elapsed = self.cpu_seconds, self.wall_seconds
         while True:
-            used, elapsed = back.tracee.cpu_seconds() - cpu, time.monotonic() - wall
             left = min(limits.cpu_seconds - used, limits.wall_seconds - elapsed)
             if left <= 0:
                 return self._time_out(End.CPU if used >= limits.cpu_seconds else End.WALL, elapsed)
@@ -318,6 +318,7 @@ class _Attempt:
             elif slice_seconds < _SLICE_SECONDS:
                 slice_seconds = _SLICE_SECONDS
                 self.engine.meanwhile()
+            used, elapsed = back.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 
     def _time_out(self, end: End, elapsed: float) -> Outcome:
         self.timed_out = True
