@@ -62,7 +62,7 @@ _REPORT_ROOM = 1 << 20
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the warden look whether anybody still waits for it."""
 _STOP_SECONDS = 5.0
-_LEARNT_JOBS, _HOT_SHARE, _MOST_HOT = 200, 0.2, 1000
+_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200), 2048, 0.2, 1000
 _OWN_CLOCKS = (2, 3)  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
 _CLOCKS = 12
 _FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
@@ -160,7 +160,7 @@ class SnapshotEngine:
         """See `Engine.prepare`. A puzzle that does not load quietly, in its time and in the reserved memory, is left to each phase."""
         if self._mark:
             self._unmark()
-        if times < 2 or times * len(sat) < _WORTH_BYTES or self._learnt < _LEARNT_JOBS:
+        if times < 2 or times * len(sat) < _WORTH_BYTES or self._learnt < _LEARN_AT[0]:
             return
         job = _job(LOAD, sat, b"", limits, seed)
         if not _fits(job, limits):
@@ -195,8 +195,7 @@ class SnapshotEngine:
         except (Unrestorable, OSError):
             self._replace()
             return True
-        if self._learnt < _LEARNT_JOBS:
-            self._learn(back)
+        self._learn(back)
         denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
         if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0):
             return True
@@ -208,13 +207,19 @@ class SnapshotEngine:
         return False
 
     def _learn(self, back: Rollback) -> None:
-        """Which pages do jobs usually write?"""
-        self._writes.update(back.memory.written)
+        """Which pages do jobs usually write? Asked of the first jobs, and of others from time to time."""
+        number = self._learnt % _LEARN_EVERY + 1
         self._learnt += 1
-        if self._learnt == _LEARNT_JOBS:
-            often = [page for page, times in self._writes.most_common(_MOST_HOT) if times >= _HOT_SHARE * _LEARNT_JOBS]
-            self._hot = frozenset(often)
-            self._writes.clear()
+        if number > _LEARN_AT[-1]:
+            return
+        self._writes.update(back.memory.written)
+        if number not in _LEARN_AT:
+            return
+        room = _MOST_HOT - len(self._hot)
+        often = [page for page, times in self._writes.most_common(room) if times >= _HOT_SHARE * number]
+        self._writes.clear()
+        if often:
+            self._hot |= frozenset(often)
             back.set_hot(self._hot)
 
     def _replace(self) -> None:
