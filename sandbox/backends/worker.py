@@ -160,7 +160,7 @@ class Worker:
             if left <= 0 or not self._poll.poll(left * 1000 + 1):
                 raise WorkerFailed(f"the worker did not answer within {timeout_seconds:.0f} s")
             try:
-                data = self._place.connection.recv(1 << 18)
+                data = self._place.connection.recv(1 << 16)
             except OSError as error:
                 raise WorkerFailed(f"the worker is gone: {error}") from error
             if not data:

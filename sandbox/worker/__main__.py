@@ -91,7 +91,7 @@ def serve(source: int, sink: int, engine: Engine) -> None:
     """
     frames, answer = wire.Frames(), _Answer(sink)
     engine.meanwhile = answer.send
-    while data := os.read(source, 1 << 20):
+    while data := os.read(source, 1 << 16):
         jobs = map(wire.unpack_job, frames.feed(data))
         for _, alike in groupby(jobs, key=lambda job: (job.program, job.sat, job.limits, job.seed)):
             for outcomes in judge(engine, list(alike)):
