@@ -116,6 +116,7 @@ class Memory:
         self._maps = read_maps(pid)
         self._register()
         self.protected: list[Span] = []
+        self.hot: frozenset[int] = frozenset()
         for span in there:
             self._protect_blocks(*span)
         self.set_hot(frozenset())
@@ -164,11 +165,11 @@ class Memory:
         for at in range(*span, _SOME):
             end = min(at + _SOME, span[1])
             data = self._read_attic(at, end) if is_shared else self._read(at, end - at)
-            for page in range(0, len(data), PAGE):
-                if (content := data[page : page + PAGE]) != _NOTHING:
-                    place = offset + at + page
-                    room[place : place + PAGE] = content
-                    self.kinds[place // PAGE] = IN_ATTIC if is_shared else 0
+            pages = _joined((page, page + PAGE) for page in range(0, len(data), PAGE) if data[page : page + PAGE] != _NOTHING)
+            for first, last in pages:
+                room[offset + at + first : offset + at + last] = data[first:last]
+                count, index = (last - first) // PAGE, (offset + at + first) // PAGE
+                self.kinds[index : index + count] = bytes([IN_ATTIC * is_shared]) * count
 
     def _read_attic(self, start: int, end: int) -> bytes:
         """What was at these addresses of a shared area."""
@@ -264,9 +265,9 @@ class Memory:
 
     def set_hot(self, pages: frozenset[int]) -> None:
         """Leave these pages unprotected from their next write on, and put them back every time."""
+        for page in self.hot:
+            self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = 0
         self.hot = pages
-        for index, kind in enumerate(self.kinds):
-            self.kinds[index] = 0 if kind == HOT else kind
         self.hot_spans = _joined(sorted([*self._small, *((page, page + PAGE) for page in pages)]))
         self._fetch(self.hot_spans)
         for page in pages:
