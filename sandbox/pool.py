@@ -33,7 +33,10 @@ from sandbox.wire import Counters, End, Job, Outcome
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""
 
-OVERHEAD_SECONDS = START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
+STARTS = 4
+"""How often in a row a worker may be refused a start before that counts against the job it was to be started for."""
+
+OVERHEAD_SECONDS = STARTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
 
 CANCEL_SECONDS = 0.1
@@ -41,9 +44,6 @@ CANCEL_SECONDS = 0.1
 
 MOST_AHEAD = 64
 ATTEMPTS = 2
-_STARTS = 4
-"""How often in a row a worker may be refused a start before that counts against the job it was to be started for."""
-
 _AHEAD_SECONDS = 0.02
 _BRIEF_SECONDS = 0.1
 """CPU time of a phase that is tried briefly; some ten times of elapsed time. A loop costs so much more in the end."""
@@ -332,7 +332,7 @@ class _Lane:
             time.sleep(0.1)  # it could not be started: don't spin
         pending = list(self._ahead)
         self._ahead.clear()
-        refused = 0 < self._failed_starts < _STARTS and not isinstance(error, WorkerFailed)  # one that hung counts: time is bounded
+        refused = 0 < self._failed_starts < STARTS and not isinstance(error, WorkerFailed)  # one that hung counts: time is bounded
         if pending and not refused:
             pending[0].attempts += 1
         for ticket in pending:

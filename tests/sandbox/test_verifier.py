@@ -421,6 +421,31 @@ def sol(own={own!r}):  # finding its own marker shows that it can find one
     assert not refused, refused[0]
 
 
+@pytest.mark.parametrize("puzzles", ["one puzzle", "many puzzles"])
+def test_a_job_finds_no_trace_of_its_neighbours_in_a_runner_that_it_shares_with_them(puzzles: str) -> None:
+    """As above, on the snapshot engine: without system calls, so it looks at the whole heap and wherever objects lie."""
+    sol = """
+def sol(own={own!r}):
+    import ctypes, gc, re
+    prefix = "".join(["mar", "ker", "-"]).encode()
+    pages = {{id(value) >> 12 for value in gc.get_objects() + list(globals().values())}}
+    heap = [page for page in pages if page < 0x7000_0000_0000 >> 12]
+    pages.update(range(min(heap), max(heap)))
+    found = set()
+    for page in pages:
+        found.update(re.findall(prefix + rb"[0-9]+x", ctypes.string_at(page << 12, 4096)))
+    return own, sorted(name.decode() for name in found)
+"""
+    sat = "def sat(x: Tuple[str, List[str]]):\n    own, found = x\n    assert found == [own], found\n    return True\n"
+    sats = [sat + "#" * 200 + f" {i * (puzzles == 'many puzzles')}" for i in range(100)]
+    tasks = [Task(f"{i}", sats[i], sol.format(own=f"marker-{i}x")) for i in range(100)]
+    with open_verifier("restricted", engine="snapshot") as verifier:
+        verdicts = list(verifier.verify_many(tasks))
+    refused = [verdict for verdict in verdicts if not verdict.accepted]
+    assert not refused, refused[0]
+    assert all("snapshot" in verdict.verifier for verdict in verdicts), verdicts[0].verifier
+
+
 def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
     from sandbox.corpus import records
 
