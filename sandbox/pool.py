@@ -82,7 +82,12 @@ class Ticket:
     @property
     def job_now(self) -> Job:
         """The job with the limits that it gets this time."""
-        return replace(self.job, limits=_briefly(self.job.limits)) if self.brief else self.job
+        return replace(self.job, limits=self.limits) if self.brief else self.job
+
+    @property
+    def limits(self) -> Limits:
+        """What it gets this time."""
+        return _briefly(self.job.limits) if self.brief else self.job.limits
 
     @property
     def size(self) -> int:
@@ -293,7 +298,7 @@ class _Lane:
         began = time.monotonic()
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
-            limits, conclude = ticket.job_now.limits, judge.describe if ticket.job.program else judge.judge
+            limits, conclude = ticket.limits, judge.describe if ticket.job.program else judge.judge
             outcomes = self._await_outcomes(self.worker, ticket)
             self._ahead.popleft()
             self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
@@ -311,7 +316,7 @@ class _Lane:
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
         # Each phase, on one engine or both, and before the second another answer's first.
-        patience = 6 * ticket.job_now.limits.wall_seconds + GRACE_SECONDS
+        patience = 6 * ticket.limits.wall_seconds + GRACE_SECONDS
         deadline = time.monotonic() + patience
         while not worker.ready(CANCEL_SECONDS):
             if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`

@@ -159,8 +159,8 @@ def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
 
 def test_a_program_is_never_tried_briefly() -> None:
     task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print, brief=True) for program in (False, True))
-    assert task.brief and task.job_now.limits.cpu_seconds < 1
-    assert not program.brief and program.job_now.limits == Limits()
+    assert task.brief and task.limits.cpu_seconds < 1
+    assert not program.brief and program.limits == Limits()
 
 
 def test_a_program_holds_up_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:
