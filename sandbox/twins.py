@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import OrderedDict
 from dataclasses import replace
@@ -11,6 +12,7 @@ from sandbox.task import Limits, Task
 from sandbox.verdict import Verdict
 
 _REMEMBERED = 4096
+_spelt = functools.lru_cache(64)(repr)
 
 
 class Twins:
@@ -27,7 +29,7 @@ class Twins:
         """What is known of the task with this number: its verdict, or False if a twin is being judged, or True: judge it."""
         if not isinstance(task, Task) or not (isinstance(task.sat, str) and isinstance(task.sol, str)):
             return True
-        text = f"{len(task.sat)} {task.limits or limits}\n{task.sat}{task.sol}"
+        text = f"{len(task.sat)} {_spelt(task.limits or limits)}\n{task.sat}{task.sol}"
         key = hashlib.blake2b(wire.to_bytes(text), digest_size=16).digest()
         known = self._known.get(key)
         if isinstance(known, Verdict):
