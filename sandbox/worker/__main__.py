@@ -128,14 +128,22 @@ def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, st
     reasons: list[str] = []
     for accelerated in (True, False):
         try:
-            engine = SnapshotEngine(fork, supervisor, accelerated)
-            canary.prove_rollback(engine)
-            return engine, "; ".join(reasons)
+            return prove(SnapshotEngine(fork, supervisor, accelerated)), "; ".join(reasons)
         except (OSError, WorkerFailed, CannotConfine) as error:
             reasons.append(str(error))
     if wanted == "snapshot":
         raise CannotConfine(f"snapshot engine: {'; '.join(reasons)}")
     return fork, "; ".join(reasons)
+
+
+def prove(engine: SnapshotEngine) -> SnapshotEngine:
+    """The engine, once it has shown that it puts everything back. Raises CannotConfine and what `Engine.run` raises, with no runner left."""
+    try:
+        canary.prove_rollback(engine)
+    except BaseException:
+        engine.end_runner()
+        raise
+    return engine
 
 
 def _conversation() -> tuple[int, int]:

@@ -224,10 +224,11 @@ class SnapshotEngine:
 
     def _replace(self) -> None:
         """End the runner; the next job gets a new one."""
-        self._end_runner()
+        self.end_runner()
         self.counters.replaced += 1
 
-    def _end_runner(self) -> None:
+    def end_runner(self) -> None:
+        """Leave nothing of what this engine has started itself."""
         if self._runner is not None:
             self._runner.tracee.kill()
             self._runner.close()
@@ -235,7 +236,7 @@ class SnapshotEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._end_runner()
+        self.end_runner()
         self._fork.close()
 
 

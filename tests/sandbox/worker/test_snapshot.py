@@ -168,6 +168,15 @@ def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() 
     assert found["outcomes"][1]["end"] == "ANSWER"
 
 
+def test_nothing_runs_on_when_the_verifier_goes_while_the_engine_is_being_proven() -> None:
+    if "snapshot" not in DEMANDED_ENGINES:
+        run("snapshot", [])  # skips where there is none
+    command = [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", "orphan"]
+    variables = os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.splitlines() == ["SupervisorGone", "[]"], done.stderr
+
+
 def test_the_engines_agree_on_generated_programs() -> None:
     tasks = [Task(str(number), sat, sol) for number, (sat, sol) in enumerate(programs(seed=1, count=3000))]
     verdicts = {}

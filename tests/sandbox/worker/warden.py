@@ -2,7 +2,8 @@
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
-``broken``, which does not put memory back. Grouped: the puzzle of jobs in a row is loaded once, where the engine can.
+``broken``, which does not put memory back; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
+of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can.
 """
 
 from __future__ import annotations
@@ -13,21 +14,41 @@ import socket
 import sys
 from itertools import groupby
 
+import psutil
+
 from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.worker import snapshot
+from sandbox.worker.__main__ import prove
 from sandbox.worker.cell import Cell
-from sandbox.worker.engine import Engine
+from sandbox.worker.engine import Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import Memory
 from sandbox.worker.snapshot import SnapshotEngine
 
 
+def fork_engine(supervisor: int) -> ForkEngine:
+    filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
+    return ForkEngine(Cell(False, *filters, seccomp.names(), lambda pid: None), supervisor, lambda: 0)
+
+
+def orphan() -> None:
+    ours, theirs = socket.socketpair()
+    fork = fork_engine(theirs.fileno())
+    engine = SnapshotEngine(fork, theirs.fileno())
+    ours.close()
+    try:
+        prove(engine)
+    except SupervisorGone:
+        print("SupervisorGone", flush=True)
+    fork.close()
+    print(psutil.Process().children())
+
+
 def main(variant: str, grouped: bool) -> None:
     jobs = json.load(sys.stdin)
     ours, theirs = socket.socketpair()
-    filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
-    fork = ForkEngine(Cell(False, *filters, seccomp.names(), lambda pid: None), theirs.fileno(), lambda: 0)
+    fork = fork_engine(theirs.fileno())
     engine: Engine = fork
     if variant != "fork":
         engine = SnapshotEngine(fork, theirs.fileno(), accelerated=variant == "snapshot")
@@ -49,4 +70,4 @@ def main(variant: str, grouped: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "grouped" in sys.argv)
+    orphan() if sys.argv[1] == "orphan" else main(sys.argv[1], "grouped" in sys.argv)
