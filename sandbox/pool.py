@@ -95,8 +95,8 @@ class Ticket:
         return len(self.job.sat) + len(self.job.sol)
 
 
-_LOOK_AGAIN: Ticket | None = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
-"""In the queue: there may be something in `Pool.later`."""
+_LOOK_AGAIN = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+"""There may be something in `Pool.later`."""
 
 
 @functools.lru_cache(64)
@@ -115,7 +115,9 @@ class Pool:
         self, backend: Backend, workers: int, limits: Limits, level: str, name: str, engine: str = "auto"
     ) -> None:
         self.backend, self.level, self.limits, self._wanted = backend, level, limits, engine
-        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._queue: SimpleQueue[Ticket] = SimpleQueue()
+        self._idle: list[_Lane] = []
+        self._lock = threading.Lock()
         self.later: deque[Ticket] = deque()
         self.closing = False
         self._closed = threading.Lock()
@@ -135,9 +137,23 @@ class Pool:
 
     def submit(self, ticket: Ticket) -> None:
         """Have the ticket's job judged."""
-        self._queue.put(ticket)
+        self.offer(ticket)
         if self.closing:
             self._cancel_queued()
+
+    def offer(self, ticket: Ticket) -> None:
+        """Give it to the lane that was busy last, whose worker is the warmest, if it has nothing to do; else it waits for any."""
+        with self._lock:
+            (self._idle.pop().mail if self._idle else self._queue).put(ticket)
+
+    def rest(self, lane: _Lane) -> bool:
+        """Note that the lane has nothing to do, if that is so."""
+        with self._lock:
+            if not self._queue.empty() or self.later:
+                return False
+            if not self.closing:
+                self._idle.append(lane)
+            return True
 
     def counters(self) -> Counters:
         """What all snapshot engines have done since the start, those of workers that have ended included."""
@@ -165,10 +181,12 @@ class Pool:
     def close(self) -> None:
         """Cancel what is not judged yet and end every worker. May be called again."""
         with self._closed:
-            self.closing = True
+            with self._lock:
+                self.closing = True
+                self._idle.clear()
             self._cancel_queued()
             for lane in self._lanes:
-                self._queue.put(None)
+                lane.mail.put(None)
                 lane.interrupt()
             for lane in self._lanes:
                 lane.thread.join()
@@ -186,7 +204,7 @@ class Pool:
                 ticket = self.later.popleft() if self.later else self._queue.get_nowait()
             except (Empty, IndexError):
                 return
-            if ticket is not None and ticket is not _LOOK_AGAIN:
+            if ticket is not _LOOK_AGAIN:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
     def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict | Run:
@@ -202,6 +220,7 @@ class _Lane:
     def __init__(self, pool: Pool, processor: int) -> None:
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
+        self.mail: SimpleQueue[Ticket | None] = SimpleQueue()
         self.counters = Counters()
         self.restarts = self._failed_starts = 0
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
@@ -231,9 +250,10 @@ class _Lane:
         while True:
             if ticket := self._next_at_once():
                 return ticket
-            ticket = self.pool._queue.get()
-            if ticket is not _LOOK_AGAIN:
-                return ticket
+            if self.pool.rest(self):
+                ticket = self.mail.get()
+                if ticket is not _LOOK_AGAIN:
+                    return ticket
 
     def _next_at_once(self, alone: bool = True) -> Ticket | None:
         """The next ticket if there is one. Those that were tried briefly come last, and one by one: each may take its whole time."""
@@ -249,11 +269,9 @@ class _Lane:
             except Empty:
                 return None
             if ticket is _LOOK_AGAIN and not alone:
-                queue.put(ticket)  # for a lane that has nothing to do
+                self.pool.offer(ticket)  # for a lane that has nothing to do
                 return None
-        if ticket is None:
-            queue.put(None)  # the pool closes: every lane is to see it
-        elif not ticket.brief:
+        if not ticket.brief:
             ticket.try_briefly(not queue.empty())
         return ticket
 
@@ -305,7 +323,7 @@ class _Lane:
             if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
                 ticket.brief, ticket.patient = False, True
                 self.pool.later.append(ticket)
-                self.pool._queue.put(_LOOK_AGAIN)  # a lane that waits may take it
+                self.pool.offer(_LOOK_AGAIN)  # a lane that has nothing to do may take it
             else:
                 ticket.done(conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
             now = time.monotonic()
