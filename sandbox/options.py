@@ -30,13 +30,20 @@ def size(value: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _workers(value: int | None) -> int | None:
+    if value == 0:
+        raise click.BadParameter("0 workers judge nothing")
+    return value
+
+
 _JUDGING = (
     click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases."),
     click.option("--wall-limit", type=float, help="Elapsed seconds for each phase.  [default: 10 x CPU limit + 1]"),
     click.option("--memory", type=size, default="512M", show_default=True, help="Memory of a phase beyond the interpreter."),
     click.option("--answer-limit", type=size, default="32M", show_default=True, help="Size of an encoded answer."),
     click.option("--output-limit", type=size, default="1M", show_default=True, help="What a phase may print."),
-    click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]"),
+    click.option("--workers", type=int, callback=lambda *given: _workers(given[-1]),
+                 help="How many judge side by side; -1 leaves one processor to others.  [default: one a processor]"),
     click.option("--engine", type=click.Choice(["auto", "snapshot", "fork"]), default="auto", show_default=True,
                  help="How a phase gets a fresh process: snapshot is fast, fork works everywhere, auto is the fastest this host can do."),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sandbox
 from sandbox import judge, wire
-from sandbox.backends import LEVELS, open_backend
+from sandbox.backends import levels_wanted, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.program import Ending, Program, Run
@@ -61,20 +61,13 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
     ) -> None:
-        known = LEVELS.get(backend, ())
-        for name in (require, level):
-            if known and name is not None and name not in known:
-                raise ValueError(f"no level {name!r} with backend {backend!r}: choose from {', '.join(known)}")
-        if engine not in ("auto", *wire.ENGINES):
-            raise ValueError(f"unknown engine {engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
-        self._engine = engine
+        self._levels, self._engine = levels_wanted(require, level, engine, backend, image, runtime), engine
         processors = len(os.sched_getaffinity(0))
         self.workers = processors if workers is None else max(1, processors + workers) if workers < 0 else workers
         if self.workers < 1:
             raise ValueError("workers must not be 0")
         self.limits = limits or Limits()
         self._backend = open_backend(backend, image, runtime)
-        self._levels = (level,) if level else known[: known.index(require or known[0]) + 1]
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
@@ -96,17 +89,24 @@ class Verifier:
         *,
         workers: int | None = None,
         limits: Limits | None = None,
-        require: str = "full",
+        require: str | None = None,
+        level: str | None = None,
+        engine: str = "auto",
+        backend: str = "local",
+        image: str | None = None,
+        runtime: str | None = None,
         idle_seconds: float = 60.0,
     ) -> Shared:
         """A client of the one daemon that all processes of this user on this machine share, for equal arguments.
 
-        The first caller starts it. It ends `idle_seconds` after its last client has been closed or has died, or by `Shared.stop`.
-        A client has the methods of a Verifier. Needs ``selftaught[server]``. Raises CannotConfine if the level can't be reached.
+        The arguments are those of a Verifier; who brings others gets another daemon. The first caller starts it. It ends `idle_seconds`
+        after its last client has been closed or has died, or by `Shared.stop`. A client has the methods of a Verifier.
+        Needs ``selftaught[server]``. Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
         """
         from sandbox.client.shared import Shared
 
-        return Shared(workers=workers, limits=limits or Limits(), require=require, idle_seconds=idle_seconds)
+        place = {"require": require, "level": level, "engine": engine, "backend": backend, "image": image, "runtime": runtime}
+        return Shared(workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds, **place)
 
     @property
     def level(self) -> str:

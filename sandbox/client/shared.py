@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import sandbox
+from sandbox.backends import levels_wanted
 from sandbox.client import AsyncClient, Client
 from sandbox.errors import CannotConfine
 from sandbox.task import Limits
@@ -39,8 +40,12 @@ _CREDENTIALS = struct.Struct("3i")
 class Shared(Client):
     """A client of the shared daemon; see `Verifier.shared`. If the daemon has died, the next call starts another."""
 
-    def __init__(self, *, workers: int | None, limits: Limits, require: str, idle_seconds: float) -> None:
-        self._options = _options(workers, limits, require, idle_seconds)
+    def __init__(self, *, workers: int | None, limits: Limits, idle_seconds: float, **place: Any) -> None:
+        levels = levels_wanted(**place)
+        if workers == 0:
+            raise ValueError("workers must not be 0")
+        self._options = _options(workers, limits, idle_seconds, place | {"require": levels[-1]})
+        self._engine_at = os.environ.get("DOCKER_HOST") if place["backend"] == "docker" else None
         directory = _directory()
         name = hashlib.sha256(json.dumps(self._identity()).encode()).hexdigest()[:16]
         self._socket, self._log = directory / f"{name}.sock", directory / f"{name}.log"
@@ -69,7 +74,8 @@ class Shared(Client):
             self._lease = None
 
     def _identity(self) -> list[Any]:
-        return [sandbox.__version__, platform.python_version(), sys.executable, os.path.dirname(sandbox.__file__), self._options]
+        program = [sandbox.__version__, platform.python_version(), sys.executable, os.path.dirname(sandbox.__file__)]
+        return [*program, self._options, self._engine_at]
 
     def _make(self) -> AsyncClient:
         async def revive() -> None:
@@ -120,20 +126,19 @@ class Shared(Client):
                 return False
 
 
-def _options(workers: int | None, limits: Limits, require: str, idle_seconds: float) -> list[str]:
-    """The command line of a daemon with this configuration."""
+def _options(workers: int | None, limits: Limits, idle_seconds: float, place: dict[str, str | None]) -> list[str]:
+    """The command line of a daemon with this configuration; `place` holds the other arguments of a Verifier."""
     pairs: dict[str, Any] = {
         "--cpu-limit": limits.cpu_seconds,
         "--wall-limit": limits.wall_seconds,
         "--memory": limits.memory_bytes,
         "--answer-limit": limits.answer_bytes,
         "--output-limit": limits.output_bytes,
-        "--require": require,
         "--idle": float(idle_seconds),
+        "--workers": workers,
+        **{f"--{name}": value for name, value in place.items()},
     }
-    if workers is not None:
-        pairs["--workers"] = workers
-    return [text for name, value in pairs.items() for text in (name, str(value))]
+    return [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
 
 
 def _directory() -> Path:

@@ -33,6 +33,7 @@ _LEAST_TOKEN = 16
 @click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds that the end waits for what has begun.")
 @click.option("--patience", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
               help="Seconds that headers may take, and a pause in a body that is no stream.")  # fmt: skip
+@click.option("--level", type=click.Choice(["full", "restricted", "container"]), hidden=True, help="Exactly this level.")
 @click.option("--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file.")
 @click.option("--idle", type=float, default=60.0, hidden=True, help="Seconds without a lease after which to end.")
 def serve(host: str, port: int, uds: str | None, token_file: str | None, **options: Any) -> None:
@@ -83,12 +84,12 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         program_seconds=options["run_timeout"],
         drain_seconds=options["drain"],
         patience_seconds=options["patience"],
-        require=options["require"] or LEVELS[options["backend"]][0],
+        require=options["level"] or options["require"] or LEVELS[options["backend"]][0],
         token=token,
         any_host=bool(uds),
     )
     try:
-        with bound, Verifier(workers=options["workers"], limits=judged, **place(options)) as verifier:
+        with bound, Verifier(workers=options["workers"], limits=judged, level=options["level"], **place(options)) as verifier:
             click.echo(f"selftaught {_address(bound, uds)}  level {verifier.level}, {verifier.workers} workers", err=True)
             watch = _lease(options["lease"], options["idle"]) if options["lease"] else None
             unanswered = listener.serve(verifier, settings, [bound], watch)

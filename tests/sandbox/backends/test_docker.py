@@ -45,6 +45,12 @@ def owned_by(client: Any, pid: int) -> list[Any]:
     return [one for one in found if f":{pid}-" in one.labels[backend.OWNER_LABEL]]
 
 
+def owners(client: Any) -> set[int]:
+    """The numbers of the processes whose containers there are."""
+    found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
+    return {int(one.labels[backend.OWNER_LABEL].rpartition(":")[2].partition("-")[0]) for one in found}
+
+
 def gone(client: Any, pid: int, seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + seconds
     while owned_by(client, pid) and time.monotonic() < deadline:
@@ -232,6 +238,24 @@ def test_a_killed_caller_leaves_no_container(engine: Any) -> None:
         assert len(owned_by(engine, caller.pid)) == 2
         caller.send_signal(signal.SIGKILL)
     assert gone(engine, caller.pid)
+
+
+def test_ranks_may_share_a_daemon_whose_workers_are_containers(
+    contained: Verifier, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    arguments: dict[str, Any] = {"workers": 1, "backend": "docker"}
+    with Verifier.shared(**arguments) as one, Verifier.shared(**arguments) as same:
+        assert one.url == same.url
+        assert (one.level, one.engine) == ("container", contained.engine)
+        assert one.verify(task(1)).level == same.verify(task(2)).level == "container"
+        (daemon,) = owners(engine) - {os.getpid()}
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")  # another engine is another daemon, which can't start here
+        with pytest.raises(CannotConfine, match="no container engine answers"):
+            Verifier.shared(**arguments)
+        monkeypatch.delenv("DOCKER_HOST")
+        one.stop()
+        assert gone(engine, daemon)
 
 
 def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_else(engine: Any) -> None:

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from sandbox import Limits, Task, Verifier
+from sandbox import CannotConfine, Limits, Task, Verifier
 from sandbox.client import shared
 from tests.conftest import gone
 
@@ -93,6 +94,44 @@ def test_equal_arguments_share_and_others_do_not(tmp_path: Path) -> None:
         for client in (one, other):
             client.stop()
         assert gone(daemons(tmp_path))
+
+
+@pytest.mark.parametrize("arguments", [{"engine": "fork"}, {"level": "restricted", "require": None}, {"workers": -1}], ids=str)
+def test_other_arguments_of_a_verifier_make_another_daemon_that_keeps_to_them(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    usual: dict[str, Any] = {"workers": 1, "require": "full" if os.geteuid() == 0 else "restricted"}
+    with Verifier.shared(**usual) as one, Verifier.shared(**usual | arguments) as other, Verifier(**usual | arguments) as alone:
+        assert len(daemons(tmp_path)) == 2
+        assert (other.level, other.engine, other.workers) == (alone.level, alone.engine, alone.workers)
+        verdict = other.verify(task(1))
+        assert (verdict.status, verdict.level, verdict.verifier) == ("accepted", alone.level, alone.verify(task(1)).verifier)
+        for client in (one, other):
+            client.stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"require": "utter"}, "no level 'utter'.*full, restricted"),
+        ({"level": "container"}, "no level 'container' with backend 'local'"),
+        ({"backend": "docker", "require": "full"}, "no level 'full' with backend 'docker': choose from container"),
+        ({"backend": "podman"}, "unknown backend 'podman'"),
+        ({"engine": "steam"}, "unknown engine 'steam'"),
+        ({"image": "some-image"}, "backend='docker'"),
+        ({"workers": 0}, "workers must not be 0"),
+    ],
+)
+def test_arguments_that_a_verifier_refuses_start_no_daemon(tmp_path: Path, arguments: dict[str, Any], reason: str) -> None:
+    for make in (Verifier, Verifier.shared):
+        with pytest.raises(ValueError, match=reason):
+            make(**arguments)
+    assert not daemons(tmp_path)
+
+
+def test_an_engine_that_is_not_there_is_an_error_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    with pytest.raises(CannotConfine, match="no container engine answers"):
+        Verifier.shared(workers=1, backend="docker")
+    assert not daemons(tmp_path)
 
 
 def test_a_daemon_that_was_killed_is_started_again_and_no_task_lost(tmp_path: Path) -> None:
