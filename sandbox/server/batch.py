@@ -11,10 +11,11 @@ from typing import Any
 
 from sandbox import records
 from sandbox.server import models
-from sandbox.server.desk import Desk, Found, departure
+from sandbox.server.desk import Desk, departure
 from sandbox.server.exchange import Gone, Receive, chunks, encode
 from sandbox.stream import Order
 from sandbox.task import Limits, Task
+from sandbox.twins import Twins
 from sandbox.verdict import Status, Verdict
 
 WINDOW = 64
@@ -118,15 +119,19 @@ def _line(line: bytes, ceiling: Limits) -> Item:
 
 
 class Batch:
-    """The tasks of one request. At most a window of them is under way, so that an endless stream takes constant memory."""
+    """The tasks of one request. At most a window of them is under way, so that an endless stream takes constant memory.
+
+    Identical ones are judged once, as in `Verifier.verify_many`, and take one place.
+    """
 
     def __init__(
         self, desk: Desk, items: AsyncIterator[Item], gone: Coroutine[Any, Any, object], ordered: bool, repeat: int
     ) -> None:
         self._desk, self._items, self._gone, self._repeat = desk, items, gone, repeat
-        self._order: Order[tuple[int, Found]] = Order(ordered)
+        self._order: Order[tuple[int, Verdict]] = Order(ordered)
+        self._twins = Twins()
         self._room = asyncio.Semaphore(WINDOW * desk.judge.workers)
-        self._finished: deque[tuple[int, Found]] = deque()
+        self._finished: deque[tuple[int, Verdict]] = deque()
         self._news = asyncio.Event()
         self._under_way: dict[int, Callable[[], None]] = {}
         self._taken = self._written = 0
@@ -160,23 +165,32 @@ class Batch:
     async def _take_all(self) -> None:
         async for each in self._items:
             await self._room.acquire()
-            if isinstance(each, Task):
+            number = self._taken
+            if isinstance(each, Verdict):
+                self._finish(number, each)
+            elif (known := self._twins.add(number, each, self._desk.judge.limits)) is True:
                 await self._desk.wait_for_place()
-                number = self._taken
-                self._taken += 1
                 self._under_way[number] = self._desk.submit(each, partial(self._settle, number), self._repeat)
-            else:
-                self._taken += 1
-                self._settle(self._taken - 1, each)
+            elif known is not False:
+                self._desk.count(known)
+                self._finish(number, known)
+            self._taken += 1  # last: what is counted gets an answer
 
-    def _settle(self, number: int, found: Found) -> None:
+    def _settle(self, number: int, verdict: Verdict) -> None:
+        """A task was judged: so are those that waited for it."""
         self._under_way.pop(number, None)
-        self._finished.append((number, found))
+        for each, found in self._twins.settle(number, verdict):
+            if each != number:
+                self._desk.count(found)
+            self._finish(each, found)
+
+    def _finish(self, number: int, verdict: Verdict) -> None:
+        self._finished.append((number, verdict))
         self._news.set()
 
     def _due(self) -> list[bytes]:
         """The lines that can be written now."""
-        found: list[tuple[int, Found]] = []
+        found: list[tuple[int, Verdict]] = []
         with contextlib.suppress(IndexError):
             while True:
                 number, verdict = self._finished.popleft()

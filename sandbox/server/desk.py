@@ -29,6 +29,9 @@ class Judge(Protocol):
     def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
         """See `Verifier.submit`."""
 
+    def count(self, verdict: Verdict) -> None:
+        """A verdict that was not judged for its task, but for another that is the same."""
+
 
 class Desk:
     """Admits up to `capacity` tasks at a time, all requests together. Lives in one event loop.
@@ -63,7 +66,7 @@ class Desk:
                 if place in self._line:
                     self._line.remove(place)
 
-    def submit(self, item: Item, done: Callable[[Found], None], repeat: int = 1) -> Callable[[], None]:
+    def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
         """Take a place and have the item judged; `done` is called in the loop. Returns what gives the place back and cancels."""
         loop = asyncio.get_running_loop()
         self.inside += 1
@@ -80,8 +83,7 @@ class Desk:
         def settle(found: Found) -> None:
             if not left:
                 leave()
-                cancelled = Status.CANCELLED if isinstance(found, Verdict) else Ending.CANCELLED
-                self.unanswered += (found.status if isinstance(found, Verdict) else found.ending) is cancelled
+                self.unanswered += _is_cancelled(found)
                 done(found)
 
         def post(found: Found) -> None:
@@ -101,6 +103,11 @@ class Desk:
                 cancel()
 
         return abandon
+
+    def count(self, verdict: Verdict) -> None:
+        """A verdict goes to one more task, which is the same as the judged one and took no place."""
+        self.unanswered += _is_cancelled(verdict)
+        self.judge.count(verdict)
 
     def _deliver(self) -> None:
         """Settle what threads have posted: the loop is woken once for all that has come since."""
@@ -126,6 +133,10 @@ class Desk:
             watch.cancel()
             abandon()
         return found
+
+
+def _is_cancelled(found: Found) -> bool:
+    return (found.status is Status.CANCELLED) if isinstance(found, Verdict) else (found.ending is Ending.CANCELLED)
 
 
 async def departure(receive: Receive) -> None:

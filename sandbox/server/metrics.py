@@ -70,6 +70,10 @@ class Measured:
 
         return self._verifier.submit(item, measure, repeat)
 
+    def count(self, verdict: Verdict) -> None:
+        """See `sandbox.server.desk.Judge.count`."""
+        self._by_status[verdict.status].inc()
+
     def watch(self, desk: Desk) -> None:
         """Show the desk's and the workers' state too."""
         self.registry.register(_State(self._verifier, desk))

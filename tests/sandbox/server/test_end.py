@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
 import signal
@@ -195,6 +196,56 @@ def test_what_is_not_judged_in_the_stated_time_is_answered_with_cancelled(start:
     (run,) = (content for status, content in answers if status == 200 and isinstance(content, dict))
     assert (run["status"], run["run_result"]) == ("SandboxError", None)
     assert re.search(r"4 tasks were cancelled", daemon.log.read_text())
+
+
+def test_identical_tasks_that_are_not_judged_are_cancelled_each(start: Any) -> None:
+    daemon = start("--workers", "1", "--drain", "0.5", "--cpu-limit", "30")
+    batch = [{**sleeper(60), "id": str(number)} for number in range(20)]
+    answers: list[bytes] = []
+    thread = threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify/batch", batch)[1]))
+    thread.start()
+    daemon.until("selftaught_tasks", 1)
+    assert daemon.stop() == 1
+    thread.join()
+    found = [json.loads(line) for line in answers[0].splitlines()]
+    assert [(each["id"], each["status"], each["retryable"]) for each in found] == [(str(number), "cancelled", True) for number in range(20)]
+    assert re.search(r"20 tasks were cancelled", daemon.log.read_text())
+
+
+def test_identical_tasks_of_a_client_that_leaves_are_killed_and_do_not_keep_others_waiting(start: Any) -> None:
+    daemon = start("--workers", "1", "--cpu-limit", "30")
+    with daemon.raw() as connection:
+        body = json.dumps([sleeper(60)] * 20).encode()
+        connection.sendall(b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        daemon.until("selftaught_tasks", 1)
+    daemon.until("selftaught_tasks", 0)
+    assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"
+
+
+def test_the_workers_death_under_identical_tasks_loses_none_of_them(start: Any) -> None:
+    """Two deaths are `internal_error` for all of them, which is no judgement: the client has them judged again."""
+    daemon = start("--workers", "1")
+    napping = "import time\ndef sol():\n    time.sleep(1.5)\n    return 1"
+    tasks = [Task(str(number), "def sat(x: int): return x == 1", napping) for number in range(20)]
+    ledger: list[Verdict] = []
+
+    def judge() -> None:
+        with Client(daemon.url) as client:
+            ledger.extend(client.verify_many(tasks))
+
+    thread = threading.Thread(target=judge)
+    thread.start()
+    killed: set[int] = set()
+    while len(killed) < 2:
+        time.sleep(0.3)
+        daemon.until("selftaught_tasks", 1)
+        for warden in daemon.wardens():
+            if warden.pid not in killed:
+                warden.kill()
+                killed.add(warden.pid)
+    thread.join(60)
+    assert [(verdict.id, verdict.status) for verdict in ledger] == [(each.id, "accepted") for each in tasks]
+    assert daemon.metric('selftaught_verdicts_total{status="internal_error"}') == 20
 
 
 def test_a_second_signal_does_not_wait(start: Any) -> None:

@@ -220,8 +220,8 @@ def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> No
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with closing(daemon.raw()) as connection:
         connection.sendall(b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(300):
-            line = json.dumps(endless()).encode() + b"\n"
+        for number in range(300):
+            line = json.dumps(endless(sat=f"def sat(x): return x == {number}")).encode() + b"\n"
             connection.sendall(b"%x\r\n%b\r\n" % (len(line), line))
         daemon.until("selftaught_tasks", 64)  # a window, not all that was sent
     daemon.until("selftaught_tasks", 0)

@@ -99,6 +99,32 @@ def test_verdicts_can_come_as_they_are_ready(daemon: Daemon) -> None:
     assert lines(daemon.ask("POST", "/v1/verify/batch?order=input", batch)[1])[0]["index"] == 0
 
 
+def test_identical_tasks_of_a_batch_are_judged_once_and_each_gets_the_verdict_under_its_own_id(start: Any) -> None:
+    daemon = start("--workers", "1")
+    wrong, other = task(1, sol="5"), task(1, limits={"cpu_seconds": 0.5})
+    batch = [{**each, "id": str(number)} for number, each in enumerate([task(1), wrong, task(1), other] * 50)]
+    for query in ("", "?order=completion", "?repeat=2"):
+        before = daemon.metric("selftaught_run_seconds_count")
+        found = sorted(lines(daemon.ask("POST", f"/v1/verify/batch{query}", batch)[1]), key=lambda each: each["index"])
+        assert [(each["index"], each["id"]) for each in found] == [(number, str(number)) for number in range(200)]
+        assert [each["status"] for each in found] == ["accepted", "rejected", "accepted", "accepted"] * 50
+        assert daemon.metric("selftaught_run_seconds_count") - before == 3
+    assert daemon.metric('selftaught_verdicts_total{status="accepted"}') == 3 * 150
+    assert daemon.metric('selftaught_verdicts_total{status="rejected"}') == 3 * 50
+
+
+def test_identical_tasks_take_one_place(start: Any) -> None:
+    daemon = start("--workers", "1", "--queue", "2")
+    batch = [{**endless(limits={"cpu_seconds": 1}), "id": str(number)} for number in range(50)]
+    answers: list[bytes] = []
+    thread = threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify/batch", batch)[1]))
+    thread.start()
+    daemon.until("selftaught_tasks", 1)
+    assert daemon.ask("POST", "/v1/verify", task(1))[0] == 200
+    thread.join()
+    assert {(each["id"], each["status"]) for each in lines(answers[0])} == {(str(number), "time_limit") for number in range(50)}
+
+
 def test_repeats_that_differ_are_unstable(daemon: Daemon) -> None:
     lucky = {"id": "1", "sat": "def sat(x: int): return x < 5", "sol": "import random\ndef sol(): return random.randrange(10)"}
     found = lines(daemon.ask("POST", "/v1/verify/batch?repeat=20", [lucky, task(1)])[1])
