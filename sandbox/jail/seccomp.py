@@ -36,11 +36,14 @@ _ALLOWED = """
 """.split()
 # `sendmsg` is for the zygote, which hands the listener over through it. A child has no socket and can make none.
 
-_NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4".split()
-"""What no outer filter refuses that lets the worker itself run."""
+_NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()
+"""What no outer filter refuses that lets the worker itself run. A runner of the snapshot engine needs some of it before its own filter."""
 
 _TERMINAL_QUERIES = (0x5401, 0x5413, 0x5451, 0x5450, 0x541B)  # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD
 _DESCRIPTOR_QUERIES = (0, 1, 2, 3, 1030)  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
+
+USER_MODE_ONLY = 1
+"""A flag of userfaultfd; with it no privilege is needed."""
 
 _SET_MODE_FILTER = 1
 _NEW_LISTENER = 1 << 3
@@ -95,12 +98,22 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
         allow(name, libseccomp.Arg(size, libseccomp.LT, BIG_BYTES))
         if below_another and not traced:
             allow(name, libseccomp.Arg(size, libseccomp.GE, BIG_BYTES), action=libseccomp.NOTIFY)
-    for name in _NAMED if below_another and not traced else ():
-        allow(name, action=libseccomp.NOTIFY)
+    if below_another and not traced:
+        for name in (*_NAMED, *(["userfaultfd"] if _gives_userfaultfd() else [])):
+            allow(name, action=libseccomp.NOTIFY)
     with open(os.memfd_create("filter"), "w+b") as file:  # no directory needs to be writable
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
+
+
+def _gives_userfaultfd() -> bool:
+    """Whether an outer filter lets the call pass that a runner needs besides: most container engines' does not."""
+    try:
+        os.close(kernel.call("userfaultfd", os.O_CLOEXEC | USER_MODE_ONLY))
+        return True
+    except OSError:
+        return False
 
 
 @functools.cache

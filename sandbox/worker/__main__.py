@@ -133,7 +133,7 @@ def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, st
             reasons.append(str(error))
     if wanted == "snapshot":
         raise CannotConfine(f"snapshot engine: {'; '.join(reasons)}")
-    return fork, "; ".join(reasons)
+    return fork, "; ".join(dict.fromkeys(reasons))
 
 
 def prove(engine: SnapshotEngine) -> SnapshotEngine:

@@ -93,7 +93,11 @@ class _Birth:
         if self._pidfd < 0:
             return ""
         found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return f": {os.strerror(found.si_status)}" if found and found.si_code == os.CLD_EXITED else ""
+        if found and found.si_code == os.CLD_EXITED:
+            return f": {os.strerror(found.si_status)}"
+        if found and found.si_status == signal.SIGSYS:
+            return ": a filter round this process refuses it, such as a container engine's default (images/seccomp.json does not)"
+        return ""
 
     def _grant(self) -> Tracee:
         tracee = None

@@ -22,7 +22,6 @@ STACK_BYTES = 8 << 20
 UFFD, MEMFD = 0, 1
 """Descriptors for the warden to take: a userfaultfd, and memory to share."""
 
-_USER_MODE_ONLY = 1
 _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
 _SMALLEST, _LARGEST, _BYTES_HEAD, _IN_A_ROW = 16, 512, 33, 8
 _held: list[object] = []
@@ -36,7 +35,7 @@ def start(program: bytes) -> NoReturn:
         kernel.prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: it reports for duty, as every child does; from here on it is traced
         kernel.prctl(_PR_SET_THP_DISABLE, 1)
         os.closerange(0, 64)
-        if kernel.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK | _USER_MODE_ONLY) != UFFD:
+        if kernel.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK | seccomp.USER_MODE_ONLY) != UFFD:
             os._exit(1)
         os.memfd_create("")
         heap.gather()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sysconfig
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import sandbox
-from tests.conftest import unreached
+from tests.conftest import open_verifier, unreached
 from tests.sandbox.test_contract import CASES
 
 IMAGE = f"selftaught:{sandbox.__version__}"
@@ -23,7 +24,10 @@ STRICT: dict[str, Any] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
 }
-"""What the Kubernetes manifest and the compose file ask for."""
+"""What the Kubernetes manifest asks for."""
+PROFILE = json.loads((REPOSITORY / "images/seccomp.json").read_text())
+PROFILED: dict[str, Any] = {**STRICT, "security_opt": ["no-new-privileges", f"seccomp={json.dumps(PROFILE)}"]}
+"""What the README's command and the compose file ask for."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,7 +47,7 @@ def run(engine: Any, command: list[str], **options: Any) -> tuple[int, str]:
         container.remove(force=True)
 
 
-@pytest.mark.parametrize("options", [ORDINARY, STRICT], ids=["ordinary", "strict"])
+@pytest.mark.parametrize("options", [ORDINARY, STRICT, PROFILED], ids=["ordinary", "strict", "with our profile"])
 def test_the_level_restricted_is_reached(engine: Any, options: dict[str, Any]) -> None:
     code, printed = run(engine, ["doctor", "--json", "--require", "restricted"], **options)
     assert code == 0, printed
@@ -54,16 +58,32 @@ def test_the_level_restricted_is_reached(engine: Any, options: dict[str, Any]) -
 
 
 def test_the_fork_engine_serves_where_the_engines_profile_refuses_the_faster_one_and_doctor_says_so(engine: Any) -> None:
-    profile = {
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{"names": ["userfaultfd", "ptrace", "process_vm_writev"], "action": "SCMP_ACT_ERRNO"}],
-    }
-    options = {**STRICT, "security_opt": ["no-new-privileges", f"seccomp={json.dumps(profile)}"]}
-    code, printed = run(engine, ["doctor", "--json", "--require", "restricted"], **options)
+    refusing = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["userfaultfd"], "action": "SCMP_ACT_ERRNO"}]}
+    for profile in ([], [f"seccomp={json.dumps(refusing)}"]):
+        options = {**STRICT, "security_opt": ["no-new-privileges", *profile]}
+        code, printed = run(engine, ["doctor", "--json", "--require", "restricted"], **options)
+        assert code == 0, printed
+        found = json.loads(printed)["levels"]["restricted"]
+        assert found["engine"] == "fork"
+        if os.uname().machine == "x86_64":
+            assert re.search(r"userfaultfd: a filter .* refuses it.*images/seccomp\.json", found["why"])
+
+
+def test_with_our_profile_the_fast_engine_serves(engine: Any) -> None:
+    open_verifier("restricted", engine="snapshot").close()  # the kernel can do it
+    code, printed = run(engine, ["doctor", "--json", "--require", "restricted"], **PROFILED)
     assert code == 0, printed
     found = json.loads(printed)["levels"]["restricted"]
-    assert found["engine"] == "fork"
-    assert found["why"]
+    assert (found["engine"], found["why"]) == ("snapshot", "")
+
+
+def test_our_profile_is_the_workers_and_what_a_server_needs_and_nothing_that_opens_a_kernel() -> None:
+    workers = json.loads((REPOSITORY / "sandbox/backends/seccomp.json").read_text())
+    *same, servers = PROFILE["syscalls"]
+    assert {**PROFILE, "syscalls": same} == workers
+    allowed = {name for group in PROFILE["syscalls"] for name in group["names"]}
+    assert {"socket", "bind", "listen", "accept4"} <= set(servers["names"])
+    assert not {"mount", "unshare", "setns", "bpf", "keyctl", "io_uring_setup", "init_module", "perf_event_open", "clone3"} & allowed
 
 
 def test_doctor_says_what_the_level_full_lacks_there(engine: Any) -> None:
@@ -96,27 +116,25 @@ def test_the_bundled_corpus_is_accepted(engine: Any) -> None:
     assert {(verdict["status"], verdict["level"]) for verdict in verdicts} == {("accepted", "restricted")}
 
 
-def test_every_case_of_the_contract_gets_its_verdict(engine: Any) -> None:
-    """The suite runs inside, as it does outside: these tests, and the verifier that is installed in the image.
-
-    Of the engines, fork serves there: the profile refuses userfaultfd.
-    """
+@pytest.mark.parametrize(("options", "serves"), [(STRICT, "fork"), (PROFILED, "snapshot")], ids=["fork", "snapshot"])
+def test_every_case_of_the_contract_gets_its_verdict(engine: Any, options: dict[str, Any], serves: str) -> None:
+    """The suite runs inside, as it does outside: these tests, and the verifier that is installed in the image."""
     packages = sysconfig.get_path("purelib")
     mounts = {
         str(REPOSITORY / "tests"): {"bind": "/src/tests", "mode": "ro"},
         str(REPOSITORY / "pyproject.toml"): {"bind": "/src/pyproject.toml", "mode": "ro"},
         packages: {"bind": "/packages", "mode": "ro"},
     }
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/sandbox/test_contract.py", "-k", "restricted-fork"]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/sandbox/test_contract.py", "-k", f"restricted-{serves}"]
     code, printed = run(
         engine,
         command,
         entrypoint="python3",
         volumes=mounts,
         working_dir="/src",
-        environment={"PYTHONPATH": "/src:/packages", "SELFTAUGHT_LEVELS": "restricted"},
+        environment={"PYTHONPATH": "/src:/packages", "SELFTAUGHT_LEVELS": "restricted", "SELFTAUGHT_ENGINES": serves},
         tmpfs={"/tmp": ""},
-        **STRICT,
+        **options,
     )
     passed = re.search(r"(\d+) passed", printed)
     assert code == 0, printed[-4000:]

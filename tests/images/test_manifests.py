@@ -75,8 +75,6 @@ def test_compose_reads_its_file(tmp_path: Path) -> None:
         pytest.skip("neither docker-compose nor docker compose is installed")
     shutil.copytree(FOLDER, tmp_path / "images")
     (tmp_path / "images/token").write_text("0" * 64)
-    done = subprocess.run(
-        [*command, "-f", str(tmp_path / "images/compose.yaml"), "config"], capture_output=True, check=False
-    )
+    done = subprocess.run([*command, "config"], cwd=tmp_path / "images", capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(done.stdout)["services"]) == {"daemon", "prometheus"}

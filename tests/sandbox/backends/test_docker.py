@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +169,41 @@ os.kill(child, 9)
         printed = printed.replace("pagemap_scan [Errno 25] Inappropriate ioctl for device", "pagemap_scan ok")
     assert printed.splitlines() == [*(f"{name} ok" for name in expected[:4]), "content after!",
                                     *(f"{name} ok" for name in [*expected[4:], "pagemap_scan"])]  # fmt: skip
+
+
+def test_the_snapshot_engine_judges_in_containers_that_our_profile_holds(engine: Any) -> None:
+    """By itself, without falling back: the kernel of this machine allows it, and our profile must too."""
+    open_verifier("restricted", engine="snapshot").close()
+    with open_verifier("container", engine="snapshot") as verifier:
+        verdicts = list(verifier.verify_many(task(i) for i in range(50)))
+        assert all(verdict.accepted and "snapshot" in verdict.verifier and verdict.level == "container" for verdict in verdicts)
+        assert verifier.counters.given_up == 0
+
+
+BUILT = shutil.which("cc") is not None and os.uname().machine == "x86_64"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("pass", "" if BUILT else "was not built"),
+        ("path.unlink(missing_ok=True)", "the accelerator was not built"),
+        ("path.write_bytes(b'of another machine')", "_rollback.so: (invalid ELF header|file too short)"),
+    ],
+    ids=["as it is", "without", "one that does not fit"],
+)
+def test_the_image_has_the_accelerator_if_it_could_be_built_and_does_without_one_that_does_not_fit(engine: Any, change: str, why: str) -> None:
+    open_verifier("restricted", engine="snapshot").close()
+    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/_rollback.so'); {change}"
+    recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"
+    image, _ = engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag="selftaught-accelerated", rm=True)
+    worker = open_backend("docker", "selftaught-accelerated").start("container", Limits())
+    try:
+        assert worker.engine == "snapshot"
+        assert re.search(why, worker.reason) if why else worker.reason == "", worker.reason
+    finally:
+        worker.close()
+        engine.images.remove(image.id, force=True)
 
 
 def test_a_container_that_dies_is_replaced_and_no_task_is_lost(contained: Verifier, engine: Any) -> None:
