@@ -197,6 +197,8 @@ class _Run:
                 raise WorkerFailed("the warm interpreter forked twice")
             self.forked = True
             self.cell.listener.allow(call)
+        elif not self.child and call.number in (engine._mmap, engine._mremap):
+            self.cell.listener.allow(call)  # a child that makes room for a large job; nothing of the task has run yet
         elif not self.child:
             if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
                 raise WorkerFailed("the child did not report for duty")

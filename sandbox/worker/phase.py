@@ -28,6 +28,7 @@ _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """No expression begins like this."""
 _MISSING = object()
+_LARGE = 1 << 16
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
@@ -59,7 +60,10 @@ def run(check_in: Callable[[], object]) -> NoReturn:
 def perform(job: bytes, next_job: Callable[[], bytes] | None = None) -> NoReturn:
     """Run a phase and report; ends the process. After `LOAD` the phase is that of the `next_job`, which has no puzzle of its own."""
     which, _, _, answer_bytes, seed, sat_size, _ = wire.PHASE.unpack_from(job)
-    sat, payload = job[wire.PHASE.size : wire.PHASE.size + sat_size], job[wire.PHASE.size + sat_size :]
+    try:
+        sat, payload = job[wire.PHASE.size : wire.PHASE.size + sat_size], job[wire.PHASE.size + sat_size :]
+    except MemoryError as error:
+        _deliver(*_failure(b"p", error))
     if seed:
         random.seed(seed)
     if which == RUN:
@@ -117,6 +121,8 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
         value = _decode(answer)
     except codec.Malformed as error:
         return b"w", str(error).encode()
+    except MemoryError as error:
+        return _failure(b"p", error)
     in_call = False
     try:
         expected = _declared(check)
@@ -308,9 +314,11 @@ def _deliver(code: bytes, payload: bytes) -> NoReturn:
         _flush()
     except BaseException:  # closed or replaced by the task: its own business
         pass
-    rest = _memoryview(_pack(code, _len(payload)) + payload)
-    while _len(rest):
-        rest = rest[_write(REPORT_FD, rest) :]
+    head = _pack(code, _len(payload))
+    for part in (head + payload,) if _len(payload) < _LARGE else (head, payload):  # there may be no memory for a copy
+        rest = _memoryview(part)
+        while _len(rest):
+            rest = rest[_write(REPORT_FD, rest) :]
     if code in (b"m", b"n"):
         _pause()
     _exit(0)

@@ -77,6 +77,14 @@ def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> 
     assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
 
 
+def test_sources_of_many_megabytes_are_judged(two_workers: Verifier) -> None:
+    """The child needs large mappings to read them, before it reports for duty."""
+    long = "def sol(): return 1\n#" + "x" * (40 << 20)
+    verdict = two_workers.verify(Task("long", "def sat(x): return x == 1", long, Limits(cpu_seconds=10)))
+    assert verdict.accepted, verdict
+    assert two_workers.restarts == 0
+
+
 def test_identical_tasks_are_judged_once_and_each_gets_its_verdict(two_workers: Verifier) -> None:
     draw = "import os\ndef sol(): return os.urandom(8).hex()"  # another answer each time that it runs
     same = [Task(str(number), "def sat(x: str): return True", draw) for number in range(1000)]
