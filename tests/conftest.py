@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
-from sandbox import CannotConfine, Verifier
+from sandbox import CannotConfine, Limits, Verifier
 from sandbox.backends import LEVELS
 from sandbox.jail import cgroup
 
@@ -40,14 +40,14 @@ def pytest_report_header() -> str:
     return f"outer limit: {OUTER or 'none (`make test` has one)'}"
 
 
-def open_verifier(level: str, workers: int = 1, engine: str = "auto") -> Verifier:
+def open_verifier(level: str, workers: int = 1, engine: str = "auto", limits: Limits | None = None) -> Verifier:
     """A verifier of exactly this level; what this host can't do skips the test, by name.
 
     Set SELFTAUGHT_LEVELS=full,restricted,container and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to make what is
     missing a failure instead.
     """
     try:
-        return Verifier(workers=workers, level=level, engine=engine, backend=BACKENDS[level])
+        return Verifier(workers=workers, limits=limits, level=level, engine=engine, backend=BACKENDS[level])
     except CannotConfine as error:
         unreached(level, engine, error)
 

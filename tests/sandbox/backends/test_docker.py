@@ -252,6 +252,39 @@ def test_a_task_may_have_more_memory_than_the_verifier_gives_by_default(containe
     assert contained.verify(large).accepted
 
 
+FILLERS = {
+    "in steps": "held = []\n    while True: held.append(bytearray(1 << 20))",
+    "in large steps": "held = []\n    while True: held.append(b'x' * (100 << 20))",
+    "by doubling": "text = 'x'\n    while True: text += text",
+    "at once": "return len(bytearray(1 << 40))",
+}
+
+
+def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_container_however_many_workers_have_one() -> None:
+    """The container's own limit leaves room for the warden: it is not what ends them."""
+    fill = [Task(f"sol {name}", "def sat(x): return True", f"def sol():\n    {body}") for name, body in FILLERS.items()]
+    fill += [Task(f"sat {name}", f"def sat(x):\n    {body}", "1") for name, body in FILLERS.items()]
+    largest = Task("answer", "def sat(x: str): return True", "def sol(): return 'x' * (31 << 20)")
+    limits = Limits(cpu_seconds=10, wall_seconds=60)
+    with open_verifier("container", workers=4, limits=limits) as verifier:
+        tasks = [each for number in range(2) for each in (*fill, largest, task(number))]
+        unlike = [Task(each.id, f"{each.sat}\n# {number}", each.sol) for number, each in enumerate(tasks)]
+        verdicts = list(verifier.verify_many(unlike, ordered=False))
+        assert {verdict.id: verdict.status for verdict in verdicts if verdict.id[:3] in ("sol", "sat")} == {each.id: Status.MEMORY_LIMIT for each in fill}
+        assert all(verdict.accepted for verdict in verdicts if verdict.id == "answer" or verdict.id.isdecimal())
+        assert len(verdicts) == len(tasks)
+        assert len(verifier.worker_pids()) == 4
+        assert verifier.restarts == 0
+
+
+def test_an_answer_of_any_allowed_size_fits_into_the_container() -> None:
+    limits = Limits(cpu_seconds=20, wall_seconds=60, memory_bytes=1 << 30, answer_bytes=200 << 20)
+    with open_verifier("container", limits=limits) as verifier:
+        large = Task("large", "def sat(x: str): return True", "def sol(): return 'x' * (199 << 20)")
+        assert verifier.verify(large).accepted
+        assert verifier.restarts == 0
+
+
 CALLER = """
 import sys, threading
 from sandbox import Limits, Task, Verifier
