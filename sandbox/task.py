@@ -73,3 +73,17 @@ class Task:
     def to_dict(self) -> dict[str, Any]:
         """The task as plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+
+def problem_with(task: object) -> str:
+    """Why this can't be judged, or nothing."""
+    if not isinstance(task, Task):
+        return f"not a Task but {type(task).__name__}"
+    for name in ("id", "sat", "sol"):
+        if not isinstance(getattr(task, name), str):
+            return f"{name} must be a string, not {type(getattr(task, name)).__name__}"
+    if task.limits is not None and not isinstance(task.limits, Limits):
+        return f"limits must be Limits or None, not {type(task.limits).__name__}"
+    if len(task.sat) + len(task.sol) > 1 << 26:
+        return "the sources are longer than 64 Mi characters"
+    return ""

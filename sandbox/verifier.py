@@ -18,7 +18,7 @@ from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.program import Ending, Program, Run
 from sandbox.stream import Order, asynchronous, drain, numbered
-from sandbox.task import Limits, Task
+from sandbox.task import Limits, Task, problem_with
 from sandbox.twins import Twins
 from sandbox.verdict import Status, Verdict
 
@@ -297,7 +297,7 @@ class Verifier:
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat must be at least 1, not {repeat!r}")
         pool = self._running()
-        problem = _problem(task)
+        problem = problem_with(task)
         if problem:
             ident = getattr(task, "id", "")
             done(Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem, verifier=pool.name))
@@ -341,20 +341,6 @@ def _reset_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
-
-
-def _problem(task: object) -> str:
-    """Why this can't be judged, or nothing."""
-    if not isinstance(task, Task):
-        return f"not a Task but {type(task).__name__}"
-    for name in ("id", "sat", "sol"):
-        if not isinstance(getattr(task, name), str):
-            return f"{name} must be a string, not {type(getattr(task, name)).__name__}"
-    if task.limits is not None and not isinstance(task.limits, Limits):
-        return f"limits must be Limits or None, not {type(task.limits).__name__}"
-    if len(task.sat) + len(task.sol) > 1 << 26:
-        return "the sources are longer than 64 Mi characters"
-    return ""
 
 
 def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict], None]:

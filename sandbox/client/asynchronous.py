@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, content_of, encode, problem_of, to_json
+from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, content_of, encode, to_json
 from sandbox.client.stream import Stream
 from sandbox.errors import ServerRefused
 from sandbox.program import Ending, Program, Run
 from sandbox.stream import Order, asynchronous
-from sandbox.task import Task
+from sandbox.task import Task, problem_with
 from sandbox.verdict import Status, Verdict
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class AsyncClient:
 
     async def verify(self, task: Task) -> Verdict:
         """Judge one task."""
-        if problem := problem_of(task):
+        if problem := problem_with(task):
             ident = getattr(task, "id", "")
             return Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem)
         body = encode(task)

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 
 from sandbox.records import parse
-from sandbox.task import Limits, Task
+from sandbox.task import Task
 from sandbox.verdict import Verdict
 
 Found = Verdict | BaseException
@@ -48,18 +48,6 @@ def to_json(content: dict[str, Any]) -> bytes:
         return orjson.dumps(content)
     except TypeError:  # lone surrogates
         return json.dumps(content).encode()
-
-
-def problem_of(task: object) -> str:
-    """Why this can't even be sent, or nothing."""
-    if not isinstance(task, Task):
-        return f"not a Task but {type(task).__name__}"
-    for name in ("id", "sat", "sol"):
-        if not isinstance(getattr(task, name), str):
-            return f"{name} must be a string, not {type(getattr(task, name)).__name__}"
-    if task.limits is not None and not isinstance(task.limits, Limits):
-        return f"limits must be Limits or None, not {type(task.limits).__name__}"
-    return ""
 
 
 async def content_of(response: aiohttp.ClientResponse) -> dict[str, Any]:

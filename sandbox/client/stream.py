@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, encode, problem_of
+from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, encode
 from sandbox.errors import ServerRefused
 from sandbox.records import parse
-from sandbox.task import Task
+from sandbox.task import Task, problem_with
 from sandbox.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Stream:
 
     def add(self, number: int, task: Task) -> None:
         """Have a task judged."""
-        if problem := problem_of(task):
+        if problem := problem_with(task):
             ident = getattr(task, "id", "")
             self._settle(number, Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem))
             return
