@@ -83,6 +83,17 @@ def _read(node: ast.expr) -> Type | None:
     return Type(name, tuple(one for one in inner if one))
 
 
+def type_of(value: Any) -> Type | None:
+    """The type of a scalar or of lists of one type; ``None`` for anything else, and for an empty list."""
+    if type(value) in _SCALARS.values():
+        return Type(type(value).__name__)
+    if type(value) is not list:
+        return None
+    inner = {type_of(one) for one in value}
+    only = inner.pop() if len(inner) == 1 else None
+    return Type("List", (only,)) if only else None
+
+
 def allowed(kind: Type | None, answer_types: str) -> bool:
     """Whether a recipe takes puzzles with such answers (see `Recipe.answer_types`); bool alone is always refused."""
     if kind is None or kind.name == "bool" or (kind.name == "Optional" and "bool" in kind.leaves()):
@@ -113,8 +124,8 @@ def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
     """The paper's answers, and those that a look at the puzzle suggests: its constants and defaults, their neighbours, parts,
     and small collections of them. The most telling come first."""
     lifted = list(_constants(puzzle.source))
-    whole = [value for value in lifted if _fits(value, kind)]
-    changed = [other for value in whole for other in _near(value) if _fits(other, kind)]
+    whole = [value for value in lifted if fits(value, kind)]
+    changed = [other for value in whole for other in _near(value) if fits(other, kind)]
     base = {name: _unique([value for value in _scalars(lifted) if type(value) is _SCALARS[name]]) for name in _SCALARS}
     small = {name: [*base[name][:6], *_BASE[name][:3]] for name in _SCALARS}
     built = _built(kind, small) if kind.inner else iter(())
@@ -185,19 +196,19 @@ def _scalars(values: Iterable[Any]) -> Iterator[Any]:
             yield value
 
 
-def _fits(value: Any, kind: Type) -> bool:
+def fits(value: Any, kind: Type) -> bool:
     """Whether a value is exactly of a type."""
     if kind.name in _SCALARS:
         return type(value) is _SCALARS[kind.name]
     if kind.name == "Optional":
-        return value is None or _fits(value, kind.inner[0])
+        return value is None or fits(value, kind.inner[0])
     if type(value) is not _BOXES["Tuple" if kind.name == "Tuple*" else kind.name]:
         return False
     if type(value) is dict:
-        return all(_fits(key, kind.inner[0]) and _fits(one, kind.inner[1]) for key, one in value.items())
+        return all(fits(key, kind.inner[0]) and fits(one, kind.inner[1]) for key, one in value.items())
     if kind.name == "Tuple":
-        return len(value) == len(kind.inner) and all(map(_fits, value, kind.inner))
-    return all(_fits(one, kind.inner[0]) for one in value)
+        return len(value) == len(kind.inner) and all(map(fits, value, kind.inner))
+    return all(fits(one, kind.inner[0]) for one in value)
 
 
 def _hashable(value: Any) -> bool:

@@ -78,6 +78,11 @@ class Candidate:
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
+    def derived(self) -> bool:
+        """Whether no model wrote it (see `generator.derivation`)."""
+        return not self.sampling.model
+
+    @property
     def judged(self) -> list[Attempt]:
         """The model's own attempts that count: also what doesn't parse, but not what the verifier could not judge."""
         return [one for one in self.attempts if not one.borrowed_from and _counts(one)]

@@ -224,8 +224,10 @@ def table(tally: Tally) -> Table:
     from generator.candidate import STAGES
 
     made = Table("puzzles", "passed", "of the stage before", "refused")
-    before = tally.stages["written"]
-    made.add_row("written", f"{before:,}", "", "")
+    before = tally.stages["written"] + tally.stages["derived"]
+    made.add_row("written", f"{tally.stages['written']:,}", "", "")
+    if tally.stages["derived"]:
+        made.add_row("derived", f"{tally.stages['derived']:,}", "", "")
     for stage in STAGES:
         count = tally.stages[stage]
         share = f"{count / before:.1%}" if before else ""

@@ -25,6 +25,9 @@ class Sampling:
 
     model, model_digest: its name, and what changes with its weights. prompt_sha256: of the whole prompt. seed: of the call;
     attempt: which of the call's samples for this prompt, from 0. parents: ids of the puzzles that stood in the prompt.
+
+    No model wrote a derived puzzle (see `generator.derivation`): `model` is empty, and the parents are one puzzle, of which it is a copy
+    with another target, or two that it chains.
     """
 
     model: str

@@ -18,6 +18,7 @@ from typing import Any
 
 from generator import candidate, example, prompts, selection
 from generator.candidate import ALONE, LATE, STAGES, Attempt, Candidate
+from generator.derivation import Derivation
 from generator.example import Example, Judgement
 from generator.folder import Folder, Tally
 from generator.models import Completer
@@ -75,11 +76,12 @@ class Generation:
         self._verifier, self._on_progress = verifier, on_progress
         for one in seeds:
             self.held_out.refuse(one.puzzle.source)
-        self._known = Known(recipe.near)
+        self._known, self._derivation = Known(recipe.near), Derivation(recipe, self.held_out)
         for record in [*earlier, *folder.puzzles()]:
-            if record["refused"] not in ALONE:
+            self._derivation.recall(record)
+            if record["refused"] not in ALONE and record["sampling"]["model"]:
                 self._known.meet(record["id"])
-            if record["refused"] in ("", *LATE):
+            if record["refused"] in ("", *LATE) and record["sampling"]["model"]:
                 self._known.admit(record["template"], record["form"], record["cluster"])
         self._pairs = {one.id for one in example.read(folder.path / "pairs.jsonl")}
 
@@ -143,6 +145,11 @@ class Generation:
         kept = await trial.settle(admitted)
         if before:
             await before.written.wait()
+        if self.recipe.retarget or self.recipe.chains:
+            trial = Trial(self._verifier, self.recipe, Tally(seconds=wave.tally.seconds))  # counts attempts of the model alone
+            derived, more = await self._derivation.derive(admitted, trial, self._seed(wave, "derived"))
+            written = [*written, *derived]
+            admitted, kept = [*admitted, *(one for one, _ in more)], [*kept, *(pairs for _, pairs in more)]
         examples = [
             self._example(one, attempt, judgement)
             for one, pairs in zip(admitted, kept, strict=True)
@@ -236,11 +243,13 @@ class Generation:
         if written is not None:
             tally.stages.clear()
             tally.refusals.clear()
-            tally.stages["written"] = len(written)
+            tally.stages["derived"] = sum(one.derived for one in written)
+            tally.stages["written"] = len(written) - tally.stages["derived"]
             for one in written:
                 tally.stages.update(o.filter for o in one.outcomes if o.outcome != "refused")
-                tally.stages["attempts"] += len(one.attempts)
-                tally.stages["right"] += len(one.passed)
+                if not one.derived:
+                    tally.stages["attempts"] += len(one.attempts)
+                    tally.stages["right"] += len(one.passed)
                 if one.refused:
                     tally.refusals[one.refused] += 1
             tally.stages["pairs"] = pairs
@@ -265,4 +274,4 @@ def _worth_more(one: Candidate, recipe: Recipe) -> bool:
 
 def stages() -> tuple[str, ...]:
     """The names of the counts, in the order in which a puzzle meets them."""
-    return ("written", *STAGES, "attempts", "right", "pairs")
+    return ("written", "derived", *STAGES, "attempts", "right", "pairs")

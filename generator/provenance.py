@@ -126,6 +126,8 @@ def _tell_puzzle(record: dict[str, Any]) -> list[str]:
 
 
 def _drawn(sampling: dict[str, Any]) -> str:
+    if not sampling["model"]:
+        return f"by nobody: {'two solved puzzles chained' if len(sampling['parents']) == 2 else 'with another target'}"
     return (
         f"by {sampling['model']} (weights {sampling['model_digest'][:12]}), sample {sampling['attempt']} of the prompt "
         f"{sampling['prompt_sha256'][:12]}, temperature {sampling['temperature']}, top-p {sampling['top_p']}, at most "

@@ -32,6 +32,9 @@ class Recipe:
     Selection. keep: distinct solutions of a puzzle, shortest first. diverse: rather one of each canonical form before
     a second of any. hindsight: answers to other puzzles that are tried on each unsolved one of the same type.
     learnability: weight pairs by their puzzle's pass rate.
+
+    Derivation (see `generator.derivation`). retarget: ask an unsolved equation again, with a target that a failed attempt reached.
+    chains: so many times in a wave, chain two solved equations into a harder one.
     """
 
     name: str = "paper"
@@ -61,6 +64,8 @@ class Recipe:
     diverse: bool = False
     hindsight: int = 0
     learnability: bool = False
+    retarget: bool = False
+    chains: int = 0
 
     def __post_init__(self) -> None:
         for name in ("prompts", "samples", "attempts", "round", "puzzle_tokens", "solution_tokens", "repeat", "keep"):

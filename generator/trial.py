@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
@@ -11,7 +12,7 @@ from generator.example import Judgement
 from generator.folder import Tally
 from generator.puzzle import exact
 from generator.recipe import Recipe
-from sandbox import Status, Task, Verdict, Verifier
+from sandbox import Program, Status, Task, Verdict, Verifier
 
 _ENDED = (Status.TIME_LIMIT, Status.MEMORY_LIMIT, Status.OUTPUT_LIMIT, Status.CRASHED, Status.FORBIDDEN)
 """A search for a trivial answer that ends so has tried some answers only."""
@@ -47,6 +48,12 @@ class Trial:
                 one.exempt("trivial", "let through by lot")
             else:
                 one.fails("trivial", "a trivial answer solves it")
+
+    async def printed(self, programs: Iterable[str]) -> list[str]:
+        """The first line that each program prints; empty if it ended badly."""
+        runs = await asyncio.gather(*(self._verifier.arun(Program(str(n), code)) for n, code in enumerate(programs)))
+        self._tally.spend(verifier=sum(run.usage.cpu_seconds for run in runs))
+        return ["" if run.return_code else run.stdout.partition("\n")[0] for run in runs]
 
     async def attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
         """Judge attempts as they come, what is the same program once; sets each one's status and verdict."""

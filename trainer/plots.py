@@ -117,7 +117,7 @@ def _novelty(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
         refused = entry["counts"]["refusals"]
         named = {text: refused.get(name, 0) for name, text in fates.items()}
         other = sum(refused.values()) - sum(named.values())
-        kept = entry["counts"]["yield"].get("written", 0) - sum(refused.values())
+        kept = sum(entry["counts"]["yield"].get(name, 0) for name in ("written", "derived")) - sum(refused.values())
         parts.append({"kept": kept, **named, "otherwise refused": other})
     _stacked(axes, entries, parts)
 

@@ -1,0 +1,113 @@
+"""Puzzles of one form, ``return expression == target`` or the other way round: the target can be changed so that an answer is known to exist."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from generator import answers
+from generator import puzzle as puzzles
+from generator.answers import Type
+from generator.puzzle import NotAPuzzle, Puzzle
+
+TARGET = 30
+"""Characters that a target takes at most when it is set."""
+UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """A puzzle that says what an expression of its answer must be equal to.
+
+    target: the parameter that it must equal, read nowhere else, and its value. others: the parameters that the expression
+    reads, with the sources of their values.
+    """
+
+    puzzle: Puzzle
+    expression: ast.expr
+    target: str
+    value: Any
+    others: dict[str, str]
+
+    def program(self, answer: ast.expr, before: str = "") -> str:
+        """A program that prints what the expression makes of an answer; for the verifier to run, and nobody else."""
+        names = {name: ast.parse(source, mode="eval").body for name, source in self.others.items()}
+        return f"{before}\nprint(repr({ast.unparse(put(self.expression, {**names, self.puzzle.argument: answer}))}))"
+
+    def achieved(self, solution: str) -> str:
+        """A program that prints what the expression makes of a solution's answer."""
+        return self.program(ast.Call(ast.Name("g"), [], []), solution)
+
+    def aimed(self, printed: str) -> str | None:
+        """The puzzle's source with another target; None if what was printed is no short plain value of the same type."""
+        if not plain(printed) or kind(printed) != answers.type_of(self.value):
+            return None
+        parameters = ((name, printed if name == self.target else source) for name, source in self.puzzle.defaults)
+        return self.puzzle.source.replace(self.puzzle.parameters, ", ".join(f"{name}={source}" for name, source in parameters), 1)
+
+
+def read(puzzle: Puzzle) -> Equation | None:
+    """The puzzle as an equation; None if it has another form."""
+    compared, defaults = returned(puzzle.source), dict(puzzle.defaults)
+    if not isinstance(compared, ast.Compare) or len(compared.ops) != 1 or not isinstance(compared.ops[0], ast.Eq):
+        return None
+    for target, expression in ((compared.left, compared.comparators[0]), (compared.comparators[0], compared.left)):
+        found = names(expression)
+        if isinstance(target, ast.Name) and target.id in defaults.keys() - found and puzzle.argument in found:
+            try:
+                value = ast.literal_eval(defaults[target.id])
+            except UNREADABLE:
+                return None
+            others = {name: source for name, source in defaults.items() if name in found}
+            return Equation(puzzle, expression, target.id, value, others)
+    return None
+
+
+def returned(source: str) -> ast.expr | None:
+    """What a function returns that does nothing else; None for any other."""
+    try:
+        (function,) = puzzles.tree(source).body
+    except (NotAPuzzle, ValueError):
+        return None
+    if isinstance(function, ast.FunctionDef) and len(function.body) == 1 and isinstance(function.body[0], ast.Return):
+        return function.body[0].value
+    return None
+
+
+def plain(printed: str) -> bool:
+    """Whether a text is the `repr` of a short plain value."""
+    try:
+        return len(printed) <= TARGET and repr(ast.literal_eval(printed)) == printed
+    except UNREADABLE:
+        return False
+
+
+def kind(source: str) -> Type | None:
+    """The type of a literal."""
+    try:
+        return answers.type_of(ast.literal_eval(source))
+    except UNREADABLE:
+        return None
+
+
+def names(node: ast.AST) -> set[str]:
+    """The names that an expression holds."""
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+class _Put(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, ast.expr]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return copy.deepcopy(self._names.get(node.id, node))
+
+
+def put(expression: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
+    """The expression with names replaced."""
+    made = _Put(names).visit(copy.deepcopy(expression))
+    assert isinstance(made, ast.expr)
+    return made

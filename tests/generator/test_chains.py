@@ -1,0 +1,165 @@
+"""Puzzles out of solved ones: which can be chained, and that the guess is right once the verifier has run the outer one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from generator import example, provenance, puzzle
+from generator.chains import Links
+from generator.folder import Folder
+from generator.generation import Generation
+from generator.models.scripted import Scripted
+from generator.novelty import HeldOut
+from generator.prompts import BARE
+from generator.recipe import DEFAULT
+from sandbox import Program, Task, Verifier
+from tests.generator.test_generation import Counting, Killed, kept, records
+
+ADD = ("def f(x: int, a=417, b=1342):\n    return x + a == b", "def g(a=417, b=1342):\n    return b - a")
+LENGTH = ("def f(x: str, c=31):\n    return c == len(x)", "def g(c=31):\n    return 'a' * c")
+END = (
+    "def f(y: List[int], l=[41, 52, 63], p=[63]):\n    return y + p == l",
+    "def g(l=[41, 52, 63], p=[63]):\n    return l[:-len(p)]",
+)
+CODES = (
+    "def f(x: str, l=[97, 98, 99]):\n    return [ord(i) for i in x] == l",
+    "def g(l=[97, 98, 99]):\n    return ''.join((chr(i) for i in l))",
+)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Verifier]:
+    with Verifier(workers=1, require="restricted") as made:
+        yield made
+
+
+def links(*pairs: tuple[str, str]) -> Links:
+    made = Links()
+    for sat, sol in pairs:
+        made.add(puzzle.parse(sat), [sol])
+    return made
+
+
+def chained(judge: Verifier, made: Links, most: int = 40) -> list[tuple[str, str]]:
+    chance = random.Random(1)
+    closed = [
+        made.close(chain, judge.run(Program("", chain.program)).stdout.strip(), chance)
+        for chain in made.chains(most, chance)
+    ]
+    return [pair for pair in closed if pair]
+
+
+def test_a_chain_is_solved_by_its_solutions_in_a_row(judge: Verifier) -> None:
+    found = chained(judge, links(ADD, LENGTH, END, CODES))
+    for sat, sol in found:
+        assert judge.verify(Task("", sat, sol)).accepted, (sat, sol)
+    bodies = {sat.split("return ")[1] for sat, _ in found}
+    assert any("len(x) + " in body for body in bodies)
+    assert any("[ord(i) for i in x] + " in body for body in bodies)
+
+
+def test_types_that_do_not_fit_are_not_chained() -> None:
+    assert not list(links(LENGTH, CODES).chains(9, random.Random(0)))
+    assert list(links(LENGTH, ADD).chains(9, random.Random(0)))
+
+
+def test_chains_are_spread_over_the_pairs_and_simple_ones_come_first() -> None:
+    double = ("def f(x: int, a=417, b=1342):\n    return x + a + a == b", "def g(a=417, b=1342):\n    return b - a - a")
+    found = list(links(ADD, ADD, double).chains(5, random.Random(0)))
+    sizes = [chain.inner.size + chain.outer.size for chain in found]
+    assert sizes[:4] == sorted(sizes[:4])
+    assert len({(chain.inner.form, chain.outer.form) for chain in found[:4]}) == 4
+    assert sizes[4] == sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("sat", "sol"),
+    [
+        ("def f(x: int, a=3):\n    return x > a", "def g(a=3):\n    return a + 1"),
+        ("def f(x: int, a=3):\n    return x == x + a - a", "def g(a=3):\n    return a"),
+        ("def f(x: int, a=3):\n    return x * a == a", "def g(a=3):\n    return 1"),
+        ("def f(x: int, a=3):\n    return x + 1 == a", "def g(a=3):\n    return 2"),
+        ("def f(x: int, a=3, b=1):\n    return x + 1 == a", "def g(a=3, b=1):\n    return a - b"),
+        ("def f(x: int, a=3):\n    y = x + 1\n    return y == a", "def g(a=3):\n    return a - 1"),
+        ("def f(x: int, a=3):\n    return x + 1 == a", "def g(a=3):\n    b = a\n    return b - 1"),
+        ("def f(x: int, a=3):\n    return x + 1 == a == 3", "def g(a=3):\n    return a - 1"),
+        ("def f(x: int, a=len('abc')):\n    return x + 1 == a", "def g(a=len('abc')):\n    return a - 1"),
+    ],
+)
+def test_what_has_another_shape_is_no_link(sat: str, sol: str) -> None:
+    assert not list(links((sat, sol), ADD).chains(1, random.Random(0)))[1:]
+    assert all(chain.inner.asked.puzzle.source == ADD[0] for chain in links((sat, sol), ADD).chains(9, random.Random(0)))
+
+
+@pytest.mark.parametrize("printed", ["", "7" * 40, "1 + 1", "__import__('os')", "f()", "[", "object at 0x7f", "'a' 'b'"])
+def test_what_is_no_short_plain_value_is_no_target(printed: str) -> None:
+    made = links(ADD)
+    (chain,) = made.chains(1, random.Random(0))
+    assert made.close(chain, printed, random.Random(0)) is None
+
+
+def test_parameters_are_called_as_the_solved_puzzles_call_them_and_never_like_the_answer(judge: Verifier) -> None:
+    other = ("def f(b: int, c=417, a=1342):\n    return b - c == a", "def g(c=417, a=1342):\n    return a + c")
+    for sat, _ in chained(judge, links(ADD, ADD, other)):
+        made = puzzle.parse(sat)
+        names = [name for name, _ in made.defaults]
+        assert made.argument not in names and len(set(names)) == 3
+
+
+def script(prompt: str, chance: random.Random) -> str:
+    """Writes and solves sums and lengths."""
+    number = chance.randrange(1000, 9000)
+    if prompt.endswith("("):
+        return chance.choice([f"x: int, a={number}, b={number * 3}):\n    return x + a == b", "x: str, a=151):\n    return len(x) == a"])
+    return " return 'b' * a" if "len(x)" in prompt else " return b - a"
+
+
+RECIPE = replace(DEFAULT, prompts=1, samples=8, round=4, attempts=4, per_template=4, per_cluster=0, repeat=2, chains=12)
+
+
+def run(path: Path, judge: Verifier, *, held_out: HeldOut | None = None, model: Scripted | None = None) -> None:
+    with Folder(path, {}, [], resume=True) as folder:
+        made = Generation(model or Scripted(script), [], judge, folder, RECIPE, style=BARE, held_out=held_out)
+        made.run(puzzles=24)
+
+
+def test_a_run_keeps_chains_with_their_parents_and_their_provenance(tmp_path: Path, judge: Verifier) -> None:
+    run(tmp_path, judge)
+    pairs = [one for one in example.read(tmp_path / "pairs.jsonl") if not one.puzzle_sampling.model]
+    ids = {record["id"] for record in records(tmp_path) if record["sampling"]["model"] and not record["refused"]}
+    assert any("len(x) + " in one.puzzle for one in pairs)
+    for one in pairs:
+        assert len(one.puzzle_sampling.parents) == 2 and set(one.puzzle_sampling.parents) <= ids
+        assert judge.verify(Task("", one.puzzle, one.solution)).accepted
+        assert one.judgement.repeats == 2 and (one.passes, one.attempts) == (0, 0)
+    told = provenance.tell(provenance.explain(pairs[0].id, tmp_path))
+    assert "two solved puzzles chained" in told
+    counts = json.loads((tmp_path / "progress.json").read_text())["stages"]
+    assert counts["written"] == 24 and counts["derived"] >= len({one.puzzle_id for one in pairs})
+    assert counts["right"] <= counts["attempts"]
+
+
+def test_a_run_with_chains_that_breaks_gives_the_same_data(tmp_path: Path, judge: Verifier) -> None:
+    run(tmp_path / "whole", judge)
+    model = Counting(script)
+    model.left = 3
+    with pytest.raises(Killed):
+        run(tmp_path / "broken", judge, model=model)
+    model.left = 1000
+    run(tmp_path / "broken", judge, model=model)
+    assert kept(tmp_path / "broken") == kept(tmp_path / "whole")
+    assert records(tmp_path / "broken") == records(tmp_path / "whole")
+
+
+def test_a_held_out_chain_is_refused(tmp_path: Path, judge: Verifier) -> None:
+    run(tmp_path / "open", judge)
+    found = {one.template: one.puzzle for one in example.read(tmp_path / "open" / "pairs.jsonl") if not one.puzzle_sampling.model}
+    run(tmp_path / "closed", judge, held_out=HeldOut(found.values()))
+    assert not [one for one in example.read(tmp_path / "closed" / "pairs.jsonl") if not one.puzzle_sampling.model]
+    assert "held_out" in {record["refused"] for record in records(tmp_path / "closed") if not record["sampling"]["model"]}
