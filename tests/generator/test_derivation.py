@@ -1,4 +1,4 @@
-"""Puzzles out of solved ones: which can be chained, and that the guess is right once the verifier has run the outer one."""
+"""Puzzles that no model writes: what can be chained or asked with another target, what is kept of it, and where it says that it comes from."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from generator import example, provenance, puzzle
+from generator import equation, example, provenance, puzzle
 from generator.chains import Links
 from generator.folder import Folder
 from generator.generation import Generation
 from generator.models.scripted import Scripted
 from generator.novelty import HeldOut
 from generator.prompts import BARE
-from generator.recipe import DEFAULT
+from generator.recipe import DEFAULT, Recipe
 from sandbox import Program, Task, Verifier
 from tests.generator.test_generation import Counting, Killed, kept, records
 
@@ -120,12 +120,14 @@ def script(prompt: str, chance: random.Random) -> str:
     return " return 'b' * a" if "len(x)" in prompt else " return b - a"
 
 
-RECIPE = replace(DEFAULT, prompts=1, samples=8, round=4, attempts=4, per_template=4, per_cluster=0, repeat=2, chains=12)
+RECIPE = replace(DEFAULT, prompts=1, samples=8, round=4, attempts=4, per_template=4, per_cluster=0, repeat=2, chains=12, retarget=True)
 
 
-def run(path: Path, judge: Verifier, *, held_out: HeldOut | None = None, model: Scripted | None = None) -> None:
+def run(
+    path: Path, judge: Verifier, *, held_out: HeldOut | None = None, model: Scripted | None = None, recipe: Recipe = RECIPE
+) -> None:
     with Folder(path, {}, [], resume=True) as folder:
-        made = Generation(model or Scripted(script), [], judge, folder, RECIPE, style=BARE, held_out=held_out)
+        made = Generation(model or Scripted(script), [], judge, folder, recipe, style=BARE, held_out=held_out)
         made.run(puzzles=24)
 
 
@@ -155,6 +157,40 @@ def test_a_run_with_chains_that_breaks_gives_the_same_data(tmp_path: Path, judge
     run(tmp_path / "broken", judge, model=model)
     assert kept(tmp_path / "broken") == kept(tmp_path / "whole")
     assert records(tmp_path / "broken") == records(tmp_path / "whole")
+
+
+SUFFIX = "x: str, s='dew', t='morning'):\n    return x + s == t"
+
+
+def misjudged(prompt: str, chance: random.Random) -> str:
+    """Writes a puzzle without an answer, and solves it as if it had one, or not at all."""
+    return SUFFIX if prompt.endswith("(") else chance.choice([" return t[:-len(s)]", " return t + s", " return t * 2"])
+
+
+def test_a_puzzle_without_an_answer_is_asked_again_with_a_target_that_was_reached(tmp_path: Path, judge: Verifier) -> None:
+    switched = replace(RECIPE, chains=0, attempts=8, retarget=False)
+    run(tmp_path / "off", judge, model=Scripted(misjudged), recipe=switched)
+    assert not list(example.read(tmp_path / "off" / "pairs.jsonl"))
+    run(tmp_path / "on", judge, model=Scripted(misjudged), recipe=replace(switched, retarget=True))
+    pairs = list(example.read(tmp_path / "on" / "pairs.jsonl"))
+    assert {one.solution.partition("return ")[2] for one in pairs} == {"t[:-len(s)]"}
+    (origin,) = {record["id"] for record in records(tmp_path / "on") if record["sampling"]["model"] and record["attempts"]}
+    for one in pairs:
+        target = dict(puzzle.parse(one.puzzle).defaults)["t"]
+        assert target.endswith("dew'") and target != "'morning'"
+        assert one.puzzle_sampling.parents == [origin] and one.borrowed_from == origin
+    assert "with another target" in provenance.tell(provenance.explain(pairs[0].id, tmp_path / "on"))
+
+
+@pytest.mark.parametrize("printed", ["", "17", "None", "['a']", "'" + "a" * 40 + "'", "f()", "'a' + 'b'"])
+def test_a_target_is_a_short_plain_value_of_the_same_type(printed: str) -> None:
+    asked = equation.read(puzzle.parse(f"def f({SUFFIX}"))
+    assert asked and asked.aimed(printed) is None
+
+
+def test_another_target_changes_nothing_else() -> None:
+    asked = equation.read(puzzle.parse("def f(x: str, t='dew', s='dew'):\n    return t == x + s  # t='dew'"))
+    assert asked and asked.aimed("'mildew'") == "def f(x: str, t='mildew', s='dew'):\n    return t == x + s  # t='dew'"
 
 
 def test_a_held_out_chain_is_refused(tmp_path: Path, judge: Verifier) -> None:
