@@ -13,6 +13,7 @@ from typing import Any
 from generator import candidate, equation, selection
 from generator.candidate import ALONE, LATE, Attempt, Candidate
 from generator.chains import Links
+from generator.equation import Equation
 from generator.example import Judgement, Sampling
 from generator.novelty import HeldOut, Known
 from generator.prompts import Prompt
@@ -91,15 +92,15 @@ class Derivation:
             if asked:
                 tried += [(one, asked, attempt) for attempt in chance.sample(failed, min(_TRIES, len(failed)))]
         printed = await trial.printed(asked.achieved(attempt.solution) for _, asked, attempt in tried)
-        aimed: dict[str, tuple[Candidate, str]] = {}
+        aimed: dict[str, tuple[Candidate, Equation, str]] = {}
         for (one, asked, _), text in zip(tried, printed, strict=True):
             source = asked.aimed(text)
             if source and source != asked.puzzle.source:
-                aimed.setdefault(one.id, (one, source))
+                aimed.setdefault(one.id, (one, asked, source))
         made = []
-        for number, (origin, source) in enumerate(aimed.values()):
+        for number, (origin, asked, source) in enumerate(aimed.values()):
             derived = self._read(source, [origin.id], seed, number)
-            made.append((derived, _again(origin, derived.puzzle) if derived.puzzle else []))
+            made.append((derived, _again(origin, derived.puzzle, asked.target) if derived.puzzle else []))
         return made
 
     async def _chained(self, trial: Trial, chance: random.Random, seed: int) -> list[tuple[Candidate, list[Guess]]]:
@@ -116,9 +117,14 @@ class Derivation:
         return candidate.read(Prompt("def f(", ""), source.removeprefix("def f("), origin, self._recipe)
 
 
-def _again(origin: Candidate, puzzle: Puzzle) -> list[Guess]:
-    """The attempts at a puzzle as attempts at the same with another target."""
+def _again(origin: Candidate, puzzle: Puzzle, target: str) -> list[Guess]:
+    """The attempts at a puzzle that read its target, as attempts at the same with another one. (The others would be right by
+    construction: one of them gave the target.)"""
     assert origin.puzzle is not None
-    bodies = dict.fromkeys(attempt.body for attempt in origin.attempts if attempt.solution)
+    bodies = dict.fromkeys(
+        attempt.body
+        for attempt in origin.attempts
+        if attempt.solution and equation.reads(attempt.solution, target)
+    )
     moved = (selection.transplant(body, origin.puzzle, puzzle) for body in bodies)
     return [(solution, origin.id) for solution in moved if solution]

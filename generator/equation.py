@@ -77,6 +77,12 @@ def returned(source: str) -> ast.expr | None:
     return None
 
 
+def reads(solution: str, name: str) -> bool:
+    """Whether a function's body reads a name."""
+    (function,) = puzzles.tree(solution).body
+    return isinstance(function, ast.FunctionDef) and any(name in names(statement) for statement in function.body)
+
+
 def plain(printed: str) -> bool:
     """Whether a text is the `repr` of a short plain value."""
     try:

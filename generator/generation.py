@@ -95,7 +95,7 @@ class Generation:
         """`run` for coroutines."""
         if pairs is None and puzzles is None:
             raise ValueError("say how many pairs or puzzles are wanted")
-        self._sampler = Sampler(self.model, self.folder, self.recipe.temperature, self.recipe.top_p)
+        self._sampler = Sampler(self.model, self.folder, self.recipe.top_p)
         self._under_way: deque[Wave] = deque()
         running: deque[asyncio.Task[None]] = deque()
         last, barren, started = None, 0, time.perf_counter()
@@ -169,9 +169,9 @@ class Generation:
             prompts.for_puzzle(self.seeds, self.model, self.style, chance, tokens, self.held_out)
             for _ in range(self.recipe.prompts)
         ]
-        seed, found = self._seed(wave, "puzzles"), {}
-        async for number, texts in self._sampler.call(wave.number, "puzzles", asked, self.recipe.samples, tokens, seed):
-            origins = (self._sampler.origin(asked[number], tokens, seed, sample) for sample in range(len(texts)))
+        seed, heat, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
+        async for number, texts in self._sampler.call(wave.number, "puzzles", asked, self.recipe.samples, tokens, heat, seed):
+            origins = (self._sampler.origin(asked[number], tokens, heat, seed, sample) for sample in range(len(texts)))
             found[number] = [
                 candidate.read(asked[number], text, origin, self.recipe)
                 for text, origin in zip(texts, origins, strict=True)
@@ -200,8 +200,8 @@ class Generation:
     ) -> AsyncIterator[tuple[Candidate, Attempt]]:
         """One round: attempts as they are written. start: how many each puzzle had before."""
         tokens, seed = self.recipe.solution_tokens, self._seed(wave, f"solutions from {start}")
-        texts = [prompt for _, prompt in asked]
-        async for number, found in self._sampler.call(wave.number, f"solutions-{start}", texts, count, tokens, seed):
+        texts, heat = [prompt for _, prompt in asked], self.recipe.solution_temperature or self.recipe.temperature
+        async for number, found in self._sampler.call(wave.number, f"solutions-{start}", texts, count, tokens, heat, seed):
             one, prompt = asked[number]
             assert one.puzzle is not None
             for sample, text in enumerate(found):
@@ -210,7 +210,7 @@ class Generation:
                     exact(solution)
                 except NotAPuzzle:
                     solution = ""
-                origin = self._sampler.origin(prompt, tokens, seed, start + sample)
+                origin = self._sampler.origin(prompt, tokens, heat, seed, start + sample)
                 yield one, Attempt(origin, prompts.cut(text), solution)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:

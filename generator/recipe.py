@@ -14,10 +14,10 @@ __all__ = ["DEFAULT", "PAPER", "RECIPES", "Recipe", "replace"]
 class Recipe:
     """The switches. The defaults are the paper's.
 
-    Sampling. prompts: of puzzles, in a wave. samples: puzzles for each prompt. temperature, top_p: of puzzles and solutions.
-    puzzle_tokens, solution_tokens: at most so many new ones. attempts: at most so many for a puzzle, in rounds of
-    `round`. enough: a puzzle with so many distinct passes gets no more rounds (0: never). hopeless: nor does one without any
-    after so many attempts (0: never).
+    Sampling. prompts: of puzzles, in a wave. samples: puzzles for each prompt. temperature, top_p: of puzzles and solutions;
+    solution_temperature: of solutions alone (0: the same). puzzle_tokens, solution_tokens: at most so many new ones. attempts: at
+    most so many for a puzzle, in rounds of `round`. enough: a puzzle with so many distinct passes gets no more rounds (0:
+    never). hopeless: nor does one without any after so many attempts (0: never).
 
     Filters. answer_types: ``paper`` (int, float, str, nested lists of these and bool) or ``plain`` (also tuples, sets,
     dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. may_hold: refuse one that
@@ -41,6 +41,7 @@ class Recipe:
     prompts: int = 1
     samples: int = 64
     temperature: float = 0.9
+    solution_temperature: float = 0.0
     top_p: float = 1.0
     puzzle_tokens: int = 200
     solution_tokens: int = 150

@@ -22,26 +22,26 @@ class Sampler:
     busy: seconds that the model has worked.
     """
 
-    def __init__(self, model: Completer, folder: Folder, temperature: float, top_p: float) -> None:
-        self._model, self._folder, self._temperature, self._top_p = model, folder, temperature, top_p
+    def __init__(self, model: Completer, folder: Folder, top_p: float) -> None:
+        self._model, self._folder, self._top_p = model, folder, top_p
         self._pool = ThreadPoolExecutor(1, "sampling")
         self._stop = _Stop()
         self._turns = _Turns()
         self.busy = 0.0
 
-    def origin(self, prompt: Prompt, new_tokens: int, seed: int, attempt: int) -> Sampling:
+    def origin(self, prompt: Prompt, new_tokens: int, temperature: float, seed: int, attempt: int) -> Sampling:
         """How a sample of a call was drawn."""
         hashed = hashlib.sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()
-        drawn = (self._temperature, self._top_p, new_tokens, seed, attempt)
+        drawn = (temperature, self._top_p, new_tokens, seed, attempt)
         return Sampling(self._model.name, self._model.digest, hashed, *drawn, list(prompt.parents))
 
     async def call(
-        self, wave: int, name: str, prompts: Sequence[Prompt], samples: int, new_tokens: int, seed: int
+        self, wave: int, name: str, prompts: Sequence[Prompt], samples: int, new_tokens: int, temperature: float, seed: int
     ) -> AsyncIterator[tuple[int, list[str]]]:
         """Every prompt's number with its samples, cut at the first line that isn't indented; not asked again if the folder knows the
         answer. Raises ModelFailed."""
         texts = [prompt.text for prompt in prompts]
-        settings = {"max_new_tokens": new_tokens, "temperature": self._temperature, "top_p": self._top_p, "seed": seed}
+        settings = {"max_new_tokens": new_tokens, "temperature": temperature, "top_p": self._top_p, "seed": seed}
         identity = repr((self._model.name, self._model.digest, texts, samples, settings)).encode("utf-8", "replace")
         asked = hashlib.sha256(identity).hexdigest()
         told = self._folder.recall(wave, name, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,21 @@ class Loop:
         self._stage("problems", self._mark)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
-        self._evaluate(0)
-        for number in range(1, self.iterations + 1):
-            self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
-            self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
-            self._evaluate(number)
-            self._publish(number)
+        with ThreadPoolExecutor(1, "examining") as aside:
+            examined = aside.submit(self._examined, 0)
+            for number in range(1, self.iterations + 1):
+                self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
+                examined.result()
+                self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
+                examined = aside.submit(self._examined, number)
+            examined.result()
         return self._publish(self.iterations)
+
+    def _examined(self, number: int) -> None:
+        """Evaluate a model, aside: the next puzzles are written meanwhile, by the same model."""
+        self._evaluate(number)
+        if number:
+            self._publish(number)
 
     def _publish(self, number: int) -> dict[str, Any]:
         """Write the metrics, the report and the dataset as far as the run is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any
     """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run."""
     entries = [_entry(path, number) for number in range(iterations + 1)]
     seconds = sum(stage for entry in entries for stage in entry["seconds"].values())
+    for entry, following in itertools.pairwise(entries):  # a model is examined while it writes the next puzzles
+        seconds -= min(entry["seconds"]["evaluate"], following["seconds"]["generate"])
     verifying = sum(entry["seconds_verifying"] for entry in entries)
     return {
         "preset": config["name"],
