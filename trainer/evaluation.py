@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,10 @@ class Memory:
         return {pair: self._known.get(pair) or statuses[pair] for pair in wanted}
 
 
+class Stopped(Exception):
+    """An evaluation was ended before it was complete."""
+
+
 def attempt(
     model: Completer,
     problems: Sequence[Problem],
@@ -96,8 +100,9 @@ def attempt(
     new_tokens: int,
     style: Style,
     seed: int,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Result]:
-    """Solve every problem so many times. Raises ModelFailed."""
+    """Solve every problem so many times. Raises ModelFailed, and Stopped as soon as `stopped` says so."""
     asked = [prompts.for_solution(problem.puzzle, style) for problem in problems]
     written: dict[int, list[str | None]] = {}
     for number, texts in model.complete(
@@ -108,6 +113,8 @@ def attempt(
         stop=prompts.Unindented(),
         seed=seed,
     ):
+        if stopped():
+            raise Stopped
         written[number] = [_read(problems[number].puzzle, asked[number], text) for text in texts]
     sources = [problem.puzzle.source for problem in problems]
     verdicts = memory.judge((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,38 @@ class Loop:
         self.config = {**preset.to_dict(), "seed": seed}
         self.folder = RunFolder(path, self.config)
         self._verifier, self._say, self._memory = verifier, say, Memory(verifier)
+        self._ending = threading.Event()
 
     def run(self) -> dict[str, Any]:
         """Do what is not done; returns (and writes) the metrics."""
         self._stage("problems", self._mark)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
-        with ThreadPoolExecutor(1, "examining") as aside:
-            examined = aside.submit(self._examined, 0)
-            for number in range(1, self.iterations + 1):
-                self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
-                examined.result()
-                self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
-                examined = aside.submit(self._examined, number)
-            examined.result()
+        with ThreadPoolExecutor(1, "examining") as pool:
+            try:
+                self._iterate(pool)
+            except BaseException:
+                self._ending.set()  # the pool waits for what it does
+                raise
         return self._publish(self.iterations)
 
+    def _iterate(self, pool: ThreadPoolExecutor) -> None:
+        examined = self._examine_in(pool, 0)
+        for number in range(1, self.iterations + 1):
+            self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
+            examined.result()
+            self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
+            examined = self._examine_in(pool, number)
+        examined.result()
+
+    def _examine_in(self, pool: ThreadPoolExecutor, number: int) -> Future[None]:
+        """Examine a model: aside, if the preset says so, while the same model writes the next puzzles."""
+        examined = pool.submit(self._examined, number)
+        if not self.preset.aside:
+            examined.result()
+        return examined
+
     def _examined(self, number: int) -> None:
-        """Evaluate a model, aside: the next puzzles are written meanwhile, by the same model."""
         self._evaluate(number)
         if number:
             self._publish(number)
@@ -110,6 +125,7 @@ class Loop:
                 new_tokens=self.preset.new_tokens,
                 style=self.preset.style,
                 seed=self.derive(f"{purpose} {temperature}"),
+                stopped=self._ending.is_set,
             )
         return results
 

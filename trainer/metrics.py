@@ -13,7 +13,7 @@ def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any
     """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run."""
     entries = [_entry(path, number) for number in range(iterations + 1)]
     seconds = sum(stage for entry in entries for stage in entry["seconds"].values())
-    for entry, following in itertools.pairwise(entries):  # a model is examined while it writes the next puzzles
+    for entry, following in itertools.pairwise(entries if config["aside"] else []):  # those two went on side by side
         seconds -= min(entry["seconds"]["evaluate"], following["seconds"]["generate"])
     verifying = sum(entry["seconds_verifying"] for entry in entries)
     return {

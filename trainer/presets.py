@@ -47,8 +47,8 @@ class Preset:
     """Settings of a run of the loop.
 
     puzzles: written in an iteration. recipe: how pairs come about. growing: the recipe's quota for a template is for each
-    iteration. attempts, temperatures, new_tokens: of an evaluation. limits: of every judgement. notes: what its report says of
-    what the figures mean.
+    iteration. aside: examine a model while it writes the next puzzles, which takes its memory twice. attempts, temperatures,
+    new_tokens: of an evaluation. limits: of every judgement. notes: what its report says of what the figures mean.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Preset:
     held_out: Callable[[], HeldOut]
     seeds: Callable[[], list[Seed]]
     growing: bool = False
+    aside: bool = False
     notes: str = ""
 
     def for_iteration(self, iteration: int) -> Recipe:
@@ -135,6 +136,7 @@ def tiny() -> Preset:
         held_out=TinyHeldOut,
         seeds=list,
         growing=True,
+        aside=True,
         notes=_TINY_NOTES,
     )
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pytest
 
 from generator.puzzle import canonical
 from sandbox import Verifier
-from tests.trainer.school import HELD_OUT, School, preset
+from tests.trainer.school import HELD_OUT, Pupil, School, preset
 from trainer.loop import Loop
 from trainer.run import Mismatch
 
@@ -107,6 +111,39 @@ def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
     assert files(tmp_path / "run") == files(done[0])
     assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished stage was done again"
     assert learner.taught == ITERATIONS
+
+
+def test_a_model_examined_aside_gives_the_same_data(done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path) -> None:
+    said: list[str] = []
+    Loop(replace(preset(School()), aside=True), ITERATIONS, tmp_path / "run", judge, say=said.append).run()
+    assert files(tmp_path / "run") == files(done[0])
+    assert said.index("1-generate ...") < next(place for place, line in enumerate(said) if line.startswith("  Pass@1"))
+
+
+def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothing_of_it(judge: Verifier, tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    class Slow(Pupil):
+        def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:
+            for answer in super().complete(prompts, **settings):
+                begun.set()
+                time.sleep(0.5)
+                yield answer
+
+    class Slowly(School):
+        def load(self, folder: Path) -> Pupil:
+            return Slow(super().load(folder).skill)
+
+    def kill(line: str) -> None:
+        if line.startswith("1-generate"):
+            begun.wait(10)
+            raise Killed
+
+    started = time.monotonic()
+    with pytest.raises(Killed):
+        Loop(replace(preset(Slowly()), aside=True), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+    assert time.monotonic() - started < 0.5 * len(HELD_OUT)
+    assert not (tmp_path / "run" / "stages" / "0-evaluate.json").exists()
 
 
 def test_more_iterations_continue_a_finished_run(judge: Verifier, tmp_path: Path) -> None:
