@@ -1,4 +1,4 @@
-"""The library's door: streams, threads, coroutines, forks, and what happens when things die."""
+"""The library's door: streams, threads, coroutines, forks, and that a verdict is the same whatever happens around it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,19 @@ import asyncio
 import json
 import os
 import pickle
-import signal
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from queue import SimpleQueue
 
 import orjson
-import psutil
 import pytest
 
-from sandbox import CannotConfine, Limits, Status, Task, Verifier, pool, wire
-from sandbox.backends import local
-from sandbox.backends import worker as conversation
+from sandbox import CannotConfine, Limits, Status, Task, Verifier, wire
 from sandbox.verdict import Verdict
 from sandbox.verifier import _WINDOW as window
-from tests.conftest import control_groups, gone, open_verifier
-
-
-def task(number: int, sol: str | None = None) -> Task:
-    return Task(
-        str(number), f"def sat(x: int, a={number}): return x == a + 1", sol or f"def sol(a={number}): return a + 1"
-    )
-
-
-SLEEPER = Task("sleeper", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=30))
-
-
-@pytest.fixture
-def two_workers() -> Iterator[Verifier]:
-    with Verifier(workers=2, require="restricted") as verifier:
-        yield verifier
+from tests.conftest import open_verifier
+from tests.sandbox.tasks import task
 
 
 def test_a_stream_comes_back_in_order(two_workers: Verifier) -> None:
@@ -105,36 +85,6 @@ def test_tasks_that_differ_in_their_limits_alone_are_no_twins(two_workers: Verif
     assert [verdict.status for verdict in two_workers.verify_many(tasks)] == ["time_limit", "accepted", "time_limit"]
 
 
-def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers: Verifier) -> None:
-    loops = [Task(f"loop {i}", "def sat(x): return True", f"def sol():\n    while True: {i}") for i in range(6)]
-    slow = Task("slow", "def sat(x): return True", "def sol():\n    for i in range(5_000_000): pass\n    return 1")
-    verdicts = list(two_workers.verify_many([*loops, slow, *map(task, range(60))], ordered=False))
-    statuses = {verdict.id: verdict.status for verdict in verdicts}
-    assert [statuses.pop(loop.id) for loop in loops] == ["time_limit"] * 6
-    assert set(statuses.values()) == {"accepted"}
-    assert len(statuses) == 61
-    last = [verdict for verdict in verdicts[-7:] if verdict.id.startswith("loop")]
-    assert len(last) >= 6
-    assert all(verdict.usage.cpu_seconds >= 1.0 for verdict in last)
-
-
-def test_a_long_task_that_came_first_does_not_hold_up_those_that_came_while_its_worker_woke() -> None:
-    slow = Task("slow", "def sat(x): return x == 2", "def sol():\n    while True: pass", Limits(cpu_seconds=0.6))
-    verdicts: SimpleQueue[Verdict] = SimpleQueue()
-    with Verifier(workers=1, require="restricted") as verifier:
-        list(verifier.verify_many(map(task, range(100))))  # so that it knows how little they take
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(10.0)  # its thread wakes when all are there
-        try:
-            for each in (slow, *map(task, range(20))):
-                verifier.submit(each, verdicts.put)
-        finally:
-            sys.setswitchinterval(interval)
-        found = [verdicts.get(timeout=30) for _ in range(21)]
-    assert [verdict.id for verdict in found] == [*map(str, range(20)), "slow"]
-    assert (found[-1].status, found[-1].usage.cpu_seconds >= 0.6) == ("time_limit", True)
-
-
 def test_a_worker_of_another_build_is_refused_and_not_misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "dialect", lambda: "another")
     with pytest.raises(CannotConfine, match="build its image again"):
@@ -198,160 +148,6 @@ def test_the_random_state_is_the_same_in_every_first_judgement(two_workers: Veri
     lucky = Task("lucky", "def sat(x: int): return x >= 0", "import random\ndef sol(): return random.getrandbits(64)")
     digests = {verdict.answer_sha256 for verdict in two_workers.verify_many([lucky] * 20)}
     assert len(digests) == 1
-
-
-@pytest.mark.parametrize("victim", ["warden", "zygote", "init"])
-def test_a_killed_worker_loses_no_task(victim: str) -> None:
-    with Verifier(workers=1, require="restricted") as verifier:
-        stream = verifier.verify_many(task(i) for i in range(200))
-        first = [next(stream) for _ in range(10)]
-        (pid,) = verifier.worker_pids()
-        children = psutil.Process(pid).children()
-        target = {"warden": pid, "zygote": children[-1].pid, "init": children[0].pid}[victim]
-        os.kill(target, signal.SIGKILL)
-        verdicts = first + list(stream)
-        assert [verdict.id for verdict in verdicts] == [str(i) for i in range(200)]
-        assert all(verdict.accepted for verdict in verdicts)
-
-
-def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
-    with Verifier(workers=1, require="restricted") as verifier:
-        verdicts: list[Verdict] = []
-        thread = threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER)))
-        thread.start()
-        killed: set[int] = set()
-        deadline = time.monotonic() + 20
-        while len(killed) < 2 and time.monotonic() < deadline:
-            time.sleep(0.3)
-            for pid in {*verifier.worker_pids()} - killed:
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
-        thread.join(30)
-        (verdict,) = verdicts
-        assert verdict.status is Status.INTERNAL_ERROR
-        assert verdict.retryable
-        assert not verdict.judged
-        assert verifier.verify(task(1)).accepted
-
-
-def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
-    stated = " ".join((Verifier.__doc__ or "").split())
-    attempts, overhead, ahead = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MOST_AHEAD - 1
-    assert f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * (6 * wall_seconds + {overhead:g})``" in stated
-
-
-@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
-def test_calls_end_within_their_bound_though_every_worker_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
-) -> None:
-    (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)\n")
-    limits = Limits(wall_seconds=0.5)
-    with Verifier(workers=1, require="restricted", limits=limits) as verifier:
-        for module, name, value in (
-            (conversation, "START_SECONDS", 1.0),
-            (conversation, "SEND_SECONDS", 0.5),
-            (pool, "GRACE_SECONDS", 0.5),
-            (local, "_WARDEN", tmp_path / "hang.py"),
-        ):
-            monkeypatch.setattr(module, name, value)
-        (pid,) = verifier.worker_pids()
-        verifier._running()._lanes[0].worker._place.connection.settimeout(0.5)  # type: ignore[union-attr]
-        os.kill(pid, signal.SIGSTOP)
-        started = time.monotonic()
-        verdicts = list(verifier.verify_many([task(i, f"def sol(): return '{'a' * length}'") for i in range(2)]))
-        elapsed = time.monotonic() - started
-        assert [verdict.status for verdict in verdicts] == ["internal_error"] * 2
-        assert elapsed < 2 * 2 * (6 * 0.5 + 1.0 + 0.5 + 0.5 + conversation.END_SECONDS)
-        monkeypatch.undo()
-        assert verifier.verify(task(1)).accepted
-
-
-def test_a_large_task_waits_until_its_worker_can_read_it(two_workers: Verifier) -> None:
-    large = [Task(str(i), "def sat(x): return True", f"def sol(): return {'a' * (1 << 20)!r} and 1") for i in range(40)]
-    mixed = [item for pair in zip(large, map(task, range(40)), strict=True) for item in pair]
-    assert all(verdict.accepted for verdict in two_workers.verify_many(mixed))
-
-
-def test_a_worker_that_cannot_be_started_for_a_while_costs_no_task_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    make, failures = pool.Pool.start_worker, 0
-
-    def start_worker(self: pool.Pool, processor: int) -> conversation.Worker:
-        nonlocal failures
-        failures += 1
-        if failures <= 3:
-            raise OSError("out of everything")
-        return make(self, processor)
-
-    with Verifier(workers=1, require="restricted") as verifier:
-        monkeypatch.setattr(pool.Pool, "start_worker", start_worker)
-        os.kill(verifier.worker_pids()[0], signal.SIGKILL)
-        assert [verdict.status for verdict in verifier.verify_many(map(task, range(20)))] == ["accepted"] * 20
-        failures = -1000
-        os.kill(verifier.worker_pids()[0], signal.SIGKILL)
-        began = time.monotonic()
-        assert verifier.verify(task(1)).status is Status.INTERNAL_ERROR
-        assert time.monotonic() - began < 5
-
-
-def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
-    before = control_groups(os.getpid())
-    verifier = Verifier(workers=2, require="restricted")
-    assert verifier.verify(task(1)).accepted
-    processes = [child for pid in verifier.worker_pids() for child in psutil.Process(pid).children()]
-    verdicts: list[Verdict] = []
-    thread = threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER)))
-    thread.start()
-    time.sleep(0.3)
-    verifier.close()
-    thread.join(5)
-    assert [verdict.status for verdict in verdicts] == ["cancelled"]
-    assert gone(processes)
-    assert control_groups(os.getpid()) == before
-    with pytest.raises(ValueError, match="closed"):
-        verifier.verify(task(1))
-
-
-def test_closing_does_not_wait_for_a_worker_that_is_just_starting(monkeypatch: pytest.MonkeyPatch) -> None:
-    verifier = Verifier(workers=2, require="restricted")
-    spawn = local._spawn
-    monkeypatch.setattr(local, "_spawn", lambda descriptor: (time.sleep(1), spawn(descriptor))[1])
-    verdicts: list[Verdict] = []
-    threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.3)
-    verifier.close()
-    for thread in threads:
-        thread.join(10)
-    assert [verdict.status for verdict in verdicts] == ["cancelled"] * 2
-
-
-@pytest.mark.parametrize("level", ["full", "restricted"])
-def test_the_death_of_the_caller_takes_every_worker_with_it(level: str) -> None:
-    open_verifier(level).close()
-    read, write = os.pipe()
-    caller = os.fork()
-    if caller == 0:
-        try:
-            os.close(read)
-            verifier = Verifier(workers=2, level=level)
-            threading.Thread(target=verifier.verify, args=(SLEEPER,), daemon=True).start()
-            time.sleep(0.5)
-            pids = [child.pid for child in psutil.Process().children(recursive=True)]
-            os.write(write, orjson.dumps(pids))
-            time.sleep(60)
-        finally:
-            os._exit(1)
-    os.close(write)
-    pids = orjson.loads(os.read(read, 4096))
-    assert len(pids) >= 3
-    os.kill(caller, signal.SIGKILL)
-    os.waitpid(caller, 0)
-    deadline = time.monotonic() + 10
-    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
-    os.close(read)
 
 
 def test_verdicts_and_tasks_are_plain_data(two_workers: Verifier) -> None:
@@ -467,54 +263,3 @@ def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
     assert alone[: len(tasks)] == ["accepted"] * len(tasks)
 
 
-def test_a_cancelled_task_is_killed_in_mid_run_and_its_neighbours_are_judged() -> None:
-    async def main(verifier: Verifier) -> None:
-        loop = Task("loop", "def sat(x): return True", "def sol():\n    while True: pass", Limits(cpu_seconds=60))
-        running = asyncio.create_task(verifier.averify(loop))
-        await asyncio.sleep(0.3)
-        others = [asyncio.create_task(verifier.averify(task(i))) for i in range(20)]
-        (warden,) = verifier.worker_pids()
-        busy = psutil.Process(warden).children(recursive=True)
-        began = time.monotonic()
-        running.cancel()
-        verdicts = await asyncio.gather(*others)
-        assert time.monotonic() - began < 5
-        assert all(verdict.accepted for verdict in verdicts)
-        assert verifier.restarts == 1
-        assert gone(busy)
-
-    with Verifier(workers=1, require="restricted") as verifier:
-        asyncio.run(main(verifier))
-
-
-def test_cancelling_over_and_over_costs_no_other_task_its_verdict() -> None:
-    """The tasks sent ahead with a cancelled one are sent again, and none is counted as having cost a worker."""
-
-    async def main(verifier: Verifier) -> None:
-        nap = Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=70))
-        for _ in range(4):
-            await asyncio.gather(*(verifier.averify(task(i)) for i in range(30)))  # the lane sends several ahead
-            running = asyncio.create_task(verifier.averify(nap))
-            others = [asyncio.create_task(verifier.averify(task(i))) for i in range(10)]
-            await asyncio.sleep(0.2)
-            running.cancel()
-            assert all(verdict.accepted for verdict in await asyncio.gather(*others))
-
-    with Verifier(workers=1, require="restricted") as verifier:
-        asyncio.run(main(verifier))
-
-
-def test_closing_ends_even_a_task_whose_worker_was_only_starting() -> None:
-    for _ in range(3):
-        verifier = Verifier(workers=2, require="restricted")
-        verdicts: list[Verdict] = []
-        threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]  # noqa: B023
-        for thread in threads:
-            thread.start()
-        time.sleep(0.03)
-        began = time.monotonic()
-        verifier.close()
-        for thread in threads:
-            thread.join(20)
-        assert time.monotonic() - began < 10
-        assert [verdict.status for verdict in verdicts] == ["cancelled", "cancelled"]
