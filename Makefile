@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@ldconfig -p 2>/dev/null | grep -q libseccomp.so.2 || echo "libseccomp is missing (Debian, Ubuntu: apt-get install libseccomp2)" >&2
 	touch $@
 
-demo: $(VENV)/installed ## judge the bundled puzzles; then let a tiny model teach itself (about twelve minutes)
+demo: $(VENV)/installed ## judge the bundled puzzles; then let a tiny model teach itself (about eleven minutes)
 	$(VENV)/bin/selftaught doctor --require restricted
 	$(VENV)/bin/selftaught verify corpus: -o /dev/null --force --require restricted --summary
 	rm -rf $(DEMO)
