@@ -6,6 +6,7 @@ A snapshot costs by the number of mappings and by the pages in them: so a runner
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -13,6 +14,8 @@ _MMAP_MAX_DEFAULT = 65536
 _NEVER = 0x7FFFFFFF
 _DOMAIN_RAW = 0
 _libc = ctypes.PyDLL(None)
+_mallopt = getattr(_libc, "mallopt", None)
+"""Of glibc. With another C library there is no snapshot engine, and nothing to arrange for it."""
 _libc.malloc.restype, _libc.malloc.argtypes, _libc.free.argtypes = ctypes.c_void_p, (ctypes.c_size_t,), (ctypes.c_void_p,)
 _libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
@@ -30,8 +33,13 @@ class _ArenaAllocator(ctypes.Structure):
 
 
 def gather() -> None:
-    """From here on memory comes from the heap, however large the piece, and Python's arenas do too."""
-    _libc.mallopt(_M_MMAP_MAX, 0)
+    """From here on memory comes from the heap, however large the piece, and Python's arenas do too.
+
+    An arena from before could not be freed any more. None is: each holds objects that live as long as the process.
+    """
+    if _mallopt is None:
+        return
+    _mallopt(_M_MMAP_MAX, 0)
     raw = _Allocator()
     ctypes.pythonapi.PyMem_GetAllocator(_DOMAIN_RAW, ctypes.byref(raw))
     # Arenas by malloc(context, size) and free(context, address); the size that free is given as well is ignored.
@@ -41,12 +49,15 @@ def gather() -> None:
 
 def scatter() -> None:
     """From here on large pieces are mappings of their own again, which go back to the kernel when they are freed."""
-    _libc.mallopt(_M_MMAP_MAX, _MMAP_MAX_DEFAULT)
+    if _mallopt is not None:
+        _mallopt(_M_MMAP_MAX, _MMAP_MAX_DEFAULT)
 
 
 def reserve(size: int) -> None:
-    """Let the heap have so much room, untouched, and keep what it has."""
-    _libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    """Let the heap have so much room, untouched, and keep what it has. Raises OSError without glibc."""
+    if _mallopt is None:
+        raise OSError(errno.ENOSYS, "the C library has no mallopt")
+    _mallopt(_M_TRIM_THRESHOLD, _NEVER)
     start = _libc.malloc(size)
     _libc.free(start)
     _forget(start + mmap.PAGESIZE, start + size)
