@@ -87,8 +87,9 @@ class Memory:
     """The writable memory of a tracee stopped at a call, as it is when this is made. Raises OSError if the kernel can't track it.
 
     uffd, memfd: descriptors that the process itself has opened, and still has as `memfd_there`; closed with this. pagemap, descriptor:
-    of its page table and its memory in /proc. heap_end: where `brk` stands. kinds: of each page of all areas, one behind the other as the copies are, 0, `IN_ATTIC` or `HOT`. attic: where each piece of
-    memory was, and where it is now. written: pages that the last `restore` found written, hot ones apart.
+    of its page table and its memory in /proc. heap_end: where `brk` stands. kinds: of each page of all areas, one behind the other as
+    the copies are, 0, `IN_ATTIC` or `HOT`. attic: where each piece of memory was, and where it is now. written: pages that the last
+    `restore` found written, hot ones apart.
     """
 
     def __init__(self, traced: Tracee, uffd: int, memfd: int, memfd_there: int) -> None:
