@@ -11,11 +11,10 @@ import torch
 from transformers.trainer_utils import get_last_checkpoint
 
 from generator import prompts
-from generator.models.transformers import Transformers
 from generator.prompts import Style
 from generator.puzzle import Puzzle
 from trainer import rewards
-from trainer.sft import trainable
+from trainer.sft import for_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +46,13 @@ def train(
     from datasets import Dataset
     from trl import GRPOTrainer
 
-    loaded = Transformers.from_name(base)
+    loaded = for_training(base)
     rows = [
         {"prompt": prompts.for_solution(puzzle, style or Style()).text, "puzzle": puzzle.source} for puzzle in puzzles
     ]
     checkpoints = folder / "checkpoints"
     trainer = GRPOTrainer(
-        model=trainable(loaded.model),
+        model=loaded.model,
         reward_funcs=rewards.reward,
         args=_arguments(checkpoints, settings, seed),
         train_dataset=Dataset.from_list(rows),

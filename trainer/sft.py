@@ -152,8 +152,8 @@ def train(
     if no example fits a block.
     """
     transformers.set_seed(seed)
-    loaded = Transformers.from_name(base)
-    model, tokenizer = trainable(loaded.model).train(), loaded.tokenizer
+    loaded = for_training(base)
+    model, tokenizer = loaded.model.train(), loaded.tokenizer
     tokens = [tokenize(tokenizer, one, settings) for one in examples]
     rows = pack(tokens, settings.block)
     if not rows:
@@ -188,14 +188,17 @@ def train(
     }
 
 
-def trainable(model: Any) -> Any:
-    """The model without the mark of a quantisation that loading has already undone: GGUF is read into plain floats."""
+def for_training(base: str) -> Transformers:
+    """The model of a folder or name, in full precision on a processor, and without the mark of a quantisation that loading has
+    already undone. Raises ModelFailed."""
+    loaded = Transformers.from_name(base, dtype=None if torch.cuda.is_available() else "float32")
+    model = loaded.model
     if "gguf" in str(getattr(model, "quantization_method", "")).lower():
         model.hf_quantizer, model.is_quantized = None, False
         del model.quantization_method
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-    return model
+    return loaded
 
 
 def _adapted(model: Any, rank: int) -> Any:

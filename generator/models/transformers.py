@@ -21,7 +21,7 @@ from generator.models import ModelFailed, Stop, is_complete
 
 try:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
     from generator.models.prefix import Suffixes, Unsupported, can_share, sharing
 except ImportError as error:
@@ -57,16 +57,17 @@ class Transformers:
     def from_name(cls, name: str, *, device: str | None = None, dtype: str | None = None, **options: Any) -> Self:
         """Load a folder or a hub's name; a folder with one ``.gguf`` file is dequantised.
 
-        device: ``cuda`` where there is one. dtype: ``bfloat16`` on a card that has it, else ``float16``; ``float32`` on a
-        processor. Raises ModelFailed.
+        device: ``cuda`` where there is one. dtype: ``bfloat16`` where the card or the processor multiplies it, else ``float16``
+        on a card and ``float32`` on a processor. Raises ModelFailed.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if dtype is None:
-            dtype = "float32" if device == "cpu" else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
         try:
             quantised = _gguf(name)
             tokenizer = AutoTokenizer.from_pretrained(name, **quantised)
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype), **quantised)
+            if quantised:
+                quantised["quantization_config"] = GgufConfig(dequantize=True)
+            chosen = getattr(torch, dtype or _fastest(device))
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen, **quantised)
             return cls(model.to(device), tokenizer, name=name, **options)
         except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
             raise ModelFailed(f"{name}: no causal model that can be loaded: {error}") from error
@@ -233,7 +234,12 @@ class _Draw:
             sorted_chances, order = chances.sort(descending=True)
             beyond = sorted_chances.cumsum(-1) - sorted_chances >= self._top_p
             chances = torch.zeros_like(chances).scatter(-1, order, sorted_chances.masked_fill(beyond, 0))
-        return torch.multinomial(chances, 1, generator=self._source).squeeze(-1)
+        if chances.device.type != "cpu":
+            return torch.multinomial(chances, 1, generator=self._source).squeeze(-1)
+        # The same by one random number a row: `multinomial` draws one for every token of the vocabulary.
+        sums = chances.cumsum(-1)
+        level = torch.rand(len(sums), 1, generator=self._source) * sums[:, -1:]
+        return torch.searchsorted(sums, level, right=True).squeeze(-1).clamp(max=sums.shape[-1] - 1)
 
 
 def _seeded(device: Any, *seed: int) -> Any:
@@ -262,7 +268,15 @@ def _halves(batch: list[tuple[int, int]], rows: int) -> list[list[tuple[int, int
     return [part for number, count in batch for part in _batches([number], count, rows)]
 
 
-def _gguf(name: str) -> dict[str, str]:
+def _fastest(device: str) -> str:
+    """The type in which a device multiplies fastest, short of quantisation."""
+    if device == "cpu":
+        can = getattr(torch.cpu, "get_capabilities", dict)()  # of torch 2.10 and later
+        return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def _gguf(name: str) -> dict[str, Any]:
     """What to tell transformers of a folder that holds a quantised model."""
     path = Path(name)
     if path.suffix == ".gguf":

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from tokenizers.trainers import BpeTrainer
     from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from generator.models.transformers import Transformers
+    from generator.models.transformers import Transformers, _Draw
 
 PROMPTS = ["def f(x):\n    return x", "def f(x):\n    return x + 1\n\ndef g", "def f(", "def f(y, z):"]
 
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
-    return models.load(str(folder))
+    return models.load(str(folder), dtype="float32")
 
 
 def draw(model: Any, prompts: list[str], **settings: Any) -> dict[int, list[str]]:
@@ -192,7 +192,7 @@ def test_a_prompt_that_leaves_no_room_is_an_error(model: Any) -> None:
 
 def test_a_gguf_folder_is_read_like_the_model_it_was_made_from(model: Any, tmp_path: Path) -> None:
     write_gguf(tmp_path / "model.gguf", model)
-    loaded: Any = models.load(str(tmp_path))
+    loaded: Any = models.load(str(tmp_path), dtype="float32")
     assert loaded.context == 256
     assert draw(loaded, PROMPTS) == draw(model, PROMPTS)
 
@@ -266,3 +266,25 @@ def test_what_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "b.gguf").write_bytes(b"no")
     with pytest.raises(ModelFailed, match="several GGUF"):
         models.load(str(tmp_path))
+
+
+def test_tokens_are_drawn_as_often_as_the_model_says_and_impossible_ones_never() -> None:
+    chances = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    token = _Draw(1.0, 1.0, torch.Generator().manual_seed(3))(chances.log().repeat(20_000, 1))
+    found = torch.bincount(token, minlength=6) / 20_000
+    assert torch.allclose(found, chances, atol=0.02)
+    assert not found[chances == 0].any()
+
+
+def test_top_p_leaves_out_the_unlikely_tail() -> None:
+    chances = torch.tensor([0.1, 0.6, 0.3])
+    token = _Draw(1.0, 0.7, torch.Generator().manual_seed(3))(chances.log().repeat(1_000, 1))
+    assert set(token.tolist()) == {1, 2}
+
+
+def test_a_processor_writes_in_bfloat16_only_where_it_multiplies_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for can, dtype in (({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda can=can: can, raising=False)
+        assert models.load(str(folder), device="cpu").model.dtype == dtype

@@ -42,7 +42,7 @@ def examples(count: int) -> list[Example]:
 
 
 def test_nothing_attends_across_packed_examples(base: str) -> None:
-    loaded = Transformers.from_name(base)
+    loaded = sft.for_training(base)
     tokens = [sft.tokenize(loaded.tokenizer, one, Settings()) for one in examples(4)]
     batch = sft.collate([tokens], 0)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_nothing_attends_across_packed_examples(base: str) -> None:
 
 
 def test_an_end_token_closes_every_example_and_carries_loss_but_no_example_predicts_the_next(base: str) -> None:
-    loaded = Transformers.from_name(base)
+    loaded = sft.for_training(base)
     tokens = [sft.tokenize(loaded.tokenizer, one, Settings()) for one in examples(3)]
     batch = sft.collate([tokens], 0)
     ends = [place for place, token in enumerate(batch["input_ids"][0].tolist()) if token == tokenizer.END]
@@ -64,7 +64,7 @@ def test_an_end_token_closes_every_example_and_carries_loss_but_no_example_predi
 
 
 def test_loss_can_be_on_the_solution_alone(base: str) -> None:
-    loaded = Transformers.from_name(base)
+    loaded = sft.for_training(base)
     (one,) = examples(1)
     found = sft.tokenize(loaded.tokenizer, one, Settings(solution_only=True))
     body = one.solution.partition("\n")[2]
