@@ -271,7 +271,7 @@ def _halves(batch: list[tuple[int, int]], rows: int) -> list[list[tuple[int, int
 def _fastest(device: str) -> str:
     """The type in which a device multiplies fastest, short of quantisation."""
     if device == "cpu":
-        can = getattr(torch.cpu, "get_capabilities", dict)()  # of torch 2.10 and later
+        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch don't tell
         return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
