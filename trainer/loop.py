@@ -55,20 +55,20 @@ class Loop:
         return self._publish(self.iterations)
 
     def _iterate(self, pool: ThreadPoolExecutor) -> None:
-        examined = self._examine_in(pool, 0)
+        """Every model is examined once: aside, if the preset says so, while the next one is trained, which takes one processor."""
+        aside: Future[None] | None = None
         for number in range(1, self.iterations + 1):
+            if not self.preset.aside:
+                self._examined(number - 1)
             self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
-            examined.result()
+            if self.preset.aside:
+                if aside:
+                    aside.result()
+                aside = pool.submit(self._examined, number - 1)
             self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
-            examined = self._examine_in(pool, number)
-        examined.result()
-
-    def _examine_in(self, pool: ThreadPoolExecutor, number: int) -> Future[None]:
-        """Examine a model: aside, if the preset says so, while the same model writes the next puzzles."""
-        examined = pool.submit(self._examined, number)
-        if not self.preset.aside:
-            examined.result()
-        return examined
+        if aside:
+            aside.result()
+        self._examined(self.iterations)
 
     def _examined(self, number: int) -> None:
         self._evaluate(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,19 @@ import orjson
 
 
 def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any]:
-    """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run."""
+    """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run: `seconds` on the
+    clock, `seconds_verifying` of what was judged, `seconds_waiting` on the clock for verdicts while no model was at work."""
     entries = [_entry(path, number) for number in range(iterations + 1)]
+    aside = entries[:-1] if config["aside"] else []  # examined beside a training, which takes longer
     seconds = sum(stage for entry in entries for stage in entry["seconds"].values())
-    for entry, following in itertools.pairwise(entries if config["aside"] else []):  # those two went on side by side
-        seconds -= min(entry["seconds"]["evaluate"], following["seconds"]["generate"])
-    verifying = sum(entry["seconds_verifying"] for entry in entries)
+    waiting = sum(sum(entry["seconds_waiting"].values()) for entry in entries)
     return {
         "preset": config["name"],
         "seed": config["seed"],
         "iterations": entries,
-        "seconds": seconds,
-        "seconds_verifying": verifying,
+        "seconds": seconds - sum(entry["seconds"]["evaluate"] for entry in aside),
+        "seconds_verifying": sum(entry["seconds_verifying"] for entry in entries),
+        "seconds_waiting": waiting - sum(entry["seconds_waiting"]["evaluate"] for entry in aside),
     }
 
 
@@ -42,5 +42,9 @@ def _entry(path: Path, number: int) -> dict[str, Any]:
         },
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "seconds_verifying": examined["seconds_verifying"] + spent.get("verifier", 0.0),
+        "seconds_waiting": {
+            "generate": spent.get("elapsed", 0.0) - spent.get("model", 0.0),
+            "evaluate": examined["seconds_verifying"],
+        },
         "seconds_writing": spent.get("model", 0.0),
     }

@@ -47,7 +47,7 @@ class Preset:
     """Settings of a run of the loop.
 
     puzzles: written in an iteration. recipe: how pairs come about. growing: the recipe's quota for a template is for each
-    iteration. aside: examine a model while it writes the next puzzles, which takes its memory twice. attempts, temperatures,
+    iteration. aside: examine a model while the next one is trained, which takes the memory of both. attempts, temperatures,
     new_tokens: of an evaluation. limits: of every judgement. notes: what its report says of what the figures mean.
     """
 

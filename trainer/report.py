@@ -65,8 +65,13 @@ def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
     if trivial["problems"]:
         best = ", ".join(f"Pass@{k} {_shown(one)}" for k, one in trivial["pass_at_k"].items())
         lines += [f"Apart from these, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
-    share = metrics["seconds_verifying"] / metrics["seconds"] if metrics["seconds"] else 0.0
-    lines += [f"The run took {metrics['seconds'] / 60:.1f} minutes; verification {share:.0%} of them.", ""]
+    seconds = max(metrics["seconds"], 1e-9)
+    lines += [
+        f"The run took {seconds / 60:.1f} minutes. For {metrics['seconds_waiting'] / seconds:.0%} of them the verifier was waited for, with no model "
+        f"at work; what it judged took {metrics['seconds_verifying']:.0f} seconds of processor time ({metrics['seconds_verifying'] / seconds:.0%}), "
+        "most of them beside the writing.",
+        "",
+    ]
     for name, caption in plots.draw(metrics, folder):
         lines += [f"## {caption}", "", f"![{caption}]({name}.png)", ""]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")

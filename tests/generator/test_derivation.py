@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ import pytest
 
 from generator import equation, example, provenance, puzzle
 from generator.chains import Links
-from generator.folder import Folder
+from generator.folder import Folder, Tally
 from generator.generation import Generation
 from generator.models.scripted import Scripted
 from generator.novelty import HeldOut
 from generator.prompts import BARE
 from generator.recipe import DEFAULT, Recipe
+from generator.trial import Trial
 from sandbox import Program, Task, Verifier
 from tests.generator.test_generation import Counting, Killed, kept, records
 
@@ -199,3 +201,17 @@ def test_a_held_out_chain_is_refused(tmp_path: Path, judge: Verifier) -> None:
     run(tmp_path / "closed", judge, held_out=HeldOut(found.values()))
     assert not [one for one in example.read(tmp_path / "closed" / "pairs.jsonl") if not one.puzzle_sampling.model]
     assert "held_out" in {record["refused"] for record in records(tmp_path / "closed") if not record["sampling"]["model"]}
+
+
+def printed(judge: Verifier, *programs: str) -> list[str]:
+    return asyncio.run(Trial(judge, DEFAULT, Tally()).printed(programs))
+
+
+def test_what_each_of_many_programs_prints_is_its_first_line_or_nothing_if_it_fails(judge: Verifier) -> None:
+    programs = ["print(1)\nprint(2)", "print('a\\u2028b', end='')", "1 / 0", "pass", "print('x'); 1 / 0", *(f"print({n})" for n in range(60))]
+    assert printed(judge, *programs) == ["1", "a\u2028b", "", "", "", *map(str, range(60))]
+
+
+@pytest.mark.parametrize("rude", ["while True: pass", "import os; os._exit(3)", "import sys; sys.__stdout__.write('more\\n')", "raise SystemExit"])
+def test_a_program_that_ends_the_process_of_many_spoils_none_of_the_others(judge: Verifier, rude: str) -> None:
+    assert printed(judge, "print(1)", rude, "print(2)")[::2] == ["1", "2"]
