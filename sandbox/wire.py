@@ -54,20 +54,21 @@ class Counters:
     """What a worker's snapshot engine has done since it started.
 
     given_up: phases left to the fork engine. replaced: runners. checked: full comparisons. mismatches: those that found a difference.
+    changed: phases told before a mismatch that came out otherwise when they were judged again.
     """
 
     given_up: int = 0
     replaced: int = 0
     checked: int = 0
     mismatches: int = 0
+    changed: int = 0
+
+    def to_tuple(self) -> tuple[int, ...]:
+        """The counts in the order of the fields."""
+        return self.given_up, self.replaced, self.checked, self.mismatches, self.changed
 
     def __add__(self, other: Counters) -> Counters:
-        return Counters(
-            self.given_up + other.given_up,
-            self.replaced + other.replaced,
-            self.checked + other.checked,
-            self.mismatches + other.mismatches,
-        )
+        return Counters(*map(int.__add__, self.to_tuple(), other.to_tuple()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ _LENGTH = struct.Struct("<I")
 _JOB = struct.Struct("<ddQQQIII?")
 _OUTCOME = struct.Struct("<BBdddQHI")
 _OUTPUT = struct.Struct("<?Q")
-_COUNTERS = struct.Struct("<4Q")
+_COUNTERS = struct.Struct("<5Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Head of what a child reads: phase, address space, CPU seconds, answer bytes, seed, and the lengths of puzzle and payload."""
 
@@ -172,7 +173,7 @@ ENGINES = ("fork", "snapshot")
 
 def pack_outcomes(outcomes: list[Outcome], counters: Counters) -> bytes:
     """The bytes of the outcomes of a task's phases, one or two, and of the counters as they stand then."""
-    parts = [_COUNTERS.pack(counters.given_up, counters.replaced, counters.checked, counters.mismatches)]
+    parts = [_COUNTERS.pack(*counters.to_tuple())]
     for outcome in outcomes:
         detail = outcome.detail.encode("utf-8", "backslashreplace")[:TEXT_BYTES]
         head = _OUTCOME.pack(

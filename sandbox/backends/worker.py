@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import select
 import socket
 import struct
@@ -14,6 +15,8 @@ from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.wire import Job, Outcome
+
+_LOG = logging.getLogger("selftaught")
 
 START_SECONDS = 30.0
 """How long a worker may take until it is ready."""
@@ -137,11 +140,18 @@ class Worker:
     def collect(self, timeout_seconds: float) -> list[Outcome]:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
         data = self._receive(timeout_seconds)
+        changed = self.counters.changed
         try:
             outcomes, self.counters = wire.unpack_outcomes(data)
-            return outcomes
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
+        if self.counters.changed > changed:
+            _LOG.error(
+                "the snapshot engine did not put everything back, and %d phases of the last 1,024 or fewer came out otherwise when judged "
+                "again: judge the last tasks again with the engine fork, and report this",
+                self.counters.changed - changed,
+            )
+        return outcomes
 
     def ready(self, timeout_seconds: float) -> bool:
         """Whether there is something to `collect`, or the worker is gone; waits for it no longer than this."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -32,6 +33,8 @@ from sandbox.worker.snapshot import SnapshotEngine
 
 _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
+
+_REST_MILLISECONDS = 20
 
 
 def judge(engine: Engine, jobs: list[Job]) -> Iterator[list[Outcome]]:
@@ -89,14 +92,22 @@ def serve(source: int, sink: int, engine: Engine) -> None:
     Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer and
     is of another puzzle.
     """
-    frames, answer = wire.Frames(), _Answer(sink)
+    frames, answer, coming = wire.Frames(), _Answer(sink), select.poll()
+    coming.register(source, select.POLLIN)
     engine.meanwhile = answer.send
-    while data := os.read(source, 1 << 16):
+    while data := _next_bytes(source, coming, engine):
         jobs = map(wire.unpack_job, frames.feed(data))
         for _, alike in groupby(jobs, key=lambda job: (job.program, job.sat, job.limits, job.seed)):
             for outcomes in judge(engine, list(alike)):
                 answer.add(wire.pack_outcomes(outcomes, engine.counters))
         answer.send()
+
+
+def _next_bytes(source: int, coming: select.poll, engine: Engine) -> bytes:
+    """What the verifier sends, empty if it has hung up. If that takes a while the engine gets ready meanwhile."""
+    while not coming.poll(_REST_MILLISECONDS) and engine.rest():
+        pass
+    return os.read(source, 1 << 16)
 
 
 class _Answer:

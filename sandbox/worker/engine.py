@@ -42,6 +42,9 @@ class Engine(Protocol):
         Raises as `run` does.
         """
 
+    def rest(self) -> bool:
+        """There is nothing to do for a while: get ready for what may come. Whether there is more of that. Raises as `run` does."""
+
     def close(self) -> None:
         """Kill and reap every process of the engine."""
 

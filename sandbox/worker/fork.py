@@ -75,6 +75,10 @@ class ForkEngine:
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """See `Engine.prepare`. A child can't be had twice, so each loads for itself."""
 
+    def rest(self) -> bool:
+        """See `Engine.rest`: its children are forked when they are needed."""
+        return False
+
     def close(self) -> None:
         """See `Engine.close`."""
         self.cell.close()

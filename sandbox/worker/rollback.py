@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 
+from sandbox import wire
+from sandbox.task import Limits
 from sandbox.worker import runner, tracee
 from sandbox.worker.birth import Born
+from sandbox.worker.engine import Phase
 from sandbox.worker.memory import PAGE, Memory, Unrestorable
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
 
@@ -30,6 +33,16 @@ class Action(IntEnum):
     """It takes place."""
     WRITE = 2
     """To descriptors 1 and 2: it is counted, and does not take place. To the report's: `wait` returns `Stop.REPORT`."""
+
+
+def job(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
+    """What a runner reads."""
+    return wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
+
+
+def fits(job: bytes, limits: Limits) -> bool:
+    """Whether a runner can do this job."""
+    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES
 
 
 class Rollback:
@@ -131,8 +144,9 @@ class Rollback:
             found.append("the extended registers differ")
         return found
 
-    def close(self) -> None:
-        """Release what tracks it."""
+    def end(self) -> None:
+        """Kill it, and release what tracks it."""
+        self.tracee.kill()
         self.memory.close()
 
 

@@ -23,12 +23,16 @@ What a rollback can't put back, and why that is harmless: the processor's caches
 far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
 the argument fails, a comparison is meant to show it: all memory, mappings and extended registers are compared with the snapshot every
 `CHECK_EVERY` jobs, after every time-out, and after one in `CHECK_DENIED` jobs that were given up. A difference costs the runner, counts as a
-*mismatch*, and sends the phase at hand to the fork engine. A verdict already given is not taken back: so zero mismatches is
-what the tests and the soak insist on.
+*mismatch*, and sends the phase at hand to the fork engine, which also judges again what the runner told since the last comparison. What
+then comes out otherwise is counted and logged; a verdict already given can't be taken back: so zero mismatches is what the tests and the soak
+insist on. A runner that died or grew can't be compared.
+
+A runner that has to go is replaced when the worker has nothing to do, if it comes to that; from the first replacement on there is another in reserve.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -38,7 +42,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox import wire
 from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import rollback, runner
@@ -50,6 +53,7 @@ from sandbox.worker.phase import LOAD, REPORT_FD, RUN
 from sandbox.worker.report import Report
 from sandbox.worker.rollback import Accelerated, Action, Rollback
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
+from sandbox.worker.unconfirmed import Unconfirmed
 
 CHECK_EVERY = 1024
 CHECK_DENIED = 16
@@ -115,20 +119,17 @@ class SnapshotEngine:
         self.meanwhile: Callable[[], None] = do_nothing
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         self._runner: Rollback | None = None
+        self._spare: Rollback | None = None
         self._mark: _Mark | None = None
+        self._unconfirmed = Unconfirmed()
         self._raise()
 
     def _raise(self) -> Rollback:
-        """A runner, new if there is none."""
+        """A runner, the spare one or a new one if there is none."""
         if self._runner is None:
-            born = give_birth(self._cell, self._supervisor)
-            try:
-                self._runner = self._make(born, REPORT_FD, _REPORT_ROOM, self._actions)
-            except BaseException:
-                born.tracee.kill()
-                raise
+            self._runner, self._spare = self._spare or self._new(), None
             self._jobs = 0
-            with open(f"/proc/{born.tracee.pid}/statm") as file:
+            with open(f"/proc/{self._runner.tracee.pid}/statm") as file:
                 self._resident = int(file.read().split()[1]) * PAGE
             try:
                 self._runner.set_hot(self._hot)
@@ -137,6 +138,24 @@ class SnapshotEngine:
                 self._runner.set_hot(self._hot)
         return self._runner
 
+    def _new(self) -> Rollback:
+        born = give_birth(self._cell, self._supervisor)
+        try:
+            return self._make(born, REPORT_FD, _REPORT_ROOM, self._actions)
+        except BaseException:
+            born.tracee.kill()
+            raise
+
+    def rest(self) -> bool:
+        """See `Engine.rest`: what costs a job 30 ms if it has to wait for it."""
+        if self._runner is None:
+            self._raise()
+            return True
+        if self._spare is None and self.counters.replaced:
+            with contextlib.suppress(OSError):  # for want of memory, say: then there is none in reserve
+                self._spare = self._new()
+        return False
+
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """See `Engine.run`. A program, which is run and not judged, needs streams of its own: that is for the fork engine."""
         self._fork.meanwhile = self.meanwhile
@@ -144,14 +163,15 @@ class SnapshotEngine:
             return self._fork.run(phase, sat, payload, limits, seed)
         if self._mark and self._mark.key != (phase, sat, limits, seed):
             self._unmark()
-        job = _job(phase, b"" if self._mark else sat, payload, limits, seed)
-        if _fits(job, limits):
+        job = rollback.job(phase, b"" if self._mark else sat, payload, limits, seed)
+        if rollback.fits(job, limits):
             attempt = _Attempt(self, self._raise(), limits, self._mark)
             outcome = attempt.run(job)
             if not self._put_back(attempt):
                 outcome = None
             if outcome is not None:
                 outcome.engine = self.name
+                self._unconfirmed.add(phase, sat, payload, limits, seed, outcome)
                 return outcome
             self.counters.given_up += 1
         return self._fork.run(phase, sat, payload, limits, seed)
@@ -162,8 +182,8 @@ class SnapshotEngine:
             self._unmark()
         if times < 2 or times * len(sat) < _WORTH_BYTES or self._learnt < _LEARN_AT[0]:
             return
-        job = _job(LOAD, sat, b"", limits, seed)
-        if not _fits(job, limits):
+        job = rollback.job(LOAD, sat, b"", limits, seed)
+        if not rollback.fits(job, limits):
             return
         attempt = _Attempt(self, self._raise(), limits)
         key = phase, sat, limits, seed
@@ -197,12 +217,14 @@ class SnapshotEngine:
             return True
         self._learn(back)
         denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
-        if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0):
+        if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0 or self._unconfirmed.full):
             return True
         self.counters.checked += 1
         if not back.differences():
+            self._unconfirmed.confirm()
             return True
         self.counters.mismatches += 1
+        self.counters.changed += self._unconfirmed.judge_again(self._fork)
         self._replace()
         return False
 
@@ -228,25 +250,18 @@ class SnapshotEngine:
         self.counters.replaced += 1
 
     def end_runner(self) -> None:
-        """Leave nothing of what this engine has started itself."""
+        """Kill the runner, if there is one."""
         if self._runner is not None:
-            self._runner.tracee.kill()
-            self._runner.close()
+            self._runner.end()
             self._runner = self._mark = None
+            self._unconfirmed.confirm()
 
     def close(self) -> None:
         """See `Engine.close`."""
         self.end_runner()
+        if self._spare is not None:
+            self._spare.end()
         self._fork.close()
-
-
-def _job(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
-    """What a runner reads."""
-    return wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
-
-
-def _fits(job: bytes, limits: Limits) -> bool:
-    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES
 
 
 class _Attempt:

@@ -20,11 +20,14 @@ VARIANTS = ("snapshot", "python")
 PUZZLE = "def sat(x): return x == 6"
 
 
-def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, grouped: bool = False) -> dict[str, Any]:
-    """The jobs' outcomes and CPU times, the counters after the last, and how many puzzles were loaded for several jobs."""
+def run(
+    variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, grouped: bool = False, resting: bool = False
+) -> dict[str, Any]:
+    """The jobs' outcomes and CPU times, the counters after the last, how many puzzles were loaded for several jobs, the runners after
+    each, and the processes left at the end."""
     text = json.dumps([[phase, sat, payload.hex(), cpu_seconds] for phase, sat, payload in jobs])
     done = subprocess.run(
-        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *["grouped"][:grouped]],
+        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *["grouped"][:grouped], *["resting"][:resting]],
         env=os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
         input=text,
         capture_output=True,
@@ -166,6 +169,38 @@ def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() 
     assert found["counters"]["mismatches"] >= 1
     assert found["outcomes"][0] == {"end": "CPU", "detail": "", "payload": "", "engine": "fork"}
     assert found["outcomes"][1]["end"] == "ANSWER"
+
+
+def test_what_was_told_before_a_mismatch_is_judged_again_and_what_comes_out_otherwise_is_counted() -> None:
+    where = (SOL, PUZZLE, b"def sol(): return id(251) + 24")
+    spoil = (SOL, PUZZLE, b"import ctypes\ndef sol():\n    ctypes.memset(id(251) + 24, 77, 1)\n    return 6")
+    seen = (SOL, PUZZLE, b"def sol(n=250): return n + 1")
+    loop = (SOL, PUZZLE, b"def sol():\n    while True: pass")
+    found = run("forgetful", [where, seen, spoil, seen, seen, loop, seen], cpu_seconds=0.1)
+    assert [codec.decode(bytes.fromhex(found["outcomes"][place]["payload"])) for place in (1, 3, 4, 6)] == [251, 77, 77, 251]
+    assert found["counters"]["mismatches"] == 1
+    assert found["counters"]["changed"] == 2, "the two that saw what was left"
+
+
+def test_what_was_told_before_a_comparison_without_difference_is_not_judged_again() -> None:
+    honest, loop = (SOL, PUZZLE, b"def sol(): return 6"), (SOL, PUZZLE, b"def sol():\n    while True: pass")
+    found = run("snapshot", [honest, loop, honest], cpu_seconds=0.1)
+    assert found["counters"]["checked"] == 1 and not found["counters"]["changed"]
+    assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_runner_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_there_is_time(variant: str) -> None:
+    growth, honest = (SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)"), (SOL, PUZZLE, LOOK.encode())
+    jobs = [honest, growth, honest, growth, growth, honest]
+    hurried, found = run(variant, jobs), run(variant, jobs, resting=True)
+    assert found["outcomes"] == hurried["outcomes"]
+    (first, none), *later = found["runners"]
+    assert none is None, "no spare before one was needed"
+    assert all(runner and spare for runner, spare in later)
+    assert len({first, *(runner for runner, _ in later)}) == 1 + 3
+    assert [later[place][0] for place in (2, 3)] == [later[place][1] for place in (1, 2)], "what was spare runs next"
+    assert not found["left"]
 
 
 def test_nothing_runs_on_when_the_verifier_goes_while_the_engine_is_being_proven() -> None:

@@ -1,9 +1,11 @@
-"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped]``.
+"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting]``.
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
-``broken``, which does not put memory back; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
-of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can.
+``broken``, which does not put memory back; ``forgetful``, which from its second job on leaves out the page whose address the first one
+answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
+of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can. Resting: there is time after
+every job, and the runner and the spare one are told by their process ids.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from itertools import groupby
 
 import psutil
 
+from sandbox import codec
 from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.worker import snapshot
@@ -23,7 +26,7 @@ from sandbox.worker.__main__ import prove
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
-from sandbox.worker.memory import Memory
+from sandbox.worker.memory import PAGE, Memory
 from sandbox.worker.snapshot import SnapshotEngine
 
 
@@ -45,7 +48,23 @@ def orphan() -> None:
     print(psutil.Process().children())
 
 
-def main(variant: str, grouped: bool) -> None:
+def rest(engine: Engine) -> list[int | None]:
+    while engine.rest():
+        pass
+    return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
+
+
+def forget(address: int) -> None:
+    put_back, page = Memory._put_back, address - address % PAGE
+
+    def all_but_one(self: Memory, spans: list[tuple[int, int]]) -> None:
+        parts = [part for start, end in spans for part in ((start, min(end, page)), (max(start, page + PAGE), end))]
+        put_back(self, [part for part in parts if part[0] < part[1]])
+
+    Memory._put_back = all_but_one  # type: ignore[method-assign]
+
+
+def main(variant: str, grouped: bool, resting: bool) -> None:
     jobs = json.load(sys.stdin)
     ours, theirs = socket.socketpair()
     fork = fork_engine(theirs.fileno())
@@ -55,19 +74,25 @@ def main(variant: str, grouped: bool) -> None:
     if variant == "broken":
         Memory._put_back = lambda self, spans: None  # type: ignore[method-assign]
     snapshot._WORTH_BYTES, snapshot._LEARN_AT = 0, (0, 25)  # every group is worth it, from the first on
-    outcomes, loaded = [], 0
+    outcomes, loaded, runners = [], 0, []
     for (phase, sat, cpu_seconds), group in groupby(jobs, key=lambda job: (job[0], job[1], job[3])):
         limits, payloads = Limits(cpu_seconds=cpu_seconds), [bytes.fromhex(payload) for _, _, payload, _ in group]
         if grouped:
             engine.prepare(phase, sat.encode(), limits, 0, len(payloads))
             loaded += getattr(engine, "_mark", None) is not None
-        outcomes += [engine.run(phase, sat.encode(), payload, limits, 0) for payload in payloads]
+        for payload in payloads:
+            outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0))
+            if variant == "forgetful" and len(outcomes) == 1:
+                forget(codec.decode(outcomes[0].payload))
+            runners += [rest(engine)] if resting else []
     engine.close()
+    left = [child.name() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     ours.close()
     told = [{"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine} for each in outcomes]
     times = [each.cpu_seconds for each in outcomes]
-    print(json.dumps({"outcomes": told, "counters": dataclasses.asdict(engine.counters), "loaded": loaded, "times": times}))
+    found = {"outcomes": told, "counters": dataclasses.asdict(engine.counters), "loaded": loaded, "times": times}
+    print(json.dumps({**found, "runners": runners, "left": left}))
 
 
 if __name__ == "__main__":
-    orphan() if sys.argv[1] == "orphan" else main(sys.argv[1], "grouped" in sys.argv)
+    orphan() if sys.argv[1] == "orphan" else main(sys.argv[1], "grouped" in sys.argv, "resting" in sys.argv)

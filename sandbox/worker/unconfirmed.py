@@ -1,0 +1,48 @@
+"""What a runner has told since a comparison last found it unchanged: judged again by the other engine if the next one finds a difference."""
+
+from __future__ import annotations
+
+import time
+
+from sandbox.task import Limits
+from sandbox.wire import End, Outcome
+from sandbox.worker.engine import Engine, Phase
+
+ROOM_BYTES = 16 << 20
+"""Of sources and answers that are kept: with more there is to be a comparison at once."""
+_SECONDS = 5.0
+"""For judging again, while the phase at hand waits: less than the verifier grants a worker beyond its limits."""
+
+
+class Unconfirmed:
+    """The phases of one runner, and how they ended."""
+
+    def __init__(self) -> None:
+        self.confirm()
+
+    def confirm(self) -> None:
+        """A comparison found no difference, or there is nothing left to compare."""
+        self._told: list[tuple[Phase, bytes, bytes, Limits, int, End, bytes]] = []
+        self._bytes = 0
+
+    def add(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, outcome: Outcome) -> None:
+        """Keep a phase that was told."""
+        self._told.append((phase, sat, payload, limits, seed, outcome.end, outcome.payload))
+        self._bytes += len(sat) + len(payload) + len(outcome.payload)
+
+    @property
+    def full(self) -> bool:
+        """Whether a comparison is due for lack of room."""
+        return self._bytes > ROOM_BYTES
+
+    def judge_again(self, engine: Engine) -> int:
+        """How many come out otherwise on this engine, which chance may explain too; those that there was no time for count as well.
+        Forgets them. Raises as `Engine.run` does."""
+        told, until, same = self._told, time.monotonic() + _SECONDS, 0
+        self.confirm()
+        for phase, sat, payload, limits, seed, end, answer in told:
+            if time.monotonic() > until:
+                break
+            again = engine.run(phase, sat, payload, limits, seed)
+            same += (again.end, again.payload) == (end, answer)
+        return len(told) - same

@@ -1,0 +1,53 @@
+"""What is judged again after a mismatch, and what is counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.task import Limits
+from sandbox.wire import End, Outcome
+from sandbox.worker import unconfirmed
+from sandbox.worker.phase import SAT
+from sandbox.worker.unconfirmed import ROOM_BYTES, Unconfirmed
+
+
+class Other:
+    """An engine that rejects the answer 7 and accepts all others."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    def run(self, phase: int, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+        self.asked.append(payload)
+        return Outcome(End.REJECTED if payload == b"7" else End.ACCEPTED)
+
+
+def told(*answers: bytes) -> Unconfirmed:
+    made = Unconfirmed()
+    for answer in answers:
+        made.add(SAT, b"", answer, Limits(), 0, Outcome(End.ACCEPTED))
+    return made
+
+
+def test_each_is_judged_again_once_and_the_different_ones_are_counted() -> None:
+    other, made = Other(), told(b"6", b"7", b"8")
+    assert made.judge_again(other) == 1  # type: ignore[arg-type]
+    assert other.asked == [b"6", b"7", b"8"]
+    assert made.judge_again(other) == 0  # type: ignore[arg-type]
+
+
+def test_what_was_confirmed_is_not_judged_again() -> None:
+    other, made = Other(), told(b"7")
+    made.confirm()
+    assert made.judge_again(other) == 0 and not other.asked  # type: ignore[arg-type]
+
+
+def test_what_there_is_no_time_for_counts_as_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unconfirmed, "_SECONDS", -1.0)
+    other = Other()
+    assert told(b"6", b"8").judge_again(other) == 2 and not other.asked  # type: ignore[arg-type]
+
+
+def test_a_comparison_is_due_when_much_is_kept_and_not_before() -> None:
+    assert not told(b"6" * ROOM_BYTES).full
+    assert told(b"6" * ROOM_BYTES, b"7").full
