@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(item, "callspec", None)
         folder = item.path.relative_to(Path(__file__).parent).as_posix()
-        if folder.startswith("images/") or folder.endswith("/test_docker.py") or (parameters is not None and "container" in parameters.id.split("-")):
+        if folder.startswith("images/") or "/test_docker" in folder or (parameters is not None and "container" in parameters.id.split("-")):
             item.add_marker("container")
 
 

@@ -1,11 +1,10 @@
-"""Whole runs with a scripted model and the real verifier: what is kept, what is refused and why, resumption."""
+"""Whole runs with a scripted model and the real verifier: what is kept, what is refused and why."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from generator import example, seeds
 from generator.candidate import STAGES
-from generator.folder import Folder, Mismatch, Tally
+from generator.folder import Folder, Tally
 from generator.generation import Generation
 from generator.models.scripted import Scripted
 from generator.novelty import Contaminated, HeldOut
@@ -55,6 +54,27 @@ SOLUTIONS = {
 SMALL = replace(DEFAULT, prompts=2, samples=8, round=4, attempts=12, hopeless=8, enough=3, exempt=0.0, repeat=2)
 
 
+class Killed(Exception):
+    pass
+
+
+class Counting(Scripted):
+    """Breaks when `left` calls were answered."""
+
+    left = 1000
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.answered: list[tuple[str, ...]] = []
+
+    def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:  # type: ignore[override]
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        yield from super().complete(prompts, **settings)
+        self.answered.append((*prompts, str(settings["seed"])))
+
+
 def script(prompt: str, chance: random.Random) -> str:
     if prompt.endswith("("):
         return chance.choice(list(PUZZLES.values()))
@@ -84,6 +104,15 @@ def run(
 
 def records(path: Path, name: str = "puzzles.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / name).read_text().splitlines()]
+
+
+def kept(path: Path) -> list[dict[str, Any]]:
+    """The pairs, without what the clock says."""
+    found = records(path, "pairs.jsonl")
+    for one in found:
+        for name in ("cpu_seconds", "wall_seconds", "peak_memory_bytes"):
+            del one["judgement"][name]
+    return found
 
 
 def refused(path: Path, name: str) -> list[str]:
@@ -151,77 +180,6 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(tmp_path:
         run(tmp_path / name, judge, seed=seed)
     content = {name: kept(tmp_path / name) for name in "abc"}
     assert content["a"] == content["b"] != content["c"]
-
-
-class Killed(Exception):
-    pass
-
-
-@pytest.mark.parametrize("after", [1, 2, 3, 5])
-def test_a_run_that_breaks_goes_on_where_it_was_and_asks_nothing_twice(
-    tmp_path: Path, judge: Verifier, after: int
-) -> None:
-    """after: calls of the model that succeed before the first one that doesn't."""
-    whole, calls = Counting(script), Counting(script)
-    run(tmp_path / "whole", judge, model=whole)
-    calls.left = after
-    with pytest.raises(Killed):
-        run(tmp_path / "broken", judge, model=calls)
-    calls.left = 1000
-    run(tmp_path / "broken", judge, model=calls, resume=True)
-    assert kept(tmp_path / "broken") == kept(tmp_path / "whole")
-    assert records(tmp_path / "broken") == records(tmp_path / "whole")
-    answered = [key for key, count in Counter(calls.answered).items() if count > 1]
-    assert not answered
-
-
-class Counting(Scripted):
-    """Breaks when `left` calls were answered."""
-
-    left = 1000
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.answered: list[tuple[str, ...]] = []
-
-    def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:  # type: ignore[override]
-        if not self.left:
-            raise Killed
-        self.left -= 1
-        yield from super().complete(prompts, **settings)
-        self.answered.append((*prompts, str(settings["seed"])))
-
-
-def kept(path: Path) -> list[dict[str, Any]]:
-    """The pairs, without what the clock says."""
-    found = records(path, "pairs.jsonl")
-    for one in found:
-        for name in ("cpu_seconds", "wall_seconds", "peak_memory_bytes"):
-            del one["judgement"][name]
-    return found
-
-
-def test_what_was_written_after_the_last_wave_is_cut_off(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path / "a", judge)
-    run(tmp_path / "b", judge)
-    with open(tmp_path / "b" / "pairs.jsonl", "a") as file:
-        file.write('{"id": "torn')
-    run(tmp_path / "b", judge, resume=True)
-    assert kept(tmp_path / "b") == kept(tmp_path / "a")
-
-
-def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge)
-    before = (tmp_path / "pairs.jsonl").read_bytes()
-    with pytest.raises(Mismatch, match="--resume"):
-        run(tmp_path, judge)
-    with pytest.raises(Mismatch, match="seed was 0, is 5"):
-        run(tmp_path, judge, resume=True, seed=5)
-    assert (tmp_path / "pairs.jsonl").read_bytes() == before
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "letter.txt").write_text("dear")
-    with pytest.raises(Mismatch, match="holds no run"):
-        run(tmp_path / "other", judge)
 
 
 def test_the_model_is_not_asked_for_more_puzzles_than_are_wanted(tmp_path: Path, judge: Verifier) -> None:
