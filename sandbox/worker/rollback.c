@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -63,6 +64,8 @@ struct state {
     uint64_t marked_count, marked_hot;      /* spans that `rollback_unmark` puts back; the first of them are hot */
     struct put_back *marked;
     uint8_t *unmarked;                      /* what they held before, one behind the other */
+    uint64_t faults, faults_seen;           /* of the tracee: at its last stop, and when it was last put back */
+    uint64_t job_is_cold;                   /* whether the job was written to a page that is not hot */
     struct region regions[MOST_REGIONS];
 };
 
@@ -85,10 +88,40 @@ static int resume_with(struct state *s, const struct user_regs_struct *regs, uin
     return resume(s);
 }
 
+/* The index of the protected span that holds these addresses, or -1. */
+static int64_t find(const struct state *s, uint64_t start, uint64_t end)
+{
+    int64_t low = 0, high = (int64_t)s->protected_count - 1;
+    while (low <= high) {
+        int64_t middle = (low + high) / 2;
+        if (end <= s->protected[middle].start)
+            high = middle - 1;
+        else if (start >= s->protected[middle].end)
+            low = middle + 1;
+        else
+            return start >= s->protected[middle].start && end <= s->protected[middle].end ? middle : -1;
+    }
+    return -1;
+}
+
+static uint8_t *kind(const struct state *s, const struct span *span, uint64_t page)
+{
+    return &s->kinds[(span->copy + page - span->start - s->copies) / PAGE];
+}
+
+static int is_hot(const struct state *s, uint64_t page)
+{
+    int64_t index = find(s, page, page + PAGE);
+    return index >= 0 && *kind(s, &s->protected[index], page) == HOT;
+}
+
 int rollback_start(struct state *s, void *job, uint64_t size)
 {
     struct iovec here = {job, size}, there = {(void *)s->job_at, size};
     s->report_size = 0;
+    s->job_is_cold = 0;
+    for (uint64_t page = s->job_at & ~(PAGE - 1UL); page < s->job_at + size; page += PAGE)
+        s->job_is_cold |= !is_hot(s, page);
     if (process_vm_writev(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
         return FAILED;
     return resume_with(s, &s->ready, size);
@@ -129,10 +162,12 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
     for (;;) {
         int status;
         sigtimedwait(&child, NULL, &left); /* may be another child's, or an old one */
-        pid_t pid = waitpid(s->pid, &status, WNOHANG | __WALL);
+        struct rusage usage;
+        pid_t pid = wait4(s->pid, &status, WNOHANG | __WALL, &usage);
         if (pid < 0)
             return FAILED;
         if (pid) {
+            s->faults = usage.ru_minflt + usage.ru_majflt;
             if (!WIFSTOPPED(status))
                 return DEAD;
             if (status >> 16 != PTRACE_EVENT_SECCOMP)
@@ -153,22 +188,6 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
     }
 }
 
-/* The index of the protected span that holds these addresses, or -1. */
-static int64_t find(const struct state *s, uint64_t start, uint64_t end)
-{
-    int64_t low = 0, high = (int64_t)s->protected_count - 1;
-    while (low <= high) {
-        int64_t middle = (low + high) / 2;
-        if (end <= s->protected[middle].start)
-            high = middle - 1;
-        else if (start >= s->protected[middle].end)
-            low = middle + 1;
-        else
-            return start >= s->protected[middle].start && end <= s->protected[middle].end ? middle : -1;
-    }
-    return -1;
-}
-
 /* Copy a page from the attic. */
 static int fetch(const struct state *s, uint64_t page, uint64_t copy)
 {
@@ -187,14 +206,14 @@ static int take_region(struct state *s, const struct region *region, struct put_
     const struct span *span = &s->protected[index];
     for (uint64_t page = region->start; page < region->end; page += PAGE) {
         uint64_t at = page - span->start;
-        uint8_t *kind = &s->kinds[(span->copy + at - s->copies) / PAGE];
-        if (*kind == HOT)
+        uint8_t *what = kind(s, span, page);
+        if (*what == HOT)
             continue;
         if (s->cold_count == s->most_pages)
             return LEFT_TO_PYTHON;
-        if (*kind == IN_ATTIC && fetch(s, page, span->copy + at))
+        if (*what == IN_ATTIC && fetch(s, page, span->copy + at))
             return NOT_RESTORED;
-        *kind = 0;
+        *what = 0;
         s->cold[s->cold_count++] = page;
         struct put_back *last = *spans_count ? &spans[*spans_count - 1] : NULL;
         if (last && last->there + last->size == page && at) {
@@ -208,10 +227,15 @@ static int take_region(struct state *s, const struct region *region, struct put_
     return 0;
 }
 
-/* List the written pages that are not hot. */
+/* List the written pages that are not hot. The first write to each was a fault of the tracee (only the job is written from here), so if it
+   had none since it was last put back there are none. Counted by the kernel: mm_account_fault (mm/memory.c), man 2 wait4. */
 static int collect(struct state *s, struct put_back *spans, uint64_t *spans_count)
 {
+    uint64_t seen = s->faults_seen;
     s->cold_count = 0;
+    s->faults_seen = s->faults;
+    if (seen == s->faults && !s->job_is_cold)
+        return 0;
     for (uint64_t i = 0; i < s->steps_count; i++) {
         const struct step *step = &s->steps[i];
         struct scan scan = {

@@ -174,6 +174,7 @@ class _State(ctypes.Structure):
         ("marked_hot", ctypes.c_uint64),
         ("marked", ctypes.c_void_p),
         ("unmarked", ctypes.c_void_p),
+        *((name, ctypes.c_uint64) for name in ("faults", "faults_seen", "job_is_cold")),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
 

@@ -66,7 +66,7 @@ _REPORT_ROOM = 1 << 20
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the warden look whether anybody still waits for it."""
 _STOP_SECONDS = 5.0
-_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200), 2048, 0.2, 1000
+_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200), 2048, 0.1, 1000
 _OWN_CLOCKS = (2, 3)  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
 _CLOCKS = 12
 _FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel

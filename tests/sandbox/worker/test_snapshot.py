@@ -20,14 +20,12 @@ VARIANTS = ("snapshot", "python")
 PUZZLE = "def sat(x): return x == 6"
 
 
-def run(
-    variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, grouped: bool = False, resting: bool = False
-) -> dict[str, Any]:
+def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, **how: bool) -> dict[str, Any]:
     """The jobs' outcomes and CPU times, the counters after the last, how many puzzles were loaded for several jobs, the runners after
     each, and the processes left at the end."""
     text = json.dumps([[phase, sat, payload.hex(), cpu_seconds] for phase, sat, payload in jobs])
     done = subprocess.run(
-        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *["grouped"][:grouped], *["resting"][:resting]],
+        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *(name for name in how if how[name])],
         env=os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
         input=text,
         capture_output=True,
@@ -48,6 +46,17 @@ def test_right_and_wrong_are_told_apart_without_the_fork_engine(variant: str) ->
     found = run(variant, [(SOL, PUZZLE, b"def sol(): return 6"), *((SAT, PUZZLE, answer) for answer in answers)])
     assert [outcome["end"] for outcome in found["outcomes"]] == ["ANSWER", "ACCEPTED", "REJECTED"]
     assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_jobs_of_every_size_leave_nothing_of_themselves(variant: str) -> None:
+    """Also where a long one finds all memory warm that it needs, so that nothing but the job itself is new."""
+    warm = (SOL, PUZZLE, b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n    return 6")
+    sizes = [*range(0, 20_000, 500), 200_000, *range(20_000, 0, -1_000)]
+    jobs = [warm] * 300 + [(SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * size) for size in sizes]
+    found = run(variant, jobs, compared=True)
+    assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
+    assert found["counters"]["checked"] == len(jobs) and not found["counters"]["mismatches"]
 
 
 CHANGES = {

@@ -1,4 +1,4 @@
-"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting]``.
+"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting] [compared]``.
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
@@ -73,6 +73,7 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
         engine = SnapshotEngine(fork, theirs.fileno(), accelerated=variant == "snapshot")
     if variant == "broken":
         Memory._put_back = lambda self, spans: None  # type: ignore[method-assign]
+    snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._WORTH_BYTES, snapshot._LEARN_AT = 0, (0, 25)  # every group is worth it, from the first on
     outcomes, loaded, runners = [], 0, []
     for (phase, sat, cpu_seconds), group in groupby(jobs, key=lambda job: (job[0], job[1], job[3])):
