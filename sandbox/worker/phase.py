@@ -77,7 +77,8 @@ def perform(job: bytes, next_job: Callable[[], bytes] | None = None) -> NoReturn
         which, _, _, answer_bytes, *_ = _unpack(job)
         payload = job[_head_size:]
     if which == SOL:
-        _say_loaded()
+        if not next_job:
+            _say_loaded()
         report = _run_sol(scope, payload, answer_bytes)
     else:
         report = _run_sat(check, payload)
@@ -260,7 +261,7 @@ def _declared(check: Callable[..., Any]) -> Any:
 
 
 def _say_loaded() -> None:
-    """To the warden: the puzzle is not to blame from here on."""
+    """To the warden: the puzzle is not to blame from here on. A runner needn't: what blames the puzzle then is not believed it."""
     _write(REPORT_FD, b"P")
 
 

@@ -17,12 +17,13 @@ _TEXT_ENDS = {
 
 
 class Report:
-    """Collects what a child writes. `out_of_memory`: the report says that a MemoryError ended the phase."""
+    """Collects what a child writes. loaded: the puzzle is known to be, before a solution came.
+    out_of_memory: the report says that a MemoryError ended the phase."""
 
-    def __init__(self, answer_bytes: int) -> None:
+    def __init__(self, answer_bytes: int, loaded: bool = False) -> None:
         self._most = answer_bytes
         self._data = bytearray()
-        self._loaded = False
+        self._loaded = loaded
         self.out_of_memory = False
 
     def feed(self, data: bytes) -> Outcome | None:

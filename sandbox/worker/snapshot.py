@@ -49,7 +49,7 @@ from sandbox.worker.birth import give_birth
 from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import PAGE, Unrestorable
-from sandbox.worker.phase import LOAD, REPORT_FD, RUN
+from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
 from sandbox.worker.report import Report
 from sandbox.worker.rollback import Accelerated, Action, Rollback
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
@@ -66,9 +66,8 @@ _REPORT_ROOM = 1 << 20
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the warden look whether anybody still waits for it."""
 _STOP_SECONDS = 5.0
-_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200), 2048, 0.1, 1000
-_OWN_CLOCKS = (2, 3)  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
-_CLOCKS = 12
+_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200, 1000), 2048, 0.1, 1000
+_OWN_CLOCKS, _CLOCKS = (2, 3), 12  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
 _FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
 _FUTEX_FLAGS = 128 | 256
 _NO_SUCH_FILE = (1 << 64) - errno.ENOENT
@@ -76,8 +75,7 @@ _SOURCE_NAMES = (b"<puzzle>", b"<solution>")
 _LONGEST_NAME = 11
 _WORTH_BYTES = 400
 """Of source that need not be compiled again: less costs less time than to mark and unmark."""
-_PRIVATE_ANONYMOUS = 0x22
-_READ_WRITE = 3
+_PRIVATE_ANONYMOUS, _READ_WRITE = 0x22, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +163,22 @@ class SnapshotEngine:
             self._unmark()
         job = rollback.job(phase, b"" if self._mark else sat, payload, limits, seed)
         if rollback.fits(job, limits):
-            attempt = _Attempt(self, self._raise(), limits, self._mark)
-            outcome = attempt.run(job)
-            if not self._put_back(attempt):
-                outcome = None
+            outcome = self._try(job, limits, self._mark)
+            if outcome is not None and phase == SOL and outcome.end is End.PUZZLE_ERROR:
+                # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
+                outcome = self._try(rollback.job(LOAD, sat, b"", limits, seed), limits)
             if outcome is not None:
                 outcome.engine = self.name
                 self._unconfirmed.add(phase, sat, payload, limits, seed, outcome)
                 return outcome
             self.counters.given_up += 1
         return self._fork.run(phase, sat, payload, limits, seed)
+
+    def _try(self, job: bytes, limits: Limits, mark: _Mark | None = None) -> Outcome | None:
+        """The outcome of a job on the runner, which is put back; None if it can't be told, or if a comparison found a difference."""
+        attempt = _Attempt(self, self._raise(), limits, mark)
+        outcome = attempt.run(job)
+        return outcome if self._put_back(attempt) else None
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """See `Engine.prepare`. A puzzle that does not load quietly, in its time and in the reserved memory, is left to each phase."""
@@ -275,6 +279,7 @@ class _Attempt:
         self.spoilt = self.denied = self.timed_out = self._loading = self._loaded = False
         self.cpu_seconds, self.wall_seconds = (mark.cpu_seconds, mark.wall_seconds) if mark else (0.0, 0.0)
         self._room = limits.memory_bytes - runner.RESERVE_BYTES
+        self._report = Report(limits.answer_bytes, loaded=mark is not None and mark.key[0] == SOL)
 
     def load(self, job: bytes) -> bool:
         """Whether it stands now where the puzzle is loaded and the phase's own job is to come, and has left no trace elsewhere."""
@@ -310,7 +315,7 @@ class _Attempt:
         return None if printed > self.limits.output_bytes else outcome
 
     def _watch(self, cpu: float, wall: float) -> Outcome | None:
-        report, limits, back = Report(self.limits.answer_bytes), self.limits, self.runner
+        report, limits, back = self._report, self.limits, self.runner
         slice_seconds = MOMENT_SECONDS
         used, elapsed = self.cpu_seconds, self.wall_seconds
         while True:

@@ -171,6 +171,17 @@ def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> 
     assert "kill" in found["outcomes"][-2]["detail"]
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_told_without_the_fork_engine(variant: str) -> None:
+    forged = b"import os, struct\ndef sol():\n    os.write(3, struct.pack('<cQ', b'p', 4) + b'oops')\n    return 6"
+    broken = PUZZLES["raises"]
+    for grouped in (False, True):
+        jobs = [(SOL, PUZZLE, forged), (SOL, PUZZLE, forged), (SOL, broken, b"6"), (SOL, broken, forged)]
+        told = [(one["end"], one["detail"], one["engine"]) for one in run(variant, jobs, grouped=grouped)["outcomes"]]
+        assert told[:2] == [("SOLUTION_ERROR", "oops", "snapshot" if grouped else "fork")] * 2
+        assert told[2:] == [("PUZZLE_ERROR", "ZeroDivisionError: division by zero (line 2 of the puzzle)", "snapshot")] * 2
+
+
 def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() -> None:
     loop = (SOL, PUZZLE, b"def sol():\n    while True: pass")
     honest = (SOL, PUZZLE, b"def sol(): return 6")
