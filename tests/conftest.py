@@ -100,20 +100,39 @@ def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> b
     return True
 
 
+RUNNERS_DESCRIPTORS = 4
+"""Of a warden, for each runner of its snapshot engine."""
+
+
 def footprint(verifier: Verifier) -> dict[str, object]:
-    """What the only worker holds: processes, descriptors, control groups, and the host's mounts."""
+    """What the only worker holds: processes, descriptors, control groups, and the host's mounts. Its runners come and go: there is at least one, if
+    any, and one in reserve after the first that had to go."""
     (pid,) = verifier.worker_pids()
-    warden = psutil.Process(pid)
-    children = [child.pid for child in sorted(warden.children(recursive=True), key=psutil.Process.create_time)]
+    due = 0 if verifier.engine == "fork" else 2 if verifier.counters.replaced else 1
+    family, runners = _settled(psutil.Process(pid), due)
     return {
-        "lasting processes": children[:-1],
-        "number of processes": len(children),  # with the snapshot engine, the last one may be replaced
-        "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")),
-        "children's descriptors": sorted(len(os.listdir(f"/proc/{child}/fd")) for child in children),
+        "processes": [child.pid for child in family],
+        "runners missing": due - len(runners),
+        "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")) - RUNNERS_DESCRIPTORS * len(runners),
+        "children's descriptors": sorted(len(os.listdir(f"/proc/{child.pid}/fd")) for child in family),
+        "runners' descriptors": {len(os.listdir(f"/proc/{child.pid}/fd")) for child in runners},
         "control groups": control_groups(os.getpid()),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "shared memory": sorted(os.listdir("/dev/shm")),
     }
+
+
+def _settled(warden: psutil.Process, runners_due: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Its children when all runners that are due are there and ready: those that last, and the runners, which are traced."""
+    until, ready_before = time.monotonic() + 5, True
+    while True:
+        children = sorted(warden.children(recursive=True), key=psutil.Process.create_time)
+        runners = [child for child in children if child.status() == psutil.STATUS_TRACING_STOP]
+        ready = len(runners) == runners_due and not any(os.listdir(f"/proc/{runner.pid}/fd") for runner in runners)
+        if (ready and ready_before) or time.monotonic() > until:
+            return [child for child in children if child not in runners], runners
+        ready_before = ready
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")
