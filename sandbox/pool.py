@@ -40,6 +40,10 @@ STARTS = 4
 OVERHEAD_SECONDS = STARTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
 
+RUNS = 8
+"""Within an attempt at a job: of each phase, on one engine or both; of another answer's first phase before the second; of the puzzle alone
+after each of the first phases."""
+
 CANCEL_SECONDS = 0.1
 """How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
 
@@ -334,8 +338,7 @@ class _Lane:
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
-        # Each phase, on one engine or both, and before the second another answer's first.
-        patience = 6 * ticket.limits.wall_seconds + GRACE_SECONDS
+        patience = RUNS * ticket.limits.wall_seconds + GRACE_SECONDS
         deadline = time.monotonic() + patience
         while not worker.ready(CANCEL_SECONDS):
             if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`

@@ -90,7 +90,7 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     stated = " ".join((Verifier.__doc__ or "").split())
     attempts, overhead, ahead = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MOST_AHEAD - 1
-    assert f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * (6 * wall_seconds + {overhead:g})``" in stated
+    assert f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * ({pool.RUNS} * wall_seconds + {overhead:g})``" in stated
 
 
 @pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
