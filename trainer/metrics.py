@@ -12,7 +12,7 @@ def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any
     """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run: `seconds` on the
     clock, `seconds_verifying` of what was judged, `seconds_waiting` on the clock for verdicts while no model was at work."""
     entries = [_entry(path, number) for number in range(iterations + 1)]
-    aside = entries[:-1] if config["aside"] else []  # examined beside a training, which takes longer
+    aside = entries[:-1] if config["aside"] else []  # examined beside a training: nothing waited for that
     seconds = sum(stage for entry in entries for stage in entry["seconds"].values())
     waiting = sum(sum(entry["seconds_waiting"].values()) for entry in entries)
     return {

@@ -35,6 +35,7 @@ _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
 
 _REST_MILLISECONDS = 20
+"""Without a job for so long the engine may use the time: longer than a busy verifier takes between two of them."""
 
 
 def judge(engine: Engine, jobs: list[Job]) -> Iterator[list[Outcome]]:

@@ -11,7 +11,7 @@ from sandbox.worker.engine import Engine, Phase
 ROOM_BYTES = 16 << 20
 """Of sources and answers that are kept: with more there is to be a comparison at once."""
 _SECONDS = 5.0
-"""For judging again, while the phase at hand waits: less than the verifier grants a worker beyond its limits."""
+"""For judging again, while the phase at hand waits; the last one may end later. Less than the verifier grants a worker beyond its limits."""
 
 
 class Unconfirmed:
