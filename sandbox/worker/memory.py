@@ -297,7 +297,7 @@ class Memory:
     def mark(self, most_pages: int) -> None:
         """Let `restore` put back what is there now, until `unmark`. Raises as `restore` does, with nothing changed."""
         cold, new = self._written(most_pages)
-        self._unmarked = []
+        self._unmarked, self._marked_hot = [], len(self.hot_spans)
         for start, end in (*self.hot_spans, *cold):
             place = self.place((start, end)) - self.place_of_copies
             self._unmarked.append(((start, end), self._copy[place : place + end - start]))
@@ -312,7 +312,7 @@ class Memory:
             ctypes.memmove(self.place(span), content, len(content))
         spans = [span for span, _ in self._unmarked]
         self._put_back(spans)
-        self._protect([span for span in spans if span[0] not in self.hot and span not in self._small])
+        self._protect(spans[self._marked_hot :])  # more may have become hot meanwhile, and what is not protected escapes a search
 
     def _put_back(self, spans: list[Span]) -> None:
         parts = []
