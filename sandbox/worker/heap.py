@@ -8,16 +8,24 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+from collections.abc import Callable
+
+from sandbox.worker import accelerator
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _MMAP_MAX_DEFAULT = 65536
 _NEVER = 0x7FFFFFFF
-_DOMAIN_RAW = 0
+_DOMAIN_RAW, _DOMAINS_OF_OBJECTS = 0, (1, 2)  # PYMEM_DOMAIN_RAW; PYMEM_DOMAIN_MEM and PYMEM_DOMAIN_OBJ
+_COMPACT_BYTES = 4 << 20
+"""Of the pieces that lie one behind the other; what there is more comes from Python's own allocator."""
 _libc = ctypes.PyDLL(None)
 _mallopt = getattr(_libc, "mallopt", None)
 """Of glibc. With another C library there is no snapshot engine, and nothing to arrange for it."""
 _libc.malloc.restype, _libc.malloc.argtypes, _libc.free.argtypes = ctypes.c_void_p, (ctypes.c_size_t,), (ctypes.c_void_p,)
+_libc.aligned_alloc.restype, _libc.aligned_alloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
 _libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+
+_page_turners: list[Callable[[], object]] = []
 
 
 class _Allocator(ctypes.Structure):
@@ -45,6 +53,31 @@ def gather() -> None:
     # Arenas by malloc(context, size) and free(context, address); the size that free is given as well is ignored.
     arenas = _ArenaAllocator(raw.context, raw.malloc, raw.free)
     ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(arenas))
+
+
+def compact() -> None:
+    """From here on what Python makes lies one behind the other, whatever its size, on few pages (heap.c): a fork and a rollback cost by pages.
+
+    Without the accelerator it lies where Python puts it.
+    """
+    try:
+        library = accelerator.load()
+        begin, replace, turn_page = library.heap_open, library.heap_replace, library.heap_turn_page
+    except (OSError, AttributeError):  # none, or an older one
+        return
+    begin(ctypes.c_void_p(_libc.aligned_alloc(mmap.PAGESIZE, _COMPACT_BYTES)), ctypes.c_size_t(_COMPACT_BYTES))
+    for which, domain in enumerate(_DOMAINS_OF_OBJECTS):
+        allocator = _Allocator()
+        ctypes.pythonapi.PyMem_GetAllocator(domain, ctypes.byref(allocator))
+        replace(ctypes.byref(allocator), which)
+        ctypes.pythonapi.PyMem_SetAllocator(domain, ctypes.byref(allocator))
+    _page_turners.append(turn_page)
+
+
+def turn_page() -> None:
+    """What Python makes next begins on a page of its own, and fills no holes: so it lies together. Before `compact` nothing happens."""
+    for turn in _page_turners:
+        turn()
 
 
 def scatter() -> None:

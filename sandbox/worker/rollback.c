@@ -1,8 +1,7 @@
 /* The inner loop of the snapshot engine: the same steps as Tracee and Memory take in Python, without the interpreter between them.
 
    It decides nothing that they don't, but for leaving out a search that could find nothing: what is not in its tables goes back to
-   Python. Linux on x86-64 only. Uses nothing of Python, so that one build serves every version; loaded by sandbox/worker/rollback.py,
-   which mirrors `struct state`. */
+   Python. Linux on x86-64 only. Used by sandbox/worker/rollback.py, which mirrors `struct state`. */
 
 #if !defined(__linux__) || !defined(__x86_64__)
 #error "Linux on x86-64 only"

@@ -9,11 +9,10 @@ import ctypes
 import mmap
 from collections.abc import Mapping
 from enum import IntEnum
-from pathlib import Path
 
 from sandbox import wire
 from sandbox.task import Limits
-from sandbox.worker import runner, tracee
+from sandbox.worker import accelerator, runner, tracee
 from sandbox.worker.birth import Born
 from sandbox.worker.engine import Phase
 from sandbox.worker.memory import PAGE, Memory, Unrestorable
@@ -280,14 +279,12 @@ class Accelerated(Rollback):
 
 
 def load() -> ctypes.CDLL:
-    """The library, which is built at installation where there is a C compiler. Raises OSError if there is none."""
-    for path in Path(__file__).parent.glob("_rollback*.so"):
-        library = ctypes.CDLL(str(path))
-        if ctypes.c_uint64.in_dll(library, "rollback_state_size").value != ctypes.sizeof(_State):
-            raise OSError(f"{path.name} belongs to another version: install again")
-        library.rollback_start.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)
-        library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
-        for name in ("report_taken", "restore", "mark", "unmark"):
-            getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)
-        return library
-    raise OSError("the accelerator was not built")
+    """The accelerator, its functions described. Raises OSError if there is none that fits."""
+    library = accelerator.load()
+    if ctypes.c_uint64.in_dll(library, "rollback_state_size").value != ctypes.sizeof(_State):
+        raise OSError("the accelerator belongs to another version: install again")
+    library.rollback_start.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)
+    library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+    for name in ("report_taken", "restore", "mark", "unmark"):
+        getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)
+    return library

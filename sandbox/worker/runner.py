@@ -23,9 +23,6 @@ UFFD, MEMFD = 0, 1
 """Descriptors for the warden to take: a userfaultfd, and memory to share."""
 
 _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
-_SMALLEST, _LARGEST, _BYTES_HEAD, _IN_A_ROW = 16, 512, 33, 8
-_held: list[object] = []
-"""What fills holes, for as long as the process lives."""
 
 
 def start(program: bytes) -> NoReturn:
@@ -49,25 +46,9 @@ def start(program: bytes) -> NoReturn:
         os.close(UFFD)
         phase.warm_up(rounds=2)
         gc.collect()
-        _held.extend(_fill_holes())
         gc.freeze()
+        heap.turn_page()
         # Again announced with a puzzle loaded, it takes what that announcement returns for the size of the phase's job.
         perform(string_at(address, wait()), lambda: string_at(address, announce(UFFD, address, 0)))
     finally:
         os._exit(1)
-
-
-def _fill_holes() -> list[object]:
-    """Objects that take up the scattered free places of every size, so that a job's own objects lie together, on few pages.
-
-    Sizes are those of Python's small-object allocator. A size is done when new objects lie one behind the other.
-    """
-    held: list[object] = []
-    for size in range(_SMALLEST, _LARGEST + 1, _SMALLEST):
-        in_a_row = before = 0
-        while in_a_row < _IN_A_ROW:
-            filler = object() if size == 16 else len(held) << 40 if size == 32 else bytes(size - _BYTES_HEAD)
-            in_a_row = in_a_row + 1 if 0 < id(filler) - before <= 4 * size else 0  # integers are made meanwhile, too
-            before = id(filler)
-            held.append(filler)
-    return held

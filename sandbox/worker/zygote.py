@@ -27,6 +27,9 @@ PRELOADED = (
 ).split()
 """Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
 
+_OURS = "sandbox.codec sandbox.wire sandbox.worker.annotation sandbox.worker.phase sandbox.worker.runner".split()
+"""What a child or a runner is at work in: imported anew, so that it lies together in memory."""
+
 RECURSION_LIMIT = 10_000
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
@@ -77,6 +80,7 @@ def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, in
     landlock.restrict(root.readable(), root.library())
     gc.collect()
     gc.freeze()
+    import_module("sandbox.worker.heap").turn_page()
     return seccomp.install(program), seen
 
 
@@ -102,6 +106,9 @@ def _warm() -> None:
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
+    heap.compact()
+    for name in _OURS:
+        del sys.modules[name]
     import_module("sandbox.worker.phase").warm_up(rounds=40)
     import_module("sandbox.worker.runner")
     import_module("random").seed(0)

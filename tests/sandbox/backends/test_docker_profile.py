@@ -131,13 +131,13 @@ BUILT = shutil.which("cc") is not None and os.uname().machine == "x86_64"
     [
         ("pass", "" if BUILT else "was not built"),
         ("path.unlink(missing_ok=True)", "the accelerator was not built"),
-        ("path.write_bytes(b'of another machine')", "_rollback.so: (invalid ELF header|file too short)"),
+        ("path.write_bytes(b'of another machine')", "_accelerator.so: (invalid ELF header|file too short)"),
     ],
     ids=["as it is", "without", "one that does not fit"],
 )
 def test_the_image_has_the_accelerator_if_it_could_be_built_and_does_without_one_that_does_not_fit(engine: Any, change: str, why: str) -> None:
     open_verifier("restricted", engine="snapshot").close()
-    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/_rollback.so'); {change}"
+    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/_accelerator.so'); {change}"
     recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag="selftaught-accelerated", rm=True)
     worker = open_backend("docker", "selftaught-accelerated").start("container", Limits())

@@ -2,9 +2,71 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from sandbox.worker import heap
+from sandbox.worker import accelerator, heap
+
+
+def in_a_process(code: str) -> str:
+    """What it prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def compacted() -> str:
+    """Python that has its memory compacted, where there is the accelerator."""
+    try:
+        accelerator.load()
+    except OSError:
+        pytest.skip("without a C compiler nothing is compacted")
+    return "import random\nfrom sandbox.worker import heap\nheap.compact()\nheap.turn_page()\n"
+
+
+def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:
+    code = compacted + "made = [bytes(size) for size in range(50, 500, 50)]; print(max(map(id, made)) - min(map(id, made)))"
+    assert int(in_a_process(code)) < 4096
+    assert int(in_a_process(code.replace("heap.compact()", ""))) > 4096, "Python's own allocator keeps a pool for each size"
+
+
+def test_a_piece_that_was_freed_serves_the_next_request_of_its_size_until_the_page_is_turned(compacted: str) -> None:
+    code = compacted + "piece = bytes(100); before = id(piece); piece = None; {}; print(id(bytes(100)) == before)"
+    assert in_a_process(code.format("pass")) == "True\n"
+    assert in_a_process(code.format("heap.turn_page()")) == "False\n"
+
+
+STRESS = """
+chance, kept = random.Random(0), {}
+for step in range(200_000):
+    key, size = chance.randrange(2000), int(10 ** chance.uniform(0, 5.2 if step % 100 == 0 else 3.3))
+    if key not in kept:
+        kept[key] = bytearray([key % 251]) * size
+    elif chance.random() < 0.5:
+        del kept[key]
+    else:  # grows and shrinks in all proportions
+        kept[key] = (kept[key] + bytearray([key % 251]) * size)[-int(10 ** chance.uniform(0, 4)):]
+        kept[key].extend([key % 251] * 8)
+assert all(set(piece) == {key % 251} for key, piece in kept.items())
+print(sum(map(len, kept.values())))
+"""
+
+
+def test_pieces_of_all_sizes_keep_what_is_written_to_them_also_when_there_is_no_room_left(compacted: str) -> None:
+    held = int(in_a_process(compacted + STRESS))
+    assert held == int(in_a_process("import random" + STRESS)), "the same bytes as with Python's own allocator"
+    full = compacted.replace("heap.compact()", "heap._COMPACT_BYTES = 1 << 18; heap.compact()")
+    assert held == int(in_a_process(full + STRESS))
+    assert held > 1 << 18
+
+
+def test_an_allocator_that_finds_no_memory_says_so(compacted: str) -> None:
+    code = "import resource\n" + compacted + (
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\nheld = []\n"
+        "try:\n    while True: held.append(bytearray(1000))\nexcept MemoryError: count = len(held); held.clear(); print(count > 100_000)"
+    )
+    assert in_a_process(code) == "True\n"
 
 
 def test_without_glibc_there_is_nothing_to_arrange_and_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
