@@ -1,4 +1,4 @@
-"""What is written in C, rollback.c and heap.c: one library, built at installation where there is a compiler.
+"""What is written in C, rollback.c, runner.c and heap.c: one library, built at installation where there is a compiler.
 
 It uses nothing of Python, so that one build serves every version. What there is without it is the same, and slower.
 """
@@ -6,11 +6,13 @@ It uses nothing of Python, so that one build serves every version. What there is
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 
-def load() -> ctypes.CDLL:
+@functools.cache  # in the jail it can't be found any more
+def load() -> ctypes.PyDLL:
     """The library. Raises OSError if there is none, or one that does not fit this machine."""
     for path in Path(__file__).parent.glob("_accelerator*.so"):
-        return ctypes.CDLL(str(path))
+        return ctypes.PyDLL(str(path))
     raise OSError("the accelerator was not built")

@@ -31,6 +31,7 @@ class Born:
     """A runner that waits at the point of its snapshot. uffd, memfd: its descriptors, ours to close.
 
     job_at: where it reads jobs. announce: the call by which it said so, and by which it asks for a second job.
+    loads_extended: when it goes on after a job it loads the extended registers itself.
     """
 
     tracee: Tracee
@@ -38,6 +39,7 @@ class Born:
     memfd: int
     job_at: int
     announce: int
+    loads_extended: bool
 
 
 def give_birth(cell: Cell, supervisor: int) -> Born:
@@ -119,6 +121,7 @@ class _Birth:
         """From its own filter to the point where it waits."""
         ready, announce = self._cell.number("getppid"), self._cell.number("lseek")
         uffd = memfd = job_at = -1
+        loads_extended = False
         while True:
             stop = tracee.wait(_SECONDS)
             if stop is not Stop.CALL:
@@ -128,7 +131,7 @@ class _Birth:
                 uffd, memfd = (
                     kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (runner.UFFD, runner.MEMFD)
                 )
-                job_at = registers[ARGUMENTS[1]]
+                job_at, loads_extended = registers[ARGUMENTS[1]], registers[ARGUMENTS[2]] == runner.LOADS_EXTENDED
                 tracee.resume_with(registers, 0)
             elif registers[ORIG_RAX] == ready:
                 break
@@ -136,7 +139,7 @@ class _Birth:
                 tracee.resume()
         self._check(tracee.pid)
         os.close(self._pidfd)
-        return Born(tracee, uffd, memfd, job_at, announce)
+        return Born(tracee, uffd, memfd, job_at, announce, loads_extended)
 
     def _check(self, pid: int) -> None:
         """What a rollback can't put back must not be there; and the stack may grow no more."""

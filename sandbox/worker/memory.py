@@ -183,10 +183,10 @@ class Memory:
             start = stop
         return data
 
-    def _fetch(self, spans: list[Span]) -> None:
+    def fetch(self, *spans: Span) -> None:
         """Copy from the attic what is to be put back, which was never written before."""
         for start, end in spans:
-            for page in range(start, end, PAGE):
+            for page in range(start - start % PAGE, end, PAGE):
                 place = self.place((page, page + PAGE)) - self.place_of_copies
                 if self.kinds[place // PAGE] == IN_ATTIC:
                     self._copy[place : place + PAGE] = self._read_attic(page, page + PAGE)
@@ -270,7 +270,7 @@ class Memory:
             self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = 0
         self.hot = pages
         self.hot_spans = _joined(sorted([*self._small, *((page, page + PAGE) for page in pages)]))
-        self._fetch(self.hot_spans)
+        self.fetch(*self.hot_spans)
         for page in pages:
             self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = HOT
 
@@ -291,7 +291,7 @@ class Memory:
         cold = _joined((page, page + PAGE) for page in pages if page not in self.hot)
         if sum(end - start for start, end in cold) > most_pages * PAGE:
             raise Unrestorable("too much was written")
-        self._fetch(cold)
+        self.fetch(*cold)
         return cold, [span for span in spans if not self._is_protected(span)]
 
     def mark(self, most_pages: int) -> None:

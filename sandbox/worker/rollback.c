@@ -30,7 +30,7 @@
 #define CALLS 512
 #define REPORT_HEAD 9 /* sandbox.wire.REPORT */
 
-enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED };
+enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED, DONE };
 enum { ASK, PASS, WRITE };
 enum { IN_ATTIC = 1, HOT };
 enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
@@ -44,8 +44,8 @@ struct piece { uint64_t start, attic; }; /* where it was, and where it is kept *
 struct protect { uint64_t start, length, mode; };
 
 struct state {
-    int32_t pid, pagemap, memory, uffd, report_fd;
-    uint64_t job_at;
+    int32_t pid, pagemap, memory, uffd, report_fd, clock, loads_extended; /* the last: when it goes on it loads the extended registers itself */
+    struct put_back job;                    /* where jobs are written, and how much of it the last one took */
     struct user_regs_struct ready, now;     /* at the moment of waiting, and at the last stop */
     struct iovec extended;
     uint64_t steps_count, protected_count, hot_count, attic_count, most_pages;
@@ -65,7 +65,7 @@ struct state {
     struct put_back *marked;
     uint8_t *unmarked;                      /* what they held before, one behind the other */
     uint64_t faults, faults_seen;           /* of the tracee: at its last stop, and when it was last put back */
-    uint64_t job_is_cold;                   /* whether the job was written to a page that is not hot */
+    int64_t cpu_ns, wall_ns;                /* clocks at the start of the last job; what it took if that is DONE */
     struct region regions[MOST_REGIONS];
 };
 
@@ -109,22 +109,33 @@ static uint8_t *kind(const struct state *s, const struct span *span, uint64_t pa
     return &s->kinds[(span->copy + page - span->start - s->copies) / PAGE];
 }
 
-static int is_hot(const struct state *s, uint64_t page)
+static int64_t time_of(int32_t clock)
 {
-    int64_t index = find(s, page, page + PAGE);
-    return index >= 0 && *kind(s, &s->protected[index], page) == HOT;
+    struct timespec now;
+    return clock_gettime(clock, &now) ? 0 : now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-int rollback_start(struct state *s, void *job, uint64_t size)
+/* The job is written to memory that is shared, where the tracee's own page table does not show it: it is put back every time. */
+int rollback_start(struct state *s, const void *job, uint64_t size)
 {
-    struct iovec here = {job, size}, there = {(void *)s->job_at, size};
     s->report_size = 0;
-    s->job_is_cold = 0;
-    for (uint64_t page = s->job_at & ~(PAGE - 1UL); page < s->job_at + size; page += PAGE)
-        s->job_is_cold |= !is_hot(s, page);
-    if (process_vm_writev(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
-        return FAILED;
+    s->cpu_ns = time_of(s->clock);
+    s->wall_ns = time_of(CLOCK_MONOTONIC);
+    s->job.size = size;
+    memcpy((void *)s->job.shared, job, size);
     return resume_with(s, &s->ready, size);
+}
+
+/* Part of its memory, from where it is shared if it is. 0, or NOT_RESTORED if it can't be read. */
+static int read_there(const struct state *s, uint64_t address, uint64_t size, void *here)
+{
+    int64_t index = address + size > address ? find(s, address, address + size) : -1;
+    if (index >= 0 && s->protected[index].shared) {
+        memcpy(here, (void *)(s->protected[index].shared + address - s->protected[index].start), size);
+        return 0;
+    }
+    struct iovec local = {here, size}, there = {(void *)address, size};
+    return process_vm_readv(s->pid, &local, 1, &there, 1, 0) == (ssize_t)size ? 0 : NOT_RESTORED;
 }
 
 /* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in; less than the head of a report waits for more. */
@@ -137,8 +148,7 @@ static int take_write(struct state *s)
     }
     if (fd != (uint64_t)s->report_fd || size > s->report_room - s->report_size)
         return CALL;
-    struct iovec here = {s->report + s->report_size, size}, there = {(void *)s->now.rsi, size};
-    if (process_vm_readv(s->pid, &here, 1, &there, 1, 0) != (ssize_t)size)
+    if (read_there(s, s->now.rsi, size, s->report + s->report_size))
         return CALL;
     s->report_size += size;
     return s->report_size < REPORT_HEAD ? resume_with(s, &s->now, size) : REPORT;
@@ -227,14 +237,12 @@ static int take_region(struct state *s, const struct region *region, struct put_
     return 0;
 }
 
-/* List the written pages that are not hot. The first write to each was a fault of the tracee (only the job is written from here), so if it
-   had none since it was last put back there are none. Counted by the kernel: mm_account_fault (mm/memory.c), man 2 wait4. */
+/* List the written pages that are not hot. The first write to each was a fault of the tracee (from here nothing is written to them but what was
+   there), so if it had none since it was last put back there are none. Counted by the kernel: mm_account_fault (mm/memory.c), man 2 wait4. */
 static int collect(struct state *s, struct put_back *spans, uint64_t *spans_count)
 {
-    uint64_t seen = s->faults_seen;
     s->cold_count = 0;
-    s->faults_seen = s->faults;
-    if (seen == s->faults && !s->job_is_cold)
+    if (s->faults_seen == s->faults)
         return 0;
     for (uint64_t i = 0; i < s->steps_count; i++) {
         const struct step *step = &s->steps[i];
@@ -298,9 +306,9 @@ int rollback_mark(struct state *s)
         return result;
     uint8_t *unmarked = s->unmarked;
     s->marked_count = 0;
-    s->marked_hot = s->hot_count;
-    for (uint64_t i = 0; i < s->hot_count + count; i++) {
-        struct put_back span = i < s->hot_count ? s->hot_spans[i] : spans[i - s->hot_count];
+    s->marked_hot = s->hot_count + 1;
+    for (uint64_t i = 0; i < s->marked_hot + count; i++) {
+        struct put_back span = i < s->hot_count ? s->hot_spans[i] : i == s->hot_count ? s->job : spans[i - s->marked_hot];
         memcpy(unmarked, (void *)span.copy, span.size);
         unmarked += span.size;
         s->marked[s->marked_count++] = span;
@@ -310,30 +318,72 @@ int rollback_mark(struct state *s)
         else if (process_vm_readv(s->pid, &here, 1, &there, 1, 0) != (ssize_t)span.size)
             return NOT_RESTORED;
     }
+    s->faults_seen = s->faults;
+    s->job.size = 0;
     return protect(s, spans, count);
 }
 
+/* In reverse: where spans overlap, the first of them holds what was there before all. */
 int rollback_unmark(struct state *s)
 {
     const uint8_t *unmarked = s->unmarked;
-    for (uint64_t i = 0; i < s->marked_count; i++) {
-        memcpy((void *)s->marked[i].copy, unmarked, s->marked[i].size);
+    for (uint64_t i = 0; i < s->marked_count; i++)
         unmarked += s->marked[i].size;
+    for (uint64_t i = s->marked_count; i-- > 0;) {
+        unmarked -= s->marked[i].size;
+        memcpy((void *)s->marked[i].copy, unmarked, s->marked[i].size);
     }
     if (put_back(s, s->marked, s->marked_count))
         return NOT_RESTORED;
     return protect(s, s->marked + s->marked_hot, s->marked_count - s->marked_hot);
 }
 
-/* Put memory and extended registers back. 0, or NOT_RESTORED, or LEFT_TO_PYTHON: then nothing was changed. */
-int rollback_restore(struct state *s)
+static int restore_memory(struct state *s)
 {
     struct put_back spans[MOST_SPANS];
     uint64_t count = 0;
+    memcpy((void *)s->job.shared, (void *)s->job.copy, s->job.size);
     int result = collect(s, spans, &count);
     if (result)
         return result;
     if (put_back(s, s->hot_spans, s->hot_count) || put_back(s, spans, count) || protect(s, spans, count))
         return NOT_RESTORED;
+    s->faults_seen = s->faults;
+    return 0;
+}
+
+/* Put memory and extended registers back. 0, or NOT_RESTORED, or LEFT_TO_PYTHON: then nothing but the job was changed. */
+int rollback_restore(struct state *s)
+{
+    int result = restore_memory(s);
+    if (result)
+        return result;
     return ptrace(PTRACE_SETREGSET, s->pid, NT_X86_XSTATE, &s->extended) < 0 ? NOT_RESTORED : 0;
+}
+
+/* Whether it has written a whole report, and not one of a lack of memory, of which there is more to find out. */
+static int has_reported(const struct state *s)
+{
+    uint64_t size;
+    memcpy(&size, s->report + REPORT_HEAD - sizeof size, sizeof size);
+    return s->report_size - REPORT_HEAD == size && s->report[0] != 'm' && s->report[0] != 'n';
+}
+
+/* Start, wait, and, if a report is what comes, restore: DONE. Else what `rollback_wait` returns.
+
+   What can keep a tracee from loading its extended registers, it can hardly have done on the way to a report; if it has, the next job has a fault,
+   and is put back with them. */
+int rollback_run(struct state *s, const void *job, uint64_t size, int64_t timeout_ns)
+{
+    int stop = rollback_start(s, job, size);
+    if (stop == TIMEOUT)
+        stop = rollback_wait(s, timeout_ns);
+    if (stop != REPORT || !has_reported(s))
+        return stop;
+    int64_t cpu_ns = time_of(s->clock), wall_ns = time_of(CLOCK_MONOTONIC);
+    if (s->loads_extended ? restore_memory(s) : rollback_restore(s))
+        return stop;
+    s->cpu_ns = cpu_ns - s->cpu_ns;
+    s->wall_ns = wall_ns - s->wall_ns;
+    return DONE;
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import time
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -53,17 +54,24 @@ class Rollback:
     """
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self.tracee, self._job_at, self._announce = born.tracee, born.job_at, born.announce
+        self.tracee, self.job_at, self._announce = born.tracee, born.job_at, born.announce
         self._report_fd, self._report_room, self._actions = report_fd, report_room, actions
         self.now = self.tracee.registers()
         self._take_registers(self.now, self.tracee.extended_state())
         self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
         self.printed, self.report = 0, b""
 
-    def start(self, job: bytes) -> None:
-        """Let it run with this job. Raises OSError if it is dead."""
-        self.tracee.write(self._job_at, job)
+    def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
+        """Let it run with this job, and `wait`; or all that and `restore`: `Stop.DONE`. Raises OSError if it is dead."""
+        self._began = self.tracee.cpu_seconds(), time.monotonic()
+        self.tracee.write(self.job_at, job)
         self.tracee.resume_with(self.ready, len(job))
+        return self.wait(timeout_seconds)
+
+    def used(self) -> tuple[float, float]:
+        """CPU time and elapsed time in seconds since `run`; until it was put back, if it is `Stop.DONE`."""
+        cpu, wall = self._began
+        return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 
     def wait(self, timeout_seconds: float) -> Stop | None:
         """Wait until it stops for something that is not dealt with by `actions`; None if that does not happen in time."""
@@ -92,7 +100,7 @@ class Rollback:
         A puzzle that forges this call gets what else it would have been given: the jobs of its own answers.
         """
         descriptor, address = (self.now[place] for place in ARGUMENTS[:2])
-        return (self.now[ORIG_RAX], descriptor, address) == (self._announce, runner.UFFD, self._job_at)
+        return (self.now[ORIG_RAX], descriptor, address) == (self._announce, runner.UFFD, self.job_at)
 
     def proceed_with(self, result: int) -> None:
         """After a stop at a call: let it run on as if the call had returned `result`. Raises OSError if it is dead."""
@@ -103,7 +111,7 @@ class Rollback:
         self.proceed_with(len(self.report))
 
     def restore(self) -> None:
-        """Put back its memory and what `start` does not set. Raises Unrestorable or OSError: then it must go."""
+        """Put back its memory and what `run` does not set. Raises Unrestorable or OSError: then it must go."""
         self.memory.restore(MOST_PAGES)
         self.tracee.set_extended_state(self.vector)
 
@@ -112,7 +120,7 @@ class Rollback:
         self.memory.set_hot(pages)
 
     def mark(self) -> None:
-        """Let `start` and `restore` come back to where it is stopped now, until `unmark`. Raises Unrestorable or OSError: then it must go."""
+        """Let `run` and `restore` come back to where it is stopped now, until `unmark`. Raises Unrestorable or OSError: then it must go."""
         self._mark_memory()
         self._unmarked = (self.ready, self._extended)
         self._take_registers(self.now, self.tracee.extended_state())
@@ -153,8 +161,8 @@ class _State(ctypes.Structure):
     """struct state (rollback.c)."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "memory", "uffd", "report_fd")),
-        ("job_at", ctypes.c_uint64),
+        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "memory", "uffd", "report_fd", "clock", "loads_extended")),
+        ("job", ctypes.c_uint64 * 4),
         ("ready", ctypes.c_uint64 * 27),
         ("now", ctypes.c_uint64 * 27),
         ("extended", tracee.Range),
@@ -173,12 +181,13 @@ class _State(ctypes.Structure):
         ("marked_hot", ctypes.c_uint64),
         ("marked", ctypes.c_void_p),
         ("unmarked", ctypes.c_void_p),
-        *((name, ctypes.c_uint64) for name in ("faults", "faults_seen", "job_is_cold")),
+        *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
+        *((name, ctypes.c_int64) for name in ("cpu_ns", "wall_ns")),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
 
 
-_STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT)
+_STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT, None, Stop.DONE)
 _MOST_MARKED = 2 * MOST_PAGES
 _FAILED, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, -1, -2
 
@@ -187,10 +196,10 @@ class Accelerated(Rollback):
     """`Rollback` with its inner loop in C. Raises OSError also if the library was not built."""
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self._library, self._state = load(), _State(report_fd=report_fd, job_at=born.job_at)
+        self._library, self._state = load(), _State(report_fd=report_fd, clock=born.tracee.clock, loads_extended=born.loads_extended)
         self._at = ctypes.addressof(self._state)
         super().__init__(born, report_fd, report_room, actions)
-        self._report_buffer = (ctypes.c_uint8 * report_room).from_buffer(mmap.mmap(-1, report_room))
+        self._reports = mmap.mmap(-1, report_room)
         self._cold = (ctypes.c_uint64 * MOST_PAGES)()
         self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state, memory = self._state, self.memory
@@ -200,7 +209,10 @@ class Accelerated(Rollback):
         state.attic, state.attic_count = ctypes.addressof(self._attic), len(memory.attic)
         self._kinds = (ctypes.c_uint8 * len(memory.kinds)).from_buffer(memory.kinds)
         state.kinds, state.copies = ctypes.addressof(self._kinds), memory.place_of_copies
-        state.report, state.report_room = ctypes.addressof(self._report_buffer), report_room
+        state.report, state.report_room = ctypes.addressof(ctypes.c_char.from_buffer(self._reports)), report_room
+        job = self.job_at, self.job_at + runner.JOB_BYTES
+        memory.fetch(job)
+        state.job[:] = job[0], 0, memory.place(job), memory.shared(job)
         state.cold, state.most_pages = ctypes.addressof(self._cold), MOST_PAGES
         state.actions = ctypes.addressof(self._table)
         self._marked = (ctypes.c_uint64 * (4 * _MOST_MARKED))()
@@ -227,22 +239,33 @@ class Accelerated(Rollback):
         self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
 
-    def start(self, job: bytes) -> None:
-        if self._library.rollback_start(self._at, job, len(job)) == _FAILED:
-            raise OSError("the runner can't be started")
+    def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
+        self._stop = self._take_stop(self._library.rollback_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
+        return self._stop
 
     def wait(self, timeout_seconds: float) -> Stop | None:
-        result = self._library.rollback_wait(self._at, int(timeout_seconds * 1e9))
+        return self._take_stop(self._library.rollback_wait(self._at, int(timeout_seconds * 1e9)))
+
+    def _take_stop(self, result: int) -> Stop | None:
+        state = self._state
         if result == _FAILED:
-            raise OSError("the runner can't be watched")
+            raise OSError("the runner can't be started or watched")
         stop = _STOPS[result]
-        self.tracee.dead = stop is Stop.DEAD
-        if stop is Stop.CALL:
-            self.now = tuple(self._state.now)
-        elif stop is Stop.REPORT:
-            self.report = ctypes.string_at(self._report_buffer, self._state.report_size)
-        self.printed = self._state.printed
+        if stop is Stop.DONE or stop is Stop.REPORT:
+            self.report = self._reports[: state.report_size]
+            self.memory.written = self._cold[: state.cold_count] if state.cold_count else []
+        elif stop is Stop.CALL:
+            self.now = tuple(state.now)
+        elif stop is Stop.DEAD:
+            self.tracee.dead = True
+        self.printed = state.printed
         return stop
+
+    def used(self) -> tuple[float, float]:
+        cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
+        if self._stop is Stop.DONE:
+            return cpu, wall
+        return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 
     def take_report(self) -> None:
         if self._library.rollback_report_taken(self._at) == _FAILED:
@@ -264,6 +287,9 @@ class Accelerated(Rollback):
             raise Unrestorable("the memory can't be marked")
         self._marked_in_python = result == _LEFT_TO_PYTHON
         if self._marked_in_python:
+            size = self._state.job[1]
+            self.tracee.write(self.job_at, self.tracee.read(self.job_at, size))  # as if it came from there: so a search finds it
+            self._state.job[1] = 0
             super()._mark_memory()
             self._describe_memory()
 
@@ -278,12 +304,12 @@ class Accelerated(Rollback):
         self._describe_memory()
 
 
-def load() -> ctypes.CDLL:
+def load() -> ctypes.PyDLL:
     """The accelerator, its functions described. Raises OSError if there is none that fits."""
     library = accelerator.load()
     if ctypes.c_uint64.in_dll(library, "rollback_state_size").value != ctypes.sizeof(_State):
         raise OSError("the accelerator belongs to another version: install again")
-    library.rollback_start.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)
+    library.rollback_run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int64)
     library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
     for name in ("report_taken", "restore", "mark", "unmark"):
         getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)

@@ -7,12 +7,14 @@ A runner has no descriptor; what looks like one below is a number in a system ca
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
+from collections.abc import Callable
 from typing import NoReturn
 
 from sandbox.jail import kernel, seccomp
-from sandbox.worker import heap, phase
+from sandbox.worker import accelerator, heap, phase
 
 RESERVE_BYTES = 32 << 20
 """Memory a job can use before the process has to grow."""
@@ -21,8 +23,13 @@ JOB_BYTES = 256 << 10
 STACK_BYTES = 8 << 20
 UFFD, MEMFD = 0, 1
 """Descriptors for the warden to take: a userfaultfd, and memory to share."""
+LOADS_EXTENDED = 1
+"""Announced: when it goes on after a job, it loads the extended registers itself (runner.c)."""
 
 _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
+_ALIGNED = 64
+_held: list[ctypes.Array[ctypes.c_char]] = []
+"""Memory that is used for as long as the process lives."""
 
 
 def start(program: bytes) -> NoReturn:
@@ -41,8 +48,9 @@ def start(program: bytes) -> NoReturn:
         seccomp.install(program, listen=False)
         buffer = ctypes.create_string_buffer(JOB_BYTES)
         address = ctypes.addressof(buffer)
-        wait, announce, string_at, perform = os.getppid, os.lseek, ctypes.string_at, phase.perform
-        announce(UFFD, address, 0)  # to the warden: where jobs are to be put
+        wait, announce, loads_extended = _calls()
+        string_at, perform = ctypes.string_at, phase.perform
+        announce(UFFD, address, loads_extended)  # to the warden: where jobs are to be put
         os.close(UFFD)
         phase.warm_up(rounds=2)
         gc.collect()
@@ -52,3 +60,22 @@ def start(program: bytes) -> NoReturn:
         perform(string_at(address, wait()), lambda: string_at(address, announce(UFFD, address, 0)))
     finally:
         os._exit(1)
+
+
+def _calls() -> tuple[Callable[[], int], Callable[[int, int, int], int], int]:
+    """The system calls getppid and lseek, by which it waits; and `LOADS_EXTENDED` if they come back with the extended registers as before."""
+    try:
+        library = accelerator.load()
+        room, wait, announce = library.runner_room, library.runner_wait, library.runner_announce
+    except (OSError, AttributeError):  # none, or an older one
+        return os.getppid, os.lseek, 0
+    room.restype = ctypes.c_size_t
+    wait.argtypes, announce.argtypes = (ctypes.c_void_p,), (ctypes.c_void_p, *[ctypes.c_long] * 3)
+    wait.restype = announce.restype = ctypes.c_long
+    size = room()
+    if not size:
+        return os.getppid, os.lseek, 0
+    _held.append(ctypes.create_string_buffer(size + _ALIGNED))
+    start = ctypes.addressof(_held[-1])
+    start += -start % _ALIGNED
+    return functools.partial(wait, start), functools.partial(announce, start), LOADS_EXTENDED

@@ -37,7 +37,6 @@ import errno
 import os
 import select
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -215,13 +214,16 @@ class SnapshotEngine:
             self._replace()
             return True
         try:
-            back.restore()
+            if not attempt.put_back:
+                back.restore()
+            self._learn(back)
+            denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
+            if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0 or self._unconfirmed.full):
+                return True
+            if attempt.put_back:
+                back.restore()  # the extended registers too, which it else loads itself
         except (Unrestorable, OSError):
             self._replace()
-            return True
-        self._learn(back)
-        denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
-        if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0 or self._unconfirmed.full):
             return True
         self.counters.checked += 1
         if not back.differences():
@@ -274,10 +276,15 @@ class _Attempt:
     cpu_seconds, wall_seconds: what it took, what the mark took that it started from included.
     """
 
+    __slots__ = (
+        "_before", "_loaded", "_loading", "_report", "_room", "cpu_seconds", "denied", "engine", "limits", "put_back", "runner", "spoilt",
+        "timed_out", "wall_seconds",
+    )  # fmt: skip
+
     def __init__(self, engine: SnapshotEngine, back: Rollback, limits: Limits, mark: _Mark | None = None) -> None:
         self.engine, self.runner, self.limits = engine, back, limits
-        self.spoilt = self.denied = self.timed_out = self._loading = self._loaded = False
-        self.cpu_seconds, self.wall_seconds = (mark.cpu_seconds, mark.wall_seconds) if mark else (0.0, 0.0)
+        self.spoilt = self.denied = self.timed_out = self.put_back = self._loading = self._loaded = False
+        self._before = self.cpu_seconds, self.wall_seconds = (mark.cpu_seconds, mark.wall_seconds) if mark else (0.0, 0.0)
         self._room = limits.memory_bytes - runner.RESERVE_BYTES
         self._report = Report(limits.answer_bytes, loaded=mark is not None and mark.key[0] == SOL)
 
@@ -302,27 +309,30 @@ class _Attempt:
         return outcome
 
     def _run(self, job: bytes) -> Outcome | None:
-        traced = self.runner.tracee
-        cpu, wall, printed = traced.cpu_seconds() - self.cpu_seconds, time.monotonic() - self.wall_seconds, self.runner.printed
+        printed = self.runner.printed
         try:
-            self.runner.start(job)
-            outcome = self._watch(cpu, wall)
+            outcome = self._watch(self.runner.run(job, min(self._left(), MOMENT_SECONDS)))
         except OSError:  # it has died
             self.spoilt, outcome = True, None
-        self.cpu_seconds, self.wall_seconds = traced.cpu_seconds() - cpu, time.monotonic() - wall
+        self._look_at_clocks()
         printed = self.runner.printed - printed
         self._loaded = self._loaded and not printed
         return None if printed > self.limits.output_bytes else outcome
 
-    def _watch(self, cpu: float, wall: float) -> Outcome | None:
-        report, limits, back = self._report, self.limits, self.runner
+    def _look_at_clocks(self) -> None:
+        (cpu_before, wall_before), (cpu, wall) = self._before, self.runner.used()
+        self.cpu_seconds, self.wall_seconds = cpu_before + cpu, wall_before + wall
+
+    def _left(self) -> float:
+        return max(0.0, min(self.limits.cpu_seconds - self.cpu_seconds, self.limits.wall_seconds - self.wall_seconds))
+
+    def _watch(self, stop: Stop | None) -> Outcome | None:
+        report, back = self._report, self.runner
         slice_seconds = MOMENT_SECONDS
-        used, elapsed = self.cpu_seconds, self.wall_seconds
         while True:
-            left = min(limits.cpu_seconds - used, limits.wall_seconds - elapsed)
-            if left <= 0:
-                return self._time_out(End.CPU if used >= limits.cpu_seconds else End.WALL, elapsed)
-            stop = back.wait(min(left, slice_seconds))
+            if stop is Stop.DONE:
+                self.put_back = True
+                return report.feed(back.report)
             if stop is Stop.REPORT:
                 outcome = report.feed(back.report)
                 if outcome is not None:
@@ -344,14 +354,17 @@ class _Attempt:
             elif slice_seconds < _SLICE_SECONDS:
                 slice_seconds = _SLICE_SECONDS
                 self.engine.meanwhile()
-            used, elapsed = back.tracee.cpu_seconds() - cpu, time.monotonic() - wall
+            self._look_at_clocks()
+            if not (left := self._left()):
+                return self._time_out()
+            stop = back.wait(min(left, slice_seconds))
 
-    def _time_out(self, end: End, elapsed: float) -> Outcome:
+    def _time_out(self) -> Outcome:
         self.timed_out = True
         self.runner.tracee.interrupt()
         if self.runner.wait(_STOP_SECONDS) not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.spoilt = True
-        return Outcome(end, observed=elapsed)
+        return Outcome(End.CPU if self.cpu_seconds >= self.limits.cpu_seconds else End.WALL, observed=self.wall_seconds)
 
     def _decide(self) -> bool:
         """Let the call take place, or not: on its number and registers alone."""

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import warnings
-from importlib import import_module
+from importlib import import_module, reload
 from typing import NoReturn
 
 from sandbox.jail import capabilities, kernel, landlock, namespaces, rlimits, root, seccomp
@@ -28,7 +28,7 @@ PRELOADED = (
 """Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
 
 _OURS = "sandbox.codec sandbox.wire sandbox.worker.annotation sandbox.worker.phase sandbox.worker.runner".split()
-"""What a child or a runner is at work in: imported anew, so that it lies together in memory."""
+"""What a child or a runner is at work in, in the order of their imports: loaded anew, so that it lies together in memory."""
 
 RECURSION_LIMIT = 10_000
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
@@ -108,9 +108,8 @@ def _warm() -> None:
     sys.setrecursionlimit(RECURSION_LIMIT)
     heap.compact()
     for name in _OURS:
-        del sys.modules[name]
+        reload(import_module(name))
     import_module("sandbox.worker.phase").warm_up(rounds=40)
-    import_module("sandbox.worker.runner")
     import_module("random").seed(0)
     heap.scatter()
 
