@@ -5,8 +5,7 @@ first write to a protected page takes a fault that the kernel answers by itself,
 (man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are *hot*: they stay
 unprotected and are put back unseen, which is cheaper than a fault each time.
 
-All but the stack is put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What was
-there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
+All of it is put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What was there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
 from. Only pages that were written once are copied into this process; the others cost no memory twice. Areas
 that have never been touched are left unprotected in blocks as large as a page table holds, so that a scan need not walk over
 them; in such a block every page that is there counts as written. A block is protected once a page of it was needed.
@@ -24,7 +23,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from sandbox.worker import tracee
 from sandbox.worker.tracee import Tracee
 
 PAGE = mmap.PAGESIZE
@@ -109,7 +107,7 @@ class Memory:
         self.areas = _joined((mapping.start, mapping.end) for mapping in writable)
         self._starts = [start for start, _ in self.areas]
         there = [span for mapping in writable for span in self._touched(mapping)]
-        self._make_room(next(mapping.end for mapping in writable if mapping.name == "[stack]"), memfd)
+        self._make_room(memfd)
         self._share(traced, writable, memfd_there)
         os.close(memfd)
         for span in there:
@@ -129,8 +127,8 @@ class Memory:
         anonymous = not mapping.name or mapping.name[0] == "["
         return self._find(*whole, 0, _PRESENT | _SWAPPED) if anonymous else [whole]
 
-    def _make_room(self, stack_end: int, memfd: int) -> None:
-        """Room for all areas, as copies and for those that are to be shared; of what is never used, nothing is ever there."""
+    def _make_room(self, memfd: int) -> None:
+        """Room for all areas, as copies and to be shared; of what is never used, nothing is ever there."""
         sizes = [end - start for start, end in self.areas]
         self._offsets, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
         os.ftruncate(memfd, total)
@@ -139,17 +137,16 @@ class Memory:
         self.place_of_copies, self._shared_at = (
             ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (self._copy, self._shared)
         )
-        self._is_shared = [end != stack_end for _, end in self.areas]  # the stack grows down, so it stays what it is
-        self._small = [(start, end) for start, end in self.areas if end - start < _LARGE and end != stack_end]
+        self._small = [(start, end) for start, end in self.areas if end - start < _LARGE]
         self.kinds = bytearray(total // PAGE)
         self.attic: list[tuple[int, int]] = []
 
     def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
-        """Have the process map the shared areas from the memfd, and keep in its attic what they held."""
+        """Have the process map all areas from the memfd, and keep in its attic what they held. The stack grows no more: `heap.extend_stack`."""
         waiting = traced.registers()
         for mapping in writable:
             index = self._index((mapping.start, mapping.end))
-            for at in range(mapping.start, mapping.end, _PIECE) if self._is_shared[index] else ():
+            for at in range(mapping.start, mapping.end, _PIECE):
                 size, here = min(_PIECE, mapping.end - at), self._offsets[index] + at - self._starts[index]
                 attic = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
                 traced.inject(waiting, _MPROTECT, attic, size, _READ)
@@ -159,21 +156,19 @@ class Memory:
         traced.inject(waiting, _CLOSE, memfd_there)
 
     def _save(self, span: Span) -> None:
-        """Note where what is there can be found from now on: in the attic, or it is copied. Nothing but zeros is there already."""
+        """Put what was there where it is shared, and note that it is in the attic, too. Nothing but zeros is there already."""
         index = self._index(span)
         offset = self._offsets[index] - self._starts[index]
-        is_shared, room = self._is_shared[index], self._shared if self._is_shared[index] else self._copy
         for at in range(*span, _SOME):
-            end = min(at + _SOME, span[1])
-            data = self._read_attic(at, end) if is_shared else self._read(at, end - at)
+            data = self._read_attic(at, min(at + _SOME, span[1]))
             pages = _joined((page, page + PAGE) for page in range(0, len(data), PAGE) if data[page : page + PAGE] != _NOTHING)
             for first, last in pages:
-                room[offset + at + first : offset + at + last] = data[first:last]
+                self._shared[offset + at + first : offset + at + last] = data[first:last]
                 count, index = (last - first) // PAGE, (offset + at + first) // PAGE
-                self.kinds[index : index + count] = bytes([IN_ATTIC * is_shared]) * count
+                self.kinds[index : index + count] = bytes([IN_ATTIC]) * count
 
     def _read_attic(self, start: int, end: int) -> bytes:
-        """What was at these addresses of a shared area."""
+        """What was at these addresses."""
         data = b""
         while start < end:
             index = bisect_right(self.attic, (start, _TOP))
@@ -261,8 +256,8 @@ class Memory:
         return self.place_of_copies + self._offsets[index] + span[0] - self._starts[index]
 
     def shared(self, span: Span) -> int:
-        """Where the span itself is in this process, or 0 if it is not shared."""
-        return self.place(span) - self.place_of_copies + self._shared_at if self._is_shared[self._index(span)] else 0
+        """Where the span itself is in this process. Raises as `place` does."""
+        return self.place(span) - self.place_of_copies + self._shared_at
 
     def set_hot(self, pages: frozenset[int]) -> None:
         """Leave these pages unprotected from their next write on, and put them back every time."""
@@ -279,7 +274,7 @@ class Memory:
         cold, new = self._written(most_pages)
         self._put_back(self.hot_spans)
         self._put_back(cold)
-        self._protect(cold)  # after the write, which would mark it as written again
+        self._protect(cold)
         for span in new:
             self._protect_blocks(*span)
         self.written = [page for start, end in cold for page in range(start, end, PAGE)]
@@ -315,14 +310,8 @@ class Memory:
         self._protect(spans[self._marked_hot :])  # more may have become hot meanwhile, and what is not protected escapes a search
 
     def _put_back(self, spans: list[Span]) -> None:
-        parts = []
         for span in spans:
-            size, here = span[1] - span[0], self.shared(span)
-            if here:
-                ctypes.memmove(here, self.place(span), size)
-            else:
-                parts.append((self.place(span), span[0], size))
-        tracee.transfer("process_vm_writev", self.pid, parts)
+            ctypes.memmove(self.shared(span), self.place(span), span[1] - span[0])
 
     def _is_protected(self, span: Span) -> bool:
         return any(start <= span[0] and span[1] <= end for start, end in self.protected)

@@ -38,13 +38,13 @@ enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
 struct region { uint64_t start, end, categories; };
 struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
 struct step { uint64_t start, end, mask, anyof; };
-struct span { uint64_t start, end, copy, shared; }; /* copy, and if shared the span itself, in this process */
+struct span { uint64_t start, end, copy, shared; }; /* the copy, and the span itself, in this process */
 struct put_back { uint64_t there, size, copy, shared; };
 struct piece { uint64_t start, attic; }; /* where it was, and where it is kept */
 struct protect { uint64_t start, length, mode; };
 
 struct state {
-    int32_t pid, pagemap, memory, uffd, report_fd, clock, loads_extended; /* the last: when it goes on it loads the extended registers itself */
+    int32_t pid, pagemap, memory, uffd, report_fd, loads_extended; /* the last: when it goes on it loads the extended registers itself */
     struct put_back job;                    /* where jobs are written, and how much of it the last one took */
     struct user_regs_struct ready, now;     /* at the moment of waiting, and at the last stop */
     struct iovec extended;
@@ -65,6 +65,7 @@ struct state {
     struct put_back *marked;
     uint8_t *unmarked;                      /* what they held before, one behind the other */
     uint64_t faults, faults_seen;           /* of the tracee: at its last stop, and when it was last put back */
+    int64_t cpu_seen_ns;                    /* CPU time that the tracee has used, at its last stop */
     int64_t cpu_ns, wall_ns;                /* clocks at the start of the last job; what it took if that is DONE */
     struct region regions[MOST_REGIONS];
 };
@@ -109,28 +110,29 @@ static uint8_t *kind(const struct state *s, const struct span *span, uint64_t pa
     return &s->kinds[(span->copy + page - span->start - s->copies) / PAGE];
 }
 
-static int64_t time_of(int32_t clock)
+static int64_t wall_ns(void)
 {
     struct timespec now;
-    return clock_gettime(clock, &now) ? 0 : now.tv_sec * 1000000000L + now.tv_nsec;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
 /* The job is written to memory that is shared, where the tracee's own page table does not show it: it is put back every time. */
 int rollback_start(struct state *s, const void *job, uint64_t size)
 {
     s->report_size = 0;
-    s->cpu_ns = time_of(s->clock);
-    s->wall_ns = time_of(CLOCK_MONOTONIC);
+    s->cpu_ns = s->cpu_seen_ns;
+    s->wall_ns = wall_ns();
     s->job.size = size;
     memcpy((void *)s->job.shared, job, size);
     return resume_with(s, &s->ready, size);
 }
 
-/* Part of its memory, from where it is shared if it is. 0, or NOT_RESTORED if it can't be read. */
+/* Part of its memory, from where it is shared if that can be told at a glance. 0, or NOT_RESTORED if it can't be read. */
 static int read_there(const struct state *s, uint64_t address, uint64_t size, void *here)
 {
     int64_t index = address + size > address ? find(s, address, address + size) : -1;
-    if (index >= 0 && s->protected[index].shared) {
+    if (index >= 0) {
         memcpy(here, (void *)(s->protected[index].shared + address - s->protected[index].start), size);
         return 0;
     }
@@ -164,11 +166,10 @@ int rollback_report_taken(struct state *s)
 int rollback_wait(struct state *s, int64_t timeout_ns)
 {
     sigset_t child;
-    struct timespec now, deadline, left = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    struct timespec left = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    int64_t end = deadline.tv_sec * 1000000000L + deadline.tv_nsec + timeout_ns;
+    int64_t end = wall_ns() + timeout_ns;
     for (;;) {
         int status;
         sigtimedwait(&child, NULL, &left); /* may be another child's, or an old one */
@@ -178,6 +179,8 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
             return FAILED;
         if (pid) {
             s->faults = usage.ru_minflt + usage.ru_majflt;
+            s->cpu_seen_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000L
+                + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000L;
             if (!WIFSTOPPED(status))
                 return DEAD;
             if (status >> 16 != PTRACE_EVENT_SECCOMP)
@@ -189,8 +192,7 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
             if (result != TIMEOUT)
                 return result;
         }
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        int64_t rest = end - now.tv_sec * 1000000000L - now.tv_nsec;
+        int64_t rest = end - wall_ns();
         if (rest <= 0)
             return TIMEOUT;
         left.tv_sec = rest / 1000000000;
@@ -232,7 +234,7 @@ static int take_region(struct state *s, const struct region *region, struct put_
         }
         if (*spans_count == MOST_SPANS)
             return LEFT_TO_PYTHON;
-        spans[(*spans_count)++] = (struct put_back){page, PAGE, span->copy + at, span->shared ? span->shared + at : 0};
+        spans[(*spans_count)++] = (struct put_back){page, PAGE, span->copy + at, span->shared + at};
     }
     return 0;
 }
@@ -264,28 +266,12 @@ static int collect(struct state *s, struct put_back *spans, uint64_t *spans_coun
     return 0;
 }
 
-/* Copy what is shared within this process, the rest across. */
-static int put_back(const struct state *s, const struct put_back *spans, uint64_t spans_count)
+static void put_back(const struct put_back *spans, uint64_t spans_count)
 {
-    struct iovec here[MOST_SPANS], there[MOST_SPANS];
-    uint64_t count = 0, size = 0;
-    for (uint64_t i = 0; i < spans_count; i++) {
-        if (spans[i].shared) {
-            memcpy((void *)spans[i].shared, (void *)spans[i].copy, spans[i].size);
-            continue;
-        }
-        if (count == MOST_SPANS)
-            return NOT_RESTORED;
-        here[count] = (struct iovec){(void *)spans[i].copy, spans[i].size};
-        there[count++] = (struct iovec){(void *)spans[i].there, spans[i].size};
-        size += spans[i].size;
-    }
-    if (count && process_vm_writev(s->pid, here, count, there, count, 0) != (ssize_t)size)
-        return NOT_RESTORED;
-    return 0;
+    for (uint64_t i = 0; i < spans_count; i++)
+        memcpy((void *)spans[i].shared, (void *)spans[i].copy, spans[i].size);
 }
 
-/* After a write, which marks them as written. */
 static int protect(const struct state *s, const struct put_back *spans, uint64_t spans_count)
 {
     for (uint64_t i = 0; i < spans_count; i++) {
@@ -312,11 +298,7 @@ int rollback_mark(struct state *s)
         memcpy(unmarked, (void *)span.copy, span.size);
         unmarked += span.size;
         s->marked[s->marked_count++] = span;
-        struct iovec here = {(void *)span.copy, span.size}, there = {(void *)span.there, span.size};
-        if (span.shared)
-            memcpy((void *)span.copy, (void *)span.shared, span.size);
-        else if (process_vm_readv(s->pid, &here, 1, &there, 1, 0) != (ssize_t)span.size)
-            return NOT_RESTORED;
+        memcpy((void *)span.copy, (void *)span.shared, span.size);
     }
     s->faults_seen = s->faults;
     s->job.size = 0;
@@ -333,8 +315,7 @@ int rollback_unmark(struct state *s)
         unmarked -= s->marked[i].size;
         memcpy((void *)s->marked[i].copy, unmarked, s->marked[i].size);
     }
-    if (put_back(s, s->marked, s->marked_count))
-        return NOT_RESTORED;
+    put_back(s->marked, s->marked_count);
     return protect(s, s->marked + s->marked_hot, s->marked_count - s->marked_hot);
 }
 
@@ -346,7 +327,9 @@ static int restore_memory(struct state *s)
     int result = collect(s, spans, &count);
     if (result)
         return result;
-    if (put_back(s, s->hot_spans, s->hot_count) || put_back(s, spans, count) || protect(s, spans, count))
+    put_back(s->hot_spans, s->hot_count);
+    put_back(spans, count);
+    if (protect(s, spans, count))
         return NOT_RESTORED;
     s->faults_seen = s->faults;
     return 0;
@@ -380,10 +363,10 @@ int rollback_run(struct state *s, const void *job, uint64_t size, int64_t timeou
         stop = rollback_wait(s, timeout_ns);
     if (stop != REPORT || !has_reported(s))
         return stop;
-    int64_t cpu_ns = time_of(s->clock), wall_ns = time_of(CLOCK_MONOTONIC);
+    int64_t reported = wall_ns();
     if (s->loads_extended ? restore_memory(s) : rollback_restore(s))
         return stop;
-    s->cpu_ns = cpu_ns - s->cpu_ns;
-    s->wall_ns = wall_ns - s->wall_ns;
+    s->cpu_ns = s->cpu_seen_ns - s->cpu_ns;
+    s->wall_ns = reported - s->wall_ns;
     return DONE;
 }

@@ -161,7 +161,7 @@ class _State(ctypes.Structure):
     """struct state (rollback.c)."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "memory", "uffd", "report_fd", "clock", "loads_extended")),
+        *((name, ctypes.c_int32) for name in ("pid", "pagemap", "memory", "uffd", "report_fd", "loads_extended")),
         ("job", ctypes.c_uint64 * 4),
         ("ready", ctypes.c_uint64 * 27),
         ("now", ctypes.c_uint64 * 27),
@@ -182,7 +182,7 @@ class _State(ctypes.Structure):
         ("marked", ctypes.c_void_p),
         ("unmarked", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
-        *((name, ctypes.c_int64) for name in ("cpu_ns", "wall_ns")),
+        *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
 
@@ -196,7 +196,7 @@ class Accelerated(Rollback):
     """`Rollback` with its inner loop in C. Raises OSError also if the library was not built."""
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self._library, self._state = load(), _State(report_fd=report_fd, clock=born.tracee.clock, loads_extended=born.loads_extended)
+        self._library, self._state = load(), _State(report_fd=report_fd, loads_extended=born.loads_extended)
         self._at = ctypes.addressof(self._state)
         super().__init__(born, report_fd, report_room, actions)
         self._reports = mmap.mmap(-1, report_room)
@@ -220,6 +220,7 @@ class Accelerated(Rollback):
         state.marked = ctypes.addressof(self._marked)
         state.unmarked = ctypes.addressof(ctypes.c_char.from_buffer(self._unmarked_copies))
         self._marked_in_python = False
+        state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
         self._describe_memory()
 
     def _take_registers(self, general: tuple[int, ...], extended: bytes) -> None:

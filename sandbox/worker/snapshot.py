@@ -6,9 +6,10 @@ memory, it runs, and its report is read from its memory. Then every page that wa
 back: the runner waits again, and nothing in it can tell that there was a job.
 
 Why that is enough. What a process is, for the code in it: memory, registers, and what the kernel holds for it. Memory: the kernel
-itself lists the pages that were written (`sandbox.worker.memory`); the code mapping is read-only. Registers: all of
-them are set, floating-point control words included. The kernel's part changes by system calls only, and *every* call stops the runner
-before it takes place: the warden lets pass those that change nothing (`_PASS`), after which there is nothing to put back, and
+itself lists the pages that were written (`sandbox.worker.memory`); the code mapping is read-only. Registers: the general
+ones are set by the warden; the extended ones, floating-point control words included, by the runner's own first instructions, before it reads a job
+(runner.c), and by the warden as well unless the last job simply reported. The kernel's part changes by system calls only, and *every* call stops the runner
+before it takes place: the warden lets pass those that change nothing (`sandbox.worker.calls`), after which there is nothing to put back, and
 requests for memory, after which the runner is replaced. It answers writes to the standard streams itself, for a runner has no descriptor.
 On any other call, on any signal, and if a limit but that of time is reached, the phase has no verdict here:
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
@@ -33,7 +34,6 @@ A runner that has to go is replaced when the worker has nothing to do, if it com
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import signal
@@ -43,15 +43,15 @@ from dataclasses import dataclass
 
 from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
-from sandbox.worker import rollback, runner
+from sandbox.worker import rollback
+from sandbox.worker.attempt import Attempt, Surroundings
 from sandbox.worker.birth import give_birth
-from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
+from sandbox.worker.calls import Calls
+from sandbox.worker.engine import Phase, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import PAGE, Unrestorable
 from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
-from sandbox.worker.report import Report
-from sandbox.worker.rollback import Accelerated, Action, Rollback
-from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
+from sandbox.worker.rollback import Accelerated, Rollback
 from sandbox.worker.unconfirmed import Unconfirmed
 
 CHECK_EVERY = 1024
@@ -59,31 +59,18 @@ CHECK_DENIED = 16
 RECYCLE_EVERY = 100_000
 """Jobs after which a runner is replaced in any case."""
 
-_PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep".split()
-_GROW = "brk mmap munmap".split()
 _REPORT_ROOM = 1 << 20
-_SLICE_SECONDS = 0.25
-"""How often a long phase lets the warden look whether anybody still waits for it."""
-_STOP_SECONDS = 5.0
 _LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200, 1000), 2048, 0.1, 1000
-_OWN_CLOCKS, _CLOCKS = (2, 3), 12  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
-_FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
-_FUTEX_FLAGS = 128 | 256
-_NO_SUCH_FILE = (1 << 64) - errno.ENOENT
-_SOURCE_NAMES = (b"<puzzle>", b"<solution>")
-_LONGEST_NAME = 11
 _WORTH_BYTES = 400
 """Of source that need not be compiled again: less costs less time than to mark and unmark."""
-_PRIVATE_ANONYMOUS, _READ_WRITE = 0x22, 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A runner that has loaded a puzzle. key: phase, puzzle, limits and seed. What the loading took is part of every phase's time."""
+    """A runner that has loaded a puzzle. key: phase, puzzle, limits and seed. used: seconds that the loading took, which are part of every phase's."""
 
     key: tuple[Phase, bytes, Limits, int]
-    cpu_seconds: float
-    wall_seconds: float
+    used: tuple[float, float]
 
 
 class SnapshotEngine:
@@ -102,13 +89,9 @@ class SnapshotEngine:
             rollback.load()  # if it can't be had, before a runner is born in vain
         self._cell, self._fork, self._supervisor = cell, fork, supervisor
         self._make: Callable[..., Rollback] = Accelerated if accelerated else Rollback
-        self._actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
-        self._grow = {cell.number(name) for name in _GROW}
-        self._clock, self._futex, self._mmap, self._brk, self._open = (
-            cell.number(name) for name in ("clock_gettime", "futex", "mmap", "brk", "openat")
-        )
-        self._hang_up = select.poll()
-        self._hang_up.register(supervisor, select.POLLRDHUP)
+        hang_up = select.poll()
+        hang_up.register(supervisor, select.POLLRDHUP)
+        self._around = Surroundings(Calls(cell), hang_up, lambda: self.meanwhile())
         self._writes: Counter[int] = Counter()
         self._learnt = 0
         self._hot: frozenset[int] = frozenset()
@@ -138,7 +121,7 @@ class SnapshotEngine:
     def _new(self) -> Rollback:
         born = give_birth(self._cell, self._supervisor)
         try:
-            return self._make(born, REPORT_FD, _REPORT_ROOM, self._actions)
+            return self._make(born, REPORT_FD, _REPORT_ROOM, self._around.calls.actions)
         except BaseException:
             born.tracee.kill()
             raise
@@ -167,7 +150,6 @@ class SnapshotEngine:
                 # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
                 outcome = self._try(rollback.job(LOAD, sat, b"", limits, seed), limits)
             if outcome is not None:
-                outcome.engine = self.name
                 self._unconfirmed.add(phase, sat, payload, limits, seed, outcome)
                 return outcome
             self.counters.given_up += 1
@@ -175,9 +157,13 @@ class SnapshotEngine:
 
     def _try(self, job: bytes, limits: Limits, mark: _Mark | None = None) -> Outcome | None:
         """The outcome of a job on the runner, which is put back; None if it can't be told, or if a comparison found a difference."""
-        attempt = _Attempt(self, self._raise(), limits, mark)
+        back = self._runner or self._raise()
+        attempt = Attempt(self._around, back, limits, mark.key[0] == SOL, mark.used) if mark else Attempt(self._around, back, limits)
         outcome = attempt.run(job)
-        return outcome if self._put_back(attempt) else None
+        if not self._put_back(attempt) or outcome is None:
+            return None
+        outcome.engine, outcome.peak_memory_bytes = self.name, self._resident
+        return outcome
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """See `Engine.prepare`. A puzzle that does not load quietly, in its time and in the reserved memory, is left to each phase."""
@@ -188,14 +174,14 @@ class SnapshotEngine:
         job = rollback.job(LOAD, sat, b"", limits, seed)
         if not rollback.fits(job, limits):
             return
-        attempt = _Attempt(self, self._raise(), limits)
+        attempt = Attempt(self._around, self._raise(), limits)
         key = phase, sat, limits, seed
         if not attempt.load(job):
             self._put_back(attempt)
             return
         try:
             attempt.runner.mark()
-            self._mark = _Mark(key, attempt.cpu_seconds, attempt.wall_seconds)
+            self._mark = _Mark(key, attempt.used)
         except (Unrestorable, OSError):
             self._replace()
 
@@ -206,7 +192,7 @@ class SnapshotEngine:
         except (Unrestorable, OSError):
             self._replace()
 
-    def _put_back(self, attempt: _Attempt) -> bool:
+    def _put_back(self, attempt: Attempt) -> bool:
         """Restore the runner, or replace it; False if a comparison found a difference."""
         back = attempt.runner
         self._jobs += 1
@@ -268,146 +254,3 @@ class SnapshotEngine:
         if self._spare is not None:
             self._spare.end()
         self._fork.close()
-
-
-class _Attempt:
-    """One job on a runner. spoilt: the runner must go. denied: it was given up. timed_out: a time limit ended it.
-
-    cpu_seconds, wall_seconds: what it took, what the mark took that it started from included.
-    """
-
-    __slots__ = (
-        "_before", "_loaded", "_loading", "_report", "_room", "cpu_seconds", "denied", "engine", "limits", "put_back", "runner", "spoilt",
-        "timed_out", "wall_seconds",
-    )  # fmt: skip
-
-    def __init__(self, engine: SnapshotEngine, back: Rollback, limits: Limits, mark: _Mark | None = None) -> None:
-        self.engine, self.runner, self.limits = engine, back, limits
-        self.spoilt = self.denied = self.timed_out = self.put_back = self._loading = self._loaded = False
-        self._before = self.cpu_seconds, self.wall_seconds = (mark.cpu_seconds, mark.wall_seconds) if mark else (0.0, 0.0)
-        self._room = limits.memory_bytes - runner.RESERVE_BYTES
-        self._report = Report(limits.answer_bytes, loaded=mark is not None and mark.key[0] == SOL)
-
-    def load(self, job: bytes) -> bool:
-        """Whether it stands now where the puzzle is loaded and the phase's own job is to come, and has left no trace elsewhere."""
-        self._loading = True
-        self._run(job)
-        return self._loaded and not self.spoilt
-
-    def run(self, job: bytes) -> Outcome | None:
-        """The outcome, or None if it can't be told here."""
-        outcome = self._run(job)
-        if outcome is None:
-            self.denied = True
-            return None
-        outcome.cpu_seconds, outcome.wall_seconds = self.cpu_seconds, self.wall_seconds
-        outcome.peak_memory_bytes = self.engine._resident
-        if outcome.cpu_seconds > self.limits.cpu_seconds:
-            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
-        if outcome.end is End.CPU:
-            outcome.observed = outcome.cpu_seconds
-        return outcome
-
-    def _run(self, job: bytes) -> Outcome | None:
-        printed = self.runner.printed
-        try:
-            outcome = self._watch(self.runner.run(job, min(self._left(), MOMENT_SECONDS)))
-        except OSError:  # it has died
-            self.spoilt, outcome = True, None
-        self._look_at_clocks()
-        printed = self.runner.printed - printed
-        self._loaded = self._loaded and not printed
-        return None if printed > self.limits.output_bytes else outcome
-
-    def _look_at_clocks(self) -> None:
-        (cpu_before, wall_before), (cpu, wall) = self._before, self.runner.used()
-        self.cpu_seconds, self.wall_seconds = cpu_before + cpu, wall_before + wall
-
-    def _left(self) -> float:
-        return max(0.0, min(self.limits.cpu_seconds - self.cpu_seconds, self.limits.wall_seconds - self.wall_seconds))
-
-    def _watch(self, stop: Stop | None) -> Outcome | None:
-        report, back = self._report, self.runner
-        slice_seconds = MOMENT_SECONDS
-        while True:
-            if stop is Stop.DONE:
-                self.put_back = True
-                return report.feed(back.report)
-            if stop is Stop.REPORT:
-                outcome = report.feed(back.report)
-                if outcome is not None:
-                    return None if report.out_of_memory else outcome
-                back.take_report()
-            elif stop is Stop.CALL:
-                if self._loading and self.runner.asks_for_job():
-                    self._loaded = True
-                    return None
-                if not self._decide():
-                    return None
-            elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
-                back.tracee.resume()
-            elif stop is not None:  # a fault of its own or a refused call, whose signal is dropped; or it is dead
-                self.spoilt = stop is Stop.DEAD
-                return None
-            elif self.engine._hang_up.poll(0):
-                raise SupervisorGone
-            elif slice_seconds < _SLICE_SECONDS:
-                slice_seconds = _SLICE_SECONDS
-                self.engine.meanwhile()
-            self._look_at_clocks()
-            if not (left := self._left()):
-                return self._time_out()
-            stop = back.wait(min(left, slice_seconds))
-
-    def _time_out(self) -> Outcome:
-        self.timed_out = True
-        self.runner.tracee.interrupt()
-        if self.runner.wait(_STOP_SECONDS) not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
-            self.spoilt = True
-        return Outcome(End.CPU if self.cpu_seconds >= self.limits.cpu_seconds else End.WALL, observed=self.wall_seconds)
-
-    def _decide(self) -> bool:
-        """Let the call take place, or not: on its number and registers alone."""
-        engine, registers = self.engine, self.runner.now
-        call, arguments = registers[ORIG_RAX], [registers[place] for place in ARGUMENTS]
-        if call == engine._open and self._names_source(arguments[1]):
-            self.runner.proceed_with(_NO_SUCH_FILE)
-            return True
-        if call in engine._grow:
-            if not self._may_grow(call, arguments):
-                return False
-            self.spoilt = True
-        elif call == engine._clock:
-            if arguments[0] in _OWN_CLOCKS or arguments[0] >= _CLOCKS:
-                return False
-        elif call != engine._futex or (arguments[1] & ~_FUTEX_FLAGS) not in _FUTEX_WAIT_OR_WAKE:
-            return False
-        self.runner.tracee.resume()
-        return True
-
-    def _names_source(self, address: int) -> bool:
-        """Whether a path is the name that sources are compiled under: the parser looks for such a file to quote from, in vain.
-
-        The path is read although it could be anything, since whatever comes of it, the call does not take place.
-        """
-        try:
-            return self.runner.tracee.read(address, _LONGEST_NAME).split(b"\0")[0] in _SOURCE_NAMES
-        except OSError:
-            return False
-
-    def _may_grow(self, call: int, arguments: list[int]) -> bool:
-        """Memory that is private, not executable, and within the limit."""
-        engine = self.engine
-        if call == engine._brk:
-            end = self.runner.memory.heap_end
-            return arguments[0] == 0 or end <= arguments[0] <= end + self._room
-        if call == engine._mmap:
-            _, size, rights, flags, descriptor, _ = arguments
-            self._room -= size
-            return (
-                self._room >= 0
-                and rights & ~_READ_WRITE == 0
-                and flags == _PRIVATE_ANONYMOUS
-                and descriptor & 0xFFFFFFFF == 0xFFFFFFFF
-            )
-        return True

@@ -62,12 +62,12 @@ MOST_RANGES = 1024
 class Tracee:
     """A child of this process, traced until it dies; it dies with this process. Raises OSError where that is refused.
 
-    dead: it has been reaped. clock: of its CPU time.
+    dead: it has been reaped.
     """
 
     def __init__(self, pid: int) -> None:
         self.pid, self.dead = pid, False
-        self.clock = (~pid << 3) | 2  # man 2 clock_getres, "CPU-time clocks of another process"
+        self._clock = (~pid << 3) | 2  # man 2 clock_getres, "CPU-time clocks of another process"
         self._registers = ctypes.create_string_buffer(_REGISTERS.size)
         self._registers_at = ctypes.addressof(self._registers)
         _call(_SEIZE, pid, 0, _O_TRACESECCOMP | _O_EXITKILL)
@@ -75,7 +75,7 @@ class Tracee:
     def cpu_seconds(self) -> float:
         """CPU time used so far; 0.0 if it has died."""
         try:
-            return time.clock_gettime(self.clock)
+            return time.clock_gettime(self._clock)
         except OSError:
             return 0.0
 

@@ -1,0 +1,136 @@
+"""One job on a runner, watched from its start to its report, its limits, or the point where the fork engine has to take over."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sandbox.task import Limits
+from sandbox.wire import End, Outcome
+from sandbox.worker import runner
+from sandbox.worker.calls import Calls, Decision
+from sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone
+from sandbox.worker.report import Report, read_report
+from sandbox.worker.rollback import Rollback
+from sandbox.worker.tracee import Stop
+
+_SLICE_SECONDS = 0.25
+"""How often a long phase lets the warden look whether anybody still waits for it."""
+_STOP_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What an attempt needs to know besides its job. hang_up: whether the verifier is gone. meanwhile: called once if it takes long."""
+
+    calls: Calls
+    hang_up: select.poll
+    meanwhile: Callable[[], None]
+
+
+class Attempt:
+    """A job on a runner. loaded: the puzzle is, before the job starts. before: CPU time and elapsed time in seconds that count for it already.
+
+    spoilt: the runner must go. put_back: it has been. denied: the job was given up. timed_out: a time limit ended it.
+    used: CPU time and elapsed time in seconds, those before included.
+    """
+
+    __slots__ = (
+        "_around", "_before", "_limits", "_loaded", "_loading", "_room", "_stands", "denied", "put_back", "runner", "spoilt",
+        "timed_out", "used",
+    )  # fmt: skip
+
+    def __init__(
+        self, around: Surroundings, back: Rollback, limits: Limits, loaded: bool = False, before: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
+        self._around, self.runner, self._limits, self._loaded = around, back, limits, loaded
+        self.spoilt = self.put_back = self.denied = self.timed_out = self._loading = self._stands = False
+        self._before = self.used = before
+        self._room = limits.memory_bytes - runner.RESERVE_BYTES
+
+    def load(self, job: bytes) -> bool:
+        """Whether it stands now where the puzzle is loaded and the phase's own job is to come, and has left no trace elsewhere."""
+        self._loading = True
+        printed = self.runner.printed
+        self._run(job)
+        return self._stands and not self.spoilt and self.runner.printed == printed
+
+    def run(self, job: bytes) -> Outcome | None:
+        """The outcome, or None if it can't be told here."""
+        outcome = self._run(job)
+        if outcome is None:
+            self.denied = True
+            return None
+        cpu, outcome.wall_seconds = self.used
+        outcome.cpu_seconds = cpu
+        if cpu > self._limits.cpu_seconds:
+            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
+        if outcome.end is End.CPU:
+            outcome.observed = cpu
+        return outcome
+
+    def _run(self, job: bytes) -> Outcome | None:
+        back = self.runner
+        printed = back.printed
+        try:
+            stop = back.run(job, min(self._left(), MOMENT_SECONDS))
+            if stop is Stop.DONE:
+                self.put_back = True
+                outcome: Outcome | None = read_report(back.report, self._limits.answer_bytes, self._loaded)
+            else:
+                outcome = self._watch(stop)
+        except OSError:  # it has died
+            self.spoilt, outcome = True, None
+        self._look_at_clocks()
+        return None if back.printed - printed > self._limits.output_bytes else outcome
+
+    def _look_at_clocks(self) -> None:
+        (cpu_before, wall_before), (cpu, wall) = self._before, self.runner.used()
+        self.used = cpu_before + cpu, wall_before + wall
+
+    def _left(self) -> float:
+        cpu, wall = self.used
+        return max(0.0, min(self._limits.cpu_seconds - cpu, self._limits.wall_seconds - wall))
+
+    def _watch(self, stop: Stop | None) -> Outcome | None:
+        """What comes of a job that did not simply report within a moment. stop: what came within that."""
+        back, around = self.runner, self._around
+        report = Report(self._limits.answer_bytes, self._loaded)
+        slice_seconds = MOMENT_SECONDS
+        while True:
+            if stop is Stop.REPORT:
+                outcome = report.feed(back.report)
+                if outcome is not None:
+                    return None if report.out_of_memory else outcome
+                back.take_report()
+            elif stop is Stop.CALL:
+                if self._loading and back.asks_for_job():
+                    self._stands = True
+                    return None
+                decision, self._room = around.calls.decide(back, self._room)
+                if decision is Decision.REFUSED:
+                    return None
+                self.spoilt |= decision is Decision.GREW
+            elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
+                back.tracee.resume()
+            elif stop is not None:  # a fault of its own or a refused call, whose signal is dropped; or it is dead
+                self.spoilt |= stop is Stop.DEAD
+                return None
+            elif around.hang_up.poll(0):
+                raise SupervisorGone
+            elif slice_seconds < _SLICE_SECONDS:
+                slice_seconds = _SLICE_SECONDS
+                around.meanwhile()
+            self._look_at_clocks()
+            if not (left := self._left()):
+                return self._time_out()
+            stop = back.wait(min(left, slice_seconds))
+
+    def _time_out(self) -> Outcome:
+        self.timed_out = True
+        self.runner.tracee.interrupt()
+        if self.runner.wait(_STOP_SECONDS) not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
+            self.spoilt = True
+        cpu, wall = self.used
+        return Outcome(End.CPU if cpu >= self._limits.cpu_seconds else End.WALL, observed=wall)
