@@ -13,7 +13,6 @@ is empty: so endless loops, which cost their whole limit, hold nobody up. Progra
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import threading
 import time
@@ -23,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sandbox import judge
+from sandbox import brief, judge
 from sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.program import Ending, Run
@@ -50,8 +49,6 @@ CANCEL_SECONDS = 0.1
 MOST_AHEAD = 64
 ATTEMPTS = 2
 _AHEAD_SECONDS = 0.02
-_BRIEF_SECONDS = 0.1
-"""CPU time of a phase that is tried briefly; some ten times of elapsed time. A loop costs so much more in the end."""
 
 _UNWANTED = "nobody waits for it"
 
@@ -60,7 +57,7 @@ _UNWANTED = "nobody waits for it"
 class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
-    It gets a Verdict, or of a program a Run. brief: it gets a brief time first. patient: it had that, and needs more.
+    It gets a Verdict, or of a program a Run. brief: seconds of CPU time that it gets first, or 0. patient: it had that, and needs more.
     """
 
     id: str
@@ -68,16 +65,16 @@ class Ticket:
     done: Callable[[Any], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
-    brief: bool = False
+    brief: float = 0.0
     patient: bool = False
 
     def __post_init__(self) -> None:
         self.try_briefly(self.brief)
 
-    def try_briefly(self, others_wait: bool) -> None:
-        """Give it a brief time first if others wait, and if that saves anything."""
-        judged = not self.job.program and not self.patient
-        self.brief = others_wait and judged and self.job.limits.cpu_seconds > 2 * _BRIEF_SECONDS
+    def try_briefly(self, seconds: float) -> None:
+        """Give it only so much CPU time first, or all at once if that is 0 or saves nothing."""
+        saves = not self.job.program and not self.patient and self.job.limits.cpu_seconds > 2 * brief.LONGEST_SECONDS
+        self.brief = seconds if saves else 0.0
 
     def cancel(self) -> None:
         """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
@@ -87,12 +84,13 @@ class Ticket:
     @property
     def job_now(self) -> Job:
         """The job with the limits that it gets this time."""
-        return replace(self.job, limits=self.limits) if self.brief else self.job
+        job = self.job
+        return Job(job.sat, job.sol, self.limits, job.seed) if self.brief else job
 
     @property
     def limits(self) -> Limits:
         """What it gets this time."""
-        return _briefly(self.job.limits) if self.brief else self.job.limits
+        return brief.within(self.job.limits, self.brief) if self.brief else self.job.limits
 
     @property
     def size(self) -> int:
@@ -102,15 +100,6 @@ class Ticket:
 
 _LOOK_AGAIN = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
 """There may be something in `Pool.later`."""
-
-
-@functools.lru_cache(64)
-def _briefly(limits: Limits) -> Limits:
-    return replace(
-        limits,
-        cpu_seconds=min(limits.cpu_seconds, _BRIEF_SECONDS),
-        wall_seconds=min(limits.wall_seconds, 10 * _BRIEF_SECONDS),
-    )
 
 
 class Pool:
@@ -124,6 +113,7 @@ class Pool:
         self._idle: list[_Lane] = []
         self._lock = threading.Lock()
         self.later: deque[Ticket] = deque()
+        self.brief = brief.BriefTime()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
@@ -277,7 +267,7 @@ class _Lane:
                 self.pool.offer(ticket)  # for a lane that has nothing to do
                 return None
         if not ticket.brief:
-            ticket.try_briefly(not queue.empty())
+            ticket.try_briefly(0.0 if queue.empty() else self.pool.brief.seconds)
         return ticket
 
     def _batch(self, first: Ticket | None = None) -> list[Ticket]:
@@ -298,7 +288,7 @@ class _Lane:
                 break
             batch.append(ticket)
         for ticket in batch if len(batch) + ahead > 1 else ():
-            ticket.try_briefly(True)
+            ticket.try_briefly(self.pool.brief.seconds)
         return batch
 
     def _send(self, batch: list[Ticket]) -> None:
@@ -326,10 +316,12 @@ class _Lane:
             self._ahead.popleft()
             self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
             if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
-                ticket.brief, ticket.patient = False, True
+                self.pool.brief.was_too_short()
+                ticket.brief, ticket.patient = 0.0, True
                 self.pool.later.append(ticket)
                 self.pool.offer(_LOOK_AGAIN)  # a lane that has nothing to do may take it
             else:
+                self.pool.brief.was_enough()
                 ticket.done(conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:

@@ -158,7 +158,7 @@ def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
 
 
 def test_a_program_is_never_tried_briefly() -> None:
-    task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print, brief=True) for program in (False, True))
+    task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print, brief=0.1) for program in (False, True))
     assert task.brief and task.limits.cpu_seconds < 1
     assert not program.brief and program.limits == Limits()
 
