@@ -28,8 +28,6 @@ from sandbox.worker.tracee import Tracee
 PAGE = mmap.PAGESIZE
 _BLOCK = 512 * PAGE
 """What one page table maps."""
-_LARGE = 32 * PAGE
-"""Areas of at least this size are tracked; smaller ones, which hold what libraries change, are put back whole: a scan would cost more."""
 _PIECE = 4096 * PAGE
 """Larger mappings would not pass the system-call filter."""
 
@@ -137,7 +135,6 @@ class Memory:
         self.place_of_copies, self._shared_at = (
             ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (self._copy, self._shared)
         )
-        self._small = [(start, end) for start, end in self.areas if end - start < _LARGE]
         self.kinds = bytearray(total // PAGE)
         self.attic: list[tuple[int, int]] = []
 
@@ -194,19 +191,14 @@ class Memory:
             raise OSError(f"memory at {address:#x} can't be read")
         return data
 
-    def _tracked(self) -> list[Span]:
-        return [area for area in self.areas if area not in self._small]
-
     def _register(self) -> None:
         features = _PAGEFAULT_FLAG_WP | _WP_SHMEM | _WP_UNPOPULATED | _WP_ASYNC
         fcntl.ioctl(self.uffd, _API, struct.pack("<3Q", _UFFD_API, features, 0))
-        for start, end in self._tracked():
+        for start, end in self.areas:
             fcntl.ioctl(self.uffd, _REGISTER, struct.pack("<4Q", start, end - start, _REGISTER_WP, 0))
 
     def _protect_blocks(self, start: int, end: int) -> None:
         first, last = self.areas[bisect_right(self._starts, start) - 1]
-        if (first, last) in self._small:
-            return
         first, last = max(first, start - start % _BLOCK), min(last, -(-end // _BLOCK) * _BLOCK)
         if not self._is_protected((first, last)):
             self._protect([(first, last)])
@@ -224,7 +216,7 @@ class Memory:
             steps += [(at, start, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED), (start, end, _WRITTEN, 0)]
             at = end
         steps.append((at, _TOP, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED))
-        return [step for step in steps if any(start < step[1] and step[0] < end for start, end in self._tracked())]
+        return [step for step in steps if any(start < step[1] and step[0] < end for start, end in self.areas)]
 
     def _find(self, start: int, end: int, mask: int, anyof: int = 0) -> list[Span]:
         """Where the pages of these categories are."""
@@ -239,8 +231,6 @@ class Memory:
 
     def _present(self, span: Span) -> list[Span]:
         """What is there of an area; of what is swapped out, which the mark of a protected page that is not there looks like, only what was written."""
-        if span in self._small:
-            return [span]
         return self._find(*span, _WPALLOWED | _PRESENT) + self._find(*span, _WPALLOWED | _SWAPPED | _WRITTEN)
 
     def _index(self, span: Span) -> int:
@@ -264,7 +254,7 @@ class Memory:
         for page in self.hot:
             self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = 0
         self.hot = pages
-        self.hot_spans = _joined(sorted([*self._small, *((page, page + PAGE) for page in pages)]))
+        self.hot_spans = _joined((page, page + PAGE) for page in sorted(pages))
         self.fetch(*self.hot_spans)
         for page in pages:
             self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = HOT

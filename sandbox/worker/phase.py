@@ -24,10 +24,15 @@ from sandbox.worker import annotation
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 SOL, SAT, RUN, LOAD = 1, 2, 3, 4
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
+_PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
+"""What their functions may be called."""
+_PUZZLE = "__puzzle__"
 _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """No expression begins like this."""
 _MISSING = object()
+_ready: list[dict[str, Any]] = []
+"""A namespace for the one puzzle that this process, or its next child, will load."""
 _LARGE = 1 << 16
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
@@ -35,7 +40,7 @@ _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys
 _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, wire.REPORT.pack
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
-_true = True
+_true, _type = True, type
 
 
 class _Loaded(Exception):
@@ -59,9 +64,9 @@ def run(check_in: Callable[[], object]) -> NoReturn:
 
 def perform(job: bytes, next_job: Callable[[], bytes] | None = None) -> NoReturn:
     """Run a phase and report; ends the process. After `LOAD` the phase is that of the `next_job`, which has no puzzle of its own."""
-    which, _, _, answer_bytes, seed, sat_size, _ = wire.PHASE.unpack_from(job)
+    which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     try:
-        sat, payload = job[wire.PHASE.size : wire.PHASE.size + sat_size], job[wire.PHASE.size + sat_size :]
+        sat, payload = job[_head_size : _head_size + sat_size], job[_head_size + sat_size :]
     except MemoryError as error:
         _deliver(*_failure(b"p", error))
     if seed:
@@ -98,9 +103,9 @@ def _read(size: int) -> bytes:
 
 def _load_puzzle(sat: bytes) -> tuple[dict[str, Any], Callable[..., Any]]:
     """The puzzle's namespace and function. Raises whatever its code does."""
-    scope = _new_scope()
+    scope = _ready.pop() if _ready else _new_scope()
     _load(sat, "<puzzle>", scope)
-    return scope, _find(scope, ("sat", "f"), "the puzzle", {})
+    return scope, _find(scope, _PUZZLES, "the puzzle", {})
 
 
 def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[bytes, bytes]:
@@ -127,7 +132,7 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     in_call = False
     try:
         expected = _declared(check)
-        if expected is not _MISSING and not annotation.matches(value, expected):
+        if expected is not _MISSING and _type(value) is not expected and not annotation.matches(value, expected):
             wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
             text = f"the answer is {annotation.describe(value)}, not {wanted}"
             return b"w", text.replace("typing.", "").encode("utf-8", "replace")
@@ -145,6 +150,7 @@ def _run_program(code: bytes) -> NoReturn:
     os.close(REPORT_FD)
     name = "main.py"
     sys.argv[:] = [name]
+    sys.modules.pop(_PUZZLE, None)
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     module.__dict__.update(__file__=name, __builtins__=sys.modules["builtins"])
@@ -206,11 +212,12 @@ def warm_up(rounds: int) -> None:
             code, answer = _run_sol(_load_puzzle(sat)[0], sol, 1 << 20)
             if code == b"A":
                 _run_sat(_load_puzzle(sat)[1], answer)
+    _ready[:] = [_new_scope()]
 
 
 def _new_scope() -> dict[str, Any]:
     """A module's namespace; the module can be found by its name, as `dataclasses` and others expect."""
-    module = sys.modules["__puzzle__"] = types.ModuleType("__puzzle__")
+    module = sys.modules[_PUZZLE] = types.ModuleType(_PUZZLE)
     scope = module.__dict__
     scope.update(_NAMES)
     return scope
@@ -234,17 +241,17 @@ def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
 
 
 def _defined(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
-    before = dict(scope)
+    before = {name: scope.get(name) for name in _SOLUTIONS}
     _load(source, "<solution>", scope)
-    return _find(scope, ("sol", "g"), "the solution", before)
+    return _find(scope, _SOLUTIONS, "the solution", before)
 
 
 def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[str, Any]) -> Callable[..., Any]:
     """The function by one of these names that this source has defined (and not one that was there before)."""
     for name in names:
-        found = scope.get(name)
-        if callable(found) and found is not old.get(name, _MISSING):
-            return typing.cast("Callable[..., Any]", found)
+        found: Callable[..., Any] | None = scope.get(name)
+        if callable(found) and found is not old.get(name):
+            return found
     raise _Loaded(f"{whose} defines no function {' or '.join(names)}")
 
 
@@ -255,7 +262,7 @@ def _declared(check: Callable[..., Any]) -> Any:
         return _MISSING
     name = code.co_varnames[0]
     found = check.__annotations__.get(name, _MISSING)
-    if isinstance(found, str) or "'" in repr(found):  # a text, or one within: List["int"]
+    if _type(found) is not _type and (isinstance(found, str) or "'" in repr(found)):  # a text, or one within: List["int"]
         return typing.get_type_hints(check)[name]
     return found
 
@@ -317,9 +324,9 @@ def _deliver(code: bytes, payload: bytes) -> NoReturn:
         pass
     head = _pack(code, _len(payload))
     for part in (head + payload,) if _len(payload) < _LARGE else (head, payload):  # there may be no memory for a copy
-        rest = _memoryview(part)
-        while _len(rest):
-            rest = rest[_write(REPORT_FD, rest) :]
+        sent = _write(REPORT_FD, part)
+        while sent < _len(part):
+            sent += _write(REPORT_FD, _memoryview(part)[sent:])
     if code in (b"m", b"n"):
         _pause()
     _exit(0)

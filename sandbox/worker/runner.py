@@ -49,7 +49,7 @@ def start(program: bytes) -> NoReturn:
         buffer = ctypes.create_string_buffer(JOB_BYTES)
         address = ctypes.addressof(buffer)
         wait, announce, loads_extended = _calls()
-        string_at, perform = ctypes.string_at, phase.perform
+        job, perform = memoryview(buffer), phase.perform
         announce(UFFD, address, loads_extended)  # to the warden: where jobs are to be put
         os.close(UFFD)
         phase.warm_up(rounds=2)
@@ -57,7 +57,7 @@ def start(program: bytes) -> NoReturn:
         gc.freeze()
         heap.turn_page()
         # Again announced with a puzzle loaded, it takes what that announcement returns for the size of the phase's job.
-        perform(string_at(address, wait()), lambda: string_at(address, announce(UFFD, address, 0)))
+        perform(job[: wait()].tobytes(), lambda: job[: announce(UFFD, address, 0)].tobytes())
     finally:
         os._exit(1)
 
