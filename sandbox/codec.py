@@ -66,8 +66,15 @@ _name_of, _slice_of, _brief = type.__dict__["__name__"].__get__, str.__getitem__
 
 def encode(value: object, max_bytes: int) -> bytes:
     """The encoding of plain data. Raises NotPlain, or TooLarge if it takes more than `max_bytes`."""
-    out = _bytearray()
     room = max_bytes - 1  # what is left when each value that is still owed takes one byte
+    alone: Any = value
+    kind = _type(alone)
+    if kind is _str or (kind is _int and not 0 <= alone < 128):  # most answers are, and need no more
+        leaf = _leaf(alone, kind, room, max_bytes)
+        if _len(leaf) > max_bytes:
+            raise TooLarge(_len(leaf))
+        return leaf
+    out = _bytearray()
     stack: list[tuple[Iterator[Any], list[int] | None]] = []
     items: Iterator[Any] = _iter((value,))
     marks: list[int] | None = None  # in a set: where its elements begin

@@ -55,9 +55,9 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         message=_printable(message),
         limit=trip,
         usage=Usage(
-            cpu_seconds=sum(outcome.cpu_seconds for outcome in outcomes),
-            wall_seconds=sum(outcome.wall_seconds for outcome in outcomes),
-            peak_memory_bytes=max(outcome.peak_memory_bytes for outcome in outcomes),
+            cpu_seconds=sum([outcome.cpu_seconds for outcome in outcomes]),
+            wall_seconds=sum([outcome.wall_seconds for outcome in outcomes]),
+            peak_memory_bytes=max([outcome.peak_memory_bytes for outcome in outcomes]),
         ),
         answer_sha256=outcomes[0].payload.hex() if phase == "sat" else None,
         level=level,

@@ -58,6 +58,7 @@ class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
     It gets a Verdict, or of a program a Run. brief: seconds of CPU time that it gets first, or 0. patient: it had that, and needs more.
+    limits: what it gets this time.
     """
 
     id: str
@@ -67,14 +68,19 @@ class Ticket:
     cancelled: bool = field(default=False)
     brief: float = 0.0
     patient: bool = False
+    limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
-        self.try_briefly(self.brief)
+        wanted, self.brief, self.limits = self.brief, 0.0, self.job.limits
+        self.try_briefly(wanted)
 
     def try_briefly(self, seconds: float) -> None:
         """Give it only so much CPU time first, or all at once if that is 0 or saves nothing."""
-        saves = not self.job.program and not self.patient and self.job.limits.cpu_seconds > 2 * brief.LONGEST_SECONDS
-        self.brief = seconds if saves else 0.0
+        limits = self.job.limits
+        if self.job.program or self.patient or limits.cpu_seconds <= 2 * brief.LONGEST_SECONDS:
+            seconds = 0.0
+        if seconds != self.brief:
+            self.brief, self.limits = seconds, brief.within(limits, seconds) if seconds else limits
 
     def cancel(self) -> None:
         """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
@@ -86,11 +92,6 @@ class Ticket:
         """The job with the limits that it gets this time."""
         job = self.job
         return Job(job.sat, job.sol, self.limits, job.seed) if self.brief else job
-
-    @property
-    def limits(self) -> Limits:
-        """What it gets this time."""
-        return brief.within(self.job.limits, self.brief) if self.brief else self.job.limits
 
     @property
     def size(self) -> int:
@@ -314,10 +315,11 @@ class _Lane:
             limits, conclude = ticket.limits, judge.describe if ticket.job.program else judge.judge
             outcomes = self._await_outcomes(self.worker, ticket)
             self._ahead.popleft()
-            self._seconds += (sum(outcome.wall_seconds for outcome in outcomes) - self._seconds) / 8
+            self._seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._seconds) / 8
             if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
                 self.pool.brief.was_too_short()
-                ticket.brief, ticket.patient = 0.0, True
+                ticket.patient = True
+                ticket.try_briefly(0.0)
                 self.pool.later.append(ticket)
                 self.pool.offer(_LOOK_AGAIN)  # a lane that has nothing to do may take it
             else:

@@ -157,6 +157,7 @@ def pack_job(job: Job) -> bytes:
     return head + job.sat + job.sol
 
 
+_ENDS = {end.value: end for end in End}
 _limits = functools.lru_cache(64)(Limits)
 
 
@@ -207,13 +208,11 @@ def unpack_outcomes(data: bytes) -> tuple[list[Outcome], Counters]:
     while at < len(data):
         end, engine, observed, cpu, wall, peak, detail, size = _OUTCOME.unpack_from(data, at)
         at += _OUTCOME.size
-        text = data[at : at + detail].decode("utf-8", "replace")
-        at += detail
-        if engine >= len(ENGINES):
-            raise ValueError(f"no engine has the number {engine}")
-        payload = data[at : at + size]
-        outcomes.append(Outcome(End(end), text, observed, cpu, wall, peak, payload, ENGINES[engine]))
-        at += size
+        if end not in _ENDS or engine >= len(ENGINES):
+            raise ValueError(f"nothing ends as {end}, or no engine has the number {engine}")
+        text, payload = data[at : at + detail].decode("utf-8", "replace") if detail else "", data[at + detail : at + detail + size]
+        outcomes.append(Outcome(_ENDS[end], text, observed, cpu, wall, peak, payload, ENGINES[engine]))
+        at += detail + size
     if not outcomes:
         raise ValueError("no outcome")
     return outcomes, Counters(*_COUNTERS.unpack_from(data))

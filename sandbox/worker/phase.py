@@ -31,7 +31,7 @@ _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """No expression begins like this."""
 _MISSING = object()
-_ready: list[dict[str, Any]] = []
+_ready: dict[str, Any] | None = None
 """A namespace for the one puzzle that this process, or its next child, will load."""
 _LARGE = 1 << 16
 
@@ -103,7 +103,7 @@ def _read(size: int) -> bytes:
 
 def _load_puzzle(sat: bytes) -> tuple[dict[str, Any], Callable[..., Any]]:
     """The puzzle's namespace and function. Raises whatever its code does."""
-    scope = _ready.pop() if _ready else _new_scope()
+    scope = _new_scope() if _ready is None else _ready
     _load(sat, "<puzzle>", scope)
     return scope, _find(scope, _PUZZLES, "the puzzle", {})
 
@@ -207,12 +207,14 @@ def warm_up(rounds: int) -> None:
         (b"def sat(x: float): return x == 1", b"def sol(): return 1"),
         (b"def sat(d: Dict[str, int]): return d['a']", b"def sol(): return 1 / 0"),
     )
+    global _ready
+    _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
             code, answer = _run_sol(_load_puzzle(sat)[0], sol, 1 << 20)
             if code == b"A":
                 _run_sat(_load_puzzle(sat)[1], answer)
-    _ready[:] = [_new_scope()]
+    _ready = _new_scope()
 
 
 def _new_scope() -> dict[str, Any]:

@@ -57,7 +57,7 @@ def start(program: bytes) -> NoReturn:
         gc.freeze()
         heap.turn_page()
         # Again announced with a puzzle loaded, it takes what that announcement returns for the size of the phase's job.
-        perform(job[: wait()].tobytes(), lambda: job[: announce(UFFD, address, 0)].tobytes())
+        perform(bytes(job[: wait()]), lambda: bytes(job[: announce(UFFD, address, 0)]))
     finally:
         os._exit(1)
 
