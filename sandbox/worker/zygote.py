@@ -10,13 +10,15 @@ import ctypes
 import gc
 import io
 import json
+import marshal
 import os
 import signal
 import socket
 import sys
+import types
 import warnings
-from importlib import import_module, reload
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn, cast
 
 from sandbox.jail import capabilities, kernel, landlock, namespaces, rlimits, root, seccomp
 
@@ -27,8 +29,8 @@ PRELOADED = (
 ).split()
 """Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
 
-_OURS = "sandbox.codec sandbox.wire sandbox.worker.annotation sandbox.worker.phase sandbox.worker.runner".split()
-"""What a child or a runner is at work in, in the order of their imports: loaded anew, so that it lies together in memory."""
+_OURS = "sandbox.codec sandbox.worker.annotation sandbox.worker.phase".split()
+"""What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
 
 RECURSION_LIMIT = 10_000
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
@@ -106,12 +108,18 @@ def _warm() -> None:
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
+    ours = [(module, marshal.dumps(_code_of(module))) for module in map(import_module, _OURS)]
     heap.compact()
-    for name in _OURS:
-        reload(import_module(name))
+    for module, code in ours:
+        exec(marshal.loads(code), vars(module))
     import_module("sandbox.worker.phase").warm_up(rounds=40)
     import_module("random").seed(0)
     heap.scatter()
+
+
+def _code_of(module: types.ModuleType) -> types.CodeType:
+    loader: Any = module.__loader__
+    return cast("types.CodeType", loader.get_code(module.__name__))
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
