@@ -148,6 +148,7 @@ def test_a_program_finds_nothing_of_the_one_before(verifier: Verifier) -> None:
     run(verifier, "import builtins, sys\nbuiltins.left = sys.left = 1\nsys.argv.append('left')", "left")
     code = "import builtins, sys\nprint(hasattr(builtins, 'left'), hasattr(sys, 'left'), sys.argv, repr(sys.stdin.read()))"
     assert run(verifier, code).stdout == "False False ['main.py'] ''\n"
+    assert run(verifier, "import sys\nprint('__puzzle__' in sys.modules)").stdout == "False\n", "nor anything that is for puzzles"
 
 
 def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:

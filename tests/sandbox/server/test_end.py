@@ -301,12 +301,15 @@ def test_a_deadline_counts_the_time_in_the_queue(start: Any) -> None:
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with Client(daemon.url, deadline_seconds=1) as client:
         began = time.monotonic()
-        slow = Task("slow", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=60))
+        slow, queued = (
+            Task(f"{seconds}", "def sat(x): return True", f"import time\ndef sol(): time.sleep({seconds})", Limits(wall_seconds=60))
+            for seconds in (59, 60)
+        )
         verdict = client.verify(slow)
         assert 0.5 < time.monotonic() - began < 5
         assert (verdict.status, verdict.retryable) == ("internal_error", True)
         assert "within 1 s" in verdict.message
-        verdicts = list(client.verify_many([slow, right_or_wrong(1)]))
+        verdicts = list(client.verify_many([slow, queued]))
         assert [each.status for each in verdicts] == ["internal_error", "internal_error"]
         daemon.until("selftaught_tasks", 0)  # and the daemon does not go on with them
     with Client(daemon.url) as patient:  # its worker was killed, and the next may take more than a second to start

@@ -172,6 +172,14 @@ def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_a_runner_that_grew_and_then_crashed_is_replaced(variant: str) -> None:
+    both = b"import ctypes\ndef sol():\n    x = bytearray(100 << 20)\n    ctypes.string_at(0)"
+    found = run(variant, [(SOL, PUZZLE, both), (SOL, PUZZLE, b"6")], compared=True)
+    assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [("DIED", "fork"), ("ANSWER", "snapshot")]
+    assert (found["counters"]["replaced"], found["counters"]["mismatches"]) == (1, 0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_told_without_the_fork_engine(variant: str) -> None:
     forged = b"import os, struct\ndef sol():\n    os.write(3, struct.pack('<cQ', b'p', 4) + b'oops')\n    return 6"
     broken = PUZZLES["raises"]
