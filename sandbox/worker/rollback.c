@@ -8,7 +8,6 @@
 #endif
 
 #define _GNU_SOURCE
-#include <errno.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>

@@ -219,7 +219,7 @@ class Accelerated(Rollback):
         self._unmarked_copies = mmap.mmap(-1, _MOST_MARKED * PAGE)
         state.marked = ctypes.addressof(self._marked)
         state.unmarked = ctypes.addressof(ctypes.c_char.from_buffer(self._unmarked_copies))
-        self._marked_in_python = False
+        self._marked_in_python = self._is_done = False
         state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
         self._describe_memory()
 
@@ -241,8 +241,8 @@ class Accelerated(Rollback):
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
 
     def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
-        self._stop = self._take_stop(self._library.rollback_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
-        return self._stop
+        self._is_done = False
+        return self._take_stop(self._library.rollback_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop | None:
         return self._take_stop(self._library.rollback_wait(self._at, int(timeout_seconds * 1e9)))
@@ -252,9 +252,12 @@ class Accelerated(Rollback):
         if result == _FAILED:
             raise OSError("the runner can't be started or watched")
         stop = _STOPS[result]
-        if stop is Stop.DONE or stop is Stop.REPORT:
+        if stop is Stop.DONE:
+            self._is_done = True
             self.report = self._reports[: state.report_size]
             self.memory.written = self._cold[: state.cold_count] if state.cold_count else []
+        elif stop is Stop.REPORT:
+            self.report = self._reports[: state.report_size]
         elif stop is Stop.CALL:
             self.now = tuple(state.now)
         elif stop is Stop.DEAD:
@@ -264,7 +267,7 @@ class Accelerated(Rollback):
 
     def used(self) -> tuple[float, float]:
         cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
-        if self._stop is Stop.DONE:
+        if self._is_done:
             return cpu, wall
         return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 

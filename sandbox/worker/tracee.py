@@ -55,10 +55,6 @@ class Range(ctypes.Structure):
     _fields_ = (("base", ctypes.c_uint64), ("length", ctypes.c_uint64))
 
 
-MOST_RANGES = 1024
-"""In one transfer (IOV_MAX)."""
-
-
 class Tracee:
     """A child of this process, traced until it dies; it dies with this process. Raises OSError where that is refused.
 
@@ -157,29 +153,20 @@ class Tracee:
     def read(self, address: int, size: int) -> bytes:
         """Its memory. Raises OSError if any of it can't be read."""
         buffer = ctypes.create_string_buffer(size)
-        transfer("process_vm_readv", self.pid, [(ctypes.addressof(buffer), address, size)])
+        _transfer("process_vm_readv", self.pid, ctypes.addressof(buffer), address, size)
         return buffer.raw
 
     def write(self, address: int, data: bytes) -> None:
         """Change its memory, even where it is write-protected for tracking. Raises OSError if that fails."""
         buffer = ctypes.create_string_buffer(data, len(data))
-        transfer("process_vm_writev", self.pid, [(ctypes.addressof(buffer), address, len(data))])
+        _transfer("process_vm_writev", self.pid, ctypes.addressof(buffer), address, len(data))
 
 
-def transfer(direction: str, pid: int, parts: list[tuple[int, int, int]]) -> None:
-    """`process_vm_readv` or `process_vm_writev` of parts (address here, address there, bytes). Raises OSError."""
-    for first in range(0, len(parts), MOST_RANGES):
-        some = parts[first : first + MOST_RANGES]
-        count, size = len(some), sum(part[2] for part in some)
-        here = (Range * count)(*(Range(here, size) for here, _, size in some))
-        there = (Range * count)(*(Range(there, size) for _, there, size in some))
-        move(direction, pid, here, there, count, size)
-
-
-def move(direction: str, pid: int, here: ctypes.Array[Range], there: ctypes.Array[Range], count: int, size: int) -> None:
-    """`transfer` with ranges that are ready, `size` bytes in all. Raises OSError."""
-    function = getattr(_libc, direction)
-    done = function(pid, here, ctypes.c_ulong(count), there, ctypes.c_ulong(count), ctypes.c_ulong(0))
+def _transfer(direction: str, pid: int, here: int, there: int, size: int) -> None:
+    """`process_vm_readv` or `process_vm_writev` between these addresses. Raises OSError."""
+    ours, theirs = Range(here, size), Range(there, size)
+    one, no_flags = ctypes.c_ulong(1), ctypes.c_ulong(0)
+    done = getattr(_libc, direction)(pid, ctypes.byref(ours), one, ctypes.byref(theirs), one, no_flags)
     if done != size:
         raise OSError(ctypes.get_errno() if done < 0 else 0, f"{direction}: {done} of {size} bytes")
 
