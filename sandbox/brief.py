@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sandbox.task import Limits
 
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.04, 0.1
 """CPU time of a phase; some ten times of elapsed time. Tasks whose limit is not over twice the longest get all of it at once."""
 _STEPS_A_SECOND = 100
 _LONGER, _SHORTER = 1.2, 0.985  # in balance if one task in 13 is long
