@@ -46,9 +46,9 @@ after each of the first phases."""
 CANCEL_SECONDS = 0.1
 """How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
 
-MOST_AHEAD = 128
+MOST_AHEAD = 64
 ATTEMPTS = 2
-_AHEAD_SECONDS = 0.04
+_AHEAD_SECONDS = 0.02
 
 _UNWANTED = "nobody waits for it"
 
