@@ -63,7 +63,7 @@ static void *take(size_t size)
         return piece;
     }
     piece = region->top + HEAD;
-    if (wanted.size > (size_t)(region->end - piece))
+    if (piece + wanted.size > region->end) /* `piece` itself may be beyond it, after `heap_turn_page` */
         return NULL;
     region->top += wanted.size;
     *head(piece) = wanted;

@@ -58,14 +58,17 @@ def gather() -> None:
 def compact() -> None:
     """From here on what Python makes lies one behind the other, whatever its size, on few pages (heap.c): a fork and a rollback cost by pages.
 
-    Without the accelerator it lies where Python puts it.
+    Without the accelerator it lies where Python puts it. Raises MemoryError.
     """
     try:
         library = accelerator.load()
         begin, replace, turn_page = library.heap_open, library.heap_replace, library.heap_turn_page
     except (OSError, AttributeError):  # none, or an older one
         return
-    begin(ctypes.c_void_p(_libc.aligned_alloc(mmap.PAGESIZE, _COMPACT_BYTES)), ctypes.c_size_t(_COMPACT_BYTES))
+    region = _libc.aligned_alloc(mmap.PAGESIZE, _COMPACT_BYTES)
+    if region is None:
+        raise MemoryError("there is no memory for what is to lie together")
+    begin(ctypes.c_void_p(region), ctypes.c_size_t(_COMPACT_BYTES))
     for which, domain in enumerate(_DOMAINS_OF_OBJECTS):
         allocator = _Allocator()
         ctypes.pythonapi.PyMem_GetAllocator(domain, ctypes.byref(allocator))

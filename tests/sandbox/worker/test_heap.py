@@ -59,6 +59,7 @@ def test_pieces_of_all_sizes_keep_what_is_written_to_them_also_when_there_is_no_
     full = compacted.replace("heap.compact()", "heap._COMPACT_BYTES = 1 << 18; heap.compact()")
     assert held == int(in_a_process(full + STRESS))
     assert held > 1 << 18
+    assert held == int(in_a_process(full + "for _ in range(70): heap.turn_page()\n" + STRESS)), "nor when the last page was turned"
 
 
 def test_an_allocator_that_finds_no_memory_says_so(compacted: str) -> None:
