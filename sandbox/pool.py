@@ -323,7 +323,8 @@ class _Lane:
                 self.pool.later.append(ticket)
                 self.pool.offer(_LOOK_AGAIN)  # a lane that has nothing to do may take it
             else:
-                self.pool.brief.was_enough()
+                if ticket.brief:
+                    self.pool.brief.was_enough()
                 ticket.done(conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:

@@ -5,7 +5,8 @@ first write to a protected page takes a fault that the kernel answers by itself,
 (man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are *hot*: they stay
 unprotected and are put back unseen, which is cheaper than a fault each time.
 
-All of it is put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What was there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
+All of it is put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What was
+there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
 from. Only pages that were written once are copied into this process; the others cost no memory twice. Areas
 that have never been touched are left unprotected in blocks as large as a page table holds, so that a scan need not walk over
 them; in such a block every page that is there counts as written. A block is protected once a page of it was needed.

@@ -54,7 +54,7 @@ class Rollback:
     """
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self.tracee, self.job_at, self._announce = born.tracee, born.job_at, born.announce
+        self.tracee, self._job_at, self._announce = born.tracee, born.job_at, born.announce
         self._report_fd, self._report_room, self._actions = report_fd, report_room, actions
         self.now = self.tracee.registers()
         self._take_registers(self.now, self.tracee.extended_state())
@@ -64,7 +64,7 @@ class Rollback:
     def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
         """Let it run with this job, and `wait`; or all that and `restore`: `Stop.DONE`. Raises OSError if it is dead."""
         self._began = self.tracee.cpu_seconds(), time.monotonic()
-        self.tracee.write(self.job_at, job)
+        self.tracee.write(self._job_at, job)
         self.tracee.resume_with(self.ready, len(job))
         return self.wait(timeout_seconds)
 
@@ -100,7 +100,7 @@ class Rollback:
         A puzzle that forges this call gets what else it would have been given: the jobs of its own answers.
         """
         descriptor, address = (self.now[place] for place in ARGUMENTS[:2])
-        return (self.now[ORIG_RAX], descriptor, address) == (self._announce, runner.UFFD, self.job_at)
+        return (self.now[ORIG_RAX], descriptor, address) == (self._announce, runner.UFFD, self._job_at)
 
     def proceed_with(self, result: int) -> None:
         """After a stop at a call: let it run on as if the call had returned `result`. Raises OSError if it is dead."""
@@ -210,7 +210,7 @@ class Accelerated(Rollback):
         self._kinds = (ctypes.c_uint8 * len(memory.kinds)).from_buffer(memory.kinds)
         state.kinds, state.copies = ctypes.addressof(self._kinds), memory.place_of_copies
         state.report, state.report_room = ctypes.addressof(ctypes.c_char.from_buffer(self._reports)), report_room
-        job = self.job_at, self.job_at + runner.JOB_BYTES
+        job = self._job_at, self._job_at + runner.JOB_BYTES
         memory.fetch(job)
         state.job[:] = job[0], 0, memory.place(job), memory.shared(job)
         state.cold, state.most_pages = ctypes.addressof(self._cold), MOST_PAGES
@@ -292,7 +292,7 @@ class Accelerated(Rollback):
         self._marked_in_python = result == _LEFT_TO_PYTHON
         if self._marked_in_python:
             size = self._state.job[1]
-            self.tracee.write(self.job_at, self.tracee.read(self.job_at, size))  # as if it came from there: so a search finds it
+            self.tracee.write(self._job_at, self.tracee.read(self._job_at, size))  # as if it came from there: so a search finds it
             self._state.job[1] = 0
             super()._mark_memory()
             self._describe_memory()
