@@ -117,7 +117,7 @@ static int64_t wall_ns(void)
 }
 
 /* The job is written to memory that is shared, where the tracee's own page table does not show it: it is put back every time. */
-int rollback_start(struct state *s, const void *job, uint64_t size)
+static int start(struct state *s, const void *job, uint64_t size)
 {
     s->report_size = 0;
     s->cpu_ns = s->cpu_seen_ns;
@@ -357,7 +357,7 @@ static int has_reported(const struct state *s)
    and is put back with them. */
 int rollback_run(struct state *s, const void *job, uint64_t size, int64_t timeout_ns)
 {
-    int stop = rollback_start(s, job, size);
+    int stop = start(s, job, size);
     if (stop == TIMEOUT)
         stop = rollback_wait(s, timeout_ns);
     if (stop != REPORT || !has_reported(s))
