@@ -49,7 +49,7 @@ def start(program: bytes) -> NoReturn:
         buffer = ctypes.create_string_buffer(JOB_BYTES)
         address = ctypes.addressof(buffer)
         wait, announce, loads_extended = _calls()
-        job, perform = memoryview(buffer), phase.perform
+        job, as_bytes, perform = memoryview(buffer), bytes, phase.perform  # bound here: a puzzle may replace what is in `builtins`
         announce(UFFD, address, loads_extended)  # to the warden: where jobs are to be put
         os.close(UFFD)
         phase.warm_up(rounds=2)
@@ -57,7 +57,7 @@ def start(program: bytes) -> NoReturn:
         gc.freeze()
         heap.turn_page()
         # Again announced with a puzzle loaded, it takes what that announcement returns for the size of the phase's job.
-        perform(bytes(job[: wait()]), lambda: bytes(job[: announce(UFFD, address, 0)]))
+        perform(as_bytes(job[: wait()]), lambda: as_bytes(job[: announce(UFFD, address, 0)]))
     finally:
         os._exit(1)
 

@@ -172,6 +172,16 @@ def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_a_puzzle_that_was_loaded_for_many_may_have_replaced_what_it_likes_in_builtins(variant: str) -> None:
+    puzzle = "import builtins\nbuiltins.bytes = builtins.memoryview = None\ndef sat(x): return x == 6"
+    jobs = [(SOL, puzzle, b"6"), (SOL, puzzle, b"7")] + [(SAT, puzzle, codec.encode(number, 100)) for number in (6, 7)]
+    found = run(variant, jobs, grouped=True)
+    assert found["loaded"] == 2 and {one["engine"] for one in found["outcomes"]} == {"snapshot"}
+    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ANSWER", "ACCEPTED", "REJECTED"]
+    assert found["outcomes"] == run(variant, jobs)["outcomes"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_runner_that_grew_and_then_crashed_is_replaced(variant: str) -> None:
     both = b"import ctypes\ndef sol():\n    x = bytearray(100 << 20)\n    ctypes.string_at(0)"
     found = run(variant, [(SOL, PUZZLE, both), (SOL, PUZZLE, b"6")], compared=True)
