@@ -90,10 +90,17 @@ def control_groups(pid: int) -> list[str]:
     return sorted(str(path) for top in {place.memory, place.pids} for path in top.glob(f"selftaught-{pid}-*"))
 
 
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has ended between the two questions
+        return False
+
+
 def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> bool:
     """Whether all of these end. A pid namespace's first process stays until process 1 of the host has reaped the others."""
     deadline = time.monotonic() + within_seconds
-    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
+    while any(map(_runs, processes)):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
