@@ -25,6 +25,8 @@ _STATUS = {
     End.REJECTED: Status.REJECTED,
     End.EXITED: Status.CRASHED,  # how a program ends, and no phase of a judgement
 }
+_FORGED_IN_SOL, _FORGED_IN_SAT = {End.ANSWER, End.ACCEPTED, End.REJECTED}, {End.ANSWER}
+"""What ends a judgement only if a report was forged: a solution's honest answer is never the last outcome."""
 _LIMIT = {
     End.CPU: ("cpu_seconds", "more than {:g} s of CPU time"),
     End.WALL: ("wall_seconds", "more than {:g} s of elapsed time"),
@@ -43,11 +45,12 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
     engines = outcomes[0].engine
     if last.engine != engines:
         engines += f"+{last.engine}"
-    status = _STATUS[last.end]
-    phase = "sol" if len(outcomes) == 1 else "sat"
-    if phase == "sol" and status in (Status.ACCEPTED, Status.REJECTED):
-        status = Status.CRASHED  # a report that only the other phase can make
+    phase, forged = ("sol", _FORGED_IN_SOL) if len(outcomes) == 1 else ("sat", _FORGED_IN_SAT)
     message, trip = _trip(last, limits)
+    if last.end in forged:
+        status, message = Status.CRASHED, "it reported what only the other phase does"
+    else:
+        status = _STATUS[last.end]
     return Verdict(
         id=ident,
         status=status,

@@ -13,6 +13,7 @@ is empty: so endless loops, which cost their whole limit, hold nobody up. Progra
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -50,6 +51,7 @@ MOST_AHEAD = 64
 ATTEMPTS = 2
 _AHEAD_SECONDS = 0.02
 
+_LOG = logging.getLogger("selftaught")
 _UNWANTED = "nobody waits for it"
 
 
@@ -237,6 +239,9 @@ class _Lane:
                 self._collect()
             except (WorkerFailed, CannotConfine, OSError) as error:
                 self._recover(error)
+            except Exception as error:  # our own mistake: costs the job at hand its judgement, and nobody waits in vain
+                _LOG.exception("a job could not be judged: please report this")
+                self._recover(error)
         if self.worker is not None:
             self.worker.close()
             self.worker = None
@@ -314,6 +319,7 @@ class _Lane:
             ticket = self._ahead[0]
             limits, conclude = ticket.limits, judge.describe if ticket.job.program else judge.judge
             outcomes = self._await_outcomes(self.worker, ticket)
+            verdict = conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
             self._ahead.popleft()
             self._seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._seconds) / 8
             if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
@@ -325,7 +331,7 @@ class _Lane:
             else:
                 if ticket.brief:
                     self.pool.brief.was_enough()
-                ticket.done(conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name))
+                ticket.done(verdict)
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
                 began = now

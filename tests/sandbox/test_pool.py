@@ -10,12 +10,13 @@ import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import orjson
 import psutil
 import pytest
 
-from sandbox import Limits, Status, Task, Verifier, pool
+from sandbox import Limits, Status, Task, Verifier, judge, pool
 from sandbox.backends import local
 from sandbox.backends import worker as conversation
 from sandbox.verdict import Verdict
@@ -85,6 +86,19 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
         assert verdict.retryable
         assert not verdict.judged
         assert verifier.verify(task(1)).accepted
+
+
+def test_a_mistake_of_ours_costs_one_task_its_judgement_and_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_rightly = judge.judge
+
+    def judge_wrongly(ident: str, *evidence: Any) -> Verdict:
+        return judge_rightly(ident, *evidence) if ident != "3" else {}[ident]
+
+    monkeypatch.setattr(judge, "judge", judge_wrongly)
+    tasks = [Task(f"{i}", f"def sat(x): return x == {i}", f"{i}") for i in range(8)]
+    with open_verifier("restricted", workers=1) as verifier:
+        statuses = [verdict.status for verdict in verifier.verify_many(tasks)]
+    assert statuses == [Status.INTERNAL_ERROR if task.id == "3" else Status.ACCEPTED for task in tasks]
 
 
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
