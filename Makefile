@@ -40,9 +40,9 @@ endif
 # What is written in C, for the images: neither base has a compiler. It holds nothing of Python, and of the C library only
 # what is old, so it fits every base for this kind of processor; where it does not fit, its Python twin does the work.
 ACCELERATOR := out/accelerator/_accelerator.so
-$(ACCELERATOR): $(wildcard sandbox/worker/*.c)
+$(ACCELERATOR): $(wildcard sandbox/worker/*.[ch])
 	rm -rf $(@D) && mkdir -p $(@D)
-	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $^ || echo "The accelerator can't be built here: the images go without it." >&2
+	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $(filter %.c,$^) || echo "The accelerator can't be built here: the images go without it." >&2
 
 images: $(ACCELERATOR) ## build the container images of the worker and of the daemon (BASE=local: without a registry)
 	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/worker.Dockerfile -t selftaught-worker:$(VERSION) .

@@ -86,8 +86,10 @@ class Job:
 
 
 _LENGTH = struct.Struct("<I")
-_JOB = struct.Struct("<ddQQQIII?")
-_OUTCOME = struct.Struct("<BBdddQHI")
+JOB = struct.Struct("<I?ddQQQII")
+"""Head of a job: the length of the solution, and what jobs have in common that differ in their solutions alone; last, the length of the puzzle."""
+
+OUTCOME = struct.Struct("<BBdddQHI")
 _OUTPUT = struct.Struct("<?Q")
 _COUNTERS = struct.Struct("<5Q")
 PHASE = struct.Struct("<BQdQIIQ")
@@ -105,6 +107,13 @@ def dialect() -> str:
     from hashlib import sha256  # not before the zygote is forked, which needs none of it
 
     return sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+def digest(answer: bytes) -> bytes:
+    """What identifies an answer: SHA-256 of its encoding."""
+    from hashlib import sha256  # as above
+
+    return sha256(answer).digest()
 
 
 def to_bytes(source: str) -> bytes:
@@ -143,7 +152,9 @@ def pack_job(job: Job) -> bytes:
     limits = job.limits
     if len(job.sat) + len(job.sol) > 1 << 30:
         raise ValueError("the sources are larger than 1 GiB")
-    head = _JOB.pack(
+    head = JOB.pack(
+        len(job.sol),
+        job.program,
         limits.cpu_seconds,
         limits.wall_seconds,
         limits.memory_bytes,
@@ -151,8 +162,6 @@ def pack_job(job: Job) -> bytes:
         limits.output_bytes,
         job.seed,
         len(job.sat),
-        len(job.sol),
-        job.program,
     )
     return head + job.sat + job.sol
 
@@ -163,21 +172,26 @@ _limits = functools.lru_cache(64)(Limits)
 
 def unpack_job(data: bytes) -> Job:
     """The job in these bytes."""
-    cpu, wall, memory, answer, output, seed, sat, sol, program = _JOB.unpack_from(data)
-    at = _JOB.size
+    sol, program, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    at = JOB.size
     limits = _limits(cpu, wall, memory, answer, output)
     return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program)
+
+
+def setting(data: bytes) -> bytes:
+    """What jobs have in common, of one in these bytes, that differ in their solutions alone."""
+    return data[_LENGTH.size : JOB.size + _LENGTH.unpack_from(data, JOB.size - _LENGTH.size)[0]]
 
 
 ENGINES = ("fork", "snapshot")
 
 
-def pack_outcomes(outcomes: list[Outcome], counters: Counters) -> bytes:
-    """The bytes of the outcomes of a task's phases, one or two, and of the counters as they stand then."""
-    parts = [_COUNTERS.pack(*counters.to_tuple())]
+def pack_outcomes(outcomes: list[Outcome]) -> bytes:
+    """The bytes of the outcomes of a task's phases, one or two."""
+    parts = []
     for outcome in outcomes:
         detail = outcome.detail.encode("utf-8", "backslashreplace")[:TEXT_BYTES]
-        head = _OUTCOME.pack(
+        head = OUTCOME.pack(
             outcome.end,
             ENGINES.index(outcome.engine),
             outcome.observed,
@@ -191,6 +205,11 @@ def pack_outcomes(outcomes: list[Outcome], counters: Counters) -> bytes:
     return b"".join(parts)
 
 
+def pack_counters(counters: Counters) -> bytes:
+    """The bytes of counters, which come before those of outcomes."""
+    return _COUNTERS.pack(*counters.to_tuple())
+
+
 def pack_output(stdout: bytes, stderr: bytes, cut: bool) -> bytes:
     """What a program has printed; cut: and there was more."""
     return _OUTPUT.pack(cut, len(stdout)) + stdout + stderr
@@ -202,12 +221,17 @@ def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
     return data[_OUTPUT.size : _OUTPUT.size + size], data[_OUTPUT.size + size :], cut
 
 
-def unpack_outcomes(data: bytes) -> tuple[list[Outcome], Counters]:
-    """The outcomes and counters in these bytes. Raises ValueError or struct.error if they are none."""
-    outcomes, at = [], _COUNTERS.size
+def unpack_told(data: bytes) -> tuple[list[Outcome], Counters]:
+    """The outcomes, and the counters before them, in these bytes. Raises ValueError or struct.error if they are none."""
+    return unpack_outcomes(data, _COUNTERS.size), Counters(*_COUNTERS.unpack_from(data))
+
+
+def unpack_outcomes(data: bytes, at: int = 0) -> list[Outcome]:
+    """The outcomes in these bytes, from the place `at` on. Raises ValueError or struct.error if they are none."""
+    outcomes = []
     while at < len(data):
-        end, engine, observed, cpu, wall, peak, detail, size = _OUTCOME.unpack_from(data, at)
-        at += _OUTCOME.size
+        end, engine, observed, cpu, wall, peak, detail, size = OUTCOME.unpack_from(data, at)
+        at += OUTCOME.size
         if end not in _ENDS or engine >= len(ENGINES):
             raise ValueError(f"nothing ends as {end}, or no engine has the number {engine}")
         text, payload = data[at : at + detail].decode("utf-8", "replace") if detail else "", data[at + detail : at + detail + size]
@@ -215,4 +239,4 @@ def unpack_outcomes(data: bytes) -> tuple[list[Outcome], Counters]:
         at += detail + size
     if not outcomes:
         raise ValueError("no outcome")
-    return outcomes, Counters(*_COUNTERS.unpack_from(data))
+    return outcomes

@@ -142,7 +142,7 @@ class Worker:
         data = self._receive(timeout_seconds)
         changed = self.counters.changed
         try:
-            outcomes, self.counters = wire.unpack_outcomes(data)
+            outcomes, self.counters = wire.unpack_told(data)
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
         if self.counters.changed > changed:

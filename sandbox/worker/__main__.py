@@ -38,22 +38,27 @@ _REST_MILLISECONDS = 20
 """Without a job for so long the engine may use the time: longer than a busy verifier takes between two of them."""
 
 
-def judge(engine: Engine, jobs: list[Job]) -> Iterator[list[Outcome]]:
-    """Run the phases of tasks that differ in their solutions alone, of answers only the digests are left in the outcomes; or programs.
+def judge(engine: Engine, tasks: list[bytes]) -> Iterator[bytes]:
+    """Judge tasks that differ in their solutions alone: of each the outcomes, with the digest of an answer in its place; or run programs.
 
     As many answers as come within a moment are checked together.
     """
+    if len(tasks) == 1 and (told := engine.judge(tasks[0])):
+        yield told
+        return
+    jobs = [wire.unpack_job(task) for task in tasks]
     while jobs:
         job = jobs[0]
         if job.program:
-            yield [engine.run(RUN, job.sat, job.sol, job.limits, job.seed)]
+            yield wire.pack_outcomes([engine.run(RUN, job.sat, job.sol, job.limits, job.seed)])
             jobs = jobs[1:]
             continue
         answered = _solve(engine, jobs)
         times = sum(answer is not None for _, answer in answered)
         engine.prepare(SAT, job.sat, job.limits, job.seed, times)
         for outcome, answer in answered:
-            yield [outcome] if answer is None else [outcome, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
+            outcomes = [outcome] if answer is None else [outcome, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
+            yield wire.pack_outcomes(outcomes)
         jobs = jobs[len(answered) :]
 
 
@@ -72,12 +77,10 @@ def _solve(engine: Engine, jobs: list[Job]) -> list[tuple[Outcome, bytes | None]
 
 def _answer(engine: Engine, job: Job) -> tuple[Outcome, bytes | None]:
     """The outcome of phase ``sol`` with the answer's digest, and the answer if there is one to ask the puzzle about."""
-    from hashlib import sha256
-
     outcome = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
     if outcome.end is not End.ANSWER:
         return outcome, None
-    answer, outcome.payload = outcome.payload, sha256(outcome.payload).digest()
+    answer, outcome.payload = outcome.payload, wire.digest(outcome.payload)
     try:
         if len(answer) <= _CHECKED_BYTES:
             codec.check(answer, job.limits.answer_bytes)
@@ -97,10 +100,9 @@ def serve(source: int, sink: int, engine: Engine) -> None:
     coming.register(source, select.POLLIN)
     engine.meanwhile = answer.send
     while data := _next_bytes(source, coming, engine):
-        jobs = map(wire.unpack_job, frames.feed(data))
-        for _, alike in groupby(jobs, key=lambda job: (job.program, job.sat, job.limits, job.seed)):
-            for outcomes in judge(engine, list(alike)):
-                answer.add(wire.pack_outcomes(outcomes, engine.counters))
+        for _, alike in groupby(frames.feed(data), key=wire.setting):
+            for told in judge(engine, list(alike)):
+                answer.add(wire.pack_counters(engine.counters) + told)
         answer.send()
 
 

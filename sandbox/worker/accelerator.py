@@ -1,4 +1,4 @@
-"""What is written in C, rollback.c, runner.c and heap.c: one library, built at installation where there is a compiler.
+"""What is written in C: one library, built at installation where there is a compiler.
 
 It uses nothing of Python, so that one build serves every version. What there is without it is the same, and slower.
 """

@@ -52,27 +52,17 @@ class Attempt:
     def load(self, job: bytes) -> bool:
         """Whether it stands now where the puzzle is loaded and the phase's own job is to come, and has left no trace elsewhere."""
         self._loading = True
-        printed = self.runner.printed
         self._run(job)
-        return self._stands and not self.spoilt and self.runner.printed == printed
+        return self._stands and not self.spoilt and not self.runner.printed
 
     def run(self, job: bytes) -> Outcome | None:
         """The outcome, or None if it can't be told here."""
         outcome = self._run(job)
-        if outcome is None:
-            self.denied = True
-            return None
-        cpu, outcome.wall_seconds = self.used
-        outcome.cpu_seconds = cpu
-        if cpu > self._limits.cpu_seconds:
-            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
-        if outcome.end is End.CPU:
-            outcome.observed = cpu
+        self.denied = outcome is None
         return outcome
 
     def _run(self, job: bytes) -> Outcome | None:
         back = self.runner
-        printed = back.printed
         try:
             stop = back.run(job, min(self._left(), MOMENT_SECONDS))
             if stop is Stop.DONE:
@@ -83,7 +73,7 @@ class Attempt:
         except OSError:  # it has died
             self.spoilt, outcome = True, None
         self._look_at_clocks()
-        return None if back.printed - printed > self._limits.output_bytes else outcome
+        return None if back.printed > self._limits.output_bytes else outcome
 
     def _look_at_clocks(self) -> None:
         (cpu_before, wall_before), (cpu, wall) = self._before, self.runner.used()

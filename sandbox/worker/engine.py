@@ -35,6 +35,11 @@ class Engine(Protocol):
         Raises WorkerFailed if the engine is no longer usable, SupervisorGone if nobody waits for the outcome.
         """
 
+    def judge(self, task: bytes) -> bytes | None:
+        """Judge a task as it came from the verifier: the outcomes, packed, as they go back. None if that was not to be: then its phases, and no
+        others, are to be run next. Raises as `run` does.
+        """
+
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """So many runs of this phase with this puzzle come next, and no other: an engine may load the puzzle once for them all.
 

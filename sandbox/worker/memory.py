@@ -111,7 +111,7 @@ class Memory:
         os.close(memfd)
         for span in there:
             self._save(span)
-        self._maps = read_maps(pid)
+        self._maps = _maps(pid)
         self._register()
         self.protected: list[Span] = []
         self.hot: frozenset[int] = frozenset()
@@ -309,7 +309,7 @@ class Memory:
 
     def differences(self) -> list[str]:
         """What is not as it was, though it should be: compares all mappings and every page that is there."""
-        found = [] if read_maps(self.pid) == self._maps else ["the mappings differ"]
+        found = [] if _maps(self.pid) == self._maps else ["the mappings differ"]
         for area in self.areas:
             for start, end in self._present(area):
                 for at in range(start, end, _SOME):
@@ -318,6 +318,11 @@ class Memory:
 
     def _different_pages(self, start: int, end: int) -> list[str]:
         there, place = self._read(start, end - start), self.place((start, end)) - self.place_of_copies
+        alike = self.kinds.count(IN_ATTIC, place // PAGE, (place + end - start) // PAGE)
+        if not alike and there == self._copy[place : place + end - start]:
+            return []
+        if alike == len(there) // PAGE and there == self._read_attic(start, end):
+            return []
         pages = range(0, end - start, PAGE)
         in_attic = [self.kinds[(place + page) // PAGE] == IN_ATTIC for page in pages]
         attic = self._read_attic(start, end) if any(in_attic) else b""
@@ -359,9 +364,13 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
 def read_maps(pid: int) -> list[Mapping]:
     """The mappings of a process. Raises OSError."""
     found = []
-    with open(f"/proc/{pid}/maps") as file:
-        for line in file:
-            place, rights, _, _, _, *name = line.split(maxsplit=5)
-            start, end = (int(number, 16) for number in place.split("-"))
-            found.append(Mapping(start, end, rights, name[0].strip() if name else ""))
+    for line in _maps(pid).rstrip("\n").split("\n"):
+        place, rights, _, _, _, *name = line.split(maxsplit=5)
+        start, end = (int(number, 16) for number in place.split("-"))
+        found.append(Mapping(start, end, rights, name[0].strip() if name else ""))
     return found
+
+
+def _maps(pid: int) -> str:
+    with open(f"/proc/{pid}/maps") as file:
+        return file.read()

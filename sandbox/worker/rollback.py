@@ -1,6 +1,6 @@
 """A runner that waits at its snapshot: given a job, watched while it runs, put back.
 
-`Rollback` does it in Python. `Accelerated` is the same with its inner loop in C (rollback.c), where that could be built.
+`Rollback` does it in Python. `Accelerated` is the same with its inner loop in C (rollback.h), where that could be built.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from sandbox.worker import accelerator, runner, tracee
 from sandbox.worker.birth import Born
 from sandbox.worker.engine import Phase
 from sandbox.worker.memory import PAGE, Memory, Unrestorable
+from sandbox.worker.phase import SAT, SOL
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
 
 MOST_PAGES = 2048
 """If a job has written more pages, its process is replaced: that is quicker, and gives the memory back."""
 _CALLS = 512
+_LEAST_MEMORY = 2 * runner.RESERVE_BYTES
 
 
 class Action(IntEnum):
@@ -35,22 +37,22 @@ class Action(IntEnum):
     """To descriptors 1 and 2: it is counted, and does not take place. To the report's: `wait` returns `Stop.REPORT`."""
 
 
-def job(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
+def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
     """What a runner reads."""
     return wire.PHASE.pack(phase, 0, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
 
 
 def fits(job: bytes, limits: Limits) -> bool:
     """Whether a runner can do this job."""
-    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= 2 * runner.RESERVE_BYTES
+    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= _LEAST_MEMORY
 
 
 class Rollback:
     """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
 
     job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call.
-    printed: bytes that jobs wrote to descriptors 1 and 2. report: what was last written to the report. After a `wait`
-    that returned `Stop.CALL`, `now` are the registers.
+    printed: bytes that the last job wrote to descriptors 1 and 2. report: what was last written to the report. After a `wait`
+    that returned `Stop.CALL`, `now` are the registers. resident: bytes, to be told of outcomes. answer: see `judge`.
     """
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
@@ -59,14 +61,25 @@ class Rollback:
         self.now = self.tracee.registers()
         self._take_registers(self.now, self.tracee.extended_state())
         self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
-        self.printed, self.report = 0, b""
+        self.printed, self.report, self.answer = 0, b"", b""
+        with open(f"/proc/{self.tracee.pid}/statm") as file:
+            self.resident = int(file.read().split()[1]) * PAGE
 
     def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
         """Let it run with this job, and `wait`; or all that and `restore`: `Stop.DONE`. Raises OSError if it is dead."""
+        self.printed = 0
         self._began = self.tracee.cpu_seconds(), time.monotonic()
         self.tracee.write(self._job_at, job)
         self.tracee.resume_with(self.ready, len(job))
         return self.wait(timeout_seconds)
+
+    def judge(self, task: bytes, timeout_seconds: float) -> bytes | None:
+        """Run both phases of a task, as the verifier sends it, and `restore` after each: the packed outcomes, without the digest of the `answer`.
+
+        Or, where that is not to be had, less: one outcome if only the first phase is over, which has answered; none if `run` is to go on
+        with the first; either must then be given the job of that phase. None if nothing was begun. Raises OSError if it is dead.
+        """
+        return None
 
     def used(self) -> tuple[float, float]:
         """CPU time and elapsed time in seconds since `run`; until it was put back, if it is `Stop.DONE`."""
@@ -157,8 +170,11 @@ class Rollback:
         self.memory.close()
 
 
+_MOST_PLAIN = 4096
+
+
 class _State(ctypes.Structure):
-    """struct state (rollback.c)."""
+    """struct state (rollback.h)."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("pid", "pagemap", "memory", "uffd", "report_fd", "loads_extended")),
@@ -175,7 +191,7 @@ class _State(ctypes.Structure):
         ("report", ctypes.c_void_p),
         ("report_room", ctypes.c_uint64),
         ("report_size", ctypes.c_uint64),
-        ("cold_count", ctypes.c_uint64),
+        *((name, ctypes.c_uint64) for name in ("cold_count", "cold_kept")),
         ("cold", ctypes.c_void_p),
         ("marked_count", ctypes.c_uint64),
         ("marked_hot", ctypes.c_uint64),
@@ -183,13 +199,15 @@ class _State(ctypes.Structure):
         ("unmarked", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
+        *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "told_size", "answer_size")),
+        *((name, ctypes.c_void_p) for name in ("told", "answer")),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
 
 
 _STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT, None, Stop.DONE)
 _MOST_MARKED = 2 * MOST_PAGES
-_FAILED, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, -1, -2
+_FAILED, _UNFIT, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, 8, -1, -2
 
 
 class Accelerated(Rollback):
@@ -199,8 +217,8 @@ class Accelerated(Rollback):
         self._library, self._state = load(), _State(report_fd=report_fd, loads_extended=born.loads_extended)
         self._at = ctypes.addressof(self._state)
         super().__init__(born, report_fd, report_room, actions)
-        self._reports = mmap.mmap(-1, report_room)
-        self._cold = (ctypes.c_uint64 * MOST_PAGES)()
+        self._reports = mmap.mmap(-1, report_room + 2 * _MOST_PLAIN)
+        self._cold = (ctypes.c_uint64 * (2 * MOST_PAGES))()  # of two phases
         self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state, memory = self._state, self.memory
         state.pid, state.pagemap, state.memory, state.uffd = memory.pid, memory.pagemap, memory.descriptor, memory.uffd
@@ -210,6 +228,9 @@ class Accelerated(Rollback):
         self._kinds = (ctypes.c_uint8 * len(memory.kinds)).from_buffer(memory.kinds)
         state.kinds, state.copies = ctypes.addressof(self._kinds), memory.place_of_copies
         state.report, state.report_room = ctypes.addressof(ctypes.c_char.from_buffer(self._reports)), report_room
+        state.answer, state.told = state.report + report_room, state.report + report_room + _MOST_PLAIN
+        state.job_room, state.least_memory, state.resident = runner.JOB_BYTES, _LEAST_MEMORY, self.resident
+        state.engine = wire.ENGINES.index("snapshot")
         job = self._job_at, self._job_at + runner.JOB_BYTES
         memory.fetch(job)
         state.job[:] = job[0], 0, memory.place(job), memory.shared(job)
@@ -220,6 +241,7 @@ class Accelerated(Rollback):
         state.marked = ctypes.addressof(self._marked)
         state.unmarked = ctypes.addressof(ctypes.c_char.from_buffer(self._unmarked_copies))
         self._marked_in_python = self._is_done = False
+        self._begun: tuple[bytes, Stop | None] | None = None
         state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
         self._describe_memory()
 
@@ -240,7 +262,28 @@ class Accelerated(Rollback):
         self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
 
+    def judge(self, task: bytes, timeout_seconds: float) -> bytes | None:
+        self._is_done, state = False, self._state
+        result = self._library.rollback_judge(self._at, task, len(task), int(timeout_seconds * 1e9))
+        if result == _UNFIT:
+            return None
+        stop, told = self._take_stop(result), state.told_size
+        start = state.report_room
+        self.answer = self._reports[start : start + state.answer_size]
+        start += _MOST_PLAIN
+        if told > wire.OUTCOME.size:
+            return self._reports[start : start + told]
+        job = wire.unpack_job(task)
+        phase, payload = (SAT, self.answer) if told else (SOL, job.sol)
+        self._begun = pack(phase, job.sat, payload, job.limits, job.seed), stop
+        return self._reports[start : start + told]
+
     def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
+        begun, self._begun = self._begun, None
+        if begun:
+            if begun[0] != job:
+                raise OSError("another job was begun")
+            return begun[1]
         self._is_done = False
         return self._take_stop(self._library.rollback_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
@@ -311,10 +354,12 @@ class Accelerated(Rollback):
 def load() -> ctypes.PyDLL:
     """The accelerator, its functions described. Raises OSError if there is none that fits."""
     library = accelerator.load()
-    if ctypes.c_uint64.in_dll(library, "rollback_state_size").value != ctypes.sizeof(_State):
+    ours = [ctypes.sizeof(_State), wire.JOB.size, wire.PHASE.size, wire.OUTCOME.size]
+    if list((ctypes.c_uint64 * len(ours)).in_dll(library, "rollback_sizes")) != ours:
         raise OSError("the accelerator belongs to another version: install again")
     library.rollback_run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int64)
     library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+    library.rollback_judge.argtypes = library.rollback_run.argtypes
     for name in ("report_taken", "restore", "mark", "unmark"):
         getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)
     return library

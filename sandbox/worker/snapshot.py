@@ -15,6 +15,10 @@ On any other call, on any signal, and if a limit but that of time is reached, th
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
 Decisions to let a call take place are made on its number and registers, never on what a pointer points to.
 
+The usual task, one that answers simply and is judged by a yes or no, goes through both its phases in one call of the accelerator (`judge`): each begins at
+the snapshot and is put back, and what the first hands to the second is bytes that have been checked. Anything else ends that call, and Python goes on
+with the phase that is under way, or has just ended, as if it had started it.
+
 Many answers to one puzzle. Where it pays, the puzzle is loaded once for one phase of them all: the moment after is *marked*, that is,
 taken as the snapshot for a while, and each answer begins there, charged for the time of loading. Nothing of an answer outlives its
 phase, so what one finds is what it would have found alone; a puzzle whose loading depends on the clock or on chance is loaded
@@ -41,15 +45,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sandbox import wire
 from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import rollback
 from sandbox.worker.attempt import Attempt, Surroundings
 from sandbox.worker.birth import give_birth
 from sandbox.worker.calls import Calls
-from sandbox.worker.engine import Phase, do_nothing
+from sandbox.worker.engine import MOMENT_SECONDS, Phase, do_nothing
 from sandbox.worker.fork import ForkEngine
-from sandbox.worker.memory import PAGE, Unrestorable
+from sandbox.worker.memory import Unrestorable
 from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
 from sandbox.worker.rollback import Accelerated, Rollback
 from sandbox.worker.unconfirmed import Unconfirmed
@@ -101,6 +106,7 @@ class SnapshotEngine:
         self._runner: Rollback | None = None
         self._spare: Rollback | None = None
         self._mark: _Mark | None = None
+        self._answered: Outcome | None = None
         self._unconfirmed = Unconfirmed()
         self._raise()
 
@@ -108,9 +114,7 @@ class SnapshotEngine:
         """A runner, the spare one or a new one if there is none."""
         if self._runner is None:
             self._runner, self._spare = self._spare or self._new(), None
-            self._jobs = 0
-            with open(f"/proc/{self._runner.tracee.pid}/statm") as file:
-                self._resident = int(file.read().split()[1]) * PAGE
+            self._jobs = self._checked_at = 0
             try:
                 self._runner.set_hot(self._hot)
             except Unrestorable:  # it lies otherwise in memory than the one before
@@ -141,14 +145,17 @@ class SnapshotEngine:
         self._fork.meanwhile = self.meanwhile
         if phase == RUN:
             return self._fork.run(phase, sat, payload, limits, seed)
+        if self._answered:
+            answered, self._answered = self._answered, None
+            return answered
         if self._mark and self._mark.key != (phase, sat, limits, seed):
             self._unmark()
-        job = rollback.job(phase, b"" if self._mark else sat, payload, limits, seed)
+        job = rollback.pack(phase, b"" if self._mark else sat, payload, limits, seed)
         if rollback.fits(job, limits):
             outcome = self._try(job, limits, self._mark)
             if outcome is not None and phase == SOL and outcome.end is End.PUZZLE_ERROR:
                 # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
-                outcome = self._try(rollback.job(LOAD, sat, b"", limits, seed), limits)
+                outcome = self._try(rollback.pack(LOAD, sat, b"", limits, seed), limits)
             if outcome is not None:
                 self._unconfirmed.add(phase, sat, payload, limits, seed, outcome)
                 return outcome
@@ -162,8 +169,36 @@ class SnapshotEngine:
         outcome = attempt.run(job)
         if not self._put_back(attempt) or outcome is None:
             return None
-        outcome.engine, outcome.peak_memory_bytes = self.name, self._resident
+        outcome.cpu_seconds, outcome.wall_seconds = cpu, _ = attempt.used
+        if cpu > limits.cpu_seconds:
+            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
+        if outcome.end is End.CPU:
+            outcome.observed = cpu
+        outcome.engine, outcome.peak_memory_bytes = self.name, attempt.runner.resident
         return outcome
+
+    def judge(self, task: bytes) -> bytes | None:
+        """See `Engine.judge`. Only with the accelerator, which runs one phase after the other without a word from Python in between."""
+        if self._mark:
+            self._unmark()
+        back = self._runner or self._raise()
+        try:
+            told = back.judge(task, MOMENT_SECONDS)
+        except OSError:  # it has died
+            self._replace()
+            return None
+        if not told:
+            return None
+        first, second = told[: wire.OUTCOME.size] + wire.digest(back.answer), told[wire.OUTCOME.size :]
+        if not second:
+            job, (self._answered,) = wire.unpack_job(task), wire.unpack_outcomes(first)
+            self._answered.payload = back.answer
+            self._unconfirmed.add(SOL, job.sat, job.sol, job.limits, job.seed, self._answered)
+            return None
+        if not self._keep(back, put_back=True, suspect=False, jobs=2):
+            return None
+        self._unconfirmed.add_task(task, back.answer, second[0])
+        return first + second
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """See `Engine.prepare`. A puzzle that does not load quietly, in its time and in the reserved memory, is left to each phase."""
@@ -171,7 +206,7 @@ class SnapshotEngine:
             self._unmark()
         if times < 2 or times * len(sat) < _WORTH_BYTES or self._learnt < _LEARN_AT[0]:
             return
-        job = rollback.job(LOAD, sat, b"", limits, seed)
+        job = rollback.pack(LOAD, sat, b"", limits, seed)
         if not rollback.fits(job, limits):
             return
         attempt = Attempt(self._around, self._raise(), limits)
@@ -194,24 +229,31 @@ class SnapshotEngine:
 
     def _put_back(self, attempt: Attempt) -> bool:
         """Restore the runner, or replace it; False if a comparison found a difference."""
-        back = attempt.runner
-        self._jobs += 1
-        if attempt.spoilt or self._jobs >= RECYCLE_EVERY:
+        if attempt.spoilt:
+            self._replace()
+            return True
+        denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
+        return self._keep(attempt.runner, attempt.put_back, attempt.timed_out or denied)
+
+    def _keep(self, back: Rollback, put_back: bool, suspect: bool, jobs: int = 1) -> bool:
+        """The same for one that has done so many jobs since, and has been restored already, or is suspect."""
+        self._jobs += jobs
+        if self._jobs >= RECYCLE_EVERY:
             self._replace()
             return True
         try:
-            if not attempt.put_back:
+            if not put_back:
                 back.restore()
-            self._learn(back)
-            denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
-            if not (attempt.timed_out or denied or self._jobs % CHECK_EVERY == 0 or self._unconfirmed.full):
+            self._learn(back, jobs)
+            if not (suspect or self._jobs - self._checked_at >= CHECK_EVERY or self._unconfirmed.full):
                 return True
-            if attempt.put_back:
+            if put_back:
                 back.restore()  # the extended registers too, which it else loads itself
         except (Unrestorable, OSError):
             self._replace()
             return True
         self.counters.checked += 1
+        self._checked_at = self._jobs
         if not back.differences():
             self._unconfirmed.confirm()
             return True
@@ -220,14 +262,15 @@ class SnapshotEngine:
         self._replace()
         return False
 
-    def _learn(self, back: Rollback) -> None:
+    def _learn(self, back: Rollback, jobs: int) -> None:
         """Which pages do jobs usually write? Asked of the first jobs, and of others from time to time."""
-        number = self._learnt % _LEARN_EVERY + 1
-        self._learnt += 1
-        if number > _LEARN_AT[-1]:
+        before = self._learnt % _LEARN_EVERY
+        self._learnt += jobs
+        if before >= _LEARN_AT[-1]:
             return
         self._writes.update(back.memory.written)
-        if number not in _LEARN_AT:
+        number = before + jobs
+        if not any(before < at <= number for at in _LEARN_AT):
             return
         room = _MOST_HOT - len(self._hot)
         often = [page for page, times in self._writes.most_common(room) if times >= _HOT_SHARE * number]

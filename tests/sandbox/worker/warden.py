@@ -1,11 +1,11 @@
-"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting] [compared]``.
+"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting] [compared] [whole]``.
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
 ``broken``, which does not put memory back; ``forgetful``, which from its second job on leaves out the page whose address the first one
 answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
 of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can. Resting: there is time after
-every job, and the runner and the spare one are told by their process ids.
+every job, and the runner and the spare one are told by their process ids. Whole: each payload is a solution, and both phases are run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from itertools import groupby
 
 import psutil
 
-from sandbox import codec
+from sandbox import codec, wire
 from sandbox.jail import seccomp
 from sandbox.task import Limits
+from sandbox.wire import Job, Outcome
 from sandbox.worker import snapshot
-from sandbox.worker.__main__ import prove
+from sandbox.worker.__main__ import judge, prove
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
@@ -54,6 +55,10 @@ def rest(engine: Engine) -> list[int | None]:
     return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
 
 
+def both_phases(engine: Engine, job: Job) -> list[Outcome]:
+    return [outcome for told in judge(engine, [wire.pack_job(job)]) for outcome in wire.unpack_outcomes(told)]
+
+
 def forget(address: int) -> None:
     put_back, page = Memory._put_back, address - address % PAGE
 
@@ -82,7 +87,10 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
             engine.prepare(phase, sat.encode(), limits, 0, len(payloads))
             loaded += getattr(engine, "_mark", None) is not None
         for payload in payloads:
-            outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0))
+            if "whole" in sys.argv:
+                outcomes += both_phases(engine, Job(sat.encode(), payload, limits))
+            else:
+                outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0))
             if variant == "forgetful" and len(outcomes) == 1:
                 forget(codec.decode(outcomes[0].payload))
             runners += [rest(engine)] if resting else []

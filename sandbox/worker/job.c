@@ -1,0 +1,254 @@
+/* See rollback.h: a job from its start to its report. */
+
+#define _GNU_SOURCE
+#include "rollback.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define CALLS 512
+#define REPORT_HEAD 9 /* sandbox.wire.REPORT */
+
+#define TEXT_BYTES 2000
+#define DIGEST_BYTES 32
+
+enum { SOL = 1, SAT };                          /* sandbox.worker.phase */
+enum { ANSWER = 7, ACCEPTED = 12, REJECTED };   /* sandbox.wire.End */
+
+/* What is sent, in sandbox.wire: JOB, PHASE and OUTCOME. */
+struct __attribute__((packed)) task {
+    uint32_t sol_size;
+    uint8_t program;
+    double cpu_seconds, wall_seconds;
+    uint64_t memory_bytes, answer_bytes, output_bytes;
+    uint32_t seed, sat_size;
+};
+
+struct __attribute__((packed)) phase {
+    uint8_t which;
+    uint64_t space;
+    double cpu_seconds;
+    uint64_t answer_bytes;
+    uint32_t seed, sat_size;
+    uint64_t payload_size;
+};
+
+struct __attribute__((packed)) outcome {
+    uint8_t end, engine;
+    double observed, cpu_seconds, wall_seconds;
+    uint64_t peak_memory_bytes;
+    uint16_t detail_size;
+    uint32_t payload_size;
+};
+
+/* For the loader to see that it was built from the same description of all these. */
+const uint64_t rollback_sizes[] = {sizeof(struct state), sizeof(struct task), sizeof(struct phase), sizeof(struct outcome)};
+
+static int resume(struct state *s)
+{
+    return ptrace(PTRACE_CONT, s->pid, 0, 0) < 0 ? FAILED : TIMEOUT;
+}
+
+/* Go on from `regs` as if the system call there had returned `result`. */
+static int resume_with(struct state *s, const struct user_regs_struct *regs, uint64_t result)
+{
+    struct user_regs_struct changed = *regs;
+    changed.orig_rax = -1;
+    changed.rax = result;
+    if (ptrace(PTRACE_SETREGS, s->pid, 0, &changed) < 0)
+        return FAILED;
+    return resume(s);
+}
+
+static int64_t wall_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+/* Start the job that was written to memory that is shared, where the tracee's own page table does not show it: it is put back every time. */
+static int start(struct state *s, uint64_t size)
+{
+    s->report_size = s->printed = 0;
+    s->cpu_ns = s->cpu_seen_ns;
+    s->wall_ns = wall_ns();
+    s->job.size = size;
+    return resume_with(s, &s->ready, size);
+}
+
+/* Part of its memory, from where it is shared if that can be told at a glance. 0, or NOT_RESTORED if it can't be read. */
+static int read_there(const struct state *s, uint64_t address, uint64_t size, void *here)
+{
+    int64_t index = address + size > address ? memory_find(s, address, address + size) : -1;
+    if (index >= 0) {
+        memcpy(here, (void *)(s->protected[index].shared + address - s->protected[index].start), size);
+        return 0;
+    }
+    struct iovec local = {here, size}, there = {(void *)address, size};
+    return process_vm_readv(s->pid, &local, 1, &there, 1, 0) == (ssize_t)size ? 0 : NOT_RESTORED;
+}
+
+/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in; less than the head of a report waits for more. */
+static int take_write(struct state *s)
+{
+    uint64_t fd = s->now.rdi, size = s->now.rdx;
+    if (fd == 1 || fd == 2) {
+        s->printed += size;
+        return resume_with(s, &s->now, size);
+    }
+    if (fd != (uint64_t)s->report_fd || size > s->report_room - s->report_size)
+        return CALL;
+    if (read_there(s, s->now.rsi, size, s->report + s->report_size))
+        return CALL;
+    s->report_size += size;
+    return s->report_size < REPORT_HEAD ? resume_with(s, &s->now, size) : REPORT;
+}
+
+int rollback_report_taken(struct state *s)
+{
+    s->report_size = 0;
+    return resume_with(s, &s->now, s->now.rdx);
+}
+
+/* What the tracee stops for that is not dealt with here, or TIMEOUT. SIGCHLD is blocked. */
+int rollback_wait(struct state *s, int64_t timeout_ns)
+{
+    sigset_t child;
+    struct timespec left = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    int64_t end = wall_ns() + timeout_ns;
+    for (;;) {
+        int status;
+        sigtimedwait(&child, NULL, &left); /* may be another child's, or an old one */
+        struct rusage usage;
+        pid_t pid = wait4(s->pid, &status, WNOHANG | __WALL, &usage);
+        if (pid < 0)
+            return FAILED;
+        if (pid) {
+            s->faults = usage.ru_minflt + usage.ru_majflt;
+            s->cpu_seen_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000L
+                + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000L;
+            if (!WIFSTOPPED(status))
+                return DEAD;
+            if (status >> 16 != PTRACE_EVENT_SECCOMP)
+                return status >> 16 == PTRACE_EVENT_STOP ? INTERRUPT : SIGNAL;
+            if (ptrace(PTRACE_GETREGS, s->pid, 0, &s->now) < 0)
+                return FAILED;
+            uint8_t action = s->now.orig_rax < CALLS ? s->actions[s->now.orig_rax] : ASK;
+            int result = action == PASS ? resume(s) : action == WRITE ? take_write(s) : CALL;
+            if (result != TIMEOUT)
+                return result;
+        }
+        int64_t rest = end - wall_ns();
+        if (rest <= 0)
+            return TIMEOUT;
+        left.tv_sec = rest / 1000000000;
+        left.tv_nsec = rest % 1000000000;
+    }
+}
+
+/* Whether it has written a whole report, and not one of a lack of memory, of which there is more to find out. */
+static int has_reported(const struct state *s)
+{
+    uint64_t size;
+    memcpy(&size, s->report + REPORT_HEAD - sizeof size, sizeof size);
+    return s->report_size - REPORT_HEAD == size && s->report[0] != 'm' && s->report[0] != 'n';
+}
+
+/* Start, wait, and, if a report is what comes, restore: DONE. Else what `rollback_wait` returns.
+
+   What can keep a tracee from loading its extended registers, it can hardly have done on the way to a report; if it has, the next job has a fault,
+   and is put back with them. */
+static int run(struct state *s, uint64_t size, int64_t timeout_ns)
+{
+    int stop = start(s, size);
+    if (stop == TIMEOUT)
+        stop = rollback_wait(s, timeout_ns);
+    if (stop != REPORT || !has_reported(s))
+        return stop;
+    int64_t reported = wall_ns();
+    if (s->loads_extended ? memory_restore(s) : rollback_restore(s))
+        return stop;
+    s->cpu_ns = s->cpu_seen_ns - s->cpu_ns;
+    s->wall_ns = reported - s->wall_ns;
+    return DONE;
+}
+
+int rollback_run(struct state *s, const void *job, uint64_t size, int64_t timeout_ns)
+{
+    s->cold_kept = 0;
+    memcpy((void *)s->job.shared, job, size);
+    return run(s, size, timeout_ns);
+}
+
+/* Whether the last job has done nothing that needs a second look: printed, or taken too long. */
+static int is_quiet(const struct state *s, double cpu_seconds)
+{
+    return !s->printed && s->cpu_ns <= cpu_seconds * 1e9;
+}
+
+static struct outcome outcome(const struct state *s, uint8_t end, uint16_t detail, uint32_t payload)
+{
+    return (struct outcome){end, s->engine, 0, s->cpu_ns * 1e-9, s->wall_ns * 1e-9, s->resident, detail, payload};
+}
+
+/* Add the second phase's outcome, if its report is one of the simple ones. */
+static void tell(struct state *s)
+{
+    const uint8_t *text = s->report + REPORT_HEAD;
+    uint64_t size = s->report_size - REPORT_HEAD;
+    if (s->report[0] == 'F' ? size > TEXT_BYTES || !codec_is_ascii(text, size) : s->report[0] != 'T' || size)
+        return;
+    struct outcome second = outcome(s, size ? REJECTED : ACCEPTED, size, 0);
+    memcpy(s->told + s->told_size, &second, sizeof second);
+    memcpy(s->told + s->told_size + sizeof second, text, size);
+    s->told_size += sizeof second + size;
+}
+
+/* Judge a task as the verifier sends it, if it goes as most do: DONE, and `told` are the outcomes of both phases, `answer` is the first one's payload.
+   Else less is told: that of the first phase, or nothing; and returned is what `run` returns of the one that is under way, or UNFIT if none is. */
+int rollback_judge(struct state *s, const uint8_t *message, uint64_t size, int64_t timeout_ns)
+{
+    struct task task;
+    s->told_size = 0;
+    if (size < sizeof task)
+        return UNFIT;
+    memcpy(&task, message, sizeof task);
+    struct phase head = {SOL, 0, task.cpu_seconds, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
+    uint64_t sources = size - sizeof task;
+    int hurried = timeout_ns * 1e-9 > task.wall_seconds || timeout_ns * 1e-9 > task.cpu_seconds;
+    if (hurried || task.program || task.memory_bytes < s->least_memory || sizeof head + sources + MOST_PLAIN > s->job_room
+        || sources != (uint64_t)task.sat_size + task.sol_size)
+        return UNFIT;
+    uint8_t *there = (uint8_t *)s->job.shared;
+    memcpy(there, &head, sizeof head);
+    memcpy(there + sizeof head, message + sizeof task, sources);
+    s->cold_kept = 0;
+    int stop = run(s, sizeof head + sources, timeout_ns);
+    uint64_t answer = s->report_size - REPORT_HEAD;
+    if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
+        return stop;
+    if (!codec_is_plain(s->report + REPORT_HEAD, answer))
+        return stop;
+    struct outcome first = outcome(s, ANSWER, 0, DIGEST_BYTES);
+    memcpy(s->told, &first, sizeof first);
+    s->told_size = sizeof first;
+    memcpy(s->answer, s->report + REPORT_HEAD, answer);
+    s->answer_size = answer;
+    s->cold_kept = s->cold_count;
+    head.which = SAT;
+    head.payload_size = answer;
+    memcpy(there, &head, sizeof head);
+    memcpy(there + sizeof head, message + sizeof task, task.sat_size);
+    memcpy(there + sizeof head + task.sat_size, s->answer, answer);
+    stop = run(s, sizeof head + task.sat_size + answer, timeout_ns);
+    if (stop == DONE && is_quiet(s, task.cpu_seconds))
+        tell(s);
+    return stop;
+}
