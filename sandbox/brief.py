@@ -1,7 +1,7 @@
 """How long a task is tried before the others get their turn: most end soon, and an endless loop costs its whole limit.
 
-What does not end in this time is begun anew when nothing else waits. What that wastes is small while few tasks are long: the time is as short
-as that allows, and longer while many are.
+What does not end in this time is begun anew when nothing else waits. What that wastes is small while few tasks are long: the time is twice what
+the longest of the last few took, doubles when that was too short, and otherwise shrinks. It is long at first, when nothing is known.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ import functools
 from dataclasses import replace
 
 from sandbox.task import Limits
+from sandbox.wire import Job
 
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.04, 0.1
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 """CPU time of a phase; some ten times of elapsed time. Tasks whose limit is not over twice the longest get all of it at once."""
 _STEPS_A_SECOND = 100
-_LONGER, _SHORTER = 1.2, 0.985  # in balance if one task in 13 is long
+_TWICE, _SHORTER = 2.0, 0.9
 
 
 class BriefTime:
-    """The time as it stands, in seconds. Threads may use it at once: a change that is lost among them does no harm."""
+    """The time as it stands, in seconds."""
 
     def __init__(self) -> None:
-        self.seconds = SHORTEST_SECONDS
+        self.seconds = LONGEST_SECONDS
 
-    def was_enough(self) -> None:
-        """A task has ended in it."""
-        self.seconds = max(SHORTEST_SECONDS, self.seconds * _SHORTER)
+    def limits(self, job: Job) -> Limits:
+        """What a phase of the job gets now."""
+        return within(job.limits, self.seconds) if job.brief else job.limits
+
+    def was_enough(self, seconds: float) -> None:
+        """A phase has ended in it, and took so long."""
+        self.seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, self.seconds * _SHORTER, seconds * _TWICE))
 
     def was_too_short(self) -> None:
-        """A task has to be begun anew."""
-        self.seconds = min(LONGEST_SECONDS, self.seconds * _LONGER)
+        """A phase has not."""
+        self.seconds = min(LONGEST_SECONDS, self.seconds * _TWICE)
 
 
 def within(limits: Limits, seconds: float) -> Limits:

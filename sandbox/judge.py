@@ -24,6 +24,7 @@ _STATUS = {
     End.ACCEPTED: Status.ACCEPTED,
     End.REJECTED: Status.REJECTED,
     End.EXITED: Status.CRASHED,  # how a program ends, and no phase of a judgement
+    End.UNFINISHED: Status.INTERNAL_ERROR,  # it should have been tried again
 }
 _FORGED_IN_SOL, _FORGED_IN_SAT = {End.ANSWER, End.ACCEPTED, End.REJECTED}, {End.ANSWER}
 """What ends a judgement only if a report was forged: a solution's honest answer is never the last outcome."""

@@ -59,8 +59,7 @@ _UNWANTED = "nobody waits for it"
 class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
-    It gets a Verdict, or of a program a Run. brief: seconds of CPU time that it gets first, or 0. patient: it had that, and needs more.
-    limits: what it gets this time.
+    It gets a Verdict, or of a program a Run. patient: it was tried briefly, and needs more.
     """
 
     id: str
@@ -68,32 +67,17 @@ class Ticket:
     done: Callable[[Any], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
-    brief: float = 0.0
     patient: bool = False
-    limits: Limits = field(init=False)
 
-    def __post_init__(self) -> None:
-        wanted, self.brief, self.limits = self.brief, 0.0, self.job.limits
-        self.try_briefly(wanted)
-
-    def try_briefly(self, seconds: float) -> None:
-        """Give it only so much CPU time first, or all at once if that is 0 or saves nothing."""
-        limits = self.job.limits
-        if self.job.program or self.patient or limits.cpu_seconds <= 2 * brief.LONGEST_SECONDS:
-            seconds = 0.0
-        if seconds != self.brief:
-            self.brief, self.limits = seconds, brief.within(limits, seconds) if seconds else limits
+    def try_briefly(self) -> None:
+        """Others wait: let it be tried briefly first, if that saves anything."""
+        job = self.job
+        job.brief = not (job.program or self.patient) and job.limits.cpu_seconds > 2 * brief.LONGEST_SECONDS
 
     def cancel(self) -> None:
         """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
         self.cancelled = True
         self.job = replace(self.job, sat=b"", sol=b"")
-
-    @property
-    def job_now(self) -> Job:
-        """The job with the limits that it gets this time."""
-        job = self.job
-        return Job(job.sat, job.sol, self.limits, job.seed) if self.brief else job
 
     @property
     def size(self) -> int:
@@ -116,7 +100,6 @@ class Pool:
         self._idle: list[_Lane] = []
         self._lock = threading.Lock()
         self.later: deque[Ticket] = deque()
-        self.brief = brief.BriefTime()
         self.closing = False
         self._closed = threading.Lock()
         processors = sorted(os.sched_getaffinity(0))
@@ -272,8 +255,8 @@ class _Lane:
             if ticket is _LOOK_AGAIN and not alone:
                 self.pool.offer(ticket)  # for a lane that has nothing to do
                 return None
-        if not ticket.brief:
-            ticket.try_briefly(0.0 if queue.empty() else self.pool.brief.seconds)
+        if not queue.empty():
+            ticket.try_briefly()
         return ticket
 
     def _batch(self, first: Ticket | None = None) -> list[Ticket]:
@@ -294,7 +277,7 @@ class _Lane:
                 break
             batch.append(ticket)
         for ticket in batch if len(batch) + ahead > 1 else ():
-            ticket.try_briefly(self.pool.brief.seconds)
+            ticket.try_briefly()
         return batch
 
     def _send(self, batch: list[Ticket]) -> None:
@@ -310,27 +293,24 @@ class _Lane:
             self._failed_starts = 0
             if self.pool.closing:  # meanwhile, so that there was none to interrupt
                 raise WorkerFailed("the verifier was closed")
-        self.worker.submit([ticket.job_now for ticket in wanted])
+        self.worker.submit([ticket.job for ticket in wanted])
 
     def _collect(self) -> None:
         """Take outcomes and top up, until nothing is under way."""
         began = time.monotonic()
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
-            limits, conclude = ticket.limits, judge.describe if ticket.job.program else judge.judge
+            limits, conclude = ticket.job.limits, judge.describe if ticket.job.program else judge.judge
             outcomes = self._await_outcomes(self.worker, ticket)
-            verdict = conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
-            self._ahead.popleft()
             self._seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._seconds) / 8
-            if ticket.brief and outcomes[-1].end in (End.CPU, End.WALL):
-                self.pool.brief.was_too_short()
-                ticket.patient = True
-                ticket.try_briefly(0.0)
+            if outcomes[-1].end is End.UNFINISHED:
+                ticket.patient, ticket.job.brief = True, False
+                self._ahead.popleft()
                 self.pool.later.append(ticket)
                 self.pool.offer(_LOOK_AGAIN)  # a lane that has nothing to do may take it
             else:
-                if ticket.brief:
-                    self.pool.brief.was_enough()
+                verdict = conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
+                self._ahead.popleft()
                 ticket.done(verdict)
             now = time.monotonic()
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
@@ -339,7 +319,7 @@ class _Lane:
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
-        patience = RUNS * ticket.limits.wall_seconds + GRACE_SECONDS
+        patience = RUNS * ticket.job.limits.wall_seconds + GRACE_SECONDS
         deadline = time.monotonic() + patience
         while not worker.ready(CANCEL_SECONDS):
             if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`

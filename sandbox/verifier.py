@@ -305,9 +305,10 @@ class Verifier:
         sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
         limits = task.limits or self.limits
         collect = done if repeat == 1 else _gather(repeat, done)
-        brief = pool.brief.seconds if stream else 0.0
-        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect, brief=brief) for seed in range(repeat)]
+        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect) for seed in range(repeat)]
         for ticket in tickets:
+            if stream:
+                ticket.try_briefly()
             pool.submit(ticket)
         return tickets
 

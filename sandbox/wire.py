@@ -12,7 +12,7 @@ from sandbox.task import Limits
 
 
 class End(IntEnum):
-    """How a phase ended, as the warden saw it (up to `DIED`) or as the child reported it."""
+    """How a phase ended, as the warden saw it (up to `DIED`) or as the child reported it; or that it was only tried briefly, and did not end."""
 
     FORBIDDEN = 1
     CPU = 2
@@ -28,6 +28,7 @@ class End(IntEnum):
     ACCEPTED = 12
     REJECTED = 13
     EXITED = 14
+    UNFINISHED = 15
 
 
 @dataclass(slots=True)
@@ -71,11 +72,12 @@ class Counters:
         return Counters(*map(int.__add__, self.to_tuple(), other.to_tuple()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """A task on its way to a worker. `seed` sets the `random` module's state in both phases.
 
-    program: not to be judged but to be run: `sat` is the program and `sol` its standard input.
+    program: not to be judged but to be run: `sat` is the program and `sol` its standard input. brief: a phase that takes long is to be left
+    unfinished, since others wait (`sandbox.brief`).
     """
 
     sat: bytes
@@ -83,10 +85,11 @@ class Job:
     limits: Limits
     seed: int = 0
     program: bool = False
+    brief: bool = False
 
 
 _LENGTH = struct.Struct("<I")
-JOB = struct.Struct("<I?ddQQQII")
+JOB = struct.Struct("<I??ddQQQII")
 """Head of a job: the length of the solution, and what jobs have in common that differ in their solutions alone; last, the length of the puzzle."""
 
 OUTCOME = struct.Struct("<BBdddQHI")
@@ -155,6 +158,7 @@ def pack_job(job: Job) -> bytes:
     head = JOB.pack(
         len(job.sol),
         job.program,
+        job.brief,
         limits.cpu_seconds,
         limits.wall_seconds,
         limits.memory_bytes,
@@ -172,10 +176,10 @@ _limits = functools.lru_cache(64)(Limits)
 
 def unpack_job(data: bytes) -> Job:
     """The job in these bytes."""
-    sol, program, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    sol, program, brief, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
     at = JOB.size
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program)
+    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program, brief)
 
 
 def setting(data: bytes) -> bytes:

@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
@@ -20,74 +19,18 @@ if __name__ == "__main__":
     _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     sys.path.append(_HOME)
 
-from sandbox import codec, wire
+from sandbox import wire
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup, landlock, namespaces
-from sandbox.wire import End, Job, Outcome
 from sandbox.worker import canary
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import MOMENT_SECONDS, Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
-from sandbox.worker.phase import RUN, SAT, SOL
 from sandbox.worker.snapshot import SnapshotEngine
-
-_CHECKED_BYTES = 1 << 20
-"""Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
+from sandbox.worker.trials import Trials
 
 _REST_MILLISECONDS = 20
 """Without a job for so long the engine may use the time: longer than a busy verifier takes between two of them."""
-
-
-def judge(engine: Engine, tasks: list[bytes]) -> Iterator[bytes]:
-    """Judge tasks that differ in their solutions alone: of each the outcomes, with the digest of an answer in its place; or run programs.
-
-    As many answers as come within a moment are checked together.
-    """
-    if len(tasks) == 1 and (told := engine.judge(tasks[0])):
-        yield told
-        return
-    jobs = [wire.unpack_job(task) for task in tasks]
-    while jobs:
-        job = jobs[0]
-        if job.program:
-            yield wire.pack_outcomes([engine.run(RUN, job.sat, job.sol, job.limits, job.seed)])
-            jobs = jobs[1:]
-            continue
-        answered = _solve(engine, jobs)
-        times = sum(answer is not None for _, answer in answered)
-        engine.prepare(SAT, job.sat, job.limits, job.seed, times)
-        for outcome, answer in answered:
-            outcomes = [outcome] if answer is None else [outcome, engine.run(SAT, job.sat, answer, job.limits, job.seed)]
-            yield wire.pack_outcomes(outcomes)
-        jobs = jobs[len(answered) :]
-
-
-def _solve(engine: Engine, jobs: list[Job]) -> list[tuple[Outcome, bytes | None]]:
-    """The outcomes of phase ``sol`` and the answers, of the first job and of what more comes within a moment."""
-    answered, size, until = [], 0, time.monotonic() + MOMENT_SECONDS
-    engine.prepare(SOL, jobs[0].sat, jobs[0].limits, jobs[0].seed, len(jobs))
-    for job in jobs:
-        outcome, answer = _answer(engine, job)
-        answered.append((outcome, answer))
-        size += len(answer or b"")
-        if time.monotonic() > until or size > _CHECKED_BYTES:
-            break
-    return answered
-
-
-def _answer(engine: Engine, job: Job) -> tuple[Outcome, bytes | None]:
-    """The outcome of phase ``sol`` with the answer's digest, and the answer if there is one to ask the puzzle about."""
-    outcome = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
-    if outcome.end is not End.ANSWER:
-        return outcome, None
-    answer, outcome.payload = outcome.payload, wire.digest(outcome.payload)
-    try:
-        if len(answer) <= _CHECKED_BYTES:
-            codec.check(answer, job.limits.answer_bytes)
-    except codec.Malformed as error:
-        outcome.end, outcome.detail, outcome.payload = End.DIED, f"malformed answer: {error}", b""
-        return outcome, None
-    return outcome, answer
 
 
 def serve(source: int, sink: int, engine: Engine) -> None:
@@ -96,12 +39,12 @@ def serve(source: int, sink: int, engine: Engine) -> None:
     Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer and
     is of another puzzle.
     """
-    frames, answer, coming = wire.Frames(), _Answer(sink), select.poll()
+    frames, answer, coming, trials = wire.Frames(), _Answer(sink), select.poll(), Trials(engine)
     coming.register(source, select.POLLIN)
     engine.meanwhile = answer.send
     while data := _next_bytes(source, coming, engine):
         for _, alike in groupby(frames.feed(data), key=wire.setting):
-            for told in judge(engine, list(alike)):
+            for told in trials.hold(list(alike)):
                 answer.add(wire.pack_counters(engine.counters) + told)
         answer.send()
 

@@ -22,7 +22,7 @@ enum { ANSWER = 7, ACCEPTED = 12, REJECTED };   /* sandbox.wire.End */
 /* What is sent, in sandbox.wire: JOB, PHASE and OUTCOME. */
 struct __attribute__((packed)) task {
     uint32_t sol_size;
-    uint8_t program;
+    uint8_t program, brief;
     double cpu_seconds, wall_seconds;
     uint64_t memory_bytes, answer_bytes, output_bytes;
     uint32_t seed, sat_size;
@@ -220,7 +220,7 @@ int rollback_judge(struct state *s, const uint8_t *message, uint64_t size, int64
     if (size < sizeof task)
         return UNFIT;
     memcpy(&task, message, sizeof task);
-    struct phase head = {SOL, 0, task.cpu_seconds, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
+    struct phase head = {SOL, 0, 0, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
     uint64_t sources = size - sizeof task;
     int hurried = timeout_ns * 1e-9 > task.wall_seconds || timeout_ns * 1e-9 > task.cpu_seconds;
     if (hurried || task.program || task.memory_bytes < s->least_memory || sizeof head + sources + MOST_PLAIN > s->job_room

@@ -72,9 +72,9 @@ _WORTH_BYTES = 400
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """A runner that has loaded a puzzle. key: phase, puzzle, limits and seed. used: seconds that the loading took, which are part of every phase's."""
+    """A runner that has loaded a puzzle. key: phase, puzzle and seed. used: seconds that the loading took, which are part of every phase's."""
 
-    key: tuple[Phase, bytes, Limits, int]
+    key: tuple[Phase, bytes, int]
     used: tuple[float, float]
 
 
@@ -148,7 +148,7 @@ class SnapshotEngine:
         if self._answered:
             answered, self._answered = self._answered, None
             return answered
-        if self._mark and self._mark.key != (phase, sat, limits, seed):
+        if self._mark and self._mark.key != (phase, sat, seed):
             self._unmark()
         job = rollback.pack(phase, b"" if self._mark else sat, payload, limits, seed)
         if rollback.fits(job, limits):
@@ -210,7 +210,7 @@ class SnapshotEngine:
         if not rollback.fits(job, limits):
             return
         attempt = Attempt(self._around, self._raise(), limits)
-        key = phase, sat, limits, seed
+        key = phase, sat, seed
         if not attempt.load(job):
             self._put_back(attempt)
             return

@@ -23,12 +23,13 @@ from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.wire import Job, Outcome
 from sandbox.worker import snapshot
-from sandbox.worker.__main__ import judge, prove
+from sandbox.worker.__main__ import prove
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import PAGE, Memory
 from sandbox.worker.snapshot import SnapshotEngine
+from sandbox.worker.trials import Trials
 
 
 def fork_engine(supervisor: int) -> ForkEngine:
@@ -56,7 +57,7 @@ def rest(engine: Engine) -> list[int | None]:
 
 
 def both_phases(engine: Engine, job: Job) -> list[Outcome]:
-    return [outcome for told in judge(engine, [wire.pack_job(job)]) for outcome in wire.unpack_outcomes(told)]
+    return [outcome for told in Trials(engine).hold([wire.pack_job(job)]) for outcome in wire.unpack_outcomes(told)]
 
 
 def forget(address: int) -> None:
