@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import groupby
 from pathlib import Path
 
 from sandbox.task import Limits
@@ -129,6 +131,27 @@ def frame(body: bytes) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def frame_size(size: int) -> int:
+    """Of a message of this size."""
+    return _LENGTH.size + size
+
+
+def cut(frames: bytes) -> Iterator[bytes]:
+    """The messages in whole frames."""
+    at = 0
+    while at < len(frames):
+        start = at + _LENGTH.size
+        at = start + _LENGTH.unpack_from(frames, at)[0]
+        yield frames[start:at]
+
+
+def first_alike(frames: bytes) -> tuple[list[bytes], bytes]:
+    """The first message in these frames of jobs, and those right behind it that differ from it in their solutions alone; and the frames after them."""
+    _, alike = next(groupby(cut(frames), key=setting))
+    messages = list(alike)
+    return messages, frames[sum(map(frame_size, map(len, messages))) :]
+
+
 class Frames:
     """Cuts a byte stream into messages."""
 
@@ -137,17 +160,21 @@ class Frames:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes."""
+        return list(cut(self.whole(data)))
+
+    def whole(self, data: bytes) -> bytes:
+        """The messages that `data` completes, in their frames."""
         buffer = self._buffer
         buffer += data
-        messages, at = [], 0
+        at = 0
         while len(buffer) - at >= _LENGTH.size:
             end = at + _LENGTH.size + _LENGTH.unpack_from(buffer, at)[0]
             if end > len(buffer):
                 break
-            messages.append(bytes(buffer[at + _LENGTH.size : end]))
             at = end
+        frames = bytes(buffer[:at])
         del buffer[:at]
-        return messages
+        return frames
 
 
 def pack_job(job: Job) -> bytes:

@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-from itertools import groupby
 from typing import Any
 
 if __name__ == "__main__":
@@ -43,9 +42,8 @@ def serve(source: int, sink: int, engine: Engine) -> None:
     coming.register(source, select.POLLIN)
     engine.meanwhile = answer.send
     while data := _next_bytes(source, coming, engine):
-        for _, alike in groupby(frames.feed(data), key=wire.setting):
-            for told in trials.hold(list(alike)):
-                answer.add(wire.pack_counters(engine.counters) + told)
+        for told in trials.hold(frames.whole(data)):
+            answer.add(told)
         answer.send()
 
 
@@ -63,8 +61,8 @@ class _Answer:
         self._sink, self._held = sink, bytearray()
         self._sent = time.monotonic()
 
-    def add(self, outcomes: bytes) -> None:
-        self._held += wire.frame(outcomes)
+    def add(self, frames: bytes) -> None:
+        self._held += frames
         if time.monotonic() - self._sent > MOMENT_SECONDS:
             self.send()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from sandbox.task import Limits
@@ -14,6 +15,16 @@ Phase = int
 
 MOMENT_SECONDS = 0.004
 """A phase that goes on for longer lets the warden do something else meanwhile."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What an engine has judged at once. told: frames of the outcomes. taken: bytes of the tasks' frames. more: there may be more tasks of that kind."""
+
+    tasks: int = 0
+    told: bytes = b""
+    taken: int = 0
+    more: bool = False
 
 
 class SupervisorGone(Exception):
@@ -35,9 +46,10 @@ class Engine(Protocol):
         Raises WorkerFailed if the engine is no longer usable, SupervisorGone if nobody waits for the outcome.
         """
 
-    def judge(self, task: bytes) -> bytes | None:
-        """Judge a task as it came from the verifier: the outcomes, packed, as they go back. None if that was not to be: then its phases, and no
-        others, are to be run next. Raises as `run` does.
+    def judge(self, frames: bytes) -> Judged:
+        """Judge tasks, in the order of these frames, for a moment: as many as go as most do. Raises as `run` does.
+
+        Unless there may be more of them, the phases of the next task, or of it and those like it, and no others, are to be run next.
         """
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:

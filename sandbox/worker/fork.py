@@ -26,7 +26,7 @@ from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
 from sandbox.worker import zygote
 from sandbox.worker.cell import Cell, address_space
-from sandbox.worker.engine import MOMENT_SECONDS, Phase, SupervisorGone, do_nothing
+from sandbox.worker.engine import MOMENT_SECONDS, Judged, Phase, SupervisorGone, do_nothing
 from sandbox.worker.phase import RUN
 from sandbox.worker.report import Report
 from sandbox.worker.streams import Streams
@@ -72,9 +72,9 @@ class ForkEngine:
         finally:
             streams.close()
 
-    def judge(self, task: bytes) -> bytes | None:
+    def judge(self, frames: bytes) -> Judged:
         """See `Engine.judge`. It gains nothing by that."""
-        return None
+        return Judged()
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """See `Engine.prepare`. A child can't be had twice, so each loads for itself."""

@@ -11,42 +11,6 @@
 #include <time.h>
 
 #define CALLS 512
-#define REPORT_HEAD 9 /* sandbox.wire.REPORT */
-
-#define TEXT_BYTES 2000
-#define DIGEST_BYTES 32
-
-enum { SOL = 1, SAT };                          /* sandbox.worker.phase */
-enum { ANSWER = 7, ACCEPTED = 12, REJECTED };   /* sandbox.wire.End */
-
-/* What is sent, in sandbox.wire: JOB, PHASE and OUTCOME. */
-struct __attribute__((packed)) task {
-    uint32_t sol_size;
-    uint8_t program, brief;
-    double cpu_seconds, wall_seconds;
-    uint64_t memory_bytes, answer_bytes, output_bytes;
-    uint32_t seed, sat_size;
-};
-
-struct __attribute__((packed)) phase {
-    uint8_t which;
-    uint64_t space;
-    double cpu_seconds;
-    uint64_t answer_bytes;
-    uint32_t seed, sat_size;
-    uint64_t payload_size;
-};
-
-struct __attribute__((packed)) outcome {
-    uint8_t end, engine;
-    double observed, cpu_seconds, wall_seconds;
-    uint64_t peak_memory_bytes;
-    uint16_t detail_size;
-    uint32_t payload_size;
-};
-
-/* For the loader to see that it was built from the same description of all these. */
-const uint64_t rollback_sizes[] = {sizeof(struct state), sizeof(struct task), sizeof(struct phase), sizeof(struct outcome)};
 
 static int resume(struct state *s)
 {
@@ -64,7 +28,7 @@ static int resume_with(struct state *s, const struct user_regs_struct *regs, uin
     return resume(s);
 }
 
-static int64_t wall_ns(void)
+int64_t job_clock_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -76,7 +40,7 @@ static int start(struct state *s, uint64_t size)
 {
     s->report_size = s->printed = 0;
     s->cpu_ns = s->cpu_seen_ns;
-    s->wall_ns = wall_ns();
+    s->wall_ns = job_clock_ns();
     s->job.size = size;
     return resume_with(s, &s->ready, size);
 }
@@ -122,7 +86,7 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
     struct timespec left = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    int64_t end = wall_ns() + timeout_ns;
+    int64_t end = job_clock_ns() + timeout_ns;
     for (;;) {
         int status;
         sigtimedwait(&child, NULL, &left); /* may be another child's, or an old one */
@@ -145,7 +109,7 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
             if (result != TIMEOUT)
                 return result;
         }
-        int64_t rest = end - wall_ns();
+        int64_t rest = end - job_clock_ns();
         if (rest <= 0)
             return TIMEOUT;
         left.tv_sec = rest / 1000000000;
@@ -165,14 +129,14 @@ static int has_reported(const struct state *s)
 
    What can keep a tracee from loading its extended registers, it can hardly have done on the way to a report; if it has, the next job has a fault,
    and is put back with them. */
-static int run(struct state *s, uint64_t size, int64_t timeout_ns)
+int job_run(struct state *s, uint64_t size, int64_t timeout_ns)
 {
     int stop = start(s, size);
     if (stop == TIMEOUT)
         stop = rollback_wait(s, timeout_ns);
     if (stop != REPORT || !has_reported(s))
         return stop;
-    int64_t reported = wall_ns();
+    int64_t reported = job_clock_ns();
     if (s->loads_extended ? memory_restore(s) : rollback_restore(s))
         return stop;
     s->cpu_ns = s->cpu_seen_ns - s->cpu_ns;
@@ -184,71 +148,5 @@ int rollback_run(struct state *s, const void *job, uint64_t size, int64_t timeou
 {
     s->cold_kept = 0;
     memcpy((void *)s->job.shared, job, size);
-    return run(s, size, timeout_ns);
-}
-
-/* Whether the last job has done nothing that needs a second look: printed, or taken too long. */
-static int is_quiet(const struct state *s, double cpu_seconds)
-{
-    return !s->printed && s->cpu_ns <= cpu_seconds * 1e9;
-}
-
-static struct outcome outcome(const struct state *s, uint8_t end, uint16_t detail, uint32_t payload)
-{
-    return (struct outcome){end, s->engine, 0, s->cpu_ns * 1e-9, s->wall_ns * 1e-9, s->resident, detail, payload};
-}
-
-/* Add the second phase's outcome, if its report is one of the simple ones. */
-static void tell(struct state *s)
-{
-    const uint8_t *text = s->report + REPORT_HEAD;
-    uint64_t size = s->report_size - REPORT_HEAD;
-    if (s->report[0] == 'F' ? size > TEXT_BYTES || !codec_is_ascii(text, size) : s->report[0] != 'T' || size)
-        return;
-    struct outcome second = outcome(s, size ? REJECTED : ACCEPTED, size, 0);
-    memcpy(s->told + s->told_size, &second, sizeof second);
-    memcpy(s->told + s->told_size + sizeof second, text, size);
-    s->told_size += sizeof second + size;
-}
-
-/* Judge a task as the verifier sends it, if it goes as most do: DONE, and `told` are the outcomes of both phases, `answer` is the first one's payload.
-   Else less is told: that of the first phase, or nothing; and returned is what `run` returns of the one that is under way, or UNFIT if none is. */
-int rollback_judge(struct state *s, const uint8_t *message, uint64_t size, int64_t timeout_ns)
-{
-    struct task task;
-    s->told_size = 0;
-    if (size < sizeof task)
-        return UNFIT;
-    memcpy(&task, message, sizeof task);
-    struct phase head = {SOL, 0, 0, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
-    uint64_t sources = size - sizeof task;
-    int hurried = timeout_ns * 1e-9 > task.wall_seconds || timeout_ns * 1e-9 > task.cpu_seconds;
-    if (hurried || task.program || task.memory_bytes < s->least_memory || sizeof head + sources + MOST_PLAIN > s->job_room
-        || sources != (uint64_t)task.sat_size + task.sol_size)
-        return UNFIT;
-    uint8_t *there = (uint8_t *)s->job.shared;
-    memcpy(there, &head, sizeof head);
-    memcpy(there + sizeof head, message + sizeof task, sources);
-    s->cold_kept = 0;
-    int stop = run(s, sizeof head + sources, timeout_ns);
-    uint64_t answer = s->report_size - REPORT_HEAD;
-    if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
-        return stop;
-    if (!codec_is_plain(s->report + REPORT_HEAD, answer))
-        return stop;
-    struct outcome first = outcome(s, ANSWER, 0, DIGEST_BYTES);
-    memcpy(s->told, &first, sizeof first);
-    s->told_size = sizeof first;
-    memcpy(s->answer, s->report + REPORT_HEAD, answer);
-    s->answer_size = answer;
-    s->cold_kept = s->cold_count;
-    head.which = SAT;
-    head.payload_size = answer;
-    memcpy(there, &head, sizeof head);
-    memcpy(there + sizeof head, message + sizeof task, task.sat_size);
-    memcpy(there + sizeof head + task.sat_size, s->answer, answer);
-    stop = run(s, sizeof head + task.sat_size + answer, timeout_ns);
-    if (stop == DONE && is_quiet(s, task.cpu_seconds))
-        tell(s);
-    return stop;
+    return job_run(s, size, timeout_ns);
 }

@@ -2,7 +2,7 @@
 
    It decides nothing that they don't, but for leaving out a search that could find nothing: what is not in its tables goes back to
    Python. Linux on x86-64 only. Used by sandbox/worker/rollback.py, which mirrors `struct state`. In memory.c: what puts memory back; in job.c: a job
-   from its start to its report; in codec.c: a look at an answer. */
+   from its start to its report; in judge.c: tasks, of two such jobs each; in codec.c and sha256.c: a look at an answer. */
 
 #ifndef ROLLBACK_H
 #define ROLLBACK_H
@@ -18,8 +18,10 @@
 #define PAGE 4096
 #define MOST_REGIONS 128 /* a scan: the kernel allocates as much room each time */
 #define MOST_PLAIN 4096
+#define REPORT_HEAD 9 /* sandbox.wire.REPORT */
+#define SHA256_BYTES 32
 
-enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED, DONE, UNFIT };
+enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED, DONE, UNFIT, MORE };
 enum { ASK, PASS, WRITE };
 enum { IN_ATTIC = 1, HOT };
 enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
@@ -46,7 +48,7 @@ struct state {
     uint64_t printed;                       /* what went to descriptors 1 and 2 since the start of the last job */
     uint8_t *report;
     uint64_t report_room, report_size;
-    uint64_t cold_count, cold_kept;         /* pages put back by the last restore, hot ones apart; the first of them by one before that */
+    uint64_t cold_count, cold_kept;         /* pages put back by the last restore, hot ones apart; the first of them by those before */
     uint64_t *cold;
     uint64_t marked_count, marked_hot;      /* spans that `rollback_unmark` puts back; the first of them are hot */
     struct put_back *marked;
@@ -56,8 +58,9 @@ struct state {
     int64_t cpu_ns, wall_ns;                /* clocks at the start of the last job; what it took if that is DONE */
     uint64_t job_room, least_memory;        /* of a task that is judged here: room for a job, and what its limit of memory must be */
     uint64_t engine, resident;              /* to be told */
-    uint64_t told_size, answer_size;
-    uint8_t *told, *answer;                 /* room for MOST_PLAIN bytes each */
+    uint64_t judged, taken;                 /* by `rollback_judge`: tasks, and bytes of their frames */
+    uint64_t told_size, told_room, first_size, answer_size;
+    uint8_t *told, *answer;                 /* the latter has room for MOST_PLAIN bytes */
     struct region regions[MOST_REGIONS];
 };
 
@@ -65,6 +68,13 @@ struct state {
 int64_t memory_find(const struct state *s, uint64_t start, uint64_t end);
 int memory_restore(struct state *s);
 int rollback_restore(struct state *s);
+
+/* job.c */
+int64_t job_clock_ns(void);
+int job_run(struct state *s, uint64_t size, int64_t timeout_ns);
+
+/* sha256.c */
+void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_BYTES]);
 
 /* codec.c */
 int codec_is_ascii(const uint8_t *text, uint64_t size);

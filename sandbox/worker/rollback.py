@@ -15,7 +15,7 @@ from sandbox import wire
 from sandbox.task import Limits
 from sandbox.worker import accelerator, runner, tracee
 from sandbox.worker.birth import Born
-from sandbox.worker.engine import Phase
+from sandbox.worker.engine import Judged, Phase
 from sandbox.worker.memory import PAGE, Memory, Unrestorable
 from sandbox.worker.phase import SAT, SOL
 from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
@@ -52,7 +52,7 @@ class Rollback:
 
     job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call.
     printed: bytes that the last job wrote to descriptors 1 and 2. report: what was last written to the report. After a `wait`
-    that returned `Stop.CALL`, `now` are the registers. resident: bytes, to be told of outcomes. answer: see `judge`.
+    that returned `Stop.CALL`, `now` are the registers. resident: bytes, to be told of outcomes. first, answer: see `judge`.
     """
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
@@ -61,7 +61,8 @@ class Rollback:
         self.now = self.tracee.registers()
         self._take_registers(self.now, self.tracee.extended_state())
         self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
-        self.printed, self.report, self.answer = 0, b"", b""
+        self.printed, self.report, self.first, self.answer = 0, b"", b"", b""
+        self.begun: tuple[bytes, Stop | None] | None = None
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             self.resident = int(file.read().split()[1]) * PAGE
 
@@ -73,13 +74,13 @@ class Rollback:
         self.tracee.resume_with(self.ready, len(job))
         return self.wait(timeout_seconds)
 
-    def judge(self, task: bytes, timeout_seconds: float) -> bytes | None:
-        """Run both phases of a task, as the verifier sends it, and `restore` after each: the packed outcomes, without the digest of the `answer`.
+    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float) -> Judged:
+        """Run both phases of tasks, at most so many, and `restore` after each: see `Engine.judge`. counters: packed, to be told with each.
 
-        Or, where that is not to be had, less: one outcome if only the first phase is over, which has answered; none if `run` is to go on
-        with the first; either must then be given the job of that phase. None if nothing was begun. Raises OSError if it is dead.
+        Of a task that went otherwise less may be done: `first` is the packed outcome of its first phase, if that has answered, and `answer` that answer.
+        A phase that is under way or just over is `begun`, and has to be taken on by `run` with its job. Raises OSError if the process is dead.
         """
-        return None
+        return Judged()
 
     def used(self) -> tuple[float, float]:
         """CPU time and elapsed time in seconds since `run`; until it was put back, if it is `Stop.DONE`."""
@@ -171,6 +172,7 @@ class Rollback:
 
 
 _MOST_PLAIN = 4096
+_TOLD_ROOM = 64 << 10
 
 
 class _State(ctypes.Structure):
@@ -199,7 +201,8 @@ class _State(ctypes.Structure):
         ("unmarked", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
-        *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "told_size", "answer_size")),
+        *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "judged", "taken")),
+        *((name, ctypes.c_uint64) for name in ("told_size", "told_room", "first_size", "answer_size")),
         *((name, ctypes.c_void_p) for name in ("told", "answer")),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
@@ -207,7 +210,7 @@ class _State(ctypes.Structure):
 
 _STOPS = (None, Stop.CALL, Stop.SIGNAL, Stop.INTERRUPT, Stop.DEAD, Stop.REPORT, None, Stop.DONE)
 _MOST_MARKED = 2 * MOST_PAGES
-_FAILED, _UNFIT, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, 8, -1, -2
+_FAILED, _UNFIT, _MORE, _NOT_RESTORED, _LEFT_TO_PYTHON = 6, 8, 9, -1, -2
 
 
 class Accelerated(Rollback):
@@ -217,8 +220,8 @@ class Accelerated(Rollback):
         self._library, self._state = load(), _State(report_fd=report_fd, loads_extended=born.loads_extended)
         self._at = ctypes.addressof(self._state)
         super().__init__(born, report_fd, report_room, actions)
-        self._reports = mmap.mmap(-1, report_room + 2 * _MOST_PLAIN)
-        self._cold = (ctypes.c_uint64 * (2 * MOST_PAGES))()  # of two phases
+        self._reports, self._told = mmap.mmap(-1, report_room), mmap.mmap(-1, _TOLD_ROOM + _MOST_PLAIN)
+        self._cold = (ctypes.c_uint64 * (3 * MOST_PAGES))()  # of many jobs, and of two more
         self._table = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state, memory = self._state, self.memory
         state.pid, state.pagemap, state.memory, state.uffd = memory.pid, memory.pagemap, memory.descriptor, memory.uffd
@@ -228,7 +231,8 @@ class Accelerated(Rollback):
         self._kinds = (ctypes.c_uint8 * len(memory.kinds)).from_buffer(memory.kinds)
         state.kinds, state.copies = ctypes.addressof(self._kinds), memory.place_of_copies
         state.report, state.report_room = ctypes.addressof(ctypes.c_char.from_buffer(self._reports)), report_room
-        state.answer, state.told = state.report + report_room, state.report + report_room + _MOST_PLAIN
+        state.told, state.told_room = ctypes.addressof(ctypes.c_char.from_buffer(self._told)), _TOLD_ROOM
+        state.answer = state.told + _TOLD_ROOM
         state.job_room, state.least_memory, state.resident = runner.JOB_BYTES, _LEAST_MEMORY, self.resident
         state.engine = wire.ENGINES.index("snapshot")
         job = self._job_at, self._job_at + runner.JOB_BYTES
@@ -241,7 +245,6 @@ class Accelerated(Rollback):
         state.marked = ctypes.addressof(self._marked)
         state.unmarked = ctypes.addressof(ctypes.c_char.from_buffer(self._unmarked_copies))
         self._marked_in_python = self._is_done = False
-        self._begun: tuple[bytes, Stop | None] | None = None
         state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
         self._describe_memory()
 
@@ -262,24 +265,28 @@ class Accelerated(Rollback):
         self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
 
-    def judge(self, task: bytes, timeout_seconds: float) -> bytes | None:
-        self._is_done, state = False, self._state
-        result = self._library.rollback_judge(self._at, task, len(task), int(timeout_seconds * 1e9))
-        if result == _UNFIT:
-            return None
-        stop, told = self._take_stop(result), state.told_size
-        start = state.report_room
-        self.answer = self._reports[start : start + state.answer_size]
-        start += _MOST_PLAIN
-        if told > wire.OUTCOME.size:
-            return self._reports[start : start + told]
-        job = wire.unpack_job(task)
-        phase, payload = (SAT, self.answer) if told else (SOL, job.sol)
-        self._begun = pack(phase, job.sat, payload, job.limits, job.seed), stop
-        return self._reports[start : start + told]
+    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float) -> Judged:
+        state, moment_ns = self._state, int(moment_seconds * 1e9)
+        result = self._library.rollback_judge(self._at, frames, len(frames), counters, len(counters), most, moment_ns)
+        self._is_done, self.memory.written = False, self._cold[: state.cold_count]
+        judged = Judged(state.judged, self._told[: state.told_size], state.taken, result == _MORE)
+        if result not in (_MORE, _UNFIT):
+            self._begin(next(wire.cut(frames[judged.taken :])), self._take_stop(result), len(counters))
+        return judged
+
+    def _begin(self, task: bytes, stop: Stop | None, counters_size: int) -> None:
+        """Note that a phase of this task has been run, or started."""
+        state, job = self._state, wire.unpack_job(task)
+        start = state.told_size + wire.frame_size(counters_size)
+        self.first, phase, payload = self._told[start : start + state.first_size], SOL, job.sol
+        if self.first:
+            start = state.told_room
+            self.answer = payload = self._told[start : start + state.answer_size]
+            phase = SAT
+        self.begun = pack(phase, job.sat, payload, job.limits, job.seed), stop
 
     def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
-        begun, self._begun = self._begun, None
+        begun, self.begun = self.begun, None
         if begun:
             if begun[0] != job:
                 raise OSError("another job was begun")
@@ -359,7 +366,7 @@ def load() -> ctypes.PyDLL:
         raise OSError("the accelerator belongs to another version: install again")
     library.rollback_run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int64)
     library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
-    library.rollback_judge.argtypes = library.rollback_run.argtypes
+    library.rollback_judge.argtypes = (*library.rollback_run.argtypes[:3], ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64)
     for name in ("report_taken", "restore", "mark", "unmark"):
         getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)
     return library

@@ -15,9 +15,9 @@ On any other call, on any signal, and if a limit but that of time is reached, th
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
 Decisions to let a call take place are made on its number and registers, never on what a pointer points to.
 
-The usual task, one that answers simply and is judged by a yes or no, goes through both its phases in one call of the accelerator (`judge`): each begins at
-the snapshot and is put back, and what the first hands to the second is bytes that have been checked. Anything else ends that call, and Python goes on
-with the phase that is under way, or has just ended, as if it had started it.
+The usual tasks, which answer simply and are judged by a yes or no, go through both phases one after the other in one call of the accelerator
+(`judge`, judge.c): each phase begins at the snapshot and is put back, and what the first hands to the second is bytes that have been checked. Anything
+else ends that call, and Python goes on with the phase that is under way, or has just ended, as if it had started it.
 
 Many answers to one puzzle. Where it pays, the puzzle is loaded once for one phase of them all: the moment after is *marked*, that is,
 taken as the snapshot for a while, and each answer begins there, charged for the time of loading. Nothing of an answer outlives its
@@ -52,7 +52,7 @@ from sandbox.worker import rollback
 from sandbox.worker.attempt import Attempt, Surroundings
 from sandbox.worker.birth import give_birth
 from sandbox.worker.calls import Calls
-from sandbox.worker.engine import MOMENT_SECONDS, Phase, do_nothing
+from sandbox.worker.engine import MOMENT_SECONDS, Judged, Phase, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import Unrestorable
 from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
@@ -107,6 +107,7 @@ class SnapshotEngine:
         self._spare: Rollback | None = None
         self._mark: _Mark | None = None
         self._answered: Outcome | None = None
+        self._before = 0  # jobs done at once before the one that is under way
         self._unconfirmed = Unconfirmed()
         self._raise()
 
@@ -114,7 +115,7 @@ class SnapshotEngine:
         """A runner, the spare one or a new one if there is none."""
         if self._runner is None:
             self._runner, self._spare = self._spare or self._new(), None
-            self._jobs = self._checked_at = 0
+            self._jobs = self._checked_at = self._before = 0
             try:
                 self._runner.set_hot(self._hot)
             except Unrestorable:  # it lies otherwise in memory than the one before
@@ -177,28 +178,38 @@ class SnapshotEngine:
         outcome.engine, outcome.peak_memory_bytes = self.name, attempt.runner.resident
         return outcome
 
-    def judge(self, task: bytes) -> bytes | None:
+    def judge(self, frames: bytes) -> Judged:
         """See `Engine.judge`. Only with the accelerator, which runs one phase after the other without a word from Python in between."""
         if self._mark:
             self._unmark()
         back = self._runner or self._raise()
         try:
-            told = back.judge(task, MOMENT_SECONDS)
+            judged = back.judge(frames, wire.pack_counters(self.counters), max(1, self._jobs_ahead() // 2), MOMENT_SECONDS)
         except OSError:  # it has died
             self._replace()
-            return None
-        if not told:
-            return None
-        first, second = told[: wire.OUTCOME.size] + wire.digest(back.answer), told[wire.OUTCOME.size :]
-        if not second:
-            job, (self._answered,) = wire.unpack_job(task), wire.unpack_outcomes(first)
-            self._answered.payload = back.answer
-            self._unconfirmed.add(SOL, job.sat, job.sol, job.limits, job.seed, self._answered)
-            return None
-        if not self._keep(back, put_back=True, suspect=False, jobs=2):
-            return None
-        self._unconfirmed.add_task(task, back.answer, second[0])
-        return first + second
+            return Judged()
+        if back.begun:
+            self._before = 2 * judged.tasks
+            if back.first:
+                self._take_first(back, next(wire.cut(frames[judged.taken :])))
+        elif judged.tasks and not self._keep(back, put_back=True, suspect=False, jobs=2 * judged.tasks):
+            return Judged()
+        if judged.tasks:
+            self._unconfirmed.add_tasks(frames[: judged.taken], judged.told)
+        return judged
+
+    def _take_first(self, back: Rollback, task: bytes) -> None:
+        """A task's first phase is over, and the second under way: tell of the former when asked to run it."""
+        job, (self._answered,) = wire.unpack_job(task), wire.unpack_outcomes(back.first)
+        self._answered.payload = back.answer
+        self._unconfirmed.add(SOL, job.sat, job.sol, job.limits, job.seed, self._answered)
+        self._before += 1
+
+    def _jobs_ahead(self) -> int:
+        """How many jobs there are until something else is due: a comparison, another runner, or something to be learnt."""
+        learnt = self._learnt % _LEARN_EVERY
+        lesson = next((at for at in _LEARN_AT if at > learnt), _LEARN_EVERY) - learnt
+        return min(CHECK_EVERY + self._checked_at - self._jobs, RECYCLE_EVERY - self._jobs, lesson)
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
         """See `Engine.prepare`. A puzzle that does not load quietly, in its time and in the reserved memory, is left to each phase."""
@@ -237,6 +248,7 @@ class SnapshotEngine:
 
     def _keep(self, back: Rollback, put_back: bool, suspect: bool, jobs: int = 1) -> bool:
         """The same for one that has done so many jobs since, and has been restored already, or is suspect."""
+        jobs, self._before = jobs + self._before, 0
         self._jobs += jobs
         if self._jobs >= RECYCLE_EVERY:
             self._replace()

@@ -21,15 +21,21 @@ class Trials:
     def __init__(self, engine: Engine) -> None:
         self._engine, self._brief = engine, BriefTime()
 
-    def hold(self, tasks: list[bytes]) -> Iterator[bytes]:
-        """Judge tasks that differ in their solutions alone: of each the outcomes, with the digest of an answer in its place; or run programs.
+    def hold(self, frames: bytes) -> Iterator[bytes]:
+        """Judge the tasks in these frames, or run programs: frames of the outcomes, with the digest of an answer in its place."""
+        while frames:
+            judged = self._engine.judge(frames)
+            frames = frames[judged.taken :]
+            if judged.tasks:
+                self._brief.was_enough(MOMENT_SECONDS)
+                yield judged.told
+            if frames and not judged.more:
+                alike, frames = wire.first_alike(frames)
+                for outcomes in self._hold_alike(alike):
+                    yield wire.frame(wire.pack_counters(self._engine.counters) + outcomes)
 
-        As many answers as come within a moment are checked together.
-        """
-        if len(tasks) == 1 and (told := self._engine.judge(tasks[0])):
-            self._brief.was_enough(MOMENT_SECONDS)
-            yield told
-            return
+    def _hold_alike(self, tasks: list[bytes]) -> Iterator[bytes]:
+        """The same for tasks that differ in their solutions alone: as many answers as come within a moment are checked together."""
         jobs = [wire.unpack_job(task) for task in tasks]
         while jobs:
             job = jobs[0]

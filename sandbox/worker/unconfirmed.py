@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from itertools import chain
+from collections.abc import Iterator
 
+from sandbox import wire
 from sandbox.task import Limits
-from sandbox.wire import End, Outcome, unpack_job
+from sandbox.wire import Job, Outcome
 from sandbox.worker.engine import Engine, Phase
 from sandbox.worker.phase import SAT, SOL
 
@@ -29,7 +30,7 @@ class Unconfirmed:
     def confirm(self) -> None:
         """A comparison found no difference, or there is nothing left to compare."""
         self._told: list[_Told] = []
-        self._tasks: list[tuple[bytes, bytes, int]] = []
+        self._tasks: list[tuple[bytes, bytes]] = []
         self._bytes = 0
 
     def add(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, outcome: Outcome) -> None:
@@ -37,10 +38,10 @@ class Unconfirmed:
         self._told.append((phase, sat, payload, limits, seed, outcome.end, outcome.payload))
         self._bytes += len(sat) + len(payload) + len(outcome.payload)
 
-    def add_task(self, task: bytes, answer: bytes, end: int) -> None:
-        """Keep both phases of a task, packed: what the first answered, and how the second ended."""
-        self._tasks.append((task, answer, end))
-        self._bytes += len(task) + len(answer)
+    def add_tasks(self, frames: bytes, told: bytes) -> None:
+        """Keep both phases of tasks, in the frames in which they came, and their outcomes, in those in which they go."""
+        self._tasks.append((frames, told))
+        self._bytes += len(frames) + len(told)
 
     @property
     def full(self) -> bool:
@@ -48,20 +49,33 @@ class Unconfirmed:
         return self._bytes > ROOM_BYTES
 
     def judge_again(self, engine: Engine) -> int:
-        """How many come out otherwise on this engine, which chance may explain too; those that there was no time for count as well.
+        """How many phases come out otherwise on this engine, which chance may explain too; those that there was no time for count as well.
         Forgets them. Raises as `Engine.run` does."""
-        told, until, same = [*self._told, *chain.from_iterable(map(_phases, self._tasks))], time.monotonic() + _SECONDS, 0
+        told, tasks, until = self._told, self._tasks, time.monotonic() + _SECONDS
         self.confirm()
+        same, number = 0, len(told)
         for phase, sat, payload, limits, seed, end, answer in told:
-            if time.monotonic() > until:
-                break
-            again = engine.run(phase, sat, payload, limits, seed)
-            same += (again.end, again.payload) == (end, answer)
-        return len(told) - same
+            if time.monotonic() < until:
+                again = engine.run(phase, sat, payload, limits, seed)
+                same += (again.end, again.payload) == (end, answer)
+        for task, outcomes in _pairs(tasks):
+            number += len(outcomes)
+            if time.monotonic() < until:
+                same += _as_before(engine, wire.unpack_job(task), outcomes)
+        return number - same
 
 
-def _phases(told: tuple[bytes, bytes, int]) -> tuple[_Told, _Told]:
-    """Both phases of a task."""
-    task, answer, end = told
-    job = unpack_job(task)
-    return (SOL, job.sat, job.sol, job.limits, job.seed, End.ANSWER, answer), (SAT, job.sat, answer, job.limits, job.seed, end, b"")
+def _pairs(tasks: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, list[Outcome]]]:
+    """Tasks and their outcomes."""
+    for frames, told in tasks:
+        for task, outcomes in zip(wire.cut(frames), wire.cut(told), strict=True):
+            yield task, wire.unpack_told(outcomes)[0]
+
+
+def _as_before(engine: Engine, job: Job, outcomes: list[Outcome]) -> int:
+    """How many phases of a task end as they did, up to the first that does not. In place of an answer there is its digest."""
+    first, second = outcomes
+    again = engine.run(SOL, job.sat, job.sol, job.limits, job.seed)
+    if (again.end, wire.digest(again.payload)) != (first.end, first.payload):
+        return 0
+    return 1 + (engine.run(SAT, job.sat, again.payload, job.limits, job.seed).end == second.end)

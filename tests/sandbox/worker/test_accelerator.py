@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +26,18 @@ BYTES = st.lists(TAGS | st.binary(max_size=9)).map(b"".join)
 
 
 @pytest.fixture(scope="module")
-def is_plain() -> Callable[[bytes], bool]:
-    """Whether the library takes bytes for an encoding."""
+def library() -> ctypes.CDLL:
     try:
-        function = accelerator.load().codec_is_plain
+        return accelerator.load()
     except OSError:
-        pytest.skip("without a C compiler Python looks at every answer")
-    function.argtypes = (ctypes.c_char_p, ctypes.c_uint64)
-    return lambda data: bool(function(data, len(data)))
+        pytest.skip("without a C compiler Python does it all")
+
+
+@pytest.fixture(scope="module")
+def is_plain(library: ctypes.CDLL) -> Callable[[bytes], bool]:
+    """Whether the library takes bytes for an encoding."""
+    library.codec_is_plain.argtypes = (ctypes.c_char_p, ctypes.c_uint64)
+    return lambda data: bool(library.codec_is_plain(data, len(data)))
 
 
 @settings(max_examples=1000)
@@ -63,6 +68,15 @@ def short(value: Any) -> bool:
 @given(value=SIMPLE.filter(short))
 def test_simple_answers_pass(is_plain: Callable[[bytes], bool], value: Any) -> None:
     assert is_plain(codec.encode(value, ROOM))
+
+
+@given(data=st.binary(max_size=300))
+@example(data=b"-" * 4096)
+def test_a_digest_is_that_of_the_standard_library(library: ctypes.CDLL, data: bytes) -> None:
+    digest = ctypes.create_string_buffer(32)
+    library.sha256.argtypes, library.sha256.restype = (ctypes.c_char_p, ctypes.c_uint64, ctypes.c_void_p), None
+    library.sha256(data, len(data), digest)
+    assert digest.raw == hashlib.sha256(data).digest()
 
 
 def test_nesting_is_bounded(is_plain: Callable[[bytes], bool]) -> None:

@@ -5,7 +5,8 @@ prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the
 ``broken``, which does not put memory back; ``forgetful``, which from its second job on leaves out the page whose address the first one
 answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
 of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can. Resting: there is time after
-every job, and the runner and the spare one are told by their process ids. Whole: each payload is a solution, and both phases are run.
+every job, and the runner and the spare one are told by their process ids. Whole: each payload is a solution, and all tasks are
+judged as a warden does that gets them together.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def rest(engine: Engine) -> list[int | None]:
     return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
 
 
-def both_phases(engine: Engine, job: Job) -> list[Outcome]:
-    return [outcome for told in Trials(engine).hold([wire.pack_job(job)]) for outcome in wire.unpack_outcomes(told)]
+def whole(engine: Engine, jobs: list[tuple[int, str, str, float]]) -> list[Outcome]:
+    frames = [wire.frame(wire.pack_job(Job(sat.encode(), bytes.fromhex(sol), Limits(cpu_seconds=cpu)))) for _, sat, sol, cpu in jobs]
+    return [outcome for told in Trials(engine).hold(b"".join(frames)) for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
 
 
 def forget(address: int) -> None:
@@ -82,16 +84,15 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._WORTH_BYTES, snapshot._LEARN_AT = 0, (0, 25)  # every group is worth it, from the first on
     outcomes, loaded, runners = [], 0, []
+    if "whole" in sys.argv:
+        outcomes, jobs = whole(engine, jobs), []
     for (phase, sat, cpu_seconds), group in groupby(jobs, key=lambda job: (job[0], job[1], job[3])):
         limits, payloads = Limits(cpu_seconds=cpu_seconds), [bytes.fromhex(payload) for _, _, payload, _ in group]
         if grouped:
             engine.prepare(phase, sat.encode(), limits, 0, len(payloads))
             loaded += getattr(engine, "_mark", None) is not None
         for payload in payloads:
-            if "whole" in sys.argv:
-                outcomes += both_phases(engine, Job(sat.encode(), payload, limits))
-            else:
-                outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0))
+            outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0))
             if variant == "forgetful" and len(outcomes) == 1:
                 forget(codec.decode(outcomes[0].payload))
             runners += [rest(engine)] if resting else []

@@ -1,0 +1,153 @@
+/* See rollback.h: tasks as the verifier sends them, judged one after the other for as long as they go as most do. */
+
+#include "rollback.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define TEXT_BYTES 2000
+
+enum { SOL = 1, SAT };                          /* sandbox.worker.phase */
+enum { ANSWER = 7, ACCEPTED = 12, REJECTED };   /* sandbox.wire.End */
+
+/* What is sent, in sandbox.wire: JOB, PHASE and OUTCOME. */
+struct __attribute__((packed)) task {
+    uint32_t sol_size;
+    uint8_t program, brief;
+    double cpu_seconds, wall_seconds;
+    uint64_t memory_bytes, answer_bytes, output_bytes;
+    uint32_t seed, sat_size;
+};
+
+struct __attribute__((packed)) phase {
+    uint8_t which;
+    uint64_t space;
+    double cpu_seconds;
+    uint64_t answer_bytes;
+    uint32_t seed, sat_size;
+    uint64_t payload_size;
+};
+
+struct __attribute__((packed)) outcome {
+    uint8_t end, engine;
+    double observed, cpu_seconds, wall_seconds;
+    uint64_t peak_memory_bytes;
+    uint16_t detail_size;
+    uint32_t payload_size;
+};
+
+#define MOST_TOLD (2 * sizeof(struct outcome) + SHA256_BYTES + TEXT_BYTES)
+
+/* For the loader to see that it was built from the same description of all these. */
+const uint64_t rollback_sizes[] = {sizeof(struct state), sizeof(struct task), sizeof(struct phase), sizeof(struct outcome)};
+
+/* Whether the last job has done nothing that needs a second look: printed, or taken too long. */
+static int is_quiet(const struct state *s, double cpu_seconds)
+{
+    return !s->printed && s->cpu_ns <= cpu_seconds * 1e9;
+}
+
+/* Write an outcome of the last job, and what goes with it. Returns where it ends. */
+static uint8_t *tell(const struct state *s, uint8_t *told, uint8_t end, const uint8_t *detail, uint64_t size, uint32_t payload)
+{
+    struct outcome outcome = {end, s->engine, 0, s->cpu_ns * 1e-9, s->wall_ns * 1e-9, s->resident, size, payload};
+    memcpy(told, &outcome, sizeof outcome);
+    memcpy(told + sizeof outcome, detail, size);
+    return told + sizeof outcome + size;
+}
+
+/* Whether it is for us: no program, and with limits that leave a phase its moment and the memory that is there in any case. */
+static int is_fit(const struct state *s, const struct task *task, uint64_t sources, int64_t moment_ns)
+{
+    double moment = moment_ns * 1e-9;
+    return !task->program && task->cpu_seconds >= moment && task->wall_seconds >= moment && task->memory_bytes >= s->least_memory
+        && sizeof(struct phase) + sources + MOST_PLAIN <= s->job_room && sources == (uint64_t)task->sat_size + task->sol_size;
+}
+
+/* Judge a task: DONE, and `*told` has moved behind the outcomes of both phases. Else, if the first phase has answered, `first_size` bytes of its outcome
+   are there, and `answer` is it; and returned is what `job_run` returns of the phase that is under way, or UNFIT if none is. */
+static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t moment_ns, uint8_t **told)
+{
+    struct task task;
+    s->first_size = 0;
+    if (size < sizeof task)
+        return UNFIT;
+    memcpy(&task, message, sizeof task);
+    const uint8_t *sources = message + sizeof task;
+    if (!is_fit(s, &task, size - sizeof task, moment_ns))
+        return UNFIT;
+    struct phase head = {SOL, 0, 0, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
+    uint8_t *there = (uint8_t *)s->job.shared, *report = s->report + REPORT_HEAD;
+    memcpy(there, &head, sizeof head);
+    memcpy(there + sizeof head, sources, size - sizeof task);
+    int stop = job_run(s, sizeof head + size - sizeof task, moment_ns);
+    s->cold_kept = s->cold_count;
+    uint64_t answer = s->report_size - REPORT_HEAD;
+    if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
+        return stop;
+    if (!codec_is_plain(report, answer))
+        return stop;
+    uint8_t *at = tell(s, *told, ANSWER, report, 0, SHA256_BYTES);
+    sha256(report, answer, at);
+    at += SHA256_BYTES;
+    s->first_size = at - *told;
+    s->answer_size = answer;
+    memcpy(s->answer, report, answer);
+    head.which = SAT;
+    head.payload_size = answer;
+    memcpy(there, &head, sizeof head);
+    memcpy(there + sizeof head, sources, task.sat_size);
+    memcpy(there + sizeof head + task.sat_size, s->answer, answer);
+    stop = job_run(s, sizeof head + task.sat_size + answer, moment_ns);
+    s->cold_kept = s->cold_count;
+    uint64_t text = s->report_size - REPORT_HEAD;
+    if (stop != DONE || !is_quiet(s, task.cpu_seconds))
+        return stop;
+    if (s->report[0] == 'T' && !text)
+        *told = tell(s, at, ACCEPTED, report, 0, 0);
+    else if (s->report[0] == 'F' && text <= TEXT_BYTES && codec_is_ascii(report, text))
+        *told = tell(s, at, REJECTED, report, text, 0);
+    return stop;
+}
+
+/* Whether a message is of the same puzzle as the one in the frame behind it, if there is one, and under the same conditions (sandbox.wire.setting). */
+static int has_brother(const uint8_t *message, uint64_t size, uint64_t rest)
+{
+    struct task task;
+    uint64_t same = offsetof(struct task, program);
+    if (rest < sizeof(uint32_t) + sizeof task || size < sizeof task)
+        return 0;
+    memcpy(&task, message, sizeof task);
+    uint64_t common = sizeof task + task.sat_size;
+    return size >= common && rest >= sizeof(uint32_t) + common && !memcmp(message + same, message + size + sizeof(uint32_t) + same, common - same);
+}
+
+/* Judge the tasks in the frames, at most so many, for a moment. Of each, `told` gets a frame of the `counters` and the outcomes. Returns MORE if there may be
+   more to do here, or what `judge` returns of the first that went otherwise; UNFIT also if one should be judged together with the next.
+   `judged` is how many are done, `taken` is how many bytes they were. */
+int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
+{
+    int64_t until = job_clock_ns() + moment_ns;
+    s->judged = s->taken = s->told_size = s->first_size = s->cold_count = s->cold_kept = 0;
+    while (s->judged < most && s->cold_count <= s->most_pages && job_clock_ns() < until) {
+        const uint8_t *frame = frames + s->taken, *message = frame + sizeof(uint32_t);
+        uint8_t *told = s->told + s->told_size, *start = told + sizeof(uint32_t) + counters_size, *end = start;
+        uint32_t length;
+        if (size - s->taken < sizeof length || (uint64_t)(start - s->told) + MOST_TOLD > s->told_room)
+            return MORE;
+        memcpy(&length, frame, sizeof length);
+        uint64_t rest = size - s->taken - sizeof length;
+        if (length > rest || has_brother(message, length, rest - length))
+            return UNFIT;
+        int stop = judge(s, message, length, moment_ns, &end);
+        if (end == start)
+            return stop;
+        uint32_t told_length = end - start + counters_size;
+        memcpy(told, &told_length, sizeof told_length);
+        memcpy(told + sizeof told_length, counters, counters_size);
+        s->told_size += sizeof told_length + told_length;
+        s->taken += sizeof length + length;
+        s->judged++;
+    }
+    return MORE;
+}
