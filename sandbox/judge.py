@@ -42,11 +42,14 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
 
     verifier: program and interpreter; the engines of the phases are added.
     """
-    last = outcomes[-1]
-    engines = outcomes[0].engine
-    if last.engine != engines:
-        engines += f"+{last.engine}"
-    phase, forged = ("sol", _FORGED_IN_SOL) if len(outcomes) == 1 else ("sat", _FORGED_IN_SAT)
+    first, last = outcomes[0], outcomes[-1]
+    phase, forged, engines = "sol", _FORGED_IN_SOL, first.engine
+    cpu, wall, peak = first.cpu_seconds, first.wall_seconds, first.peak_memory_bytes
+    if len(outcomes) == 2:
+        phase, forged = "sat", _FORGED_IN_SAT
+        cpu, wall, peak = cpu + last.cpu_seconds, wall + last.wall_seconds, max(peak, last.peak_memory_bytes)
+        if last.engine != engines:
+            engines += f"+{last.engine}"
     message, trip = _trip(last, limits)
     if last.end in forged:
         status, message = Status.CRASHED, "it reported what only the other phase does"
@@ -58,12 +61,8 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         phase=phase,
         message=_printable(message),
         limit=trip,
-        usage=Usage(
-            cpu_seconds=sum([outcome.cpu_seconds for outcome in outcomes]),
-            wall_seconds=sum([outcome.wall_seconds for outcome in outcomes]),
-            peak_memory_bytes=max([outcome.peak_memory_bytes for outcome in outcomes]),
-        ),
-        answer_sha256=outcomes[0].payload.hex() if phase == "sat" else None,
+        usage=Usage(cpu, wall, peak),
+        answer_sha256=first.payload.hex() if phase == "sat" else None,
         level=level,
         verifier=f"{verifier} {engines}",
     )

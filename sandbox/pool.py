@@ -319,6 +319,8 @@ class _Lane:
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
+        if worker.ready(0.0):
+            return worker.collect(GRACE_SECONDS)
         patience = RUNS * ticket.job.limits.wall_seconds + GRACE_SECONDS
         deadline = time.monotonic() + patience
         while not worker.ready(CANCEL_SECONDS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from sandbox.task import Task
@@ -36,11 +36,8 @@ def drain(finished: SimpleQueue[tuple[int, Verdict]], block: bool) -> Iterator[t
     """What has finished; waits for the first if asked to."""
     if block:
         yield finished.get()
-    while True:
-        try:
-            yield finished.get_nowait()
-        except Empty:
-            return
+    while not finished.empty():  # nobody else takes any
+        yield finished.get()
 
 
 def numbered(put: Callable[[tuple[int, Verdict]], None], number: int) -> Callable[[Verdict], None]:

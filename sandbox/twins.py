@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections import OrderedDict
 from dataclasses import replace
@@ -12,7 +11,9 @@ from sandbox.task import Limits, Task
 from sandbox.verdict import Verdict
 
 _REMEMBERED = 4096
-_spelt = functools.lru_cache(64)(repr)
+_SHORT = 1024
+"""Characters of sources that are kept as they are: longer ones by their digest."""
+_Key = tuple[str | bytes, str | bytes, Limits | None]
 
 
 class Twins:
@@ -22,15 +23,14 @@ class Twins:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Verdict | list[tuple[int, str]]] = OrderedDict()
-        self._keys: dict[int, bytes] = {}
+        self._known: OrderedDict[_Key, Verdict | list[tuple[int, str]]] = OrderedDict()
+        self._keys: dict[int, _Key] = {}
 
-    def add(self, number: int, task: object, limits: Limits) -> Verdict | bool:
+    def add(self, number: int, task: object) -> Verdict | bool:
         """What is known of the task with this number: its verdict, or False if a twin is being judged, or True: judge it."""
         if not isinstance(task, Task) or not (isinstance(task.sat, str) and isinstance(task.sol, str)):
             return True
-        text = f"{len(task.sat)} {_spelt(task.limits or limits)}\n{task.sat}{task.sol}"
-        key = hashlib.blake2b(wire.to_bytes(text), digest_size=16).digest()
+        key = _brief(task.sat), _brief(task.sol), task.limits
         known = self._known.get(key)
         if isinstance(known, Verdict):
             self._known.move_to_end(key)
@@ -61,3 +61,7 @@ class Twins:
             if isinstance(known, Verdict):
                 del self._known[key]
                 return
+
+
+def _brief(source: str) -> str | bytes:
+    return source if len(source) <= _SHORT else hashlib.blake2b(wire.to_bytes(source)).digest()

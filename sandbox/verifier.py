@@ -143,7 +143,7 @@ class Verifier:
                     except StopIteration:
                         exhausted = True
                         continue
-                    known = twins.add(sent, task, self.limits)
+                    known = twins.add(sent, task)
                     if known is True:
                         tickets[sent] = []
                         tickets[sent] = self._submit(task, repeat, numbered(finished.put, sent), stream=True)
@@ -207,7 +207,7 @@ class Verifier:
             try:
                 async for task in asynchronous(tasks):
                     await room.acquire()
-                    known = twins.add(sent, task, self.limits)
+                    known = twins.add(sent, task)
                     if known is True:
                         tickets[sent] = []
                         done = numbered(_threadsafe(loop, finished.put_nowait), sent)

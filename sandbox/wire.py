@@ -32,6 +32,8 @@ class End(IntEnum):
     EXITED = 14
     UNFINISHED = 15
 
+    __hash__ = int.__hash__  # that of an Enum is written in Python
+
 
 @dataclass(slots=True)
 class Outcome:

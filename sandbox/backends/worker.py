@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import time
+from collections import deque
 from typing import Any, Protocol
 
 from sandbox import wire
@@ -94,7 +95,7 @@ class Worker:
         self._place = place
         place.connection.settimeout(SEND_SECONDS)
         self._frames = wire.Frames()
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._poll = select.poll()
         self._poll.register(place.connection, select.POLLIN)
         try:
@@ -133,7 +134,7 @@ class Worker:
 
         It reads while it has nothing to do: send ahead only what the connection holds by itself, `BUFFER_BYTES`.
         """
-        for limits in {job.limits for job in jobs}:
+        for limits in {id(job.limits): job.limits for job in jobs}.values():
             self._place.allow_memory(limits)
         self._send(b"".join([wire.frame(wire.pack_job(job)) for job in jobs]))
 
@@ -164,7 +165,7 @@ class Worker:
             raise WorkerFailed(f"the worker is gone: {error}") from error
 
     def _receive(self, timeout_seconds: float) -> bytes:
-        deadline = time.monotonic() + timeout_seconds
+        deadline = 0.0 if self._waiting else time.monotonic() + timeout_seconds
         while not self._waiting:
             left = deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000 + 1):
@@ -176,8 +177,8 @@ class Worker:
             if not data:
                 words = self._place.last_words()
                 raise WorkerFailed(f"the worker died: {words}" if words else "the worker died")
-            self._waiting = self._frames.feed(self._place.unwrap(data))
-        return self._waiting.pop(0)
+            self._waiting.extend(self._frames.feed(self._place.unwrap(data)))
+        return self._waiting.popleft()
 
     def interrupt(self) -> None:
         """From any thread: make a waiting `collect` raise WorkerFailed."""

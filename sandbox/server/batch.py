@@ -168,7 +168,7 @@ class Batch:
             number = self._taken
             if isinstance(each, Verdict):
                 self._finish(number, each)
-            elif (known := self._twins.add(number, each, self._desk.judge.limits)) is True:
+            elif (known := self._twins.add(number, each)) is True:
                 await self._desk.wait_for_place()
                 self._under_way[number] = self._desk.submit(each, partial(self._settle, number), self._repeat)
             elif known is not False:

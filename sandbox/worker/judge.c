@@ -125,7 +125,7 @@ static int has_brother(const uint8_t *message, uint64_t size, uint64_t rest)
 /* Judge the tasks in the frames, at most so many, for a moment. Of each, `told` gets a frame of the `counters` and the outcomes. Returns MORE if there may be
    more to do here, or what `judge` returns of the first that went otherwise; UNFIT also if one should be judged together with the next.
    `judged` is how many are done, `taken` is how many bytes they were. */
-int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
+static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
 {
     int64_t until = job_clock_ns() + moment_ns;
     s->judged = s->taken = s->told_size = s->first_size = s->cold_count = s->cold_kept = 0;
@@ -150,4 +150,13 @@ int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const 
         s->judged++;
     }
     return MORE;
+}
+
+/* See above. */
+int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
+{
+    job_tick(s, moment_ns);
+    int result = judge_all(s, frames, size, counters, counters_size, most, moment_ns);
+    job_tick(s, 0);
+    return result;
 }

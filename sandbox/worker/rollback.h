@@ -58,6 +58,7 @@ struct state {
     int64_t cpu_ns, wall_ns;                /* clocks at the start of the last job; what it took if that is DONE */
     uint64_t job_room, least_memory;        /* of a task that is judged here: room for a job, and what its limit of memory must be */
     uint64_t engine, resident;              /* to be told */
+    uint64_t ticks;                         /* whether a wait is interrupted without a timer of its own */
     uint64_t judged, taken;                 /* by `rollback_judge`: tasks, and bytes of their frames */
     uint64_t told_size, told_room, first_size, answer_size;
     uint8_t *told, *answer;                 /* the latter has room for MOST_PLAIN bytes */
@@ -72,6 +73,7 @@ int rollback_restore(struct state *s);
 /* job.c */
 int64_t job_clock_ns(void);
 int job_run(struct state *s, uint64_t size, int64_t timeout_ns);
+void job_tick(struct state *s, int64_t first_ns);
 
 /* sha256.c */
 void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_BYTES]);

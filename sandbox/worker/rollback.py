@@ -201,7 +201,7 @@ class _State(ctypes.Structure):
         ("unmarked", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
-        *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "judged", "taken")),
+        *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "ticks", "judged", "taken")),
         *((name, ctypes.c_uint64) for name in ("told_size", "told_room", "first_size", "answer_size")),
         *((name, ctypes.c_void_p) for name in ("told", "answer")),
         ("regions", ctypes.c_uint64 * 3 * 128),
