@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from sandbox.task import Limits
@@ -147,10 +147,11 @@ def cut(frames: bytes) -> Iterator[bytes]:
         yield frames[start:at]
 
 
-def first_alike(frames: bytes) -> tuple[list[bytes], bytes]:
-    """The first message in these frames of jobs, and those right behind it that differ from it in their solutions alone; and the frames after them."""
+def first_alike(frames: bytes, alone: bool) -> tuple[list[bytes], bytes]:
+    """The first message in these frames of jobs, and if it need not be alone those right behind it that differ from it in their solutions alone; and the
+    frames after them."""
     _, alike = next(groupby(cut(frames), key=setting))
-    messages = list(alike)
+    messages = list(islice(alike, 1 if alone else None))
     return messages, frames[sum(map(frame_size, map(len, messages))) :]
 
 

@@ -19,12 +19,14 @@ MOMENT_SECONDS = 0.004
 
 @dataclass(slots=True)
 class Judged:
-    """What an engine has judged at once. told: frames of the outcomes. taken: bytes of the tasks' frames. more: there may be more tasks of that kind."""
+    """What an engine has judged at once. told: frames of the outcomes. taken: bytes of the tasks' frames. more: there may be more tasks of that kind.
+    begun: the next task is."""
 
     tasks: int = 0
     told: bytes = b""
     taken: int = 0
     more: bool = False
+    begun: bool = False
 
 
 class SupervisorGone(Exception):
@@ -49,7 +51,7 @@ class Engine(Protocol):
     def judge(self, frames: bytes) -> Judged:
         """Judge tasks, in the order of these frames, for a moment: as many as go as most do. Raises as `run` does.
 
-        Unless there may be more of them, the phases of the next task, or of it and those like it, and no others, are to be run next.
+        Unless there may be more of them, the phases of the next task are to be run next; if that is not begun, also together with those like it.
         """
 
     def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:

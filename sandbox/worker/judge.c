@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define TEXT_BYTES 2000
+#define WORTH_BYTES 4000 /* of a puzzle's source, that need not be compiled again: less costs less time than to go back to Python */
 
 enum { SOL = 1, SAT };                          /* sandbox.worker.phase */
 enum { ANSWER = 7, ACCEPTED = 12, REJECTED };   /* sandbox.wire.End */
@@ -70,8 +71,6 @@ static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t
 {
     struct task task;
     s->first_size = 0;
-    if (size < sizeof task)
-        return UNFIT;
     memcpy(&task, message, sizeof task);
     const uint8_t *sources = message + sizeof task;
     if (!is_fit(s, &task, size - sizeof task, moment_ns))
@@ -110,24 +109,31 @@ static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t
     return stop;
 }
 
-/* Whether a message is of the same puzzle as the one in the frame behind it, if there is one, and under the same conditions (sandbox.wire.setting). */
-static int has_brother(const uint8_t *message, uint64_t size, uint64_t rest)
+/* How many bytes of frames there are, from the first on, of tasks that differ in their solutions alone (sandbox.wire.setting); and whether they are so many,
+   and their puzzle is so long, that it is better loaded once for them all: then that is not for us. */
+static uint64_t alike(const uint8_t *frames, uint64_t size, int *is_worth_it)
 {
     struct task task;
-    uint64_t same = offsetof(struct task, program);
-    if (rest < sizeof(uint32_t) + sizeof task || size < sizeof task)
-        return 0;
-    memcpy(&task, message, sizeof task);
-    uint64_t common = sizeof task + task.sat_size;
-    return size >= common && rest >= sizeof(uint32_t) + common && !memcmp(message + same, message + size + sizeof(uint32_t) + same, common - same);
+    uint32_t length;
+    uint64_t at = 0, saved = 0, same = sizeof length + offsetof(struct task, program);
+    memcpy(&task, frames + sizeof length, sizeof task);
+    uint64_t common = sizeof length + sizeof task + task.sat_size;
+    do {
+        memcpy(&length, frames + at, sizeof length);
+        at += sizeof length + length;
+        *is_worth_it = saved >= WORTH_BYTES;
+        saved += task.sat_size;
+    } while (!*is_worth_it && at + common <= size && !memcmp(frames + same, frames + at + same, common - same));
+    return at;
 }
 
 /* Judge the tasks in the frames, at most so many, for a moment. Of each, `told` gets a frame of the `counters` and the outcomes. Returns MORE if there may be
    more to do here, or what `judge` returns of the first that went otherwise; UNFIT also if one should be judged together with the next.
-   `judged` is how many are done, `taken` is how many bytes they were. */
+   `judged` is how many are done, `taken` is how many bytes they were. There are whole frames only. */
 static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
 {
     int64_t until = job_clock_ns() + moment_ns;
+    uint64_t known = 0; /* up to there they are for us */
     s->judged = s->taken = s->told_size = s->first_size = s->cold_count = s->cold_kept = 0;
     while (s->judged < most && s->cold_count <= s->most_pages && job_clock_ns() < until) {
         const uint8_t *frame = frames + s->taken, *message = frame + sizeof(uint32_t);
@@ -136,8 +142,12 @@ static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, cons
         if (size - s->taken < sizeof length || (uint64_t)(start - s->told) + MOST_TOLD > s->told_room)
             return MORE;
         memcpy(&length, frame, sizeof length);
-        uint64_t rest = size - s->taken - sizeof length;
-        if (length > rest || has_brother(message, length, rest - length))
+        if (length < sizeof(struct task))
+            return UNFIT;
+        int is_worth_it = 0;
+        if (s->taken >= known)
+            known = s->taken + alike(frame, size - s->taken, &is_worth_it);
+        if (is_worth_it)
             return UNFIT;
         int stop = judge(s, message, length, moment_ns, &end);
         if (end == start)

@@ -269,8 +269,8 @@ class Accelerated(Rollback):
         state, moment_ns = self._state, int(moment_seconds * 1e9)
         result = self._library.rollback_judge(self._at, frames, len(frames), counters, len(counters), most, moment_ns)
         self._is_done, self.memory.written = False, self._cold[: state.cold_count]
-        judged = Judged(state.judged, self._told[: state.told_size], state.taken, result == _MORE)
-        if result not in (_MORE, _UNFIT):
+        judged = Judged(state.judged, self._told[: state.told_size], state.taken, result == _MORE, result not in (_MORE, _UNFIT))
+        if judged.begun:
             self._begin(next(wire.cut(frames[judged.taken :])), self._take_stop(result), len(counters))
         return judged
 

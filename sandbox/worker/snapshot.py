@@ -188,7 +188,7 @@ class SnapshotEngine:
         except OSError:  # it has died
             self._replace()
             return Judged()
-        if back.begun:
+        if judged.begun:
             self._before = 2 * judged.tasks
             if back.first:
                 self._take_first(back, next(wire.cut(frames[judged.taken :])))

@@ -30,7 +30,7 @@ class Trials:
                 self._brief.was_enough(MOMENT_SECONDS)
                 yield judged.told
             if frames and not judged.more:
-                alike, frames = wire.first_alike(frames)
+                alike, frames = wire.first_alike(frames, alone=judged.begun)
                 for outcomes in self._hold_alike(alike):
                     yield wire.frame(wire.pack_counters(self._engine.counters) + outcomes)
 

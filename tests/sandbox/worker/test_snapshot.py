@@ -123,6 +123,8 @@ def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> N
     answers += ["[" * 70 + "]" * 70, "1/0", "print(5) or 6", "print('-' * 2_000_000) or 6", "[300, -1, [-70000, 2.5]]"]
     solutions = [*answers, *CHANGES.values(), "def sol():\n    for i in range(3_000_000): pass\n    return 6", LOOK]
     jobs = [(SOL, f"{puzzle}# {number}", solution.encode()) for solution in solutions for number in range(3)]
+    jobs += [(SOL, f"{puzzle}# {number // 8}", solution.encode()) for number, solution in enumerate(solutions)]  # a few to a puzzle
+    jobs += [(SOL, puzzle, solution.encode()) for solution in solutions]  # so many that it is loaded once for them
     variants = (("fork", False), ("snapshot", False), ("snapshot", True), ("python", False))
     fork, *others = (run(variant, jobs, cpu_seconds=0.3, whole=True, compared=compared) for variant, compared in variants)
     for found in others:
