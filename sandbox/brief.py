@@ -28,9 +28,9 @@ class BriefTime:
         """What a phase of the job gets now."""
         return within(job.limits, self.seconds) if job.brief else job.limits
 
-    def was_enough(self, seconds: float) -> None:
-        """A phase has ended in it, and took so long."""
-        self.seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, self.seconds * _SHORTER, seconds * _TWICE))
+    def was_enough(self, seconds: float, phases: int = 1) -> None:
+        """So many phases have ended in it, none of which took longer than that."""
+        self.seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, self.seconds * _SHORTER**phases, seconds * _TWICE))
 
     def was_too_short(self) -> None:
         """A phase has not."""

@@ -27,7 +27,7 @@ class Trials:
             judged = self._engine.judge(frames)
             frames = frames[judged.taken :]
             if judged.tasks:
-                self._brief.was_enough(MOMENT_SECONDS)
+                self._brief.was_enough(MOMENT_SECONDS, 2 * judged.tasks)
                 yield judged.told
             if frames and not judged.more:
                 alike, frames = wire.first_alike(frames, alone=judged.begun)
