@@ -23,6 +23,7 @@ from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
 MOST_PAGES = 2048
 """If a job has written more pages, its process is replaced: that is quicker, and gives the memory back."""
 _CALLS = 512
+_MOST_WRITTEN = 1 << 30
 _LEAST_MEMORY = 2 * runner.RESERVE_BYTES
 
 
@@ -98,6 +99,8 @@ class Rollback:
             if action is Action.ASK:
                 return stop
             descriptor, address, size = (self.now[place] for place in ARGUMENTS[:3])
+            if size > _MOST_WRITTEN:
+                return stop
             if descriptor in (1, 2):
                 self.printed += size
                 self.proceed_with(size)
