@@ -91,12 +91,14 @@ class Attempt:
         while True:
             if stop is Stop.REPORT:
                 outcome = report.feed(back.report)
+                if report.says_loaded:  # a runner never does: it was forged, and fork can tell what of it is true
+                    return None
                 if outcome is not None:
                     return None if report.out_of_memory else outcome
                 back.take_report()
             elif stop is Stop.CALL:
                 if self._loading and back.asks_for_job():
-                    self._stands = True
+                    self._stands = not report.begun  # else every answer would have to begin with what the puzzle wrote
                     return None
                 decision, self._room = around.calls.decide(back, self._room)
                 if decision is Decision.REFUSED:

@@ -14,7 +14,6 @@
 
 #define CALLS 512
 #define TICK_US 500
-#define MOST_WRITTEN (1 << 30) /* the kernel would not write as much at once either: no honest call, and no number to add up */
 
 static int resume(struct state *s)
 {
@@ -61,27 +60,24 @@ static int read_there(const struct state *s, uint64_t address, uint64_t size, vo
     return process_vm_readv(s->pid, &local, 1, &there, 1, 0) == (ssize_t)size ? 0 : NOT_RESTORED;
 }
 
-/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in; less than the head of a report waits for more. */
+/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in. What is too large for a report is left to fork: no sum runs over. */
 static int take_write(struct state *s)
 {
     uint64_t fd = s->now.rdi, size = s->now.rdx;
-    if (size > MOST_WRITTEN)
+    if (size > s->report_room)
         return CALL;
     if (fd == 1 || fd == 2) {
         s->printed += size;
         return resume_with(s, &s->now, size);
     }
-    if (fd != (uint64_t)s->report_fd || size > s->report_room - s->report_size)
+    if (fd != (uint64_t)s->report_fd || read_there(s, s->now.rsi, size, s->report))
         return CALL;
-    if (read_there(s, s->now.rsi, size, s->report + s->report_size))
-        return CALL;
-    s->report_size += size;
-    return s->report_size < REPORT_HEAD ? resume_with(s, &s->now, size) : REPORT;
+    s->report_size = size;
+    return REPORT;
 }
 
 int rollback_report_taken(struct state *s)
 {
-    s->report_size = 0;
     return resume_with(s, &s->now, s->now.rdx);
 }
 
@@ -141,12 +137,13 @@ int rollback_wait(struct state *s, int64_t timeout_ns)
     }
 }
 
-/* Whether it has written a whole report, and not one of a lack of memory, of which there is more to find out. */
+/* Whether it has written a whole report at once, and not one of which there is more to find out: of a lack of memory, or as no runner begins it. */
 static int has_reported(const struct state *s)
 {
     uint64_t size;
     memcpy(&size, s->report + REPORT_HEAD - sizeof size, sizeof size);
-    return s->report_size - REPORT_HEAD == size && s->report[0] != 'm' && s->report[0] != 'n';
+    return s->report_size >= REPORT_HEAD && s->report_size - REPORT_HEAD == size
+        && s->report[0] != 'm' && s->report[0] != 'n' && s->report[0] != 'P';
 }
 
 /* Start, wait, and, if a report is what comes, restore: DONE. Else what `rollback_wait` returns.

@@ -118,8 +118,9 @@ def test_an_answer_finds_a_puzzle_that_was_loaded_for_many_as_if_it_were_the_onl
 def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> None:
     """Answers of every kind, plain or not, in time or not, and puzzles that say this and that."""
     puzzle = "import os, struct\ndef sat(x):\n    if x == 7: print('seven')\n    if x == 8: os.kill(1, 9)\n    if x == 9: raise KeyError(x)\n"
-    puzzle += "    if x == 10:\n        while True: pass\n    if x == 11: return 'ä'\n    if x == 12: print('-' * 2_000_000)\n    return x == 6"
-    answers = "6 7 8 9 10 11 12 None True 1.5 -129 2**70 'a' 'ä' '' [] (1,) [[5],(6,'b')] {5} {1:2} 'a'*300 [0]*5000 object".split()
+    puzzle += "    if x == 10:\n        while True: pass\n    if x == 11: return 'ä'\n    if x == 12: print('-' * 2_000_000)\n"
+    puzzle += "    if x == 13: os.write(3, b'F' + bytes(8))\n    return x == 6"
+    answers = "6 7 8 9 10 11 12 13 None True 1.5 -129 2**70 'a' 'ä' '' [] (1,) [[5],(6,'b')] {5} {1:2} 'a'*300 [0]*5000 object".split()
     answers += ["[" * 70 + "]" * 70, "1/0", "print(5) or 6", "print('-' * 2_000_000) or 6", "[300, -1, [-70000, 2.5]]"]
     solutions = [*answers, *CHANGES.values(), "def sol():\n    for i in range(3_000_000): pass\n    return 6", LOOK]
     jobs = [(SOL, f"{puzzle}# {number}", solution.encode()) for solution in solutions for number in range(3)]
@@ -147,6 +148,8 @@ PUZZLES = {
     "crashes": "import ctypes\nctypes.string_at(0)",
     "imports": "import html.parser\ndef sat(x): return x == 6",
     "ends": "raise SystemExit(0)",
+    "begins a report": "import os\ndef sat(x): return x == 6\nos.write(3, b'abc')",
+    "claims to be loaded": "import os\ndef sat(x): return x == 6\nos.write(3, b'P')",
 }
 
 
