@@ -113,6 +113,8 @@ class _Run:
         self._watch()  # what it raises ends the worker, and with it the child
         died, usage = self._reap()
         outcome = self.outcome or self._died(died, usage.ru_utime + usage.ru_stime)
+        if self.printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the last of it was still in the pipe when it reported or died
+            outcome = Outcome(End.OUTPUT, observed=float(self.printed))
         outcome.cpu_seconds = usage.ru_utime + usage.ru_stime
         outcome.wall_seconds = time.monotonic() - self.started
         outcome.peak_memory_bytes = usage.ru_maxrss * 1024
@@ -288,7 +290,9 @@ class _Run:
             for descriptor, _ in events:
                 if not (data := os.read(descriptor, 1 << 20)):
                     raise WorkerFailed("the warm interpreter died")
-                if descriptor == self.cell.report and self.outcome is None:
+                if descriptor == self.cell.output:
+                    self.printed += len(data)
+                elif self.outcome is None:
                     self._report(data)
         return status, usage
 
