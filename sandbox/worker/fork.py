@@ -35,6 +35,9 @@ _ABORT = 6
 _QUIET_ROUNDS = 4
 """An ordinary phase wakes the warden no oftener; after that it looks at the clocks each time, whatever floods it."""
 
+_BIRTH_SECONDS = 5.0
+"""A child may take as long to report for duty, whatever its limits: a large job must be read first, and a brief try can be shorter than that."""
+
 _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
 """How far below the limit the peak may lie when a request too small to be put before the warden was refused."""
 
@@ -161,10 +164,14 @@ class _Run:
 
     def _patience(self) -> float:
         """Seconds until a limit can be reached at the earliest."""
-        left = self.limits.wall_seconds - (time.monotonic() - self.started)
+        left = self._wall_seconds() - (time.monotonic() - self.started)
         if self.child:
             left = min(left, self.limits.cpu_seconds - self._cpu())
         return max(left, 0.0)
+
+    def _wall_seconds(self) -> float:
+        """The limit of elapsed time as it stands."""
+        return self.limits.wall_seconds if self.child else max(self.limits.wall_seconds, _BIRTH_SECONDS)
 
     def _cpu(self) -> float:
         """The child's CPU clock (man 2 clock_getres, "CPU-time clocks of another process")."""
@@ -177,7 +184,7 @@ class _Run:
         wall = time.monotonic() - self.started
         if self.child and self._cpu() >= self.limits.cpu_seconds:
             self.outcome = Outcome(End.CPU)
-        elif wall >= self.limits.wall_seconds:
+        elif wall >= self._wall_seconds():
             if not self.child:
                 raise WorkerFailed("no child reported for duty in time")
             self.outcome = Outcome(End.WALL, observed=wall)

@@ -65,6 +65,13 @@ def test_sources_of_many_megabytes_are_judged(two_workers: Verifier) -> None:
     assert two_workers.restarts == 0
 
 
+def test_no_worker_is_given_up_for_a_child_that_reads_for_longer_than_its_limits_are() -> None:
+    long = "def sol(): return 1\n#" + "x" * (16 << 20)
+    with open_verifier("restricted", engine="fork") as verifier:
+        verdict = verifier.verify(Task("long", "def sat(x): return x == 1", long, Limits(wall_seconds=0.001)))
+        assert (verdict.status, verifier.restarts) == ("time_limit", 0), verdict
+
+
 def test_identical_tasks_are_judged_once_and_each_gets_its_verdict(two_workers: Verifier) -> None:
     draw = "import os\ndef sol(): return os.urandom(8).hex()"  # another answer each time that it runs
     same = [Task(str(number), "def sat(x: str): return True", draw) for number in range(1000)]
