@@ -64,7 +64,7 @@ class Attempt:
     def _run(self, job: bytes) -> Outcome | None:
         back = self.runner
         try:
-            stop = back.run(job, min(self._left(), MOMENT_SECONDS))
+            stop = back.run(job, self._limits.output_bytes, min(self._left(), MOMENT_SECONDS))
             if stop is Stop.DONE:
                 self.put_back = True
                 outcome: Outcome | None = read_report(back.report, self._limits.answer_bytes, self._loaded)
@@ -73,7 +73,7 @@ class Attempt:
         except OSError:  # it has died
             self.spoilt, outcome = True, None
         self._look_at_clocks()
-        return None if back.printed > self._limits.output_bytes else outcome
+        return outcome
 
     def _look_at_clocks(self) -> None:
         (cpu_before, wall_before), (cpu, wall) = self._before, self.runner.used()

@@ -60,17 +60,15 @@ static int read_there(const struct state *s, uint64_t address, uint64_t size, vo
     return process_vm_readv(s->pid, &local, 1, &there, 1, 0) == (ssize_t)size ? 0 : NOT_RESTORED;
 }
 
-/* A write: to 1 and 2 it is counted, to the report's descriptor it is taken in. What is too large for a report is left to fork: no sum runs over. */
+/* A write: to 1 and 2 it is counted, as far as the limit goes; to the report's descriptor it is taken in. */
 static int take_write(struct state *s)
 {
     uint64_t fd = s->now.rdi, size = s->now.rdx;
-    if (size > s->report_room)
-        return CALL;
-    if (fd == 1 || fd == 2) {
+    if ((fd == 1 || fd == 2) && size <= s->print_room - s->printed) {
         s->printed += size;
         return resume_with(s, &s->now, size);
     }
-    if (fd != (uint64_t)s->report_fd || read_there(s, s->now.rsi, size, s->report))
+    if (fd != (uint64_t)s->report_fd || size > s->report_room || read_there(s, s->now.rsi, size, s->report))
         return CALL;
     s->report_size = size;
     return REPORT;

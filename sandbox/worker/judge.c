@@ -79,6 +79,7 @@ static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t
     uint8_t *there = (uint8_t *)s->job.shared, *report = s->report + REPORT_HEAD;
     memcpy(there, &head, sizeof head);
     memcpy(there + sizeof head, sources, size - sizeof task);
+    s->print_room = task.output_bytes;
     int stop = job_run(s, sizeof head + size - sizeof task, moment_ns);
     s->cold_kept = s->cold_count;
     uint64_t answer = s->report_size - REPORT_HEAD;

@@ -45,7 +45,7 @@ struct state {
     uint8_t *kinds;                         /* of each page with a copy: 0, IN_ATTIC or HOT */
     uint64_t copies;                        /* where the first one is */
     uint8_t *actions;                       /* by number of the call: ASK, PASS or WRITE */
-    uint64_t printed;                       /* what went to descriptors 1 and 2 since the start of the last job */
+    uint64_t print_room, printed;           /* what may go to descriptors 1 and 2, and what did since the start of the last job */
     uint8_t *report;
     uint64_t report_room, report_size;
     uint64_t cold_count, cold_kept;         /* pages put back by the last restore, hot ones apart; the first of them by those before */

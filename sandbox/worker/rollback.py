@@ -23,7 +23,6 @@ from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop
 MOST_PAGES = 2048
 """If a job has written more pages, its process is replaced: that is quicker, and gives the memory back."""
 _CALLS = 512
-_MOST_WRITTEN = 1 << 30
 _LEAST_MEMORY = 2 * runner.RESERVE_BYTES
 
 
@@ -35,7 +34,7 @@ class Action(IntEnum):
     PASS = 1
     """It takes place."""
     WRITE = 2
-    """To descriptors 1 and 2: it is counted, and does not take place. To the report's: `wait` returns `Stop.REPORT`."""
+    """To descriptors 1 and 2: it is counted, as far as the limit goes, and does not take place. To the report's: `wait` returns `Stop.REPORT`."""
 
 
 def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
@@ -67,9 +66,10 @@ class Rollback:
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             self.resident = int(file.read().split()[1]) * PAGE
 
-    def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
-        """Let it run with this job, and `wait`; or all that and `restore`: `Stop.DONE`. Raises OSError if it is dead."""
-        self.printed = 0
+    def run(self, job: bytes, print_room: int, timeout_seconds: float) -> Stop | None:
+        """Let it run with this job, which may print so many bytes, and `wait`; or all that and `restore`: `Stop.DONE`.
+        Raises OSError if it is dead."""
+        self.printed, self._print_room = 0, print_room
         self._began = self.tracee.cpu_seconds(), time.monotonic()
         self.tracee.write(self._job_at, job)
         self.tracee.resume_with(self.ready, len(job))
@@ -99,9 +99,7 @@ class Rollback:
             if action is Action.ASK:
                 return stop
             descriptor, address, size = (self.now[place] for place in ARGUMENTS[:3])
-            if size > _MOST_WRITTEN:
-                return stop
-            if descriptor in (1, 2):
+            if descriptor in (1, 2) and size <= self._print_room - self.printed:
                 self.printed += size
                 self.proceed_with(size)
             elif descriptor != self._report_fd or size > self._report_room:
@@ -192,6 +190,7 @@ class _State(ctypes.Structure):
             for name in ("steps_count", "protected_count", "hot_count", "attic_count", "most_pages")
         ),
         *((name, ctypes.c_void_p) for name in ("steps", "protected", "hot_spans", "attic", "kinds", "copies", "actions")),
+        ("print_room", ctypes.c_uint64),
         ("printed", ctypes.c_uint64),
         ("report", ctypes.c_void_p),
         ("report_room", ctypes.c_uint64),
@@ -288,13 +287,13 @@ class Accelerated(Rollback):
             phase = SAT
         self.begun = pack(phase, job.sat, payload, job.limits, job.seed), stop
 
-    def run(self, job: bytes, timeout_seconds: float) -> Stop | None:
+    def run(self, job: bytes, print_room: int, timeout_seconds: float) -> Stop | None:
         begun, self.begun = self.begun, None
         if begun:
             if begun[0] != job:
                 raise OSError("another job was begun")
             return begun[1]
-        self._is_done = False
+        self._is_done, self._state.print_room = False, print_room
         return self._take_stop(self._library.rollback_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop | None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import psutil
@@ -162,6 +163,14 @@ def test_a_puzzle_that_does_not_load_quietly_is_judged_as_if_it_had_one_answer(v
     assert grouped["outcomes"] == alone["outcomes"]
     assert grouped["loaded"] == 2  # both phases of the one that prints a little, which is still in its buffer
     assert grouped["counters"]["mismatches"] == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_flood_is_over_when_too_much_was_printed_and_not_when_its_time_is(variant: str) -> None:
+    began = time.monotonic()
+    found = run(variant, [(SOL, PUZZLE, b"def sol():\n    while True: print('hello')")], cpu_seconds=60)
+    assert [outcome["end"] for outcome in found["outcomes"]] == ["OUTPUT"]
+    assert time.monotonic() - began < 30
 
 
 def test_every_answer_is_charged_for_loading_the_puzzle() -> None:
