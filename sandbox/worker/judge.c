@@ -81,7 +81,6 @@ static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t
     memcpy(there + sizeof head, sources, size - sizeof task);
     s->print_room = task.output_bytes;
     int stop = job_run(s, sizeof head + size - sizeof task, moment_ns);
-    s->cold_kept = s->cold_count;
     uint64_t answer = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
         return stop;
@@ -99,7 +98,6 @@ static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t
     memcpy(there + sizeof head, sources, task.sat_size);
     memcpy(there + sizeof head + task.sat_size, s->answer, answer);
     stop = job_run(s, sizeof head + task.sat_size + answer, moment_ns);
-    s->cold_kept = s->cold_count;
     uint64_t text = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds))
         return stop;
