@@ -84,14 +84,13 @@ static void do_nothing(int number)
     (void)number;
 }
 
-/* Have a signal interrupt what waits, from after that time on again and again, so that none can come too early: cheaper than a timer for each wait. */
+/* Have a signal interrupt what waits, from after that time on again and again, so that none can come too early: cheaper than a timer for each wait.
+   Where that can't be had, each wait has a timer of its own. SIGALRM is not blocked. */
 void job_tick(struct state *s, int64_t first_ns)
 {
     struct sigaction action = {.sa_handler = do_nothing};
     struct itimerval every = {{0, first_ns ? TICK_US : 0}, {first_ns / 1000000000, first_ns % 1000000000 / 1000}};
-    s->ticks = first_ns != 0;
-    sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &every, NULL);
+    s->ticks = !sigaction(SIGALRM, &action, NULL) && !setitimer(ITIMER_REAL, &every, NULL) && first_ns;
 }
 
 /* What the tracee stops for that is not dealt with here, or TIMEOUT. SIGCHLD is blocked. */

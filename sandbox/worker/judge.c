@@ -161,7 +161,7 @@ static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, cons
     return MORE;
 }
 
-/* See above. */
+/* `judge_all`, its waits all interrupted by one timer. */
 int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
 {
     job_tick(s, moment_ns);

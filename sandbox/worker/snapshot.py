@@ -103,6 +103,7 @@ class SnapshotEngine:
         self.counters = Counters()
         self.meanwhile: Callable[[], None] = do_nothing
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # it may be for our caller; here it is what ends a wait (job.c)
         self._runner: Rollback | None = None
         self._spare: Rollback | None = None
         self._mark: _Mark | None = None

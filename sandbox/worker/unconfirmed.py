@@ -15,8 +15,6 @@ ROOM_BYTES = 16 << 20
 """Of sources and answers that are kept: with more there is to be a comparison at once."""
 _SECONDS = 5.0
 """For judging again, while the phase at hand waits; the last one may end later. Less than the verifier grants a worker beyond its limits."""
-
-
 _Told = tuple[Phase, bytes, bytes, Limits, int, int, bytes]
 """A phase as it was run, how it ended, and what it answered."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import Task, Verifier, codec
+from sandbox import Limits, Task, Verifier, codec
 from sandbox.worker.phase import SAT, SOL
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 from tests.sandbox.worker.programs import programs
@@ -171,6 +172,16 @@ def test_a_flood_is_over_when_too_much_was_printed_and_not_when_its_time_is(vari
     found = run(variant, [(SOL, PUZZLE, b"def sol():\n    while True: print('hello')")], cpu_seconds=60)
     assert [outcome["end"] for outcome in found["outcomes"]] == ["OUTPUT"]
     assert time.monotonic() - began < 30
+
+
+def test_a_loop_ends_at_its_limit_also_where_the_caller_has_blocked_the_signal_of_alarms() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM,))
+    try:
+        with open_verifier("restricted", workers=1, engine="snapshot", limits=Limits(cpu_seconds=0.3)) as verifier:
+            verdict = verifier.verify(Task("loop", PUZZLE, "def sol():\n    while True: pass"))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    assert verdict.status == "time_limit" and verdict.usage.wall_seconds < 2
 
 
 def test_every_answer_is_charged_for_loading_the_puzzle() -> None:
