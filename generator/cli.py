@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sandbox.interruption import exit_code, heed_sigterm
+from sandbox.options import Unusable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
     from generator.recipe import Recipe
     from generator.seeds import Seed
 
-OK, TOO_FEW, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-
-
-class Unusable(click.ClickException):
-    """The environment or an input does not allow what was asked."""
-
-    exit_code = UNUSABLE
+TOO_FEW = 1
 
 
 @click.command()
@@ -79,7 +74,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
     if pairs is None and puzzles is None:
         raise click.UsageError("say how much: -n PAIRS or --puzzles PUZZLES")
-    signal.signal(signal.SIGTERM, _terminate)
+    heed_sigterm()
     try:
         tally = _generate(pairs, puzzles, Path(output), options)
     except CannotConfine as error:
@@ -88,7 +83,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
         click.echo(f"interrupted; continue with --resume -o {output}", err=True)
-        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+        sys.exit(exit_code(stop))
     if pairs and tally.stages["pairs"] < pairs and not (puzzles and tally.stages["written"] >= puzzles):
         click.echo(f"the model kept failing: {tally.stages['pairs']} of {pairs} pairs", err=True)
         sys.exit(TOO_FEW)
@@ -178,14 +173,6 @@ def _records(path: Path) -> list[dict[str, Any]]:
     import orjson
 
     return [orjson.loads(line) for line in (path / "puzzles.jsonl").read_bytes().splitlines()]
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends as Ctrl-C does, with another exit code."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 class _Live:

@@ -29,7 +29,7 @@ from generator.recipe import Recipe
 from generator.sampler import Sampler
 from generator.seeds import Seed
 from generator.trial import Trial
-from sandbox import Status, Verifier
+from sandbox import Status, Verifier, interruption
 
 AHEAD = 3
 """Waves under way at once."""
@@ -89,7 +89,7 @@ class Generation:
         """Generate until so many pairs are kept or so many puzzles written (whichever comes first; the wave that gets there
         is kept whole), or until `patience` waves in a row kept nothing. Returns the counts. Raises ModelFailed, and Closed if
         the verifier is closed meanwhile."""
-        return asyncio.run(self.arun(pairs=pairs, puzzles=puzzles, patience=patience))
+        return interruption.run(self.arun(pairs=pairs, puzzles=puzzles, patience=patience))
 
     async def arun(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
         """`run` for coroutines."""

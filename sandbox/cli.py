@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import sandbox
-from sandbox.options import INTERRUPTED, OK, SOME_UNJUDGED, TERMINATED, Unusable, judging, limits, place, where
+from sandbox.interruption import exit_code, heed_sigterm
+from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, place, where
 from sandbox.server.command import serve
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     """
     from sandbox import batch, records
 
-    signal.signal(signal.SIGTERM, _terminate)
+    heed_sigterm()
     done: Counter[str] = Counter()
     try:
         source = batch.chain(inputs, options["form"])
@@ -98,7 +97,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     except KeyboardInterrupt as stop:
         if output != "-":
             click.echo(f"interrupted; continue with --resume -o {output}", err=True)
-        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+        sys.exit(exit_code(stop))
 
 
 def _judge(
@@ -133,14 +132,6 @@ def _judge(
 
 def _ignore(verdict: Verdict) -> None:
     """Without a terminal nobody watches."""
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends as Ctrl-C does, with another exit code."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 class _Live:

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from sandbox.task import Limits
 
-OK, SOME_UNJUDGED, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 F = TypeVar("F", bound=Callable[..., Any])
 

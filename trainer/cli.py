@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sandbox.interruption import exit_code, heed_sigterm
+from sandbox.options import Unusable
+
 if TYPE_CHECKING:
     from sandbox import Limits, Verifier
-
-OK, UNUSABLE, INTERRUPTED, TERMINATED = 0, 2, 130, 143
-
-
-class Unusable(click.ClickException):
-    """The environment or an input does not allow what was asked."""
-
-    exit_code = UNUSABLE
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends as Ctrl-C does, with another exit code."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 def _verifier(limits: Limits, workers: int | None, require: str) -> Verifier:
@@ -77,7 +62,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
     from trainer.loop import Loop
     from trainer.run import Mismatch
 
-    signal.signal(signal.SIGTERM, _terminate)
+    heed_sigterm()
     try:
         preset = presets.make(preset_name, options["recipe_name"], options["settings"])
     except (ValueError, ModelFailed) as error:
@@ -90,7 +75,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
         click.echo("interrupted; give the same command again to go on", err=True)
-        sys.exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED)
+        sys.exit(exit_code(stop))
     click.echo(f"{output / 'report.md'}, picture {output / 'pass_at_k.png'}")
     click.echo(report.sentence(metrics))
 

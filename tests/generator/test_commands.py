@@ -102,12 +102,15 @@ def test_a_finished_folder_is_not_touched_and_an_interrupted_one_goes_on(tmp_pat
 def test_a_terminated_run_ends_soon_with_its_own_exit_code_and_goes_on(tmp_path: Path, model: str) -> None:
     out = tmp_path / "out"
     command = ["generate", "--model", model, "--puzzles", "100000", "-o", str(out), *QUICK]
-    running = subprocess.Popen([SELFTAUGHT, *command], stderr=subprocess.PIPE, text=True)
-    while not (out / "progress.json").exists():
-        assert running.poll() is None
-        time.sleep(0.05)
-    running.send_signal(signal.SIGTERM)
-    _, said = running.communicate(timeout=20)
+    with subprocess.Popen([SELFTAUGHT, *command], stderr=subprocess.PIPE, text=True) as running:
+        try:
+            while not (out / "progress.json").exists():
+                assert running.poll() is None
+                time.sleep(0.05)
+            running.send_signal(signal.SIGTERM)
+            _, said = running.communicate(timeout=20)
+        finally:
+            running.kill()
     assert running.returncode == 143, said
     assert "continue with --resume" in said
     waves = json.loads((out / "progress.json").read_text())["waves"]
