@@ -8,27 +8,9 @@
 #define TEXT_BYTES 2000
 #define WORTH_BYTES 4000 /* of a puzzle's source, that need not be compiled again: less costs less time than to go back to Python */
 
-enum { SOL = 1, SAT };                          /* sandbox.worker.phase */
-enum { ANSWER = 7, ACCEPTED = 12, REJECTED };   /* sandbox.wire.End */
+enum { ANSWER = 7, ACCEPTED = 12, REJECTED }; /* sandbox.wire.End */
 
-/* What is sent, in sandbox.wire: JOB, PHASE and OUTCOME. */
-struct __attribute__((packed)) task {
-    uint32_t sol_size;
-    uint8_t program, brief;
-    double cpu_seconds, wall_seconds;
-    uint64_t memory_bytes, answer_bytes, output_bytes;
-    uint32_t seed, sat_size;
-};
-
-struct __attribute__((packed)) phase {
-    uint8_t which;
-    uint64_t space;
-    double cpu_seconds;
-    uint64_t answer_bytes;
-    uint32_t seed, sat_size;
-    uint64_t payload_size;
-};
-
+/* What is told, in sandbox.wire: OUTCOME. */
 struct __attribute__((packed)) outcome {
     uint8_t end, engine;
     double observed, cpu_seconds, wall_seconds;
@@ -65,22 +47,41 @@ static int is_fit(const struct state *s, const struct task *task, uint64_t sourc
         && sizeof(struct phase) + sources + MOST_PLAIN <= s->job_room && sources == (uint64_t)task->sat_size + task->sol_size;
 }
 
-/* Judge a task: DONE, and `*told` has moved behind the outcomes of both phases. Else, if the first phase has answered, `first_size` bytes of its outcome
-   are there, and `answer` is it; and returned is what `job_run` returns of the phase that is under way, or UNFIT if none is. */
-static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t moment_ns, uint8_t **told)
+/* Write a job: a phase, its puzzle, and the rest. Returns its size. */
+static uint64_t write_job(const struct state *s, struct phase head, const void *sat, const void *payload)
+{
+    uint8_t *there = (uint8_t *)s->job.shared;
+    memcpy(there, &head, sizeof head);
+    memcpy(there + sizeof head, sat, head.sat_size);
+    memcpy(there + sizeof head + head.sat_size, payload, head.payload_size);
+    return sizeof head + head.sat_size + head.payload_size;
+}
+
+/* Judge the first task of these frames: DONE, and `*told` has moved behind the outcomes of both phases. Else, if the first phase has answered, `first_size`
+   bytes of its outcome are there, and `answer` is it; and returned is what `job_run` returns of the phase that is under way, or UNFIT if none is. */
+static int judge(struct state *s, const uint8_t *frames, uint64_t frames_size, int64_t moment_ns, uint8_t **told)
 {
     struct task task;
+    const struct ahead *ahead;
+    uint32_t size;
     s->first_size = 0;
-    memcpy(&task, message, sizeof task);
-    const uint8_t *sources = message + sizeof task;
+    memcpy(&size, frames, sizeof size);
+    memcpy(&task, frames + sizeof size, sizeof task);
     if (!is_fit(s, &task, size - sizeof task, moment_ns))
         return UNFIT;
+    int stop = ahead_look_up(s, frames, frames_size, moment_ns, &ahead);
+    if (stop != DONE)
+        return stop;
+    const uint8_t *sat = frames + sizeof size + sizeof task, *sol = sat + task.sat_size, *report = s->report + REPORT_HEAD;
     struct phase head = {SOL, 0, 0, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
-    uint8_t *there = (uint8_t *)s->job.shared, *report = s->report + REPORT_HEAD;
-    memcpy(there, &head, sizeof head);
-    memcpy(there + sizeof head, sources, size - sizeof task);
+    if (ahead && ahead->code_size && sizeof head + ahead->code_size + task.sol_size + MOST_PLAIN <= s->job_room) {
+        head.which |= COMPILED;
+        head.sat_size = ahead->code_size;
+        sat = ahead->code;
+    }
     s->print_room = task.output_bytes;
-    int stop = job_run(s, sizeof head + size - sizeof task, moment_ns);
+    stop = job_run(s, write_job(s, head, sat, sol), moment_ns);
+    s->cpu_ns += ahead ? s->ahead_cpu_ns : 0;
     uint64_t answer = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
         return stop;
@@ -92,12 +93,9 @@ static int judge(struct state *s, const uint8_t *message, uint64_t size, int64_t
     s->first_size = at - *told;
     s->answer_size = answer;
     memcpy(s->answer, report, answer);
-    head.which = SAT;
+    head.which ^= SOL ^ SAT;
     head.payload_size = answer;
-    memcpy(there, &head, sizeof head);
-    memcpy(there + sizeof head, sources, task.sat_size);
-    memcpy(there + sizeof head + task.sat_size, s->answer, answer);
-    stop = job_run(s, sizeof head + task.sat_size + answer, moment_ns);
+    stop = job_run(s, write_job(s, head, sat, s->answer), moment_ns);
     uint64_t text = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds))
         return stop;
@@ -133,9 +131,9 @@ static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, cons
 {
     int64_t until = job_clock_ns() + moment_ns;
     uint64_t known = 0; /* up to there they are for us */
-    s->judged = s->taken = s->told_size = s->first_size = s->cold_count = s->cold_kept = 0;
+    s->judged = s->taken = s->told_size = s->first_size = s->cold_count = s->cold_kept = s->is_astray = 0;
     while (s->judged < most && s->cold_count <= s->most_pages && job_clock_ns() < until) {
-        const uint8_t *frame = frames + s->taken, *message = frame + sizeof(uint32_t);
+        const uint8_t *frame = frames + s->taken;
         uint8_t *told = s->told + s->told_size, *start = told + sizeof(uint32_t) + counters_size, *end = start;
         uint32_t length;
         if (size - s->taken < sizeof length || (uint64_t)(start - s->told) + MOST_TOLD > s->told_room)
@@ -148,7 +146,7 @@ static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, cons
             known = s->taken + alike(frame, size - s->taken, &is_worth_it);
         if (is_worth_it)
             return UNFIT;
-        int stop = judge(s, message, length, moment_ns, &end);
+        int stop = judge(s, frame, size - s->taken, moment_ns, &end);
         if (end == start)
             return stop;
         uint32_t told_length = end - start + counters_size;

@@ -7,12 +7,14 @@ would help the one who claims it. So nothing here is a defence, only an honest r
 from __future__ import annotations
 
 import atexit
+import marshal
 import os
 import random
 import signal
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
@@ -22,7 +24,9 @@ from sandbox.jail import rlimits
 from sandbox.worker import annotation
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
-SOL, SAT, RUN, LOAD = 1, 2, 3, 4
+SOL, SAT, RUN, LOAD, COMPILE = 1, 2, 3, 4, 5
+COMPILED = 8
+"""Added where the puzzle's source was compiled by a phase `COMPILE`."""
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """What their functions may be called."""
@@ -40,7 +44,7 @@ _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys
 _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, wire.REPORT.pack
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
-_true, _type = True, type
+_true, _type, _loads = True, type, marshal.loads
 
 
 class _Loaded(Exception):
@@ -69,12 +73,15 @@ def perform(job: bytes, next_job: Callable[[], bytes] | None = None) -> NoReturn
         sat, payload = job[_head_size : _head_size + sat_size], job[_head_size + sat_size :]
     except MemoryError as error:
         _deliver(*_failure(b"p", error))
+    if which == COMPILE:
+        _deliver(b"C", _compile_all(sat))
+    is_compiled, which = which & COMPILED, which & ~COMPILED
     if seed:
         random.seed(seed)
     if which == RUN:
         _run_program(sat)
     try:
-        scope, check = _load_puzzle(sat)
+        scope, check = _load_puzzle(sat, is_compiled)
     except BaseException as error:
         _deliver(*_failure(b"p", error))
     if which == LOAD and next_job:
@@ -101,10 +108,10 @@ def _read(size: int) -> bytes:
     return b"".join(parts)
 
 
-def _load_puzzle(sat: bytes) -> tuple[dict[str, Any], Callable[..., Any]]:
+def _load_puzzle(sat: bytes, is_compiled: int = 0) -> tuple[dict[str, Any], Callable[..., Any]]:
     """The puzzle's namespace and function. Raises whatever its code does."""
     scope = _new_scope() if _ready is None else _ready
-    _load(sat, "<puzzle>", scope)
+    exec(_loads(sat) if is_compiled else _compile(sat, "<puzzle>"), scope)
     return scope, _find(scope, _PUZZLES, "the puzzle", {})
 
 
@@ -211,9 +218,11 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            code, answer = _run_sol(_load_puzzle(sat)[0], sol, 1 << 20)
+            compiled = _compile_all(wire.frame(sat))[wire.LENGTH.size :]
+            _load_puzzle(sat)
+            code, answer = _run_sol(_load_puzzle(compiled, COMPILED)[0], sol, 1 << 20)
             if code == b"A":
-                _run_sat(_load_puzzle(sat)[1], answer)
+                _run_sat(_load_puzzle(compiled, COMPILED)[1], answer)
     _ready = _new_scope()
 
 
@@ -225,9 +234,31 @@ def _new_scope() -> dict[str, Any]:
     return scope
 
 
-def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
+def _compile(source: bytes, file: str) -> types.CodeType:
     text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff")
-    exec(compile(text, file, "exec", dont_inherit=True), scope)
+    code: types.CodeType = compile(text, file, "exec", dont_inherit=True)
+    return code
+
+
+def _compile_all(sources: bytes) -> bytes:
+    """Puzzles, each behind its size; in place of each what was compiled of it, nothing if that makes an error or warns."""
+    parts: list[bytes] = []
+    at = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        while at < len(sources):
+            (size,) = wire.LENGTH.unpack_from(sources, at)
+            at += wire.LENGTH.size + size
+            try:
+                code = marshal.dumps(_compile(sources[at - size : at], "<puzzle>"))
+            except BaseException:
+                code = b""
+            parts += wire.LENGTH.pack(len(code)), code
+    return b"".join(parts)
+
+
+def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
+    exec(_compile(source, file), scope)
 
 
 def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:

@@ -2,7 +2,7 @@
 
    It decides nothing that they don't, but for leaving out a search that could find nothing: what is not in its tables goes back to
    Python. Linux on x86-64 only. Used by sandbox/worker/rollback.py, which mirrors `struct state`. In memory.c: what puts memory back; in job.c: a job
-   from its start to its report; in judge.c: tasks, of two such jobs each; in codec.c and sha256.c: a look at an answer. */
+   from its start to its report; in judge.c: tasks, of two such jobs each; in ahead.c: their puzzles, compiled; in codec.c and sha256.c: a look at an answer. */
 
 #ifndef ROLLBACK_H
 #define ROLLBACK_H
@@ -18,12 +18,14 @@
 #define PAGE 4096
 #define MOST_REGIONS 128 /* a scan: the kernel allocates as much room each time */
 #define MOST_PLAIN 4096
+#define MOST_AHEAD 64
 #define REPORT_HEAD 9 /* sandbox.wire.REPORT */
 #define SHA256_BYTES 32
 
 enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED, DONE, UNFIT, MORE };
 enum { ASK, PASS, WRITE };
 enum { IN_ATTIC = 1, HOT };
+enum { SOL = 1, SAT, COMPILE = 5, COMPILED = 8 }; /* sandbox.worker.phase */
 enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
 
 struct region { uint64_t start, end, categories; };
@@ -31,6 +33,25 @@ struct step { uint64_t start, end, mask, anyof; };
 struct span { uint64_t start, end, copy, shared; }; /* the copy, and the span itself, in this process */
 struct put_back { uint64_t there, size, copy, shared; };
 struct piece { uint64_t start, attic; }; /* where it was, and where it is kept */
+struct ahead { const uint8_t *sat; uint64_t size; const uint8_t *code; uint64_t code_size; }; /* a puzzle, and what was compiled of it: nothing if the last is 0 */
+
+/* What is sent, in sandbox.wire: JOB and PHASE. */
+struct __attribute__((packed)) task {
+    uint32_t sol_size;
+    uint8_t program, brief;
+    double cpu_seconds, wall_seconds;
+    uint64_t memory_bytes, answer_bytes, output_bytes;
+    uint32_t seed, sat_size;
+};
+
+struct __attribute__((packed)) phase {
+    uint8_t which;
+    uint64_t space;
+    double cpu_seconds;
+    uint64_t answer_bytes;
+    uint32_t seed, sat_size;
+    uint64_t payload_size;
+};
 
 struct state {
     int32_t pid, pagemap, memory, uffd, report_fd, loads_extended; /* the last: when it goes on it loads the extended registers itself */
@@ -62,6 +83,12 @@ struct state {
     uint64_t judged, taken;                 /* by `rollback_judge`: tasks, and bytes of their frames */
     uint64_t told_size, told_room, first_size, answer_size;
     uint8_t *told, *answer;                 /* the latter has room for MOST_PLAIN bytes */
+    uint64_t is_astray;                     /* whether a job that was to compile has not come to its end */
+    uint64_t plain_tasks;                   /* so many tasks to come are not to be compiled before */
+    uint64_t ahead_count, ahead_next, ahead_tasks; /* puzzles that are listed, up to which they were asked for, and of how many tasks they are */
+    int64_t ahead_cpu_ns;                   /* CPU time for each of these */
+    uint8_t *ahead_sats, *ahead_codes;      /* room for a job, and for a report */
+    struct ahead ahead[MOST_AHEAD];
     struct region regions[MOST_REGIONS];
 };
 
@@ -74,6 +101,9 @@ int rollback_restore(struct state *s);
 int64_t job_clock_ns(void);
 int job_run(struct state *s, uint64_t size, int64_t timeout_ns);
 void job_tick(struct state *s, int64_t first_ns);
+
+/* ahead.c */
+int ahead_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct ahead **found);
 
 /* sha256.c */
 void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_BYTES]);

@@ -63,6 +63,7 @@ class Rollback:
         self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
         self.printed, self.report, self.first, self.answer = 0, b"", b"", b""
         self.begun: tuple[bytes, Stop | None] | None = None
+        self.astray = 0
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             self.resident = int(file.read().split()[1]) * PAGE
 
@@ -79,9 +80,13 @@ class Rollback:
         """Run both phases of tasks, at most so many, and `restore` after each: see `Engine.judge`. counters: packed, to be told with each.
 
         Of a task that went otherwise less may be done: `first` is the packed outcome of its first phase, if that has answered, and `answer` that answer.
-        A phase that is under way or just over is `begun`, and has to be taken on by `run` with its job. Raises OSError if the process is dead.
+        A phase that is under way or just over is `begun`, and has to be taken on by `run` with its job. If the puzzles of so many tasks as are `astray`
+        could not be compiled together, that is an empty job, and belongs to no task. Raises OSError if the process is dead.
         """
         return Judged()
+
+    def leave(self, tasks: int) -> None:
+        """Compile nothing before the next so many tasks."""
 
     def used(self) -> tuple[float, float]:
         """CPU time and elapsed time in seconds since `run`; until it was put back, if it is `Stop.DONE`."""
@@ -206,6 +211,9 @@ class _State(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "ticks", "judged", "taken")),
         *((name, ctypes.c_uint64) for name in ("told_size", "told_room", "first_size", "answer_size")),
         *((name, ctypes.c_void_p) for name in ("told", "answer")),
+        *((name, ctypes.c_uint64) for name in ("is_astray", "plain_tasks", "ahead_count", "ahead_next", "ahead_tasks", "ahead_cpu_ns")),
+        *((name, ctypes.c_void_p) for name in ("ahead_sats", "ahead_codes")),
+        ("ahead", ctypes.c_uint64 * 4 * 64),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
 
@@ -235,6 +243,9 @@ class Accelerated(Rollback):
         state.report, state.report_room = ctypes.addressof(ctypes.c_char.from_buffer(self._reports)), report_room
         state.told, state.told_room = ctypes.addressof(ctypes.c_char.from_buffer(self._told)), _TOLD_ROOM
         state.answer = state.told + _TOLD_ROOM
+        self._ahead = mmap.mmap(-1, runner.JOB_BYTES + report_room)
+        state.ahead_sats = ctypes.addressof(ctypes.c_char.from_buffer(self._ahead))
+        state.ahead_codes = state.ahead_sats + runner.JOB_BYTES
         state.job_room, state.least_memory, state.resident = runner.JOB_BYTES, _LEAST_MEMORY, self.resident
         state.engine = wire.ENGINES.index("snapshot")
         job = self._job_at, self._job_at + runner.JOB_BYTES
@@ -271,10 +282,17 @@ class Accelerated(Rollback):
         state, moment_ns = self._state, int(moment_seconds * 1e9)
         result = self._library.rollback_judge(self._at, frames, len(frames), counters, len(counters), most, moment_ns)
         self._is_done, self.memory.written = False, self._cold[: state.cold_count]
-        judged = Judged(state.judged, self._told[: state.told_size], state.taken, result == _MORE, result not in (_MORE, _UNFIT))
-        if judged.begun:
+        begun = result not in (_MORE, _UNFIT)
+        judged = Judged(state.judged, self._told[: state.told_size], state.taken, result == _MORE, begun)
+        self.astray = state.ahead_tasks if state.is_astray else 0
+        if self.astray:
+            judged.more, judged.begun, self.begun = True, False, (b"", self._take_stop(result))
+        elif begun:
             self._begin(next(wire.cut(frames[judged.taken :])), self._take_stop(result), len(counters))
         return judged
+
+    def leave(self, tasks: int) -> None:
+        self._state.plain_tasks = tasks
 
     def _begin(self, task: bytes, stop: Stop | None, counters_size: int) -> None:
         """Note that a phase of this task has been run, or started."""

@@ -16,8 +16,9 @@ it is put back and run again by the fork engine, which can tell exactly what hap
 Decisions to let a call take place are made on its number and registers, never on what a pointer points to.
 
 The usual tasks, which answer simply and are judged by a yes or no, go through both phases one after the other in one call of the accelerator
-(`judge`, judge.c): each phase begins at the snapshot and is put back, and what the first hands to the second is bytes that have been checked. Anything
-else ends that call, and Python goes on with the phase that is under way, or has just ended, as if it had started it.
+(`judge`, judge.c): each phase begins at the snapshot and is put back, and what the first hands to the second is bytes that have been checked. The puzzles of
+the next tasks are compiled before, all in one job (ahead.c), at whose end the runner is put back too: no code of theirs runs in it, and solutions are compiled
+each in its own phase. What one puzzle could do to the next there it would have to do to Python's compiler. Anything else ends that call, and Python goes on with the phase that is under way, or has just ended, as if it had started it.
 
 Many answers to one puzzle. Where it pays, the puzzle is loaded once for one phase of them all: the moment after is *marked*, that is,
 taken as the snapshot for a while, and each answer begins there, charged for the time of loading. Nothing of an answer outlives its
@@ -66,6 +67,8 @@ RECYCLE_EVERY = 100_000
 
 _REPORT_ROOM = 1 << 20
 _LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200, 1000), 2048, 0.1, 1000
+_COMPILING = Limits(cpu_seconds=0.01)
+"""If puzzles that are compiled together have not been in a moment: until they are left to their phases."""
 _WORTH_BYTES = 400
 """Of source that need not be compiled again: less costs less time than to mark and unmark."""
 
@@ -189,7 +192,14 @@ class SnapshotEngine:
         except OSError:  # it has died
             self._replace()
             return Judged()
-        if judged.begun:
+        if back.astray:
+            self._before = 2 * judged.tasks
+            attempt = Attempt(self._around, back, _COMPILING)
+            attempt.run(b"")
+            if not self._put_back(attempt):
+                return Judged()
+            self._raise().leave(back.astray)
+        elif judged.begun:
             self._before = 2 * judged.tasks
             if back.first:
                 self._take_first(back, next(wire.cut(frames[judged.taken :])))

@@ -23,8 +23,8 @@ PUZZLE = "def sat(x): return x == 6"
 
 
 def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, **how: bool) -> dict[str, Any]:
-    """The jobs' outcomes and CPU times, the counters after the last, how many puzzles were loaded for several jobs, the runners after
-    each, and the processes left at the end."""
+    """The jobs' outcomes and CPU times, the counters after the last, how many puzzles were loaded for several jobs, how many compiled before
+    their tasks, the runners after each, and the processes left at the end."""
     text = json.dumps([[phase, sat, payload.hex(), cpu_seconds] for phase, sat, payload in jobs])
     done = subprocess.run(
         [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *(name for name in how if how[name])],

@@ -6,7 +6,7 @@ prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the
 answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
 of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can. Resting: there is time after
 every job, and the runner and the spare one are told by their process ids. Whole: each payload is a solution, and all tasks are
-judged as a warden does that gets them together.
+judged as a warden does that gets them together; then it also says of how many of the puzzles that it listed last it has the compiled code.
 """
 
 from __future__ import annotations
@@ -58,8 +58,13 @@ def rest(engine: Engine) -> list[int | None]:
 
 
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float]]) -> list[Outcome]:
-    frames = [wire.frame(wire.pack_job(Job(sat.encode(), bytes.fromhex(sol), Limits(cpu_seconds=cpu)))) for _, sat, sol, cpu in jobs]
+    frames = [wire.frame(wire.pack_job(Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu)))) for _, sat, sol, cpu in jobs]
     return [outcome for told in Trials(engine).hold(b"".join(frames)) for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
+
+
+def count_compiled(engine: Engine) -> int:
+    state = getattr(getattr(engine, "_runner", None), "_state", None)
+    return sum(code_size > 0 for *_, code_size in state.ahead[: state.ahead_count]) if state else 0
 
 
 def forget(address: int) -> None:
@@ -83,9 +88,10 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
         Memory._put_back = lambda self, spans: None  # type: ignore[method-assign]
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._WORTH_BYTES, snapshot._LEARN_AT = 0, (0, 25)  # every group is worth it, from the first on
-    outcomes, loaded, runners = [], 0, []
+    outcomes, loaded, compiled, runners = [], 0, 0, []
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
+        compiled = count_compiled(engine)
     for (phase, sat, cpu_seconds), group in groupby(jobs, key=lambda job: (job[0], job[1], job[3])):
         limits, payloads = Limits(cpu_seconds=cpu_seconds), [bytes.fromhex(payload) for _, _, payload, _ in group]
         if grouped:
@@ -102,7 +108,7 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
     told = [{"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine} for each in outcomes]
     times = [each.cpu_seconds for each in outcomes]
     found = {"outcomes": told, "counters": dataclasses.asdict(engine.counters), "loaded": loaded, "times": times}
-    print(json.dumps({**found, "runners": runners, "left": left}))
+    print(json.dumps({**found, "compiled": compiled, "runners": runners, "left": left}))
 
 
 if __name__ == "__main__":

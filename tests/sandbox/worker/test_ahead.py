@@ -1,0 +1,103 @@
+"""Puzzles that are compiled together before their tasks: each comes out as if it were compiled in its own phases, whatever its neighbours are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox.worker.phase import SOL
+from tests.sandbox.worker.test_snapshot import run
+
+Tasks = list[tuple[int, str, bytes]]
+
+
+def task(puzzle: str, solution: str = "def sol(): return 6") -> tuple[int, str, bytes]:
+    return SOL, puzzle, solution.encode()
+
+
+def good(number: int) -> tuple[int, str, bytes]:
+    return task(f"def sat(x: int, a={number}, b=42): return x + a == {number} + 6 and b == 42")
+
+
+def judged(tasks: Tasks, **how: bool) -> dict[str, Any]:
+    """What the fork engine finds too, but for the engine's name; no comparison has found a difference."""
+    fork, found = (run(variant, tasks, whole=True, **how) for variant in ("fork", "snapshot"))
+    assert [{**one, "engine": ""} for one in found["outcomes"]] == [{**one, "engine": ""} for one in fork["outcomes"]]
+    assert not found["counters"]["mismatches"]
+    return found
+
+
+def test_puzzles_of_many_tasks_are_compiled_before_them() -> None:
+    found = judged([good(number) for number in range(20)])
+    assert found["compiled"] == 20
+    assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
+    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 20
+
+
+def test_one_short_puzzle_is_not_worth_it_and_a_long_one_is() -> None:
+    assert judged([good(1)])["compiled"] == 0
+    assert judged([task(good(1)[1] + "  # " + "long" * 150)])["compiled"] == 1
+
+
+def test_tasks_beyond_those_that_are_listed_have_theirs_compiled_in_turn() -> None:
+    found = judged([good(number) for number in range(150)], compared=True)
+    assert found["compiled"] > 0
+    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 150
+
+
+def test_a_puzzle_that_comes_again_and_others_between_keep_to_their_own_code() -> None:
+    yes, no = "def sat(x): return x == 6  # {}", "def sat(x): return x == 7  # {}"
+    puzzles = [text.format("-" * 30 * (number % 3)) for number in range(12) for text in (yes, no, no, yes)]
+    found = judged([task(puzzle) for puzzle in puzzles])
+    ends = [one["end"] for one in found["outcomes"][1::2]]
+    assert ends == ["ACCEPTED" if "== 6" in puzzle else "REJECTED" for puzzle in puzzles]
+
+
+STRANGE = {
+    "no Python": "def sat(x) return x",
+    "null bytes": "def sat(x): return x == 6\0",
+    "a lone surrogate": "def sat(x): return x == '\udc80'",
+    "a byte order mark": "\ufeffdef sat(x): return x == 6",
+    "a warning": "def sat(x): return x is 6",
+    "a deprecated escape": "def sat(x): return x == 6 and '\\d'",
+    "a call to compile it": "def sat(x): return x == 6 and '\\N{BULLET}'",
+    "too much nesting": "def sat(x): return x == 6" + " + 0" * 2000,
+    "no function": "x = 5",
+    "nothing": "",
+    "a stolen name": "import marshal\nmarshal.loads = compile = exec = None\ndef sat(x): return x == 6",
+    "much code": "def sat(x): return x == 6\n" + "def f(): pass\n" * 900,
+    "a large constant": "def sat(x): return x == 6 and ('a' * 4000, 'b' * 4000, b'c' * 4000)\n" * 20,
+    "a set and a number": "def sat(x): return x in {1, 6, -0.0, 1e400, 2 ** 70} and (0.0, -0.0) == (0, 0)",
+    "the future": "from __future__ import annotations\ndef sat(x: int): return x == 6",
+    "its own name": "def sat(x): return __name__ == '__puzzle__' and sat.__code__.co_filename == '<puzzle>'",
+    "a place": "def sat(x):\n\n    return 1 / 0",
+    "a frame": "import sys\ndepth = 0\nf = sys._getframe()\nwhile f := f.f_back: depth += 1\ndef sat(x): return x == 6 and depth < 5",
+}
+
+
+@pytest.mark.parametrize("puzzle", STRANGE.values(), ids=STRANGE)
+def test_a_strange_puzzle_comes_out_as_alone_and_its_neighbours_are_not_touched(puzzle: str) -> None:
+    solution = "def sol(): return 6"
+    tasks = [good(0), good(1), task(puzzle), *(good(number) for number in range(2, 12)), task(puzzle, "1 / 0"), good(12)]
+    found = judged([(phase, sat, sol) for phase, sat, sol in tasks if solution])
+    assert sum(one["end"] == "ACCEPTED" for one in found["outcomes"]) >= 13
+
+
+BOMBS = {"folding": "x = " + " + ".join(["'a' * 4096"] * 120) + "\n", "nesting": "x = " + "lambda: " * 240 + "0\n"}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_puzzles_that_take_long_to_compile_cost_their_neighbours_no_verdict(bomb: str) -> None:
+    tasks = [good(0), *[task(f"{bomb * 7}def sat(x): return x == {number}") for number in (5, 6)], *map(good, range(1, 10))]
+    found = run("snapshot", tasks, cpu_seconds=10, whole=True)
+    ends = [one["end"] for one in found["outcomes"]]
+    assert ends == ["ANSWER", "ACCEPTED", "ANSWER", "REJECTED", *["ANSWER", "ACCEPTED"] * 10]
+    assert not found["counters"]["mismatches"]
+
+
+def test_what_compiling_took_is_charged_to_the_tasks() -> None:
+    long = "def sat(x): return x == 6\n" + "def f(): pass\n" * 900
+    found = run("snapshot", [task(long), *map(good, range(20))], whole=True)
+    assert found["compiled"]
+    assert found["times"][0] > 5 * max(found["times"][4:])
