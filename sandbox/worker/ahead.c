@@ -13,7 +13,7 @@
 #define LEAST_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
 #define PATIENCE 10      /* moments */
 
-/* The source of a task in this frame, and its size; NULL if it has none. */
+/* The puzzle's source of the task in this frame, and its size; NULL if it is no task. */
 static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
 {
     uint32_t length;

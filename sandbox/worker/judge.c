@@ -81,7 +81,8 @@ static int judge(struct state *s, const uint8_t *frames, uint64_t frames_size, i
     }
     s->print_room = task.output_bytes;
     stop = job_run(s, write_job(s, head, sat, sol), moment_ns);
-    s->cpu_ns += ahead ? s->ahead_cpu_ns : 0;
+    if (ahead) /* it is charged for its part of that; under way, `cpu_ns` is a start */
+        s->cpu_ns += stop == DONE ? s->ahead_cpu_ns : -s->ahead_cpu_ns;
     uint64_t answer = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
         return stop;

@@ -18,7 +18,8 @@ Decisions to let a call take place are made on its number and registers, never o
 The usual tasks, which answer simply and are judged by a yes or no, go through both phases one after the other in one call of the accelerator
 (`judge`, judge.c): each phase begins at the snapshot and is put back, and what the first hands to the second is bytes that have been checked. The puzzles of
 the next tasks are compiled before, all in one job (ahead.c), at whose end the runner is put back too: no code of theirs runs in it, and solutions are compiled
-each in its own phase. What one puzzle could do to the next there it would have to do to Python's compiler. Anything else ends that call, and Python goes on with the phase that is under way, or has just ended, as if it had started it.
+each in its own phase. What one puzzle could do to the next there it would have to do to Python's compiler. Anything else ends that call, and Python goes
+on with the phase that is under way, or has just ended, as if it had started it.
 
 Many answers to one puzzle. Where it pays, the puzzle is loaded once for one phase of them all: the moment after is *marked*, that is,
 taken as the snapshot for a while, and each answer begins there, charged for the time of loading. Nothing of an answer outlives its
@@ -68,7 +69,7 @@ RECYCLE_EVERY = 100_000
 _REPORT_ROOM = 1 << 20
 _LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200, 1000), 2048, 0.1, 1000
 _COMPILING = Limits(cpu_seconds=0.01)
-"""If puzzles that are compiled together have not been in a moment: until they are left to their phases."""
+"""Puzzles that are compiled together, and are not done when the accelerator gives them up, are left to their phases after so much."""
 _WORTH_BYTES = 400
 """Of source that need not be compiled again: less costs less time than to mark and unmark."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.worker.phase import SOL
-from tests.sandbox.worker.test_snapshot import run
+from tests.sandbox.worker.test_snapshot import PUZZLE, run
 
 Tasks = list[tuple[int, str, bytes]]
 
@@ -101,3 +101,10 @@ def test_what_compiling_took_is_charged_to_the_tasks() -> None:
     found = run("snapshot", [task(long), *map(good, range(20))], whole=True)
     assert found["compiled"]
     assert found["times"][0] > 5 * max(found["times"][4:])
+
+
+def test_it_is_charged_also_to_a_phase_that_goes_on_for_longer() -> None:
+    long, short, slow = "def sat(x): return x == 6\n" + "def f(): pass\n" * 300, PUZZLE, "def sol():\n    for i in range(300_000): pass\n    return 6"
+    found = run("snapshot", [task(puzzle, slow) for puzzle in (long, short, long, short)], whole=True)
+    with_long, with_short = found["times"][0] + found["times"][4], found["times"][2] + found["times"][6]
+    assert with_long > with_short
