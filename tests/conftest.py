@@ -136,6 +136,7 @@ def _settled(warden: psutil.Process, runners_due: int) -> tuple[list[psutil.Proc
         children = sorted(warden.children(recursive=True), key=psutil.Process.create_time)
         runners = [child for child in children if child.status() == psutil.STATUS_TRACING_STOP]
         ready = len(runners) == runners_due and not any(os.listdir(f"/proc/{runner.pid}/fd") for runner in runners)
+        ready = ready and warden.status() == psutil.STATUS_SLEEPING  # else it is still at work on one, and holds more for a moment
         if (ready and ready_before) or time.monotonic() > until:
             return [child for child in children if child not in runners], runners
         ready_before = ready

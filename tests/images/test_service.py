@@ -194,8 +194,12 @@ def test_it_is_not_root_holds_no_capability_and_can_write_nowhere(service: Servi
 def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_worker(service: Service) -> None:
     fill = "def sol():\n    held = []\n    while True: held.append(b'x' * (50 << 20))"
     tasks = [Task(str(i), f"def sat(x): return x == {i}", fill) for i in range(6)]
+    found: dict[str, Status] = {}
     with Client(f"http://127.0.0.1:{service.port}", token=service.token) as client:
-        assert [verdict.status for verdict in client.verify_many(tasks)] == [Status.MEMORY_LIMIT] * 6
+        for _ in range(3):  # a busy machine may take longer to give so much than the one second of CPU time that the service grants
+            late = [task for task in tasks if found.get(task.id, Status.TIME_LIMIT) is Status.TIME_LIMIT]
+            found |= {verdict.id: verdict.status for verdict in client.verify_many(late)}
+    assert found == {task.id: Status.MEMORY_LIMIT for task in tasks}
     assert b"\nselftaught_worker_restarts_total 0.0\n" in service.ask("GET", "/metrics", token=service.token)[1]
 
 
