@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import signal
 import threading
 from collections.abc import Coroutine
@@ -35,6 +35,8 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     A handler that raises in a running loop would take the callback with it that it interrupts, and a task that was to be woken so is
     waited for in vain. Of SIGINT asyncio itself takes care in the same way.
     """
+    import asyncio  # what every command starts with need not load it
+
     handler = signal.getsignal(signal.SIGTERM)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         return asyncio.run(main)
@@ -48,7 +50,8 @@ def run(main: Coroutine[Any, Any, T]) -> T:
             nonlocal came
             came = True
             task.cancel()
-            loop.call_soon_threadsafe(lambda: None)  # wakes the loop
+            with contextlib.suppress(RuntimeError):  # it is closed already
+                loop.call_soon_threadsafe(lambda: None)  # wakes it
 
         signal.signal(signal.SIGTERM, cancel)
         return await main
