@@ -92,7 +92,7 @@ class Job:
     brief: bool = False
 
 
-LENGTH = struct.Struct("<I")
+_LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<I??ddQQQII")
 """Head of a job: the length of the solution, and what jobs have in common that differ in their solutions alone; last, the length of the puzzle."""
 
@@ -130,20 +130,20 @@ def to_bytes(source: str) -> bytes:
 
 def frame(body: bytes) -> bytes:
     """A message with its length in front."""
-    return LENGTH.pack(len(body)) + body
+    return _LENGTH.pack(len(body)) + body
 
 
 def frame_size(size: int) -> int:
     """Of a message of this size."""
-    return LENGTH.size + size
+    return _LENGTH.size + size
 
 
 def cut(frames: bytes) -> Iterator[bytes]:
     """The messages in whole frames."""
     at = 0
     while at < len(frames):
-        start = at + LENGTH.size
-        at = start + LENGTH.unpack_from(frames, at)[0]
+        start = at + _LENGTH.size
+        at = start + _LENGTH.unpack_from(frames, at)[0]
         yield frames[start:at]
 
 
@@ -170,8 +170,8 @@ class Frames:
         buffer = self._buffer
         buffer += data
         at = 0
-        while len(buffer) - at >= LENGTH.size:
-            end = at + LENGTH.size + LENGTH.unpack_from(buffer, at)[0]
+        while len(buffer) - at >= _LENGTH.size:
+            end = at + _LENGTH.size + _LENGTH.unpack_from(buffer, at)[0]
             if end > len(buffer):
                 break
             at = end
@@ -214,7 +214,7 @@ def unpack_job(data: bytes) -> Job:
 
 def setting(data: bytes) -> bytes:
     """What jobs have in common, of one in these bytes, that differ in their solutions alone."""
-    return data[LENGTH.size : JOB.size + LENGTH.unpack_from(data, JOB.size - LENGTH.size)[0]]
+    return data[_LENGTH.size : JOB.size + _LENGTH.unpack_from(data, JOB.size - _LENGTH.size)[0]]
 
 
 ENGINES = ("fork", "snapshot")

@@ -218,7 +218,7 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            compiled = _compile_all(wire.frame(sat))[wire.LENGTH.size :]
+            (compiled,) = wire.cut(_compile_all(wire.frame(sat)))
             _load_puzzle(sat)
             code, answer = _run_sol(_load_puzzle(compiled, COMPILED)[0], sol, 1 << 20)
             if code == b"A":
@@ -241,20 +241,17 @@ def _compile(source: bytes, file: str) -> types.CodeType:
 
 
 def _compile_all(sources: bytes) -> bytes:
-    """Puzzles, each behind its size; in place of each what was compiled of it, nothing if that makes an error or warns."""
-    parts: list[bytes] = []
-    at = 0
+    """Puzzles in frames; in place of each what was compiled of it, nothing if that makes an error or warns: its phases make that known."""
+    codes = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        while at < len(sources):
-            (size,) = wire.LENGTH.unpack_from(sources, at)
-            at += wire.LENGTH.size + size
+        for source in wire.cut(sources):
             try:
-                code = marshal.dumps(_compile(sources[at - size : at], "<puzzle>"))
+                code = marshal.dumps(_compile(source, "<puzzle>"))
             except BaseException:
                 code = b""
-            parts += wire.LENGTH.pack(len(code)), code
-    return b"".join(parts)
+            codes.append(wire.frame(code))
+    return b"".join(codes)
 
 
 def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
