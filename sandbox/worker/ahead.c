@@ -1,17 +1,18 @@
 /* See rollback.h: the puzzles of the next tasks, compiled together before they are judged.
 
    One job of the runner compiles them, and is put back as every job is: no code of a task runs in it, and no solution's source comes near it. The phases
-   then begin with what was compiled. What does not compile without a word is left to them as it is. */
+   then begin with what was compiled, and each is charged for it as if it had done that itself: the time goes by the size of the source. What does not compile
+   without a word, or takes far longer than its size accounts for, is left to the phases as it is: so no puzzle pays much for another. */
 
 #include "rollback.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #define MOST_BYTES 2048  /* of sources that are compiled together */
 #define MOST_ALONE 16384 /* of one alone */
 #define LEAST_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
 #define PATIENCE 10      /* moments */
+#define MOST_NS 10000    /* of CPU time for a byte of source; usual is 500, some more at first */
 
 /* The puzzle's source of the task in this frame, and its size; NULL if it is no task. */
 static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
@@ -26,11 +27,11 @@ static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
     return task.program || length - sizeof task < task.sat_size ? NULL : frame + sizeof length + sizeof task;
 }
 
-/* List the different puzzles of these frames, as many as are to be compiled together. Returns how many bytes of source that saves. */
-static int64_t list(struct state *s, const uint8_t *frames, uint64_t size)
+/* List the different puzzles of these frames, as many as are to be compiled together. Returns how many bytes of source that saves; `bytes` is how many they are. */
+static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint64_t *bytes)
 {
-    uint64_t at = 0, bytes = 0;
-    int64_t saved = 0;
+    uint64_t at = 0;
+    int64_t saved = *bytes = 0;
     s->ahead_count = s->ahead_next = s->ahead_tasks = 0;
     while (at < size) {
         uint32_t length, sat_size = 0;
@@ -39,10 +40,10 @@ static int64_t list(struct state *s, const uint8_t *frames, uint64_t size)
             break;
         const struct ahead *last = s->ahead_count ? &s->ahead[s->ahead_count - 1] : NULL;
         if (!last || last->size != sat_size || memcmp(last->sat, sat, sat_size)) {
-            if (s->ahead_count == MOST_AHEAD || bytes + sat_size > (last ? MOST_BYTES : MOST_ALONE))
+            if (s->ahead_count == MOST_AHEAD || *bytes + sat_size > (last ? MOST_BYTES : MOST_ALONE))
                 break;
-            s->ahead[s->ahead_count++] = (struct ahead){memcpy(s->ahead_sats + bytes, sat, sat_size), sat_size, NULL, 0};
-            bytes += sat_size;
+            s->ahead[s->ahead_count++] = (struct ahead){memcpy(s->ahead_sats + *bytes, sat, sat_size), sat_size, NULL, 0, 0};
+            *bytes += sat_size;
             saved -= sat_size;
         }
         saved += 2 * sat_size; /* both phases */
@@ -68,12 +69,12 @@ static uint64_t write_job(const struct state *s)
     return there - start;
 }
 
-/* Take in what was compiled; nothing that is not reported as it should be. */
-static void take(struct state *s)
+/* Take in what was compiled of so many bytes; nothing that is not reported as it should be, or took too long. */
+static void take(struct state *s, uint64_t bytes)
 {
     uint64_t at = REPORT_HEAD;
     uint32_t size;
-    if (s->report[0] != 'C')
+    if (s->report[0] != 'C' || s->cpu_ns > MOST_NS * (int64_t)bytes)
         return;
     memcpy(s->ahead_codes, s->report, s->report_size);
     for (uint64_t i = 0; i < s->ahead_count && at + sizeof size <= s->report_size; i++, at += size) {
@@ -83,6 +84,7 @@ static void take(struct state *s)
             return;
         s->ahead[i].code = s->ahead_codes + at;
         s->ahead[i].code_size = size;
+        s->ahead[i].cpu_ns = s->cpu_ns * s->ahead[i].size / bytes;
     }
 }
 
@@ -102,6 +104,7 @@ static const struct ahead *find(struct state *s, const uint8_t *sat, uint64_t si
 int ahead_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct ahead **found)
 {
     uint32_t sat_size = 0;
+    uint64_t bytes;
     const uint8_t *sat = puzzle(frames, &sat_size);
     *found = NULL;
     if (s->plain_tasks) {
@@ -110,15 +113,13 @@ int ahead_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t
     }
     if (!sat || (*found = find(s, sat, sat_size)))
         return DONE;
-    s->ahead_cpu_ns = 0;
-    if (list(s, frames, size) >= LEAST_SAVED) {
+    if (list(s, frames, size, &bytes) >= LEAST_SAVED) {
         s->print_room = 0;
         int stop = job_run(s, write_job(s), PATIENCE * moment_ns);
         s->is_astray = stop != DONE;
         if (s->is_astray)
             return stop;
-        take(s);
-        s->ahead_cpu_ns = s->cpu_ns / s->ahead_tasks;
+        take(s, bytes);
     }
     *found = find(s, sat, sat_size);
     return DONE;

@@ -47,14 +47,18 @@ static int is_fit(const struct state *s, const struct task *task, uint64_t sourc
         && sizeof(struct phase) + sources + MOST_PLAIN <= s->job_room && sources == (uint64_t)task->sat_size + task->sol_size;
 }
 
-/* Write a job: a phase, its puzzle, and the rest. Returns its size. */
-static uint64_t write_job(const struct state *s, struct phase head, const void *sat, const void *payload)
+/* Run a phase with its puzzle and the rest, and charge it for so much time before; returns what `job_run` does. */
+static int run(struct state *s, struct phase head, const void *sat, const void *payload, int64_t moment_ns, int64_t before_ns)
 {
     uint8_t *there = (uint8_t *)s->job.shared;
     memcpy(there, &head, sizeof head);
     memcpy(there + sizeof head, sat, head.sat_size);
     memcpy(there + sizeof head + head.sat_size, payload, head.payload_size);
-    return sizeof head + head.sat_size + head.payload_size;
+    int stop = job_run(s, sizeof head + head.sat_size + head.payload_size, moment_ns);
+    int64_t charged_ns = stop == DONE ? before_ns : -before_ns; /* while it is under way these are the clocks at its start */
+    s->cpu_ns += charged_ns;
+    s->wall_ns += charged_ns;
+    return stop;
 }
 
 /* Judge the first task of these frames: DONE, and `*told` has moved behind the outcomes of both phases. Else, if the first phase has answered, `first_size`
@@ -74,15 +78,15 @@ static int judge(struct state *s, const uint8_t *frames, uint64_t frames_size, i
         return stop;
     const uint8_t *sat = frames + sizeof size + sizeof task, *sol = sat + task.sat_size, *report = s->report + REPORT_HEAD;
     struct phase head = {SOL, 0, 0, task.answer_bytes, task.seed, task.sat_size, task.sol_size};
+    int64_t before_ns = 0;
     if (ahead && ahead->code_size && sizeof head + ahead->code_size + task.sol_size + MOST_PLAIN <= s->job_room) {
         head.which |= COMPILED;
         head.sat_size = ahead->code_size;
         sat = ahead->code;
+        before_ns = ahead->cpu_ns;
     }
     s->print_room = task.output_bytes;
-    stop = job_run(s, write_job(s, head, sat, sol), moment_ns);
-    if (ahead) /* it is charged for its part of that; under way, `cpu_ns` is a start */
-        s->cpu_ns += stop == DONE ? s->ahead_cpu_ns : -s->ahead_cpu_ns;
+    stop = run(s, head, sat, sol, moment_ns, before_ns);
     uint64_t answer = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds) || s->report[0] != 'A' || answer > MOST_PLAIN || answer > task.answer_bytes)
         return stop;
@@ -96,7 +100,7 @@ static int judge(struct state *s, const uint8_t *frames, uint64_t frames_size, i
     memcpy(s->answer, report, answer);
     head.which ^= SOL ^ SAT;
     head.payload_size = answer;
-    stop = job_run(s, write_job(s, head, sat, s->answer), moment_ns);
+    stop = run(s, head, sat, s->answer, moment_ns, before_ns);
     uint64_t text = s->report_size - REPORT_HEAD;
     if (stop != DONE || !is_quiet(s, task.cpu_seconds))
         return stop;

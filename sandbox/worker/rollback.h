@@ -33,7 +33,8 @@ struct step { uint64_t start, end, mask, anyof; };
 struct span { uint64_t start, end, copy, shared; }; /* the copy, and the span itself, in this process */
 struct put_back { uint64_t there, size, copy, shared; };
 struct piece { uint64_t start, attic; }; /* where it was, and where it is kept */
-struct ahead { const uint8_t *sat; uint64_t size; const uint8_t *code; uint64_t code_size; }; /* a puzzle, and what was compiled of it: nothing if the last is 0 */
+struct ahead { const uint8_t *sat; uint64_t size; const uint8_t *code; uint64_t code_size; int64_t cpu_ns; };
+/* A puzzle; what was compiled of it, nothing if that has no size; and the CPU time of that. */
 
 /* What is sent, in sandbox.wire: JOB and PHASE. */
 struct __attribute__((packed)) task {
@@ -86,7 +87,6 @@ struct state {
     uint64_t is_astray;                     /* whether a job that was to compile has not come to its end */
     uint64_t plain_tasks;                   /* so many tasks to come are not to be compiled before */
     uint64_t ahead_count, ahead_next, ahead_tasks; /* puzzles that are listed, up to which they were asked for, and of how many tasks they are */
-    int64_t ahead_cpu_ns;                   /* CPU time for each of these */
     uint8_t *ahead_sats, *ahead_codes;      /* room for a job, and for a report */
     struct ahead ahead[MOST_AHEAD];
     struct region regions[MOST_REGIONS];

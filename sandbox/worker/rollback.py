@@ -52,7 +52,7 @@ class Rollback:
 
     job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call.
     printed: bytes that the last job wrote to descriptors 1 and 2. report: what was last written to the report. After a `wait`
-    that returned `Stop.CALL`, `now` are the registers. resident: bytes, to be told of outcomes. first, answer: see `judge`.
+    that returned `Stop.CALL`, `now` are the registers. resident: bytes, to be told of outcomes. first, answer, astray: see `judge`.
     """
 
     def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
@@ -211,9 +211,9 @@ class _State(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("job_room", "least_memory", "engine", "resident", "ticks", "judged", "taken")),
         *((name, ctypes.c_uint64) for name in ("told_size", "told_room", "first_size", "answer_size")),
         *((name, ctypes.c_void_p) for name in ("told", "answer")),
-        *((name, ctypes.c_uint64) for name in ("is_astray", "plain_tasks", "ahead_count", "ahead_next", "ahead_tasks", "ahead_cpu_ns")),
+        *((name, ctypes.c_uint64) for name in ("is_astray", "plain_tasks", "ahead_count", "ahead_next", "ahead_tasks")),
         *((name, ctypes.c_void_p) for name in ("ahead_sats", "ahead_codes")),
-        ("ahead", ctypes.c_uint64 * 4 * 64),
+        ("ahead", ctypes.c_uint64 * 5 * 64),
         ("regions", ctypes.c_uint64 * 3 * 128),
     )
 

@@ -108,3 +108,10 @@ def test_it_is_charged_also_to_a_phase_that_goes_on_for_longer() -> None:
     found = run("snapshot", [task(puzzle, slow) for puzzle in (long, short, long, short)], whole=True)
     with_long, with_short = found["times"][0] + found["times"][4], found["times"][2] + found["times"][6]
     assert with_long > with_short
+
+
+def test_what_compiles_far_too_long_for_its_size_is_left_to_its_phases_with_its_neighbours() -> None:
+    costly = "x = (" + "(1,)*256+" * 80 + "())[0]\ndef sat(x): return x == 6"  # makes large constants of few bytes, and lets go of them
+    found = run("snapshot", [*map(good, range(6)), task(costly)], whole=True)
+    assert found["compiled"] == 0
+    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 7

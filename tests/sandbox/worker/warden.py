@@ -64,7 +64,7 @@ def whole(engine: Engine, jobs: list[tuple[int, str, str, float]]) -> list[Outco
 
 def count_compiled(engine: Engine) -> int:
     state = getattr(getattr(engine, "_runner", None), "_state", None)
-    return sum(code_size > 0 for *_, code_size in state.ahead[: state.ahead_count]) if state else 0
+    return sum(code_size > 0 for *_, code_size, _ in state.ahead[: state.ahead_count]) if state else 0
 
 
 def forget(address: int) -> None:
