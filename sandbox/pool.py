@@ -1,7 +1,8 @@
 """Between callers and workers: one queue, and a lane (a thread) for each worker.
 
 A lane keeps its worker supplied with jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
-and no long job has a crowd behind it. If the worker dies, the oldest of its jobs, which it was on, is tried once more, alone, and the others are
+and no long job has a crowd behind it; but no more than its share of what there is, so that workers end together (guided self-scheduling,
+Polychronopoulos and Kuck 1987). If the worker dies, the oldest of its jobs, which it was on, is tried once more, alone, and the others are
 simply sent again; after the second time that job gets ``internal_error``. (Of answers to one puzzle it may have been on a younger one. That
 one's turn comes: who was tried alone is not blamed for another.) A worker that does not answer in the time that its job's limits
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
@@ -47,9 +48,11 @@ after each of the first phases."""
 CANCEL_SECONDS = 0.1
 """How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
 
-MOST_AHEAD = 64
+MOST_AHEAD = 128
 ATTEMPTS = 2
-_AHEAD_SECONDS = 0.02
+_AHEAD_SECONDS, _FEW_SECONDS = 0.04, 0.005
+"""What a worker should have to do, by what jobs took: at most, and in any case, whatever its share."""
+
 
 _LOG = logging.getLogger("selftaught")
 _UNWANTED = "nobody waits for it"
@@ -264,9 +267,10 @@ class _Lane:
         batch, ahead = [first] if first else [], len(self._ahead)
         if first and first.patient:
             return batch
-        most = min(MOST_AHEAD, max(1, round(_AHEAD_SECONDS / self._seconds)))
+        share = (self.pool.queued + ahead) // len(self.pool._lanes)
+        most = min(MOST_AHEAD, round(_AHEAD_SECONDS / self._seconds), max(share, round(_FEW_SECONDS / self._seconds)))
         size = sum(ticket.size for ticket in (*self._ahead, *batch))
-        while len(batch) + ahead < most:
+        while len(batch) + ahead < max(1, most):
             busy = bool(batch or ahead)
             ticket = self._next_at_once(alone=not busy)
             if ticket is None:

@@ -23,7 +23,7 @@ from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup, landlock, namespaces
 from sandbox.worker import canary
 from sandbox.worker.cell import Cell
-from sandbox.worker.engine import MOMENT_SECONDS, Engine, SupervisorGone
+from sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.snapshot import SnapshotEngine
 from sandbox.worker.trials import Trials
@@ -35,8 +35,7 @@ _REST_MILLISECONDS = 20
 def serve(source: int, sink: int, engine: Engine) -> None:
     """Judge jobs in the order they come until the verifier hangs up.
 
-    Outcomes go out together, but none waits for longer than a moment: not for the job after it, if that takes longer and
-    is of another puzzle.
+    Outcomes go out together, but none waits for long: not for the job after it, if that takes more than a moment and is of another puzzle.
     """
     frames, answer, coming, trials = wire.Frames(), _Answer(sink), select.poll(), Trials(engine)
     coming.register(source, select.POLLIN)
@@ -63,7 +62,7 @@ class _Answer:
 
     def add(self, frames: bytes) -> None:
         self._held += frames
-        if time.monotonic() - self._sent > MOMENT_SECONDS:
+        if time.monotonic() - self._sent > TOGETHER_SECONDS:
             self.send()
 
     def send(self) -> None:

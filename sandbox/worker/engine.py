@@ -16,6 +16,9 @@ Phase = int
 MOMENT_SECONDS = 0.004
 """A phase that goes on for longer lets the warden do something else meanwhile."""
 
+TOGETHER_SECONDS = 0.008
+"""Outcomes wait so long for others to go with them, unless a phase goes on for more than a moment."""
+
 
 @dataclass(slots=True)
 class Judged:
@@ -49,7 +52,7 @@ class Engine(Protocol):
         """
 
     def judge(self, frames: bytes) -> Judged:
-        """Judge tasks, in the order of these frames, for a moment: as many as go as most do. Raises as `run` does.
+        """Judge tasks, in the order of these frames, for `TOGETHER_SECONDS`: as many as go as most do. Raises as `run` does.
 
         Unless there may be more of them, the phases of the next task are to be run next; if that is not begun, also together with those like it.
         """

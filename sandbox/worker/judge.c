@@ -129,12 +129,13 @@ static uint64_t alike(const uint8_t *frames, uint64_t size, int *is_worth_it)
     return at;
 }
 
-/* Judge the tasks in the frames, at most so many, for a moment. Of each, `told` gets a frame of the `counters` and the outcomes. Returns MORE if there may be
+/* Judge the tasks in the frames, at most so many, for so long together, and no phase for more than a moment. Of each, `told` gets a frame of the `counters` and the outcomes. Returns MORE if there may be
    more to do here, or what `judge` returns of the first that went otherwise; UNFIT also if one should be judged together with the next.
    `judged` is how many are done, `taken` is how many bytes they were. There are whole frames only. */
-static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
+static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns,
+    int64_t together_ns)
 {
-    int64_t until = job_clock_ns() + moment_ns;
+    int64_t until = job_clock_ns() + together_ns;
     uint64_t known = 0; /* up to there they are for us */
     s->judged = s->taken = s->told_size = s->first_size = s->cold_count = s->cold_kept = s->is_astray = 0;
     while (s->judged < most && s->cold_count <= s->most_pages && job_clock_ns() < until) {
@@ -165,10 +166,11 @@ static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, cons
 }
 
 /* `judge_all`, its waits all interrupted by one timer. */
-int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns)
+int rollback_judge(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns,
+    int64_t together_ns)
 {
     job_tick(s, moment_ns);
-    int result = judge_all(s, frames, size, counters, counters_size, most, moment_ns);
+    int result = judge_all(s, frames, size, counters, counters_size, most, moment_ns, together_ns);
     job_tick(s, 0);
     return result;
 }

@@ -76,8 +76,9 @@ class Rollback:
         self.tracee.resume_with(self.ready, len(job))
         return self.wait(timeout_seconds)
 
-    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float) -> Judged:
-        """Run both phases of tasks, at most so many, and `restore` after each: see `Engine.judge`. counters: packed, to be told with each.
+    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float) -> Judged:
+        """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and `restore` after each: see
+        `Engine.judge`. counters: packed, to be told with each.
 
         Of a task that went otherwise less may be done: `first` is the packed outcome of its first phase, if that has answered, and `answer` that answer.
         A phase that is under way or just over is `begun`, and has to be taken on by `run` with its job. If the puzzles of so many tasks as are `astray`
@@ -278,9 +279,9 @@ class Accelerated(Rollback):
         self._hot_spans = (ctypes.c_uint64 * (4 * len(hot)))(*(number for span in hot for number in span))
         state.hot_spans, state.hot_count = ctypes.addressof(self._hot_spans), len(hot)
 
-    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float) -> Judged:
-        state, moment_ns = self._state, int(moment_seconds * 1e9)
-        result = self._library.rollback_judge(self._at, frames, len(frames), counters, len(counters), most, moment_ns)
+    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float) -> Judged:
+        state, times = self._state, (int(moment_seconds * 1e9), int(together_seconds * 1e9))
+        result = self._library.rollback_judge(self._at, frames, len(frames), counters, len(counters), most, *times)
         self._is_done, self.memory.written = False, self._cold[: state.cold_count]
         begun = result not in (_MORE, _UNFIT)
         judged = Judged(state.judged, self._told[: state.told_size], state.taken, result == _MORE, begun)
@@ -386,7 +387,7 @@ def load() -> ctypes.PyDLL:
         raise OSError("the accelerator belongs to another version: install again")
     library.rollback_run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_int64)
     library.rollback_wait.argtypes = (ctypes.c_void_p, ctypes.c_int64)
-    library.rollback_judge.argtypes = (*library.rollback_run.argtypes[:3], ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64)
+    library.rollback_judge.argtypes = (*library.rollback_run.argtypes[:3], ctypes.c_char_p, *[ctypes.c_uint64] * 2, *[ctypes.c_int64] * 2)
     for name in ("report_taken", "restore", "mark", "unmark"):
         getattr(library, f"rollback_{name}").argtypes = (ctypes.c_void_p,)
     return library

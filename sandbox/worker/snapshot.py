@@ -54,7 +54,7 @@ from sandbox.worker import rollback
 from sandbox.worker.attempt import Attempt, Surroundings
 from sandbox.worker.birth import give_birth
 from sandbox.worker.calls import Calls
-from sandbox.worker.engine import MOMENT_SECONDS, Judged, Phase, do_nothing
+from sandbox.worker.engine import MOMENT_SECONDS, TOGETHER_SECONDS, Judged, Phase, do_nothing
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import Unrestorable
 from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
@@ -189,7 +189,8 @@ class SnapshotEngine:
             self._unmark()
         back = self._runner or self._raise()
         try:
-            judged = back.judge(frames, wire.pack_counters(self.counters), max(1, self._jobs_ahead() // 2), MOMENT_SECONDS)
+            times = MOMENT_SECONDS, TOGETHER_SECONDS
+            judged = back.judge(frames, wire.pack_counters(self.counters), max(1, self._jobs_ahead() // 2), *times)
         except OSError:  # it has died
             self._replace()
             return Judged()
