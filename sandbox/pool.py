@@ -8,12 +8,11 @@ one's turn comes: who was tried alone is not blamed for another.) A worker that 
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
 Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, alone and at its own limits, when the queue
-is empty: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
+is empty, rather by the same worker, which may let it go on where it was: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -58,11 +57,11 @@ _LOG = logging.getLogger("selftaught")
 _UNWANTED = "nobody waits for it"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
-    It gets a Verdict, or of a program a Run. patient: it was tried briefly, and needs more.
+    It gets a Verdict, or of a program a Run. patient: it was tried briefly, and needs more. lane: where that was.
     """
 
     id: str
@@ -71,6 +70,7 @@ class Ticket:
     attempts: int = 0
     cancelled: bool = field(default=False)
     patient: bool = False
+    lane: object = None
 
     def try_briefly(self) -> None:
         """Others wait: let it be tried briefly first, if that saves anything."""
@@ -139,6 +139,21 @@ class Pool:
                 self._idle.append(lane)
             return True
 
+    def postpone(self, ticket: Ticket) -> None:
+        """It was tried briefly, and is judged when nothing else waits: by any lane that has nothing to do."""
+        with self._lock:
+            self.later.append(ticket)
+        self.offer(_LOOK_AGAIN)
+
+    def patient(self, lane: _Lane) -> Ticket | None:
+        """The next of those that were tried briefly, if there is one: rather one that this lane's worker may have kept as it was."""
+        with self._lock:
+            own = next((ticket for ticket in self.later if ticket.lane is lane), None)
+            ticket = own or (self.later[0] if self.later else None)
+            if ticket:
+                self.later.remove(ticket)
+            return ticket
+
     def counters(self) -> Counters:
         """What all snapshot engines have done since the start, those of workers that have ended included."""
         total = Counters()
@@ -185,8 +200,9 @@ class Pool:
     def _cancel_queued(self) -> None:
         while True:
             try:
-                ticket = self.later.popleft() if self.later else self._queue.get_nowait()
-            except (Empty, IndexError):
+                with self._lock:
+                    ticket = self.later.popleft() if self.later else self._queue.get_nowait()
+            except Empty:
                 return
             if ticket is not _LOOK_AGAIN:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
@@ -248,9 +264,8 @@ class _Lane:
             return self._again.popleft()
         queue, ticket = self.pool._queue, _LOOK_AGAIN
         while ticket is _LOOK_AGAIN:
-            if queue.empty() and alone:
-                with contextlib.suppress(IndexError):
-                    return self.pool.later.popleft()
+            if queue.empty() and alone and (patient := self.pool.patient(self)):
+                return patient
             try:
                 ticket = queue.get_nowait()
             except Empty:
@@ -308,10 +323,9 @@ class _Lane:
             outcomes = self._await_outcomes(self.worker, ticket)
             self._seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
-                ticket.patient, ticket.job.brief = True, False
+                ticket.patient, ticket.lane, ticket.job.brief = True, self, False
                 self._ahead.popleft()
-                self.pool.later.append(ticket)
-                self.pool.offer(_LOOK_AGAIN)  # a lane that has nothing to do may take it
+                self.pool.postpone(ticket)
             else:
                 verdict = conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
                 self._ahead.popleft()

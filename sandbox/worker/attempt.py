@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from sandbox.wire import End, Outcome
 from sandbox.worker import runner
 from sandbox.worker.calls import Calls, Decision
 from sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone
+from sandbox.worker.memory import Unrestorable
 from sandbox.worker.report import Report, read_report
 from sandbox.worker.rollback import Rollback
+from sandbox.worker.suspended import Held
 from sandbox.worker.tracee import Stop
 
 _SLICE_SECONDS = 0.25
@@ -33,20 +36,27 @@ class Attempt:
     """A job on a runner. loaded: the puzzle is, before the job starts. before: CPU time and elapsed time in seconds that count for it already.
 
     spoilt: the runner must go. put_back: it has been. denied: the job was given up. timed_out: a time limit ended it.
-    used: CPU time and elapsed time in seconds, those before included.
+    held: how it stood then, if it is `resumable` and can go on from there. used: CPU time and elapsed time in seconds, those before included.
     """
 
     __slots__ = (
-        "_around", "_before", "_limits", "_loaded", "_loading", "_room", "_stands", "denied", "put_back", "runner", "spoilt",
-        "timed_out", "used",
+        "_around", "_before", "_loaded", "_loading", "_resumable", "_room", "_stands", "denied", "held", "limits", "put_back",
+        "runner", "spoilt", "timed_out", "used",
     )  # fmt: skip
 
     def __init__(
-        self, around: Surroundings, back: Rollback, limits: Limits, loaded: bool = False, before: tuple[float, float] = (0.0, 0.0)
+        self,
+        around: Surroundings,
+        back: Rollback,
+        limits: Limits,
+        loaded: bool = False,
+        before: tuple[float, float] = (0.0, 0.0),
+        resumable: bool = False,
     ) -> None:
-        self._around, self.runner, self._limits, self._loaded = around, back, limits, loaded
+        self._around, self.runner, self.limits, self._loaded = around, back, limits, loaded
         self.spoilt = self.put_back = self.denied = self.timed_out = self._loading = self._stands = False
-        self._before = self.used = before
+        self._before, self.used, self._resumable = before, before, resumable
+        self.held: Held | None = None
         self._room = limits.memory_bytes - runner.RESERVE_BYTES
 
     def load(self, job: bytes) -> bool:
@@ -55,19 +65,20 @@ class Attempt:
         self._run(job)
         return self._stands and not self.spoilt and not self.runner.printed
 
-    def run(self, job: bytes) -> Outcome | None:
-        """The outcome, or None if it can't be told here."""
+    def run(self, job: bytes | Held) -> Outcome | None:
+        """The outcome, or None if it can't be told here. One that was held goes on."""
         outcome = self._run(job)
         self.denied = outcome is None
         return outcome
 
-    def _run(self, job: bytes) -> Outcome | None:
+    def _run(self, job: bytes | Held) -> Outcome | None:
         back = self.runner
+        how = self.limits.output_bytes, min(self._left(), MOMENT_SECONDS)
         try:
-            stop = back.run(job, self._limits.output_bytes, min(self._left(), MOMENT_SECONDS))
+            stop = back.take_up(job, *how) if isinstance(job, Held) else back.run(job, *how)
             if stop is Stop.DONE:
                 self.put_back = True
-                outcome: Outcome | None = read_report(back.report, self._limits.answer_bytes, self._loaded)
+                outcome: Outcome | None = read_report(back.report, self.limits.answer_bytes, self._loaded)
             else:
                 outcome = self._watch(stop)
         except OSError:  # it has died
@@ -81,12 +92,12 @@ class Attempt:
 
     def _left(self) -> float:
         cpu, wall = self.used
-        return max(0.0, min(self._limits.cpu_seconds - cpu, self._limits.wall_seconds - wall))
+        return max(0.0, min(self.limits.cpu_seconds - cpu, self.limits.wall_seconds - wall))
 
     def _watch(self, stop: Stop | None) -> Outcome | None:
         """What comes of a job that did not simply report within a moment. stop: what came within that."""
         back, around = self.runner, self._around
-        report = Report(self._limits.answer_bytes, self._loaded)
+        report = Report(self.limits.answer_bytes, self._loaded)
         slice_seconds = MOMENT_SECONDS
         while True:
             if stop is Stop.REPORT:
@@ -116,13 +127,17 @@ class Attempt:
                 around.meanwhile()
             self._look_at_clocks()
             if not (left := self._left()):
-                return self._time_out()
+                return self._time_out(report)
             stop = back.wait(min(left, slice_seconds))
 
-    def _time_out(self) -> Outcome:
+    def _time_out(self, report: Report) -> Outcome:
         self.timed_out = True
         self.runner.tracee.interrupt()
-        if self.runner.wait(_STOP_SECONDS) not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
+        stop = self.runner.wait(_STOP_SECONDS)
+        if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.spoilt = True
         cpu, wall = self.used
-        return Outcome(End.CPU if cpu >= self._limits.cpu_seconds else End.WALL, observed=wall)
+        if self._resumable and stop is Stop.INTERRUPT and not (self.spoilt or report.begun):
+            with contextlib.suppress(Unrestorable):
+                self.held = self.runner.hold(self.used)
+        return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)

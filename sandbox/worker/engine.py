@@ -43,8 +43,9 @@ class Engine(Protocol):
     counters: Counters
     meanwhile: Callable[[], None]
 
-    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
-        """Run a phase to its end, within its limits.
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
+        """Run a phase to its end, within its limits. resumable: if it runs into those of time it will be run again, with more of it, and may go on then
+        where it was; it is charged for all that it used.
 
         payload: the solution's source (phase ``sol``) or the answer's bytes (phase ``sat``). In phase ``run``, which belongs to no
         judgement, `sat` is the program and the payload its standard input.

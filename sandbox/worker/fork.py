@@ -63,8 +63,8 @@ class ForkEngine:
         self._leftovers.register(cell.report, select.POLLIN)
         self._leftovers.register(cell.output, select.POLLIN)
 
-    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
-        """See `Engine.run`."""
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
+        """See `Engine.run`. Nothing goes on here where it was."""
         if phase != RUN:
             return _Run(self, limits).judge(phase, sat, payload, seed)
         streams = Streams(payload, limits.output_bytes)

@@ -280,6 +280,11 @@ class Memory:
         self.fetch(*cold)
         return cold, [span for span in spans if not self._is_protected(span)]
 
+    def changed(self, most_pages: int) -> list[tuple[int, bytes]]:
+        """What is not as it was, pages that may be hot or were written: where, and what is there now. Raises as `restore` does."""
+        cold, _ = self._written(most_pages)
+        return [(start, ctypes.string_at(self.shared((start, end)), end - start)) for start, end in (*self.hot_spans, *cold)]
+
     def mark(self, most_pages: int) -> None:
         """Let `restore` put back what is there now, until `unmark`. Raises as `restore` does, with nothing changed."""
         cold, new = self._written(most_pages)

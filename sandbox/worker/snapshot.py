@@ -26,10 +26,16 @@ taken as the snapshot for a while, and each answer begins there, charged for the
 phase, so what one finds is what it would have found alone; a puzzle whose loading depends on the clock or on chance is loaded
 anew for the other phase, so a solution can know no more of it than it could alone.
 
+Jobs that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`sandbox.worker.suspended`): what the search for
+written pages finds, and the registers, are kept by the warden before they are put back. When it is run again in earnest they are written into the same runner,
+at its snapshot, which then is bit for bit where the job was; at its end that is put back as ever. The warden looks into none of it. A job that waits in a
+system call, has grown, or has begun to report is begun anew, and so is one whose runner has been replaced.
+
 What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
 far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
 the argument fails, a comparison is meant to show it: all memory, mappings and extended registers are compared with the snapshot every
-`CHECK_EVERY` jobs, after every time-out, and after one in `CHECK_DENIED` jobs that were given up. A difference costs the runner, counts as a
+`CHECK_EVERY` jobs, after every time-out, after one in `CHECK_HELD` jobs that were only interrupted, and one in `CHECK_DENIED` that were given up.
+A difference costs the runner, counts as a
 *mismatch*, and sends the phase at hand to the fork engine, which also judges again what the runner told since the last comparison. What
 then comes out otherwise is counted and logged; a verdict already given can't be taken back: so zero mismatches is what the tests and the soak
 insist on. A runner that died or grew can't be compared.
@@ -49,8 +55,9 @@ from dataclasses import dataclass
 
 from sandbox import wire
 from sandbox.task import Limits
-from sandbox.wire import Counters, End, Outcome
+from sandbox.wire import Counters, End, Job, Outcome
 from sandbox.worker import rollback
+from sandbox.worker.accelerated import Accelerated, load
 from sandbox.worker.attempt import Attempt, Surroundings
 from sandbox.worker.birth import give_birth
 from sandbox.worker.calls import Calls
@@ -58,11 +65,12 @@ from sandbox.worker.engine import MOMENT_SECONDS, TOGETHER_SECONDS, Judged, Phas
 from sandbox.worker.fork import ForkEngine
 from sandbox.worker.memory import Unrestorable
 from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
-from sandbox.worker.rollback import Accelerated, Rollback
+from sandbox.worker.rollback import Rollback
+from sandbox.worker.suspended import Held, Suspended
 from sandbox.worker.unconfirmed import Unconfirmed
 
 CHECK_EVERY = 1024
-CHECK_DENIED = 16
+CHECK_DENIED, CHECK_HELD = 16, 8
 RECYCLE_EVERY = 100_000
 """Jobs after which a runner is replaced in any case."""
 
@@ -95,7 +103,7 @@ class SnapshotEngine:
         if os.uname().machine != "x86_64":
             raise OSError(f"not for {os.uname().machine}: only for x86_64")
         if accelerated:
-            rollback.load()  # if it can't be had, before a runner is born in vain
+            load()  # if it can't be had, before a runner is born in vain
         self._cell, self._fork, self._supervisor = cell, fork, supervisor
         self._make: Callable[..., Rollback] = Accelerated if accelerated else Rollback
         hang_up = select.poll()
@@ -113,7 +121,8 @@ class SnapshotEngine:
         self._mark: _Mark | None = None
         self._answered: Outcome | None = None
         self._before = 0  # jobs done at once before the one that is under way
-        self._unconfirmed = Unconfirmed()
+        self._unconfirmed, self._suspended = Unconfirmed(), Suspended()
+        self._interrupted = 0
         self._raise()
 
     def _raise(self) -> Rollback:
@@ -138,6 +147,7 @@ class SnapshotEngine:
 
     def rest(self) -> bool:
         """See `Engine.rest`: what costs a job 30 ms if it has to wait for it."""
+        self._suspended.forget()
         if self._runner is None:
             self._raise()
             return True
@@ -146,7 +156,7 @@ class SnapshotEngine:
                 self._spare = self._new()
         return False
 
-    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
         """See `Engine.run`. A program, which is run and not judged, needs streams of its own: that is for the fork engine."""
         self._fork.meanwhile = self.meanwhile
         if phase == RUN:
@@ -158,21 +168,29 @@ class SnapshotEngine:
             self._unmark()
         job = rollback.pack(phase, b"" if self._mark else sat, payload, limits, seed)
         if rollback.fits(job, limits):
-            outcome = self._try(job, limits, self._mark)
+            held = None if self._mark else self._suspended.take(phase, sat, payload, limits, seed)
+            attempt = self._attempt(limits, self._mark, held, resumable)
+            outcome = self._try(attempt, held or job)
+            if attempt.held and self._runner is attempt.runner:
+                self._suspended.add(phase, sat, payload, limits, seed, attempt.held)
             if outcome is not None and phase == SOL and outcome.end is End.PUZZLE_ERROR:
                 # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
-                outcome = self._try(rollback.pack(LOAD, sat, b"", limits, seed), limits)
+                outcome = self._try(self._attempt(limits), rollback.pack(LOAD, sat, b"", limits, seed))
             if outcome is not None:
                 self._unconfirmed.add(phase, sat, payload, limits, seed, outcome)
                 return outcome
             self.counters.given_up += 1
         return self._fork.run(phase, sat, payload, limits, seed)
 
-    def _try(self, job: bytes, limits: Limits, mark: _Mark | None = None) -> Outcome | None:
-        """The outcome of a job on the runner, which is put back; None if it can't be told, or if a comparison found a difference."""
+    def _attempt(self, limits: Limits, mark: _Mark | None = None, held: Held | None = None, resumable: bool = False) -> Attempt:
         back = self._runner or self._raise()
-        attempt = Attempt(self._around, back, limits, mark.key[0] == SOL, mark.used) if mark else Attempt(self._around, back, limits)
-        outcome = attempt.run(job)
+        if mark:
+            return Attempt(self._around, back, limits, mark.key[0] == SOL, mark.used)
+        return Attempt(self._around, back, limits, before=held.used if held else (0.0, 0.0), resumable=resumable)
+
+    def _try(self, attempt: Attempt, job: bytes | Held) -> Outcome | None:
+        """The outcome of a job on the runner, which is put back; None if it can't be told, or if a comparison found a difference."""
+        limits, outcome = attempt.limits, attempt.run(job)
         if not self._put_back(attempt) or outcome is None:
             return None
         outcome.cpu_seconds, outcome.wall_seconds = cpu, _ = attempt.used
@@ -187,6 +205,8 @@ class SnapshotEngine:
         """See `Engine.judge`. Only with the accelerator, which runs one phase after the other without a word from Python in between."""
         if self._mark:
             self._unmark()
+        if self._suspended and self._is_held(wire.unpack_job(next(wire.cut(frames)))):
+            return Judged()
         back = self._runner or self._raise()
         try:
             times = MOMENT_SECONDS, TOGETHER_SECONDS
@@ -210,6 +230,10 @@ class SnapshotEngine:
         if judged.tasks:
             self._unconfirmed.add_tasks(frames[: judged.taken], judged.told)
         return judged
+
+    def _is_held(self, job: Job) -> bool:
+        """Whether a phase of this task may be to go on where it was: it is run again in earnest, and something with its puzzle is held."""
+        return not job.brief and self._suspended.knows(job.sat, job.seed)
 
     def _take_first(self, back: Rollback, task: bytes) -> None:
         """A task's first phase is over, and the second under way: tell of the former when asked to run it."""
@@ -256,8 +280,11 @@ class SnapshotEngine:
         if attempt.spoilt:
             self._replace()
             return True
-        denied = attempt.denied and self.counters.given_up % CHECK_DENIED == 0
-        return self._keep(attempt.runner, attempt.put_back, attempt.timed_out or denied)
+        suspect = attempt.timed_out or (attempt.denied and self.counters.given_up % CHECK_DENIED == 0)
+        if attempt.held:
+            self._interrupted += 1
+            suspect = self._interrupted % CHECK_HELD == 0
+        return self._keep(attempt.runner, attempt.put_back, suspect)
 
     def _keep(self, back: Rollback, put_back: bool, suspect: bool, jobs: int = 1) -> bool:
         """The same for one that has done so many jobs since, and has been restored already, or is suspect."""
@@ -315,6 +342,7 @@ class SnapshotEngine:
             self._runner.end()
             self._runner = self._mark = None
             self._unconfirmed.confirm()
+            self._suspended.forget()
 
     def close(self) -> None:
         """See `Engine.close`."""

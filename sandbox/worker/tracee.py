@@ -25,7 +25,8 @@ _O_TRACESECCOMP, _O_EXITKILL = 0x80, 0x100000
 _EVENT_SECCOMP, _EVENT_STOP = 7, 128
 _WALL = 0x40000000
 _XSTATE_BYTES = 16384
-_NOT_A_CALL = (1 << 64) - 1
+NOT_A_CALL = (1 << 64) - 1
+"""In place of the number of a system call, where a process is not in one."""
 _SIGCHLD = (signal.SIGCHLD,)
 
 _REGISTERS = struct.Struct("<27Q")  # struct user_regs_struct, sys/user.h
@@ -95,10 +96,14 @@ class Tracee:
     def resume_with(self, registers: tuple[int, ...], result: int) -> None:
         """Let it run on with these registers and as if the system call there had not taken place but returned `result`."""
         changed = list(registers)
-        changed[ORIG_RAX], changed[RAX] = _NOT_A_CALL, result
+        changed[ORIG_RAX], changed[RAX] = NOT_A_CALL, result
         _REGISTERS.pack_into(self._registers, 0, *changed)
         _call(_SETREGS, self.pid, 0, self._registers_at)
         _call(_CONT, self.pid, 0, 0)
+
+    def resume_from(self, registers: tuple[int, ...]) -> None:
+        """Let it run on with these registers, taken outside of system calls. Raises OSError if it is dead."""
+        self.resume_with(registers, registers[RAX])
 
     def inject(self, waiting: tuple[int, ...], number: int, *arguments: int) -> int:
         """Have it make a system call, with the instruction by which it came to the stop `waiting`; returns the result.
@@ -107,7 +112,7 @@ class Tracee:
         """
         registers = list(waiting)
         registers[_RIP] -= 2  # of that instruction
-        registers[ORIG_RAX], registers[RAX] = _NOT_A_CALL, number
+        registers[ORIG_RAX], registers[RAX] = NOT_A_CALL, number
         for place, argument in zip(ARGUMENTS, arguments, strict=False):
             registers[place] = argument
         _REGISTERS.pack_into(self._registers, 0, *registers)

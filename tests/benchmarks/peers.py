@@ -212,6 +212,7 @@ PEERS: dict[str, Peer] = {
     "full": Peer(functools.partial(selftaught, "full")),
     "full-1": Peer(functools.partial(selftaught, "full", workers=1)),
     "full-fork": Peer(functools.partial(selftaught, "full", engine="fork")),
+    "full-fork-1": Peer(functools.partial(selftaught, "full", engine="fork", workers=1)),
     "restricted": Peer(functools.partial(selftaught, "restricted")),
     "container": Peer(functools.partial(selftaught, "container", "docker")),
     "floor": Peer(floor),

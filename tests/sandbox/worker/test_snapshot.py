@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -22,10 +23,11 @@ VARIANTS = ("snapshot", "python")
 PUZZLE = "def sat(x): return x == 6"
 
 
-def run(variant: str, jobs: list[tuple[int, str, bytes]], cpu_seconds: float = 1.0, **how: bool) -> dict[str, Any]:
-    """The jobs' outcomes and CPU times, the counters after the last, how many puzzles were loaded for several jobs, how many compiled before
-    their tasks, the runners after each, and the processes left at the end."""
-    text = json.dumps([[phase, sat, payload.hex(), cpu_seconds] for phase, sat, payload in jobs])
+def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0, **how: bool) -> dict[str, Any]:
+    """Of jobs, which are a phase, a puzzle and a payload, and may have CPU seconds of their own and say whether they are resumable: the outcomes and CPU
+    times, the counters after the last, how many puzzles were loaded for several jobs, how many compiled before their tasks, how many jobs were
+    held after each, the runners after each, and the processes left at the end."""
+    text = json.dumps([[phase, sat, payload.hex(), *(more or (cpu_seconds, False))] for phase, sat, payload, *more in jobs])
     done = subprocess.run(
         [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *(name for name in how if how[name])],
         env=os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},

@@ -18,7 +18,7 @@ class Other:
     def __init__(self) -> None:
         self.asked: list[bytes] = []
 
-    def run(self, phase: int, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+    def run(self, phase: int, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
         self.asked.append(payload)
         return Outcome(End.REJECTED if payload == b"7" else End.ACCEPTED)
 
@@ -26,7 +26,7 @@ class Other:
 class Solver:
     """An engine on which a solution answers what it is, and every answer but 7 is accepted."""
 
-    def run(self, phase: int, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+    def run(self, phase: int, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
         if phase == SOL:
             return Outcome(End.ANSWER, payload=payload)
         return Outcome(End.REJECTED if payload == b"7" else End.ACCEPTED)

@@ -1,6 +1,6 @@
 """A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting] [compared] [whole]``.
 
-Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds]``, runs them one after the other at level ``restricted``, and
+Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
 ``broken``, which does not put memory back; ``forgetful``, which from its second job on leaves out the page whose address the first one
 answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
@@ -57,8 +57,8 @@ def rest(engine: Engine) -> list[int | None]:
     return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
 
 
-def whole(engine: Engine, jobs: list[tuple[int, str, str, float]]) -> list[Outcome]:
-    frames = [wire.frame(wire.pack_job(Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu)))) for _, sat, sol, cpu in jobs]
+def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
+    frames = [wire.frame(wire.pack_job(Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu)))) for _, sat, sol, cpu, _ in jobs]
     return [outcome for told in Trials(engine).hold(b"".join(frames)) for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
 
 
@@ -88,19 +88,20 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
         Memory._put_back = lambda self, spans: None  # type: ignore[method-assign]
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._WORTH_BYTES, snapshot._LEARN_AT = 0, (0, 25)  # every group is worth it, from the first on
-    outcomes, loaded, compiled, runners = [], 0, 0, []
+    outcomes, loaded, compiled, runners, held = [], 0, 0, [], []
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
         compiled = count_compiled(engine)
-    for (phase, sat, cpu_seconds), group in groupby(jobs, key=lambda job: (job[0], job[1], job[3])):
-        limits, payloads = Limits(cpu_seconds=cpu_seconds), [bytes.fromhex(payload) for _, _, payload, _ in group]
+    for (phase, sat, cpu_seconds, resumable), group in groupby(jobs, key=lambda job: (job[0], job[1], *job[3:])):
+        limits, payloads = Limits(cpu_seconds=cpu_seconds), [bytes.fromhex(payload) for _, _, payload, *_ in group]
         if grouped:
             engine.prepare(phase, sat.encode(), limits, 0, len(payloads))
             loaded += getattr(engine, "_mark", None) is not None
         for payload in payloads:
-            outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0))
+            outcomes.append(engine.run(phase, sat.encode(), payload, limits, 0, resumable))
             if variant == "forgetful" and len(outcomes) == 1:
                 forget(codec.decode(outcomes[0].payload))
+            held.append(len(getattr(engine, "_suspended", ())))
             runners += [rest(engine)] if resting else []
     engine.close()
     left = [child.name() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
@@ -108,7 +109,7 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
     told = [{"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine} for each in outcomes]
     times = [each.cpu_seconds for each in outcomes]
     found = {"outcomes": told, "counters": dataclasses.asdict(engine.counters), "loaded": loaded, "times": times}
-    print(json.dumps({**found, "compiled": compiled, "runners": runners, "left": left}))
+    print(json.dumps({**found, "compiled": compiled, "held": held, "runners": runners, "left": left}))
 
 
 if __name__ == "__main__":
