@@ -321,7 +321,8 @@ class _Lane:
             ticket = self._ahead[0]
             limits, conclude = ticket.job.limits, judge.describe if ticket.job.program else judge.judge
             outcomes = self._await_outcomes(self.worker, ticket)
-            self._seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._seconds) / 8
+            seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
+            self._seconds += (seconds - self._seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
                 ticket.patient, ticket.lane, ticket.job.brief = True, self, False
                 self._ahead.popleft()

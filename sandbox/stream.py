@@ -19,17 +19,17 @@ class Order(Generic[T]):
         self.ordered, self.released = ordered, 0
         self.held: dict[int, T] = {}
 
-    def release(self, number: int, verdict: T) -> Iterator[T]:
+    def release(self, number: int, verdict: T) -> list[T]:
         """The verdicts that are due now that this one has come."""
-        if not self.ordered:
-            self.released += 1
-            yield verdict
-            return
-        self.held[number] = verdict
+        if self.ordered and number != self.released:
+            self.held[number] = verdict
+            return []
+        due = [verdict]
+        self.released += 1
         while self.released in self.held:
-            verdict = self.held.pop(self.released)
+            due.append(self.held.pop(self.released))
             self.released += 1
-            yield verdict
+        return due
 
 
 def drain(finished: SimpleQueue[tuple[int, Verdict]], block: bool) -> Iterator[tuple[int, Verdict]]:

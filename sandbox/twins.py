@@ -30,7 +30,8 @@ class Twins:
         """What is known of the task with this number: its verdict, or False if a twin is being judged, or True: judge it."""
         if not isinstance(task, Task) or not (isinstance(task.sat, str) and isinstance(task.sol, str)):
             return True
-        key = _brief(task.sat), _brief(task.sol), task.limits
+        sat, sol = task.sat, task.sol
+        key = sat if len(sat) <= _SHORT else _digest(sat), sol if len(sol) <= _SHORT else _digest(sol), task.limits
         known = self._known.get(key)
         if isinstance(known, Verdict):
             self._known.move_to_end(key)
@@ -47,13 +48,17 @@ class Twins:
         key = self._keys.pop(number, None)
         if key is None:
             return [(number, verdict)]
-        waiting = self._known.pop(key)
+        waiting = self._known[key]
         if verdict.judged:
             self._known[key] = verdict
             if len(self._known) > _REMEMBERED + len(self._keys):
                 self._forget()
-        twins = waiting if isinstance(waiting, list) else []
-        return [(number, verdict), *((twin, replace(verdict, id=ident)) for twin, ident in twins)]
+        else:
+            del self._known[key]
+        settled = [(number, verdict)]
+        if waiting and isinstance(waiting, list):
+            settled += [(twin, replace(verdict, id=ident)) for twin, ident in waiting]
+        return settled
 
     def _forget(self) -> None:
         """Drop the oldest verdict."""
@@ -63,5 +68,5 @@ class Twins:
                 return
 
 
-def _brief(source: str) -> str | bytes:
-    return source if len(source) <= _SHORT else hashlib.blake2b(wire.to_bytes(source)).digest()
+def _digest(source: str) -> bytes:
+    return hashlib.blake2b(wire.to_bytes(source)).digest()

@@ -153,6 +153,8 @@ class Verifier:
                     block = False
                 else:
                     block = True
+                if not block and finished.empty():
+                    continue
                 for number, verdict in drain(finished, block and bool(tickets)):
                     tickets.pop(number, None)
                     for settled in twins.settle(number, verdict):
@@ -296,7 +298,7 @@ class Verifier:
         """Queue a task's judgements; `done` gets the verdict, at once if it is no task. In a stream, others are waiting."""
         if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat must be at least 1, not {repeat!r}")
-        pool = self._running()
+        pool = self._pool or self._running()
         problem = problem_with(task)
         if problem:
             ident = getattr(task, "id", "")

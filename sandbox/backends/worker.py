@@ -140,7 +140,7 @@ class Worker:
 
     def collect(self, timeout_seconds: float) -> list[Outcome]:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
-        data = self._receive(timeout_seconds)
+        data = self._waiting.popleft() if self._waiting else self._receive(timeout_seconds)
         changed = self.counters.changed
         try:
             outcomes, self.counters = wire.unpack_told(data)
@@ -165,7 +165,7 @@ class Worker:
             raise WorkerFailed(f"the worker is gone: {error}") from error
 
     def _receive(self, timeout_seconds: float) -> bytes:
-        deadline = 0.0 if self._waiting else time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + timeout_seconds
         while not self._waiting:
             left = deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000 + 1):
