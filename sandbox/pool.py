@@ -47,7 +47,7 @@ after each of the first phases."""
 CANCEL_SECONDS = 0.1
 """How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
 
-MOST_AHEAD = 128
+MOST_AHEAD = 256
 ATTEMPTS = 2
 _AHEAD_SECONDS, _FEW_SECONDS = 0.04, 0.005
 """What a worker should have to do, by what jobs took: at most, and in any case, whatever its share."""

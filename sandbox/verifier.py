@@ -44,8 +44,8 @@ class Verifier:
     Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
 
     Every call is bounded in time, even if each worker fails, or hangs, at each task: one for a task that finds ``n`` others
-    waiting takes at most ``(min(n, n / workers + 127) + 1) * 2 * (8 * wall_seconds + 150)`` seconds, with the largest ``wall_seconds``
-    among them. Here 2 are the attempts at a task, 8 its phases and one of a neighbour's, each on one engine or both, and the puzzle alone, 127 the
+    waiting takes at most ``(min(n, n / workers + 255) + 1) * 2 * (8 * wall_seconds + 150)`` seconds, with the largest ``wall_seconds``
+    among them. Here 2 are the attempts at a task, 8 its phases and one of a neighbour's, each on one engine or both, and the puzzle alone, 255 the
     tasks that may lie ahead of it at its worker, and 150 the seconds that starting (four times, if it is refused), handing over, overrunning and ending a worker take at most.
     """
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define MOST_BYTES 2048  /* of sources that are compiled together */
+#define MOST_BYTES 4096  /* of sources that are compiled together */
 #define MOST_ALONE 16384 /* of one alone */
 #define LEAST_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
 #define PATIENCE 10      /* moments */

@@ -16,7 +16,7 @@ Phase = int
 MOMENT_SECONDS = 0.004
 """A phase that goes on for longer lets the warden do something else meanwhile."""
 
-TOGETHER_SECONDS = 0.008
+TOGETHER_SECONDS = 0.012
 """Outcomes wait so long for others to go with them, unless a phase goes on for more than a moment."""
 
 
