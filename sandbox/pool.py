@@ -8,7 +8,8 @@ one's turn comes: who was tried alone is not blamed for another.) A worker that 
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
 Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, alone and at its own limits, when the queue
-is empty, rather by the same worker, which may let it go on where it was: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
+is empty, preferably by the same worker, which may let it go on where it was: so endless loops, which cost their whole limit, hold nobody
+up. Programs, which are not judged, are never tried briefly.
 """
 
 from __future__ import annotations
@@ -51,7 +52,6 @@ MOST_AHEAD = 256
 ATTEMPTS = 2
 _AHEAD_SECONDS, _FEW_SECONDS = 0.04, 0.005
 """What a worker should have to do, by what jobs took: at most, and in any case, whatever its share."""
-
 
 _LOG = logging.getLogger("selftaught")
 _UNWANTED = "nobody waits for it"
@@ -146,7 +146,7 @@ class Pool:
         self.offer(_LOOK_AGAIN)
 
     def patient(self, lane: _Lane) -> Ticket | None:
-        """The next of those that were tried briefly, if there is one: rather one that this lane's worker may have kept as it was."""
+        """The next of those that were tried briefly, if there is one: preferably one that this lane's worker may have kept as it was."""
         with self._lock:
             own = next((ticket for ticket in self.later if ticket.lane is lane), None)
             ticket = own or (self.later[0] if self.later else None)
@@ -283,9 +283,10 @@ class _Lane:
         if first and first.patient:
             return batch
         share = (self.pool.queued + ahead) // len(self.pool._lanes)
-        most = min(MOST_AHEAD, round(_AHEAD_SECONDS / self._seconds), max(share, round(_FEW_SECONDS / self._seconds)))
+        few, many = (round(seconds / self._seconds) for seconds in (_FEW_SECONDS, _AHEAD_SECONDS))
+        most = max(1, min(MOST_AHEAD, many, max(share, few)))
         size = sum(ticket.size for ticket in (*self._ahead, *batch))
-        while len(batch) + ahead < max(1, most):
+        while len(batch) + ahead < most:
             busy = bool(batch or ahead)
             ticket = self._next_at_once(alone=not busy)
             if ticket is None:

@@ -129,8 +129,9 @@ static uint64_t alike(const uint8_t *frames, uint64_t size, int *is_worth_it)
     return at;
 }
 
-/* Judge the tasks in the frames, at most so many, for so long together, and no phase for more than a moment. Of each, `told` gets a frame of the `counters` and the outcomes. Returns MORE if there may be
-   more to do here, or what `judge` returns of the first that went otherwise; UNFIT also if one should be judged together with the next.
+/* Judge the tasks in the frames, at most so many, for so long together, and no phase for more than a moment. Of each, `told` gets a frame of the `counters`
+   and the outcomes. Returns MORE if there may be more to do here, or what `judge` returns of the first that went otherwise; UNFIT also if one should be
+   judged together with the next.
    `judged` is how many are done, `taken` is how many bytes they were. There are whole frames only. */
 static int judge_all(struct state *s, const uint8_t *frames, uint64_t size, const void *counters, uint64_t counters_size, uint64_t most, int64_t moment_ns,
     int64_t together_ns)

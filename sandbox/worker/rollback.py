@@ -135,7 +135,7 @@ class Rollback:
         self.tracee.set_extended_state(self.vector)
 
     def hold(self, used: tuple[float, float]) -> Held:
-        """All that is needed to `take_up` the job that was interrupted, after it was put back. used: what it has used. Raises Unrestorable or OSError."""
+        """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `Held`. Raises Unrestorable or OSError."""
         registers = self.tracee.registers()
         if registers[ORIG_RAX] != NOT_A_CALL:
             raise Unrestorable("it waits in a system call")

@@ -34,11 +34,10 @@ system call, has grown, or has begun to report is begun anew, and so is one whos
 What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
 far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
 the argument fails, a comparison is meant to show it: all memory, mappings and extended registers are compared with the snapshot every
-`CHECK_EVERY` jobs, after every time-out, after one in `CHECK_HELD` jobs that were only interrupted, and one in `CHECK_DENIED` that were given up.
-A difference costs the runner, counts as a
-*mismatch*, and sends the phase at hand to the fork engine, which also judges again what the runner told since the last comparison. What
-then comes out otherwise is counted and logged; a verdict already given can't be taken back: so zero mismatches is what the tests and the soak
-insist on. A runner that died or grew can't be compared.
+`CHECK_EVERY` jobs, after every time-out, after one in `CHECK_HELD` jobs that were only interrupted, and one in `CHECK_DENIED` that were given
+up. A difference costs the runner, counts as a *mismatch*, and sends the phase at hand to the fork engine, which also judges again what the runner
+told since the last comparison. What then comes out otherwise is counted and logged; a verdict already given can't be taken back: so zero mismatches is what
+the tests and the soak insist on. A runner that died or grew can't be compared.
 
 A runner that has to go is replaced when the worker has nothing to do, if it comes to that; from the first replacement on there is another in reserve.
 """

@@ -40,15 +40,16 @@ class Suspended:
 
     def add(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, held: Held) -> None:
         """Keep one; its limits of time do not matter here."""
-        self._take(key(phase, sat, payload, limits, seed))
-        self._held[key(phase, sat, payload, limits, seed)] = held
+        key = _key(phase, sat, payload, limits, seed)
+        self._take(key)
+        self._held[key] = held
         self._bytes += _size(held)
         while self._bytes > ROOM_BYTES:
             self._take(next(iter(self._held)))
 
     def take(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Held | None:
         """The same job, no longer kept here, or None."""
-        return self._take(key(phase, sat, payload, limits, seed)) if self._held else None
+        return self._take(_key(phase, sat, payload, limits, seed)) if self._held else None
 
     def knows(self, sat: bytes, seed: int) -> bool:
         """Whether a job with this puzzle is held."""
@@ -63,7 +64,7 @@ class Suspended:
         return held
 
 
-def key(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> _Key:
+def _key(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> _Key:
     """What makes two jobs the same, but for the time that they may take."""
     return phase, sat, payload, limits.memory_bytes, seed, limits.answer_bytes, limits.output_bytes
 
