@@ -69,12 +69,12 @@ static uint64_t write_job(const struct state *s)
     return there - start;
 }
 
-/* Take in what was compiled of so many bytes; nothing that is not reported as it should be, or took too long, or less than nothing: that would be charged. */
+/* Take in what was compiled of so many bytes; nothing that is not reported as it should be, or took too long. */
 static void take(struct state *s, uint64_t bytes)
 {
     uint64_t at = REPORT_HEAD;
     uint32_t size;
-    if (s->report[0] != 'C' || s->cpu_ns < 0 || s->cpu_ns > MOST_NS * (int64_t)bytes)
+    if (s->report[0] != 'C' || s->cpu_ns > MOST_NS * (int64_t)bytes)
         return;
     memcpy(s->ahead_codes, s->report, s->report_size);
     for (uint64_t i = 0; i < s->ahead_count && at + sizeof size <= s->report_size; i++, at += size) {

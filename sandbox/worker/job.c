@@ -158,7 +158,8 @@ int job_run(struct state *s, uint64_t size, int64_t timeout_ns)
     if (s->loads_extended ? memory_restore(s) : rollback_restore(s))
         return stop;
     s->cold_kept = s->cold_count; /* only now: what was listed in vain is listed again, and there is no room for both */
-    s->cpu_ns = s->cpu_seen_ns - s->cpu_ns;
+    s->cpu_ns = s->cpu_seen_ns > s->cpu_ns ? s->cpu_seen_ns - s->cpu_ns : 0; /* what wait4 tells lags behind the clock read at the runner's birth
+        where that has not left its processor yet */
     s->wall_ns = reported - s->wall_ns;
     return DONE;
 }

@@ -96,6 +96,12 @@ def test_puzzles_that_take_long_to_compile_cost_their_neighbours_no_verdict(bomb
     assert not found["counters"]["mismatches"]
 
 
+def test_a_clock_that_lags_when_puzzles_are_compiled_costs_nobody_a_verdict() -> None:
+    found = run("snapshot", [good(number) for number in range(20)], whole=True, lagging=True)
+    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 20
+    assert min(found["times"]) >= 0
+
+
 def test_what_compiling_took_is_charged_to_the_tasks() -> None:
     long = "def sat(x): return x == 6\n" + "def f(): pass\n" * 900
     found = run("snapshot", [task(long), *map(good, range(20))], whole=True)

@@ -1,4 +1,4 @@
-"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting] [compared] [whole]``.
+"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [grouped] [resting] [compared] [whole] [lagging]``.
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the inner loop in C; ``python``, with its twin; and
@@ -6,7 +6,8 @@ prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the
 answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
 of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can. Resting: there is time after
 every job, and the runner and the spare one are told by their process ids. Whole: each payload is a solution, and all tasks are
-judged as a warden does that gets them together; then it also says of how many of the puzzles that it listed last it has the compiled code.
+judged as a warden does that gets them together; then it also says of how many of the puzzles that it listed last it has the compiled code. Lagging: the kernel
+tells less of the CPU time that the runner has used than the clock said at its birth.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ def main(variant: str, grouped: bool, resting: bool) -> None:
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._WORTH_BYTES, snapshot._LEARN_AT = 0, (0, 25)  # every group is worth it, from the first on
     outcomes, loaded, compiled, runners, held = [], 0, 0, [], []
+    if "lagging" in sys.argv and isinstance(engine, SnapshotEngine):
+        engine._raise()._state.cpu_seen_ns += 1_000_000_000  # type: ignore[attr-defined]
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
         compiled = count_compiled(engine)
