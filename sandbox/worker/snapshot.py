@@ -167,7 +167,9 @@ class SnapshotEngine:
             self._unmark()
         job = rollback.pack(phase, b"" if self._mark else sat, payload, limits, seed)
         if rollback.fits(job, limits):
-            held = None if self._mark else self._suspended.take(phase, sat, payload, limits, seed)
+            back = self._runner or self._raise()
+            # What has begun is not where a job that was held could go on.
+            held = None if self._mark or back.begun else self._suspended.take(phase, sat, payload, limits, seed)
             attempt = self._attempt(limits, self._mark, held, resumable)
             outcome = self._try(attempt, held or job)
             if attempt.held and self._runner is attempt.runner:

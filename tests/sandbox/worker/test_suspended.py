@@ -125,6 +125,16 @@ def test_what_can_not_go_on_is_begun_anew(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_a_task_that_comes_twice_is_not_mixed_with_itself(variant: str) -> None:
+    """The second has begun, as whole tasks do, when it turns out that the first is held."""
+    slow = SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
+    found = run(variant, [(*slow, 10.0, True), (*slow, 10.0, True), (*slow, 10.0, False)], whole=True)
+    assert [one["end"] for one in found["outcomes"]] == ["UNFINISHED", "UNFINISHED", "ANSWER", "ACCEPTED"]
+    assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
+    assert not found["counters"]["replaced"] and not found["counters"]["mismatches"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_nothing_is_kept_once_there_is_nothing_to_do(variant: str) -> None:
     long = (SOL, PUZZLE, LONG["integers"].encode())
     found = run(variant, [(*long, 0.005, True), (SOL, PUZZLE, b"6"), long], resting=True)

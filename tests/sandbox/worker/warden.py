@@ -6,7 +6,7 @@ prints the outcomes and the counters. Variants: ``fork``; ``snapshot``, with the
 answers; and ``orphan``, whose verifier goes while its snapshot engine is being proven: it prints what came
 of that, and then its children. Grouped: the puzzle of jobs in a row is loaded once, where the engine can. Resting: there is time after
 every job, and the runner and the spare one are told by their process ids. Whole: each payload is a solution, and all tasks are
-judged as a warden does that gets them together; then it also says of how many of the puzzles that it listed last it has the compiled code. Lagging: the kernel
+judged as a warden does that gets them together, those that are resumable briefly; then it also says of how many of the puzzles that it listed last it has the compiled code. Lagging: the kernel
 tells less of the CPU time that the runner has used than the clock said at its birth.
 """
 
@@ -59,7 +59,8 @@ def rest(engine: Engine) -> list[int | None]:
 
 
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
-    frames = [wire.frame(wire.pack_job(Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu)))) for _, sat, sol, cpu, _ in jobs]
+    tasks = [Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), brief=brief) for _, sat, sol, cpu, brief in jobs]
+    frames = [wire.frame(wire.pack_job(task)) for task in tasks]
     return [outcome for told in Trials(engine).hold(b"".join(frames)) for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
 
 
