@@ -40,7 +40,7 @@ endif
 # What is written in C, for the images: neither base has a compiler. It holds nothing of Python, and of the C library only
 # what is old, so it fits every base for this kind of processor; where it does not fit, its Python twin does the work.
 ACCELERATOR := out/accelerator/_accelerator.so
-$(ACCELERATOR): $(wildcard sandbox/worker/*.[ch])
+$(ACCELERATOR): $(wildcard sandbox/worker/native/*.[ch])
 	rm -rf $(@D) && mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $(filter %.c,$^) || echo "The accelerator can't be built here: the images go without it." >&2
 

@@ -9,7 +9,7 @@ COPY LICENSE out/wheels* /wheels/
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
 COPY sandbox /src/sandbox
 # The accelerator, where `make images` could build it.
-COPY sandbox/worker/*.[ch] out/accelerator* /src/sandbox/worker/
+COPY sandbox/worker/native/*.[ch] out/accelerator* /src/sandbox/worker/native/
 # With the exec form a base without a shell will do.
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/selftaught"]
 RUN ["python3", "-m", "pip", "--python", "/opt/selftaught/bin/python", "install", "-c", "/src/constraints.txt", "/src[server]"]

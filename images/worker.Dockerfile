@@ -5,7 +5,7 @@ ARG VERSION
 LABEL selftaught.version=${VERSION}
 COPY sandbox /opt/selftaught/sandbox
 # The accelerator, where `make images` could build it.
-COPY sandbox/worker/*.[ch] out/accelerator* /opt/selftaught/sandbox/worker/
+COPY sandbox/worker/native/*.[ch] out/accelerator* /opt/selftaught/sandbox/worker/native/
 # Compiled now, for the root is read-only later. With the exec form a base without a shell will do.
 RUN ["python3", "-m", "compileall", "-q", "/opt/selftaught"]
 USER 65534:65534

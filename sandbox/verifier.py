@@ -262,7 +262,7 @@ class Verifier:
 
     @property
     def counters(self) -> wire.Counters:
-        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `sandbox.worker.snapshot`)."""
+        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `sandbox.worker.snapshot.engine`)."""
         return self._running().counters()
 
     def worker_pids(self) -> list[int]:

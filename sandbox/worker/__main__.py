@@ -24,8 +24,8 @@ from sandbox.jail import cgroup, landlock, namespaces
 from sandbox.worker import canary
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
-from sandbox.worker.fork import ForkEngine
-from sandbox.worker.snapshot import SnapshotEngine
+from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.snapshot.engine import SnapshotEngine
 from sandbox.worker.trials import Trials
 
 _REST_MILLISECONDS = 20

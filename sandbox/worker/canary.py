@@ -15,8 +15,8 @@ from sandbox.jail import landlock, namespaces, seccomp
 from sandbox.task import Limits
 from sandbox.wire import End, Outcome
 from sandbox.worker.engine import Engine
-from sandbox.worker.fork import ForkEngine
-from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.inside.phase import SAT, SOL
 
 
 class Proof(TypedDict):

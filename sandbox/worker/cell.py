@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import seccomp
-from sandbox.worker import zygote
+from sandbox.worker.inside import zygote
 
 _SETUP_SECONDS = 20.0
 

@@ -10,7 +10,7 @@ from sandbox.task import Limits
 from sandbox.wire import Counters, Outcome
 
 Phase = int
-"""`sandbox.worker.phase.SOL`, `.SAT` or `.RUN`."""
+"""`sandbox.worker.inside.phase.SOL`, `.SAT` or `.RUN`."""
 
 
 MOMENT_SECONDS = 0.004

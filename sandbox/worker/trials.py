@@ -9,7 +9,7 @@ from sandbox import codec, wire
 from sandbox.brief import BriefTime
 from sandbox.wire import End, Job, Outcome
 from sandbox.worker.engine import MOMENT_SECONDS, Engine, Phase
-from sandbox.worker.phase import RUN, SAT, SOL
+from sandbox.worker.inside.phase import RUN, SAT, SOL
 
 _CHECKED_BYTES = 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""

@@ -13,7 +13,7 @@ from generator import answers, checks
 from generator.answers import Type, read_type
 from generator.puzzle import parse
 from sandbox import Limits, Status, Verifier, corpus
-from sandbox.worker import annotation
+from sandbox.worker.inside import annotation
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sandbox import codec
-from sandbox.worker import accelerator
+from sandbox.worker.native import library as accelerator
 from tests.sandbox.test_codec import ROOM, accepts
 
 SIMPLE = st.recursive(

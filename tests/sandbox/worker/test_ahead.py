@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.worker.phase import SOL
+from sandbox.worker.inside.phase import SOL
 from tests.sandbox.worker.test_snapshot import PUZZLE, run
 
 Tasks = list[tuple[int, str, bytes]]

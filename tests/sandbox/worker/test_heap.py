@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from sandbox.worker import accelerator, heap
+from sandbox.worker.inside import heap
+from sandbox.worker.native import library as accelerator
 
 
 def in_a_process(code: str) -> str:
@@ -22,7 +23,7 @@ def compacted() -> str:
         accelerator.load()
     except OSError:
         pytest.skip("without a C compiler nothing is compacted")
-    return "import random\nfrom sandbox.worker import heap\nheap.compact()\nheap.turn_page()\n"
+    return "import random\nfrom sandbox.worker.inside import heap\nheap.compact()\nheap.turn_page()\n"
 
 
 def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:

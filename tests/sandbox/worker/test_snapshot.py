@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from sandbox import Limits, Task, Verifier, codec
-from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.inside.phase import SAT, SOL
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 from tests.sandbox.worker.programs import programs
 

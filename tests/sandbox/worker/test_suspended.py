@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sandbox import Limits, Task, codec
-from sandbox.worker import suspended
-from sandbox.worker.phase import SAT, SOL
-from sandbox.worker.suspended import Held, Suspended
+from sandbox.worker.inside.phase import SAT, SOL
+from sandbox.worker.snapshot import suspended
+from sandbox.worker.snapshot.suspended import Held, Suspended
 from tests.conftest import open_verifier
 from tests.sandbox.worker.programs import programs
 from tests.sandbox.worker.test_snapshot import CHANGES, LOOK, PUZZLE, VARIANTS, run

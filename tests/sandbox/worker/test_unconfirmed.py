@@ -7,9 +7,9 @@ import pytest
 from sandbox import wire
 from sandbox.task import Limits
 from sandbox.wire import End, Job, Outcome
-from sandbox.worker import unconfirmed
-from sandbox.worker.phase import SAT, SOL
-from sandbox.worker.unconfirmed import ROOM_BYTES, Unconfirmed
+from sandbox.worker.inside.phase import SAT, SOL
+from sandbox.worker.snapshot import unconfirmed
+from sandbox.worker.snapshot.unconfirmed import ROOM_BYTES, Unconfirmed
 
 
 class Other:

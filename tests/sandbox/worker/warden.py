@@ -24,13 +24,13 @@ from sandbox import codec, wire
 from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.wire import Job, Outcome
-from sandbox.worker import snapshot
 from sandbox.worker.__main__ import prove
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import Engine, SupervisorGone
-from sandbox.worker.fork import ForkEngine
-from sandbox.worker.memory import PAGE, Memory
-from sandbox.worker.snapshot import SnapshotEngine
+from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.snapshot import engine as snapshot
+from sandbox.worker.snapshot.engine import SnapshotEngine
+from sandbox.worker.snapshot.memory import PAGE, Memory
 from sandbox.worker.trials import Trials
 
 

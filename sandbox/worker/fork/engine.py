@@ -24,12 +24,12 @@ from sandbox.errors import WorkerFailed
 from sandbox.jail import seccomp
 from sandbox.task import Limits
 from sandbox.wire import Counters, End, Outcome
-from sandbox.worker import zygote
 from sandbox.worker.cell import Cell, address_space
 from sandbox.worker.engine import MOMENT_SECONDS, Judged, Phase, SupervisorGone, do_nothing
-from sandbox.worker.phase import RUN
+from sandbox.worker.fork.streams import Streams
+from sandbox.worker.inside import zygote
+from sandbox.worker.inside.phase import RUN
 from sandbox.worker.report import Report
-from sandbox.worker.streams import Streams
 
 _ABORT = 6
 _QUIET_ROUNDS = 4

@@ -8,14 +8,15 @@ import time
 from collections.abc import Mapping
 
 from sandbox import wire
-from sandbox.worker import accelerator, runner
-from sandbox.worker.birth import Born
 from sandbox.worker.engine import Judged
-from sandbox.worker.memory import PAGE, Unrestorable
-from sandbox.worker.phase import SAT, SOL
-from sandbox.worker.rollback import LEAST_MEMORY, MOST_PAGES, Action, Rollback, pack
-from sandbox.worker.suspended import Held
-from sandbox.worker.tracee import Range, Stop
+from sandbox.worker.inside import runner
+from sandbox.worker.inside.phase import SAT, SOL
+from sandbox.worker.native import library as accelerator
+from sandbox.worker.snapshot.birth import Born
+from sandbox.worker.snapshot.memory import PAGE, Unrestorable
+from sandbox.worker.snapshot.process import LEAST_MEMORY, MOST_PAGES, Action, Rollback, pack
+from sandbox.worker.snapshot.suspended import Held
+from sandbox.worker.snapshot.tracee import Range, Stop
 
 _MOST_PLAIN = 4096
 _CALLS = 512

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from sandbox.worker.tracee import Tracee
+from sandbox.worker.snapshot.tracee import Tracee
 
 PAGE = mmap.PAGESIZE
 _BLOCK = 512 * PAGE

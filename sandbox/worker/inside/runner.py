@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from sandbox.jail import kernel, seccomp
-from sandbox.worker import accelerator, heap, phase
+from sandbox.worker.inside import heap, phase
+from sandbox.worker.native import library as accelerator
 
 RESERVE_BYTES = 32 << 20
 """Memory a job can use before the process has to grow."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from sandbox.task import Limits
 from sandbox.wire import End, Outcome
-from sandbox.worker import runner
-from sandbox.worker.calls import Calls, Decision
 from sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone
-from sandbox.worker.memory import Unrestorable
+from sandbox.worker.inside import runner
 from sandbox.worker.report import Report, read_report
-from sandbox.worker.rollback import Rollback
-from sandbox.worker.suspended import Held
-from sandbox.worker.tracee import Stop
+from sandbox.worker.snapshot.calls import Calls, Decision
+from sandbox.worker.snapshot.memory import Unrestorable
+from sandbox.worker.snapshot.process import Rollback
+from sandbox.worker.snapshot.suspended import Held
+from sandbox.worker.snapshot.tracee import Stop
 
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the warden look whether anybody still waits for it."""

@@ -29,7 +29,7 @@ PRELOADED = (
 ).split()
 """Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
 
-_OURS = "sandbox.codec sandbox.worker.annotation sandbox.worker.phase".split()
+_OURS = "sandbox.codec sandbox.worker.inside.annotation sandbox.worker.inside.phase".split()
 """What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
 
 RECURSION_LIMIT = 10_000
@@ -82,7 +82,7 @@ def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, in
     landlock.restrict(root.readable(), root.library())
     gc.collect()
     gc.freeze()
-    import_module("sandbox.worker.heap").turn_page()
+    import_module("sandbox.worker.inside.heap").turn_page()
     return seccomp.install(program), seen
 
 
@@ -101,7 +101,7 @@ def _warm() -> None:
     sys.stdout = _text_stream(1, line_buffering=False)
     sys.stderr = _text_stream(2, line_buffering=True)
     os.environ.clear()
-    heap = import_module("sandbox.worker.heap")
+    heap = import_module("sandbox.worker.inside.heap")
     heap.gather()  # for the runners, which inherit it
     for name in PRELOADED:
         import_module(name)
@@ -112,7 +112,7 @@ def _warm() -> None:
     heap.compact()
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
-    import_module("sandbox.worker.phase").warm_up(rounds=40)
+    import_module("sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("random").seed(0)
     heap.scatter()
 
@@ -129,7 +129,7 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from sandbox.worker import phase, runner
+    from sandbox.worker.inside import phase, runner
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)

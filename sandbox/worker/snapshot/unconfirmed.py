@@ -9,7 +9,7 @@ from sandbox import wire
 from sandbox.task import Limits
 from sandbox.wire import Job, Outcome
 from sandbox.worker.engine import Engine, Phase
-from sandbox.worker.phase import SAT, SOL
+from sandbox.worker.inside.phase import SAT, SOL
 
 ROOM_BYTES = 16 << 20
 """Of sources and answers that are kept: with more there is to be a comparison at once."""

@@ -47,7 +47,7 @@ class Stop(Enum):
     DEAD = auto()
     REPORT = auto()
     DONE = auto()
-    """These two: see `sandbox.worker.rollback`."""
+    """These two: see `sandbox.worker.snapshot.process`."""
 
 
 class Range(ctypes.Structure):

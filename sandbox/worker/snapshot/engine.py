@@ -6,10 +6,10 @@ memory, it runs, and its report is read from its memory. Then every page that wa
 back: the runner waits again, and nothing in it can tell that there was a job.
 
 Why that is enough. What a process is, for the code in it: memory, registers, and what the kernel holds for it. Memory: the kernel
-itself lists the pages that were written (`sandbox.worker.memory`); the code mapping is read-only. Registers: the general
+itself lists the pages that were written (`sandbox.worker.snapshot.memory`); the code mapping is read-only. Registers: the general
 ones are set by the warden; the extended ones, floating-point control words included, by the runner's own first instructions, before it reads a job
 (runner.c), and by the warden as well unless the last job simply reported. The kernel's part changes by system calls only, and *every* call stops the runner
-before it takes place: the warden lets pass those that change nothing (`sandbox.worker.calls`), after which there is nothing to put back, and
+before it takes place: the warden lets pass those that change nothing (`sandbox.worker.snapshot.calls`), after which there is nothing to put back, and
 requests for memory, after which the runner is replaced. It answers writes to the standard streams itself, for a runner has no descriptor.
 On any other call, on any signal, and if a limit but that of time is reached, the phase has no verdict here:
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
@@ -26,7 +26,7 @@ taken as the snapshot for a while, and each answer begins there, charged for the
 phase, so what one finds is what it would have found alone; a puzzle whose loading depends on the clock or on chance is loaded
 anew for the other phase, so a solution can know no more of it than it could alone.
 
-Jobs that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`sandbox.worker.suspended`): what the search for
+Jobs that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`sandbox.worker.snapshot.suspended`): what the search for
 written pages finds, and the registers, are kept by the warden before they are put back. When it is run again in earnest they are written into the same runner,
 at its snapshot, which then is bit for bit where the job was; at its end that is put back as ever. The warden looks into none of it. A job that waits in a
 system call, has grown, or has begun to report is begun anew, and so is one whose runner has been replaced.
@@ -55,18 +55,18 @@ from dataclasses import dataclass
 from sandbox import wire
 from sandbox.task import Limits
 from sandbox.wire import Counters, End, Job, Outcome
-from sandbox.worker import rollback
-from sandbox.worker.accelerated import Accelerated, load
-from sandbox.worker.attempt import Attempt, Surroundings
-from sandbox.worker.birth import give_birth
-from sandbox.worker.calls import Calls
 from sandbox.worker.engine import MOMENT_SECONDS, TOGETHER_SECONDS, Judged, Phase, do_nothing
-from sandbox.worker.fork import ForkEngine
-from sandbox.worker.memory import Unrestorable
-from sandbox.worker.phase import LOAD, REPORT_FD, RUN, SOL
-from sandbox.worker.rollback import Rollback
-from sandbox.worker.suspended import Held, Suspended
-from sandbox.worker.unconfirmed import Unconfirmed
+from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.inside.phase import LOAD, REPORT_FD, RUN, SOL
+from sandbox.worker.snapshot import process as rollback
+from sandbox.worker.snapshot.accelerated import Accelerated, load
+from sandbox.worker.snapshot.attempt import Attempt, Surroundings
+from sandbox.worker.snapshot.birth import give_birth
+from sandbox.worker.snapshot.calls import Calls
+from sandbox.worker.snapshot.memory import Unrestorable
+from sandbox.worker.snapshot.process import Rollback
+from sandbox.worker.snapshot.suspended import Held, Suspended
+from sandbox.worker.snapshot.unconfirmed import Unconfirmed
 
 CHECK_EVERY = 1024
 CHECK_DENIED, CHECK_HELD = 16, 8

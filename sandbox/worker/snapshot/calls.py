@@ -9,8 +9,8 @@ import errno
 from enum import Enum, auto
 
 from sandbox.worker.cell import Cell
-from sandbox.worker.rollback import Action, Rollback
-from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX
+from sandbox.worker.snapshot.process import Action, Rollback
+from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
 _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep".split()
 _OWN_CLOCKS, _CLOCKS = (2, 3), 12  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too

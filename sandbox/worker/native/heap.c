@@ -2,7 +2,7 @@
    where Python's own allocator keeps a pool for each of 32 sizes. Pages are what a fork and a rollback cost by.
 
    A piece that was freed is given to the next request of its size. What the region has no room for, and what is large, comes from the allocator
-   that was there before, to which its own pieces go back, too. Set by sandbox/worker/heap.py; used under the interpreter's lock alone. */
+   that was there before, to which its own pieces go back, too. Set by sandbox/worker/inside/heap.py; used under the interpreter's lock alone. */
 
 #include <stddef.h>
 #include <stdint.h>

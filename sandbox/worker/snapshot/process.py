@@ -1,6 +1,6 @@
 """A runner that waits at its snapshot: given a job, watched while it runs, put back.
 
-In Python; `sandbox.worker.accelerated` is the same with its inner loop in C, where that could be built.
+In Python; `sandbox.worker.snapshot.accelerated` is the same with its inner loop in C, where that could be built.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from enum import IntEnum
 
 from sandbox import wire
 from sandbox.task import Limits
-from sandbox.worker import runner, tracee
-from sandbox.worker.birth import Born
 from sandbox.worker.engine import Judged, Phase
-from sandbox.worker.memory import PAGE, Memory, Unrestorable
-from sandbox.worker.suspended import Held
-from sandbox.worker.tracee import ARGUMENTS, NOT_A_CALL, ORIG_RAX, Stop
+from sandbox.worker.inside import runner
+from sandbox.worker.snapshot import tracee
+from sandbox.worker.snapshot.birth import Born
+from sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
+from sandbox.worker.snapshot.suspended import Held
+from sandbox.worker.snapshot.tracee import ARGUMENTS, NOT_A_CALL, ORIG_RAX, Stop
 
 MOST_PAGES = 2048
 """If a job has written more pages, its process is replaced: that is quicker, and gives the memory back."""

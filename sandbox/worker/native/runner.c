@@ -1,7 +1,7 @@
 /* How a runner waits: a system call that it stops at, and that it comes back from with the extended registers as they were before.
 
    When it runs on its memory and general registers have been put back, so what comes after the call is done by this code, whatever ran before:
-   the warden need not put back the rest, which by ptrace costs a hundred times as much. Used by sandbox/worker/runner.py. */
+   the warden need not put back the rest, which by ptrace costs a hundred times as much. Used by sandbox/worker/inside/runner.py. */
 
 #include <cpuid.h>
 #include <stddef.h>

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from sandbox.errors import WorkerFailed
 from sandbox.jail import kernel
 from sandbox.jail.seccomp import Call
-from sandbox.worker import runner, zygote
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import SupervisorGone
-from sandbox.worker.memory import read_maps
-from sandbox.worker.tracee import ARGUMENTS, ORIG_RAX, Stop, Tracee
+from sandbox.worker.inside import runner, zygote
+from sandbox.worker.snapshot.memory import read_maps
+from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX, Stop, Tracee
 
 _GRANTED = ("prctl", "prctl", "prctl", "userfaultfd", "memfd_create", "seccomp")
 _SECONDS = 20.0

@@ -1,7 +1,7 @@
 /* The inner loop of the snapshot engine: the same steps as Tracee and Memory take in Python, without the interpreter between them.
 
    It decides nothing that they don't, but for leaving out a search that could find nothing: what is not in its tables goes back to
-   Python. Linux on x86-64 only. Used by sandbox/worker/accelerated.py, which mirrors `struct state`. In memory.c: what puts memory back; in job.c: a job
+   Python. Linux on x86-64 only. Used by sandbox/worker/snapshot/accelerated.py, which mirrors `struct state`. In memory.c: what puts memory back; in job.c: a job
    from its start to its report; in judge.c: tasks, of two such jobs each; in ahead.c: their puzzles, compiled; in codec.c and sha256.c: a look at an answer. */
 
 #ifndef ROLLBACK_H
@@ -25,7 +25,7 @@
 enum { TIMEOUT, CALL, SIGNAL, INTERRUPT, DEAD, REPORT, FAILED, DONE, UNFIT, MORE };
 enum { ASK, PASS, WRITE };
 enum { IN_ATTIC = 1, HOT };
-enum { SOL = 1, SAT, COMPILE = 5, COMPILED = 8 }; /* sandbox.worker.phase */
+enum { SOL = 1, SAT, COMPILE = 5, COMPILED = 8 }; /* sandbox.worker.inside.phase */
 enum { NOT_RESTORED = -1, LEFT_TO_PYTHON = -2 };
 
 struct region { uint64_t start, end, categories; };

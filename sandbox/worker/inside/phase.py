@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from sandbox import codec, wire
 from sandbox.jail import rlimits
-from sandbox.worker import annotation
+from sandbox.worker.inside import annotation
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 SOL, SAT, RUN, LOAD, COMPILE = 1, 2, 3, 4, 5

@@ -1,0 +1,1 @@
+"""The fork engine: every phase is a fork of the warm interpreter."""

@@ -1,0 +1,1 @@
+"""The snapshot engine: one warm process, put back bit for bit after every phase."""
