@@ -50,6 +50,8 @@ CANCEL_SECONDS = 0.1
 
 MOST_AHEAD = 256
 ATTEMPTS = 2
+_UNCONFIRMED = 1024
+"""Tasks that a worker may have judged since its snapshot engine last compared memory."""
 _AHEAD_SECONDS, _FEW_SECONDS = 0.04, 0.005
 """What a worker should have to do, by what jobs took: at most, and in any case, whatever its share."""
 
@@ -225,6 +227,7 @@ class _Lane:
         self.restarts = self._failed_starts = 0
         self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
         self._ahead: deque[Ticket] = deque()
+        self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
         self._again: deque[Ticket] = deque()
         self._seconds = _AHEAD_SECONDS  # a moving average of what a job takes; pessimistic at first
 
@@ -321,7 +324,9 @@ class _Lane:
         while self._ahead and self.worker is not None:
             ticket = self._ahead[0]
             limits, conclude = ticket.job.limits, judge.describe if ticket.job.program else judge.judge
+            before = self.worker.counters
             outcomes = self._await_outcomes(self.worker, ticket)
+            self._watch_comparisons(ticket, before, self.worker.counters)
             seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
             self._seconds += (seconds - self._seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
@@ -336,6 +341,18 @@ class _Lane:
             if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
                 began = now
                 self._send(self._batch())
+
+    def _watch_comparisons(self, ticket: Ticket, before: Counters, now: Counters) -> None:
+        """Remember which tasks were judged since a comparison last found memory unchanged, and log them if one has found a difference."""
+        if now.mismatches > before.mismatches:
+            _LOG.error(
+                "the snapshot engine did not put everything back: judge these tasks, of which it judged the last since it was last compared, again with "
+                "engine='fork', and report this: %s",
+                ", ".join(map(repr, self._unconfirmed)),
+            )
+        if now.checked > before.checked:
+            self._unconfirmed.clear()
+        self._unconfirmed.append(ticket.id)
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""

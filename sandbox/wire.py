@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import groupby, islice
 from pathlib import Path
 
 from sandbox.task import Limits
@@ -35,6 +34,23 @@ class End(IntEnum):
     __hash__ = int.__hash__  # that of an Enum is written in Python
 
 
+class Phase(IntEnum):
+    """What a child or a snapshot process is to do."""
+
+    SOL = 1
+    """Run the solution, and report its answer."""
+    SAT = 2
+    """Ask the puzzle about an answer."""
+    RUN = 3
+    """Be the interpreter of a program, which is not judged."""
+    LOAD = 4
+    """Load the puzzle alone, and see whether that goes well."""
+    COMPILE = 5
+    """Compile many puzzles, and run none."""
+    COMPILED = 8
+    """Added to `SOL` and `SAT` where the puzzle is the code that `COMPILE` has made."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """The evidence of one phase.
@@ -59,18 +75,16 @@ class Counters:
     """What a worker's snapshot engine has done since it started.
 
     given_up: phases left to the fork engine. replaced: runners. checked: full comparisons. mismatches: those that found a difference.
-    changed: phases told before a mismatch that came out otherwise when they were judged again.
     """
 
     given_up: int = 0
     replaced: int = 0
     checked: int = 0
     mismatches: int = 0
-    changed: int = 0
 
     def to_tuple(self) -> tuple[int, ...]:
         """The counts in the order of the fields."""
-        return self.given_up, self.replaced, self.checked, self.mismatches, self.changed
+        return self.given_up, self.replaced, self.checked, self.mismatches
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(*map(int.__add__, self.to_tuple(), other.to_tuple()))
@@ -94,11 +108,11 @@ class Job:
 
 _LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<I??ddQQQII")
-"""Head of a job: the length of the solution, and what jobs have in common that differ in their solutions alone; last, the length of the puzzle."""
+"""Head of a job: the length of the solution, whether it is a program, whether it is tried briefly, its limits, its seed, and the length of the puzzle."""
 
 OUTCOME = struct.Struct("<BBdddQHI")
 _OUTPUT = struct.Struct("<?Q")
-_COUNTERS = struct.Struct("<5Q")
+_COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Head of what a child reads: phase, address space, CPU seconds, answer bytes, seed, and the lengths of puzzle and payload."""
 
@@ -107,6 +121,9 @@ REPORT = struct.Struct("<cQ")
 
 TEXT_BYTES = 2000
 """No message is longer."""
+
+DIGEST_BYTES = 32
+"""Of what identifies an answer."""
 
 
 def dialect() -> str:
@@ -133,9 +150,12 @@ def frame(body: bytes) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def frame_size(size: int) -> int:
-    """Of a message of this size."""
-    return _LENGTH.size + size
+def size_of_first(frames: bytes, number: int = 1) -> int:
+    """How many bytes the first so many of these frames are."""
+    at = 0
+    for _ in range(number):
+        at += _LENGTH.size + _LENGTH.unpack_from(frames, at)[0]
+    return at
 
 
 def cut(frames: bytes) -> Iterator[bytes]:
@@ -145,14 +165,6 @@ def cut(frames: bytes) -> Iterator[bytes]:
         start = at + _LENGTH.size
         at = start + _LENGTH.unpack_from(frames, at)[0]
         yield frames[start:at]
-
-
-def first_alike(frames: bytes, alone: bool) -> tuple[list[bytes], bytes]:
-    """The first message in these frames of jobs, and if it need not be alone those right behind it that differ from it in their solutions alone; and the
-    frames after them."""
-    _, alike = next(groupby(cut(frames), key=setting))
-    messages = list(islice(alike, 1 if alone else None))
-    return messages, frames[sum(map(frame_size, map(len, messages))) :]
 
 
 class Frames:
@@ -210,11 +222,6 @@ def unpack_job(data: bytes) -> Job:
     at = JOB.size
     limits = _limits(cpu, wall, memory, answer, output)
     return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program, brief)
-
-
-def setting(data: bytes) -> bytes:
-    """What jobs have in common, of one in these bytes, that differ in their solutions alone."""
-    return data[_LENGTH.size : JOB.size + _LENGTH.unpack_from(data, JOB.size - _LENGTH.size)[0]]
 
 
 ENGINES = ("fork", "snapshot")

@@ -174,7 +174,7 @@ class _Place:
         return self._client.containers.create(
             image,
             entrypoint=["python3", "-I", "-S", "-c", _START],
-            command=[*INTERPRETER_OPTIONS, WARDEN],
+            command=[*INTERPRETER_OPTIONS, WARDEN, "container"],
             labels={OWNER_LABEL: f"{_machine()}:{os.getpid()}-{cgroup.start_time(os.getpid())}"},
             stdin_open=True,
             auto_remove=True,

@@ -36,7 +36,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = _spawn(theirs)
+                self._process = _spawn(level, theirs)
         except OSError:
             ours.close()
             self._remove_group()
@@ -86,12 +86,12 @@ def _group_bytes(limits: Limits) -> int:
     return limits.memory_bytes + limits.answer_bytes + 2 * _KERNEL_MEMORY_BYTES
 
 
-def _spawn(conversation: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a warden that speaks through this socket."""
+def _spawn(level: str, conversation: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a warden for this level that speaks through this socket."""
     python = getattr(sys, "_base_executable", None) or sys.executable
     environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(
-        [python, *INTERPRETER_OPTIONS, str(_WARDEN)],
+        [python, *INTERPRETER_OPTIONS, str(_WARDEN), level],
         env=environment,
         stdin=conversation.fileno(),
         stdout=conversation.fileno(),

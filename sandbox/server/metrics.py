@@ -24,7 +24,6 @@ _SNAPSHOT = {
     "replaced": "Processes of the snapshot engine that were replaced.",
     "checked": "Full comparisons of a restored process with its snapshot.",
     "mismatches": "Comparisons that found a difference; more than 0 is a fault of the verifier.",
-    "changed": "Phases told before such a difference that came out otherwise when they were judged again.",
 }
 
 

@@ -13,10 +13,9 @@ from sandbox import codec
 from sandbox.errors import CannotConfine
 from sandbox.jail import landlock, namespaces, seccomp
 from sandbox.task import Limits
-from sandbox.wire import End, Outcome
-from sandbox.worker.engine import Engine
+from sandbox.wire import End, Outcome, Phase
 from sandbox.worker.fork.engine import ForkEngine
-from sandbox.worker.inside.phase import SAT, SOL
+from sandbox.worker.snapshot.engine import SnapshotEngine
 
 
 class Proof(TypedDict):
@@ -69,7 +68,7 @@ def _unbroken(proofs: list[Proof]) -> list[Proof]:
     return proofs
 
 
-def prove_rollback(engine: Engine) -> None:
+def prove_rollback(engine: SnapshotEngine) -> None:
     """Judge right and wrong answers, time out, and forget what a job has done. Raises CannotConfine."""
     if not (honest := _honest(engine))["holds"]:
         raise CannotConfine(f"snapshot engine: {honest['evidence']}")
@@ -77,7 +76,7 @@ def prove_rollback(engine: Engine) -> None:
     seen = b"import builtins\ndef sol(): return hasattr(builtins, 'left')"
     loop = b"def sol():\n    while True: pass"
     brief = Limits(cpu_seconds=0.01, wall_seconds=5.0)
-    outcomes = [engine.run(SOL, _PUZZLE, source, brief if source is loop else _LIMITS, 0) for source in (leave, loop, seen)]
+    outcomes = [engine.run(Phase.SOL, _PUZZLE, source, brief if source is loop else _LIMITS, 0) for source in (leave, loop, seen)]
     if [outcome.end for outcome in outcomes] != [End.ANSWER, End.CPU, End.ANSWER] or codec.decode(outcomes[2].payload):
         raise CannotConfine(f"snapshot engine: a rollback left something behind: {outcomes}")
     if {outcome.engine for outcome in outcomes} != {engine.name} or engine.counters.mismatches:
@@ -91,7 +90,7 @@ def _status(engine: ForkEngine) -> dict[str, str]:
 
 
 def _try(engine: ForkEngine, source: str) -> Outcome:
-    return engine.run(SOL, _PUZZLE, source.encode(), _LIMITS, 0)
+    return engine.run(Phase.SOL, _PUZZLE, source.encode(), _LIMITS, 0)
 
 
 def _answer(engine: ForkEngine, source: str) -> object:
@@ -103,10 +102,10 @@ def _answer(engine: ForkEngine, source: str) -> object:
     return codec.decode(outcome.payload)
 
 
-def _honest(engine: Engine) -> Proof:
+def _honest(engine: ForkEngine | SnapshotEngine) -> Proof:
     """The other direction: what is right is accepted, what is wrong is not."""
-    right = engine.run(SAT, _PUZZLE, codec.encode(6, 100), _LIMITS, 0).end
-    wrong = engine.run(SAT, _PUZZLE, codec.encode(7, 100), _LIMITS, 0).end
+    right = engine.run(Phase.SAT, _PUZZLE, codec.encode(6, 100), _LIMITS, 0).end
+    wrong = engine.run(Phase.SAT, _PUZZLE, codec.encode(7, 100), _LIMITS, 0).end
     holds = (right, wrong) == (End.ACCEPTED, End.REJECTED)
     return Proof(mechanism="judging", holds=holds, evidence=f"a right answer: {right.name}, a wrong one: {wrong.name}")
 

@@ -19,22 +19,14 @@ _SETUP_SECONDS = 20.0
 
 
 class Cell:
-    """A warm interpreter in the jail, from which a phase or a runner can be forked. Raises CannotConfine.
+    """A warm interpreter from which a phase or a runner can be forked, as soon as it has entered the jail.
 
+    It is forked when this is made, and finds in its memory what this process has been told by then: that must be nothing.
     listener: where system calls that the filter does not allow wait. go, job: pipes to the zygote and its children.
     report, output: pipes from them. child: the one that is alive. base_bytes: the zygote's address space.
     """
 
-    def __init__(
-        self,
-        full: bool,
-        program: bytes,
-        traced_program: bytes,
-        syscalls: dict[int, str],
-        confine: Callable[[int], None],
-    ) -> None:
-        self._names = syscalls
-        self._numbers = {name: number for number, name in syscalls.items()}
+    def __init__(self, full: bool) -> None:
         self.child = 0
         gc.collect()
         gc.freeze()  # or else collections, which write to every object, would leave the processes little memory in common
@@ -44,35 +36,42 @@ class Cell:
         self.report, report = os.pipe()
         job, self.job = os.pipe()
         go, self._go = os.pipe()
-        ours, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         self._waited_at = [self.job, self._go]
         self.zygote = os.fork()
         if self.zygote == 0:
-            ours.close()
-            zygote.start(full, program, traced_program, (null, output, report, job, go), theirs)
+            self._control.close()
+            zygote.start(full, (null, output, report, job, go), theirs)
         for descriptor in (null, output, report, job, go):
             os.close(descriptor)
         theirs.close()
-        confine(self.zygote)
-        self._await_entry(ours)
-        self.base_bytes = address_space(self.zygote)
         self.pidfd = os.pidfd_open(self.zygote)
         for descriptor in (self.job, self.report, self.output):
             os.set_blocking(descriptor, False)
 
-    def _await_entry(self, control: socket.socket) -> None:
-        control.settimeout(_SETUP_SECONDS)
-        with control:
+    def enter(self, program: bytes, traced_program: bytes, syscalls: dict[int, str], confine: Callable[[int], None]) -> None:
+        """Have the zygote enter the jail, with filters for its own system calls and for those of runners. Raises CannotConfine.
+
+        confine: puts a process into its control group.
+        """
+        self._names = syscalls
+        self._numbers = {name: number for number, name in syscalls.items()}
+        confine(self.zygote)
+        with self._control as control:
+            control.settimeout(_SETUP_SECONDS)
             try:
+                zygote.send_filters(control, program, traced_program)
                 text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []
+            except OSError:
+                text, descriptors = b"", []
         if not descriptors:
-            self.close()
             raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
         self._waited_at += descriptors
         self.listener = seccomp.Listener(descriptors[0])
         self.namespaces: dict[str, str] = json.loads(text[1:])
+        self.base_bytes = address_space(self.zygote)
 
     def number(self, name: str) -> int:
         """The number of a system call, or -1 if this machine has none of that name."""
@@ -113,6 +112,20 @@ def address_space(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def peak_resident(pid: int) -> int:
+    """The largest resident size that a process has had, in bytes (man 5 proc, VmHWM); 0 if it has died."""
+    return status_bytes(pid, b"VmHWM:")
+
+
+def status_bytes(pid: int, name: bytes) -> int:
+    """One of the sizes in /proc/PID/status, in bytes; 0 if the process has died."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(name)), 0)
     except (OSError, IndexError):
         return 0
 

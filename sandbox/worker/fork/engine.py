@@ -17,19 +17,19 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sandbox import wire
 from sandbox.errors import WorkerFailed
 from sandbox.jail import seccomp
 from sandbox.task import Limits
-from sandbox.wire import Counters, End, Outcome
-from sandbox.worker.cell import Cell, address_space
-from sandbox.worker.engine import MOMENT_SECONDS, Judged, Phase, SupervisorGone, do_nothing
+from sandbox.wire import Counters, End, Job, Outcome, Phase
+from sandbox.worker.cell import Cell, address_space, status_bytes
+from sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged, do_nothing
 from sandbox.worker.fork.streams import Streams
 from sandbox.worker.inside import zygote
-from sandbox.worker.inside.phase import RUN
 from sandbox.worker.report import Report
+from sandbox.worker.trials import Step, Trials
 
 _ABORT = 6
 _QUIET_ROUNDS = 4
@@ -53,6 +53,7 @@ class ForkEngine:
         self.meanwhile: Callable[[], None] = do_nothing
         self._prctl, self._mmap, self._mremap = (cell.number(name) for name in ("prctl", "mmap", "mremap"))
         self._tgkill = cell.number("tgkill")
+        self._trials = Trials(self._run_step)
         self._oom_kills, self._kills_seen = oom_kills, 0
         self._supervisor = supervisor
         self._poll = select.poll()
@@ -63,9 +64,18 @@ class ForkEngine:
         self._leftovers.register(cell.report, select.POLLIN)
         self._leftovers.register(cell.output, select.POLLIN)
 
-    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
-        """See `Engine.run`. Nothing goes on here where it was."""
-        if phase != RUN:
+    def judge(self, frames: bytes) -> Iterator[bytes]:
+        """See `Engine.judge`."""
+        for task in wire.cut(frames):
+            yield wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(self._trials.hold(wire.unpack_job(task))))
+
+    def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
+        phase, payload = step
+        return self.run(phase, job.sat, payload, limits, job.seed)
+
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
+        """Run a phase to its end. In phase `Phase.RUN`, which belongs to no judgement, `sat` is the program and the payload its standard input."""
+        if phase is not Phase.RUN:
             return _Run(self, limits).judge(phase, sat, payload, seed)
         streams = Streams(payload, limits.output_bytes)
         try:
@@ -75,15 +85,8 @@ class ForkEngine:
         finally:
             streams.close()
 
-    def judge(self, frames: bytes) -> Judged:
-        """See `Engine.judge`. It gains nothing by that."""
-        return Judged()
-
-    def prepare(self, phase: Phase, sat: bytes, limits: Limits, seed: int, times: int) -> None:
-        """See `Engine.prepare`. A child can't be had twice, so each loads for itself."""
-
-    def rest(self) -> bool:
-        """See `Engine.rest`: its children are forked when they are needed."""
+    def idle(self) -> bool:
+        """See `Engine.idle`: its children are forked when they are needed."""
         return False
 
     def close(self) -> None:
@@ -110,15 +113,16 @@ class _Run:
         limits = self.limits
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
-        self.started = time.monotonic()
+        self.started, self.our_start = time.monotonic(), time.thread_time()
         self.cell.order(zygote.PHASE)
         self._send()
         self._watch()  # what it raises ends the worker, and with it the child
         died, usage = self._reap()
-        outcome = self.outcome or self._died(died, usage.ru_utime + usage.ru_stime)
+        cpu = usage.ru_utime + usage.ru_stime
+        outcome = self.outcome or self._died(died, cpu)
         if self.printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the last of it was still in the pipe when it reported or died
             outcome = Outcome(End.OUTPUT, observed=float(self.printed))
-        outcome.cpu_seconds = usage.ru_utime + usage.ru_stime
+        outcome.cpu_seconds = cpu + charged(time.thread_time() - self.our_start, cpu)
         outcome.wall_seconds = time.monotonic() - self.started
         outcome.peak_memory_bytes = usage.ru_maxrss * 1024
         if outcome.cpu_seconds > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
@@ -174,11 +178,12 @@ class _Run:
         return self.limits.wall_seconds if self.child else max(self.limits.wall_seconds, _BIRTH_SECONDS)
 
     def _cpu(self) -> float:
-        """The child's CPU clock (man 2 clock_getres, "CPU-time clocks of another process")."""
+        """The child's CPU clock (man 2 clock_getres, "CPU-time clocks of another process"), and what of ours is charged."""
         try:
-            return time.clock_gettime((~self.child << 3) | 2)
+            cpu = time.clock_gettime((~self.child << 3) | 2)
         except OSError:
             return 0.0  # it has just died
+        return cpu + charged(time.thread_time() - self.our_start, cpu)
 
     def _check_time(self) -> None:
         wall = time.monotonic() - self.started
@@ -260,7 +265,7 @@ class _Run:
 
     def _memory_reached(self) -> int:
         """The size that the child had or asked for, if the kernel's figures bear out that the limit was reached."""
-        peak = _peak(self.child)
+        peak = status_bytes(self.child, b"VmPeak:")
         if peak + _UNSEEN_BYTES > self.cap:
             peak = max(peak, self.cap)
         else:
@@ -323,15 +328,3 @@ class _Run:
         if number == signal.SIGKILL and cpu_seconds < self.limits.cpu_seconds:
             raise WorkerFailed("the child was killed from outside")  # no task can send a signal
         return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
-
-
-def _peak(pid: int) -> int:
-    """The largest address space that a process has had, in bytes (man 5 proc, VmPeak)."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"VmPeak:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, IndexError):
-        return 0
-    return 0

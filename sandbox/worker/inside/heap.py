@@ -10,7 +10,7 @@ import errno
 import mmap
 from collections.abc import Callable
 
-from sandbox.worker.native import library as accelerator
+from sandbox.worker.native.library import load
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _MMAP_MAX_DEFAULT = 65536
@@ -58,12 +58,12 @@ def gather() -> None:
 def compact() -> None:
     """From here on what Python makes lies one behind the other, whatever its size, on few pages (heap.c): a fork and a rollback cost by pages.
 
-    Without the accelerator it lies where Python puts it. Raises MemoryError.
+    Without what is written in C it lies where Python puts it. Raises MemoryError.
     """
     try:
-        library = accelerator.load()
+        library = load()
         begin, replace, turn_page = library.heap_open, library.heap_replace, library.heap_turn_page
-    except (OSError, AttributeError):  # none, or an older one
+    except (OSError, AttributeError):  # none, or one from before
         return
     region = _libc.aligned_alloc(mmap.PAGESIZE, _COMPACT_BYTES)
     if region is None:
@@ -97,6 +97,14 @@ def reserve(size: int) -> None:
     start = _libc.malloc(size)
     _libc.free(start)
     _forget(start + mmap.PAGESIZE, start + size)
+
+
+def room(size: int) -> ctypes.Array[ctypes.c_char]:
+    """So many bytes, zero and untouched, from the beginning of a page on."""
+    start: int = _libc.malloc(size + mmap.PAGESIZE)
+    start += -start % mmap.PAGESIZE
+    _forget(start, start + size)
+    return (ctypes.c_char * size).from_address(start)
 
 
 def extend_stack(size: int) -> None:

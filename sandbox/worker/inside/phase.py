@@ -11,7 +11,9 @@ import marshal
 import os
 import random
 import signal
+import struct
 import sys
+import time
 import types
 import typing
 import warnings
@@ -21,12 +23,11 @@ from typing import Any, NoReturn
 
 from sandbox import codec, wire
 from sandbox.jail import rlimits
+from sandbox.wire import Phase
 from sandbox.worker.inside import annotation
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
-SOL, SAT, RUN, LOAD, COMPILE = 1, 2, 3, 4, 5
-COMPILED = 8
-"""Added where the puzzle's source was compiled by a phase `COMPILE`."""
+_SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED))
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """What their functions may be called."""
@@ -38,13 +39,15 @@ _MISSING = object()
 _ready: dict[str, Any] | None = None
 """A namespace for the one puzzle that this process, or its next child, will load."""
 _LARGE = 1 << 16
+_ENTRY, _MOST_NANOSECONDS, _clock = struct.Struct("<II"), (1 << 32) - 1, time.perf_counter_ns
+_TRAVELLING = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
 _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, wire.REPORT.pack
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
-_true, _type, _loads = True, type, marshal.loads
+_true, _type, _loads, _bytes = True, type, marshal.loads, bytes
 
 
 class _Loaded(Exception):
@@ -61,35 +64,33 @@ def run(check_in: Callable[[], object]) -> NoReturn:
         os.close(GO_FD)
         rlimits.restrict_phase(space, cpu)
         check_in()
-        perform(job)
+        perform(job, tells_loaded=True)
     finally:
         _exit(1)
 
 
-def perform(job: bytes, next_job: Callable[[], bytes] | None = None) -> NoReturn:
-    """Run a phase and report; ends the process. After `LOAD` the phase is that of the `next_job`, which has no puzzle of its own."""
+def perform(job: bytes | memoryview, tells_loaded: bool = False) -> NoReturn:
+    """Run a phase and report; ends the process."""
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     try:
-        sat, payload = job[_head_size : _head_size + sat_size], job[_head_size + sat_size :]
+        sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     except MemoryError as error:
         _deliver(*_failure(b"p", error))
-    if which == COMPILE:
+    if which == _COMPILE:
         _deliver(b"C", _compile_all(sat))
-    is_compiled, which = which & COMPILED, which & ~COMPILED
+    is_compiled, which = which & _COMPILED, which & ~_COMPILED
     if seed:
         random.seed(seed)
-    if which == RUN:
+    if which == _RUN:
         _run_program(sat)
     try:
         scope, check = _load_puzzle(sat, is_compiled)
     except BaseException as error:
         _deliver(*_failure(b"p", error))
-    if which == LOAD and next_job:
-        job = next_job()
-        which, _, _, answer_bytes, *_ = _unpack(job)
-        payload = job[_head_size:]
-    if which == SOL:
-        if not next_job:
+    if which == _LOAD:
+        _deliver(b"T", b"")
+    if which == _SOL:
+        if tells_loaded:
             _say_loaded()
         report = _run_sol(scope, payload, answer_bytes)
     else:
@@ -218,11 +219,11 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            (compiled,) = wire.cut(_compile_all(wire.frame(sat)))
+            compiled = _compile_all(wire.frame(sat))[_ENTRY.size :]
             _load_puzzle(sat)
-            code, answer = _run_sol(_load_puzzle(compiled, COMPILED)[0], sol, 1 << 20)
+            code, answer = _run_sol(_load_puzzle(compiled, _COMPILED)[0], sol, 1 << 20)
             if code == b"A":
-                _run_sat(_load_puzzle(compiled, COMPILED)[1], answer)
+                _run_sat(_load_puzzle(compiled, _COMPILED)[1], answer)
     _ready = _new_scope()
 
 
@@ -241,17 +242,30 @@ def _compile(source: bytes, file: str) -> types.CodeType:
 
 
 def _compile_all(sources: bytes) -> bytes:
-    """Puzzles in frames; in place of each what was compiled of it, nothing if that makes an error or warns: its phases make that known."""
-    codes = []
+    """Of each of the puzzles in these frames its code, with its length and the nanoseconds that it took in front (compile.c).
+
+    There is none of what makes an error or a warning, which the phases make known, and none of what marshal does not keep as it is.
+    """
+    parts = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for source in wire.cut(sources):
+            began = _clock()
             try:
-                code = marshal.dumps(_compile(source, "<puzzle>"))
+                code = _compile(source, "<puzzle>")
+                made = marshal.dumps(code) if _travels(code) else b""
             except BaseException:
-                code = b""
-            codes.append(wire.frame(code))
-    return b"".join(codes)
+                made = b""
+            parts += [_ENTRY.pack(len(made), min(_clock() - began, _MOST_NANOSECONDS)), made]
+    return b"".join(parts)
+
+
+def _travels(constant: object) -> bool:
+    """Whether this is the same after marshal. A frozenset is not: its elements come back in another order, and so are iterated over in another."""
+    kind = type(constant)
+    if kind is types.CodeType:
+        return all(map(_travels, constant.co_consts))  # type: ignore[attr-defined]
+    return all(map(_travels, constant)) if kind is tuple else kind in _TRAVELLING  # type: ignore[call-overload]
 
 
 def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ A runner has no descriptor; what looks like one below is a number in a system ca
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import gc
 import os
@@ -15,17 +16,15 @@ from typing import NoReturn
 
 from sandbox.jail import kernel, seccomp
 from sandbox.worker.inside import heap, phase
-from sandbox.worker.native import library as accelerator
+from sandbox.worker.native.library import load
 
 RESERVE_BYTES = 32 << 20
 """Memory a job can use before the process has to grow."""
-JOB_BYTES = 256 << 10
+JOB_BYTES = 4 << 20
 """The largest job, with its head."""
 STACK_BYTES = 8 << 20
 UFFD, MEMFD = 0, 1
 """Descriptors for the warden to take: a userfaultfd, and memory to share."""
-LOADS_EXTENDED = 1
-"""Announced: when it goes on after a job, it loads the extended registers itself (runner.c)."""
 
 _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
 _ALIGNED = 64
@@ -47,36 +46,33 @@ def start(program: bytes) -> NoReturn:
         heap.reserve(RESERVE_BYTES)
         heap.extend_stack(STACK_BYTES)
         seccomp.install(program, listen=False)
-        buffer = ctypes.create_string_buffer(JOB_BYTES)
+        buffer = heap.room(JOB_BYTES)
         address = ctypes.addressof(buffer)
-        wait, announce, loads_extended = _calls()
-        job, as_bytes, perform = memoryview(buffer), bytes, phase.perform  # bound here: a puzzle may replace what is in `builtins`
-        announce(UFFD, address, loads_extended)  # to the warden: where jobs are to be put
+        wait, announce = _calls()
+        job, perform = memoryview(buffer).cast("B"), phase.perform  # bound here: a puzzle may replace what is in `builtins`
+        announce(UFFD, address)  # to the warden: where jobs are to be put
         os.close(UFFD)
         phase.warm_up(rounds=2)
         gc.collect()
         gc.freeze()
         heap.turn_page()
-        # Again announced with a puzzle loaded, it takes what that announcement returns for the size of the phase's job.
-        perform(as_bytes(job[: wait()]), lambda: as_bytes(job[: announce(UFFD, address, 0)]))
+        perform(job[: wait()])
     finally:
         os._exit(1)
 
 
-def _calls() -> tuple[Callable[[], int], Callable[[int, int, int], int], int]:
-    """The system calls getppid and lseek, by which it waits; and `LOADS_EXTENDED` if they come back with the extended registers as before."""
-    try:
-        library = accelerator.load()
-        room, wait, announce = library.runner_room, library.runner_wait, library.runner_announce
-    except (OSError, AttributeError):  # none, or an older one
-        return os.getppid, os.lseek, 0
+def _calls() -> tuple[Callable[[], int], Callable[[int, int], int]]:
+    """The system calls getppid and lseek, by which it waits (runner.c). Raises OSError if the library or the processor has not what is needed."""
+    library = load()
+    room, wait, announce = library.runner_room, library.runner_wait, library.runner_announce
     room.restype = ctypes.c_size_t
-    wait.argtypes, announce.argtypes = (ctypes.c_void_p,), (ctypes.c_void_p, *[ctypes.c_long] * 3)
+    wait.argtypes = ctypes.c_void_p, ctypes.c_uint64
+    announce.argtypes = (*wait.argtypes, *[ctypes.c_long] * 2)
     wait.restype = announce.restype = ctypes.c_long
     size = room()
     if not size:
-        return os.getppid, os.lseek, 0
+        raise OSError(errno.ENOSYS, "the processor has no XSAVE")
     _held.append(ctypes.create_string_buffer(size + _ALIGNED))
     start = ctypes.addressof(_held[-1])
     start += -start % _ALIGNED
-    return functools.partial(wait, start), functools.partial(announce, start), LOADS_EXTENDED
+    return functools.partial(wait, start, size), functools.partial(announce, start, size)

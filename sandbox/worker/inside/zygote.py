@@ -14,6 +14,7 @@ import marshal
 import os
 import signal
 import socket
+import struct
 import sys
 import types
 import warnings
@@ -38,28 +39,38 @@ PR_SET_PDEATHSIG = 1
 PHASE, RUNNER = b"p", b"r"
 
 
-def start(
-    full: bool,
-    program: bytes,
-    traced_program: bytes,
-    descriptors: tuple[int, int, int, int, int],
-    control: socket.socket,
-) -> NoReturn:
+_FILTERS = struct.Struct("<II")
+
+
+def start(full: bool, descriptors: tuple[int, int, int, int, int], control: socket.socket) -> NoReturn:
     """Become the zygote of a worker, in a process that the warden has just forked.
 
-    descriptors: null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5. The listener of the system-call filter goes to the
-    warden through `control`; so does, as text, the reason why the jail can't be entered.
+    descriptors: null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5. Through `control` come the filters; the listener of the first goes to
+    the warden; so does, as text, the reason why the jail can't be entered.
     """
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        program, traced_program = _receive_filters(control)
         listener, seen = _enter(full, program, descriptors, control.fileno())
         socket.send_fds(control, [b"+" + seen], [listener])
     except BaseException as error:
         control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
         os._exit(1)
+    del seen
     os.close(listener)
     control.close()
     _serve(traced_program)
+
+
+def send_filters(control: socket.socket, *programs: bytes) -> None:
+    """To a zygote that has started: the filter of its system calls, and that of runners. Raises OSError."""
+    control.sendall(_FILTERS.pack(*map(len, programs)) + b"".join(programs))
+
+
+def _receive_filters(control: socket.socket) -> tuple[bytes, bytes]:
+    with control.makefile("rb") as file:
+        first, second = _FILTERS.unpack(file.read(_FILTERS.size))
+        return file.read(first), file.read(second)
 
 
 def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int) -> tuple[int, bytes]:
@@ -114,7 +125,28 @@ def _warm() -> None:
         exec(marshal.loads(code), vars(module))
     import_module("sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("random").seed(0)
+    import_module("sandbox.worker.inside.runner")  # it can't be found any more later
+    _forget_places()
     heap.scatter()
+
+
+def _forget_places() -> None:
+    """Let nothing here tell where on the host we are: not modules, functions or what started this process."""
+    home = os.path.dirname(sys.modules["sandbox"].__file__ or "")
+    for name, module in sys.modules.items():
+        if name == "__main__" or name.partition(".")[0] == "sandbox":
+            for about in ("__file__", "__cached__", "__spec__", "__loader__", "__path__"):
+                vars(module).pop(about, None)
+    for thing in gc.get_objects():
+        if type(thing) is types.FunctionType and thing.__code__.co_filename.startswith(home):
+            thing.__code__ = _placeless(thing.__code__)
+    sys.orig_argv[:] = [""]
+    sys.path_importer_cache.clear()
+
+
+def _placeless(code: types.CodeType) -> types.CodeType:
+    constants = tuple(_placeless(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
+    return code.replace(co_filename="<selftaught>", co_consts=constants)
 
 
 def _code_of(module: types.ModuleType) -> types.CodeType:

@@ -1,6 +1,6 @@
-/* See rollback.h: whether an answer is an encoding, told for those that are simple (sandbox/codec.py). */
+/* See process.h: whether an answer is an encoding, told for those that are simple (sandbox/codec.py). */
 
-#include "rollback.h"
+#include "process.h"
 
 #define MOST_CONTAINERS 64 /* fewer than sandbox.codec.MAX_DEPTH, so that no depth need be counted */
 

@@ -1,8 +1,9 @@
-/* See rollback.h: what was written since the snapshot, and how it is put back. */
+/* See process.h: what was written since the snapshot, and how it is put back (sandbox/worker/snapshot/memory.py). */
 
 #define _GNU_SOURCE
-#include "rollback.h"
+#include "process.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
@@ -10,173 +11,205 @@
 
 #define PAGEMAP_SCAN 0xC0606610
 #define UFFDIO_WRITEPROTECT 0xC018AA06
+#define WRITTEN 2
 #define NT_X86_XSTATE 0x202
-#define MOST_SPANS 1024
+#define BLOCK (512 * PAGE) /* what one page table maps */
+#define PUNCH_PAGES 16     /* so many zero pages in a row are given back to the kernel: fewer are faster written */
 
 struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
 struct protect { uint64_t start, length, mode; };
 
-/* The index of the protected span that holds these addresses, or -1. */
-int64_t memory_find(const struct state *s, uint64_t start, uint64_t end)
+/* Where these addresses are in this process, if that is in one area; else NULL. */
+void *memory_here(const struct state *s, uint64_t address, uint64_t size)
 {
-    int64_t low = 0, high = (int64_t)s->protected_count - 1;
-    while (low <= high) {
-        int64_t middle = (low + high) / 2;
-        if (end <= s->protected[middle].start)
-            high = middle - 1;
-        else if (start >= s->protected[middle].end)
-            low = middle + 1;
-        else
-            return start >= s->protected[middle].start && end <= s->protected[middle].end ? middle : -1;
-    }
-    return -1;
+    const struct area *area = s->areas, *end = area + s->areas_count;
+    for (; area < end; area++)
+        if (address >= area->start && address < area->end && size <= area->end - address)
+            return (uint8_t *)s->shared + area->place + (address - area->start);
+    return NULL;
 }
 
-static uint8_t *kind(const struct state *s, const struct span *span, uint64_t page)
+static int protect(const struct state *s, uint64_t start, uint64_t end)
 {
-    return &s->kinds[(span->copy + page - span->start - s->copies) / PAGE];
+    struct protect protect = {start, end - start, 1};
+    return ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0 ? STOP_FAILED : 0;
 }
 
 /* Copy a page from the attic. */
-static int fetch(const struct state *s, uint64_t page, uint64_t copy)
+static int fetch(const struct state *s, uint64_t page, void *copy)
 {
-    const struct piece *piece = s->attic;
-    while (piece + 1 < s->attic + s->attic_count && piece[1].start <= page)
+    const struct piece *piece = s->pieces, *last = piece + s->pieces_count - 1;
+    while (piece < last && piece[1].start <= page)
         piece++;
-    return pread(s->memory, (void *)copy, PAGE, page - piece->start + piece->attic) == PAGE ? 0 : NOT_RESTORED;
+    return pread(s->memory, copy, PAGE, page - piece->start + piece->attic) == PAGE ? 0 : STOP_FAILED;
 }
 
-/* Add the written pages of a region that are not hot to `cold` and, joined where they touch, to the spans to put back. */
-static int take_region(struct state *s, const struct region *region, struct put_back *spans, uint64_t *spans_count)
+/* Put zeros where there were none. */
+static int clear(const struct state *s, uint64_t place, uint64_t size)
 {
-    int64_t index = memory_find(s, region->start, region->end);
-    if (index < 0)
-        return LEFT_TO_PYTHON;
-    const struct span *span = &s->protected[index];
-    for (uint64_t page = region->start; page < region->end; page += PAGE) {
-        uint64_t at = page - span->start;
-        uint8_t *what = kind(s, span, page);
-        if (*what == HOT)
-            continue;
-        if (s->cold_count - s->cold_kept == s->most_pages)
-            return LEFT_TO_PYTHON;
-        if (*what == IN_ATTIC && fetch(s, page, span->copy + at))
-            return NOT_RESTORED;
-        *what = 0;
-        s->cold[s->cold_count++] = page;
-        struct put_back *last = *spans_count ? &spans[*spans_count - 1] : NULL;
-        if (last && last->there + last->size == page && at) {
-            last->size += PAGE;
+    if (size < PUNCH_PAGES * PAGE)
+        memset((uint8_t *)s->shared + place, 0, size);
+    else if (fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, place, size) < 0)
+        return STOP_FAILED;
+    return 0;
+}
+
+/* Put back pages that touch, none of which is hot. */
+static int put_back(const struct state *s, const struct area *area, uint64_t start, uint64_t end)
+{
+    uint8_t *kinds = s->kinds;
+    uint64_t place = area->place + (start - area->start), last = area->place + (end - area->start);
+    while (place < last) {
+        uint64_t zeros = place;
+        while (zeros < last && kinds[zeros / PAGE] == KIND_ZERO)
+            zeros += PAGE;
+        if (zeros > place && clear(s, place, zeros - place))
+            return STOP_FAILED;
+        for (place = zeros; place < last && kinds[place / PAGE] != KIND_ZERO; place += PAGE) {
+            uint8_t *copy = (uint8_t *)s->copies + place;
+            if (kinds[place / PAGE] == KIND_IN_ATTIC && fetch(s, area->start + (place - area->place), copy))
+                return STOP_FAILED;
+            kinds[place / PAGE] = KIND_COPIED;
+            memcpy((uint8_t *)s->shared + place, copy, PAGE);
+        }
+    }
+    return protect(s, start, end);
+}
+
+/* Note these written pages; put them back, hot ones apart, unless they are only to be listed. */
+static int take(struct state *s, const struct area *area, uint64_t start, uint64_t end, int only_list)
+{
+    const uint8_t *kinds = s->kinds;
+    uint64_t *written = s->written, run = start;
+    for (uint64_t page = start; page < end; page += PAGE) {
+        if (kinds[(area->place + (page - area->start)) / PAGE] != KIND_HOT) {
+            if (++s->pages > s->most_pages)
+                return STOP_FAILED;
+            if (s->written_count < s->written_room)
+                written[s->written_count++] = page;
             continue;
         }
-        if (*spans_count == MOST_SPANS)
-            return LEFT_TO_PYTHON;
-        spans[(*spans_count)++] = (struct put_back){page, PAGE, span->copy + at, span->shared + at};
+        if (run < page && !only_list && put_back(s, area, run, page))
+            return STOP_FAILED;
+        run = page + PAGE;
+    }
+    return run < end && !only_list ? put_back(s, area, run, end) : 0;
+}
+
+/* The same for where nothing had been: the file tells whether there is something now, also where the kernel has taken it out of the page table again.
+   What has been touched is protected from now on. */
+static int look(struct state *s, struct area *area, uint64_t start, uint64_t end, int only_list)
+{
+    off_t first = area->place + (start - area->start), last = first + (off_t)(end - start), data = first, hole = first;
+    int is_head = start < area->low;
+    while (hole < last && (data = lseek(s->memfd, hole, SEEK_DATA)) >= 0 && data < last) {
+        hole = lseek(s->memfd, data, SEEK_HOLE);
+        if (hole < 0)
+            return STOP_FAILED;
+        hole = hole < last ? hole : last;
+        uint64_t from = start + (data - first), to = start + (hole - first);
+        if (!only_list) {
+            uint64_t block = is_head ? from - from % BLOCK : to + (-to & (BLOCK - 1));
+            uint64_t low = is_head ? (block > area->start ? block : area->start) : area->high;
+            uint64_t high = is_head ? area->low : block < area->end ? block : area->end;
+            if (low < high && protect(s, low, high))
+                return STOP_FAILED;
+            area->low = low < area->low ? low : area->low;
+            area->high = high > area->high ? high : area->high;
+        }
+        if (take(s, area, from, to, only_list))
+            return STOP_FAILED;
     }
     return 0;
 }
 
-/* List the written pages that are not hot. The first write to each was a fault of the tracee (from here nothing is written to them but what was
-   there), so if it had none since it was last put back there are none. Counted by the kernel: mm_account_fault (mm/memory.c), man 2 wait4. */
-static int collect(struct state *s, struct put_back *spans, uint64_t *spans_count)
+/* Find what was written. The first write to each page was a fault of the process, which the kernel counts (mm_account_fault in mm/memory.c, man 2 wait4):
+   if it had none since it was last put back there are none. Asked for nothing but WRITTEN, a scan also tells of pages that the kernel has taken out of the page
+   table again: what is left there of others is the mark of their protection. */
+static int collect(struct state *s, int only_list)
 {
-    s->cold_count = s->cold_kept;
-    if (s->faults_seen == s->faults)
-        return 0;
-    for (uint64_t i = 0; i < s->steps_count; i++) {
-        const struct step *step = &s->steps[i];
-        struct scan scan = {
-            sizeof scan, 0, step->start, step->end, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, step->mask, step->anyof, 2};
+    struct area *area = s->areas, *last = area + s->areas_count;
+    s->pages = 0;
+    for (; area < last && s->faults_seen != s->faults; area++) {
+        struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, WRITTEN, 0, WRITTEN};
+        uint64_t low = area->low, high = area->high;
         int count;
         do {
+            if (low == high)
+                break;
             count = ioctl(s->pagemap, PAGEMAP_SCAN, &scan);
             if (count < 0)
-                return NOT_RESTORED;
-            for (int r = 0; r < count; r++) {
-                int result = take_region(s, &s->regions[r], spans, spans_count);
-                if (result)
-                    return result;
-            }
+                return STOP_FAILED;
+            for (int i = 0; i < count; i++)
+                if (take(s, area, s->regions[i][0], s->regions[i][1], only_list))
+                    return STOP_FAILED;
             scan.start = scan.walk_end;
         } while (count == MOST_REGIONS);
+        if (area->start < low && look(s, area, area->start, low, only_list))
+            return STOP_FAILED;
+        if (high < area->end && look(s, area, high, area->end, only_list))
+            return STOP_FAILED;
     }
     return 0;
 }
 
-static void put_back(const struct put_back *spans, uint64_t spans_count)
-{
-    for (uint64_t i = 0; i < spans_count; i++)
-        memcpy((void *)spans[i].shared, (void *)spans[i].copy, spans[i].size);
-}
-
-static int protect(const struct state *s, const struct put_back *spans, uint64_t spans_count)
-{
-    for (uint64_t i = 0; i < spans_count; i++) {
-        struct protect protect = {spans[i].there, spans[i].size, 1};
-        if (ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0)
-            return NOT_RESTORED;
-    }
-    return 0;
-}
-
-/* Let `rollback_restore` put back what is there now, until `rollback_unmark`. The caller sees to the registers. */
-int rollback_mark(struct state *s)
-{
-    struct put_back spans[MOST_SPANS];
-    uint64_t count = 0;
-    int result = collect(s, spans, &count);
-    if (result)
-        return result;
-    uint8_t *unmarked = s->unmarked;
-    s->marked_count = 0;
-    s->marked_hot = s->hot_count + 1;
-    for (uint64_t i = 0; i < s->marked_hot + count; i++) {
-        struct put_back span = i < s->hot_count ? s->hot_spans[i] : i == s->hot_count ? s->job : spans[i - s->marked_hot];
-        memcpy(unmarked, (void *)span.copy, span.size);
-        unmarked += span.size;
-        s->marked[s->marked_count++] = span;
-        memcpy((void *)span.copy, (void *)span.shared, span.size);
-    }
-    s->faults_seen = s->faults;
-    s->job.size = 0;
-    return protect(s, spans, count);
-}
-
-/* In reverse: where spans overlap, the first of them holds what was there before all. */
-int rollback_unmark(struct state *s)
-{
-    const uint8_t *unmarked = s->unmarked;
-    for (uint64_t i = 0; i < s->marked_count; i++)
-        unmarked += s->marked[i].size;
-    for (uint64_t i = s->marked_count; i-- > 0;) {
-        unmarked -= s->marked[i].size;
-        memcpy((void *)s->marked[i].copy, unmarked, s->marked[i].size);
-    }
-    put_back(s->marked, s->marked_count);
-    return protect(s, s->marked + s->marked_hot, s->marked_count - s->marked_hot);
-}
-
+/* Put its memory back. */
 int memory_restore(struct state *s)
 {
-    struct put_back spans[MOST_SPANS];
-    uint64_t count = 0;
-    memcpy((void *)s->job.shared, (void *)s->job.copy, s->job.size);
-    int result = collect(s, spans, &count);
-    if (result)
-        return result;
-    put_back(s->hot_spans, s->hot_count);
-    put_back(spans, count);
-    if (protect(s, spans, count))
-        return NOT_RESTORED;
+    const struct run *run = s->hot, *last = run + s->hot_count;
+    uint64_t start = s->job_place, end = start + s->job_size;
+    if (end - start > BLOCK) { /* of a large job no memory stays */
+        uint64_t from = start + (-start & (PAGE - 1)), to = end - end % PAGE;
+        if (clear(s, from, to - from))
+            return STOP_FAILED;
+        memset((uint8_t *)s->shared + start, 0, from - start);
+        memset((uint8_t *)s->shared + to, 0, end - to);
+    } else
+        memset((uint8_t *)s->shared + start, 0, end - start);
+    if (collect(s, 0))
+        return STOP_FAILED;
+    for (; run < last; run++)
+        memcpy((uint8_t *)s->shared + run->place, (uint8_t *)s->copies + run->place, run->size);
     s->faults_seen = s->faults;
     return 0;
 }
 
-/* Put memory and extended registers back. 0, or NOT_RESTORED, or LEFT_TO_PYTHON: then nothing but the job was changed. */
-int rollback_restore(struct state *s)
+int memory_restore_all(struct state *s)
 {
-    int result = memory_restore(s);
-    if (result)
-        return result;
-    return ptrace(PTRACE_SETREGSET, s->pid, NT_X86_XSTATE, &s->extended) < 0 ? NOT_RESTORED : 0;
+    if (memory_restore(s))
+        return STOP_FAILED;
+    return ptrace(PTRACE_SETREGSET, s->pid, NT_X86_XSTATE, &s->extended) < 0 ? STOP_FAILED : 0;
+}
+
+int process_restore(struct state *s)
+{
+    s->written_count = 0;
+    return memory_restore_all(s);
+}
+
+/* List what was written, and put nothing back. */
+int process_list_written(struct state *s)
+{
+    s->written_count = 0;
+    return collect(s, 1);
+}
+
+/* Fill the shared file with what the attic holds of `size` bytes from `start` on, in the area that begins there or before, and note which pages those are. */
+int process_save(struct state *s, uint64_t start, uint64_t size)
+{
+    static const uint8_t nothing[PAGE];
+    uint8_t page[PAGE], *kinds = s->kinds;
+    const struct area *area = s->areas;
+    while (start >= area->end)
+        area++;
+    for (uint64_t at = start; at < start + size; at += PAGE) {
+        uint64_t place = area->place + (at - area->start);
+        if (fetch(s, at, page))
+            return STOP_FAILED;
+        if (!memcmp(page, nothing, PAGE))
+            continue;
+        memcpy((uint8_t *)s->shared + place, page, PAGE);
+        kinds[place / PAGE] = KIND_IN_ATTIC;
+    }
+    return 0;
 }

@@ -1,43 +1,55 @@
-/* How a runner waits: a system call that it stops at, and that it comes back from with the extended registers as they were before.
+/* How a snapshot process waits for a job: at a system call, from which it goes on with all that user code can change of a processor as it was before.
 
-   When it runs on its memory and general registers have been put back, so what comes after the call is done by this code, whatever ran before:
-   the warden need not put back the rest, which by ptrace costs a hundred times as much. Used by sandbox/worker/inside/runner.py. */
+   When it goes on its memory and its general registers have been put back, so what comes after the call is done by this code, whatever ran before.
+   What user mode can change on x86-64 (Intel SDM 1, 3.4 and 13; SDM 3, 2), and how it comes back:
+   - general registers, rip, fs and gs base, selectors of segments: PTRACE_SETREGS sets them all.
+   - rflags: PTRACE_SETREGS sets the arithmetic flags, DF, TF, AC, NT and RF, and leaves ID (bit 21) as it is; popfq below loads them all.
+   - x87, MXCSR, SSE, AVX, AVX-512, PKRU, and what else XCR0 has: xrstor below. PTRACE_SETREGSET as well unless the last job simply reported: PKRU can
+     forbid this code its memory, and then the next job has a fault.
+   - AMX, shadow stacks, LDT and debug registers, CPUID faulting, I/O rights: only after system calls that no job may make.
+   A comparison lets the process go on with an empty job, and so sees what the next job would. Used by sandbox/worker/inside/runner.py. */
 
 #include <cpuid.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 
-/* Bytes that the others need, at an address that 64 divides; they are zero at first. 0: it can't be had. (Intel SDM 1, 13.) */
+#define FLAGS 0x202 /* interrupts on, and the bit that is always set */
+
+/* Bytes that the others need, at an address that 64 divides; they are zero at first. 0: it can't be had. */
 size_t runner_room(void)
 {
     unsigned features, size, rest, ecx;
     if (!__get_cpuid(1, &rest, &rest, &ecx, &rest) || !(ecx & bit_OSXSAVE))
         return 0;
-    return __get_cpuid_count(13, 0, &features, &size, &rest, &rest) ? size : 0;
+    return __get_cpuid_count(13, 0, &features, &size, &rest, &rest) ? size + sizeof(uint64_t) : 0;
 }
 
-/* Make a system call, between storing the extended registers in `room` and loading them from there. Returns what the call does. */
-static long call(void *room, long number, long first, long second, long third)
+/* Make a system call again and again until it returns more than 0, and return that. `flags` is where in `room` they are. */
+static long call(uint8_t *room, uint64_t *flags, long number, long first, long second)
 {
     long result;
+    *flags = FLAGS;
     __asm__ volatile(
-        "mov $-1, %%eax\n\tmov $-1, %%edx\n\txsave64 (%[room])\n\t"
-        "mov %[number], %%rax\n\tmov %[third], %%rdx\n\tsyscall\n\tmov %%rax, %[result]\n\t"
-        "mov $-1, %%eax\n\tmov $-1, %%edx\n\txrstor64 (%[room])"
+        "mov $-1, %%eax\n\tmov $-1, %%edx\n\txsave64 (%[room])\n"
+        "1:\tmov %[number], %%rax\n\tsyscall\n\tmov %%rax, %[result]\n\t"
+        "mov $-1, %%eax\n\tmov $-1, %%edx\n\txrstor64 (%[room])\n\t"
+        "mov %%rsp, %%r12\n\tmov %[flags], %%rsp\n\tpopfq\n\tmov %%r12, %%rsp\n\t" /* without writing to the stack */
+        "test %[result], %[result]\n\tjle 1b"
         : [result] "=&r"(result)
-        : [room] "r"(room), [number] "r"(number), [third] "r"(third), "D"(first), "S"(second)
-        : "rax", "rdx", "rcx", "r11", "memory");
+        : [room] "r"(room), [flags] "r"(flags), [number] "r"(number), "D"(first), "S"(second)
+        : "rax", "rdx", "rcx", "r11", "r12", "memory", "cc");
     return result;
 }
 
 /* What os.getppid does. */
-long runner_wait(void *room)
+long runner_wait(uint8_t *room, uint64_t size)
 {
-    return call(room, SYS_getppid, 0, 0, 0);
+    return call(room, (uint64_t *)(room + size) - 1, SYS_getppid, 0, 0);
 }
 
 /* What os.lseek does. */
-long runner_announce(void *room, long first, long second, long third)
+long runner_announce(uint8_t *room, uint64_t size, long first, long second)
 {
-    return call(room, SYS_lseek, first, second, third);
+    return call(room, (uint64_t *)(room + size) - 1, SYS_lseek, first, second);
 }

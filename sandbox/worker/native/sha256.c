@@ -1,6 +1,6 @@
-/* See rollback.h: the digest of an answer. FIPS 180-4. */
+/* See process.h: the digest of an answer. FIPS 180-4. */
 
-#include "rollback.h"
+#include "process.h"
 
 #include <string.h>
 
@@ -43,7 +43,7 @@ static void take_block(uint32_t h[8], const uint8_t block[64])
         h[i] += v[i];
 }
 
-void sha256(const uint8_t *data, uint64_t size, uint8_t digest[SHA256_BYTES])
+void sha256(const uint8_t *data, uint64_t size, uint8_t digest[DIGEST_BYTES])
 {
     uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     uint8_t last[128] = {0};

@@ -19,8 +19,9 @@ from sandbox.jail.seccomp import Call
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import SupervisorGone
 from sandbox.worker.inside import runner, zygote
+from sandbox.worker.native.shared import Stop
 from sandbox.worker.snapshot.memory import read_maps
-from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX, Stop, Tracee
+from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX, Tracee
 
 _GRANTED = ("prctl", "prctl", "prctl", "userfaultfd", "memfd_create", "seccomp")
 _SECONDS = 20.0
@@ -30,16 +31,13 @@ _SECONDS = 20.0
 class Born:
     """A runner that waits at the point of its snapshot. uffd, memfd: its descriptors, ours to close.
 
-    job_at: where it reads jobs. announce: the call by which it said so, and by which it asks for a second job.
-    loads_extended: when it goes on after a job it loads the extended registers itself.
+    job_at: where it reads jobs.
     """
 
     tracee: Tracee
     uffd: int
     memfd: int
     job_at: int
-    announce: int
-    loads_extended: bool
 
 
 def give_birth(cell: Cell, supervisor: int) -> Born:
@@ -121,25 +119,27 @@ class _Birth:
         """From its own filter to the point where it waits."""
         ready, announce = self._cell.number("getppid"), self._cell.number("lseek")
         uffd = memfd = job_at = -1
-        loads_extended = False
-        while True:
+        rounds = 0
+        while rounds < 2:  # the snapshot is taken where it comes back to after an empty job, as it does when it is compared
             stop = tracee.wait(_SECONDS)
             if stop is not Stop.CALL:
-                raise WorkerFailed(f"the runner did not get ready: {stop.name if stop else 'it hung'}")
+                raise WorkerFailed(f"the runner did not get ready: {stop.name}")
             registers = tracee.registers()
             if registers[ORIG_RAX] == announce:
                 uffd, memfd = (
                     kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (runner.UFFD, runner.MEMFD)
                 )
-                job_at, loads_extended = registers[ARGUMENTS[1]], registers[ARGUMENTS[2]] == runner.LOADS_EXTENDED
-                tracee.resume_with(registers, 0)
+                job_at = registers[ARGUMENTS[1]]
+                tracee.resume_with(registers, 1)
             elif registers[ORIG_RAX] == ready:
-                break
+                rounds += 1
+                if rounds < 2:
+                    tracee.resume_with(registers, 0)
             else:
                 tracee.resume()
         self._check(tracee.pid)
         os.close(self._pidfd)
-        return Born(tracee, uffd, memfd, job_at, announce, loads_extended)
+        return Born(tracee, uffd, memfd, job_at)
 
     def _check(self, pid: int) -> None:
         """What a rollback can't put back must not be there; and the stack may grow no more."""

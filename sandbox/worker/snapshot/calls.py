@@ -1,19 +1,22 @@
-"""What becomes of the system calls of a job on a runner: decided on number and registers, never on what a pointer points to.
+"""What becomes of the system calls of a job on a snapshot process: decided on number and registers, never on what a pointer points to.
 
-Those pass that change nothing, after which there is nothing to put back, and requests for memory, after which the runner is replaced.
+Those pass that change nothing, after which there is nothing to put back, and requests for memory, after which the process is replaced.
 """
 
 from __future__ import annotations
 
 import errno
+import resource
 from enum import Enum, auto
 
-from sandbox.worker.cell import Cell
-from sandbox.worker.snapshot.process import Action, Rollback
+from sandbox.worker.cell import Cell, address_space
+from sandbox.worker.native.shared import Action
+from sandbox.worker.snapshot.process import SnapshotProcess
 from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
-_PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep".split()
-_OWN_CLOCKS, _CLOCKS = (2, 3), 12  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID; higher and negative ones are of processes too
+_PASS = "getrandom gettimeofday time sched_yield nanosleep".split()
+_CLOCKS = (0, 1, 4, 5, 6, 7, 11)
+"""Of the machine. Those of processes tell of the jobs before."""
 _FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
 _FUTEX_FLAGS = 128 | 256
 _NO_SUCH_FILE = (1 << 64) - errno.ENOENT
@@ -33,36 +36,39 @@ class Decision(Enum):
 
 
 class Calls:
-    """Decides for the runners of a cell. actions: what `Rollback.wait` does by itself, by number of the call."""
+    """Decides for the snapshot processes of a cell. actions: what `SnapshotProcess.wait` does by itself, by number of the call."""
 
     def __init__(self, cell: Cell) -> None:
         self.actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
-        self._clock, self._futex, self._mmap, self._munmap, self._brk, self._open = (
-            cell.number(name) for name in ("clock_gettime", "futex", "mmap", "munmap", "brk", "openat")
-        )
+        self._clocks = tuple(cell.number(name) for name in ("clock_gettime", "clock_nanosleep", "clock_getres"))
+        self._growing = tuple(cell.number(name) for name in ("brk", "munmap"))
+        self._futex, self._mmap, self._open = (cell.number(name) for name in ("futex", "mmap", "openat"))
 
-    def decide(self, back: Rollback, room: int) -> tuple[Decision, int]:
-        """Let the call that the runner waits at take place, or not, or answer it; and the `room`, in bytes, that there is to grow after that."""
-        call, arguments = back.now[ORIG_RAX], [back.now[place] for place in ARGUMENTS]
-        if call == self._open and _names_source(back, arguments[1]):
-            back.proceed_with(_NO_SUCH_FILE)
-            return Decision.LEFT_NOTHING, room
-        decision = Decision.REFUSED
-        if call == self._mmap:
-            room -= arguments[1]
-            decision = Decision.GREW if room >= 0 and _is_plain(arguments) else Decision.REFUSED
-        elif call == self._brk:
-            end = back.memory.heap_end
-            decision = Decision.GREW if arguments[0] == 0 or end <= arguments[0] <= end + room else Decision.REFUSED
-        elif call == self._munmap:
-            decision = Decision.GREW
-        elif call == self._clock:
-            decision = Decision.LEFT_NOTHING if arguments[0] not in _OWN_CLOCKS and arguments[0] < _CLOCKS else Decision.REFUSED
-        elif call == self._futex and (arguments[1] & ~_FUTEX_FLAGS) in _FUTEX_WAIT_OR_WAKE:
-            decision = Decision.LEFT_NOTHING
-        if decision is not Decision.REFUSED:
-            back.tracee.resume()
-        return decision, room
+    def decide(self, process: SnapshotProcess, room: int) -> Decision:
+        """Let the call that the process waits at take place, or not, or answer it. room: bytes by which it may grow, all in all."""
+        now = process.now
+        call, arguments = now[ORIG_RAX], [now[place] for place in ARGUMENTS]
+        if call == self._open and _names_source(process, arguments[1]):
+            process.proceed_with(_NO_SUCH_FILE)
+            return Decision.LEFT_NOTHING
+        if call in self._growing or (call == self._mmap and _is_plain(arguments)):
+            if room < 0:
+                return Decision.REFUSED
+            _limit(process.tracee.pid, room)
+            process.tracee.resume()
+            return Decision.GREW
+        is_clock = call in self._clocks and arguments[0] in _CLOCKS
+        if is_clock or (call == self._futex and (arguments[1] & ~_FUTEX_FLAGS) in _FUTEX_WAIT_OR_WAKE):
+            process.tracee.resume()
+            return Decision.LEFT_NOTHING
+        return Decision.REFUSED
+
+
+def _limit(pid: int, room: int) -> None:
+    """Let a process that has not grown yet grow by so much, however it does that (man 2 getrlimit, RLIMIT_AS). Raises OSError."""
+    if resource.prlimit(pid, resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        most = address_space(pid) + room
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
 
 
 def _is_plain(arguments: list[int]) -> bool:
@@ -71,12 +77,12 @@ def _is_plain(arguments: list[int]) -> bool:
     return rights & ~_READ_WRITE == 0 and flags == _PRIVATE_ANONYMOUS and descriptor & 0xFFFFFFFF == 0xFFFFFFFF
 
 
-def _names_source(back: Rollback, address: int) -> bool:
+def _names_source(process: SnapshotProcess, address: int) -> bool:
     """Whether a path is the name that sources are compiled under: the parser looks for such a file to quote from, in vain.
 
     The path is read although it could be anything, since whatever comes of it, the call does not take place.
     """
     try:
-        return back.tracee.read(address, _LONGEST_NAME).split(b"\0")[0] in _SOURCE_NAMES
+        return process.tracee.read(address, _LONGEST_NAME).split(b"\0")[0] in _SOURCE_NAMES
     except OSError:
         return False

@@ -1,29 +1,31 @@
-"""The memory of a stopped process: what it was, which pages were written since, and how they are put back.
+"""The memory of a stopped process: what it was, how it is tracked which pages are written since, and whether all is as it was.
 
 The kernel keeps the list. Every writable mapping of the process is registered with userfaultfd for asynchronous write-protection: the
 first write to a protected page takes a fault that the kernel answers by itself, marking the page as written
 (man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are *hot*: they stay
-unprotected and are put back unseen, which is cheaper than a fault each time.
+unprotected and are put back unseen, which is cheaper than a fault each time. Finding and putting back: memory.c.
 
-All of it is put into memory that this process shares (a memfd), so that putting a page back is a copy within this process. What was
+All of it is put into a file in memory (a memfd) that this process shares, so that putting a page back is a copy within this process. What was
 there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
-from. Only pages that were written once are copied into this process; the others cost no memory twice. Areas
-that have never been touched are left unprotected in blocks as large as a page table holds, so that a scan need not walk over
-them; in such a block every page that is there counts as written. A block is protected once a page of it was needed.
+from. Only pages that were written once are copied into this process; the others cost no memory twice. The head and the tail of an area that have never
+been touched are left unprotected, so that a scan need not walk over them: there the file tells what was touched, whatever the kernel has
+reclaimed meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import mmap
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+from sandbox.worker.native.shared import Area, Kind, Piece, Run, State
 from sandbox.worker.snapshot.tracee import Tracee
 
 PAGE = mmap.PAGESIZE
@@ -36,19 +38,16 @@ _API, _REGISTER, _WRITEPROTECT = 0xC018AA3F, 0xC020AA00, 0xC018AA06
 _UFFD_API = 0xAA
 _PAGEFAULT_FLAG_WP, _WP_SHMEM, _WP_UNPOPULATED, _WP_ASYNC = 1 << 0, 1 << 12, 1 << 13, 1 << 15
 _REGISTER_WP, _PROTECT = 2, 1
-_PAGEMAP_SCAN = 0xC0606610
-_WPALLOWED, _WRITTEN, _PRESENT, _SWAPPED = 1, 2, 8, 16
+_PAGEMAP_SCAN, _PRESENT, _SWAPPED = 0xC0606610, 8, 16
 _CLOSE, _MMAP, _MPROTECT, _MREMAP = 3, 9, 10, 25  # system calls of x86-64
 _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP_MAYMOVE | MREMAP_DONTUNMAP
 _SOME = 16 * PAGE
-"""Read at once, where all is read: little enough to come from memory that is used again and again."""
-_NOTHING = bytes(PAGE)
-IN_ATTIC, HOT = 1, 2
+"""Compared at once: little enough to come from memory that is used again and again."""
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
 _MOST_REGIONS = 128
-_TOP = (1 << 47) - PAGE
+
 
 Span = tuple[int, int]
 """Addresses: from the first up to, not including, the second."""
@@ -83,264 +82,180 @@ class Scan(ctypes.Structure):
 class Memory:
     """The writable memory of a tracee stopped at a call, as it is when this is made. Raises OSError if the kernel can't track it.
 
-    uffd, memfd: descriptors that the process itself has opened, and still has as `memfd_there`; closed with this. pagemap, descriptor:
-    of its page table and its memory in /proc. heap_end: where `brk` stands. kinds: of each page of all areas, one behind the other as
-    the copies are, 0, `IN_ATTIC` or `HOT`. attic: where each piece of memory was, and where it is now. written: pages that the last
-    `restore` found written, hot ones apart.
+    state: what the library knows of the process, of which this fills in the memory. library: see `sandbox.worker.native.library`.
+    uffd, memfd: descriptors that the process itself has opened, and still has the latter as `memfd_there`; closed with this.
+    heap_end: where `brk` stands.
     """
 
-    def __init__(self, traced: Tracee, uffd: int, memfd: int, memfd_there: int) -> None:
-        self.pid, self.uffd = traced.pid, uffd
-        pid = traced.pid
-        self.pagemap, self.descriptor = (
-            os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("pagemap", "mem")
+    def __init__(self, traced: Tracee, state: State, library: ctypes.PyDLL, uffd: int, memfd: int, memfd_there: int) -> None:
+        self.pid, self._state, self._library = traced.pid, state, library
+        self._pagemap, self._descriptor = (
+            os.open(f"/proc/{traced.pid}/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("pagemap", "mem")
         )
-        self._regions = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS)
-        self._scan = Scan(size=ctypes.sizeof(Scan), vec=ctypes.addressof(self._regions), vec_len=_MOST_REGIONS)
+        self._uffd, self._memfd = uffd, memfd
+        state.pid, state.pagemap, state.memory, state.memfd, state.uffd = traced.pid, self._pagemap, self._descriptor, memfd, uffd
         _seal(traced)
-        writable = [mapping for mapping in read_maps(pid) if "w" in mapping.rights]
+        writable = [mapping for mapping in read_maps(traced.pid) if "w" in mapping.rights]
         for mapping in writable:
             if "s" in mapping.rights or "x" in mapping.rights:
                 raise OSError(f"a mapping is writable and {mapping.rights}: {mapping.name or 'anonymous'}")
         self.heap_end = max((mapping.end for mapping in writable if mapping.name == "[heap]"), default=0)
-        self.areas = _joined((mapping.start, mapping.end) for mapping in writable)
-        self._starts = [start for start, _ in self.areas]
-        there = [span for mapping in writable for span in self._touched(mapping)]
-        self._make_room(memfd)
+        self._spans = _joined((mapping.start, mapping.end) for mapping in writable)
+        self._starts = [start for start, _ in self._spans]
+        touched = [span for mapping in writable for span in self._touched(mapping)]
+        self._make_room(memfd, touched)
         self._share(traced, writable, memfd_there)
-        os.close(memfd)
-        for span in there:
-            self._save(span)
-        self._maps = _maps(pid)
-        self._register()
-        self.protected: list[Span] = []
+        for start, end in touched:
+            if library.process_save(ctypes.addressof(state), start, end - start):
+                raise OSError("memory can't be read")
+        self._maps = _maps(traced.pid)
+        self._protect()
         self.hot: frozenset[int] = frozenset()
-        for span in there:
-            self._protect_blocks(*span)
-        self.set_hot(frozenset())
-        self.restore(0)
 
     def _touched(self, mapping: Mapping) -> list[Span]:
         """Where something may be: anonymous pages that were never touched are zero."""
         whole = (mapping.start, mapping.end)
         anonymous = not mapping.name or mapping.name[0] == "["
-        return self._find(*whole, 0, _PRESENT | _SWAPPED) if anonymous else [whole]
+        return self._find_present(*whole) if anonymous else [whole]
 
-    def _make_room(self, memfd: int) -> None:
-        """Room for all areas, as copies and to be shared; of what is never used, nothing is ever there."""
-        sizes = [end - start for start, end in self.areas]
-        self._offsets, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
-        os.ftruncate(memfd, total)
-        self._copy, self._shared = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), mmap.mmap(memfd, total)
-        self._copy.madvise(mmap.MADV_NOHUGEPAGE)
-        self.place_of_copies, self._shared_at = (
-            ctypes.addressof(ctypes.c_char.from_buffer(room)) for room in (self._copy, self._shared)
-        )
-        self.kinds = bytearray(total // PAGE)
-        self.attic: list[tuple[int, int]] = []
-
-    def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
-        """Have the process map all areas from the memfd, and keep in its attic what they held. The stack grows no more: `heap.extend_stack`."""
-        waiting = traced.registers()
-        for mapping in writable:
-            index = self._index((mapping.start, mapping.end))
-            for at in range(mapping.start, mapping.end, _PIECE):
-                size, here = min(_PIECE, mapping.end - at), self._offsets[index] + at - self._starts[index]
-                attic = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
-                traced.inject(waiting, _MPROTECT, attic, size, _READ)
-                self.attic.append((at, attic))
-                if traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, here) != at:
-                    raise OSError("memory can't be shared")
-        traced.inject(waiting, _CLOSE, memfd_there)
-
-    def _save(self, span: Span) -> None:
-        """Put what was there where it is shared, and note that it is in the attic, too. Nothing but zeros is there already."""
-        index = self._index(span)
-        offset = self._offsets[index] - self._starts[index]
-        for at in range(*span, _SOME):
-            data = self._read_attic(at, min(at + _SOME, span[1]))
-            pages = _joined((page, page + PAGE) for page in range(0, len(data), PAGE) if data[page : page + PAGE] != _NOTHING)
-            for first, last in pages:
-                self._shared[offset + at + first : offset + at + last] = data[first:last]
-                count, index = (last - first) // PAGE, (offset + at + first) // PAGE
-                self.kinds[index : index + count] = bytes([IN_ATTIC]) * count
-
-    def _read_attic(self, start: int, end: int) -> bytes:
-        """What was at these addresses."""
-        data = b""
-        while start < end:
-            index = bisect_right(self.attic, (start, _TOP))
-            first, attic = self.attic[index - 1]
-            stop = min(end, self.attic[index][0]) if index < len(self.attic) else end
-            data += self._read(start - first + attic, stop - start)
-            start = stop
-        return data
-
-    def fetch(self, *spans: Span) -> None:
-        """Copy from the attic what is to be put back, which was never written before."""
-        for start, end in spans:
-            for page in range(start - start % PAGE, end, PAGE):
-                place = self.place((page, page + PAGE)) - self.place_of_copies
-                if self.kinds[place // PAGE] == IN_ATTIC:
-                    self._copy[place : place + PAGE] = self._read_attic(page, page + PAGE)
-                    self.kinds[place // PAGE] = 0
-
-    def _read(self, address: int, size: int) -> bytes:
-        """What is there. Not by process_vm_readv: that pins the pages, which makes each process have its own copy of a shared one."""
-        data = os.pread(self.descriptor, size, address)
-        if len(data) != size:
-            raise OSError(f"memory at {address:#x} can't be read")
-        return data
-
-    def _register(self) -> None:
-        features = _PAGEFAULT_FLAG_WP | _WP_SHMEM | _WP_UNPOPULATED | _WP_ASYNC
-        fcntl.ioctl(self.uffd, _API, struct.pack("<3Q", _UFFD_API, features, 0))
-        for start, end in self.areas:
-            fcntl.ioctl(self.uffd, _REGISTER, struct.pack("<4Q", start, end - start, _REGISTER_WP, 0))
-
-    def _protect_blocks(self, start: int, end: int) -> None:
-        first, last = self.areas[bisect_right(self._starts, start) - 1]
-        first, last = max(first, start - start % _BLOCK), min(last, -(-end // _BLOCK) * _BLOCK)
-        if not self._is_protected((first, last)):
-            self._protect([(first, last)])
-            self.protected = _joined(sorted([*self.protected, (first, last)]))
-            self.steps = self._plan()
-
-    def _protect(self, spans: list[Span]) -> None:
-        for start, end in spans:
-            fcntl.ioctl(self.uffd, _WRITEPROTECT, struct.pack("<3Q", start, end - start, _PROTECT))
-
-    def _plan(self) -> list[tuple[int, int, int, int]]:
-        """The scans that together find every written page: start, end, and the categories asked for, all and any."""
-        steps, at = [], 0
-        for start, end in self.protected:
-            steps += [(at, start, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED), (start, end, _WRITTEN, 0)]
-            at = end
-        steps.append((at, _TOP, _WRITTEN | _WPALLOWED, _PRESENT | _SWAPPED))
-        return [step for step in steps if any(start < step[1] and step[0] < end for start, end in self.areas)]
-
-    def _find(self, start: int, end: int, mask: int, anyof: int = 0) -> list[Span]:
-        """Where the pages of these categories are."""
-        scan, found = self._scan, []
-        scan.start, scan.end, scan.mask, scan.anyof, scan.returned = start, end, mask, anyof, mask & _WRITTEN or anyof
+    def _find_present(self, start: int, end: int) -> list[Span]:
+        """Where pages are, in memory or swapped out."""
+        regions, found = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS), []
+        scan = Scan(size=ctypes.sizeof(Scan), start=start, end=end, vec=ctypes.addressof(regions), vec_len=_MOST_REGIONS)
+        scan.anyof = scan.returned = _PRESENT | _SWAPPED
         while True:
-            count = fcntl.ioctl(self.pagemap, _PAGEMAP_SCAN, scan)
-            found += [(start, end) for start, end, _ in _REGION.iter_unpack(memoryview(self._regions)[: count * _REGION.size])]
+            count = fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, scan)
+            found += [(first, last) for first, last, _ in _REGION.iter_unpack(memoryview(regions)[: count * _REGION.size])]
             if count < _MOST_REGIONS:
                 return found
             scan.start = scan.walk_end
 
-    def _present(self, span: Span) -> list[Span]:
-        """What is there of an area; of what is swapped out, which the mark of a protected page that is not there looks like, only what was written."""
-        return self._find(*span, _WPALLOWED | _PRESENT) + self._find(*span, _WPALLOWED | _SWAPPED | _WRITTEN)
+    def _make_room(self, memfd: int, touched: list[Span]) -> None:
+        """Room for all areas, as copies and to be shared; of what is never used, nothing is ever there."""
+        sizes = [end - start for start, end in self._spans]
+        self._places, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
+        os.ftruncate(memfd, total)
+        self._copy, self._shared = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), mmap.mmap(memfd, total)
+        self._copy.madvise(mmap.MADV_NOHUGEPAGE)
+        state, self._kinds = self._state, bytearray(total // PAGE)
+        self._areas = (Area * len(sizes))()
+        for area, (start, end), place in zip(self._areas, self._spans, self._places, strict=True):
+            inside = [span for span in touched if start <= span[0] < end]
+            low = max(start, inside[0][0] - inside[0][0] % _BLOCK) if inside else start
+            high = min(end, -(-inside[-1][1] // _BLOCK) * _BLOCK) if inside else start
+            area.start, area.end, area.low, area.high, area.place = start, end, low, high, place
+        state.areas, state.areas_count = ctypes.addressof(self._areas), len(sizes)
+        state.copies, state.shared, state.kinds = _address(self._copy), _address(self._shared), _address(self._kinds)
 
-    def _index(self, span: Span) -> int:
-        """Which area the span is in. Raises Unrestorable if it was not there."""
-        index = bisect_right(self._starts, span[0]) - 1
-        if index < 0 or span[1] > self.areas[index][1]:
-            raise Unrestorable(f"{span[0]:#x}-{span[1]:#x} is new")
-        return index
+    def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
+        """Have the process map all areas from the memfd, and keep in its attic what they held. The stack grows no more: `heap.extend_stack`."""
+        waiting, pieces = traced.registers(), []
+        for mapping in writable:
+            for at in range(mapping.start, mapping.end, _PIECE):
+                size = min(_PIECE, mapping.end - at)
+                attic = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
+                traced.inject(waiting, _MPROTECT, attic, size, _READ)
+                pieces.append(Piece(at, attic))
+                if traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, self.place(at)) != at:
+                    raise OSError("memory can't be shared")
+        traced.inject(waiting, _CLOSE, memfd_there)
+        self._pieces = (Piece * len(pieces))(*pieces)
+        self._state.pieces, self._state.pieces_count = ctypes.addressof(self._pieces), len(pieces)
 
-    def place(self, span: Span) -> int:
-        """Where the copy of this span is. Raises Unrestorable if it was not there."""
-        index = self._index(span)
-        return self.place_of_copies + self._offsets[index] + span[0] - self._starts[index]
+    def _protect(self) -> None:
+        features = _PAGEFAULT_FLAG_WP | _WP_SHMEM | _WP_UNPOPULATED | _WP_ASYNC
+        fcntl.ioctl(self._uffd, _API, struct.pack("<3Q", _UFFD_API, features, 0))
+        for area in self._areas:
+            fcntl.ioctl(self._uffd, _REGISTER, struct.pack("<4Q", area.start, area.end - area.start, _REGISTER_WP, 0))
+            if area.low < area.high:
+                fcntl.ioctl(self._uffd, _WRITEPROTECT, struct.pack("<3Q", area.low, area.high - area.low, _PROTECT))
 
-    def shared(self, span: Span) -> int:
-        """Where the span itself is in this process. Raises as `place` does."""
-        return self.place(span) - self.place_of_copies + self._shared_at
+    def place(self, address: int) -> int:
+        """Where in the file, and in the copies, it is. Raises Unrestorable if there was nothing."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._spans[index][1]:
+            raise Unrestorable(f"{address:#x} is new")
+        return self._places[index] + address - self._starts[index]
+
+    def read(self, address: int, size: int) -> bytes:
+        """What is there now. Raises as `place` does."""
+        return os.pread(self._memfd, size, self.place(address))  # so that nothing comes to be where there is nothing
 
     def set_hot(self, pages: frozenset[int]) -> None:
-        """Leave these pages unprotected from their next write on, and put them back every time."""
+        """Leave these pages unprotected from their next write on, and put them back every time. Raises Unrestorable, OSError."""
+        places = {page: self.place(page) for page in pages}
         for page in self.hot:
-            self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = 0
+            self._kinds[self.place(page) // PAGE] = Kind.COPIED
+        for page, place in places.items():
+            if self._kinds[place // PAGE] in (Kind.IN_ATTIC, Kind.ZERO):
+                self._copy[place : place + PAGE] = self._read_attic(page, PAGE)
+            self._kinds[place // PAGE] = Kind.HOT
         self.hot = pages
-        self.hot_spans = _joined((page, page + PAGE) for page in sorted(pages))
-        self.fetch(*self.hot_spans)
-        for page in pages:
-            self.kinds[(self.place((page, page + PAGE)) - self.place_of_copies) // PAGE] = HOT
+        runs = _joined((page, page + PAGE) for page in sorted(pages))
+        self._hot = (Run * len(runs))(*(Run(start, end - start, places[start]) for start, end in runs))
+        self._state.hot, self._state.hot_count = ctypes.addressof(self._hot), len(runs)
 
-    def restore(self, most_pages: int) -> None:
-        """Put every written page back. Raises Unrestorable if that are more than `most_pages`, or new ones; OSError."""
-        cold, new = self._written(most_pages)
-        self._put_back(self.hot_spans)
-        self._put_back(cold)
-        self._protect(cold)
-        for span in new:
-            self._protect_blocks(*span)
-        self.written = [page for start, end in cold for page in range(start, end, PAGE)]
+    def _read_attic(self, address: int, size: int) -> bytes:
+        """What was there. Not by process_vm_readv: that pins the pages, which makes each process have its own copy of a shared one."""
+        index = bisect_right(self._pieces, address, key=lambda piece: piece.start) - 1
+        data = os.pread(self._descriptor, size, address - self._pieces[index].start + self._pieces[index].attic)
+        if len(data) != size:
+            raise OSError(f"memory at {address:#x} can't be read")
+        return data
 
-    def _written(self, most_pages: int) -> tuple[list[Span], list[Span]]:
-        """Where pages were written that are not hot, with copies of what was there; and which of that was not protected yet."""
-        spans = [span for step in self.steps for span in self._find(*step)]
-        pages = (page for start, end in spans for page in range(start, end, PAGE))
-        cold = _joined((page, page + PAGE) for page in pages if page not in self.hot)
-        if sum(end - start for start, end in cold) > most_pages * PAGE:
+    def written(self) -> list[int]:
+        """The pages that jobs have written since the last call of the library, hot ones apart; not all if they are very many."""
+        state = self._state
+        return list((ctypes.c_uint64 * state.written_count).from_address(state.written)) if state.written_count else []
+
+    def changed(self) -> list[tuple[int, bytes]]:
+        """What may not be as it was, now that it is stopped: where, and what is there. Raises Unrestorable if that is much."""
+        state = self._state
+        if self._library.process_list_written(ctypes.addressof(state)) or state.pages > state.written_count:
             raise Unrestorable("too much was written")
-        self.fetch(*cold)
-        return cold, [span for span in spans if not self._is_protected(span)]
-
-    def changed(self, most_pages: int) -> list[tuple[int, bytes]]:
-        """What is not as it was, pages that may be hot or were written: where, and what is there now. Raises as `restore` does."""
-        cold, _ = self._written(most_pages)
-        return [(start, ctypes.string_at(self.shared((start, end)), end - start)) for start, end in (*self.hot_spans, *cold)]
-
-    def mark(self, most_pages: int) -> None:
-        """Let `restore` put back what is there now, until `unmark`. Raises as `restore` does, with nothing changed."""
-        cold, new = self._written(most_pages)
-        self._unmarked, self._marked_hot = [], len(self.hot_spans)
-        for start, end in (*self.hot_spans, *cold):
-            place = self.place((start, end)) - self.place_of_copies
-            self._unmarked.append(((start, end), self._copy[place : place + end - start]))
-            self._copy[place : place + end - start] = self._read(start, end - start)
-        self._protect(cold)
-        for span in new:
-            self._protect_blocks(*span)
-
-    def unmark(self) -> None:
-        """Back to what it was before `mark`; nothing may have been written since the last `restore`. Raises OSError."""
-        for span, content in self._unmarked:
-            ctypes.memmove(self.place(span), content, len(content))
-        spans = [span for span, _ in self._unmarked]
-        self._put_back(spans)
-        self._protect(spans[self._marked_hot :])  # more may have become hot meanwhile, and what is not protected escapes a search
-
-    def _put_back(self, spans: list[Span]) -> None:
-        for span in spans:
-            ctypes.memmove(self.shared(span), self.place(span), span[1] - span[0])
-
-    def _is_protected(self, span: Span) -> bool:
-        return any(start <= span[0] and span[1] <= end for start, end in self.protected)
+        pages = _joined((page, page + PAGE) for page in sorted({*self.written(), *self.hot}))
+        return [(start, self.read(start, end - start)) for start, end in pages]
 
     def differences(self) -> list[str]:
-        """What is not as it was, though it should be: compares all mappings and every page that is there."""
+        """What is not as it was, though it should be: compares all mappings, and every page that the file has or had."""
         found = [] if _maps(self.pid) == self._maps else ["the mappings differ"]
-        for area in self.areas:
-            for start, end in self._present(area):
-                for at in range(start, end, _SOME):
-                    found += self._different_pages(at, min(end, at + _SOME))
+        for area in self._areas:
+            for start, end in self._extents(area.place, area.place + area.end - area.start):
+                for place in range(start, end, _SOME):
+                    found += self._different_pages(area.start - area.place, place, min(end, place + _SOME))
         return found
 
-    def _different_pages(self, start: int, end: int) -> list[str]:
-        there, place = self._read(start, end - start), self.place((start, end)) - self.place_of_copies
-        alike = self.kinds.count(IN_ATTIC, place // PAGE, (place + end - start) // PAGE)
-        if not alike and there == self._copy[place : place + end - start]:
+    def _extents(self, start: int, end: int) -> Iterator[Span]:
+        """Where the file has data, or had it at the snapshot, between these places."""
+        had = [(place * PAGE, place * PAGE + PAGE) for place in range(start // PAGE, end // PAGE) if self._kinds[place]]
+        has, at = [], start
+        with contextlib.suppress(OSError):  # ENXIO: no more
+            while at < end and (first := os.lseek(self._memfd, at, os.SEEK_DATA)) < end:
+                at = min(end, os.lseek(self._memfd, first, os.SEEK_HOLE))
+                has.append((first, at))
+        return iter(_joined(sorted([*had, *has])))
+
+    def _different_pages(self, offset: int, start: int, end: int) -> list[str]:
+        """Of pages at these places, whose addresses are by `offset` more."""
+        there, kinds = self._shared[start:end], self._kinds[start // PAGE : end // PAGE]
+        if Kind.IN_ATTIC not in kinds and there == self._copy[start:end]:
             return []
-        if alike == len(there) // PAGE and there == self._read_attic(start, end):
-            return []
-        pages = range(0, end - start, PAGE)
-        in_attic = [self.kinds[(place + page) // PAGE] == IN_ATTIC for page in pages]
-        attic = self._read_attic(start, end) if any(in_attic) else b""
-        return [
-            f"the page at {start + page:#x} differs"
-            for page, kept_there in zip(pages, in_attic, strict=True)
-            if there[page : page + PAGE] != (attic[page : page + PAGE] if kept_there else self._copy[place + page : place + page + PAGE])
-        ]
+        found = []
+        for number, kind in enumerate(kinds):
+            place = start + number * PAGE
+            was = self._read_attic(place + offset, PAGE) if kind == Kind.IN_ATTIC else self._copy[place : place + PAGE]
+            if there[number * PAGE : (number + 1) * PAGE] != was:
+                found.append(f"the page at {place + offset:#x} differs")
+        return found
 
     def close(self) -> None:
         """Release what tracks it."""
-        for descriptor in (self.pagemap, self.descriptor, self.uffd):
+        for descriptor in (self._pagemap, self._descriptor, self._memfd, self._uffd):
             os.close(descriptor)
+
+
+def _address(room: mmap.mmap | bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(room))
 
 
 def _seal(traced: Tracee) -> None:

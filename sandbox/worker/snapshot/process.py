@@ -1,190 +1,204 @@
-"""A runner that waits at its snapshot: given a job, watched while it runs, put back.
-
-In Python; `sandbox.worker.snapshot.accelerated` is the same with its inner loop in C, where that could be built.
-"""
+"""A snapshot process: given a job, watched while it runs, put back. What takes place for every job is in C (process.h)."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import time
 from collections.abc import Mapping
-from enum import IntEnum
+from dataclasses import dataclass
 
 from sandbox import wire
 from sandbox.task import Limits
-from sandbox.worker.engine import Judged, Phase
+from sandbox.wire import Phase
 from sandbox.worker.inside import runner
-from sandbox.worker.snapshot import tracee
+from sandbox.worker.native.library import load_checked
+from sandbox.worker.native.shared import Action, Range, State, Stop
 from sandbox.worker.snapshot.birth import Born
 from sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
 from sandbox.worker.snapshot.suspended import Held
-from sandbox.worker.snapshot.tracee import ARGUMENTS, NOT_A_CALL, ORIG_RAX, Stop
+from sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
 
-MOST_PAGES = 2048
-"""If a job has written more pages, its process is replaced: that is quicker, and gives the memory back."""
 LEAST_MEMORY = 2 * runner.RESERVE_BYTES
-
-
-class Action(IntEnum):
-    """What becomes of a system call of a job."""
-
-    ASK = 0
-    """`wait` returns `Stop.CALL`."""
-    PASS = 1
-    """It takes place."""
-    WRITE = 2
-    """To descriptors 1 and 2: it is counted, as far as the limit goes, and does not take place. To the report's: `wait` returns `Stop.REPORT`."""
+_MOST_PAGES = (runner.RESERVE_BYTES + (16 << 20)) // PAGE
+"""If a job has written more pages the process is replaced."""
+_LISTED_PAGES = 4096
+_CALLS = 512
+_REPORT_ROOM = runner.JOB_BYTES
+_TOLD_ROOM, _ANSWER_ROOM = 64 << 10, 16 << 10
+"""For the outcomes of many tasks; and for an answer that is handed from one phase to the next without a word from Python."""
+_CHECK_SECONDS = 5.0
+_EVER = (1 << 64) - 1
 
 
 def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
-    """What a runner reads, who needs to know little of the limits."""
+    """What a snapshot process reads of a phase: it needs to know little of the limits."""
     return wire.PHASE.pack(phase, 0, 0.0, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
 
 
 def fits(job: bytes, limits: Limits) -> bool:
-    """Whether a runner can do this job."""
+    """Whether a snapshot process can do this job."""
     return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= LEAST_MEMORY
 
 
-class Rollback:
-    """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
+@dataclass(slots=True)
+class Judged:
+    """What the library has made of tasks. told: frames of the outcomes of the first `tasks`, which were `taken` bytes.
 
-    job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call.
-    printed: bytes that the last job wrote to descriptors 1 and 2. report: what was last written to the report. After a `wait`
-    that returned `Stop.CALL`, `now` are the registers. resident: bytes, to be told of outcomes. first, answer, astray: see `judge`.
+    stop: `Stop.MORE` or `Stop.UNFIT` if no phase of the next one has been started; else what came of its `phase`. first: the frame of the outcome of the
+    phase before that, or nothing if there was none; answer: that answer.
     """
 
-    def __init__(self, born: Born, report_fd: int, report_room: int, actions: Mapping[int, Action]) -> None:
-        self.tracee, self._job_at, self._announce = born.tracee, born.job_at, born.announce
-        self._report_fd, self._report_room, self._actions = report_fd, report_room, actions
-        self.now = self.tracee.registers()
-        self._take_registers(self.now, self.tracee.extended_state())
-        self.memory = Memory(self.tracee, born.uffd, born.memfd, runner.MEMFD)
-        self.printed, self.report, self.first, self.answer = 0, b"", b"", b""
-        self.begun: tuple[bytes, Stop | None] | None = None
-        self.astray = 0
-        with open(f"/proc/{self.tracee.pid}/statm") as file:
-            self.resident = int(file.read().split()[1]) * PAGE
+    tasks: int
+    told: bytes
+    taken: int
+    stop: Stop
+    phase: Phase | None
+    first: bytes
+    answer: bytes
 
-    def run(self, job: bytes, print_room: int, timeout_seconds: float) -> Stop | None:
-        """Let it run with this job, which may print so many bytes, and `wait`; or all that and `restore`: `Stop.DONE`.
-        Raises OSError if it is dead."""
-        self.printed, self._print_room = 0, print_room
-        self._began = self.tracee.cpu_seconds(), time.monotonic()
-        self.tracee.write(self._job_at, job)
-        self.tracee.resume_with(self.ready, len(job))
-        return self.wait(timeout_seconds)
+
+class SnapshotProcess:
+    """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
+
+    job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call. Every method raises OSError if the process is dead, or
+    can't be watched or put back any more: then it must go.
+    """
+
+    def __init__(self, born: Born, report_fd: int, actions: Mapping[int, Action]) -> None:
+        self.tracee, self._library = born.tracee, load_checked()
+        state = self._state = State(report_fd=report_fd, most_pages=_MOST_PAGES, least_memory=LEAST_MEMORY)
+        self._at = ctypes.addressof(state)
+        state.ready[:] = self.tracee.registers()
+        self.job_at = born.job_at
+        self._extended = self.tracee.extended_state()
+        self._rooms = [ctypes.create_string_buffer(self._extended, len(self._extended))]
+        state.extended = Range(ctypes.addressof(self._rooms[0]), len(self._extended))
+        with open(f"/proc/{self.tracee.pid}/statm") as file:
+            state.resident = int(file.read().split()[1]) * PAGE
+        self.memory = Memory(self.tracee, state, self._library, born.uffd, born.memfd, runner.MEMFD)
+        state.job_place, state.job_room = self.memory.place(born.job_at), runner.JOB_BYTES
+        if any(self.memory.read(born.job_at, runner.JOB_BYTES)):
+            raise OSError("the room for jobs is in use")
+        state.report, state.report_room = self._room(_REPORT_ROOM), _REPORT_ROOM
+        state.told, state.told_room = self._room(_TOLD_ROOM), _TOLD_ROOM
+        state.answer, state.answer_room = self._room(_ANSWER_ROOM), _ANSWER_ROOM
+        state.sources, state.codes = self._room(runner.JOB_BYTES), self._room(_REPORT_ROOM)
+        state.written, state.written_room = self._room(8 * _LISTED_PAGES), _LISTED_PAGES
+        self._actions = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
+        state.actions = ctypes.addressof(self._actions)
+        state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
+        self._is_done = False
+
+    def _room(self, size: int) -> int:
+        """Where there is so much room, which takes memory only as far as it is used."""
+        self._rooms.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
+        return ctypes.addressof(self._rooms[-1])
 
     def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float) -> Judged:
-        """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and `restore` after each: see
-        `Engine.judge`. counters: packed, to be told with each.
+        """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and put back after each.
 
-        Of a task that went otherwise less may be done: `first` is the packed outcome of its first phase, if that has answered, and `answer` that answer.
-        A phase that is under way or just over is `begun`, and has to be taken on by `run` with its job. If the puzzles of so many tasks as are `astray`
-        could not be compiled together, that is an empty job, and belongs to no task. Raises OSError if the process is dead.
+        counters: packed, to be told with each. A task that is not as most are ends that, with a phase of its under way or just over.
         """
-        return Judged()
+        state, times = self._state, (int(moment_seconds * 1e9), int(together_seconds * 1e9))
+        stop = self._stopped(self._library.process_judge(self._at, frames, len(frames), counters, len(counters), most, *times))
+        told, first, at = ctypes.string_at(state.told, state.told_size), b"", state.told_size
+        answer = ctypes.string_at(state.answer, state.answer_size) if state.phase == Phase.SAT else b""
+        if answer:
+            at = wire.size_of_first(told, state.judged)
+            first = told[at:]
+        phase = Phase(state.phase) if state.phase else None
+        return Judged(state.judged, told[:at], state.taken, stop, phase, first, answer)
 
-    def leave(self, tasks: int) -> None:
-        """Compile nothing before the next so many tasks."""
+    def run(self, job: bytes, print_room: int, timeout_seconds: float) -> Stop:
+        """Let it run with this job, which may print so many bytes, and `wait`; if it reports at once, put it back: `Stop.DONE`."""
+        self._state.print_room = print_room
+        return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
-    def used(self) -> tuple[float, float]:
-        """CPU time and elapsed time in seconds since `run`; until it was put back, if it is `Stop.DONE`."""
-        cpu, wall = self._began
-        return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
+    def wait(self, timeout_seconds: float) -> Stop:
+        """Wait until it stops for something that is not dealt with by `actions`; `Stop.TIMEOUT` if that does not happen in time."""
+        return self._stopped(self._library.process_wait(self._at, int(timeout_seconds * 1e9)))
 
-    def wait(self, timeout_seconds: float) -> Stop | None:
-        """Wait until it stops for something that is not dealt with by `actions`; None if that does not happen in time."""
-        while (stop := self.tracee.wait(timeout_seconds)) is Stop.CALL:
-            self.now = self.tracee.registers()
-            action = self._actions.get(self.now[ORIG_RAX], Action.ASK)
-            if action is Action.PASS:
-                self.tracee.resume()
-                continue
-            if action is Action.ASK:
-                return stop
-            descriptor, address, size = (self.now[place] for place in ARGUMENTS[:3])
-            if descriptor in (1, 2) and size <= self._print_room - self.printed:
-                self.printed += size
-                self.proceed_with(size)
-            elif descriptor != self._report_fd or size > self._report_room:
-                return stop
-            else:
-                self.report = self.tracee.read(address, size)
-                return Stop.REPORT
+    def _stopped(self, result: int) -> Stop:
+        stop = Stop(result)
+        self._is_done = stop is Stop.DONE
+        if stop is Stop.FAILED:
+            raise OSError("the process can't be started, watched or put back")
+        self.tracee.dead |= stop is Stop.DEAD
         return stop
 
-    def asks_for_job(self) -> bool:
-        """After a stop at a call: whether it is the runner's, which has loaded a puzzle and waits for the phase's own job.
+    @property
+    def now(self) -> tuple[int, ...]:
+        """Its registers at the last stop."""
+        return tuple(self._state.now)
 
-        A puzzle that forges this call gets what else it would have been given: the jobs of its own answers.
-        """
-        descriptor, address = (self.now[place] for place in ARGUMENTS[:2])
-        return (self.now[ORIG_RAX], descriptor, address) == (self._announce, runner.UFFD, self._job_at)
+    @property
+    def report(self) -> bytes:
+        """What was last written to the report."""
+        return ctypes.string_at(self._state.report, self._state.report_size)
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """What the last job, which has been put back, took at most: what is resident at the snapshot, and the pages that it wrote."""
+        return int(self._state.resident + self._state.pages * PAGE)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether `judge` has given a job of its own up, so that memory should be compared."""
+        return bool(self._state.suspect)
+
+    def used(self) -> tuple[float, float]:
+        """CPU time and elapsed time in seconds since the last job was started; until it was put back, if it is `Stop.DONE`."""
+        cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
+        if self._is_done:
+            return cpu, wall
+        return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 
     def proceed_with(self, result: int) -> None:
-        """After a stop at a call: let it run on as if the call had returned `result`. Raises OSError if it is dead."""
-        self.tracee.resume_with(self.now, result)
+        """After a stop at a call: let it run on as if the call had returned `result`."""
+        self._stopped(self._library.process_proceed(self._at, result))
 
     def take_report(self) -> None:
         """After `Stop.REPORT`: let it run on."""
-        self.proceed_with(len(self.report))
+        self.proceed_with(self._state.report_size)
 
     def restore(self) -> None:
-        """Put back its memory and what `run` does not set. Raises Unrestorable or OSError: then it must go."""
-        self.memory.restore(MOST_PAGES)
-        self.tracee.set_extended_state(self.vector)
+        """Put back its memory and its extended registers."""
+        self._stopped(self._library.process_restore(self._at))
 
     def hold(self, used: tuple[float, float]) -> Held:
         """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `Held`. Raises Unrestorable or OSError."""
-        registers = self.tracee.registers()
+        registers, state = self.tracee.registers(), self._state
         if registers[ORIG_RAX] != NOT_A_CALL:
             raise Unrestorable("it waits in a system call")
-        return Held(self.memory.changed(MOST_PAGES), registers, self.tracee.extended_state(), self.printed, used)
+        job = self.job_at, self.memory.read(self.job_at, state.job_size)  # it came where no search finds it
+        return Held([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
 
-    def take_up(self, held: Held, print_room: int, timeout_seconds: float) -> Stop | None:
-        """`run` for a job that was interrupted: let it go on where it was. Raises OSError if the process is dead."""
-        self.printed, self._print_room = held.printed, print_room
-        self._began = self.tracee.cpu_seconds(), time.monotonic()
+    def take_up(self, held: Held, print_room: int, timeout_seconds: float) -> Stop:
+        """`run` for a job that was interrupted: let it go on where it was."""
+        state = self._state
+        state.printed, state.print_room, state.report_size = held.printed, print_room, 0
+        state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
+        state.job_size = state.written_count = 0
+        state.faults_seen = _EVER  # there were none, but there is something to be found
         for start, content in held.pages:
             self.tracee.write(start, content)  # so that a search finds it
         extended = ctypes.create_string_buffer(held.extended, len(held.extended))
-        self.tracee.set_extended_state(tracee.Range(ctypes.addressof(extended), len(extended)))
+        self.tracee.set_extended_state(Range(ctypes.addressof(extended), len(extended)))
         self.tracee.resume_from(held.registers)
         return self.wait(timeout_seconds)
 
-    def set_hot(self, pages: frozenset[int]) -> None:
-        """See `Memory.set_hot`."""
-        self.memory.set_hot(pages)
-
-    def mark(self) -> None:
-        """Let `run` and `restore` come back to where it is stopped now, until `unmark`. Raises Unrestorable or OSError: then it must go."""
-        self._mark_memory()
-        self._unmarked = (self.ready, self._extended)
-        self._take_registers(self.now, self.tracee.extended_state())
-
-    def unmark(self) -> None:
-        """After a `restore`: back to the snapshot. Raises Unrestorable or OSError: then it must go."""
-        self._unmark_memory()
-        ready, extended = self._unmarked
-        self._take_registers(ready, extended)
-        self.tracee.set_extended_state(self.vector)
-
-    def _mark_memory(self) -> None:
-        self.memory.mark(MOST_PAGES)
-
-    def _unmark_memory(self) -> None:
-        self.memory.unmark()
-
-    def _take_registers(self, general: tuple[int, ...], extended: bytes) -> None:
-        """These are to be put back."""
-        self.ready, self._extended = general, extended
-        self._extended_buffer = ctypes.create_string_buffer(extended, len(extended))
-        self.vector = tracee.Range(ctypes.addressof(self._extended_buffer), len(extended))
-
     def differences(self) -> list[str]:
-        """What is not as it was at the snapshot, after a `restore`: of memory, mappings, and registers that it does not set."""
+        """What is not as it was at the snapshot, after it was put back: of memory, mappings and registers.
+
+        For the registers it is let go on with an empty job: it comes back to where it waits, and so shows what the next job would find.
+        """
+        self.tracee.resume_with(tuple(self._state.ready), 0)
+        if self.tracee.wait(_CHECK_SECONDS) is not Stop.CALL:
+            return ["it does not come back to where it waits"]
         found = self.memory.differences()
+        if self.tracee.registers() != tuple(self._state.ready):
+            found.append("the registers differ")
         if self.tracee.extended_state() != self._extended:
             found.append("the extended registers differ")
         return found

@@ -1,21 +1,21 @@
-"""Jobs that were interrupted so that others get their turn: each goes on where it was when it is run again, instead of from its start."""
+"""Tasks that were interrupted so that others get their turn: each goes on where it was when it comes again, instead of from its start."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from sandbox.task import Limits
-from sandbox.worker.engine import Phase
+from sandbox.wire import Job
+from sandbox.worker.trials import Step, Trial
 
 ROOM_BYTES = 16 << 20
 """Of memory that is kept for them: for want of room the oldest is forgotten, which costs it the time that it has had."""
-_Key = tuple[Phase, bytes, bytes, int, int, int, int]
+_Key = tuple[bytes, bytes, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A job as it stood when it was interrupted: what of the runner was not as it is at the snapshot.
+    """A job as it stood when it was interrupted: what of the process was not as it is at the snapshot.
 
     pages: addresses, and what was there. registers, extended: see `Tracee`. printed: bytes so far. used: CPU time and elapsed time in seconds.
     """
@@ -28,45 +28,38 @@ class Held:
 
 
 class Suspended:
-    """The jobs of one runner that are held."""
+    """The tasks that one process can go on with: the trial of each, its step, and where that stood."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Nobody asks for them any more, or the runner has gone that they could go on in."""
-        self._held: OrderedDict[_Key, Held] = OrderedDict()
+        """Nobody asks for them any more, or the process has gone that they could go on in."""
+        self._kept: OrderedDict[_Key, tuple[Trial, Step, Held]] = OrderedDict()
         self._bytes = 0
 
-    def add(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, held: Held) -> None:
-        """Keep one; its limits of time do not matter here."""
-        key = _key(phase, sat, payload, limits, seed)
-        self._take(key)
-        self._held[key] = held
+    def add(self, job: Job, steps: Trial, step: Step, held: Held) -> None:
+        """Keep one."""
+        self.take(job)
+        self._kept[_key(job)] = steps, step, held
         self._bytes += _size(held)
         while self._bytes > ROOM_BYTES:
-            self._take(next(iter(self._held)))
+            _, (*_, oldest) = self._kept.popitem(last=False)
+            self._bytes -= _size(oldest)
 
-    def take(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Held | None:
-        """The same job, no longer kept here, or None."""
-        return self._take(_key(phase, sat, payload, limits, seed)) if self._held else None
-
-    def knows(self, sat: bytes, seed: int) -> bool:
-        """Whether a job with this puzzle is held."""
-        return any((sat, seed) == (one[1], one[4]) for one in self._held)
+    def take(self, job: Job) -> tuple[Trial, Step, Held] | None:
+        """The same task, which may have other limits of time now, no longer kept here; or None."""
+        kept = self._kept.pop(_key(job), None)
+        self._bytes -= _size(kept[-1]) if kept else 0
+        return kept
 
     def __len__(self) -> int:
-        return len(self._held)
-
-    def _take(self, key: _Key) -> Held | None:
-        held = self._held.pop(key, None)
-        self._bytes -= _size(held) if held else 0
-        return held
+        return len(self._kept)
 
 
-def _key(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> _Key:
-    """What makes two jobs the same, but for the time that they may take."""
-    return phase, sat, payload, limits.memory_bytes, seed, limits.answer_bytes, limits.output_bytes
+def _key(job: Job) -> _Key:
+    limits = job.limits
+    return job.sat, job.sol, job.seed, limits.memory_bytes, limits.answer_bytes, limits.output_bytes
 
 
 def _size(held: Held) -> int:

@@ -10,7 +10,8 @@ import os
 import signal
 import struct
 import time
-from enum import Enum, auto
+
+from sandbox.worker.native.shared import Range, Stop
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
@@ -35,27 +36,6 @@ ARGUMENTS = (14, 13, 12, 7, 9, 8)
 """Where in `Tracee.registers` the arguments of a system call are: rdi, rsi, rdx, r10, r8, r9."""
 
 
-class Stop(Enum):
-    """Why a tracee does not run."""
-
-    CALL = auto()
-    """It is about to make a system call that its filter puts before the tracer."""
-    SIGNAL = auto()
-    """A signal is about to be delivered."""
-    INTERRUPT = auto()
-    """`Tracee.interrupt` was called."""
-    DEAD = auto()
-    REPORT = auto()
-    DONE = auto()
-    """These two: see `sandbox.worker.snapshot.process`."""
-
-
-class Range(ctypes.Structure):
-    """struct iovec: a part of a process's memory."""
-
-    _fields_ = (("base", ctypes.c_uint64), ("length", ctypes.c_uint64))
-
-
 class Tracee:
     """A child of this process, traced until it dies; it dies with this process. Raises OSError where that is refused.
 
@@ -76,8 +56,8 @@ class Tracee:
         except OSError:
             return 0.0
 
-    def wait(self, timeout_seconds: float) -> Stop | None:
-        """Wait for a stop; None if there is none in time."""
+    def wait(self, timeout_seconds: float) -> Stop:
+        """Wait for a stop; `Stop.TIMEOUT` if there is none in time."""
         deadline = time.monotonic() + timeout_seconds
         left = timeout_seconds
         while left > 0:
@@ -87,7 +67,7 @@ class Tracee:
                 self.dead = not os.WIFSTOPPED(status)
                 return _classify(status)
             left = deadline - time.monotonic()
-        return None
+        return Stop.TIMEOUT
 
     def resume(self) -> None:
         """Let it run on: what stopped it takes place, but for a signal, which is dropped. Raises OSError if it is dead."""

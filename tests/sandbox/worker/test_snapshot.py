@@ -15,11 +15,10 @@ import psutil
 import pytest
 
 from sandbox import Limits, Task, Verifier, codec
-from sandbox.worker.inside.phase import SAT, SOL
+from sandbox.wire import Phase
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 from tests.sandbox.worker.programs import programs
 
-VARIANTS = ("snapshot", "python")
 PUZZLE = "def sat(x): return x == 6"
 
 
@@ -44,21 +43,19 @@ def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0,
     return found
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_right_and_wrong_are_told_apart_without_the_fork_engine(variant: str) -> None:
+def test_right_and_wrong_are_told_apart_without_the_fork_engine() -> None:
     answers = [codec.encode(number, 100) for number in (6, 7)]
-    found = run(variant, [(SOL, PUZZLE, b"def sol(): return 6"), *((SAT, PUZZLE, answer) for answer in answers)])
+    found = run("snapshot", [(Phase.SOL, PUZZLE, b"def sol(): return 6"), *((Phase.SAT, PUZZLE, answer) for answer in answers)])
     assert [outcome["end"] for outcome in found["outcomes"]] == ["ANSWER", "ACCEPTED", "REJECTED"]
     assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_jobs_of_every_size_leave_nothing_of_themselves(variant: str) -> None:
+def test_jobs_of_every_size_leave_nothing_of_themselves() -> None:
     """Also where a long one finds all memory warm that it needs, so that nothing but the job itself is new."""
-    warm = (SOL, PUZZLE, b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n    return 6")
+    warm = (Phase.SOL, PUZZLE, b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n    return 6")
     sizes = [*range(0, 20_000, 500), 200_000, *range(20_000, 0, -1_000)]
-    jobs = [warm] * 300 + [(SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * size) for size in sizes]
-    found = run(variant, jobs, compared=True)
+    jobs = [warm] * 300 + [(Phase.SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * size) for size in sizes]
+    found = run("snapshot", jobs, compared=True)
     assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
     assert found["counters"]["checked"] == len(jobs) and not found["counters"]["mismatches"]
 
@@ -88,35 +85,18 @@ def sol():
 """
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_nothing_of_a_job_is_left_for_the_next(variant: str) -> None:
-    look = (SOL, PUZZLE, LOOK.encode())
+def test_nothing_of_a_job_is_left_for_the_next() -> None:
+    look = (Phase.SOL, PUZZLE, LOOK.encode())
     jobs = [look]
     for change in CHANGES.values():
-        jobs += [(SOL, PUZZLE, change.encode()), look]
-    found = run(variant, jobs, cpu_seconds=0.3)
+        jobs += [(Phase.SOL, PUZZLE, change.encode()), look]
+    found = run("snapshot", jobs, cpu_seconds=0.3)
     seen = found["outcomes"][::2]
     assert seen[0]["end"] == "ANSWER", seen[0]
     for name, outcome in zip(CHANGES, seen[1:], strict=True):
         assert outcome == seen[0], f"after {name}: {outcome}"
     assert found["counters"]["mismatches"] == 0
     assert found["counters"]["checked"] > 0
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_an_answer_finds_a_puzzle_that_was_loaded_for_many_as_if_it_were_the_only_one(variant: str) -> None:
-    puzzle = "import math, random\nseen = [random.random()]\ndef sat(x, seen=seen):\n    seen.append(x)\n    return len(seen) == 2 and x == 6"
-    look = LOOK + "    + [seen, sat.__defaults__, random.random()]"
-    solutions = [look, "def sol():\n    seen.append(5)\n    sat.left = 1\n    random.random()\n    return 6", look]
-    for change in CHANGES.values():
-        solutions += [change, look]
-    jobs = [(SOL, puzzle, solution.encode()) for solution in solutions]
-    jobs += [(SAT, puzzle, codec.encode(number, 100)) for number in (6, 7, 6, 6)]
-    alone, grouped = (run(variant, jobs, cpu_seconds=0.3, grouped=grouped) for grouped in (False, True))
-    assert (alone["loaded"], grouped["loaded"]) == (0, 2)
-    assert grouped["outcomes"] == alone["outcomes"]
-    assert [outcome["end"] for outcome in grouped["outcomes"][-4:]] == ["ACCEPTED", "REJECTED", "ACCEPTED", "ACCEPTED"]
-    assert grouped["counters"]["mismatches"] == 0
 
 
 def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> None:
@@ -127,10 +107,10 @@ def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> N
     answers = "6 7 8 9 10 11 12 13 None True 1.5 -129 2**70 'a' 'ä' '' [] (1,) [[5],(6,'b')] {5} {1:2} 'a'*300 [0]*5000 object".split()
     answers += ["[" * 70 + "]" * 70, "1/0", "print(5) or 6", "print('-' * 2_000_000) or 6", "[300, -1, [-70000, 2.5]]"]
     solutions = [*answers, *CHANGES.values(), "def sol():\n    for i in range(3_000_000): pass\n    return 6", LOOK]
-    jobs = [(SOL, f"{puzzle}# {number}", solution.encode()) for solution in solutions for number in range(3)]
-    jobs += [(SOL, f"{puzzle}# {number // 8}", solution.encode()) for number, solution in enumerate(solutions)]  # a few to a puzzle
-    jobs += [(SOL, puzzle, solution.encode()) for solution in solutions]  # so many that it is loaded once for them
-    variants = (("fork", False), ("snapshot", False), ("snapshot", True), ("python", False))
+    jobs = [(Phase.SOL, f"{puzzle}# {number}", solution.encode()) for solution in solutions for number in range(3)]
+    jobs += [(Phase.SOL, f"{puzzle}# {number // 8}", solution.encode()) for number, solution in enumerate(solutions)]  # a few to a puzzle
+    jobs += [(Phase.SOL, puzzle, solution.encode()) for solution in solutions]  # so many that it is loaded once for them
+    variants = (("fork", False), ("snapshot", False), ("snapshot", True))
     fork, *others = (run(variant, jobs, cpu_seconds=0.3, whole=True, compared=compared) for variant, compared in variants)
     for found in others:
         for ours, theirs in zip(found["outcomes"], fork["outcomes"], strict=True):
@@ -157,21 +137,9 @@ PUZZLES = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_puzzle_that_does_not_load_quietly_is_judged_as_if_it_had_one_answer(variant: str) -> None:
-    answers = [codec.encode(number, 100) for number in (6, 7, 6)]
-    jobs = [(SOL, puzzle, b"def sol(): return 6") for puzzle in PUZZLES.values() for _ in range(2)]
-    jobs += [(SAT, puzzle, answer) for puzzle in PUZZLES.values() for answer in answers]
-    alone, grouped = (run(variant, jobs, cpu_seconds=0.3, grouped=grouped) for grouped in (False, True))
-    assert grouped["outcomes"] == alone["outcomes"]
-    assert grouped["loaded"] == 2  # both phases of the one that prints a little, which is still in its buffer
-    assert grouped["counters"]["mismatches"] == 0
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_flood_is_over_when_too_much_was_printed_and_not_when_its_time_is(variant: str) -> None:
+def test_a_flood_is_over_when_too_much_was_printed_and_not_when_its_time_is() -> None:
     began = time.monotonic()
-    found = run(variant, [(SOL, PUZZLE, b"def sol():\n    while True: print('hello')")], cpu_seconds=60)
+    found = run("snapshot", [(Phase.SOL, PUZZLE, b"def sol():\n    while True: print('hello')")], cpu_seconds=60)
     assert [outcome["end"] for outcome in found["outcomes"]] == ["OUTPUT"]
     assert time.monotonic() - began < 30
 
@@ -186,16 +154,6 @@ def test_a_loop_ends_at_its_limit_also_where_the_caller_has_blocked_the_signal_o
     assert verdict.status == "time_limit" and verdict.usage.wall_seconds < 2
 
 
-def test_every_answer_is_charged_for_loading_the_puzzle() -> None:
-    slow = "for i in range(1_000_000): pass\ndef sat(x): return x == 6"
-    found = run("snapshot", [(SOL, slow, b"6")] * 4, grouped=True)
-    assert found["loaded"] == 1
-    assert min(found["times"]) > max(found["times"]) / 2 > 0.001
-    over = run("snapshot", [(SOL, slow, b"def sol():\n    while True: pass")] * 2, cpu_seconds=0.2, grouped=True)
-    assert [outcome["end"] for outcome in over["outcomes"]] == ["CPU"] * 2
-    assert max(over["times"]) < 0.25
-
-
 def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement() -> None:
     puzzle = "import random\nsecret = random.SystemRandom().random()\ndef sat(x: float): return x == secret\n" + "#" * 400
     tasks = [Task(f"{i}", puzzle, f"def sol(): return secret + {i} * 0") for i in range(300)]
@@ -203,11 +161,10 @@ def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement()
         assert {verdict.status for verdict in verifier.verify_many(tasks)} == {"rejected"}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> None:
+def test_only_what_it_can_tell_is_told_without_the_fork_engine() -> None:
     told = ["a loop", "an exception", "builtins", "modules", "much memory", "garbage"]
     left_to_fork = ["a forbidden call", "a crash"]
-    found = run(variant, [(SOL, PUZZLE, CHANGES[name].encode()) for name in told + left_to_fork], cpu_seconds=0.3)
+    found = run("snapshot", [(Phase.SOL, PUZZLE, CHANGES[name].encode()) for name in told + left_to_fork], cpu_seconds=0.3)
     engines = [outcome["engine"] for outcome in found["outcomes"]]
     assert engines == ["snapshot"] * len(told) + ["fork"] * len(left_to_fork)
     ends = [outcome["end"] for outcome in found["outcomes"]]
@@ -215,67 +172,35 @@ def test_only_what_it_can_tell_is_told_without_the_fork_engine(variant: str) -> 
     assert "kill" in found["outcomes"][-2]["detail"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_puzzle_that_was_loaded_for_many_may_have_replaced_what_it_likes_in_builtins(variant: str) -> None:
-    puzzle = "import builtins\nbuiltins.bytes = builtins.memoryview = None\ndef sat(x): return x == 6"
-    jobs = [(SOL, puzzle, b"6"), (SOL, puzzle, b"7")] + [(SAT, puzzle, codec.encode(number, 100)) for number in (6, 7)]
-    found = run(variant, jobs, grouped=True)
-    assert found["loaded"] == 2 and {one["engine"] for one in found["outcomes"]} == {"snapshot"}
-    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ANSWER", "ACCEPTED", "REJECTED"]
-    assert found["outcomes"] == run(variant, jobs)["outcomes"]
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_runner_that_grew_and_then_crashed_is_replaced(variant: str) -> None:
+def test_a_runner_that_grew_and_then_crashed_is_replaced() -> None:
     both = b"import ctypes\ndef sol():\n    x = bytearray(100 << 20)\n    ctypes.string_at(0)"
-    found = run(variant, [(SOL, PUZZLE, both), (SOL, PUZZLE, b"6")], compared=True)
+    found = run("snapshot", [(Phase.SOL, PUZZLE, both), (Phase.SOL, PUZZLE, b"6")], compared=True)
     assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [("DIED", "fork"), ("ANSWER", "snapshot")]
     assert (found["counters"]["replaced"], found["counters"]["mismatches"]) == (1, 0)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_told_without_the_fork_engine(variant: str) -> None:
+def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_told_without_the_fork_engine() -> None:
     forged = b"import os, struct\ndef sol():\n    os.write(3, struct.pack('<cQ', b'p', 4) + b'oops')\n    return 6"
     broken = PUZZLES["raises"]
-    for grouped in (False, True):
-        jobs = [(SOL, PUZZLE, forged), (SOL, PUZZLE, forged), (SOL, broken, b"6"), (SOL, broken, forged)]
-        told = [(one["end"], one["detail"], one["engine"]) for one in run(variant, jobs, grouped=grouped)["outcomes"]]
-        assert told[:2] == [("SOLUTION_ERROR", "oops", "snapshot" if grouped else "fork")] * 2
-        assert told[2:] == [("PUZZLE_ERROR", "ZeroDivisionError: division by zero (line 2 of the puzzle)", "snapshot")] * 2
+    jobs = [(Phase.SOL, PUZZLE, forged), (Phase.SOL, PUZZLE, forged), (Phase.SOL, broken, b"6"), (Phase.SOL, broken, forged)]
+    told = [(one["end"], one["detail"], one["engine"]) for one in run("snapshot", jobs)["outcomes"]]
+    assert told[:2] == [("SOLUTION_ERROR", "oops", "fork")] * 2
+    assert told[2:] == [("PUZZLE_ERROR", "ZeroDivisionError: division by zero (line 2 of the puzzle)", "snapshot")] * 2
 
 
 def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() -> None:
-    loop = (SOL, PUZZLE, b"def sol():\n    while True: pass")
-    honest = (SOL, PUZZLE, b"def sol(): return 6")
+    loop = (Phase.SOL, PUZZLE, b"def sol():\n    while True: pass")
+    honest = (Phase.SOL, PUZZLE, b"def sol(): return 6")
     found = run("broken", [loop, honest], cpu_seconds=0.1)
     assert found["counters"]["mismatches"] >= 1
     assert found["outcomes"][0] == {"end": "CPU", "detail": "", "payload": "", "engine": "fork"}
     assert found["outcomes"][1]["end"] == "ANSWER"
 
 
-def test_what_was_told_before_a_mismatch_is_judged_again_and_what_comes_out_otherwise_is_counted() -> None:
-    where = (SOL, PUZZLE, b"def sol(): return id(251) + 24")
-    spoil = (SOL, PUZZLE, b"import ctypes\ndef sol():\n    ctypes.memset(id(251) + 24, 77, 1)\n    return 6")
-    seen = (SOL, PUZZLE, b"def sol(n=250): return n + 1")
-    loop = (SOL, PUZZLE, b"def sol():\n    while True: pass")
-    found = run("forgetful", [where, seen, spoil, seen, seen, loop, seen], cpu_seconds=0.1)
-    assert [codec.decode(bytes.fromhex(found["outcomes"][place]["payload"])) for place in (1, 3, 4, 6)] == [251, 77, 77, 251]
-    assert found["counters"]["mismatches"] == 1
-    assert found["counters"]["changed"] == 2, "the two that saw what was left"
-
-
-def test_what_was_told_before_a_comparison_without_difference_is_not_judged_again() -> None:
-    honest, loop = (SOL, PUZZLE, b"def sol(): return 6"), (SOL, PUZZLE, b"def sol():\n    while True: pass")
-    found = run("snapshot", [honest, loop, honest], cpu_seconds=0.1)
-    assert found["counters"]["checked"] == 1 and not found["counters"]["changed"]
-    assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_runner_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_there_is_time(variant: str) -> None:
-    growth, honest = (SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)"), (SOL, PUZZLE, LOOK.encode())
+def test_a_runner_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_there_is_time() -> None:
+    growth, honest = (Phase.SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)"), (Phase.SOL, PUZZLE, LOOK.encode())
     jobs = [honest, growth, honest, growth, growth, honest]
-    hurried, found = run(variant, jobs), run(variant, jobs, resting=True)
+    hurried, found = run("snapshot", jobs), run("snapshot", jobs, resting=True)
     assert found["outcomes"] == hurried["outcomes"]
     (first, none), *later = found["runners"]
     assert none is None, "no spare before one was needed"
@@ -326,3 +251,14 @@ def test_a_worker_takes_less_than_40_mebibytes() -> None:
         processes = [process for warden in wardens for process in (warden, *warden.children(recursive=True))]
         sizes = {process.pid: process.memory_full_info().pss / (1 << 20) for process in processes}
     assert sum(sizes.values()) < 2 * 40, sizes
+
+
+def test_a_page_that_is_not_put_back_is_seen_by_the_next_comparison_and_by_none_after_it() -> None:
+    where = (Phase.SOL, PUZZLE, b"def sol(): return id(251) + 24")
+    spoil = (Phase.SOL, PUZZLE, b"import ctypes\ndef sol():\n    ctypes.memset(id(251) + 24, 77, 1)\n    return 6")
+    seen = (Phase.SOL, PUZZLE, b"def sol(n=250): return n + 1")
+    loop = (Phase.SOL, PUZZLE, b"def sol():\n    while True: pass")
+    found = run("forgetful", [where, seen, spoil, seen, seen, loop, seen], cpu_seconds=0.1)
+    assert [codec.decode(bytes.fromhex(found["outcomes"][place]["payload"])) for place in (1, 3, 4, 6)] == [251, 77, 77, 251]
+    assert found["counters"]["mismatches"] == 1
+    assert found["outcomes"][5]["engine"] == "fork", "the phase at hand is judged again"

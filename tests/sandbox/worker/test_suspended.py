@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from sandbox import Limits, Task, codec
-from sandbox.worker.inside.phase import SAT, SOL
+from sandbox.wire import Job, Phase
 from sandbox.worker.snapshot import suspended
 from sandbox.worker.snapshot.suspended import Held, Suspended
+from sandbox.worker.trials import trial
 from tests.conftest import open_verifier
 from tests.sandbox.worker.programs import programs
-from tests.sandbox.worker.test_snapshot import CHANGES, LOOK, PUZZLE, VARIANTS, run
+from tests.sandbox.worker.test_snapshot import CHANGES, LOOK, PUZZLE, run
 
-NAP = (SOL, PUZZLE, b"import time\ndef sol():\n    time.sleep(0.3)\n    return 6")
+NAP = (Phase.SOL, PUZZLE, b"import time\ndef sol():\n    time.sleep(0.3)\n    return 6")
 LONG = {
     "integers": "def sol():\n    x = 1\n    for i in range(1, 200_000): x = x * i % (1 << 4000)\n    return x",
     "floats": "import math\ndef sol():\n    x = 0.5\n    for i in range(1_000_000): x = math.sin(x) + i * 1e-9\n    return x",
@@ -38,10 +39,9 @@ def interrupted(job: tuple[Any, ...], between: list[tuple[Any, ...]], brief: flo
     return [(*job, brief, True), *between, job]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_job_that_is_run_again_goes_on_where_it_was(variant: str) -> None:
+def test_a_job_that_is_run_again_goes_on_where_it_was() -> None:
     clock = "import time\ndef sol():\n    began = time.monotonic()\n    for i in range(2_000_000): pass\n    return time.monotonic() - began"
-    found = run(variant, interrupted((SOL, PUZZLE, clock.encode()), [NAP, NAP], 0.01))
+    found = run("snapshot", interrupted((Phase.SOL, PUZZLE, clock.encode()), [NAP, NAP], 0.01))
     first, *_, last = found["outcomes"]
     assert first["end"] == "CPU" and last["end"] == "ANSWER"
     assert found["held"] == [1, 1, 1, 0]
@@ -49,13 +49,12 @@ def test_a_job_that_is_run_again_goes_on_where_it_was(variant: str) -> None:
     assert found["times"][-1] > found["times"][0] > 0.009, "it is charged for both parts"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_was_interrupted_comes_out_as_if_it_had_not_been(variant: str) -> None:
-    look, jobs = (SOL, PUZZLE, LOOK.encode()), []
+def test_what_was_interrupted_comes_out_as_if_it_had_not_been() -> None:
+    look, jobs = (Phase.SOL, PUZZLE, LOOK.encode()), []
     for solution in LONG.values():
-        job = (SOL, PUZZLE, solution.encode())
+        job = (Phase.SOL, PUZZLE, solution.encode())
         jobs += [look, job, *interrupted(job, [look], 0.003)]
-    found = run(variant, jobs, compared=True)
+    found = run("snapshot", jobs, compared=True)
     held = 0
     for place, name in enumerate(LONG):
         seen, whole, first, between, again = found["outcomes"][5 * place : 5 * place + 5]
@@ -67,77 +66,70 @@ def test_what_was_interrupted_comes_out_as_if_it_had_not_been(variant: str) -> N
     assert not found["counters"]["mismatches"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_many_are_held_together_and_each_goes_on_as_itself(variant: str) -> None:
-    jobs = [(SOL, PUZZLE, f"def sol():\n    x = 0\n    for i in range({2_000_000 + n}): x += i\n    return x".encode()) for n in range(6)]
-    changes = [(SOL, PUZZLE, change.encode()) for name, change in CHANGES.items() if name not in ("much memory", "a loop", "a crash")]
-    found = run(variant, [*((*job, 0.002, True) for job in jobs), *changes, *reversed(jobs)], compared=True)
+def test_many_are_held_together_and_each_goes_on_as_itself() -> None:
+    jobs = [(Phase.SOL, PUZZLE, f"def sol():\n    x = 0\n    for i in range({2_000_000 + n}): x += i\n    return x".encode()) for n in range(6)]
+    changes = [(Phase.SOL, PUZZLE, change.encode()) for name, change in CHANGES.items() if name not in ("much memory", "a loop", "a crash")]
+    found = run("snapshot", [*((*job, 0.002, True) for job in jobs), *changes, *reversed(jobs)], compared=True)
     assert found["held"][5] == 6 and found["held"][-1] == 0
     answers = [codec.decode(bytes.fromhex(outcome["payload"])) for outcome in found["outcomes"][: -7 : -1]]
     assert answers == [sum(range(2_000_000 + n)) for n in range(6)]
     assert not found["counters"]["mismatches"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_generated_programs_come_out_the_same_wherever_they_are_interrupted(variant: str) -> None:
+def test_generated_programs_come_out_the_same_wherever_they_are_interrupted() -> None:
     dice, jobs = random.Random(5), []
     for sat, sol in programs(seed=7, count=250):
-        job = (SOL, sat, sol.encode())
-        jobs += [job, *interrupted(job, [(SOL, PUZZLE, b"6")], dice.uniform(0.00001, 0.0001))]
-    found = run(variant, jobs, compared=True)
+        job = (Phase.SOL, sat, sol.encode())
+        jobs += [job, *interrupted(job, [(Phase.SOL, PUZZLE, b"6")], dice.uniform(0.00001, 0.0001))]
+    found = run("snapshot", jobs, compared=True)
     for number in range(0, len(jobs), 4):
         assert found["outcomes"][number] == found["outcomes"][number + 3], jobs[number]
     assert sum(found["held"][1::4]) > 20, "few were interrupted"
     assert not found["counters"]["mismatches"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_judgement_is_interrupted_as_a_solution_is(variant: str) -> None:
+def test_a_judgement_is_interrupted_as_a_solution_is() -> None:
     puzzle = "def sat(x):\n    for i in range(3_000_000): pass\n    return x == 6"
     for answer, end in ((6, "ACCEPTED"), (7, "REJECTED")):
-        found = run(variant, interrupted((SAT, puzzle, codec.encode(answer, 100)), [NAP], 0.002))
+        found = run("snapshot", interrupted((Phase.SAT, puzzle, codec.encode(answer, 100)), [NAP], 0.002))
         assert found["held"] == [1, 1, 0] and found["outcomes"][-1]["end"] == end
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_limits_hold_for_both_parts_together(variant: str) -> None:
-    loop = (SOL, PUZZLE, b"def sol():\n    while True: pass")
-    found = run(variant, interrupted(loop, [NAP], 0.2), cpu_seconds=0.3)
+def test_limits_hold_for_both_parts_together() -> None:
+    loop = (Phase.SOL, PUZZLE, b"def sol():\n    while True: pass")
+    found = run("snapshot", interrupted(loop, [NAP], 0.2), cpu_seconds=0.3)
     assert [found["outcomes"][place]["end"] for place in (0, 2)] == ["CPU", "CPU"]
     assert 0.3 <= found["times"][2] < 0.4
     text = "def sol():\n    for i in range(2):\n        print('-' * 600_000)\n        for j in range(1_000_000): pass\n    return 6"
-    found = run(variant, interrupted((SOL, PUZZLE, text.encode()), [], 0.005))
+    found = run("snapshot", interrupted((Phase.SOL, PUZZLE, text.encode()), [], 0.005))
     assert found["held"] == [1, 0] and found["outcomes"][-1]["end"] == "OUTPUT"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_can_not_go_on_is_begun_anew(variant: str) -> None:
+def test_what_can_not_go_on_is_begun_anew() -> None:
     grown = "def sol():\n    x = [0] * 5_000_000\n    for i in range(300_000): pass\n    return len(x)"
     reporting = "import os, time\ndef sol():\n    os.write(3, b'A')\n    for i in range(2_000_000): pass\n    return 6"
-    found = run(variant, [(SOL, PUZZLE, text.encode(), 0.02, True) for text in (grown, reporting)])
+    found = run("snapshot", [(Phase.SOL, PUZZLE, text.encode(), 0.02, True) for text in (grown, reporting)])
     assert found["held"] == [0, 0]
-    long = (SOL, PUZZLE, LONG["integers"].encode())
-    found = run(variant, [long, *interrupted(long, [(SOL, PUZZLE, grown.encode())], 0.005)])
+    long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
+    found = run("snapshot", [long, *interrupted(long, [(Phase.SOL, PUZZLE, grown.encode())], 0.005)])
     assert found["held"] == [0, 1, 0, 0], "with its runner goes what would go on in it"
     assert found["outcomes"][0] == found["outcomes"][-1]
-    asleep = run(variant, [(SOL, PUZZLE, b"import time\ndef sol(): time.sleep(9)", 0.01, True)])
+    asleep = run("snapshot", [(Phase.SOL, PUZZLE, b"import time\ndef sol(): time.sleep(9)", 0.01, True)])
     assert asleep["held"] == [0] and asleep["outcomes"][0]["end"] == "WALL"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_task_that_comes_twice_is_not_mixed_with_itself(variant: str) -> None:
+def test_a_task_that_comes_twice_is_not_mixed_with_itself() -> None:
     """The second has begun, as whole tasks do, when it turns out that the first is held."""
-    slow = SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
-    found = run(variant, [(*slow, 10.0, True), (*slow, 10.0, True), (*slow, 10.0, False)], whole=True)
+    slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
+    found = run("snapshot", [(*slow, 10.0, True), (*slow, 10.0, True), (*slow, 10.0, False)], whole=True)
     assert [one["end"] for one in found["outcomes"]] == ["UNFINISHED", "UNFINISHED", "ANSWER", "ACCEPTED"]
     assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
     assert not found["counters"]["replaced"] and not found["counters"]["mismatches"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_nothing_is_kept_once_there_is_nothing_to_do(variant: str) -> None:
-    long = (SOL, PUZZLE, LONG["integers"].encode())
-    found = run(variant, [(*long, 0.005, True), (SOL, PUZZLE, b"6"), long], resting=True)
+def test_nothing_is_kept_once_there_is_nothing_to_do() -> None:
+    long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
+    found = run("snapshot", [(*long, 0.005, True), (Phase.SOL, PUZZLE, b"6"), long], resting=True)
     assert found["held"] == [1, 0, 0] and found["outcomes"][-1]["end"] == "ANSWER"
 
 
@@ -145,30 +137,28 @@ def held(size: int) -> Held:
     return Held([(4096, bytes(size))], (), b"", 0, (0.0, 0.0))
 
 
-def test_only_the_same_job_goes_on_whatever_time_it_may_take() -> None:
-    kept, one = Suspended(), held(4096)
-    kept.add(SOL, b"p", b"s", Limits(cpu_seconds=0.01), 3, one)
-    assert kept.knows(b"p", 3) and not kept.knows(b"p", 4) and not kept.knows(b"q", 3)
-    for phase, sat, payload, limits, seed in (
-        (SAT, b"p", b"s", Limits(), 3),
-        (SOL, b"q", b"s", Limits(), 3),
-        (SOL, b"p", b"t", Limits(), 3),
-        (SOL, b"p", b"s", Limits(memory_bytes=1 << 28), 3),
-        (SOL, b"p", b"s", Limits(answer_bytes=5), 3),
-        (SOL, b"p", b"s", Limits(output_bytes=5), 3),
-        (SOL, b"p", b"s", Limits(), 4),
-    ):
-        assert kept.take(phase, sat, payload, limits, seed) is None
-    assert kept.take(SOL, b"p", b"s", Limits(), 3) is one
-    assert kept.take(SOL, b"p", b"s", Limits(), 3) is None and not kept
+def job(**changes: Any) -> Job:
+    return Job(**{"sat": b"p", "sol": b"s", "limits": Limits(cpu_seconds=0.01), "seed": 3, **changes})
+
+
+def test_only_the_same_task_goes_on_whatever_time_it_may_take() -> None:
+    kept, one, steps = Suspended(), held(4096), trial(job())
+    kept.add(job(), steps, next(steps), one)
+    for other in (
+        {"sat": b"q"}, {"sol": b"t"}, {"seed": 4}, *({"limits": Limits(**{name: 5})} for name in ("memory_bytes", "answer_bytes", "output_bytes")),
+    ):  # fmt: skip
+        assert kept.take(job(**other)) is None
+    assert kept.take(job(limits=Limits(cpu_seconds=9.0), brief=True)) == (steps, (Phase.SOL, b"s"), one)
+    assert kept.take(job()) is None and not kept
 
 
 def test_for_want_of_room_the_oldest_is_forgotten() -> None:
     kept, third = Suspended(), suspended.ROOM_BYTES // 3
+    steps = trial(job())
     for seed in (0, 1, 2, 1, 3):
-        kept.add(SOL, b"", b"", Limits(), seed, held(third))
-    assert [kept.take(SOL, b"", b"", Limits(), seed) is None for seed in (0, 2, 1, 3)] == [True, False, False, False]
-    kept.add(SOL, b"", b"", Limits(), 0, held(suspended.ROOM_BYTES + 1))
+        kept.add(job(seed=seed), steps, (Phase.SOL, b""), held(third))
+    assert [kept.take(job(seed=seed)) is None for seed in (0, 2, 1, 3)] == [True, False, False, False]
+    kept.add(job(), steps, (Phase.SOL, b""), held(suspended.ROOM_BYTES + 1))
     assert not kept
 
 

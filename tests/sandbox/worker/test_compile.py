@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from sandbox.worker.inside.phase import SOL
+from sandbox.wire import Phase
 from tests.sandbox.worker.test_snapshot import PUZZLE, run
 
 Tasks = list[tuple[int, str, bytes]]
 
 
 def task(puzzle: str, solution: str = "def sol(): return 6") -> tuple[int, str, bytes]:
-    return SOL, puzzle, solution.encode()
+    return Phase.SOL, puzzle, solution.encode()
 
 
 def good(number: int) -> tuple[int, str, bytes]:
@@ -22,7 +22,7 @@ def good(number: int) -> tuple[int, str, bytes]:
 
 def judged(tasks: Tasks, **how: bool) -> dict[str, Any]:
     """What the fork engine finds too, but for the engine's name; no comparison has found a difference."""
-    fork, found = (run(variant, tasks, whole=True, **how) for variant in ("fork", "snapshot"))
+    fork, found = (run("snapshot", tasks, whole=True, **how) for variant in ("fork", "snapshot"))
     assert [{**one, "engine": ""} for one in found["outcomes"]] == [{**one, "engine": ""} for one in fork["outcomes"]]
     assert not found["counters"]["mismatches"]
     return found
@@ -116,8 +116,35 @@ def test_it_is_charged_also_to_a_phase_that_goes_on_for_longer() -> None:
     assert with_long > with_short
 
 
-def test_what_compiles_far_too_long_for_its_size_is_left_to_its_phases_with_its_neighbours() -> None:
-    costly = "x = (" + "(1,)*256+" * 80 + "())[0]\ndef sat(x): return x == 6"  # makes large constants of few bytes, and lets go of them
-    found = run("snapshot", [*map(good, range(6)), task(costly)], whole=True)
-    assert found["compiled"] == 0
-    assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 7
+def nested(levels: int) -> str:
+    """Code that is never run, and takes twice as long to compile with every level: a finally clause is compiled for each way out."""
+    lines, indent = ["if 0:"], "    "
+    for _ in range(levels):
+        lines += [f"{indent}try: pass", f"{indent}finally:"]
+        indent += "    "
+    return "\n".join([*lines, f"{indent}pass", "def sat(x): return x == 6"])
+
+
+COSTLY = {
+    "constants": "x = (" + "(1,)*256+" * 80 + "())[0]\ndef sat(x): return x == 6",  # large ones of few bytes, that are let go of
+    "nested finally": nested(11),
+}
+
+
+@pytest.mark.parametrize("costly", COSTLY.values(), ids=COSTLY)
+def test_what_takes_long_to_compile_for_its_size_is_charged_for_it_and_its_neighbours_are_not(costly: str) -> None:
+    found = run("snapshot", [*map(good, range(6)), task(costly), *map(good, range(6, 12))], whole=True)
+    assert found["compiled"]
+    times = [sum(found["times"][place : place + 2]) for place in range(0, 26, 2)]
+    assert times.pop(6) > 4 * max(times)
+
+
+@pytest.mark.parametrize("levels", [13, 16])
+def test_a_puzzle_that_compiles_for_longer_than_its_limit_ends_there_and_its_neighbours_are_accepted(levels: int) -> None:
+    tasks = [*map(good, range(6)), task(nested(levels)), *map(good, range(6, 12))]
+    for whole in (True, False):
+        found = run("snapshot", tasks, cpu_seconds=0.006, whole=whole)
+        ends = [one["end"] for one in found["outcomes"]]
+        place = 12 if whole else 6
+        assert ends.pop(place) == "CPU"
+        assert set(ends) == ({"ANSWER", "ACCEPTED"} if whole else {"ANSWER"})

@@ -1,0 +1,136 @@
+/* See process.h: the puzzles of the next tasks, compiled together before they are judged.
+
+   One job of the process compiles them, and is put back as every job is: no code of a task runs in it, and no solution's source comes near it. The phases then
+   begin with what was compiled, and each is charged for it as if it had done that itself: the job tells how long each took. What does not compile without a
+   word, or makes what does not travel as it is (sandbox/worker/inside/phase.py), is left to the phases; so are they all if together they take too long. */
+
+#include "process.h"
+
+#include <string.h>
+
+#define MOST_BYTES 4096  /* of sources that are compiled together */
+#define MOST_ALONE 16384 /* of one alone */
+#define LEAST_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
+#define PATIENCE 10      /* moments */
+
+struct __attribute__((packed)) entry { uint32_t size, nanoseconds; }; /* before each code in the report */
+
+/* The puzzle's source of the task in this frame, and its size; NULL if it is no task. */
+static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
+{
+    uint32_t length;
+    struct task task;
+    memcpy(&length, frame, sizeof length);
+    if (length < sizeof task)
+        return NULL;
+    memcpy(&task, frame + sizeof length, sizeof task);
+    *size = task.sat_size;
+    return task.program || length - sizeof task < task.sat_size ? NULL : frame + sizeof length + sizeof task;
+}
+
+/* List the different puzzles of these frames, as many as are to be compiled together. Returns how many bytes of source that saves; `bytes` is how many they
+   are, and `tasks` of how many tasks. */
+static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint64_t *bytes, uint64_t *tasks)
+{
+    uint64_t at = 0;
+    int64_t saved = *bytes = *tasks = 0;
+    s->compiled_count = s->compiled_next = 0;
+    while (at < size) {
+        uint32_t length, sat_size = 0;
+        const uint8_t *sat = puzzle(frames + at, &sat_size);
+        if (!sat)
+            break;
+        const struct compiled *last = s->compiled_count ? &s->compiled[s->compiled_count - 1] : NULL;
+        if (!last || last->sat_size != sat_size || memcmp(last->sat, sat, sat_size)) {
+            if (s->compiled_count == MOST_COMPILED || *bytes + sat_size > (last ? MOST_BYTES : MOST_ALONE))
+                break;
+            uint8_t *source = memcpy((uint8_t *)s->sources + *bytes, sat, sat_size);
+            s->compiled[s->compiled_count++] = (struct compiled){source, sat_size, NULL, 0, 0};
+            *bytes += sat_size;
+            saved -= sat_size;
+        }
+        saved += 2 * sat_size; /* both phases */
+        ++*tasks;
+        memcpy(&length, frames + at, sizeof length);
+        at += sizeof length + length;
+    }
+    return saved;
+}
+
+/* Write a job of the listed puzzles; returns its size. */
+static uint64_t write_job(const struct state *s)
+{
+    uint8_t *start = (uint8_t *)s->shared + s->job_place, *there = start + sizeof(struct phase_head);
+    for (uint64_t i = 0; i < s->compiled_count; i++) {
+        uint32_t size = s->compiled[i].sat_size;
+        memcpy(there, &size, sizeof size);
+        memcpy(there + sizeof size, s->compiled[i].sat, size);
+        there += sizeof size + size;
+    }
+    struct phase_head head = {PHASE_COMPILE, 0, 0, 0, 0, there - start - sizeof head, 0};
+    memcpy(start, &head, sizeof head);
+    return there - start;
+}
+
+/* Take in what was compiled; nothing that is not reported as it should be. */
+static void take(struct state *s)
+{
+    const uint8_t *report = s->report;
+    uint8_t *codes = s->codes;
+    struct entry entry;
+    uint64_t at = REPORT_HEAD;
+    int64_t total_ns = 0;
+    if (report[0] != 'C')
+        return;
+    memcpy(codes, report, s->report_size);
+    for (uint64_t i = 0; i < s->compiled_count && at + sizeof entry <= s->report_size; i++, at += entry.size) {
+        memcpy(&entry, codes + at, sizeof entry);
+        at += sizeof entry;
+        if (entry.size > s->report_size - at)
+            break;
+        s->compiled[i].code = codes + at;
+        s->compiled[i].code_size = entry.size;
+        s->compiled[i].cpu_ns = entry.nanoseconds;
+        total_ns += entry.nanoseconds;
+    }
+    for (uint64_t i = 0; i < s->compiled_count; i++) /* by the clock on the wall, which others may have held up: so of the CPU time, its share */
+        s->compiled[i].cpu_ns = total_ns ? s->cpu_ns * (double)s->compiled[i].cpu_ns / total_ns : 0;
+}
+
+/* What is known of this puzzle, which is listed no earlier than the last one that was asked for; or NULL. */
+static const struct compiled *find(struct state *s, const uint8_t *sat, uint64_t size)
+{
+    for (; s->compiled_next < s->compiled_count; s->compiled_next++) {
+        const struct compiled *one = &s->compiled[s->compiled_next];
+        if (one->sat_size == size && !memcmp(one->sat, sat, size))
+            return one;
+    }
+    return NULL;
+}
+
+/* `found` is what is known of the puzzle of the first of these frames; if nothing is, it is compiled now, and with it those after it. 0, or STOP_FAILED. */
+int compile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct compiled **found)
+{
+    uint32_t sat_size = 0;
+    uint64_t bytes, tasks;
+    const uint8_t *sat = puzzle(frames, &sat_size);
+    *found = NULL;
+    if (s->uncompiled) {
+        s->uncompiled--;
+        return 0;
+    }
+    if (!sat || (*found = find(s, sat, sat_size)))
+        return 0;
+    if (list(s, frames, size, &bytes, &tasks) < LEAST_SAVED)
+        return 0;
+    s->print_room = 0;
+    int stop = job_run(s, write_job(s), PATIENCE * moment_ns);
+    if (stop == STOP_DONE)
+        take(s);
+    else if (job_abandon(s, stop))
+        return STOP_FAILED;
+    else
+        s->uncompiled = tasks - 1;
+    *found = find(s, sat, sat_size);
+    return 0;
+}

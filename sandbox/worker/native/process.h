@@ -1,0 +1,38 @@
+/* The inner loop of the snapshot engine: what would take too long in Python. Linux on x86-64 only. `struct state` and all numbers: shared.h.
+
+   memory.c: what was written is put back. job.c: a job from its start to its report. compile.c: puzzles, compiled together before they are judged.
+   judge.c: tasks, of two jobs each. codec.c and sha256.c: a look at an answer. Apart from these, with no state: runner.c, in the jail, and heap.c. */
+
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#if !defined(__linux__) || !defined(__x86_64__)
+#error "Linux on x86-64 only"
+#endif
+
+#include "shared.h"
+
+#include <stdint.h>
+
+/* memory.c: 0, or STOP_FAILED */
+int memory_restore(struct state *s);
+int memory_restore_all(struct state *s); /* extended registers too */
+void *memory_here(const struct state *s, uint64_t address, uint64_t size);
+
+/* job.c */
+int64_t job_clock_ns(void);
+int job_run(struct state *s, uint64_t size, int64_t timeout_ns);
+int job_abandon(struct state *s, int stop);
+void job_tick(struct state *s, int64_t first_ns);
+
+/* compile.c */
+int compile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct compiled **found);
+
+/* sha256.c */
+void sha256(const uint8_t *data, uint64_t size, uint8_t digest[DIGEST_BYTES]);
+
+/* codec.c */
+int codec_is_ascii(const uint8_t *text, uint64_t size);
+int codec_is_plain(const uint8_t *data, uint64_t size);
+
+#endif

@@ -1,0 +1,147 @@
+"""The warden: a trusted process outside the jail's root that takes tasks, has them judged, and returns the evidence.
+
+It holds the batch; no task code ever runs in it. The first message is its configuration, its first answer says whether and how it is ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from typing import Any
+
+from sandbox import wire
+from sandbox.errors import CannotConfine, WorkerFailed
+from sandbox.jail import cgroup, landlock
+from sandbox.worker import canary
+from sandbox.worker.cell import Cell
+from sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
+from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.snapshot.engine import SnapshotEngine
+
+_IDLE_MILLISECONDS = 20
+"""Without a task for so long the engine may use the time: longer than a busy verifier takes between two of them."""
+
+
+def serve(source: int, sink: int, engine: Engine) -> None:
+    """Judge tasks in the order they come until the verifier hangs up.
+
+    Outcomes go out together, but none waits for long: not for the task after it, if that takes more than a moment.
+    """
+    frames, answer, coming = wire.Frames(), _Answer(sink), select.poll()
+    coming.register(source, select.POLLIN)
+    engine.meanwhile = answer.send
+    while data := _next_bytes(source, coming, engine):
+        for told in engine.judge(frames.whole(data)):
+            answer.add(told)
+        answer.send()
+
+
+def _next_bytes(source: int, coming: select.poll, engine: Engine) -> bytes:
+    """What the verifier sends, empty if it has hung up. If that takes a while the engine gets ready meanwhile."""
+    while not coming.poll(_IDLE_MILLISECONDS) and engine.idle():
+        pass
+    return os.read(source, 1 << 16)
+
+
+class _Answer:
+    """Outcomes on their way to the verifier."""
+
+    def __init__(self, sink: int) -> None:
+        self._sink, self._held = sink, bytearray()
+        self._sent = time.monotonic()
+
+    def add(self, frames: bytes) -> None:
+        self._held += frames
+        if time.monotonic() - self._sent > TOGETHER_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        held, self._held = self._held, bytearray()
+        while held:
+            del held[: os.write(self._sink, held)]
+        self._sent = time.monotonic()
+
+
+def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, str]:
+    """The engine asked for, or of ``auto`` the faster one if this host can do it; and why it is not the faster one.
+
+    Raises CannotConfine if the one asked for can't be had.
+    """
+    if wanted == "fork":
+        return fork, "asked for"
+    try:
+        return prove(SnapshotEngine(fork, supervisor)), ""
+    except (OSError, WorkerFailed, CannotConfine) as error:
+        if wanted == "snapshot":
+            raise CannotConfine(f"snapshot engine: {error}") from error
+        return fork, str(error)
+
+
+def prove(engine: SnapshotEngine) -> SnapshotEngine:
+    """The engine, once it has shown that it puts everything back. Raises CannotConfine and what its `run` raises, with no runner left."""
+    try:
+        canary.prove_rollback(engine)
+    except BaseException:
+        engine.end_runner()
+        raise
+    return engine
+
+
+def _first_message(source: int) -> dict[str, Any]:
+    """The configuration."""
+    frames = wire.Frames()
+    while data := os.read(source, 1 << 16):
+        for message in frames.feed(data):
+            return dict(json.loads(message))
+    raise SupervisorGone
+
+
+def _send(sink: int, body: bytes) -> None:
+    rest = memoryview(wire.frame(body))
+    while len(rest):
+        rest = rest[os.write(sink, rest) :]
+
+
+def _send_object(sink: int, content: dict[str, Any]) -> None:
+    _send(sink, json.dumps(content).encode())
+
+
+def run(level: str, source: int, sink: int, cell: Cell | None, failure: OSError | None) -> int:
+    """Be the warden of this cell; `failure` says why there is none. Returns the exit code."""
+    ready = False
+    engine: Engine | None = None
+    group: cgroup.Member | None = None
+    try:
+        config = _first_message(source)
+        if cell is None:
+            raise failure or CannotConfine("there is no jail")
+        landlock.abi()  # a kernel without it lacks other things too: say the plainest
+        group = cgroup.Member(config["cgroup"])
+        syscalls = {int(number): name for number, name in config["syscalls"].items()}
+        cell.enter(bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"]), syscalls, group.add)
+        engine = fork = ForkEngine(cell, source, group.oom_kills)
+        proof = canary.prove(fork, level == "full", config["namespaces"])
+        if level == "container":
+            proof += canary.prove_container(fork)
+        engine, reason = _fastest(config["engine"], fork, source)
+        python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
+        ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
+        _send_object(sink, {"dialect": wire.dialect(), **ready_with})
+        ready = True
+        serve(source, sink, engine)
+    except (SupervisorGone, BrokenPipeError, ConnectionResetError):
+        pass  # nobody is left to tell
+    except (CannotConfine, WorkerFailed, OSError) as error:
+        if not ready:  # later, the end of the connection says it all
+            _send_object(sink, {"error": f"{error}", "kind": type(error).__name__})
+    finally:
+        if engine is not None:
+            engine.close()
+        elif cell is not None:
+            cell.close()
+        if group is not None:
+            group.remove()
+    return 0
