@@ -107,7 +107,7 @@ def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> b
     return True
 
 
-RUNNERS_DESCRIPTORS = 4
+RUNNERS_DESCRIPTORS = 5
 """Of a warden, for each runner of its snapshot engine."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.wire import Phase
+from tests.sandbox.worker.sources import puzzles
 from tests.sandbox.worker.test_snapshot import PUZZLE, run
 
 Tasks = list[tuple[int, str, bytes]]
@@ -148,3 +149,17 @@ def test_a_puzzle_that_compiles_for_longer_than_its_limit_ends_there_and_its_nei
         place = 12 if whole else 6
         assert ends.pop(place) == "CPU"
         assert set(ends) == ({"ANSWER", "ACCEPTED"} if whole else {"ANSWER"})
+
+
+@pytest.mark.parametrize("grouped", [True, False], ids=["together", "alone"])
+def test_the_code_that_is_judged_is_the_code_that_was_sent(grouped: bool) -> None:
+    """Compiled before, alone or among others, it has the constants, in their order, the identities, names and lines that it has compiled in its phase."""
+    tasks = [task(source if grouped else source + "# long" * 80) for source in puzzles(seed=3, count=1500)]
+    compiled = judged(tasks)["compiled"]
+    assert compiled, "nothing was compiled before"
+
+
+def test_a_frozen_set_is_iterated_over_in_the_order_that_its_source_gives_it() -> None:
+    puzzle = "def sat(li): return li == [x for x in {8, 0}]  # " + "long" * 120
+    found = judged([task(puzzle, "[x for x in {8, 0}]")])
+    assert found["outcomes"][-1]["end"] == "ACCEPTED"
