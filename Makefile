@@ -54,7 +54,7 @@ base: $(VENV)/installed
 	rm -rf build out/wheels
 	$(RUN) -m pip wheel --quiet --disable-pip-version-check -c constraints.txt -w out/wheels 'setuptools>=77' '.[server]'
 
-benchmark: $(VENV)/installed ## compare with other judges (some minutes)
+benchmark: $(VENV)/installed ## compare with other judges (half an hour or more)
 	$(RUN) -m tests.benchmarks
 	$(RUN) -m tests.benchmarks.load
 

@@ -30,7 +30,7 @@ if not __package__:  # python tests/benchmarks/load.py
 
 from sandbox import Client, Task, Verifier
 from tests.benchmarks import workloads
-from tests.benchmarks.__main__ import busy, machine
+from tests.benchmarks.machine import busy, machine, spread
 from tests.sandbox.server.conftest import Daemon
 
 CONNECTIONS = 8
@@ -75,13 +75,9 @@ def main() -> None:
     base = statistics.median(rates["library"])
     for name, values in rates.items():
         cost = statistics.median(costs[name])
-        print(f"{name:10}{_spread(values):>28} tasks/s   {statistics.median(values) / base:.3f} x library   {cost:.3f} ms CPU")
+        print(f"{name:10}{spread(values, 1):>28} tasks/s   {statistics.median(values) / base:.3f} x library   {cost:.3f} ms CPU")
     for name, values in latencies.items():
-        print(f"half {name:5}{_spread(values):>28} ms")
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f}..{max(values):.1f})"
+        print(f"half {name:5}{spread(values, 1):>28} ms")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from unittest import mock
 
 from sandbox import Limits, Task, Verifier, brief
 from tests.benchmarks import workloads
-from tests.benchmarks.__main__ import busy, machine
+from tests.benchmarks.machine import busy, machine
 from tests.benchmarks.peers import WORKERS, plain_exec, program
 
 SHARE, LIMIT_SECONDS = 20, 1.0

