@@ -4,6 +4,7 @@ Method: every peer judges every workload in turn, round after round, so that a d
 the median of the rounds (least..most), the ratio of throughputs to `pebble` in this run, how many were judged and how
 many came out as what: all peers but selftaught say only whether they accept. Latency is of tasks judged one after the
 other, alone: p50 and p99 of each round. Slow peers judge an evenly spaced sample.
+With --pairs, two in pairs of runs; with --against, this checkout and another one: see pairs.py.
   full, restricted  selftaught with 2 workers and the snapshot engine
   full-1            one worker instead; full-fork: the fork engine; full-fork-1: both
   floor             exec in one unprotected interpreter
@@ -29,14 +30,16 @@ import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 if not __package__:  # python tests/benchmarks
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from tests.benchmarks import pairs
 from tests.benchmarks.machine import busy, counts, machine, spread
-from tests.benchmarks.peers import PEERS, Judges
+from tests.benchmarks.peers import PEERS, WORKERS, Judges
 from tests.benchmarks.workloads import WORKLOADS, Pair, Workload, sample
 
 BASE = "pebble"
@@ -60,17 +63,22 @@ class Result:
 
 def main() -> None:
     options = _options()
-    print(__doc__)
+    print(pairs.__doc__ if options.pairs else __doc__)
     print("\n".join(f"{name}: {value}" for name, value in machine().items()))
     print(busy())
     loads = _loads(options)
-    _compare_all(loads, options)
+    if options.against:
+        sys.exit(_compare_checkouts(loads, options))
+    if options.pairs:
+        _compare_peers(loads, options)
+    else:
+        _compare_all(loads, options)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tests.benchmarks",
-        description=__doc__,
+        description=f"{__doc__}\n--pairs: {pairs.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -79,9 +87,28 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=5000, help="distinct trivial puzzles (default 5000)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round, small samples: does it run at all?")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
-    parser.add_argument("--json", type=Path, help="write every round's figures here")
-    return parser.parse_args()
+    parser.add_argument("--peers", nargs="+", choices=PEERS, metavar="PEER", help="all; with --pairs: full pebble")
+    parser.add_argument("--pairs", type=int, metavar="N", help="compare two peers, in so many pairs of runs")
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="compare with this checkout, which has a .venv, in pairs (10)"
+    )
+    parser.add_argument("--workers", type=int, default=WORKERS, help="of both checkouts")
+    parser.add_argument("--engine", choices=("auto", "snapshot", "fork"), default="auto", help="of both checkouts")
+    parser.add_argument("--json", type=Path, help="write every round's figures here (not of pairs)")
+    options = parser.parse_args()
+    if options.against and options.peers:
+        parser.error("--against compares checkouts, not peers")
+    if options.against or options.pairs is not None:
+        options.pairs = 2 if options.quick else options.pairs or 10
+        options.peers = options.peers or ["full", BASE]
+        if options.pairs < 2 or len(options.peers) != 2:
+            parser.error("at least two pairs, of two peers")
+    options.peers = options.peers or list(PEERS)
+    try:
+        options.against = options.against and pairs.checkout(options.against)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    return options
 
 
 def _loads(options: argparse.Namespace) -> dict[str, Workload]:
@@ -109,6 +136,36 @@ def _compare_all(loads: dict[str, Workload], options: argparse.Namespace) -> Non
     if options.json:
         found = {load: {peer: one.to_dict() for peer, one in of.items()} for load, of in results.items()}
         options.json.write_text(json.dumps({"machine": machine(), "rounds": rounds, "results": found}, indent=1) + "\n")
+
+
+def _compare_peers(loads: dict[str, Workload], options: argparse.Namespace) -> None:
+    first, second = options.peers
+    for name, workload in loads.items():
+        print(f"\n{name}: {first} / {second}", flush=True)
+        runs = (partial(pairs.peer_run, first, workload), partial(pairs.peer_run, second, workload))
+        found = pairs.run(*runs, options.pairs)
+        pairs.show((first, second), found)
+        print(busy(), flush=True)
+
+
+def _compare_checkouts(loads: dict[str, Workload], options: argparse.Namespace) -> int:
+    """The exit code."""
+    new, old = pairs.ours(), options.against
+    print(f"new: {new}\nold: {old}\nworkers: {options.workers}; engine: {options.engine}", flush=True)
+    place, slower, differing = {"workers": options.workers, "engine": options.engine}, [], []
+    for name, workload in loads.items():
+        print(f"\n{name}: new / old", flush=True)
+        runs = (partial(new.run, workload, **place), partial(old.run, workload, **place))
+        found = pairs.run(*runs, options.pairs)
+        pairs.show(("new", "old"), found)
+        if statistics.median(pairs.ratios(found)) < pairs.LEAST_RATIO:
+            slower.append(name)
+        for (number, *statuses), times in pairs.differing(found).items():
+            differing.append(f"{name} task {number}: {' / '.join(statuses)} in {times} of {options.pairs} pairs")
+        print(busy(), flush=True)
+    print(f"\nbelow {pairs.LEAST_RATIO}: {', '.join(slower) or 'none'}")
+    print(f"verdicts that differ: {len(differing) or 'none'}", *differing[:20], sep="\n  ")
+    return 1 if slower or differing else 0
 
 
 def measure(workload: Workload, peers: list[str], rounds: int, quick: bool) -> dict[str, Result]:

@@ -34,6 +34,12 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
 
 
+def quartiles(values: list[float]) -> str:
+    """The middle, the quartiles and the extremes of at least two values."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.3f} in the middle, quartiles {low:.3f} and {high:.3f}, {min(values):.3f}..{max(values):.3f}"
+
+
 def counts(rounds: list[Counter[str]]) -> str:
     """How many tasks came out as each status, or between which numbers if the rounds differ."""
     shown = []

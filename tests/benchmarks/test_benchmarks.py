@@ -1,15 +1,20 @@
-"""That what is compared is what it is said to be."""
+"""That what is compared is what it is said to be, and that two checkouts are told apart."""
 
 from __future__ import annotations
 
 import io
+import sys
 import tokenize
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import workloads
+from tests.benchmarks import pairs, workloads
+from tests.benchmarks.pairs import Checkout, Run
 from tests.benchmarks.peers import plain_exec, program
+from tests.benchmarks.workloads import ROOT, Workload
+from tests.conftest import open_verifier
 
 SIZES = (300, 1400, 5000)
 
@@ -48,3 +53,61 @@ def test_what_is_not_given_is_said_with_the_variable_that_names_it(monkeypatch: 
     monkeypatch.setenv("SELFTAUGHT_LM", "/nowhere")
     with pytest.raises(FileNotFoundError, match=r"/nowhere.*SELFTAUGHT_LM"):
         workloads.WORKLOADS["lm"](1, True)
+
+
+def test_a_run_of_a_checkout_tells_every_status() -> None:
+    open_verifier("full").close()
+    made = Workload([*workloads.grpo(300, 1), ("def sat(x: int): return True", "def sol(): return 1 // 0")], "")
+    found = Checkout(ROOT, sys.executable).run(made, workers=1)
+    assert found.statuses == ("accepted", "accepted", "accepted", "rejected") * 4 + ("solution_error",)
+    assert found.rate > 0 and found.judges.total() == 17
+
+
+def test_a_slow_or_otherwise_judging_checkout_is_told(tmp_path: Path) -> None:
+    """A stand-in for another commit: its `sandbox` sleeps, and accepts one wrong answer."""
+    open_verifier("full").close()
+    package = tmp_path / "sandbox"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import time\n"
+        "from dataclasses import dataclass\n"
+        "from enum import Enum\n"
+        "class Status(Enum): accepted = 'accepted'\n"
+        "class Limits:\n    def __init__(self, cpu_seconds): pass\n"
+        "@dataclass\nclass Task:\n    id: str\n    sat: str\n    sol: str\n"
+        "class Verdict:\n    status, verifier, level = Status.accepted, 'stand-in', 'none'\n"
+        "class Verifier:\n"
+        "    def __init__(self, limits): pass\n"
+        "    def __enter__(self): return self\n"
+        "    def __exit__(self, *_): pass\n"
+        "    def verify_many(self, tasks):\n"
+        "        time.sleep(1.5)\n"
+        "        return (Verdict() for _ in tasks)\n"
+    )
+    made = Workload(workloads.grpo(300, 1)[:4], "")
+    found = pairs.run(
+        lambda: Checkout(ROOT, sys.executable).run(made), lambda: Checkout(tmp_path, sys.executable).run(made), 2
+    )
+    assert min(pairs.ratios(found)) > 2
+    assert pairs.differing(found) == {(3, "rejected", "accepted"): 2}
+
+
+def test_a_run_refuses_a_folder_whose_sandbox_is_another_one(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="failed"):
+        Checkout(tmp_path, sys.executable).run(Workload(workloads.trivial(1), ""))
+
+
+def test_a_folder_without_an_environment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="environment"):
+        pairs.checkout(tmp_path)
+
+
+def test_who_begins_alternates() -> None:
+    order: list[str] = []
+
+    def judge(name: str) -> Run:
+        order.append(name)
+        return Run(1.0, ())
+
+    pairs.run(lambda: judge("first"), lambda: judge("second"), 3)
+    assert order == ["first", "second", "second", "first", "first", "second"]
