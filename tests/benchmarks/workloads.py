@@ -105,13 +105,15 @@ FILES = {
     "p3": ("SELFTAUGHT_P3", Path("p3", "puzzles.json")),
     "lm": ("SELFTAUGHT_LM", Path("benchmarks", "lm_solutions.jsonl.gz")),
 }
-"""Files that are no part of this project: the variable that names one, else its place in `shared` beside it."""
+"""Files that are no part of this project: the variable that names one or its folder, else its place in `shared`."""
 
 
 def given(name: str) -> Path:
     """The file that this workload is made of. Raises FileNotFoundError with what to do about it."""
     variable, below = FILES[name]
     path = Path(os.environ.get(variable) or ROOT.parent / "shared" / below)
+    if path.is_dir():
+        path /= below.name
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}; ${variable} may name another")
     return path
