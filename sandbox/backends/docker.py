@@ -25,7 +25,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 import sandbox
-from sandbox.backends.worker import ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
+from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup
 from sandbox.jail.namespaces import NOBODY
@@ -34,7 +34,7 @@ from sandbox.task import Limits
 IMAGE = f"selftaught-worker:{sandbox.__version__}"
 VERSION_LABEL = "selftaught.version"
 OWNER_LABEL = "selftaught.owner"
-WARDEN = "/opt/selftaught/sandbox/worker/__main__.py"
+HOME = "/opt/selftaught"
 """Where every image for workers has it."""
 
 _START = f"""
@@ -174,7 +174,7 @@ class _Place:
         return self._client.containers.create(
             image,
             entrypoint=["python3", "-I", "-S", "-c", _START],
-            command=[*INTERPRETER_OPTIONS, WARDEN, "container"],
+            command=[*INTERPRETER_OPTIONS, "-c", COMMAND, "container"],
             labels={OWNER_LABEL: f"{_machine()}:{os.getpid()}-{cgroup.start_time(os.getpid())}"},
             stdin_open=True,
             auto_remove=True,
@@ -182,7 +182,7 @@ class _Place:
             network_mode="none",
             ipc_mode="none",
             hostname="sandbox",
-            working_dir="/",
+            working_dir=HOME,
             read_only=True,
             user=f"{NOBODY}:{NOBODY}",
             cap_drop=["ALL"],

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.backends.worker import ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
+from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from sandbox.errors import CannotConfine
 from sandbox.jail import cgroup, seccomp
 from sandbox.task import Limits
 
-_WARDEN = Path(__file__).parent.parent / "worker" / "__main__.py"
+_HOME = Path(__file__).parent.parent.parent
 _KERNEL_MEMORY_BYTES = 64 << 20
 """What the kernel may need for a jail beyond its address spaces: page tables, pipes."""
 
@@ -91,10 +91,10 @@ def _spawn(level: str, conversation: socket.socket) -> subprocess.Popen[bytes]:
     python = getattr(sys, "_base_executable", None) or sys.executable
     environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(
-        [python, *INTERPRETER_OPTIONS, str(_WARDEN), level],
+        [python, *INTERPRETER_OPTIONS, "-c", COMMAND, level],
         env=environment,
         stdin=conversation.fileno(),
         stdout=conversation.fileno(),
-        cwd="/",
+        cwd=_HOME,
         start_new_session=True,  # Ctrl-C at the terminal is for the verifier
     )

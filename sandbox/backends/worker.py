@@ -31,6 +31,9 @@ BUFFER_BYTES = 64 << 10
 INTERPRETER_OPTIONS = ("-P", "-s", "-S", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
 """How a warden's interpreter is started: no site directory, no user code on its path, nothing written."""
 
+COMMAND = "import os, sys; sys.path.append(os.getcwd()); os.chdir('/'); from sandbox.worker.__main__ import main; main()()"
+"""What it is to do, after ``-c``, in the folder that holds this package: the name of a script would be told by the lowest frame in the jail."""
+
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel writes to the memory of a process that does not run

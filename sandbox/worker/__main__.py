@@ -1,35 +1,37 @@
 """The first steps of a warden: it forks the warm interpreter of its jail before it has been told anything, which tasks could find in memory.
 
-Started by a backend with an empty environment, without `site`: ``python __main__.py LEVEL``. It speaks through its standard input and output.
+A backend starts it with an empty environment, without `site`, in the folder that holds this package, with `sandbox.backends.worker.COMMAND` and the level. It
+speaks through its standard input and output.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
-
-if __name__ == "__main__":
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+from collections.abc import Callable
 
 from sandbox.jail import namespaces
 from sandbox.worker.cell import Cell
+from sandbox.worker.inside import zygote
 
-
-def main() -> int:
+def main() -> Callable[[], object]:
+    """Become the warden, and fork its zygote. Returns what the one or the other is to do then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
     level, (source, sink) = sys.argv[1], _conversation()
-    cell: Cell | None = None
-    failure: OSError | None = None
+    cell: Cell | OSError
     try:
         if level == "full":
             namespaces.enter()
         cell = Cell(level == "full")
+        if cell.entry:
+            return zygote.enter(cell.entry)
     except OSError as error:
-        failure = error
+        cell = error
     from sandbox.worker import warden  # only now: a zygote that has it could tell of it
 
-    return warden.run(level, source, sink, cell, failure)
+    return functools.partial(warden.run, level, source, sink, cell)
 
 
 def _conversation() -> tuple[int, int]:
@@ -40,7 +42,3 @@ def _conversation() -> tuple[int, int]:
     os.close(null)
     os.dup2(2, 1)
     return source, sink
-
-
-if __name__ == "__main__":
-    sys.exit(main())

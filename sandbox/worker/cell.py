@@ -21,7 +21,8 @@ _SETUP_SECONDS = 20.0
 class Cell:
     """A warm interpreter from which a phase or a runner can be forked, as soon as it has entered the jail.
 
-    It is forked when this is made, and finds in its memory what this process has been told by then: that must be nothing.
+    It is forked when this is made, and finds in its memory what this process has been told by then: that must be nothing. In it this has an
+    `entry`, for `zygote.enter`, and is of no other use.
     listener: where system calls that the filter does not allow wait. go, job: pipes to the zygote and its children.
     report, output: pipes from them. child: the one that is alive. base_bytes: the zygote's address space.
     """
@@ -38,10 +39,12 @@ class Cell:
         go, self._go = os.pipe()
         self._control, theirs = socket.socketpair()
         self._waited_at = [self.job, self._go]
+        self.entry: zygote.Entry | None = None
         self.zygote = os.fork()
         if self.zygote == 0:
             self._control.close()
-            zygote.start(full, (null, output, report, job, go), theirs)
+            self.entry = full, (null, output, report, job, go), theirs
+            return
         for descriptor in (null, output, report, job, go):
             os.close(descriptor)
         theirs.close()

@@ -109,15 +109,15 @@ def _send_object(sink: int, content: dict[str, Any]) -> None:
     _send(sink, json.dumps(content).encode())
 
 
-def run(level: str, source: int, sink: int, cell: Cell | None, failure: OSError | None) -> int:
-    """Be the warden of this cell; `failure` says why there is none. Returns the exit code."""
+def run(level: str, source: int, sink: int, cell: Cell | OSError) -> None:
+    """Be the warden of this cell, or say why there is none."""
     ready = False
     engine: Engine | None = None
     group: cgroup.Member | None = None
     try:
         config = _first_message(source)
-        if cell is None:
-            raise failure or CannotConfine("there is no jail")
+        if isinstance(cell, OSError):
+            raise cell
         landlock.abi()  # a kernel without it lacks other things too: say the plainest
         group = cgroup.Member(config["cgroup"])
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
@@ -140,8 +140,7 @@ def run(level: str, source: int, sink: int, cell: Cell | None, failure: OSError 
     finally:
         if engine is not None:
             engine.close()
-        elif cell is not None:
+        elif isinstance(cell, Cell):
             cell.close()
         if group is not None:
             group.remove()
-    return 0

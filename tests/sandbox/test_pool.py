@@ -136,16 +136,15 @@ def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
 
 @pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
 def test_calls_end_within_their_bound_though_every_worker_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+    monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    (tmp_path / "hang.py").write_text("import time\ntime.sleep(60)\n")
     limits = Limits(wall_seconds=0.5)
     with Verifier(workers=1, require="restricted", limits=limits) as verifier:
         for module, name, value in (
             (conversation, "START_SECONDS", 1.0),
             (conversation, "SEND_SECONDS", 0.5),
             (pool, "GRACE_SECONDS", 0.5),
-            (local, "_WARDEN", tmp_path / "hang.py"),
+            (local, "COMMAND", "import time; time.sleep(60)"),
         ):
             monkeypatch.setattr(module, name, value)
         (pid,) = verifier.worker_pids()

@@ -7,6 +7,7 @@ children need is imported here, before the jail closes.
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import io
 import json
@@ -18,6 +19,7 @@ import struct
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn, cast
 
@@ -42,12 +44,16 @@ PHASE, RUNNER = b"p", b"r"
 _FILTERS = struct.Struct("<II")
 
 
-def start(full: bool, descriptors: tuple[int, int, int, int, int], control: socket.socket) -> NoReturn:
-    """Become the zygote of a worker, in a process that the warden has just forked.
+Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
+"""Whether the level is ``full``; null, output, report, job and go, which become descriptors 0, 1 and 2, 3, 4, 5; and a socket to the warden."""
 
-    descriptors: null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5. Through `control` come the filters; the listener of the first goes to
-    the warden; so does, as text, the reason why the jail can't be entered.
+
+def enter(entry: Entry) -> Callable[[], NoReturn]:
+    """Enter the jail, in a process that the warden has just forked; returns what to do then, when nothing of the frames above this is left.
+
+    Through the socket come the filters; the listener of the first goes to the warden; so does, as text, the reason why the jail can't be entered.
     """
+    full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         program, traced_program = _receive_filters(control)
@@ -56,10 +62,9 @@ def start(full: bool, descriptors: tuple[int, int, int, int, int], control: sock
     except BaseException as error:
         control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
         os._exit(1)
-    del seen
     os.close(listener)
     control.close()
-    _serve(traced_program)
+    return functools.partial(_serve, traced_program)
 
 
 def send_filters(control: socket.socket, *programs: bytes) -> None:
@@ -133,6 +138,7 @@ def _warm() -> None:
 def _forget_places() -> None:
     """Let nothing here tell where on the host we are: not modules, functions or what started this process."""
     home = os.path.dirname(sys.modules["sandbox"].__file__ or "")
+    gc.unfreeze()  # or else most would not be found
     for name, module in sys.modules.items():
         if name == "__main__" or name.partition(".")[0] == "sandbox":
             for about in ("__file__", "__cached__", "__spec__", "__loader__", "__path__"):
@@ -140,6 +146,8 @@ def _forget_places() -> None:
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType and thing.__code__.co_filename.startswith(home):
             thing.__code__ = _placeless(thing.__code__)
+        elif isinstance(thing, ctypes.CDLL):
+            thing._name = ""
     sys.orig_argv[:] = [""]
     sys.path_importer_cache.clear()
 

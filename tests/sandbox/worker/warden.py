@@ -26,6 +26,7 @@ from sandbox.wire import Job, Outcome, Phase
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import SupervisorGone
 from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.inside import zygote
 from sandbox.worker.native.shared import Kind
 from sandbox.worker.snapshot import engine as snapshot
 from sandbox.worker.snapshot.engine import SnapshotEngine
@@ -39,6 +40,8 @@ Engine = ForkEngine | SnapshotEngine
 def fork_engine(supervisor: int) -> ForkEngine:
     filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
     cell = Cell(full=False)
+    if cell.entry:
+        zygote.enter(cell.entry)()
     cell.enter(*filters, seccomp.names(), lambda pid: None)
     return ForkEngine(cell, supervisor, lambda: 0)
 

@@ -1,0 +1,96 @@
+"""What a task finds in the memory that it inherits: an interpreter, and nothing of what the warden was told or of where it runs."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sandbox
+from sandbox import Task, Verifier
+from sandbox.jail import namespaces
+from tests.conftest import DEMANDED_ENGINES, open_verifier
+
+FRAMES = """
+import sys
+def sol():
+    found, frame = [], sys._getframe().f_back
+    while frame:
+        found.append((frame.f_code.co_filename, frame.f_code.co_name, sorted(frame.f_locals)))
+        frame = frame.f_back
+    return str(found)
+"""
+SEARCH = """
+import gc, types
+def sol():
+    seen, found, todo = set(), set(), [gc.get_objects()]
+    gc.unfreeze()
+    todo.append(gc.get_objects())
+    while todo:
+        one = todo.pop()
+        if id(one) in seen or one is PARTS: continue
+        seen.add(id(one))
+        if type(one) in (str, bytes):
+            text = one if type(one) is str else one.decode("latin-1")
+            found |= {(left, text[:50]) for left, right in PARTS if left + right in text}
+        if type(one) is types.CodeType:
+            todo += [one.co_filename, one.co_consts, one.co_names]
+        if type(one) is not types.FrameType:
+            todo += gc.get_referents(one)
+    return str(sorted(found))
+"""
+"""Every string that can be reached from an object; of the words that are looked for it has halves alone."""
+
+ALLOWED = {
+    "perform": "_ answer_bytes check is_compiled job payload sat sat_size scope seed tells_loaded which",
+    "_run_sol": "answer_bytes scope sol",
+    "run": "_ check_in cpu head job payload_size sat_size space",
+    "start": "address announce buffer job perform program wait",
+    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_for_duty run runner traced_program",
+    "<module>": "__annotations__ __builtins__ __doc__ __loader__ __name__ __package__ __spec__ main os sys",
+}
+"""Frames above a solution, and their names."""
+
+
+@pytest.fixture(scope="module", params=[(level, engine) for level in ("full", "restricted") for engine in ("fork", "snapshot")], ids="-".join)
+def verifier(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+    level, engine = request.param
+    if engine == "snapshot" and engine not in DEMANDED_ENGINES:
+        pytest.skip("no snapshot engine is demanded of this host")
+    with open_verifier(level, workers=1, engine=engine) as opened:
+        yield opened
+
+
+def seen(verifier: Verifier, solution: str) -> object:
+    """What the solution answers: told in pieces by the puzzle's rejections, since an answer itself is not."""
+    parts: list[str] = []
+    while not parts or len(parts[-1]) == 30:
+        at = 30 * len(parts)
+        message = verifier.verify(Task("", f"def sat(x: str): return '<' + x[{at}:{at + 30}] + '>'", solution)).message
+        assert message.startswith("sat returned "), message
+        parts.append(ast.literal_eval(message.removeprefix("sat returned "))[1:-1])
+    return ast.literal_eval("".join(parts))
+
+
+def test_the_frames_above_a_task_are_few_and_hold_what_they_may(verifier: Verifier) -> None:
+    frames = seen(verifier, FRAMES)
+    assert isinstance(frames, list) and 4 <= len(frames) <= 6
+    for file, name, names in frames:
+        assert file in ("<selftaught>", "<string>")
+        assert set(names) <= {*ALLOWED[name].split()}, name
+
+
+def test_no_string_tells_where_the_verifier_is_or_what_it_was_told(verifier: Verifier) -> None:
+    home = str(Path(sandbox.__file__).parent.parent)
+    parts = [(word[: len(word) // 2], word[len(word) // 2 :]) for word in (home, "selftaught-", "cgroup.procs")]
+    parts += [(name, ":[") for name in namespaces.NAMES]
+    assert seen(verifier, f"PARTS = {parts!r}\n{SEARCH}") == []
+
+
+def test_only_modules_of_what_runs_inside_are_there(verifier: Verifier) -> None:
+    modules = "import sys\ndef sol(): return str(sorted(name for name in sys.modules if name.startswith(('sandbox', 'generator', 'trainer'))))"
+    found = seen(verifier, modules)
+    assert isinstance(found, list)
+    outside = ("backends", "pool", "verifier", "server", "client", "worker.fork", "worker.snapshot", "worker.warden", "worker.canary", "cgroup")
+    assert not [name for name in found if name.removeprefix("sandbox.").startswith(outside)], found
