@@ -38,7 +38,8 @@ class Attempt:
     """A job on a snapshot process. before: CPU time and elapsed time in seconds that count for it already.
 
     spoilt: the process must go. put_back: it has been. timed_out: a time limit ended it. held: how it stood then, if it is `resumable` and can go on from
-    there. used: CPU time and elapsed time in seconds, those before included, and what is `charged` of ours. peak_bytes: see `Usage`.
+    there. used: CPU time and elapsed time in seconds, those before included, and what is `charged` of ours. peak_bytes: the largest resident size of one that is
+    spoilt.
     """
 
     __slots__ = (
@@ -81,9 +82,8 @@ class Attempt:
         except OSError:  # it has died
             self.spoilt, outcome = True, None
         self._look_at_clocks()
-        self.peak_bytes = self.process.peak_memory_bytes
-        if self.spoilt and not self.process.tracee.dead:
-            self.peak_bytes = max(self.peak_bytes, peak_resident(self.process.tracee.pid))
+        if self.spoilt:
+            self.peak_bytes = peak_resident(self.process.tracee.pid)
         return outcome
 
     def _look_at_clocks(self) -> None:

@@ -233,7 +233,7 @@ class SnapshotEngine:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = cpu
-        outcome.engine, outcome.peak_memory_bytes = self.name, attempt.peak_bytes
+        outcome.engine, outcome.peak_memory_bytes = self.name, attempt.peak_bytes or attempt.process.peak_memory_bytes
         return outcome
 
     def _put_back(self, attempt: Attempt, denied: bool) -> bool:

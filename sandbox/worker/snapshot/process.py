@@ -194,7 +194,11 @@ class SnapshotProcess:
         For the registers it is let go on with an empty job: it comes back to where it waits, and so shows what the next job would find.
         """
         self.tracee.resume_with(tuple(self._state.ready), 0)
-        if self.tracee.wait(_CHECK_SECONDS) is not Stop.CALL:
+        stop = self.tracee.wait(_CHECK_SECONDS)
+        if stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
+            self.tracee.resume()
+            stop = self.tracee.wait(_CHECK_SECONDS)
+        if stop is not Stop.CALL:
             return ["it does not come back to where it waits"]
         found = self.memory.differences()
         if self.tracee.registers() != tuple(self._state.ready):

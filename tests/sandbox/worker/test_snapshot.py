@@ -262,3 +262,55 @@ def test_a_page_that_is_not_put_back_is_seen_by_the_next_comparison_and_by_none_
     assert [codec.decode(bytes.fromhex(found["outcomes"][place]["payload"])) for place in (1, 3, 4, 6)] == [251, 77, 77, 251]
     assert found["counters"]["mismatches"] == 1
     assert found["outcomes"][5]["engine"] == "fork", "the phase at hand is judged again"
+
+
+SECRET = "def sol():\n    held = bytes([0x53]) * (6 << 20)\n    while True: pass"
+SEARCH = """
+import ctypes
+def sol():
+    short = bytes([1]) * (1 << 20)
+    return ctypes.string_at(id(short) + (2 << 20), 3 << 20).count(bytes([0x53]) * 64)
+"""
+"""Looks where the secret lay, beyond what it takes itself."""
+
+
+@pytest.mark.parametrize("again", [1, 2], ids=["never touched before", "touched before"])
+def test_what_the_kernel_has_reclaimed_is_put_back_and_compared_like_all_other_memory(again: int) -> None:
+    jobs = [(Phase.SOL, PUZZLE, SEARCH.encode()), *[(Phase.SOL, PUZZLE, SECRET.encode()), (Phase.SOL, PUZZLE, SEARCH.encode())] * again]
+    found = run("reclaimed", jobs, cpu_seconds=0.3, compared=True)
+    assert {codec.decode(bytes.fromhex(one["payload"])) for one in found["outcomes"][::2]} == {0}
+    assert found["counters"]["checked"] >= again and not found["counters"]["mismatches"]
+    assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
+
+
+def test_a_comparison_sees_the_flags_of_the_processor() -> None:
+    loop = (Phase.SOL, PUZZLE, b"def sol():\n    while True: pass")
+    assert run("snapshot", [loop], cpu_seconds=0.1)["counters"]["mismatches"] == 0
+    assert run("flagged", [loop], cpu_seconds=0.1)["counters"]["mismatches"] == 1
+
+
+def test_the_peak_of_memory_is_measured_for_each_job_alone() -> None:
+    sizes = [0, 4, 24, 100, 0]
+    jobs = [(Phase.SOL, PUZZLE, f"def sol(): return len(bytes(b'x' * ({size} << 20)))".encode()) for size in sizes]
+    found = run("snapshot", jobs)
+    assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
+    first, *others = (peak / (1 << 20) for peak in found["peaks"])
+    assert 5 < first < 40
+    for size, peak in zip(sizes[1:], others, strict=True):
+        assert first + size - 1 < peak < first + size * 1.2 + 4, (size, peak, first)
+
+
+GROWTH = {
+    "brk": "    for _ in range(20): at = libc.sbrk(32 << 20); at + 1 and ctypes.memset(at, 1, 32 << 20)",
+    "mmap": "    held = [bytes(b'x' * (32 << 20)) for _ in range(20)]",
+    "both": "    held = []\n    for _ in range(12): at = libc.sbrk(32 << 20); held.append(bytes(b'x' * (32 << 20))); at + 1 and ctypes.memset(at, 1, 32 << 20)",
+}
+
+
+@pytest.mark.parametrize("way", GROWTH)
+def test_however_a_job_grows_it_gets_no_more_than_its_limit(way: str) -> None:
+    head = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_long, (ctypes.c_long,)\n"
+    grow = f"{head}def sol():\n    start = libc.sbrk(0)\n{GROWTH[way]}\n    return libc.sbrk(0) - start"
+    for variant in ("snapshot", "fork"):
+        (peak,) = run(variant, [(Phase.SOL, PUZZLE, grow.encode())], cpu_seconds=5)["peaks"]
+        assert peak < 600 << 20, variant

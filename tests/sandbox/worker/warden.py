@@ -2,7 +2,8 @@
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``; ``broken``, which does not put memory back after a time-out; ``forgetful``,
-which from its second job on leaves out the page whose address the first one answers; and ``orphan``, whose verifier goes while its snapshot
+which from its second job on leaves out the page whose address the first one answers; ``reclaimed``, where the kernel takes all pages of a job out of its
+page table before it is put back; ``flagged``, whose snapshot is said to have another flag of the processor; and ``orphan``, whose verifier goes while its snapshot
 engine is being proven: it prints what came of that, and then its children. Resting: there is time after every job, and the runner and the
 spare one are told by their process ids. Compared: all is compared after every job. Whole: each payload is a solution, and all tasks are judged as a
 warden does that gets them together, those that are resumable briefly; then it also says of how many of the puzzles that it listed last it has the
@@ -95,6 +96,20 @@ def forget(engine: SnapshotEngine, address: int) -> None:
     memory._kinds[memory.place(address) // PAGE] = Kind.HOT  # but not among those that are put back
 
 
+def reclaim() -> None:
+    """Before memory is put back, and before it is compared, have the kernel reclaim what it can (man 2 madvise, MADV_PAGEOUT)."""
+    restore = SnapshotProcess.restore
+
+    def reclaimed(self: SnapshotProcess) -> None:
+        before = sum(end - start for span in self.memory._spans for start, end in self.memory._find_present(*span))
+        self.memory._shared.madvise(21)
+        assert sum(end - start for span in self.memory._spans for start, end in self.memory._find_present(*span)) < before / 2
+        restore(self)
+        self.memory._shared.madvise(21)
+
+    SnapshotProcess.restore = reclaimed  # type: ignore[method-assign]
+
+
 def main(variant: str, resting: bool) -> None:
     jobs = json.load(sys.stdin)
     ours, theirs = socket.socketpair()
@@ -102,6 +117,10 @@ def main(variant: str, resting: bool) -> None:
     engine: Engine = fork if variant == "fork" else SnapshotEngine(fork, theirs.fileno())
     if variant == "broken":
         SnapshotProcess.restore = lambda self: None  # type: ignore[method-assign]
+    if variant == "reclaimed":
+        reclaim()
+    if variant == "flagged" and isinstance(engine, SnapshotEngine):
+        engine._raise()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._LEARN_AT = (0, 25)
     outcomes, compiled, runners, held = [], 0, [], []
