@@ -16,6 +16,7 @@ from sandbox.jail import namespaces
 from sandbox.worker.cell import Cell
 from sandbox.worker.inside import zygote
 
+
 def main() -> Callable[[], object]:
     """Become the warden, and fork its zygote. Returns what the one or the other is to do then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle

@@ -278,6 +278,7 @@ def sol():
 def test_what_the_kernel_has_reclaimed_is_put_back_and_compared_like_all_other_memory(again: int) -> None:
     jobs = [(Phase.SOL, PUZZLE, SEARCH.encode()), *[(Phase.SOL, PUZZLE, SECRET.encode()), (Phase.SOL, PUZZLE, SEARCH.encode())] * again]
     found = run("reclaimed", jobs, cpu_seconds=0.3, compared=True)
+    assert found["reclaimed"] > 4 << 20, "nothing was reclaimed"
     assert {codec.decode(bytes.fromhex(one["payload"])) for one in found["outcomes"][::2]} == {0}
     assert found["counters"]["checked"] >= again and not found["counters"]["mismatches"]
     assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
