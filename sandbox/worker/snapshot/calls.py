@@ -41,8 +41,8 @@ class Calls:
     def __init__(self, cell: Cell) -> None:
         self.actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
         self._clocks = tuple(cell.number(name) for name in ("clock_gettime", "clock_nanosleep", "clock_getres"))
-        self._growing = tuple(cell.number(name) for name in ("brk", "munmap"))
-        self._futex, self._mmap, self._open = (cell.number(name) for name in ("futex", "mmap", "openat"))
+        self._futex, self._mmap, self._brk, self._open = (cell.number(name) for name in ("futex", "mmap", "brk", "openat"))
+        self._growing = self._brk, cell.number("munmap")
 
     def decide(self, process: SnapshotProcess, room: int) -> Decision:
         """Let the call that the process waits at take place, or not, or answer it. room: bytes by which it may grow, all in all."""
@@ -52,9 +52,10 @@ class Calls:
             process.proceed_with(_NO_SUCH_FILE)
             return Decision.LEFT_NOTHING
         if call in self._growing or (call == self._mmap and _is_plain(arguments)):
-            if room < 0:
-                return Decision.REFUSED
-            _limit(process.tracee.pid, room)
+            size = arguments[1] if call == self._mmap else max(0, arguments[0] - process.memory.heap_end) if call == self._brk else 0
+            if room < 0 or address_space(process.tracee.pid) + size > _limit(process.tracee.pid, room):
+                return Decision.REFUSED  # at the limit, where all goes slowly here
+            process.memory.heap_end += size if call == self._brk else 0
             process.tracee.resume()
             return Decision.GREW
         is_clock = call in self._clocks and arguments[0] in _CLOCKS
@@ -64,11 +65,13 @@ class Calls:
         return Decision.REFUSED
 
 
-def _limit(pid: int, room: int) -> None:
-    """Let a process that has not grown yet grow by so much, however it does that (man 2 getrlimit, RLIMIT_AS). Raises OSError."""
-    if resource.prlimit(pid, resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+def _limit(pid: int, room: int) -> int:
+    """The address space that a process may have which grows by so much; the kernel holds it to that (man 2 getrlimit, RLIMIT_AS). Raises OSError."""
+    most = resource.prlimit(pid, resource.RLIMIT_AS)[0]
+    if most == resource.RLIM_INFINITY:  # it has not grown yet
         most = address_space(pid) + room
         resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+    return most
 
 
 def _is_plain(arguments: list[int]) -> bool:

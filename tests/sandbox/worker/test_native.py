@@ -1,10 +1,13 @@
-"""What is written in C says of bytes what its Python twin says: it may know fewer, and never more."""
+"""What is written in C: it says of bytes what Python says, knows the same numbers, and puts a processor's flags back."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sandbox import codec
-from sandbox.worker.native import library as accelerator
+from sandbox.worker.native import shared
+from sandbox.worker.native.library import load, load_checked
 from tests.sandbox.test_codec import ROOM, accepts
 
 SIMPLE = st.recursive(
@@ -28,9 +32,9 @@ BYTES = st.lists(TAGS | st.binary(max_size=9)).map(b"".join)
 @pytest.fixture(scope="module")
 def library() -> ctypes.CDLL:
     try:
-        return accelerator.load()
+        return load()
     except OSError:
-        pytest.skip("without a C compiler Python does it all")
+        pytest.skip("without a C compiler the fork engine does it all")
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +89,43 @@ def test_nesting_is_bounded(is_plain: Callable[[bytes], bool]) -> None:
         nested = [nested]
     assert is_plain(codec.encode(nested, ROOM))
     assert not is_plain(codec.encode([nested], ROOM))
+
+
+def test_the_header_is_what_is_described() -> None:
+    """If not: python -m sandbox.worker.native.shared > sandbox/worker/native/shared.h"""
+    assert Path(shared.__file__).with_name("shared.h").read_text() == shared.header()
+
+
+def test_a_library_that_was_built_from_another_description_is_refused(monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL) -> None:
+    assert load_checked() is library
+    monkeypatch.setattr(shared, "MOST_REGIONS", 127)
+    monkeypatch.setitem(shared._NUMBERS, "MOST_REGIONS", 127)
+    with pytest.raises(OSError, match="another version"):
+        load_checked()
+
+
+FLAG = """
+import ctypes, mmap
+from sandbox.worker.native.library import load
+
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes.fromhex("579dc3 9c58c3"))  # push rdi; popfq; ret, and pushfq; pop rax; ret
+at = ctypes.addressof(ctypes.c_char.from_buffer(page))
+give, take = ctypes.CFUNCTYPE(None, ctypes.c_long)(at), ctypes.CFUNCTYPE(ctypes.c_long)(at + 3)
+library = load()
+library.runner_room.restype, library.runner_wait.argtypes = ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_uint64)
+size = library.runner_room()
+room = ctypes.create_string_buffer(size + 64)
+start = ctypes.addressof(room)
+start += -start % 64
+give(take() | 1 << 21)
+before = take() >> 21 & 1
+library.runner_wait(start, size)
+print(before, take() >> 21 & 1)
+"""
+
+
+def test_a_flag_that_only_user_code_can_change_is_put_back(library: ctypes.CDLL) -> None:
+    """RFLAGS.ID, which PTRACE_SETREGS leaves as it is."""
+    done = subprocess.run([sys.executable, "-c", FLAG], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["1", "0"]
