@@ -13,7 +13,7 @@ import pytest
 
 from sandbox import CannotConfine, Limits, Verifier
 from sandbox.backends import LEVELS
-from sandbox.jail import cgroup
+from sandbox.jail import cgroup, owner
 
 BACKENDS = {level: backend for backend, levels in LEVELS.items() for level in levels}
 ENGINES = ("snapshot", "fork")
@@ -82,12 +82,13 @@ def engine() -> Iterator[Any]:
 
 
 def control_groups(pid: int) -> list[str]:
-    """Those of the verifier in this process. Only our own place for them is searched: elsewhere ids mean other processes."""
+    """Those of the verifier in this process of our pid namespace."""
     try:
         place = cgroup.find()
     except OSError:
         return []
-    return sorted(str(path) for top in {place.memory, place.pids} for path in top.glob(f"selftaught-{pid}-*"))
+    realm = owner.identity().rsplit(".", 2)[0]
+    return sorted(str(path) for top in {place.memory, place.pids} for path in top.glob(f"selftaught-{realm}.{pid}.*"))
 
 
 def _runs(process: psutil.Process) -> bool:

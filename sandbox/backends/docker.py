@@ -27,7 +27,7 @@ from docker.models.images import Image
 import sandbox
 from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import cgroup
+from sandbox.jail import owner
 from sandbox.jail.namespaces import NOBODY
 from sandbox.task import Limits
 
@@ -124,21 +124,14 @@ def _check(name: str, image: Image) -> None:
 
 
 def sweep(client: docker.DockerClient) -> list[str]:
-    """Remove the containers of verifiers of this machine that are gone; returns their ids."""
+    """Remove the containers of verifiers of this machine and pid namespace that are gone; returns their ids."""
     removed = []
     for container in client.containers.list(all=True, ignore_removed=True, filters={"label": OWNER_LABEL}):
-        machine, _, owner = container.labels[OWNER_LABEL].rpartition(":")
-        pid, _, started = owner.partition("-")
-        if machine == _machine() and cgroup.start_time(int(pid)) != int(started):
+        if owner.is_gone(container.labels[OWNER_LABEL]):
             with suppress(APIError):  # it is gone, or somebody else is removing it
                 container.remove(force=True)
                 removed.append(str(container.id))
     return removed
-
-
-def _machine() -> str:
-    """What makes a process number mean something: this boot of this machine, and this pid namespace."""
-    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{os.readlink('/proc/self/ns/pid')}"
 
 
 class _Place:
@@ -175,7 +168,7 @@ class _Place:
             image,
             entrypoint=["python3", "-I", "-S", "-c", _START],
             command=[*INTERPRETER_OPTIONS, "-c", COMMAND, "container"],
-            labels={OWNER_LABEL: f"{_machine()}:{os.getpid()}-{cgroup.start_time(os.getpid())}"},
+            labels={OWNER_LABEL: owner.identity()},
             stdin_open=True,
             auto_remove=True,
             runtime=runtime,

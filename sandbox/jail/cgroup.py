@@ -1,7 +1,7 @@
 """Control groups: memory and process limits for everything in a worker's jail, v2 or v1 (man 7 cgroups).
 
 The verifier makes a group for each worker (`Group`); the warden puts the zygote in before it has done anything, and children follow
-(`Member`). Groups are named after the verifier's process, so that those of a verifier that was killed can be swept.
+(`Member`). Groups are named after their owner, so that those of a verifier that was killed can be swept.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from sandbox.jail import owner
+
 PROCESSES = 4
 """In a worker's jail: process 1, the zygote, a runner, and one child."""
 
 _CONTROLLERS = {"memory", "pids"}
 _LEAF = "selftaught"
 _CLAIM_ATTEMPTS = 5  # processes that are starting others meanwhile may leave some behind
-_NAME = re.compile(r"selftaught-(\d+)-(\d+)-\d+")
+_NAME = re.compile(r"selftaught-(?P<owner>.+)-\d+")
 _numbers = count()
 
 
@@ -133,7 +135,7 @@ class Group:
     def __init__(self, hierarchy: Hierarchy, memory_bytes: int) -> None:
         sweep(hierarchy)
         self.version = hierarchy.version
-        name = f"selftaught-{os.getpid()}-{start_time(os.getpid())}-{next(_numbers)}"
+        name = f"selftaught-{owner.identity()}-{next(_numbers)}"
         self.memory, self.pids = hierarchy.memory / name, hierarchy.pids / name
         self.memory_bytes = 0
         for directory in {self.memory, self.pids}:
@@ -191,20 +193,12 @@ class Member:
 
 
 def sweep(hierarchy: Hierarchy) -> None:
-    """Remove the groups of verifiers that are gone."""
+    """Remove the groups of verifiers of this pid namespace that are gone. Those of others are theirs to sweep."""
     for directory in {hierarchy.memory, hierarchy.pids}:
         for path in directory.glob("selftaught-*"):
             match = _NAME.fullmatch(path.name)
-            if match and start_time(int(match[1])) != int(match[2]):
+            if match and owner.is_gone(match["owner"]):
                 _remove([path], 0.0)
-
-
-def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot; tells it from a later one with the same id. 0: there is none."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, IndexError):
-        return 0
 
 
 def _remove(paths: list[Path], patience_seconds: float) -> None:

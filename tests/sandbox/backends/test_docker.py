@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from sandbox import CannotConfine, Limits, Status, Task, Verifier
 from sandbox.backends import open_backend
 from sandbox.errors import WorkerFailed
+from sandbox.jail import owner
 from tests.conftest import open_verifier
 
 docker = pytest.importorskip("docker", reason="the extra `docker` is not installed")
@@ -41,13 +43,18 @@ def contained() -> Iterator[Verifier]:
 def owned_by(client: Any, pid: int) -> list[Any]:
     """The containers whose label says that this process made them."""
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
-    return [one for one in found if f":{pid}-" in one.labels[backend.OWNER_LABEL]]
+    return [one for one in found if process_of(one) == pid]
 
 
 def owners(client: Any) -> set[int]:
     """The numbers of the processes whose containers there are."""
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
-    return {int(one.labels[backend.OWNER_LABEL].rpartition(":")[2].partition("-")[0]) for one in found}
+    return {process_of(one) for one in found}
+
+
+def process_of(container: Any) -> int:
+    """The number in its label."""
+    return int(container.labels[backend.OWNER_LABEL].split(".")[-2])
 
 
 def gone(client: Any, pid: int, seconds: float = 10.0) -> bool:
@@ -201,13 +208,14 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
     """A container that was created and never started stays; others' must stay too, whatever their numbers."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    machine = backend._machine()
-    own = f"{machine}:{os.getpid()}-{backend.cgroup.start_time(os.getpid())}"
+    own = owner.identity()
+    realm = own.rsplit(".", 2)[0]
     labels = {
-        "left": f"{machine}:{dead.pid}-1",
-        "reused number": f"{machine}:{os.getpid()}-1",
+        "left": f"{realm}.{dead.pid}.1",
+        "reused number": f"{realm}.{os.getpid()}.1",
         "own": own,
-        "another machine's": f"other-boot:pid:[1]:{dead.pid}-1",
+        "another machine's": f"{uuid.uuid4()}.1.{dead.pid}.1",
+        "another namespace's": f"{realm}0.{dead.pid}.1",
     }
     made = {
         name: engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
@@ -216,7 +224,7 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
     try:
         backend.Docker()
         left = {container.id for container in engine.containers.list(all=True)}
-        assert {name for name, container in made.items() if container.id in left} == {"own", "another machine's"}
+        assert {name for name, container in made.items() if container.id in left} == {"own", "another machine's", "another namespace's"}
     finally:
         for container in made.values():
             try:
@@ -226,7 +234,7 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
 
 
 def test_verifiers_that_start_side_by_side_remove_the_same_leftovers_in_peace(engine: Any) -> None:
-    label = f"{backend._machine()}:{os.getpid()}-1"
+    label = owner.identity().rpartition(".")[0] + ".1"
     for _ in range(4):
         engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
     with ThreadPoolExecutor() as pool:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sandbox.jail import cgroup
+from sandbox.jail import cgroup, owner
+
+ROOT = Path(__file__).parents[3]
 
 
 def tree(
@@ -113,11 +118,43 @@ def test_version_2_oom_kills_are_counted(tmp_path: Path) -> None:
 
 
 def test_groups_of_a_verifier_that_is_gone_are_swept(tmp_path: Path) -> None:
-    (tmp_path / "selftaught-999999999-1-0").mkdir()
-    mine = tmp_path / f"selftaught-{os.getpid()}-{cgroup.start_time(os.getpid())}-7"
+    realm = owner.identity().rsplit(".", 2)[0]
+    (tmp_path / f"selftaught-{realm}.999999999.1-0").mkdir()
+    (tmp_path / f"selftaught-{realm}.{os.getpid()}.1-0").mkdir()
+    mine = tmp_path / f"selftaught-{owner.identity()}-7"
     mine.mkdir()
     cgroup.sweep(cgroup.Hierarchy(2, tmp_path, tmp_path))
     assert list(tmp_path.iterdir()) == [mine]
+
+
+def test_verifiers_of_two_pid_namespaces_on_one_tree_leave_each_other_their_groups(tmp_path: Path) -> None:
+    """In the other namespace no process has the numbers that owners have here, and the reverse."""
+    code = f"""
+import sys
+from pathlib import Path
+from sandbox.jail import cgroup
+hierarchy = cgroup.Hierarchy(2, Path({str(tmp_path)!r}), Path({str(tmp_path)!r}))
+cgroup.Group(hierarchy, 1 << 20)
+print("made", flush=True)
+sys.stdin.read()
+"""
+    mine = cgroup.Group(cgroup.Hierarchy(2, tmp_path, tmp_path), 1 << 20)
+    for path in mine.memory.iterdir():
+        path.unlink()  # a real group is removed by rmdir with its files in it
+    elsewhere = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*elsewhere, "true"], check=False).returncode:
+        pytest.skip("this host gives no pid namespace with a /proc of its own")
+    command = [*elsewhere, sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdin and other.stdout
+        assert other.stdout.readline() == "made\n"
+        assert mine.memory.exists()
+        (theirs,) = (path for path in tmp_path.iterdir() if path != mine.memory)
+        for path in theirs.iterdir():
+            path.unlink()
+        cgroup.sweep(cgroup.Hierarchy(2, tmp_path, tmp_path))
+        assert theirs.exists()
+        other.stdin.close()
 
 
 def test_no_control_groups_at_all_is_unavailable(tmp_path: Path) -> None:

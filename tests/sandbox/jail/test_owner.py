@@ -1,0 +1,42 @@
+"""Whose what is left behind is, as told from this process and from others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from sandbox.jail import owner
+
+
+def of_process(pid: int, started: int = 1) -> str:
+    return f"{owner.identity().rsplit('.', 2)[0]}.{pid}.{started}"
+
+
+def test_this_process_is_there_and_a_dead_one_is_gone() -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    assert not owner.is_gone(owner.identity())
+    assert owner.is_gone(of_process(dead.pid))
+
+
+def test_a_number_that_another_process_has_now_is_no_sign_of_life() -> None:
+    assert owner.is_gone(of_process(os.getpid()))
+
+
+def test_nothing_is_said_of_another_boot_another_pid_namespace_or_of_no_identity() -> None:
+    boot, namespace, *_ = owner.identity().split(".")
+    for other in (f"{boot[::-1]}.{namespace}.1.1", f"{boot}.{namespace}0.1.1", "left", "1-1", f"{boot}.{namespace}.{'9' * 30}.1"):
+        assert not owner.is_gone(other)
+
+
+def test_a_copy_by_fork_is_another_owner() -> None:
+    before = owner.identity()
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(write, owner.identity().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 200).decode() != before
+    os.close(read)
+    os.close(write)
