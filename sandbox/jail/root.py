@@ -53,16 +53,14 @@ def enter() -> None:
     kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
     trees = [(path, _clone(path)) for path in library()]
     masks = [f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")]
-    root = _tmpfs()
-    os.fchdir(_attach(root, _mount_point()))
+    root, mount_point = _tmpfs(), _mount_point()
+    _attach(root, mount_point)
+    os.chdir(mount_point)
     for path, tree in trees:
         os.makedirs("." + path, mode=0o755, exist_ok=True)
-        kernel.call("move_mount", tree, b"", _AT_FDCWD, os.fsencode("." + path), _MOVE_FROM_EMPTY)
-        os.close(tree)
+        _attach(tree, "." + path)
     for path in masks:
-        mask = _tmpfs()
-        kernel.call("move_mount", mask, b"", _AT_FDCWD, os.fsencode("." + path), _MOVE_FROM_EMPTY)
-        os.close(mask)
+        _attach(_tmpfs(), "." + path)
     kernel.call("pivot_root", b".", b".")
     kernel.umount(b".", _MNT_DETACH)
     os.chdir("/")
@@ -90,9 +88,10 @@ def _mount_point() -> str:
     return next(path for path in ("/tmp", "/run", "/var", "/usr", "/proc") if os.path.isdir(path))
 
 
-def _attach(tree: int, path: str) -> int:
+def _attach(tree: int, path: str) -> None:
+    """Mount it there, and let go of its descriptor."""
     kernel.call("move_mount", tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_FROM_EMPTY)
-    return tree
+    os.close(tree)
 
 
 def _restrict(directory: int, path: bytes, flags: int) -> None:

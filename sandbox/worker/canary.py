@@ -15,6 +15,8 @@ from sandbox.jail import landlock, namespaces, seccomp
 from sandbox.task import Limits
 from sandbox.wire import End, Outcome, Phase
 from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.inside import zygote
+from sandbox.worker.inside.phase import REPORT_FD
 from sandbox.worker.snapshot.engine import SnapshotEngine
 
 
@@ -32,7 +34,7 @@ _PUZZLE = b"def sat(x): return x == 6"
 
 def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof]:
     """Every mechanism of the level with its evidence; `outside` are the verifier's namespaces. Raises CannotConfine."""
-    proofs = [_honest(engine), *_process(engine), _landlock(engine), _seccomp(engine), _memory(engine)]
+    proofs = [_honest(engine), *_process(engine), _descriptors(engine), _landlock(engine), _seccomp(engine), _memory(engine)]
     if full:
         inside = engine.cell.namespaces
         for name in namespaces.NAMES:
@@ -122,6 +124,20 @@ def _process(engine: ForkEngine) -> list[Proof]:
         Proof(mechanism=name, holds=status.get(key, "") == value, evidence=f"{key}: {status.get(key)}")
         for name, key, value in expected
     ]
+
+
+def _descriptors(engine: ForkEngine) -> Proof:
+    """A child holds nothing open but an empty input, its output twice, and the pipe for its report."""
+    source = f"""def sol():
+    import os, stat
+    held = []
+    for number in range({zygote.HIGHEST_DESCRIPTOR + 1}):
+        try: held.append((number, stat.S_ISFIFO(os.fstat(number).st_mode)))
+        except OSError: pass
+    return held"""
+    seen = _answer(engine, source)
+    holds = seen == [(0, False), (1, True), (2, True), (REPORT_FD, True)]
+    return Proof(mechanism="descriptors", holds=holds, evidence=f"in a child, number and whether it is a pipe: {seen}")
 
 
 def _landlock(engine: ForkEngine) -> Proof:

@@ -36,6 +36,8 @@ _OURS = "sandbox.codec sandbox.worker.inside.annotation sandbox.worker.inside.ph
 """What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
 
 RECURSION_LIMIT = 10_000
+HIGHEST_DESCRIPTOR = 4095
+"""None above it is ever opened: the warden starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
 PHASE, RUNNER = b"p", b"r"
@@ -99,6 +101,7 @@ def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, in
     gc.collect()
     gc.freeze()
     import_module("sandbox.worker.inside.heap").turn_page()
+    _close_others(control)  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
     return seccomp.install(program), seen
 
 
@@ -107,8 +110,12 @@ def _settle(descriptors: tuple[int, int, int, int, int], control: int) -> None:
     null, output, report, job, go = descriptors
     for target, source in enumerate((null, output, output, report, job, go)):
         os.dup2(source, target, inheritable=True)
+    _close_others(control)
+
+
+def _close_others(control: int) -> None:
     os.closerange(6, control)
-    os.closerange(control + 1, 4096)
+    os.closerange(control + 1, HIGHEST_DESCRIPTOR + 1)
 
 
 def _warm() -> None:
