@@ -14,7 +14,8 @@ def restrict_zygote() -> None:
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
-    for name, value in (("CORE", 0), ("FSIZE", 0), ("NOFILE", 64), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
+    # A core file of one byte is none, nor is a program told of it that the host pipes them to: with none allowed it is (fs/coredump.c).
+    for name, value in (("CORE", 1), ("FSIZE", 0), ("NOFILE", 64), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
 

@@ -17,30 +17,60 @@ import functools
 import os
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sandbox.jail import kernel
+
+if TYPE_CHECKING:
+    import pyseccomp as libseccomp
 
 BIG_BYTES = 32 << 20
 """A mapping this large is put before the warden, who notes whether it goes over the memory limit."""
 
-# What a single-threaded computation needs: memory, time, its own signals, and reading files.
+# What a single-threaded computation needs: memory, time, its own signals, and reading files. Not on the list since they tell of others or of
+# the past: sysinfo (load, memory, number of processes), mincore (what others have read), get_robust_list (who exists). Not needed without
+# threads: membarrier, rseq, set_robust_list, set_tid_address.
 _ALLOWED = """
     read readv pread64 preadv write writev close close_range fstat stat lstat newfstatat statx lseek access faccessat faccessat2
-    open openat getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6
-    brk munmap mprotect madvise mincore membarrier
+    open openat getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
     rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigpending rt_sigtimedwait pause
-    alarm setitimer getitimer nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times getrusage
-    getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid getsid
-    getrandom uname sysinfo sched_yield sched_getaffinity getcpu getrlimit
-    futex set_robust_list get_robust_list set_tid_address rseq restart_syscall exit exit_group sendmsg
+    alarm setitimer getitimer nanosleep gettimeofday time times getrusage
+    getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
+    getrandom uname sched_yield getcpu getrlimit restart_syscall exit exit_group sendmsg
 """.split()
 # `sendmsg` is for the zygote, which hands the listener over through it. A child has no socket and can make none.
 
+ANSWERED = ("getpid", "gettid")
+"""By the warden: the kernel's answer tells how many came before."""
+
+CLOCKS = (0, 1, 4, 5, 6, 7, 11)
+"""CLOCK_REALTIME, _MONOTONIC, _MONOTONIC_RAW, the coarse ones, _BOOTTIME, _TAI."""
+_OWN_CLOCKS = (2, 3)
+"""CPU time of the process and of the thread. All others are of other processes or of devices, or wake the machine."""
+
+_LOW = 0xFFFFFFFF
+"""What the kernel looks at of an argument that is an int."""
+_PRIVATE, _REALTIME = 128, 256  # FUTEX_PRIVATE_FLAG: else tasks could meet at a file that two workers map; FUTEX_CLOCK_REALTIME
+_EXECUTE, _WRITE, _ANONYMOUS, _HUGE = 4, 2, 0x20, 0x40000  # PROT_EXEC, PROT_WRITE, MAP_ANONYMOUS, MAP_HUGETLB
+
+_ARGUMENTS = {  # call: which argument, the bits of it that count, and what these may be
+    **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
+    "clock_nanosleep": (0, _LOW, CLOCKS),
+    **dict.fromkeys(("getpgid", "getsid", "sched_getaffinity", "prlimit64"), (0, _LOW, (0,))),  # 0: its own; of others they tell who exists
+    "futex": (1, _LOW & ~_REALTIME, tuple(_PRIVATE | operation for operation in (0, 1, 9, 10))),  # wait or wake: those for locks tell the thread's id
+    "fcntl": (1, _LOW, (0, 1, 2, 3, 1030)),  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
+    "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B)),  # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD
+    "madvise": (2, _LOW, (0, 1, 2, 3, 4, 8, 14, 15)),  # how it is used, DONTNEED, FREE, huge pages: not what evicts, merges or poisons pages
+    "mprotect": (2, _EXECUTE, (0,)),
+}
+
+_MAPPINGS = {  # of mmap: bits of the rights, and of the flags; none that may be written is ever executable
+    "data": ((_EXECUTE, 0), (_HUGE, 0)),  # huge pages are the machine's, and count towards no limit
+    "code": ((_EXECUTE | _WRITE, _EXECUTE), (_HUGE | _ANONYMOUS, 0)),
+}
+
 _NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()
 """What no outer filter refuses that lets the worker itself run. A runner of the snapshot engine needs some of it before its own filter."""
-
-_TERMINAL_QUERIES = (0x5401, 0x5413, 0x5451, 0x5450, 0x541B)  # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD
-_DESCRIPTOR_QUERIES = (0, 1, 2, 3, 1030)  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
 
 USER_MODE_ONLY = 1
 """A flag of userfaultfd; with it no privilege is needed."""
@@ -89,22 +119,35 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
 
     for name in _ALLOWED:
         allow(name)
-    for request in _TERMINAL_QUERIES:
-        allow("ioctl", libseccomp.Arg(1, libseccomp.EQ, request))
-    for command in _DESCRIPTOR_QUERIES:
-        allow("fcntl", libseccomp.Arg(1, libseccomp.EQ, command))
-    allow("prlimit64", libseccomp.Arg(0, libseccomp.EQ, 0))
-    for name, size in (("mmap", 1), ("mremap", 2)):
-        allow(name, libseccomp.Arg(size, libseccomp.LT, BIG_BYTES))
-        if below_another and not traced:
-            allow(name, libseccomp.Arg(size, libseccomp.GE, BIG_BYTES), action=libseccomp.NOTIFY)
+    for name, (place, bits, values) in _ARGUMENTS.items():
+        for value in values:
+            allow(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value))
+    data = _conditions("data")
+    allow("mmap", libseccomp.Arg(1, libseccomp.LT, BIG_BYTES), *data)
+    allow("mremap", libseccomp.Arg(2, libseccomp.LT, BIG_BYTES))
     if below_another and not traced:
-        for name in (*_NAMED, *(["userfaultfd"] if _gives_userfaultfd() else [])):
-            allow(name, action=libseccomp.NOTIFY)
+        ask = functools.partial(allow, action=libseccomp.NOTIFY)
+        ask("mmap", libseccomp.Arg(1, libseccomp.GE, BIG_BYTES), *data)
+        ask("mmap", *_conditions("code"))
+        ask("mremap", libseccomp.Arg(2, libseccomp.GE, BIG_BYTES))
+        for name in (*_NAMED, *ANSWERED, *(["userfaultfd"] if _gives_userfaultfd() else [])):
+            ask(name)
     with open(os.memfd_create("filter"), "w+b") as file:  # no directory needs to be writable
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
+
+
+def _conditions(kind: str) -> list[libseccomp.Arg]:
+    """That the rights and the flags of mmap are those of this kind of mapping."""
+    import pyseccomp as libseccomp
+
+    return [libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value) for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2)]
+
+
+def maps(kind: str, arguments: tuple[int, ...]) -> bool:
+    """Whether mmap with these arguments makes a mapping of this kind, ``data`` or ``code``. What is neither is forbidden."""
+    return all(arguments[place] & bits == value for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2))
 
 
 def _gives_userfaultfd() -> bool:
@@ -164,8 +207,15 @@ class Listener:
 
     def allow(self, call: Call) -> None:
         """Let the call take place as it stands: sound only for decisions on numbers and registers."""
+        self._send(call, 0, _CONTINUE)
+
+    def answer(self, call: Call, value: int) -> None:
+        """Let the call return this, without taking place."""
+        self._send(call, value, 0)
+
+    def _send(self, call: Call, value: int, flags: int) -> None:
         try:
-            fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, 0, 0, _CONTINUE)))
+            fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, value, 0, flags)))
         except FileNotFoundError:
             return  # its caller died meanwhile
 

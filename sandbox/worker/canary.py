@@ -34,7 +34,7 @@ _PUZZLE = b"def sat(x): return x == 6"
 
 def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof]:
     """Every mechanism of the level with its evidence; `outside` are the verifier's namespaces. Raises CannotConfine."""
-    proofs = [_honest(engine), *_process(engine), _descriptors(engine), _landlock(engine), _seccomp(engine), _memory(engine)]
+    proofs = [_honest(engine), *_process(engine), _descriptors(engine), _landlock(engine), _seccomp(engine), _code(engine), _memory(engine)]
     if full:
         inside = engine.cell.namespaces
         for name in namespaces.NAMES:
@@ -160,6 +160,19 @@ def _seccomp(engine: ForkEngine) -> Proof:
     holds = all(outcome.end is End.FORBIDDEN for outcome in seen.values())
     evidence = ", ".join(f"{name}: {outcome.end.name.lower()}" for name, outcome in seen.items())
     return Proof(mechanism="system calls", holds=holds, evidence=evidence)
+
+
+def _code(engine: ForkEngine) -> Proof:
+    """No memory can be written and run: not what the children inherit, nor what they ask for."""
+    attempts = {
+        "both at once": "import mmap\ndef sol(): return len(mmap.mmap(-1, 4096, prot=7))",
+        "one after the other": "import ctypes\ndef sol(): return ctypes.CDLL(None).mprotect(0, 4096, 5)",
+    }
+    ends = {name: _try(engine, source).end for name, source in attempts.items()}
+    with open("/proc/self/maps") as file:  # the zygote was forked from this process
+        inherited = [line.split(None, 5)[-1].strip() for line in file if {"w", "x"} <= set(line.split()[1])]
+    evidence = ", ".join(f"{name}: {end.name.lower()}" for name, end in ends.items()) + f"; inherited: {inherited}"
+    return Proof(mechanism="no own code", holds=set(ends.values()) == {End.FORBIDDEN} and not inherited, evidence=evidence)
 
 
 def _memory(engine: ForkEngine) -> Proof:

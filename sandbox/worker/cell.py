@@ -86,6 +86,8 @@ class Cell:
 
     def order(self, what: bytes) -> None:
         """Have the zygote fork: `zygote.PHASE` or `zygote.RUNNER`."""
+        for pipe in (self.report, self.output):
+            os.utime(pipe, (0, 0))  # of pipes that children share, a child could else ask when the last one wrote to them
         os.write(self._go, what)
 
     def is_birth(self, call: seccomp.Call) -> bool:

@@ -199,3 +199,16 @@ def test_a_worker_killed_under_a_program_is_replaced_and_the_program_run_again()
         thread.join(20)
         assert [(one.ending, one.stdout) for one in found] == [(Ending.EXITED, "done\n")]
         assert verifier.restarts == 1
+
+
+@pytest.mark.parametrize("number", ["0", "os.dup(0)"])
+def test_standard_input_can_be_mapped_and_read_but_not_run(verifier: Verifier, number: str) -> None:
+    """It is a file, and holds whatever its sender likes."""
+    code = f"import mmap, os\nprint(mmap.mmap({number}, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | %s)[:2])"
+    assert run(verifier, code % 0, "abc").stdout == "b'ab'\n"
+    found = run(verifier, code % "mmap.PROT_EXEC", "abc")
+    assert (found.ending, found.stdout) == (Ending.FORBIDDEN, ""), found
+
+
+def test_a_program_may_import_what_is_in_a_shared_library(verifier: Verifier) -> None:
+    assert run(verifier, "import _lsprof\nprint(_lsprof.__name__)").stdout == "_lsprof\n"

@@ -210,12 +210,13 @@ def sol(own={own!r}):  # finding its own marker shows that it can find one
     import ctypes, gc, re
     from mmap import PAGESIZE
     prefix = "".join(["mar", "ker", "-"])
-    mincore, word = ctypes.CDLL(None).mincore, ctypes.create_string_buffer(1)  # fails where there is no memory
+    libc = ctypes.CDLL(None, use_errno=True)
     found = set()
     for block in {{id(value) >> 18 for value in gc.get_objects() + list(globals().values())}}:
         area = bytearray()
         for page in range(block << 18, (block + 1) << 18, PAGESIZE):
-            if mincore(ctypes.c_void_p(page), ctypes.c_size_t(1), word) == 0:
+            libc.access(ctypes.c_void_p(page), 0)
+            if ctypes.get_errno() != 14:  # EFAULT: no name can be read where there is no memory
                 area += ctypes.string_at(page, PAGESIZE)
         found.update(re.findall(prefix.encode() + rb"[0-9]+x", area))
     return sorted(name.decode() for name in found)

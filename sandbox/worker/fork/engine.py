@@ -32,6 +32,8 @@ from sandbox.worker.report import Report
 from sandbox.worker.trials import Step, Trials
 
 _ABORT = 6
+_NUMBERS_BEFORE = 1
+"""A child is told the process number after this and that of its phase: never 1, and sat's is not sol's."""
 _QUIET_ROUNDS = 4
 """An ordinary phase wakes the warden no oftener; after that it looks at the clocks each time, whatever floods it."""
 
@@ -54,6 +56,7 @@ class ForkEngine:
         self._prctl, self._mmap, self._mremap = (cell.number(name) for name in ("prctl", "mmap", "mremap"))
         self._tgkill = cell.number("tgkill")
         self._trials = Trials(self._run_step)
+        self._answered = [cell.number(name) for name in seccomp.ANSWERED]
         self._oom_kills, self._kills_seen = oom_kills, 0
         self._supervisor = supervisor
         self._poll = select.poll()
@@ -110,7 +113,7 @@ class _Run:
         self.outcome: Outcome | None = None
 
     def judge(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
-        limits = self.limits
+        limits, self.phase = self.limits, phase
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
         self.started, self.our_start = time.monotonic(), time.thread_time()
@@ -221,6 +224,8 @@ class _Run:
             self.cell.listener.allow(call)
         elif not self.child and call.number in (engine._mmap, engine._mremap):
             self.cell.listener.allow(call)  # a child that makes room for a large job; nothing of the task has run yet
+        elif not self.child and call.number == engine._prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS:
+            self.cell.listener.allow(call)
         elif not self.child:
             if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
                 raise WorkerFailed("the child did not report for duty")
@@ -230,15 +235,23 @@ class _Run:
                 for descriptor in self.streams.open:
                     engine._poll.register(descriptor, select.POLLIN)
             self.cell.listener.allow(call)
-        elif call.pid == self.child and call.number in (engine._mmap, engine._mremap):
+        elif call.pid == self.child and self._may_grow(call):
             size = call.args[1] if call.number == engine._mmap else call.args[2] - call.args[1]
             if (total := address_space(self.child) + size) > self.cap:
                 self.refused = max(self.refused, total)  # the address-space limit will refuse it
             self.cell.listener.allow(call)
+        elif call.number in engine._answered:
+            self.cell.listener.answer(call, _NUMBERS_BEFORE + self.phase)
         elif call.number == engine._tgkill and call.args[2] == _ABORT:
             self.outcome = Outcome(End.DIED, "aborted", observed=-_ABORT)
         else:
             self.outcome = Outcome(End.FORBIDDEN, f"system call {self.cell.name(call.number)}")
+
+    def _may_grow(self, call: seccomp.Call) -> bool:
+        """Whether it is a request for memory, or for code of a file of the root."""
+        if call.number == self.engine._mmap and seccomp.maps("code", call.args):
+            return self.streams is None or _has_a_name(self.child, call.args[4])
+        return call.number == self.engine._mremap or (call.number == self.engine._mmap and seccomp.maps("data", call.args))
 
     def _adopt(self, pid: int) -> None:
         self.child = self.cell.child = pid
@@ -328,3 +341,11 @@ class _Run:
         if number == signal.SIGKILL and cpu_seconds < self.limits.cpu_seconds:
             raise WorkerFailed("the child was killed from outside")  # no task can send a signal
         return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
+
+
+def _has_a_name(pid: int, argument: int) -> bool:
+    """Whether the file that a process has open as this descriptor is in a directory. Its standard input is not, and could be somebody's code."""
+    try:
+        return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0
+    except OSError:
+        return False

@@ -54,16 +54,16 @@ class _Loaded(Exception):
     """Loading failed: the code of the report and its text."""
 
 
-def run(check_in: Callable[[], object]) -> NoReturn:
-    """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the warden."""
+def run(check_in: Callable[[bool], object]) -> NoReturn:
+    """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the warden, and may show it what is open here."""
     try:
         head = _read(wire.PHASE.size)
-        _, space, cpu, *_, sat_size, payload_size = wire.PHASE.unpack(head)
+        which, space, cpu, *_, sat_size, payload_size = wire.PHASE.unpack(head)
         job = head + _read(sat_size + payload_size)
         os.close(JOB_FD)
         os.close(GO_FD)
         rlimits.restrict_phase(space, cpu)
-        check_in()
+        check_in(which == _RUN)  # its standard input is a file
         perform(job, tells_loaded=True)
     finally:
         _exit(1)

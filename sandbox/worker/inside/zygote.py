@@ -40,6 +40,8 @@ HIGHEST_DESCRIPTOR = 4095
 """None above it is ever opened: the warden starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
+SHOW_DESCRIPTORS = (4, 1)
+"""PR_SET_DUMPABLE: the warden, which is not root outside, may see which files the process has open. A core file there is none all the same (`rlimits`)."""
 PHASE, RUNNER = b"p", b"r"
 
 
@@ -183,10 +185,11 @@ def _serve(traced_program: bytes) -> NoReturn:
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
     arguments += [ctypes.c_long(0)] * 4
     prctl, report_for_duty = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
+    show_descriptors = [ctypes.c_ulong(argument) for argument in SHOW_DESCRIPTORS]
     read, run, exit_now = os.read, phase.run, os._exit
 
-    def check_in() -> None:
-        if prctl(*report_for_duty):
+    def check_in(shows_descriptors: bool) -> None:
+        if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_for_duty):
             exit_now(1)
 
     while order := read(phase.GO_FD, 1):

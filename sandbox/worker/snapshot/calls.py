@@ -9,16 +9,14 @@ import errno
 import resource
 from enum import Enum, auto
 
+from sandbox.jail import seccomp
 from sandbox.worker.cell import Cell, address_space
 from sandbox.worker.native.shared import Action
 from sandbox.worker.snapshot.process import SnapshotProcess
 from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
-_PASS = "getrandom gettimeofday time sched_yield nanosleep".split()
-_CLOCKS = (0, 1, 4, 5, 6, 7, 11)
-"""Of the machine. Those of processes tell of the jobs before."""
-_FUTEX_WAIT_OR_WAKE = (0, 1, 9, 10)  # FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET: nothing stays in the kernel
-_FUTEX_FLAGS = 128 | 256
+_PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex".split()
+"""With the arguments that the filter lets through these leave nothing in the kernel and tell of no earlier task."""
 _NO_SUCH_FILE = (1 << 64) - errno.ENOENT
 _SOURCE_NAMES = (b"<puzzle>", b"<solution>")
 _LONGEST_NAME = 11
@@ -40,8 +38,7 @@ class Calls:
 
     def __init__(self, cell: Cell) -> None:
         self.actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
-        self._clocks = tuple(cell.number(name) for name in ("clock_gettime", "clock_nanosleep", "clock_getres"))
-        self._futex, self._mmap, self._brk, self._open = (cell.number(name) for name in ("futex", "mmap", "brk", "openat"))
+        self._clock, self._mmap, self._brk, self._open = (cell.number(name) for name in ("clock_gettime", "mmap", "brk", "openat"))
         self._growing = self._brk, cell.number("munmap")
 
     def decide(self, process: SnapshotProcess, room: int) -> Decision:
@@ -58,8 +55,7 @@ class Calls:
             process.memory.heap_end += size if call == self._brk else 0
             process.tracee.resume()
             return Decision.GREW
-        is_clock = call in self._clocks and arguments[0] in _CLOCKS
-        if is_clock or (call == self._futex and (arguments[1] & ~_FUTEX_FLAGS) in _FUTEX_WAIT_OR_WAKE):
+        if call == self._clock and arguments[0] in seccomp.CLOCKS:  # the process's own have counted for all tasks before
             process.tracee.resume()
             return Decision.LEFT_NOTHING
         return Decision.REFUSED

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -26,12 +28,41 @@ def test_our_profile_allows_all_that_the_jails_own_filter_allows() -> None:
     allowed = {name for group in profile["syscalls"] for name in group["names"]}
     assert all(group["action"] == "SCMP_ACT_ALLOW" for group in profile["syscalls"])
     assert profile["defaultAction"] == "SCMP_ACT_TRACE"
-    assert set(seccomp._ALLOWED) | {"ioctl", "fcntl", "prlimit64", "mmap", "mremap"} <= allowed
+    assert {*seccomp._ALLOWED, *seccomp._ARGUMENTS, *seccomp.ANSWERED, "mmap", "mremap"} <= allowed
     assert {"ptrace", "process_vm_readv", "process_vm_writev", "userfaultfd", "pidfd_getfd"} <= allowed
     assert (
         not {"mount", "unshare", "setns", "bpf", "keyctl", "io_uring_setup", "socket", "connect", "init_module"}
         & allowed
     )
+
+
+BELOW_THE_PROFILE = """
+import ctypes, json, mmap, pyseccomp, sys
+from sandbox import Task, Verifier
+import sandbox.backends.local, sandbox.pool, subprocess
+tables = json.loads(sys.argv[1])["syscalls"]
+rules = pyseccomp.SyscallFilter(pyseccomp.TRACE(0))
+for table in tables:
+    conditions = [pyseccomp.Arg(a["index"], getattr(pyseccomp, a["op"].removeprefix("SCMP_CMP_")), a["value"], a["valueTwo"]) for a in table.get("args", ())]
+    for name in table["names"]:
+        if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) >= 0:
+            rules.add_rule(pyseccomp.ALLOW, name, *conditions)
+rules.load()
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_long
+print([libc.mmap(None, 4096, rights, 0x22, -1, 0) != -1 for rights in (3, 5, 7)])
+print([libc.mprotect(None, 0, rights) != -1 for rights in (3, 5, 7)])
+with Verifier(workers=1, level="restricted") as verifier:
+    for sol in ("def sol():\\n    import _lsprof\\n    return 1", "def sol():\\n    import mmap\\n    mmap.mmap(-1, 4096, prot=7)"):
+        print(verifier.verify(Task("1", "def sat(x: int): return x == 1", sol)).status)
+"""
+
+
+def test_below_our_profile_no_memory_is_written_and_run_and_a_worker_starts() -> None:
+    """As a container engine would make a filter of it."""
+    command = [sys.executable, "-c", BELOW_THE_PROFILE, backend._PROFILE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["[True, True, False]", "[True, False, False]", "accepted", "forbidden"], done.stderr
 
 
 def test_our_profile_denies_a_warden_what_it_does_not_list(engine: Any) -> None:
