@@ -139,6 +139,7 @@ class _Place:
 
     below_filter = False  # one that answers with errors, that is
     groups: list[str] = []  # noqa: RUF012
+    libraries: dict[str, str] | None = None
 
     def __init__(self, image: str, runtime: str | None, limits: Limits, processor: int | None) -> None:
         self._client = connect()

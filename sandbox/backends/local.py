@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from sandbox.errors import CannotConfine
-from sandbox.jail import cgroup, seccomp
+from sandbox.jail import cgroup, libraries, seccomp
 from sandbox.task import Limits
 
 _HOME = Path(__file__).parent.parent.parent
@@ -31,6 +31,7 @@ class _Process:
 
     def __init__(self, level: str, limits: Limits, processor: int | None) -> None:
         self.below_filter = seccomp.nested()
+        self.libraries: dict[str, str] | None = libraries.needed()
         self._group = _make_group(limits) if level == "full" else None
         self.groups = self._group.paths() if self._group else []
         ours, theirs = socket.socketpair()

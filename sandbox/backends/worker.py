@@ -47,13 +47,15 @@ class Place(Protocol):
 
     connection: carries the warden's standard input and output. pid: the warden's, as this machine numbers it; 0 where it
     runs elsewhere. below_filter: whether a system-call filter that answers with errors holds the warden already. groups: the
-    control groups that its jail is to enter.
+    control groups that its jail is to enter. libraries: `sandbox.jail.libraries.needed` of its interpreter, if that is known here; else
+    the warden finds them.
     """
 
     connection: socket.socket
     pid: int
     below_filter: bool
     groups: list[str]
+    libraries: dict[str, str] | None
 
     def unwrap(self, data: bytes) -> bytes:
         """What the warden has written, of the bytes that came through the connection."""
@@ -118,6 +120,7 @@ class Worker:
             "traced_filter": filters[1],
             "syscalls": seccomp.names(),
             "cgroup": self._place.groups,
+            "libraries": self._place.libraries,
         }
         self._send(wire.frame(json.dumps(config).encode()))
         ready = json.loads(self._receive(START_SECONDS))

@@ -11,12 +11,12 @@ STACK_BYTES = 64 << 20
 
 def restrict_zygote() -> None:
     """The limits that all children share: no core files, no file growth, few descriptors. Raises OSError."""
-    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    stack = STACK_BYTES if hard == resource.RLIM_INFINITY else min(STACK_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
     # A core file of one byte is none, nor is a program told of it that the host pipes them to: with none allowed it is (fs/coredump.c).
-    for name, value in (("CORE", 1), ("FSIZE", 0), ("NOFILE", 64), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+    for name, value in (("STACK", STACK_BYTES), ("CORE", 1), ("FSIZE", 0), ("NOFILE", 64), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
+        limit = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(limit)[1]
+        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (least, least))
 
 
 def restrict_phase(address_space_bytes: int, cpu_seconds: float) -> None:

@@ -1,6 +1,6 @@
 """The root: a read-only file system that holds the standard library and nothing else (man 2 pivot_root, man 2 mount_setattr).
 
-No /proc, /sys, /dev, /etc or /tmp exist in it. Shared libraries aren't needed, since the warm interpreter has mapped its own.
+No /proc, /sys, /dev, /etc or /tmp exist in it. Of shared libraries those are in it that modules of the standard library need.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sysconfig
+from collections.abc import Mapping
 
 from sandbox.jail import kernel
 
@@ -48,10 +49,11 @@ def readable() -> list[str]:
     ]
 
 
-def enter() -> None:
-    """Make the root and move into it; needs a mount namespace of one's own. Raises OSError."""
+def enter(files: Mapping[str, str]) -> None:
+    """Make the root and move into it; needs a mount namespace of one's own. files: path -> path that it has there. Raises OSError."""
     kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
     trees = [(path, _clone(path)) for path in library()]
+    single = [(inside, _clone(path)) for path, inside in files.items()]
     masks = [f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")]
     root, mount_point = _tmpfs(), _mount_point()
     _attach(root, mount_point)
@@ -61,6 +63,10 @@ def enter() -> None:
         _attach(tree, "." + path)
     for path in masks:
         _attach(_tmpfs(), "." + path)
+    for path, file in single:
+        os.makedirs("." + os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.close(os.open("." + path, os.O_CREAT | os.O_CLOEXEC))
+        _attach(file, "." + path)
     kernel.call("pivot_root", b".", b".")
     kernel.umount(b".", _MNT_DETACH)
     os.chdir("/")

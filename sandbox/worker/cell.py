@@ -52,10 +52,12 @@ class Cell:
         for descriptor in (self.job, self.report, self.output):
             os.set_blocking(descriptor, False)
 
-    def enter(self, program: bytes, traced_program: bytes, syscalls: dict[int, str], confine: Callable[[int], None]) -> None:
+    def enter(
+        self, program: bytes, traced_program: bytes, syscalls: dict[int, str], confine: Callable[[int], None], shared: dict[str, str]
+    ) -> None:
         """Have the zygote enter the jail, with filters for its own system calls and for those of runners. Raises CannotConfine.
 
-        confine: puts a process into its control group.
+        confine: puts a process into its control group. shared: `libraries.needed`.
         """
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
@@ -63,7 +65,7 @@ class Cell:
         with self._control as control:
             control.settimeout(_SETUP_SECONDS)
             try:
-                zygote.send_filters(control, program, traced_program)
+                zygote.send_terms(control, program, traced_program, shared)
                 text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []

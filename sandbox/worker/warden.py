@@ -14,7 +14,7 @@ from typing import Any
 
 from sandbox import wire
 from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import cgroup, landlock
+from sandbox.jail import cgroup, landlock, libraries
 from sandbox.worker import canary
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
@@ -121,7 +121,8 @@ def run(level: str, source: int, sink: int, cell: Cell | OSError) -> None:
         landlock.abi()  # a kernel without it lacks other things too: say the plainest
         group = cgroup.Member(config["cgroup"])
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
-        cell.enter(bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"]), syscalls, group.add)
+        filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
+        cell.enter(*filters, syscalls, group.add, config["libraries"] or libraries.needed())
         engine = fork = ForkEngine(cell, source, group.oom_kills)
         proof = canary.prove(fork, level == "full", config["namespaces"])
         if level == "container":

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn, cast
 
-from sandbox.jail import capabilities, kernel, landlock, namespaces, rlimits, root, seccomp
+from sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
 
 PRELOADED = (
     "abc array base64 binascii bisect calendar cmath collections contextlib copy dataclasses datetime decimal enum "
@@ -45,7 +45,7 @@ SHOW_DESCRIPTORS = (4, 1)
 PHASE, RUNNER = b"p", b"r"
 
 
-_FILTERS = struct.Struct("<II")
+_SIZES = struct.Struct("<3I")
 
 
 Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
@@ -55,13 +55,14 @@ Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
 def enter(entry: Entry) -> Callable[[], NoReturn]:
     """Enter the jail, in a process that the warden has just forked; returns what to do then, when nothing of the frames above this is left.
 
-    Through the socket come the filters; the listener of the first goes to the warden; so does, as text, the reason why the jail can't be entered.
+    Through the socket come the filters and the libraries; the listener of the first filter goes to the warden; so does, as text, the reason why the jail
+    can't be entered.
     """
     full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        program, traced_program = _receive_filters(control)
-        listener, seen = _enter(full, program, descriptors, control.fileno())
+        program, traced_program, shared = _receive_terms(control)
+        listener, seen = _enter(full, program, descriptors, control.fileno(), shared)
         socket.send_fds(control, [b"+" + seen], [listener])
     except BaseException as error:
         control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
@@ -71,18 +72,21 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     return functools.partial(_serve, traced_program)
 
 
-def send_filters(control: socket.socket, *programs: bytes) -> None:
-    """To a zygote that has started: the filter of its system calls, and that of runners. Raises OSError."""
-    control.sendall(_FILTERS.pack(*map(len, programs)) + b"".join(programs))
+def send_terms(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
+    """To a zygote that has started: the filter of its system calls, that of runners, and `libraries.needed`. Raises OSError."""
+    parts = program, traced_program, json.dumps(shared).encode()
+    control.sendall(_SIZES.pack(*map(len, parts)) + b"".join(parts))
 
 
-def _receive_filters(control: socket.socket) -> tuple[bytes, bytes]:
+def _receive_terms(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]]:
     with control.makefile("rb") as file:
-        first, second = _FILTERS.unpack(file.read(_FILTERS.size))
-        return file.read(first), file.read(second)
+        first, second, third = (file.read(size) for size in _SIZES.unpack(file.read(_SIZES.size)))
+        return first, second, json.loads(third)
 
 
-def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int) -> tuple[int, bytes]:
+def _enter(
+    full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int, shared: dict[str, str]
+) -> tuple[int, bytes]:
     """Put every mechanism in force, in the only order that works; returns the listener and the namespaces."""
     _settle(descriptors, control)
     _warm()
@@ -91,15 +95,18 @@ def _enter(full: bool, program: bytes, descriptors: tuple[int, int, int, int, in
     if full:
         namespaces.enter_own()
     seen = json.dumps(namespaces.identity()).encode()
+    readable = [*shared.values(), libraries.CACHE]
     if full:
-        root.enter()
+        placed = libraries.beside_the_c_library(shared)
+        root.enter(placed)
+        readable = list(placed.values())
         socket.sethostname("sandbox")
         namespaces.become_nobody()
     rlimits.restrict_zygote()
     capabilities.drop()
     capabilities.forbid_new()
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
-    landlock.restrict(root.readable(), root.library())
+    landlock.restrict([*root.readable(), *filter(os.path.exists, readable)], root.library())
     gc.collect()
     gc.freeze()
     import_module("sandbox.worker.inside.heap").turn_page()

@@ -43,7 +43,7 @@ def fork_engine(supervisor: int) -> ForkEngine:
     cell = Cell(full=False)
     if cell.entry:
         zygote.enter(cell.entry)()
-    cell.enter(*filters, seccomp.names(), lambda pid: None)
+    cell.enter(*filters, seccomp.names(), lambda pid: None, {})
     return ForkEngine(cell, supervisor, lambda: 0)
 
 
