@@ -45,9 +45,9 @@ def sol():
 ALLOWED = {
     "perform": "_ answer_bytes check is_compiled job payload sat sat_size scope seed tells_loaded which",
     "_run_sol": "answer_bytes scope sol",
-    "run": "_ check_in cpu head job payload_size sat_size space",
+    "run": "_ check_in cpu head job payload_size sat_size space which",
     "start": "address announce buffer job perform program wait",
-    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_for_duty run runner traced_program",
+    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_for_duty run runner show_descriptors traced_program",
     "<module>": "__annotations__ __builtins__ __doc__ __loader__ __name__ __package__ __spec__ main os sys",
 }
 """Frames above a solution, and their names."""
