@@ -23,11 +23,14 @@ or dict, and no tuple that holds one. Any other tag, a byte too few and a byte t
   recurses. Every value still owed is counted as a byte, so no count can exceed what may follow it.
 * `encode` runs after hostile code in the same interpreter: it calls only methods of the exact plain types,
   and nothing that can be replaced in `builtins`. `check` hashes nothing and builds no numbers or containers.
+
+`encode`, `check` and `decode` are written twice: in C (sandbox/worker/native), used where it was built, and here, as `python_encode`,
+`python_check` and `python_decode`, which are the specification: of every value and of all bytes both say the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any
 
@@ -56,7 +59,7 @@ _FLOAT, _INT, _STR, _LIST, _TUPLE, _SET, _DICT = 0x83, 0x90, 0xA0, 0xB0, 0xC0, 0
 _SHORT = 13  # the largest n within a tag; _SHORT + 1 says that one byte holds n, _SHORT + 2 that eight do
 _TAG_ALONE = (*range(128), None, False, True)
 
-# `encode` must find these whatever task code has done to `builtins`, and so without looking there.
+# `python_encode` must find these whatever task code has done to `builtins`, and so without looking there.
 _bool, _bytearray, _bytes, _dict, _float, _int, _iter = bool, bytearray, bytes, dict, float, int, iter
 _len, _list, _repr, _set, _str, _tuple, _type, _zip = len, list, repr, set, str, tuple, type, zip
 _bit_length, _to_bytes, _utf8, _pairs = int.bit_length, int.to_bytes, str.encode, dict.items
@@ -64,16 +67,9 @@ _pack, _unpack = Struct("<d").pack, Struct("<d").unpack
 _name_of, _slice_of, _brief = type.__dict__["__name__"].__get__, str.__getitem__, slice(60)
 
 
-def encode(value: object, max_bytes: int) -> bytes:
+def python_encode(value: object, max_bytes: int) -> bytes:
     """The encoding of plain data. Raises NotPlain, or TooLarge if it takes more than `max_bytes`."""
     room = max_bytes - 1  # what is left when each value that is still owed takes one byte
-    alone: Any = value
-    kind = _type(alone)
-    if kind is _str or (kind is _int and not 0 <= alone < 128):  # most answers are, and need no more
-        leaf = _leaf(alone, kind, room, max_bytes)
-        if _len(leaf) > max_bytes:
-            raise TooLarge(_len(leaf))
-        return leaf
     out = _bytearray()
     stack: list[tuple[Iterator[Any], list[int] | None]] = []
     items: Iterator[Any] = _iter((value,))
@@ -163,13 +159,15 @@ def _sort(out: bytearray, marks: list[int]) -> None:
 _ANY, _HASHABLE, _SORTED, _KEYED = range(4)
 
 
-def check(data: bytes, max_bytes: int) -> None:
+def python_check(data: bytes, max_bytes: int) -> None:
     """Raise Malformed unless `data` is the encoding of a value, in at most `max_bytes`.
 
     One thing is left to `decode`: set elements or keys that are equal, such as ``1`` and ``True``.
     """
-    if not 0 < len(data) <= max_bytes:
-        raise Malformed(f"{len(data)} bytes, not 1 to {max_bytes}")
+    if not data:
+        raise Malformed("there are no bytes")
+    if len(data) > max_bytes:
+        raise Malformed(f"{len(data)} bytes are more than is allowed")
     spare = len(data) - 1  # what is left when each value that is still owed takes one byte
     stack: list[tuple[int, int, int, int]] = []
     at, left, mode, before, start = 0, 1, _ANY, 0, 0
@@ -207,7 +205,7 @@ def check(data: bytes, max_bytes: int) -> None:
             stack.append((left, mode, before, start))
             left, mode, before, start = n, inner, at, at
     if spare:
-        raise Malformed(f"{spare} bytes too many")
+        raise Malformed("there are bytes after the value")
 
 
 def _length(data: bytes, at: int, code: int) -> tuple[int, int]:
@@ -256,9 +254,9 @@ def _check_text(data: bytes, at: int, end: int) -> None:
         at = stop
 
 
-def decode(data: bytes) -> object:
+def python_decode(data: bytes) -> object:
     """The value whose encoding is `data`. Raises Malformed."""
-    check(data, len(data))
+    python_check(data, len(data))
     stack: list[tuple[int, int, list[Any]]] = []
     at, left, kind = 0, 1, _LIST
     items: list[Any] = []
@@ -304,3 +302,16 @@ def _close(kind: int, items: list[Any]) -> object:
     if len(whole) * (1 if kind == _SET else 2) != len(items):
         raise Malformed("equal elements in a set, or equal keys in a dict")
     return whole
+
+
+encode: Callable[[object, int], bytes] = python_encode
+check: Callable[[bytes, int], None] = python_check
+decode: Callable[[bytes], object] = python_decode
+try:
+    from sandbox import _codec
+except ImportError:  # no compiler at installation, or another machine's build
+    IS_NATIVE = False
+else:
+    IS_NATIVE = True
+    _codec.raise_these(NotPlain, TooLarge, Malformed)
+    encode, check, decode = _codec.encode, _codec.check, _codec.decode

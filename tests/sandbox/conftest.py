@@ -1,4 +1,4 @@
-"""Verifiers that several tests share."""
+"""What several tests share: verifiers, and the two codecs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox import Verifier
+from tests.sandbox.codecs import codec
+
+__all__ = ["codec"]
 
 
 @pytest.fixture

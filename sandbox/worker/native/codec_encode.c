@@ -1,0 +1,371 @@
+/* See codecmodule.h: plain data as bytes. The same steps as `python_encode` in sandbox/codec.py, in the same order.
+
+   It runs after hostile code in the same interpreter. So it asks nothing of an object before it knows that its type is exactly a plain one, and of those
+   it calls what is written in C: no code of the task runs, no container changes, and what a container holds need not be kept alive. For that
+   the garbage collector is off as well, which would run finalizers. */
+
+#include "codecmodule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_BYTES 256 /* most encodings are no longer: they need no other memory before they are done */
+#define SHORT_TEXT 256  /* characters */
+
+/* A container that is being encoded. */
+struct level {
+    PyObject *holder;    /* the container, which is not ours; of a set its iterator, which is */
+    PyObject *value;     /* dict: what comes next, after its key */
+    Py_ssize_t size, at; /* list, tuple, set: how many have been encoded; dict: the place in it */
+    size_t *marks;       /* set: where each element begins in the encoding, and where the last one ends */
+    unsigned kind;
+};
+
+struct encoder {
+    const struct errors *errors;
+    int64_t max_bytes, room; /* what is left when each value that is still owed takes one byte */
+    uint8_t *start;          /* the encoding: in `first` as long as there is room */
+    size_t used, capacity, depth;
+    uint8_t first[FIRST_BYTES];
+    struct level stack[CODEC_MAX_DEPTH]; /* at the end, so that what is not used is not touched */
+};
+
+static int refuse_size(const struct encoder *e, int64_t more)
+{
+    PyObject *size = PyLong_FromLongLong(e->max_bytes - e->room + more);
+    if (size) {
+        PyErr_SetObject(e->errors->too_large, size);
+        Py_DECREF(size);
+    }
+    return -1;
+}
+
+/* The type's name as it was given, without running code of the type or of its metaclass, in 60 printable characters. */
+static int refuse_type(const struct encoder *e, PyObject *value)
+{
+    PyObject *name = PyType_GetName(Py_TYPE(value));
+    PyObject *brief = name ? PyUnicode_Substring(name, 0, 60) : NULL; /* exactly a str, whatever the name is */
+    PyObject *shown = brief ? PyObject_Repr(brief) : NULL;
+    PyObject *bare = shown ? PyUnicode_Substring(shown, 1, PyUnicode_GetLength(shown) - 1) : NULL;
+    if (bare)
+        PyErr_Format(e->errors->not_plain, "an instance of %U is not plain data", bare);
+    Py_XDECREF(bare);
+    Py_XDECREF(shown);
+    Py_XDECREF(brief);
+    Py_XDECREF(name);
+    return -1;
+}
+
+/* Where the next `size` bytes go; NULL without memory. */
+static uint8_t *reserve(struct encoder *e, size_t size)
+{
+    if (size <= e->capacity - e->used)
+        return e->start + e->used;
+    size_t capacity = e->used + size, ample = e->capacity + e->capacity / 2;
+    if (ample > (size_t)e->max_bytes)
+        ample = e->max_bytes;
+    if (capacity < ample)
+        capacity = ample;
+    uint8_t *start = PyMem_Realloc(e->start == e->first ? NULL : e->start, capacity);
+    if (!start) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (e->start == e->first)
+        memcpy(start, e->first, e->used);
+    e->start = start;
+    e->capacity = capacity;
+    return start + e->used;
+}
+
+static int put_byte(struct encoder *e, uint8_t byte)
+{
+    uint8_t *at = reserve(e, 1);
+    if (!at)
+        return -1;
+    *at = byte;
+    e->used++;
+    return 0;
+}
+
+/* Append a tag with a length, and `body` bytes, which are left to the caller: returns where. `owed` bytes at least will follow the tag. */
+static uint8_t *put_head(struct encoder *e, unsigned tag, uint64_t n, int64_t owed, size_t body)
+{
+    unsigned width = n <= CODEC_SHORT ? 0 : n < 256 ? 1 : 8;
+    e->room -= width + owed;
+    if (e->room < 0) {
+        refuse_size(e, 0);
+        return NULL;
+    }
+    uint8_t *at = reserve(e, 1 + width + body);
+    if (!at)
+        return NULL;
+    *at++ = width ? tag + CODEC_SHORT + (width == 1 ? 1 : 2) : tag + n;
+    for (; width; width--, n >>= 8)
+        *at++ = (uint8_t)n;
+    e->used = at - e->start + body;
+    return at;
+}
+
+static unsigned bit_length(uint64_t number)
+{
+    return number ? 64 - __builtin_clzll(number) : 0;
+}
+
+static int put_small_int(struct encoder *e, int64_t number)
+{
+    uint64_t bits = number;
+    unsigned least = bit_length(number < 0 ? 0 - bits : bits) / 8, size = bit_length(number < 0 ? ~bits : bits) / 8 + 1;
+    if (least > e->room)
+        return refuse_size(e, least);
+    uint8_t *at = put_head(e, CODEC_INT, size, size, size);
+    if (!at)
+        return -1;
+    for (; size; size--, bits >>= 8)
+        *at++ = (uint8_t)bits;
+    return 0;
+}
+
+static int put_large_int(struct encoder *e, PyObject *value)
+{
+    Py_ssize_t size = PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, NULL, 0, LITTLE_ENDIAN_SIGNED) : (Py_ssize_t)(_PyLong_NumBits(value) / 8 + 1);
+    if (size < 1)
+        return -1;
+    if (size - 1 > e->room)
+        return refuse_size(e, size - 1);
+    uint8_t *there = reserve(e, CODEC_MOST_HEAD + size);
+    if (!there)
+        return -1;
+    there += CODEC_MOST_HEAD;
+    if (PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, there, size, LITTLE_ENDIAN_SIGNED) < 0 : _PyLong_AsByteArray(value, there, size, 1, 1) < 0)
+        return -1;
+    if (there[size - 1] == 0xFF && there[size - 2] > 127) /* -2**(8k - 1) takes a byte less than 2**(8k - 1) */
+        size--;
+    size_t offset = there - e->start;
+    uint8_t *at = put_head(e, CODEC_INT, size, size, size);
+    if (!at)
+        return -1;
+    memmove(at, e->start + offset, size);
+    return 0;
+}
+
+static uint8_t *put_character(uint8_t *at, Py_UCS4 character)
+{
+    if (character < 0x80) {
+        *at++ = (uint8_t)character;
+        return at;
+    }
+    unsigned more = 1 + (character > 0x7FF) + (character > 0xFFFF);
+    *at++ = (uint8_t)(0xFF << (7 - more) | character >> 6 * more);
+    while (more--)
+        *at++ = (uint8_t)(0x80 | (character >> 6 * more & 0x3F));
+    return at;
+}
+
+/* A lone surrogate takes three bytes. */
+static int put_short_text(struct encoder *e, PyObject *text, Py_ssize_t length)
+{
+    Py_UCS4 characters[SHORT_TEXT], all = 0;
+    size_t size = length;
+    if (!PyUnicode_AsUCS4(text, characters, SHORT_TEXT, 0))
+        return -1;
+    for (Py_ssize_t i = 0; i < length; i++)
+        all |= characters[i];
+    for (Py_ssize_t i = 0; all > 0x7F && i < length; i++)
+        size += (characters[i] > 0x7F) + (characters[i] > 0x7FF) + (characters[i] > 0xFFFF);
+    uint8_t *at = put_head(e, CODEC_STR, size, size, size);
+    if (!at)
+        return -1;
+    for (Py_ssize_t i = 0; i < length; i++)
+        at = put_character(at, characters[i]);
+    return 0;
+}
+
+static int put_text(struct encoder *e, PyObject *text)
+{
+    Py_ssize_t length = PyUnicode_GetLength(text), size = 0;
+    if (length > e->room)
+        return refuse_size(e, length);
+    if (length <= SHORT_TEXT)
+        return put_short_text(e, text, length);
+    PyObject *encoded = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass"); /* known to it without a look at what is registered */
+    if (!encoded)
+        return -1;
+    char *bytes;
+    uint8_t *at = PyBytes_AsStringAndSize(encoded, &bytes, &size) < 0 ? NULL : put_head(e, CODEC_STR, size, size, size);
+    if (at)
+        memcpy(at, bytes, size);
+    Py_DECREF(encoded);
+    return at ? 0 : -1;
+}
+
+static int put_float(struct encoder *e, PyObject *value)
+{
+    double number = PyFloat_AsDouble(value);
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    uint8_t *at = put_head(e, CODEC_FLOAT, 0, sizeof bits, sizeof bits);
+    if (!at)
+        return -1;
+    for (unsigned i = 0; i < sizeof bits; i++, bits >>= 8)
+        *at++ = (uint8_t)bits;
+    return 0;
+}
+
+static int put_leaf(struct encoder *e, PyObject *value)
+{
+    if (PyLong_CheckExact(value)) {
+        int is_large;
+        long long number = PyLong_AsLongLongAndOverflow(value, &is_large);
+        if (is_large)
+            return put_large_int(e, value);
+        return 0 <= number && number < CODEC_NONE ? put_byte(e, number) : put_small_int(e, number);
+    }
+    if (PyUnicode_CheckExact(value))
+        return put_text(e, value);
+    if (PyFloat_CheckExact(value))
+        return put_float(e, value);
+    if (PyBool_Check(value))
+        return put_byte(e, value == Py_True ? CODEC_TRUE : CODEC_FALSE);
+    return value == Py_None ? put_byte(e, CODEC_NONE) : refuse_type(e, value);
+}
+
+/* The tag if this is a container, and 0 otherwise. */
+static unsigned container(PyObject *value)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    return type == &PyList_Type ? CODEC_LIST : type == &PyTuple_Type ? CODEC_TUPLE : type == &PySet_Type ? CODEC_SET : type == &PyDict_Type ? CODEC_DICT : 0;
+}
+
+static int open_container(struct encoder *e, PyObject *value, unsigned kind)
+{
+    if (e->depth == CODEC_MAX_DEPTH) {
+        PyErr_Format(e->errors->not_plain, "nested deeper than %d levels (or cyclic)", CODEC_MAX_DEPTH);
+        return -1;
+    }
+    Py_ssize_t size = kind == CODEC_LIST ? PyList_Size(value) : kind == CODEC_TUPLE ? PyTuple_Size(value) : kind == CODEC_SET ? PySet_Size(value) : PyDict_Size(value);
+    if (size > e->room)
+        return refuse_size(e, size);
+    if (!put_head(e, kind, size, kind == CODEC_DICT ? 2 * size : size, 0))
+        return -1;
+    struct level level = {value, NULL, size, 0, NULL, kind};
+    if (kind == CODEC_SET) {
+        if (!(level.marks = PyMem_Malloc((size + 1) * sizeof *level.marks)))
+            PyErr_NoMemory();
+        else
+            level.holder = PyObject_GetIter(value);
+        if (!level.marks || !level.holder) {
+            PyMem_Free(level.marks);
+            return -1;
+        }
+    }
+    e->stack[e->depth++] = level;
+    return 0;
+}
+
+/* The next item of the innermost container; NULL if there is no more. It is not ours. */
+static PyObject *next_item(struct encoder *e)
+{
+    struct level *level = &e->stack[e->depth - 1];
+    PyObject *item = level->value;
+    switch (level->kind) {
+    case CODEC_LIST:
+        return level->at < level->size ? PyList_GetItem(level->holder, level->at++) : NULL;
+    case CODEC_TUPLE:
+        return level->at < level->size ? PyTuple_GetItem(level->holder, level->at++) : NULL;
+    case CODEC_DICT:
+        if (item)
+            level->value = NULL;
+        else if (!PyDict_Next(level->holder, &level->at, &item, &level->value))
+            return NULL;
+        return item;
+    default:
+        level->marks[level->at] = e->used;
+        if (level->at == level->size)
+            return NULL;
+        item = PyIter_Next(level->holder);
+        level->at++;
+        Py_XDECREF(item); /* the set has it, too */
+        return item;
+    }
+}
+
+struct part { const uint8_t *start; size_t size; };
+
+static int compare(const void *left_part, const void *right_part)
+{
+    const struct part *left = left_part, *right = right_part;
+    int order = memcmp(left->start, right->start, left->size < right->size ? left->size : right->size);
+    return order ? order : (left->size > right->size) - (left->size < right->size);
+}
+
+/* Put the elements of a set in order. */
+static int sort(struct encoder *e, const struct level *level)
+{
+    const size_t *marks = level->marks;
+    size_t size = marks[level->size] - marks[0];
+    struct part *parts = PyMem_Malloc(level->size * sizeof *parts);
+    uint8_t *sorted = PyMem_Malloc(size), *at = sorted;
+    int failed = !parts || !sorted;
+    if (failed) {
+        PyErr_NoMemory();
+    } else {
+        for (Py_ssize_t i = 0; i < level->size; i++)
+            parts[i] = (struct part){e->start + marks[i], marks[i + 1] - marks[i]};
+        qsort(parts, level->size, sizeof *parts, compare);
+        for (Py_ssize_t i = 0; i < level->size; at += parts[i++].size)
+            memcpy(at, parts[i].start, parts[i].size);
+        memcpy(e->start + marks[0], sorted, size);
+    }
+    PyMem_Free(parts);
+    PyMem_Free(sorted);
+    return failed ? -1 : 0;
+}
+
+/* Leave the innermost container. */
+static int close_container(struct encoder *e, int is_complete)
+{
+    struct level *level = &e->stack[--e->depth];
+    if (level->kind != CODEC_SET)
+        return 0;
+    int failed = is_complete && (PyErr_Occurred() || (level->size > 1 && sort(e, level) < 0));
+    Py_DECREF(level->holder);
+    PyMem_Free(level->marks);
+    return failed ? -1 : 0;
+}
+
+static int encode(struct encoder *e, PyObject *item)
+{
+    if (e->room < 0)
+        return refuse_size(e, 0);
+    for (;;) {
+        unsigned kind = container(item);
+        if ((kind ? open_container(e, item, kind) : put_leaf(e, item)) < 0)
+            return -1;
+        do {
+            if (!e->depth)
+                return 0;
+            item = next_item(e);
+        } while (!item && close_container(e, 1) == 0);
+        if (!item)
+            return -1;
+    }
+}
+
+PyObject *codec_encode(const struct errors *errors, PyObject *value, int64_t max_bytes)
+{
+    struct encoder e;
+    e.errors = errors;
+    e.max_bytes = max_bytes;
+    e.room = max_bytes - 1;
+    e.start = e.first;
+    e.used = e.depth = 0;
+    e.capacity = FIRST_BYTES;
+    int failed = encode(&e, value) < 0;
+    while (e.depth)
+        close_container(&e, 0);
+    PyObject *bytes = failed ? NULL : PyBytes_FromStringAndSize((const char *)e.start, e.used);
+    if (e.start != e.first)
+        PyMem_Free(e.start);
+    return bytes;
+}

@@ -1,0 +1,39 @@
+/* What the parts of the extension module sandbox._codec share. Python's limited API of 3.11: one build serves every later version.
+
+   Nothing static is written after the import: a process of the snapshot engine has the data of libraries read-only. */
+
+#ifndef CODECMODULE_H
+#define CODECMODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+
+#include "codec.h"
+
+/* The exception classes of sandbox.codec. */
+struct errors { PyObject *not_plain, *too_large, *malformed; };
+
+/* codec_encode.c: returns bytes, or NULL with an exception. */
+PyObject *codec_encode(const struct errors *errors, PyObject *value, int64_t max_bytes);
+
+/* codec_decode.c: the same for the value; `data` is an encoding (codec_check). */
+PyObject *codec_decode(const struct errors *errors, const uint8_t *data, uint64_t size);
+
+/* Ints as bytes, two's complement and little-endian, in time linear in them. Python 3.13 has public functions for that; the two versions before it have
+   private ones, which won't change any more. Those that this interpreter lacks are NULL. */
+#pragma weak PyLong_AsNativeBytes
+#pragma weak PyLong_FromNativeBytes
+#pragma weak _PyLong_NumBits
+#pragma weak _PyLong_AsByteArray
+#pragma weak _PyLong_FromByteArray
+#define LITTLE_ENDIAN_SIGNED 1 /* Py_ASNATIVEBYTES_LITTLE_ENDIAN */
+extern Py_ssize_t PyLong_AsNativeBytes(PyObject *value, void *buffer, Py_ssize_t size, int flags);
+extern PyObject *PyLong_FromNativeBytes(const void *buffer, size_t size, int flags);
+extern size_t _PyLong_NumBits(PyObject *value);
+extern int _PyLong_AsByteArray(PyObject *value, unsigned char *bytes, size_t size, int little_endian, int is_signed);
+extern PyObject *_PyLong_FromByteArray(const unsigned char *bytes, size_t size, int little_endian, int is_signed);
+
+#endif

@@ -1,0 +1,38 @@
+"""The two implementations of the answer codec, for tests that hold for both: they take the fixture `codec`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from sandbox.codec import python_check, python_decode, python_encode
+
+try:
+    from sandbox import _codec
+except ImportError:
+    _codec = None  # type: ignore[assignment]
+
+
+class Codec(NamedTuple):
+    """The functions of one implementation."""
+
+    encode: Callable[[object, int], bytes]
+    check: Callable[[bytes, int], None]
+    decode: Callable[[bytes], Any]
+
+
+PYTHON = Codec(python_encode, python_check, python_decode)
+
+
+def native() -> Codec:
+    """That in C. Skips the test where it was not built."""
+    if _codec is None:
+        pytest.skip("without a C compiler there is the codec in Python alone")
+    return Codec(_codec.encode, _codec.check, _codec.decode)
+
+
+@pytest.fixture(scope="module", params=["python", "native"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return PYTHON if request.param == "python" else native()
