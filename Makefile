@@ -44,7 +44,14 @@ $(ACCELERATOR): $(wildcard sandbox/worker/native/*.[ch])
 	rm -rf $(@D) && mkdir -p $(@D)
 	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $(filter %.c,$^) || echo "The accelerator can't be built here: the images go without it." >&2
 
-images: $(ACCELERATOR) ## build the container images of the worker and of the daemon (BASE=local: without a registry)
+# The same for the codec, with Python's limited API alone: the headers of this Python serve every version.
+CODEC := out/codec/_codec.abi3.so
+$(CODEC): $(wildcard sandbox/worker/native/codec*.[ch]) | $(VENV)/installed
+	rm -rf $(@D) && mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -shared -fPIC -Wl,-z,now -I$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("include"))') -o $@ $(filter %.c,$^) \
+		|| echo "The codec in C can't be built here: the images go without it." >&2
+
+images: $(ACCELERATOR) $(CODEC) ## build the container images of the worker and of the daemon (BASE=local: without a registry)
 	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/worker.Dockerfile -t selftaught-worker:$(VERSION) .
 	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/daemon.Dockerfile -t selftaught:$(VERSION) .
 

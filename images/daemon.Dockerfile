@@ -8,8 +8,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 COPY LICENSE out/wheels* /wheels/
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
 COPY sandbox /src/sandbox
-# The accelerator, where `make images` could build it.
+# The accelerator and the codec, where `make images` could build them.
 COPY sandbox/worker/native/*.[ch] out/accelerator* /src/sandbox/worker/native/
+COPY sandbox/py.typed out/codec* /src/sandbox/
 # With the exec form a base without a shell will do.
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/selftaught"]
 RUN ["python3", "-m", "pip", "--python", "/opt/selftaught/bin/python", "install", "-c", "/src/constraints.txt", "/src[server]"]

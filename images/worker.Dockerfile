@@ -4,8 +4,9 @@ FROM ${BASE}
 ARG VERSION
 LABEL selftaught.version=${VERSION}
 COPY sandbox /opt/selftaught/sandbox
-# The accelerator, where `make images` could build it.
+# The accelerator and the codec, where `make images` could build them.
 COPY sandbox/worker/native/*.[ch] out/accelerator* /opt/selftaught/sandbox/worker/native/
+COPY sandbox/py.typed out/codec* /opt/selftaught/sandbox/
 # Compiled now, for the root is read-only later. With the exec form a base without a shell will do.
 RUN ["python3", "-m", "compileall", "-q", "/opt/selftaught"]
 USER 65534:65534

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sandbox
-from sandbox import Task, codec
+from sandbox import Task, codec, doctor
 from tests.conftest import ENGINES, open_verifier
 
 IN_C, IN_PYTHON = "builtin_function_or_method", "function"
@@ -40,6 +40,17 @@ def test_warden_and_jail_have_the_codec_in_c(level: str, engine: str) -> None:
         assert "_codec.abi3.so" in Path(f"/proc/{warden}/maps").read_text()
         verdict = verifier.verify(look(IN_C))
     assert verdict.accepted, verdict
+
+
+@pytest.mark.parametrize("level", ["container"])
+def test_the_image_has_the_codec_in_c_if_it_could_be_built(level: str) -> None:
+    with open_verifier(level) as verifier:
+        verdict = verifier.verify(look(IN_C if shutil.which("cc") else IN_PYTHON))
+    assert verdict.accepted, verdict
+
+
+def test_the_doctor_says_which_codec_there_is() -> None:
+    assert doctor.examine()["host"]["answer codec"].split(";")[0] == ("C" if codec.IS_NATIVE else "Python")
 
 
 @needs_native
