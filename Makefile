@@ -40,9 +40,10 @@ endif
 # What is written in C, for the images: neither base has a compiler. It holds nothing of Python, and of the C library only
 # what is old, so it fits every base for this kind of processor; where it does not fit, its Python twin does the work.
 ACCELERATOR := out/accelerator/_accelerator.so
+NEEDS_PYTHON := $(addprefix sandbox/worker/native/,codecmodule.c codec_encode.c codec_decode.c)
 $(ACCELERATOR): $(wildcard sandbox/worker/native/*.[ch])
 	rm -rf $(@D) && mkdir -p $(@D)
-	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $(filter %.c,$^) || echo "The accelerator can't be built here: the images go without it." >&2
+	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $(filter-out $(NEEDS_PYTHON),$(filter %.c,$^)) || echo "The accelerator can't be built here: the images go without it." >&2
 
 # The same for the codec, with Python's limited API alone: the headers of this Python serve every version.
 CODEC := out/codec/_codec.abi3.so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator
 
@@ -11,8 +12,8 @@ from sandbox.task import Limits
 from sandbox.wire import End, Job, Outcome, Phase
 from sandbox.worker.engine import charged
 
-_CHECKED_BYTES = 1 << 20
-"""Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds."""
+_CHECKED_BYTES = sys.maxsize if codec.IS_NATIVE else 1 << 20
+"""Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds in Python."""
 
 Step = tuple[Phase, bytes]
 """A phase that is to be run now, and its payload: the solution's source, an answer's bytes, or what a program reads."""

@@ -75,7 +75,7 @@ static int judge(struct state *s, const uint8_t *frames, uint64_t frames_size, i
     int stop = run(s, head, sat, sol, moment_ns, before_ns);
     uint64_t answer = s->report_size - REPORT_HEAD;
     if (stop != STOP_DONE || !is_quiet(s, task.cpu_seconds) || report[-REPORT_HEAD] != 'A' || answer > s->answer_room
-        || answer > task.answer_bytes || !codec_is_plain(report, answer))
+        || answer > task.answer_bytes || codec_check(report, answer))
         return stop;
     uint8_t *at = tell(s, *told, END_ANSWER, report, 0, DIGEST_BYTES);
     sha256(report, answer, at);

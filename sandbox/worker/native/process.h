@@ -1,7 +1,7 @@
 /* The inner loop of the snapshot engine: what would take too long in Python. Linux on x86-64 only. `struct state` and all numbers: shared.h.
 
    memory.c: what was written is put back. job.c: a job from its start to its report. compile.c: puzzles, compiled together before they are judged.
-   judge.c: tasks, of two jobs each. codec.c and sha256.c: a look at an answer. Apart from these, with no state: runner.c, in the jail, and heap.c. */
+   judge.c: tasks, of two jobs each. codec_check.c and sha256.c: a look at an answer. Apart from these, with no state: runner.c, in the jail, and heap.c. */
 
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -10,6 +10,7 @@
 #error "Linux on x86-64 only"
 #endif
 
+#include "codec.h"
 #include "shared.h"
 
 #include <stdint.h>
@@ -30,9 +31,5 @@ int compile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64
 
 /* sha256.c */
 void sha256(const uint8_t *data, uint64_t size, uint8_t digest[DIGEST_BYTES]);
-
-/* codec.c */
-int codec_is_ascii(const uint8_t *text, uint64_t size);
-int codec_is_plain(const uint8_t *data, uint64_t size);
 
 #endif

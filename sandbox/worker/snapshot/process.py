@@ -25,7 +25,7 @@ _MOST_PAGES = (runner.RESERVE_BYTES + (16 << 20)) // PAGE
 _LISTED_PAGES = 4096
 _CALLS = 512
 _REPORT_ROOM = runner.JOB_BYTES
-_TOLD_ROOM, _ANSWER_ROOM = 64 << 10, 16 << 10
+_TOLD_ROOM, _ANSWER_ROOM = 64 << 10, 64 << 10
 """For the outcomes of many tasks; and for an answer that is handed from one phase to the next without a word from Python."""
 _CHECK_SECONDS = 5.0
 _EVER = (1 << 64) - 1

@@ -18,7 +18,7 @@ IN_C, IN_PYTHON = "builtin_function_or_method", "function"
 LOOK = """
 import sys
 def kinds():
-    phase, codec = sys.modules["sandbox.worker.phase"], sys.modules["sandbox.codec"]
+    phase, codec = sys.modules["sandbox.worker.inside.phase"], sys.modules["sandbox.codec"]
     return [type(part).__name__ for part in (phase._encode, phase._decode, codec.check)]
 """
 LEVELS = ("full", "restricted")
