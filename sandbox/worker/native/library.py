@@ -37,6 +37,8 @@ def load_checked() -> ctypes.PyDLL:
         "restore": (),
         "list_written": (),
         "save": (size, size),
+        "compare": (),
     }.items():
         getattr(library, f"process_{name}").argtypes = (pointer, *arguments)
+    library.process_compare.restype = size
     return library

@@ -14,6 +14,7 @@
 #define WRITTEN 2
 #define NT_X86_XSTATE 0x202
 #define BLOCK (512 * PAGE) /* what one page table maps */
+#define SOME (16 * PAGE)   /* read from the attic at once */
 #define PUNCH_PAGES 16     /* so many zero pages in a row are given back to the kernel: fewer are faster written */
 
 struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
@@ -35,13 +36,15 @@ static int protect(const struct state *s, uint64_t start, uint64_t end)
     return ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0 ? STOP_FAILED : 0;
 }
 
-/* Copy a page from the attic. */
-static int fetch(const struct state *s, uint64_t page, void *copy)
+/* Copy pages from the attic, as many as lie in one piece, at most `size` bytes; returns how many bytes, or STOP_FAILED less than a page. */
+static int64_t fetch(const struct state *s, uint64_t page, void *copy, uint64_t size)
 {
     const struct piece *piece = s->pieces, *last = piece + s->pieces_count - 1;
     while (piece < last && piece[1].start <= page)
         piece++;
-    return pread(s->memory, copy, PAGE, page - piece->start + piece->attic) == PAGE ? 0 : STOP_FAILED;
+    if (piece < last && piece[1].start - page < size)
+        size = piece[1].start - page;
+    return pread(s->memory, copy, size, page - piece->start + piece->attic) == (ssize_t)size ? (int64_t)size : STOP_FAILED;
 }
 
 /* Put zeros where there were none. */
@@ -67,7 +70,7 @@ static int put_back(const struct state *s, const struct area *area, uint64_t sta
             return STOP_FAILED;
         for (place = zeros; place < last && kinds[place / PAGE] != KIND_ZERO; place += PAGE) {
             uint8_t *copy = (uint8_t *)s->copies + place;
-            if (kinds[place / PAGE] == KIND_IN_ATTIC && fetch(s, area->start + (place - area->place), copy))
+            if (kinds[place / PAGE] == KIND_IN_ATTIC && fetch(s, area->start + (place - area->place), copy, PAGE) != PAGE)
                 return STOP_FAILED;
             kinds[place / PAGE] = KIND_COPIED;
             memcpy((uint8_t *)s->shared + place, copy, PAGE);
@@ -194,22 +197,74 @@ int process_list_written(struct state *s)
     return collect(s, 1);
 }
 
-/* Fill the shared file with what the attic holds of `size` bytes from `start` on, in the area that begins there or before, and note which pages those are. */
+/* Fill the shared file with what the attic holds of `size` bytes from `start` on, in an area, and note which pages those are. */
 int process_save(struct state *s, uint64_t start, uint64_t size)
 {
     static const uint8_t nothing[PAGE];
-    uint8_t page[PAGE], *kinds = s->kinds;
+    uint8_t pages[SOME], *kinds = s->kinds;
     const struct area *area = s->areas;
     while (start >= area->end)
         area++;
-    for (uint64_t at = start; at < start + size; at += PAGE) {
-        uint64_t place = area->place + (at - area->start);
-        if (fetch(s, at, page))
+    for (uint64_t end = start + size; start < end;) {
+        int64_t got = fetch(s, start, pages, end - start < SOME ? end - start : SOME);
+        if (got < PAGE)
             return STOP_FAILED;
-        if (!memcmp(page, nothing, PAGE))
-            continue;
-        memcpy((uint8_t *)s->shared + place, page, PAGE);
-        kinds[place / PAGE] = KIND_IN_ATTIC;
+        for (uint8_t *page = pages; page < pages + got; page += PAGE, start += PAGE) {
+            uint64_t place = area->place + (start - area->start);
+            if (!memcmp(page, nothing, PAGE))
+                continue;
+            memcpy((uint8_t *)s->shared + place, page, PAGE);
+            kinds[place / PAGE] = KIND_IN_ATTIC;
+        }
+    }
+    return 0;
+}
+
+/* Where pages from this one on, of which the file has data, are not as they were; 0 if they are; or STOP_FAILED. */
+static uint64_t compare(const struct state *s, const struct area *area, uint64_t place, uint64_t last)
+{
+    const uint8_t *kinds = s->kinds;
+    uint8_t pages[SOME];
+    while (place < last) {
+        const uint8_t *was = (uint8_t *)s->copies + place;
+        uint64_t size = PAGE, address = area->start + (place - area->place);
+        if (kinds[place / PAGE] == KIND_IN_ATTIC) {
+            while (size < SOME && place + size < last && kinds[(place + size) / PAGE] == KIND_IN_ATTIC)
+                size += PAGE;
+            int64_t got = fetch(s, address, pages, size);
+            if (got < PAGE)
+                return STOP_FAILED;
+            size = got;
+            was = pages;
+        }
+        for (uint64_t at = 0; at < size; at += PAGE)
+            if (memcmp((uint8_t *)s->shared + place + at, was + at, PAGE))
+                return address + at;
+        place += size;
+    }
+    return 0;
+}
+
+/* Compare every page that the file has, or had at the snapshot: the address of one that is not as it was, 0 if there is none, or STOP_FAILED. */
+uint64_t process_compare(const struct state *s)
+{
+    const uint8_t *kinds = s->kinds;
+    const struct area *area = s->areas, *end = area + s->areas_count;
+    for (; area < end; area++) {
+        off_t place = area->place, last = place + (off_t)(area->end - area->start);
+        while (place < last) {
+            off_t data = lseek(s->memfd, place, SEEK_DATA);
+            for (data = data < 0 || data > last ? last : data; place < data; place += PAGE)
+                if (kinds[place / PAGE] != KIND_ZERO)
+                    return area->start + (place - area->place);
+            if (place == last)
+                break;
+            off_t hole = lseek(s->memfd, place, SEEK_HOLE);
+            uint64_t different = compare(s, area, place, hole > last ? last : hole);
+            if (hole < 0 || different)
+                return hole < 0 ? STOP_FAILED : different;
+            place = hole;
+        }
     }
     return 0;
 }

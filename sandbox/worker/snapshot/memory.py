@@ -14,14 +14,13 @@ reclaimed meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import mmap
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -41,8 +40,6 @@ _REGISTER_WP, _PROTECT = 2, 1
 _PAGEMAP_SCAN, _PRESENT, _SWAPPED = 0xC0606610, 8, 16
 _CLOSE, _MMAP, _MPROTECT, _MREMAP = 3, 9, 10, 25  # system calls of x86-64
 _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP_MAYMOVE | MREMAP_DONTUNMAP
-_SOME = 16 * PAGE
-"""Compared at once: little enough to come from memory that is used again and again."""
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
@@ -217,35 +214,12 @@ class Memory:
         return [(start, self.read(start, end - start)) for start, end in pages]
 
     def differences(self) -> list[str]:
-        """What is not as it was, though it should be: compares all mappings, and every page that the file has or had."""
+        """What is not as it was, though it should be: compares all mappings, and every page that the file has or had, up to the first that differs."""
         found = [] if _maps(self.pid) == self._maps else ["the mappings differ"]
-        for area in self._areas:
-            for start, end in self._extents(area.place, area.place + area.end - area.start):
-                for place in range(start, end, _SOME):
-                    found += self._different_pages(area.start - area.place, place, min(end, place + _SOME))
-        return found
-
-    def _extents(self, start: int, end: int) -> Iterator[Span]:
-        """Where the file has data, or had it at the snapshot, between these places."""
-        had = [(place * PAGE, place * PAGE + PAGE) for place in range(start // PAGE, end // PAGE) if self._kinds[place]]
-        has, at = [], start
-        with contextlib.suppress(OSError):  # ENXIO: no more
-            while at < end and (first := os.lseek(self._memfd, at, os.SEEK_DATA)) < end:
-                at = min(end, os.lseek(self._memfd, first, os.SEEK_HOLE))
-                has.append((first, at))
-        return iter(_joined(sorted([*had, *has])))
-
-    def _different_pages(self, offset: int, start: int, end: int) -> list[str]:
-        """Of pages at these places, whose addresses are by `offset` more."""
-        there, kinds = self._shared[start:end], self._kinds[start // PAGE : end // PAGE]
-        if Kind.IN_ATTIC not in kinds and there == self._copy[start:end]:
-            return []
-        found = []
-        for number, kind in enumerate(kinds):
-            place = start + number * PAGE
-            was = self._read_attic(place + offset, PAGE) if kind == Kind.IN_ATTIC else self._copy[place : place + PAGE]
-            if there[number * PAGE : (number + 1) * PAGE] != was:
-                found.append(f"the page at {place + offset:#x} differs")
+        if different := self._library.process_compare(ctypes.addressof(self._state)):
+            if different < PAGE:
+                raise OSError("memory can't be compared")
+            found.append(f"the page at {different:#x} differs")
         return found
 
     def close(self) -> None:
