@@ -11,12 +11,12 @@ STACK_BYTES = 64 << 20
 
 def restrict_zygote() -> None:
     """The limits that all children share: no core files, no file growth, few descriptors. Raises OSError."""
-    # A core file of one byte is none, nor is a program told of it that the host pipes them to: with none allowed it is (fs/coredump.c).
+    # A core file of one byte is none, nor is a program told of it that the host pipes them to; of none allowed it is (fs/coredump.c).
     for name, value in (("STACK", STACK_BYTES), ("CORE", 1), ("FSIZE", 0), ("NOFILE", 64), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
-        limit = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(limit)[1]
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (least, least))
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (allowed, allowed))
 
 
 def restrict_phase(address_space_bytes: int, cpu_seconds: float) -> None:
