@@ -7,7 +7,7 @@ import signal
 from sandbox import wire
 from sandbox.program import Ending, Run
 from sandbox.task import Limits
-from sandbox.verdict import Status, Trip, Usage, Verdict
+from sandbox.verdict import Status, Trip, Usage, Verdict, printable
 from sandbox.wire import End, Outcome
 
 _STATUS = {
@@ -59,7 +59,7 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         id=ident,
         status=status,
         phase=phase,
-        message=_printable(message),
+        message=printable(message),
         limit=trip,
         usage=Usage(cpu, wall, peak),
         answer_sha256=first.payload.hex() if phase == "sat" else None,
@@ -89,7 +89,7 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
         stdout=stdout.decode("utf-8", "replace"),
         stderr=stderr.decode("utf-8", "replace"),
         cut=cut,
-        message=_printable(message),
+        message=printable(message),
         limit=trip,
         usage=Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes),
         level=level,
@@ -125,10 +125,3 @@ def combine(verdicts: list[Verdict]) -> Verdict:
         level=first.level,
         verifier=first.verifier,
     )
-
-
-def _printable(text: str) -> str:
-    """The text without control characters, which could speak to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 MIB = 1 << 20
+MOST_SECONDS, MOST_BYTES = 86_400, (1 << 48) - 1
+"""What a limit may be at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,22 @@ class Limits:
     output_bytes: int = 1 * MIB
 
     def __post_init__(self) -> None:
+        self._check("cpu_seconds", (int, float), MOST_SECONDS, "of seconds")
         if self.wall_seconds is None:
             object.__setattr__(self, "wall_seconds", 10 * self.cpu_seconds + 1)
-        for name in ("cpu_seconds", "wall_seconds"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{name} must be a number of seconds, not {value!r}")
-            if not (math.isfinite(value) and 0 < value <= 86_400):
-                raise ValueError(f"{name} must be above 0 and at most a day, not {value!r}")
+        self._check("wall_seconds", (int, float), MOST_SECONDS, "of seconds")
         for name in ("memory_bytes", "answer_bytes", "output_bytes"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 48:
-                raise ValueError(f"{name} must be a positive number of bytes, not {value!r}")
+            self._check(name, (int,), MOST_BYTES, "of whole bytes")
+
+    def _check(self, name: str, kinds: tuple[type, ...], most: int, unit: str) -> None:
+        value: Any = getattr(self, name)
+        a_number = isinstance(value, kinds) and not isinstance(value, bool)
+        if not (a_number and 0 < value <= most):  # which NaN is not
+            raise ValueError(f"{name} must be a number {unit} above 0 and at most {most:,}, not {value!r}")
+
+    def to_tuple(self) -> tuple[float, float, int, int, int]:
+        """The limits in the order of the fields."""
+        return self.cpu_seconds, self.wall_seconds, self.memory_bytes, self.answer_bytes, self.output_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """The limits as plain data, ready for JSON."""
@@ -73,17 +78,3 @@ class Task:
     def to_dict(self) -> dict[str, Any]:
         """The task as plain data, ready for JSON."""
         return dataclasses.asdict(self)
-
-
-def problem_with(task: object) -> str:
-    """Why this can't be judged, or nothing."""
-    if not isinstance(task, Task):
-        return f"not a Task but {type(task).__name__}"
-    for name in ("id", "sat", "sol"):
-        if not isinstance(getattr(task, name), str):
-            return f"{name} must be a string, not {type(getattr(task, name)).__name__}"
-    if task.limits is not None and not isinstance(task.limits, Limits):
-        return f"limits must be Limits or None, not {type(task.limits).__name__}"
-    if len(task.sat) + len(task.sol) > 1 << 26:
-        return "the sources are longer than 64 Mi characters"
-    return ""

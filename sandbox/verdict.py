@@ -106,3 +106,10 @@ class Verdict:
         """The verdict that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
         limit, usage = fields["limit"], Usage(**fields["usage"])
         return cls(**{**fields, "status": Status(fields["status"]), "limit": Trip(**limit) if limit else None, "usage": usage})
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters escaped, which could speak to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -7,25 +7,25 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import sandbox
 from sandbox import judge, wire
 from sandbox.backends import levels_wanted, open_backend
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
-from sandbox.program import Ending, Program, Run
-from sandbox.stream import Order, asynchronous, drain, numbered
-from sandbox.task import Limits, Task, problem_with
-from sandbox.twins import Twins
-from sandbox.verdict import Status, Verdict
+from sandbox.program import Program, Run
+from sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
+from sandbox.task import Limits, Task
+from sandbox.validation import check_program, check_repeat, check_task
+from sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
     from sandbox.client.shared import Shared
-
-T = TypeVar("T")
 
 _WINDOW = 256
 """Tasks under way in a stream, for each worker."""
@@ -131,38 +131,9 @@ class Verifier:
         other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``. Tasks that
         are the same but for their ids are judged once. Leaving the iterator cancels what has not been judged.
         """
-        finished: SimpleQueue[tuple[int, Verdict]] = SimpleQueue()
-        source, order, twins, window = iter(tasks), Order[Verdict](ordered), Twins(), _WINDOW * self.workers
-        tickets: dict[int, list[Ticket]] = {}
-        sent, exhausted = 0, False
-        try:
-            while not exhausted or order.released < sent:
-                if not exhausted and sent - order.released < window:
-                    try:
-                        task = next(source)
-                    except StopIteration:
-                        exhausted = True
-                        continue
-                    known = twins.add(sent, task)
-                    if known is True:
-                        tickets[sent] = []
-                        tickets[sent] = self._submit(task, repeat, numbered(finished.put, sent), stream=True)
-                    elif known is not False:
-                        finished.put((sent, known))
-                    sent += 1
-                    block = False
-                else:
-                    block = True
-                if not block and finished.empty():
-                    continue
-                for number, verdict in drain(finished, block and bool(tickets)):
-                    tickets.pop(number, None)
-                    for settled in twins.settle(number, verdict):
-                        yield from order.release(*settled)
-        finally:
-            for group in tickets.values():
-                for ticket in group:
-                    ticket.cancel()
+        check_repeat(repeat)
+        check, submit = partial(check_task, verifier=self.name), partial(self._queue, repeat, True)
+        yield from judge_many(tasks, check, submit, _WINDOW * self.workers, ordered)
 
     def run(self, program: Program) -> Run:
         """Run a program, confined as a solution is, and say what it did: this judges nothing."""
@@ -175,70 +146,33 @@ class Verifier:
 
         done: gets the Verdict or the Run, once, from a thread of the verifier or at once; it must not block or raise.
         """
-        if isinstance(item, Program):
-            tickets = self._submit_program(item, done)
-        else:
-            tickets = self._submit(item, repeat, done)
-
-        def cancel() -> None:
-            for ticket in tickets:
-                ticket.cancel()
-
-        return cancel
+        if issubclass(type(item), Program):
+            return self._submit_program(item, done)
+        return self._submit(item, repeat, done)
 
     async def averify(self, task: Task) -> Verdict:
         """`verify` for coroutines; a task whose coroutine is cancelled is not run to its end."""
-        return await _settled(lambda done: self._submit(task, 1, done))
+        verdict: Verdict = await _settled(lambda done: self._submit(task, 1, done))
+        return verdict
 
     async def arun(self, program: Program) -> Run:
         """`run` for coroutines; a program whose coroutine is cancelled is not run to its end."""
-        return await _settled(lambda done: self._submit_program(program, done))
+        run: Run = await _settled(lambda done: self._submit_program(program, done))
+        return run
 
     async def averify_many(
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
         """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
-        loop = asyncio.get_running_loop()
-        finished: asyncio.Queue[tuple[int, Verdict] | None] = asyncio.Queue()
-        order, twins, room = Order[Verdict](ordered), Twins(), asyncio.Semaphore(_WINDOW * self.workers)
-        tickets: dict[int, list[Ticket]] = {}
-        sent = 0
+        check_repeat(repeat)
+        loop, check = asyncio.get_running_loop(), partial(check_task, verifier=self.name)
 
-        async def pump() -> None:
-            nonlocal sent
-            try:
-                async for task in asynchronous(tasks):
-                    await room.acquire()
-                    known = twins.add(sent, task)
-                    if known is True:
-                        tickets[sent] = []
-                        done = numbered(_threadsafe(loop, finished.put_nowait), sent)
-                        tickets[sent] = self._submit(task, repeat, done, stream=True)
-                    elif known is not False:
-                        finished.put_nowait((sent, known))
-                    sent += 1
-            finally:
-                finished.put_nowait(None)
+        async def submit(task: Task, done: Done) -> Cancel:
+            return self._queue(repeat, True, task, in_loop(loop, done))
 
-        feeding = asyncio.create_task(pump())
-        open_end = True
-        try:
-            while open_end or order.released < sent:
-                item = await finished.get()
-                if item is None:
-                    open_end = False
-                    await feeding  # raises what the caller's iterable raised
-                    continue
-                tickets.pop(item[0], None)
-                for settled in twins.settle(*item):
-                    for verdict in order.release(*settled):
-                        room.release()
-                        yield verdict
-        finally:
-            feeding.cancel()
-            for group in tickets.values():
-                for ticket in group:
-                    ticket.cancel()
+        async with aclosing(ajudge_many(tasks, check, submit, _WINDOW * self.workers, ordered)) as verdicts:
+            async for verdict in verdicts:
+                yield verdict
 
     @property
     def name(self) -> str:
@@ -292,41 +226,42 @@ class Verifier:
                 self._pool = self._open()
             return self._pool
 
-    def _submit(
-        self, task: Task, repeat: int, done: Callable[[Verdict], None], stream: bool = False
-    ) -> list[Ticket]:
-        """Queue a task's judgements; `done` gets the verdict, at once if it is no task. In a stream, others are waiting."""
-        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
-            raise ValueError(f"repeat must be at least 1, not {repeat!r}")
+    def _submit(self, task: object, repeat: int, done: Done) -> Cancel:
+        """Queue a task's judgements; `done` gets the verdict, at once if it is no task."""
+        check_repeat(repeat)
+        checked = check_task(task, self.name)
+        if isinstance(checked, Task):
+            return self._queue(repeat, False, checked, done)
+        done(checked)
+        return nothing
+
+    def _queue(self, repeat: int, stream: bool, task: Task, done: Done) -> Cancel:
+        """Queue the judgements of a task that has been checked. In a stream, others are waiting."""
         pool = self._pool or self._running()
-        problem = problem_with(task)
-        if problem:
-            ident = getattr(task, "id", "")
-            done(Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem, verifier=pool.name))
-            return []
         sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
         limits = task.limits or self.limits
-        collect = done if repeat == 1 else _gather(repeat, done)
-        tickets = [Ticket(task.id, wire.Job(sat, sol, limits, seed), collect) for seed in range(repeat)]
-        for ticket in tickets:
+        if repeat > 1:
+            done = _gather(repeat, done)
+        cancels = []
+        for seed in range(repeat):
+            ticket = Ticket(task.id, wire.Job(sat, sol, limits, seed), done)
             if stream:
                 ticket.try_briefly()
             pool.submit(ticket)
-        return tickets
+            cancels.append(ticket.cancel)
+        return cancels[0] if repeat == 1 else partial(_call_all, cancels)
 
-    def _submit_program(self, program: Program, done: Callable[[Run], None]) -> list[Ticket]:
-        """Queue a program; `done` gets the run."""
+    def _submit_program(self, program: object, done: Done) -> Cancel:
+        """Queue a program; `done` gets the run, at once if it is no program."""
         pool = self._running()
-        for name in ("id", "code", "stdin"):
-            if not isinstance(getattr(program, name, None), str):
-                ident = getattr(program, "id", "")
-                problem = f"{name} must be a string, not {type(getattr(program, name, None)).__name__}"
-                done(Run(ident if isinstance(ident, str) else "", Ending.INVALID, message=problem, verifier=pool.name))
-                return []
-        code, stdin = wire.to_bytes(program.code), wire.to_bytes(program.stdin)
-        ticket = Ticket(program.id, wire.Job(code, stdin, program.limits or self.limits, program=True), done)
+        checked = check_program(program, pool.name)
+        if isinstance(checked, Run):
+            done(checked)
+            return nothing
+        code, stdin = wire.to_bytes(checked.code), wire.to_bytes(checked.stdin)
+        ticket = Ticket(checked.id, wire.Job(code, stdin, checked.limits or self.limits, program=True), done)
         pool.submit(ticket)
-        return [ticket]
+        return ticket.cancel
 
     def _after_fork(self) -> None:
         """In the child: the threads are gone and the workers are the parent's; start anew when first used."""
@@ -362,30 +297,22 @@ def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict],
     return add
 
 
-async def _settled(submit: Callable[[Callable[[T], None]], list[Ticket]]) -> T:
-    """What `submit`'s callback gets; if the coroutine is cancelled, so are the tickets."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+def _call_all(cancels: list[Cancel]) -> None:
+    for cancel in cancels:
+        cancel()
 
-    def settle(value: T) -> None:
+
+async def _settled(submit: Callable[[Done], Cancel]) -> Any:
+    """What `submit`'s callback gets; if the coroutine is cancelled, so is what was submitted."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any) -> None:
         if not future.done():
             future.set_result(value)
 
-    tickets = submit(_threadsafe(loop, settle))
+    cancel = submit(in_loop(loop, settle))
     try:
         return await future
     finally:
-        for ticket in tickets:
-            ticket.cancel()
-
-
-def _threadsafe(loop: asyncio.AbstractEventLoop, put: Callable[[T], None]) -> Callable[[T], None]:
-    """`put`, called in the loop's thread."""
-
-    def call(value: T) -> None:
-        try:
-            loop.call_soon_threadsafe(put, value)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
-
-    return call
+        cancel()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
 import aiohttp
 
-from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, content_of, encode, to_json
-from sandbox.client.stream import Stream
+from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, content_of, encode, to_json
+from sandbox.client.batch import BatchRequest
 from sandbox.errors import ServerRefused
 from sandbox.program import Ending, Program, Run
-from sandbox.stream import Order, asynchronous
-from sandbox.task import Task, problem_with
+from sandbox.stream import Cancel, Done, ajudge_many, nothing
+from sandbox.task import MIB, Task
+from sandbox.validation import check_program, check_task
 from sandbox.verdict import Status, Verdict
 
 T = TypeVar("T")
@@ -45,30 +47,34 @@ class AsyncClient:
 
     async def verify(self, task: Task) -> Verdict:
         """Judge one task."""
-        if problem := problem_with(task):
-            ident = getattr(task, "id", "")
-            return Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem)
-        body = encode(task)
+        checked = check_task(task)
+        if isinstance(checked, Verdict):
+            return checked
+        ident = checked.id
 
         def read(status: int, content: dict[str, Any]) -> Verdict:
-            return Verdict.from_dict(content) if "status" in content else Verdict(task.id, Status.INVALID, message=content["detail"])
+            return Verdict.from_dict(content) if "status" in content else Verdict(ident, Status.INVALID, message=content["detail"])
 
         def fail(reason: str) -> Verdict:
-            return Verdict(task.id, Status.INTERNAL_ERROR, message=reason, retryable=True)
+            return Verdict(ident, Status.INTERNAL_ERROR, message=reason, retryable=True)
 
-        return await self._ask("/v1/verify", body, read, fail)
+        return await self._ask("/v1/verify", encode(checked), read, fail)
 
     async def run(self, program: Program) -> Run:
         """Run a program; see `Verifier.run`."""
-        fields: dict[str, Any] = {"id": program.id, "code": program.code, "stdin": program.stdin}
-        if program.limits:
-            fields["limits"] = program.limits.to_dict()
+        checked = check_program(program)
+        if isinstance(checked, Run):
+            return checked
+        ident = checked.id
+        fields: dict[str, Any] = {"id": ident, "code": checked.code, "stdin": checked.stdin}
+        if checked.limits:
+            fields["limits"] = checked.limits.to_dict()
 
         def read(status: int, content: dict[str, Any]) -> Run:
-            return Run.from_dict(content) if "ending" in content else Run(program.id, Ending.INVALID, message=content["detail"])
+            return Run.from_dict(content) if "ending" in content else Run(ident, Ending.INVALID, message=content["detail"])
 
         def fail(reason: str) -> Run:
-            return Run(program.id, Ending.INTERNAL_ERROR, message=reason, retryable=True)
+            return Run(ident, Ending.INTERNAL_ERROR, message=reason, retryable=True)
 
         return await self._ask("/v1/run", to_json(fields), read, fail)
 
@@ -76,36 +82,20 @@ class AsyncClient:
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
         """Judge a stream of tasks; see `Verifier.averify_many`."""
-        finished: asyncio.Queue[tuple[int, Found]] = asyncio.Queue()
-        stream = Stream(self, repeat, lambda number, found: finished.put_nowait((number, found)))
-        order, room, ended = Order[Verdict](ordered), asyncio.Semaphore(self.in_flight), False
+        request = BatchRequest(self, repeat)
 
-        async def pump() -> None:
-            number = 0
-            async for task in asynchronous(tasks):
-                await room.acquire()
-                stream.add(number, task)
-                number += 1
-            stream.end()
+        async def submit(task: Task, done: Done) -> Cancel:
+            request.add(task, done)
+            return nothing  # all are cancelled at once, with the request
 
-        def pumped(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (error := task.exception()):
-                finished.put_nowait((-1, error))
-
-        driving, pumping = asyncio.create_task(stream.drive()), asyncio.create_task(pump())
-        pumping.add_done_callback(pumped)
+        driving = asyncio.create_task(request.drive())
         try:
-            while not ended:
-                number, found = await finished.get()
-                if isinstance(found, BaseException):
-                    raise found
-                if number < 0:
-                    break
-                for verdict in order.release(number, found):
-                    room.release()
+            async with aclosing(ajudge_many(tasks, check_task, submit, self.in_flight, ordered)) as verdicts:
+                async for verdict in verdicts:
                     yield verdict
+            request.end()
+            await driving
         finally:
-            pumping.cancel()
             driving.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await driving
@@ -185,7 +175,8 @@ class AsyncClient:
     async def _ask_once(self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T]) -> T:
         headers = {"Content-Type": "application/json"}
         method = "GET" if body is None else "POST"
-        async with self.session().request(method, path, data=body, headers=headers) as response:
+        data = io.BytesIO(body) if body and len(body) > MIB else body  # aiohttp writes large bytes in one go, and warns of it
+        async with self.session().request(method, path, data=data, headers=headers) as response:
             if response.status == 503:
                 content = await content_of(response)
                 problem = content.get("status") or content.get("ending") or ""

@@ -12,10 +12,6 @@ import orjson
 
 from sandbox.records import parse
 from sandbox.task import Task
-from sandbox.verdict import Verdict
-
-Found = Verdict | BaseException
-"""What a stream brings: a verdict, or why there are no more."""
 
 ATTEMPTS = 3
 """How often a task is tried whose verdict is `internal_error`: the server itself has tried it twice each time."""

@@ -6,18 +6,18 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
 from sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
-from sandbox.client.attempts import Found
-from sandbox.client.stream import Stream
+from sandbox.client.batch import BatchRequest
 from sandbox.program import Program, Run
-from sandbox.stream import Order, asynchronous, drain
+from sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
 from sandbox.task import Limits, Task
+from sandbox.validation import check_task
 from sandbox.verdict import Verdict
 
 T = TypeVar("T")
@@ -57,66 +57,24 @@ class Client:
 
     def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """See `Verifier.verify_many`."""
-        finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
-        source, order, sent, exhausted = iter(tasks), Order[Verdict](ordered), 0, False
-        stream, stop = self._stream(repeat, lambda number, found: finished.put((number, found)))
-        try:
-            while True:
-                if not exhausted and sent - order.released < self.in_flight:
-                    try:
-                        stream.add(sent, next(source))
-                        sent += 1
-                    except StopIteration:
-                        exhausted = True
-                        stream.end()
-                for number, found in drain(finished, exhausted or sent - order.released >= self.in_flight):
-                    if isinstance(found, BaseException):
-                        raise found
-                    if number < 0:
-                        return
-                    yield from order.release(number, found)
-        finally:
-            stop()
+        with self._request(repeat) as request:
+            yield from judge_many(tasks, check_task, request.submit, self.in_flight, ordered)
+            request.end().result()
 
     async def averify_many(
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
         """See `Verifier.averify_many`."""
         loop = asyncio.get_running_loop()
-        finished: asyncio.Queue[tuple[int, Found]] = asyncio.Queue()
-        order, room = Order[Verdict](ordered), asyncio.Semaphore(self.in_flight)
+        with self._request(repeat) as request:
 
-        def settle(number: int, found: Found) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(finished.put_nowait, (number, found))
+            async def submit(task: Task, done: Done) -> Cancel:
+                return request.submit(task, in_loop(loop, done))
 
-        stream, stop = self._stream(repeat, settle)
-
-        async def pump() -> None:
-            number = 0
-            try:
-                async for task in asynchronous(tasks):
-                    await room.acquire()
-                    stream.add(number, task)
-                    number += 1
-                stream.end()
-            except Exception as error:
-                finished.put_nowait((-1, error))
-
-        pumping = asyncio.create_task(pump())
-        try:
-            while True:
-                number, found = await finished.get()
-                if isinstance(found, BaseException):
-                    raise found
-                if number < 0:
-                    return
-                for verdict in order.release(number, found):
-                    room.release()
+            async with aclosing(ajudge_many(tasks, check_task, submit, self.in_flight, ordered)) as verdicts:
+                async for verdict in verdicts:
                     yield verdict
-        finally:
-            pumping.cancel()
-            stop()
+            await asyncio.wrap_future(request.end())
 
     def config(self) -> dict[str, Any]:
         """What the server says of itself: version, level, engine, limits, protections. Raises ConnectionError."""
@@ -187,27 +145,35 @@ class Client:
         finally:
             future.cancel()
 
-    def _stream(self, repeat: int, settle: Callable[[int, Found], None]) -> tuple[_Remote, Callable[[], None]]:
+    @contextmanager
+    def _request(self, repeat: int) -> Iterator[_Request]:
+        """A request for a stream of tasks; leaving it cancels what has not been judged."""
         loop, client = self._running()
-        stream = Stream(client, repeat, settle)
-        driving = asyncio.run_coroutine_threadsafe(stream.drive(), loop)
-        return _Remote(loop, stream), driving.cancel  # type: ignore[return-value]
+        request = BatchRequest(client, repeat)
+        driving = asyncio.run_coroutine_threadsafe(request.drive(), loop)
+        try:
+            yield _Request(loop, request, driving)
+        finally:
+            driving.cancel()
 
 
 @dataclass(slots=True)
-class _Remote:
-    """A stream, spoken to from another thread."""
+class _Request:
+    """A BatchRequest, spoken to from another thread."""
 
     loop: asyncio.AbstractEventLoop
-    stream: Stream
+    request: BatchRequest
+    driving: Future[None]
 
-    def add(self, number: int, task: Task) -> None:
-        """See `Stream.add`."""
-        self.loop.call_soon_threadsafe(self.stream.add, number, task)
+    def submit(self, task: Task, done: Done) -> Cancel:
+        """See `BatchRequest.add`."""
+        self.loop.call_soon_threadsafe(self.request.add, task, done)
+        return nothing  # all are cancelled at once, with the request
 
-    def end(self) -> None:
-        """See `Stream.end`."""
-        self.loop.call_soon_threadsafe(self.stream.end)
+    def end(self) -> Future[None]:
+        """See `BatchRequest.end`; done when the request has ended."""
+        self.loop.call_soon_threadsafe(self.request.end)
+        return self.driving
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from sandbox import records
 from sandbox.server import models
 from sandbox.server.desk import Desk, departure
 from sandbox.server.exchange import Gone, Receive, chunks, encode
-from sandbox.stream import Order
+from sandbox.stream import AsyncStream, Cancel, Done
 from sandbox.task import Limits, Task
-from sandbox.twins import Twins
 from sandbox.verdict import Status, Verdict
 
 WINDOW = 64
@@ -103,14 +100,14 @@ async def lines(body: Body, most: int, ceiling: Limits) -> AsyncIterator[Item]:
                 skipping = False
                 yield Verdict("", Status.INVALID, message=f"the line is longer than {most:,} bytes")
             elif line.strip():
-                yield _line(bytes(line), ceiling)
+                yield _read(bytes(line), ceiling)
         rest = tail
         if len(rest) > most:
             skipping = True
             rest.clear()
 
 
-def _line(line: bytes, ceiling: Limits) -> Item:
+def _read(line: bytes, ceiling: Limits) -> Item:
     try:
         fields = records.parse(line)
     except ValueError as error:
@@ -127,75 +124,31 @@ class Batch:
     def __init__(
         self, desk: Desk, items: AsyncIterator[Item], gone: Coroutine[Any, Any, object], ordered: bool, repeat: int
     ) -> None:
-        self._desk, self._items, self._gone, self._repeat = desk, items, gone, repeat
-        self._order: Order[tuple[int, Verdict]] = Order(ordered)
-        self._twins = Twins()
-        self._room = asyncio.Semaphore(WINDOW * desk.judge.workers)
-        self._finished: deque[tuple[int, Verdict]] = deque()
-        self._news = asyncio.Event()
-        self._under_way: dict[int, Callable[[], None]] = {}
-        self._taken = self._written = 0
+        self._desk, self._gone, self._repeat = desk, gone, repeat
+        self._stream = AsyncStream(items, _as_it_is, self._submit, WINDOW * desk.judge.workers, ordered, desk.count)
 
     async def answer(self) -> AsyncIterator[bytes]:
         """The lines of the response, several at a time. Leaving cancels what has not been judged. Raises Gone."""
-        taking = asyncio.create_task(self._take_all())
-        closing = asyncio.create_task(self._desk.draining.wait())
-        leaving = asyncio.create_task(self._gone)
-        watched = (taking, closing, leaving)
-        for task in watched:
-            task.add_done_callback(lambda _: self._news.set())
+        closing, leaving = asyncio.create_task(self._desk.draining.wait()), asyncio.create_task(self._gone)
         try:
-            while not (taking.done() or closing.done()) or self._written < self._taken:
-                await self._news.wait()
-                self._news.clear()
-                if leaving.done():
-                    raise Gone
-                if closing.done():
-                    taking.cancel()  # at the server's end nothing more is taken in
-                elif taking.done():
-                    taking.result()
-                if text := b"".join(self._due()):
-                    yield text
+            async with self._stream as stream:
+                closing.add_done_callback(lambda _: stream.stop())  # at the server's end nothing more is taken in
+                leaving.add_done_callback(lambda _: stream.fail(Gone()))
+                while await stream.wait():
+                    yield b"".join([_line(*stream.give()) for _ in range(stream.due)])
         finally:
-            for task in watched:
-                task.cancel()
-            for abandon in self._under_way.values():
-                abandon()
+            closing.cancel()
+            leaving.cancel()
 
-    async def _take_all(self) -> None:
-        async for each in self._items:
-            await self._room.acquire()
-            number = self._taken
-            if isinstance(each, Verdict):
-                self._finish(number, each)
-            elif (known := self._twins.add(number, each)) is True:
-                await self._desk.wait_for_place()
-                self._under_way[number] = self._desk.submit(each, partial(self._settle, number), self._repeat)
-            elif known is not False:
-                self._desk.count(known)
-                self._finish(number, known)
-            self._taken += 1  # last: what is counted gets an answer
+    async def _submit(self, task: Task, done: Done) -> Cancel:
+        await self._desk.wait_for_place()
+        return self._desk.submit(task, done, self._repeat)
 
-    def _settle(self, number: int, verdict: Verdict) -> None:
-        """A task was judged: so are those that waited for it."""
-        self._under_way.pop(number, None)
-        for each, found in self._twins.settle(number, verdict):
-            if each != number:
-                self._desk.count(found)
-            self._finish(each, found)
 
-    def _finish(self, number: int, verdict: Verdict) -> None:
-        self._finished.append((number, verdict))
-        self._news.set()
+def _as_it_is(item: Item) -> Item:
+    """A stream's Check for what `item` has checked."""
+    return item
 
-    def _due(self) -> list[bytes]:
-        """The lines that can be written now."""
-        found: list[tuple[int, Verdict]] = []
-        with contextlib.suppress(IndexError):
-            while True:
-                number, verdict = self._finished.popleft()
-                found += self._order.release(number, (number, verdict))
-        for _ in found:
-            self._room.release()
-        self._written += len(found)
-        return [b'{"index":%d,%b\n' % (number, encode(verdict)[1:]) for number, verdict in found]
+
+def _line(index: int, verdict: Verdict) -> bytes:
+    return b'{"index":%d,%b\n' % (index, encode(verdict)[1:])

@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from sandbox import records
 from sandbox.program import Ending, Program, Run
 from sandbox.server.exchange import Refused
-from sandbox.task import MIB, Limits, Task
+from sandbox.task import MIB, MOST_BYTES, MOST_SECONDS, Limits, Task
 
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Bytes = Annotated[int, Meta(gt=0, lt=1 << 48)]
+Seconds = Annotated[float, Meta(gt=0, le=MOST_SECONDS)]
+Bytes = Annotated[int, Meta(gt=0, le=MOST_BYTES)]
 
 
 class LimitsRequest(Struct, forbid_unknown_fields=True):

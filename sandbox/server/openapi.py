@@ -132,7 +132,6 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         for limit, described in schemas[name]["properties"].items():
             kinds = [kind for kind in described["anyOf"] if kind["type"] != "null"]
             kinds[0]["maximum"] = getattr(ceiling, limit)
-            kinds[0].pop("exclusiveMaximum", None)
     schemas["ProgramRequest"]["properties"]["files"]["additionalProperties"] = {"type": "null"}
     schemas["Error"] = {
         "type": "object",

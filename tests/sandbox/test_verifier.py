@@ -8,16 +8,19 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import orjson
 import pytest
 
-from sandbox import CannotConfine, Limits, Status, Task, Verifier, wire
+from sandbox import CannotConfine, Ending, Limits, Program, Status, Task, Verifier, wire
 from sandbox.verdict import Verdict
 from sandbox.verifier import _WINDOW as window
 from tests.conftest import open_verifier
+from tests.sandbox.malformed import MALFORMED, ODD, forced
 from tests.sandbox.tasks import task
 
 
@@ -55,6 +58,84 @@ def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> 
     items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1"), task(4)]  # type: ignore[arg-type, list-item]
     statuses = [verdict.status for verdict in two_workers.verify_many(items)]  # type: ignore[arg-type]
     assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
+
+
+Ask = Callable[[Verifier, list[Any]], list[Verdict]]
+
+
+def _submit_each(verifier: Verifier, items: list[Any]) -> list[Verdict]:
+    found: SimpleQueue[Verdict] = SimpleQueue()
+    verdicts = []
+    for item in items:
+        cancel = verifier.submit(item, found.put)
+        verdicts.append(found.get())
+        cancel()
+    return verdicts
+
+
+async def _ask_each(verifier: Verifier, items: list[Any]) -> list[Verdict]:
+    return await asyncio.gather(*map(verifier.averify, items))
+
+
+async def _ask_all(verifier: Verifier, items: list[Any]) -> list[Verdict]:
+    return [verdict async for verdict in verifier.averify_many(items)]
+
+
+DOORS: dict[str, Ask] = {
+    "verify": lambda verifier, items: [verifier.verify(item) for item in items],
+    "averify": lambda verifier, items: asyncio.run(_ask_each(verifier, items)),
+    "submit": _submit_each,
+    "verify_many": lambda verifier, items: list(verifier.verify_many(items)),
+    "verify_many with repeats": lambda verifier, items: list(verifier.verify_many(items, repeat=3)),
+    "averify_many": lambda verifier, items: asyncio.run(_ask_all(verifier, items)),
+}
+
+
+@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(two_workers: Verifier, ask: Ask) -> None:
+    makers = {name: make for name, make in MALFORMED.items() if not (name == "a program" and ask is _submit_each)}
+    items = [item for number, make in enumerate(makers.values()) for item in (make(), task(number), make(), task(number))]
+    found = ask(two_workers, items)
+    assert [verdict.status for verdict in found] == ["invalid", "accepted"] * (2 * len(makers))
+    assert not any(verdict.judged for verdict in found[::2])
+    assert {verdict.verifier for verdict in found[::2]} == {two_workers.name}
+    assert two_workers.restarts == 0
+
+
+@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+def test_a_task_of_odd_types_is_judged_at_every_door_as_what_it_is(two_workers: Verifier, ask: Ask) -> None:
+    found = ask(two_workers, [make() for make in ODD.values() for _ in range(2)])
+    assert [verdict.status for verdict in found] == ["accepted"] * (2 * len(ODD)), found
+    assert {(type(verdict.id), verdict.id.rstrip("\ud800")) for verdict in found} == {(str, "x")}
+
+
+def test_a_verdict_in_the_place_of_a_task_is_no_verdict(two_workers: Verifier) -> None:
+    claim = Verdict("mine", Status.ACCEPTED)
+    for ask in DOORS.values():
+        assert [verdict.status for verdict in ask(two_workers, [claim, task(1)])] == ["invalid", "accepted"]
+
+
+def test_what_is_no_program_is_invalid_at_every_door(two_workers: Verifier) -> None:
+    bad: list[Any] = [
+        Program("x", "print(1)", limits="none"),  # type: ignore[arg-type]
+        Program("x", "print(1)", limits=forced(Limits(), cpu_seconds="1")),
+        Program([], "print(1)"),  # type: ignore[arg-type]
+        object.__new__(Program),
+    ]
+    found: SimpleQueue[Any] = SimpleQueue()
+    for program in bad:
+        two_workers.submit(program, found.put)
+        for run in (two_workers.run(program), asyncio.run(two_workers.arun(program)), found.get()):
+            assert (run.ending, run.verifier) == (Ending.INVALID, two_workers.name)
+    assert two_workers.run(Program("x", "print(1)")).stdout == "1\n"
+    assert two_workers.restarts == 0
+
+
+def test_a_repeat_that_makes_no_sense_is_an_error_even_if_nothing_is_asked(two_workers: Verifier) -> None:
+    with pytest.raises(ValueError, match="repeat"):
+        list(two_workers.verify_many([], repeat=0))
+    with pytest.raises(ValueError, match="repeat"):
+        two_workers.submit(task(1), print, repeat=0)
 
 
 def test_sources_of_many_megabytes_are_judged(two_workers: Verifier) -> None:

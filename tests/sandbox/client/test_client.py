@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from sandbox import AsyncClient, Client, Ending, Limits, Program, ServerRefused, Status, Task, Verdict, Verifier
+from tests.sandbox.malformed import MALFORMED, ODD
 from tests.sandbox.server.conftest import Daemon, daemon  # noqa: F401  # a fixture
 
 
@@ -63,6 +64,60 @@ def test_verdicts_are_the_librarys(client: Client) -> None:
             for name in ("id", "status", "phase", "message", "answer_sha256", "level"):
                 assert getattr(one, name) == getattr(other, name), (name, one, other)
             assert (one.limit and one.limit.name) == (other.limit and other.limit.name)
+
+
+Ask = Callable[[Client, list[Any]], list[Verdict]]
+
+
+async def _ask_each(client: Client, items: list[Any]) -> list[Verdict]:
+    return [await client.averify(item) for item in items]
+
+
+async def _ask_all(client: Client, items: list[Any]) -> list[Verdict]:
+    return [verdict async for verdict in client.averify_many(items)]
+
+
+async def _ask_all_in_the_loop(client: Client, items: list[Any]) -> list[Verdict]:
+    async with AsyncClient(client.url) as other:
+        return [verdict async for verdict in other.verify_many(items)]
+
+
+DOORS: dict[str, Ask] = {
+    "verify": lambda client, items: [client.verify(item) for item in items],
+    "averify": lambda client, items: asyncio.run(_ask_each(client, items)),
+    "verify_many": lambda client, items: list(client.verify_many(items)),
+    "verify_many with repeats": lambda client, items: list(client.verify_many(items, repeat=3)),
+    "averify_many": lambda client, items: asyncio.run(_ask_all(client, items)),
+    "AsyncClient": lambda client, items: asyncio.run(_ask_all_in_the_loop(client, items)),
+}
+
+
+@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(client: Client, ask: Ask) -> None:
+    items = [item for number, make in enumerate(MALFORMED.values()) for item in (make(), task(number), make(), task(number))]
+    found = ask(client, items)
+    assert [verdict.status for verdict in found] == ["invalid", "accepted"] * (2 * len(MALFORMED))
+
+
+@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+def test_a_task_of_odd_types_is_judged_at_every_door_as_what_it_is(client: Client, ask: Ask) -> None:
+    found = ask(client, [make() for make in ODD.values() for _ in range(2)])
+    assert [verdict.status for verdict in found] == ["accepted"] * (2 * len(ODD)), found
+    assert {(type(verdict.id), verdict.id.rstrip("\ud800")) for verdict in found} == {(str, "x")}
+
+
+def test_what_is_no_program_is_invalid(client: Client) -> None:
+    bad: list[Any] = ["print(1)", Program("x", 5), Program("x", "", limits="none"), object.__new__(Program)]  # type: ignore[arg-type]
+    for program in bad:
+        assert client.run(program).ending is asyncio.run(client.arun(program)).ending is Ending.INVALID
+
+
+@pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+def test_a_task_that_is_too_large_for_the_server_is_invalid_under_its_own_id(client: Client, ask: Ask) -> None:
+    large, long = Task("large", "#" * (2 << 20), "1"), Task("i" * (2 << 20), "def sat(x): return True", "1")
+    found = ask(client, [large, task(1), long, task(2)])
+    assert [verdict.status for verdict in found] == ["invalid", "accepted", "invalid", "accepted"]
+    assert [verdict.id for verdict in found] == [large.id, "1", long.id, "2"]
 
 
 def test_a_stream_comes_back_in_order_or_as_it_is_ready(client: Client) -> None:

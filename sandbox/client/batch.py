@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Found, Waits, encode
+from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, encode
 from sandbox.errors import ServerRefused
 from sandbox.records import parse
-from sandbox.task import Task, problem_with
+from sandbox.stream import Done
+from sandbox.task import Task
+from sandbox.validation import check_repeat
 from sandbox.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -23,39 +25,41 @@ LINES = "application/x-ndjson"
 @dataclass(slots=True)
 class _Pending:
     line: bytes
-    ident: str
+    id: str
+    done: Done
     deadline: float
     attempts: int = 0
 
 
-class Stream:
+class BatchRequest:
     """Tasks on their way through one request that stays open, or through the next one if it breaks. Lives in the client's loop.
 
-    `settle` gets each task's number and verdict once, then ``(-1, ...)``: an exception, or any verdict to say that all have been given.
+    Raises ValueError for a `repeat` that makes no sense.
     """
 
-    def __init__(self, client: AsyncClient, repeat: int, settle: Callable[[int, Found], None]) -> None:
-        if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
-            raise ValueError(f"repeat must be at least 1, not {repeat!r}")
-        self._client, self._repeat, self._settle = client, repeat, settle
+    def __init__(self, client: AsyncClient, repeat: int) -> None:
+        check_repeat(repeat)
+        self._client, self._repeat = client, repeat
+        self._added = 0
         self._pending: dict[int, _Pending] = {}
         self._unsent: deque[int] = deque()
         self._news = asyncio.Event()
         self._ended = False
+        self._error: Exception | None = None
 
-    def add(self, number: int, task: Task) -> None:
-        """Have a task judged."""
-        if problem := problem_with(task):
-            ident = getattr(task, "id", "")
-            self._settle(number, Verdict(ident if isinstance(ident, str) else "", Status.INVALID, message=problem))
+    def add(self, task: Task, done: Done) -> None:
+        """Have a task judged; `done` gets its verdict, or the exception that ended the request."""
+        if self._error is not None:
+            done(self._error)
             return
         deadline = asyncio.get_running_loop().time() + self._client.deadline_seconds
-        self._pending[number] = _Pending(encode(task) + b"\n", task.id, deadline)
-        self._unsent.append(number)
+        self._pending[self._added] = _Pending(encode(task) + b"\n", task.id, done, deadline)
+        self._unsent.append(self._added)
+        self._added += 1
         self._news.set()
 
     def end(self) -> None:
-        """There are no more tasks."""
+        """There are no more tasks: once all are settled `drive` returns."""
         self._ended = True
         self._news.set()
 
@@ -79,9 +83,10 @@ class Stream:
                 self._expire(reason)
                 if self._pending:
                     await waits.wait(pause)
-            self._settle(-1, Verdict("", Status.INVALID))
         except Exception as error:
-            self._settle(-1, error)
+            self._error = error
+            for pending in self._pending.values():
+                pending.done(error)
 
     async def _wait_for_news(self) -> None:
         await self._news.wait()
@@ -123,13 +128,13 @@ class Stream:
         number = sent[fields.pop("index")]
         if (pending := self._pending.get(number)) is None:
             return
-        verdict = Verdict.from_dict(fields)
+        verdict = replace(Verdict.from_dict(fields), id=pending.id)  # a line that was too long has lost it
         pending.attempts += verdict.status is Status.INTERNAL_ERROR
         if verdict.retryable and pending.attempts < ATTEMPTS:
             self._unsent.append(number)
         else:
             del self._pending[number]
-            self._settle(number, verdict)
+            pending.done(verdict)
         self._news.set()
 
     def _expire(self, reason: str) -> None:
@@ -138,4 +143,4 @@ class Stream:
             if pending.deadline <= now:
                 del self._pending[number]
                 text = f"no verdict from {self._client.url} within {self._client.deadline_seconds:g} s: {reason}"
-                self._settle(number, Verdict(pending.ident, Status.INTERNAL_ERROR, message=text, retryable=True))
+                pending.done(Verdict(pending.id, Status.INTERNAL_ERROR, message=text, retryable=True))

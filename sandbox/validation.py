@@ -1,0 +1,130 @@
+"""Check what is asked: return a task or program whose fields have exactly their types, or the answer `invalid`.
+
+Every way in (a call, a stream, a client) checks here and nowhere else, so what comes after may rely on it: fields can
+be hashed, compared, encoded and sent. Anything may be given: fields of any type, subclasses that override what they
+inherit, attributes that raise.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sandbox.program import Ending, Program, Run
+from sandbox.task import MOST_BYTES, MOST_SECONDS, Limits, Task
+from sandbox.verdict import Status, Verdict, printable
+
+MOST_CHARACTERS = 1 << 26
+"""Of the two sources of a task together."""
+
+MOST_PROGRAM_CHARACTERS = 1 << 28
+"""Of a program and its standard input: in UTF-8 never more than a message holds."""
+
+_MESSAGE_CHARACTERS = 500
+_UNREADABLE = "its fields can't be read"
+_TASK, _PROGRAM = ("id", "sat", "sol"), ("id", "code", "stdin")
+_LIMITS = ("cpu_seconds", "wall_seconds", "memory_bytes", "answer_bytes", "output_bytes")
+_NUMBERS = frozenset({int, float})
+T = TypeVar("T", Task, Program)
+
+
+def check_task(item: object, verifier: str = "") -> Task | Verdict:
+    """Return the task, or an equal one of plain types; or the verdict `invalid`. verifier: who says so."""
+    if type(item) is Task:
+        try:
+            limits = item.limits
+            if (
+                type(item.id) is type(item.sat) is type(item.sol) is str
+                and (limits is None or (type(limits) is Limits and _is_plain(limits)))
+                and len(item.sat) + len(item.sol) <= MOST_CHARACTERS
+            ):
+                return item
+        except AttributeError:  # made without its constructor
+            pass
+    try:
+        return _plain(item, Task, _TASK, MOST_CHARACTERS)
+    except Exception as error:  # whatever the code of the caller's classes raises
+        return Verdict(_id_of(item), Status.INVALID, message=_explanation(error), verifier=verifier)
+
+
+def check_program(item: object, verifier: str = "") -> Program | Run:
+    """Return an equal program of plain types; or the run `invalid`. verifier: who says so."""
+    try:
+        return _plain(item, Program, _PROGRAM, MOST_PROGRAM_CHARACTERS)
+    except Exception as error:  # as above
+        return Run(_id_of(item), Ending.INVALID, message=_explanation(error), verifier=verifier)
+
+
+def check_repeat(repeat: object) -> None:
+    """Raise ValueError if nothing can be judged so many times."""
+    if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
+        raise ValueError(f"repeat must be at least 1, not {repeat!r}")
+
+
+class _Malformed(Exception):
+    """Why something can't be judged or run."""
+
+
+def _plain(item: object, kind: type[T], names: tuple[str, ...], most: int) -> T:
+    """Return a copy with fields of exactly their types. Raises _Malformed, or what the item's own code raises."""
+    if not issubclass(type(item), kind):  # not isinstance, which believes what an object says of its class
+        raise _Malformed(f"not a {kind.__name__} but {type(item).__name__}")
+    fields: dict[str, Any] = {}
+    for name in names:
+        value = getattr(item, name)
+        if not issubclass(type(value), str):
+            raise _Malformed(f"{name} must be a string, not {type(value).__name__}")
+        fields[name] = str.__str__(value)
+    if sum(len(fields[name]) for name in names[1:]) > most:
+        raise _Malformed(f"the sources are longer than {most >> 20} Mi characters")
+    return kind(**fields, limits=_plain_limits(item.limits))  # type: ignore[attr-defined]
+
+
+def _plain_limits(limits: object) -> Limits | None:
+    if limits is None:
+        return None
+    if not issubclass(type(limits), Limits):
+        raise _Malformed(f"limits must be Limits or None, not {type(limits).__name__}")
+    try:
+        return Limits(*(_plain_number(getattr(limits, name)) for name in _LIMITS))
+    except ValueError as error:
+        raise _Malformed(str(error)) from error
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a number of exactly its type; anything else as it is, for `Limits` to refuse."""
+    if issubclass(type(value), bool):
+        return value
+    if issubclass(type(value), int):
+        return int.__int__(value)
+    return float.__float__(value) if issubclass(type(value), float) else value
+
+
+def _is_plain(limits: Limits) -> bool:
+    """Whether these are limits as their constructor makes them: frozen only as far as the caller keeps to it."""
+    return (
+        type(limits.cpu_seconds) in _NUMBERS
+        and type(limits.wall_seconds) in _NUMBERS
+        and type(limits.memory_bytes) is type(limits.answer_bytes) is type(limits.output_bytes) is int
+        and 0 < limits.cpu_seconds <= MOST_SECONDS
+        and 0 < limits.wall_seconds <= MOST_SECONDS
+        and 0 < limits.memory_bytes <= MOST_BYTES
+        and 0 < limits.answer_bytes <= MOST_BYTES
+        and 0 < limits.output_bytes <= MOST_BYTES
+    )
+
+
+def _id_of(item: object) -> str:
+    """The id to answer under; empty if there is none that is text."""
+    try:
+        ident = getattr(item, "id", "")
+    except Exception:
+        return ""
+    return str.__str__(ident) if issubclass(type(ident), str) else ""
+
+
+def _explanation(error: Exception) -> str:
+    try:
+        text = str(error) if isinstance(error, _Malformed) else f"{_UNREADABLE}: {type(error).__name__}: {error}"
+        return printable(text[:_MESSAGE_CHARACTERS])
+    except Exception:
+        return _UNREADABLE
