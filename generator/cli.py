@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import Unusable
+from sandbox.options import Unusable, placement_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,7 +120,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     }
     with (
         Folder(output, config, shown, resume=options["resume"]) as folder,
-        Verifier(workers=options["workers"], limits=limits, require=options["require"]) as verifier,
+        Verifier.at(placement_of(options), workers=options["workers"], limits=limits) as verifier,
         _Live(options["quiet"]) as live,
     ):
         generation = Generation(

@@ -14,7 +14,7 @@ import click
 
 import sandbox
 from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, place, where
+from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, where
 from sandbox.server.command import serve
 
 if TYPE_CHECKING:
@@ -112,15 +112,13 @@ def _judge(
     from sandbox.errors import CannotConfine
     from sandbox.verifier import Verifier
 
-    judged = limits(options)
+    judged, placement = limits(options), placement_of(options)
     terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
-            verifier = stack.enter_context(Verifier(workers=options["workers"], limits=judged, **place(options)))
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+            verifier = stack.enter_context(Verifier.at(placement, workers=options["workers"], limits=judged))
         except CannotConfine as error:
-            lower = ", or give --require restricted" if options["backend"] == "local" else " (with the same --backend)"
+            lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open(output, mode))
         progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
@@ -175,7 +173,7 @@ def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 @where
-def doctor(as_json: bool, require: str | None, backend: str, image: str | None, runtime: str | None) -> None:
+def doctor(as_json: bool, **options: Any) -> None:
     """Say which confinement level this host reaches, with the evidence, and what to do for more.
 
     Exit code: 0 the required level is reached, 1 it is not.
@@ -183,21 +181,14 @@ def doctor(as_json: bool, require: str | None, backend: str, image: str | None, 
     import orjson
 
     from sandbox import doctor as examination
-    from sandbox.backends import LEVELS
 
-    known = LEVELS[backend]
-    if require and require not in known:
-        raise click.UsageError(f"--backend {backend} gives {' or '.join(known)}, not {require}")
-    try:
-        found = examination.examine(backend, image, runtime)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    placement = placement_of(options)
+    found = examination.examine(placement)
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
         _show(found)
-    reached = found["level"]
-    sys.exit(OK if reached and known.index(reached) <= known.index(require or known[0]) else SOME_UNJUDGED)
+    sys.exit(OK if found["level"] in placement.levels else SOME_UNJUDGED)
 
 
 def _show(found: dict[str, Any]) -> None:

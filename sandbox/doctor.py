@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import codec
-from sandbox.backends import LEVELS, open_backend
+from sandbox.backends import LEVELS, Placement
 from sandbox.backends.worker import Backend
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import cgroup, landlock, seccomp
@@ -37,17 +37,19 @@ _REMEDIES = (
 )  # fmt: skip
 
 
-def examine(backend: str = "local", image: str | None = None, runtime: str | None = None) -> dict[str, Any]:
+def examine(placement: Placement) -> dict[str, Any]:
     """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts.
 
-    Of a level that is reached, ``engine`` is what serves there, and ``why`` says why no faster one does. The arguments are those of `sandbox.Verifier`. Raises ValueError where they make no sense.
+    All levels of the backend are looked at, also those that `placement` does not allow. Of a level that is reached,
+    ``engine`` is what serves there, and ``why`` says why no faster one does.
     """
+    known = LEVELS[placement.backend]
     try:
-        opened = open_backend(backend, image, runtime)
-        levels = {level: _examine_level(opened, level) for level in LEVELS[backend]}
+        backend = placement.open()
+        levels = {level: _examine_level(backend, level) for level in known}
     except CannotConfine as error:
-        levels = {level: _unreached(error) for level in LEVELS[backend]}
-    reached = next((level for level in LEVELS[backend] if levels[level]["reached"]), None)
+        levels = {level: _unreached(error) for level in known}
+    reached = next((level for level in known if levels[level]["reached"]), None)
     return {"level": reached, "levels": levels, "host": _host()}
 
 

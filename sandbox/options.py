@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from sandbox.backends import Placement
     from sandbox.task import Limits
 
 OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
@@ -73,9 +75,14 @@ def _with(command: F, options: tuple[Callable[[F], F], ...]) -> F:
     return command
 
 
-def place(options: dict[str, Any]) -> dict[str, Any]:
-    """What these options say to a Verifier of where code runs and by which engine."""
-    return {name: options[name] for name in ("require", "backend", "image", "runtime", "engine")}
+def placement_of(options: dict[str, Any]) -> Placement:
+    """Where code runs, by those of these options that say so."""
+    from sandbox.backends import Placement
+
+    try:
+        return Placement(**{field.name: options[field.name] for field in fields(Placement) if field.name in options})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def limits(options: dict[str, Any]) -> Limits:

@@ -97,10 +97,8 @@ _LOOK_AGAIN = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
 class Pool:
     """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
 
-    def __init__(
-        self, backend: Backend, workers: int, limits: Limits, level: str, name: str, engine: str = "auto"
-    ) -> None:
-        self.backend, self.level, self.limits, self._wanted = backend, level, limits, engine
+    def __init__(self, backend: Backend, workers: int, limits: Limits, level: str, name: str) -> None:
+        self.backend, self.level, self.limits = backend, level, limits
         self._queue: SimpleQueue[Ticket] = SimpleQueue()
         self._idle: list[_Lane] = []
         self._lock = threading.Lock()
@@ -110,7 +108,7 @@ class Pool:
         processors = sorted(os.sched_getaffinity(0))
         start = os.getpid()  # verifiers side by side begin at different processors
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
-        first = backend.start(level, limits, engine, places[0])
+        first = backend.start(level, limits, places[0])
         self.name, self.proof, self.engine = f"{name} {first.python}", first.proof, first.engine
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
@@ -119,7 +117,7 @@ class Pool:
 
     def start_worker(self, processor: int) -> Worker:
         """One more worker of the same kind. Raises CannotConfine or WorkerFailed."""
-        return self.backend.start(self.level, self.limits, self._wanted, processor)
+        return self.backend.start(self.level, self.limits, processor)
 
     def submit(self, ticket: Ticket) -> None:
         """Have the ticket's job judged."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sandbox
 from sandbox import judge, wire
-from sandbox.backends import levels_wanted, open_backend
+from sandbox.backends import Placement
 from sandbox.errors import CannotConfine
 from sandbox.pool import Pool, Ticket
 from sandbox.program import Program, Run
@@ -61,13 +61,23 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
     ) -> None:
-        self._levels, self._engine = levels_wanted(require, level, engine, backend, image, runtime), engine
+        self._begin(Placement(require, level, engine, backend, image, runtime), workers, limits)
+
+    @classmethod
+    def at(cls, placement: Placement, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
+        """A verifier that is told by one value where code runs."""
+        verifier = cls.__new__(cls)
+        verifier._begin(placement, workers, limits)
+        return verifier
+
+    def _begin(self, placement: Placement, workers: int | None, limits: Limits | None) -> None:
+        self._placement = placement
         processors = len(os.sched_getaffinity(0))
         self.workers = processors if workers is None else max(1, processors + workers) if workers < 0 else workers
         if self.workers < 1:
             raise ValueError("workers must not be 0")
         self.limits = limits or Limits()
-        self._backend = open_backend(backend, image, runtime)
+        self._backend = placement.open()
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
@@ -77,9 +87,9 @@ class Verifier:
         """A pool of the best level allowed."""
         name = f"selftaught/{sandbox.__version__}"
         reasons = []
-        for level in self._levels:
+        for level in self._placement.levels:
             try:
-                return Pool(self._backend, self.workers, self.limits, level, name, self._engine)
+                return Pool(self._backend, self.workers, self.limits, level, name)
             except CannotConfine as error:
                 reasons.append(f"{level}: {error}")
         raise CannotConfine("; ".join(reasons))
@@ -105,8 +115,8 @@ class Verifier:
         """
         from sandbox.client.shared import Shared
 
-        place = {"require": require, "level": level, "engine": engine, "backend": backend, "image": image, "runtime": runtime}
-        return Shared(workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds, **place)
+        placement = Placement(require, level, engine, backend, image, runtime)
+        return Shared(placement, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property
     def level(self) -> str:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import Unusable
+from sandbox.options import Unusable, placement_of
 
 if TYPE_CHECKING:
     from sandbox import Limits, Verifier
 
 
-def _verifier(limits: Limits, workers: int | None, require: str) -> Verifier:
+def _verifier(limits: Limits, options: dict[str, Any]) -> Verifier:
     from sandbox import CannotConfine, Verifier
 
     try:
-        return Verifier(limits=limits, workers=workers, require=require)
+        return Verifier.at(placement_of(options), workers=options["workers"], limits=limits)
     except CannotConfine as error:
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
 
@@ -69,7 +69,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         raise click.UsageError(str(error)) from error
     say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
-        with _verifier(preset.limits, options["workers"], options["require"]) as verifier:
+        with _verifier(preset.limits, options) as verifier:
             metrics = Loop(preset, iterations, output, verifier, seed, say).run()
     except (Mismatch, ModelFailed) as error:
         raise Unusable(str(error)) from error
@@ -116,7 +116,7 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
     try:
         model = _model(model_name)
         asked = problems.read(options["puzzles"], options["split"], options["every_instance"])
-        with _verifier(Limits(cpu_seconds=options["cpu_limit"]), options["workers"], options["require"]) as verifier:
+        with _verifier(Limits(cpu_seconds=options["cpu_limit"]), options) as verifier:
             asked = problems.mark_trivial(asked, verifier)
             memory, results = evaluation.Memory(verifier), []
             for temperature in options["temperatures"]:

@@ -25,6 +25,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 import sandbox
+from sandbox.backends import Placement
 from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from sandbox.errors import CannotConfine, WorkerFailed
 from sandbox.jail import owner
@@ -59,12 +60,13 @@ _LAST_WORDS_BYTES = 2000
 class Docker:
     """The backend; see `sandbox.backends.worker.Backend`.
 
-    image: one that `make images` has built, or one like it. runtime: an OCI runtime that the engine knows; None is its own default.
-    The engine is the one that DOCKER_HOST names, or this machine's. Raises CannotConfine if it can't be reached or lacks the image.
+    placement.image: one that `make images` has built, or one like it. placement.runtime: an OCI runtime that the container
+    engine knows; None is its own default. That engine is the one that DOCKER_HOST names, or this machine's. Raises
+    CannotConfine if it can't be reached or lacks the image.
     """
 
-    def __init__(self, image: str | None = None, runtime: str | None = None) -> None:
-        self.image, self.runtime = image or IMAGE, runtime
+    def __init__(self, placement: Placement) -> None:
+        self.placement, self.image = placement, placement.image or IMAGE
         client = connect()
         try:
             _check(self.image, client.images.get(self.image))
@@ -79,10 +81,11 @@ class Docker:
         finally:
             client.close()
 
-    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+    def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
         """See `Backend.start`; the container may use no other processor."""
+        place = self.placement
         try:
-            return Worker(_Place(self.image, self.runtime, limits, processor), level, engine)
+            return Worker(_Place(self.image, place.runtime, limits, processor), level, place.engine)
         except (APIError, ImageNotFound) as error:
             raise CannotConfine(f"container: {error.explanation or error}") from error
         except (*_FAILURES, OSError) as error:

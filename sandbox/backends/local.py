@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sandbox.backends import Placement
 from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from sandbox.errors import CannotConfine
 from sandbox.jail import cgroup, libraries, seccomp
@@ -21,9 +22,12 @@ _KERNEL_MEMORY_BYTES = 64 << 20
 class Local:
     """The backend; see `sandbox.backends.worker.Backend`."""
 
-    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
+    def __init__(self, placement: Placement) -> None:
+        self.placement = placement
+
+    def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
         """See `Backend.start`."""
-        return Worker(_Process(level, limits, processor), level, engine)
+        return Worker(_Process(level, limits, processor), level, self.placement.engine)
 
 
 class _Process:

@@ -74,11 +74,11 @@ class Place(Protocol):
 
 
 class Backend(Protocol):
-    """Where workers run; `sandbox.backends.LEVELS` says what each can give."""
+    """Where workers run; `sandbox.backends.LEVELS` says what each can give. Opened by a `sandbox.backends.Placement`."""
 
-    def start(self, level: str, limits: Limits, engine: str = "auto", processor: int | None = None) -> Worker:
-        """A worker of this level. engine: see `Worker`. processor: where all its processes run; they take turns, and a change
-        of processor at each turn would cost most of the throughput. Raises CannotConfine or WorkerFailed.
+    def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
+        """A worker of this level. processor: where all its processes run; they take turns, and a change of processor
+        at each turn would cost most of the throughput. Raises CannotConfine or WorkerFailed.
         """
 
 

@@ -23,11 +23,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import sandbox
-from sandbox.backends import levels_wanted
+from sandbox.backends import Placement
 from sandbox.client import AsyncClient, Client
 from sandbox.errors import CannotConfine
 from sandbox.task import Limits
@@ -40,12 +41,11 @@ _CREDENTIALS = struct.Struct("3i")
 class Shared(Client):
     """A client of the shared daemon; see `Verifier.shared`. If the daemon has died, the next call starts another."""
 
-    def __init__(self, *, workers: int | None, limits: Limits, idle_seconds: float, **place: Any) -> None:
-        levels = levels_wanted(**place)
+    def __init__(self, placement: Placement, *, workers: int | None, limits: Limits, idle_seconds: float) -> None:
         if workers == 0:
             raise ValueError("workers must not be 0")
-        self._options = _options(workers, limits, idle_seconds, place | {"require": levels[-1]})
-        self._engine_at = os.environ.get("DOCKER_HOST") if place["backend"] == "docker" else None
+        self._options = _options(placement, workers, limits, idle_seconds)
+        self._engine_at = os.environ.get("DOCKER_HOST") if placement.backend == "docker" else None
         directory = _directory()
         name = hashlib.sha256(json.dumps(self._identity()).encode()).hexdigest()[:16]
         self._socket, self._log = directory / f"{name}.sock", directory / f"{name}.log"
@@ -126,8 +126,9 @@ class Shared(Client):
                 return False
 
 
-def _options(workers: int | None, limits: Limits, idle_seconds: float, place: dict[str, str | None]) -> list[str]:
-    """The command line of a daemon with this configuration; `place` holds the other arguments of a Verifier."""
+def _options(placement: Placement, workers: int | None, limits: Limits, idle_seconds: float) -> list[str]:
+    """The command line of a daemon with this configuration: the same one for all that mean the same."""
+    placement = replace(placement, require=placement.levels[-1])
     pairs: dict[str, Any] = {
         "--cpu-limit": limits.cpu_seconds,
         "--wall-limit": limits.wall_seconds,
@@ -136,7 +137,7 @@ def _options(workers: int | None, limits: Limits, idle_seconds: float, place: di
         "--output-limit": limits.output_bytes,
         "--idle": float(idle_seconds),
         "--workers": workers,
-        **{f"--{name}": value for name, value in place.items()},
+        **{f"--{name}": value for name, value in placement.to_dict().items()},
     }
     return [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, place, size, where
+from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, size, where
 
 if TYPE_CHECKING:
     import socket
@@ -64,12 +64,11 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         from sandbox.server import listener
     except ImportError as error:
         raise Unusable(f"the server needs more packages ({error.name} is missing): pip install 'selftaught[server]'") from error
-    from sandbox.backends import LEVELS
     from sandbox.errors import CannotConfine
     from sandbox.server.app import Settings
     from sandbox.verifier import Verifier
 
-    judged = limits(options)
+    judged, placement = limits(options), placement_of(options)
     token = _token(token_file) if token_file else None
     try:
         if uds is None and token is None and not listener.is_loopback(host):
@@ -84,19 +83,17 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         program_seconds=options["run_timeout"],
         drain_seconds=options["drain"],
         patience_seconds=options["patience"],
-        require=options["level"] or options["require"] or LEVELS[options["backend"]][0],
+        require=placement.levels[-1],
         token=token,
         any_host=bool(uds),
     )
     try:
-        with bound, Verifier(workers=options["workers"], limits=judged, level=options["level"], **place(options)) as verifier:
+        with bound, Verifier.at(placement, workers=options["workers"], limits=judged) as verifier:
             click.echo(f"selftaught {_address(bound, uds)}  level {verifier.level}, {verifier.workers} workers", err=True)
             watch = _lease(options["lease"], options["idle"]) if options["lease"] else None
             unanswered = listener.serve(verifier, settings, [bound], watch)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
     except CannotConfine as error:
-        lower = ", or give --require restricted" if options["backend"] == "local" else " (with the same --backend)"
+        lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
     finally:
         if uds:

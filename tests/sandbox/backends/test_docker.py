@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from sandbox import CannotConfine, Limits, Status, Task, Verifier
-from sandbox.backends import open_backend
+from sandbox.backends import Placement
 from sandbox.errors import WorkerFailed
 from sandbox.jail import owner
 from tests.conftest import open_verifier
@@ -272,13 +272,13 @@ def test_an_image_of_another_version_is_refused(engine: Any) -> None:
 def test_without_an_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     with pytest.raises(CannotConfine, match=r"no container engine answers.*DOCKER_HOST"):
-        open_backend("docker")
+        Placement(backend="docker").open()
 
 
 def test_an_engine_behind_ssh_is_refused_with_the_way_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://nowhere")
     with pytest.raises(CannotConfine, match="forward its socket"):
-        open_backend("docker")
+        Placement(backend="docker").open()
 
 
 def test_what_a_warden_says_before_it_dies_is_passed_on(engine: Any) -> None:

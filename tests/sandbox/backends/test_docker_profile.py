@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sandbox import Limits, Task
-from sandbox.backends import open_backend
+from sandbox.backends import Placement
 from sandbox.jail import seccomp
 from tests.conftest import open_verifier
 
@@ -171,7 +171,7 @@ def test_the_image_has_the_accelerator_if_it_could_be_built_and_does_without_one
     code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/_accelerator.so'); {change}"
     recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag="selftaught-accelerated", rm=True)
-    worker = open_backend("docker", "selftaught-accelerated").start("container", Limits())
+    worker = Placement(backend="docker", image="selftaught-accelerated").open().start("container", Limits())
     try:
         assert worker.engine == "snapshot"
         assert re.search(why, worker.reason) if why else worker.reason == "", worker.reason

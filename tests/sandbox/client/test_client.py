@@ -35,7 +35,7 @@ def client(daemon: Daemon) -> Iterator[Client]:  # noqa: F811
 
 
 def test_it_has_every_method_of_a_verifier_with_the_same_parameters() -> None:
-    own_affair = {"worker_pids", "submit", "shared", "name", "proof", "queued", "restarts", "counters"}  # of whom the workers belong to
+    own_affair = {"worker_pids", "submit", "at", "shared", "name", "proof", "queued", "restarts", "counters"}  # of whom the workers belong to
     for name, method in inspect.getmembers(Verifier):
         if name.startswith("_") or name in own_affair:
             continue

@@ -1,0 +1,88 @@
+"""Where code runs is one value, checked when it is made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sandbox import Verifier
+from sandbox.backends import Placement
+from sandbox.client.shared import _options
+from sandbox.options import placement_of
+from sandbox.task import Limits
+from tests.sandbox.tasks import task
+
+
+@pytest.mark.parametrize(
+    ("fields", "levels"),
+    [
+        ({}, ("full",)),
+        ({"require": "full"}, ("full",)),
+        ({"require": "restricted"}, ("full", "restricted")),
+        ({"level": "restricted"}, ("restricted",)),
+        ({"level": "full", "require": "restricted"}, ("full",)),
+        ({"backend": "docker"}, ("container",)),
+    ],
+    ids=str,
+)
+def test_levels_are_tried_from_the_strongest_down_to_the_one_required(
+    fields: dict[str, str], levels: tuple[str, ...]
+) -> None:
+    assert Placement(**fields).levels == levels
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"require": "container"}, "no level 'container' with backend 'local'"),
+        ({"level": "full", "backend": "docker"}, "no level 'full' with backend 'docker'"),
+        ({"level": ""}, "no level ''"),
+        ({"engine": "steam"}, "unknown engine 'steam'"),
+        ({"backend": "podman"}, "unknown backend 'podman'"),
+        ({"image": "some"}, "backend='docker'"),
+        ({"runtime": "some"}, "backend='docker'"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_together_is_refused(fields: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Placement(**fields)
+
+
+def test_a_verifier_keeps_to_its_placement() -> None:
+    with Verifier.at(Placement(level="restricted", engine="fork"), workers=1) as verifier:
+        assert (verifier.level, verifier.engine, verifier.workers) == ("restricted", "fork", 1)
+        assert verifier.verify(task(1)).accepted
+
+
+def test_the_options_of_a_shared_daemon_give_the_placement_that_was_asked_for() -> None:
+    for placement in (
+        Placement(),
+        Placement(require="restricted", engine="fork"),
+        Placement(level="restricted"),
+        Placement(backend="docker", image="image", runtime="runtime"),
+    ):
+        options = _options(placement, 1, Limits(), 60.0)
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        asked = placement_of({name.removeprefix("--"): value for name, value in given.items()})
+        assert (asked.levels, asked.engine, asked.backend) == (placement.levels, placement.engine, placement.backend)
+        assert (asked.image, asked.runtime) == (placement.image, placement.runtime)
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["serve", "--port", "0"], ["verify", "corpus:"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--backend", "docker", "--require", "full"], "no level 'full' with backend 'docker'"),
+        (["--image", "some"], "image and runtime are for containers"),
+    ],
+    ids=["level", "image"],
+)
+def test_commands_refuse_a_placement_that_makes_no_sense_as_wrong_usage(
+    command: list[str], options: list[str], reason: str
+) -> None:
+    line = [sys.executable, "-m", "sandbox.cli", *command, *options]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
