@@ -110,6 +110,8 @@ class Pool:
         places = [processors[(start + number) % len(processors)] for number in range(workers)]
         first = backend.start(level, limits, places[0])
         self.name, self.proof, self.engine = f"{name} {first.python}", first.proof, first.engine
+        if first.reason:
+            _LOG.warning("the engine fork serves, which is several times slower than snapshot: %s", first.reason)
         self._lanes = [_Lane(self, place) for place in places]
         self._lanes[0].worker = first
         for lane in self._lanes:

@@ -71,7 +71,7 @@ def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, st
     Raises CannotConfine if the one asked for can't be had.
     """
     if wanted == "fork":
-        return fork, "asked for"
+        return fork, ""
     try:
         return prove(SnapshotEngine(fork, supervisor)), ""
     except (OSError, WorkerFailed, CannotConfine) as error:
