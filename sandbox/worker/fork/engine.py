@@ -34,6 +34,8 @@ from sandbox.worker.trials import Step, Trials
 _ABORT = 6
 _NUMBERS_BEFORE = 1
 """A child is told the process number after this and that of its phase: never 1, and sat's is not sol's."""
+_CRASHES = signal.SIGSEGV, signal.SIGBUS, _ABORT
+"""How the interpreter ends where there is no memory for a MemoryError, and where its stack can't grow."""
 _QUIET_ROUNDS = 4
 """An ordinary phase wakes the warden no oftener; after that it looks at the clocks each time, whatever floods it."""
 
@@ -125,9 +127,12 @@ class _Run:
         outcome = self.outcome or self._died(died, cpu)
         if self.printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the last of it was still in the pipe when it reported or died
             outcome = Outcome(End.OUTPUT, observed=float(self.printed))
+        peak = usage.ru_maxrss * 1024
+        if self.streams is None and outcome.end is End.DIED and -outcome.observed in _CRASHES and peak >= limits.memory_bytes:
+            outcome = Outcome(End.MEMORY, outcome.detail, observed=float(peak))
         outcome.cpu_seconds = cpu + charged(time.thread_time() - self.our_start, cpu)
         outcome.wall_seconds = time.monotonic() - self.started
-        outcome.peak_memory_bytes = usage.ru_maxrss * 1024
+        outcome.peak_memory_bytes = peak
         if outcome.cpu_seconds > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:

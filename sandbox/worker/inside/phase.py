@@ -48,6 +48,10 @@ _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, w
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes = True, type, marshal.loads, bytes
+_exceptions_of = BaseExceptionGroup.__dict__["exceptions"].__get__
+_NO_MEMORY = MemoryError, SystemError
+"""What a lack of memory may come out as: the interpreter also fails to say why where there is none for a frame."""
+_LAST_WORDS = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
 
 
 class _Loaded(Exception):
@@ -71,31 +75,41 @@ def run(check_in: Callable[[bool], object]) -> NoReturn:
 
 def perform(job: bytes | memoryview, tells_loaded: bool = False) -> NoReturn:
     """Run a phase and report; ends the process."""
-    which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     try:
-        sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
-    except MemoryError as error:
-        _deliver(*_failure(b"p", error))
+        _deliver(*_report(job, tells_loaded))
+    except _NO_MEMORY:  # even to report with, whatever holds it: from here on nothing is allocated
+        _write(REPORT_FD, _LAST_WORDS)
+        _pause()
+    _exit(1)
+
+
+def _report(job: bytes | memoryview, tells_loaded: bool) -> tuple[bytes, bytes]:
+    """Do a job: what to report."""
+    which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
+    sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
-        _deliver(b"C", _compile_all(sat))
-    is_compiled, which = which & _COMPILED, which & ~_COMPILED
+        return b"C", _compile_all(sat)
     if seed:
         random.seed(seed)
     if which == _RUN:
         _run_program(sat)
+    return _run_phase(which, sat, payload, answer_bytes, tells_loaded)
+
+
+def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, tells_loaded: bool) -> tuple[bytes, bytes]:
+    """Run a phase: what to report."""
+    is_compiled, which = which & _COMPILED, which & ~_COMPILED
     try:
         scope, check = _load_puzzle(sat, is_compiled)
     except BaseException as error:
-        _deliver(*_failure(b"p", error))
+        return _failure(b"p", error)
     if which == _LOAD:
-        _deliver(b"T", b"")
+        return b"T", b""
     if which == _SOL:
         if tells_loaded:
             _say_loaded()
-        report = _run_sol(scope, payload, answer_bytes)
-    else:
-        report = _run_sat(check, payload)
-    _deliver(*report)
+        return _run_sol(scope, payload, answer_bytes)
+    return _run_sat(check, payload)
 
 
 def _read(size: int) -> bytes:
@@ -133,24 +147,33 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     """Phase ``sat``, the puzzle loaded: what to report."""
     try:
         value = _decode(answer)
+        if mismatch := _mismatch(check, value):
+            return b"w", mismatch.replace("typing.", "").encode("utf-8", "replace")
     except codec.Malformed as error:
         return b"w", str(error).encode()
-    except MemoryError as error:
+    except BaseException as error:
         return _failure(b"p", error)
-    in_call = False
+    return _ask(check, value)
+
+
+def _ask(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
+    """Ask the puzzle about an answer: what to report."""
     try:
-        expected = _declared(check)
-        if expected is not _MISSING and _type(value) is not expected and not annotation.matches(value, expected):
-            wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
-            text = f"the answer is {annotation.describe(value)}, not {wanted}"
-            return b"w", text.replace("typing.", "").encode("utf-8", "replace")
-        in_call = True
         result = check(value)
     except BaseException as error:
-        return _failure(b"a" if in_call and type(error) is AssertionError else b"p", error)
+        return _failure(b"a" if _type(error) is AssertionError else b"p", error)
     if result is _true:
         return b"T", b""
     return b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace")
+
+
+def _mismatch(check: Callable[..., Any], value: object) -> str:
+    """How the answer differs from the puzzle's annotation, if it does. Raises whatever evaluating that does."""
+    expected = _declared(check)
+    if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):
+        return ""
+    wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
+    return f"the answer is {annotation.describe(value)}, not {wanted}"
 
 
 def _run_program(code: bytes) -> NoReturn:
@@ -316,18 +339,35 @@ def _say_loaded() -> None:
     _write(REPORT_FD, b"P")
 
 
+# In a function that calls this while it handles the exception, that has to be among the first 256 instructions: for one after that the interpreter
+# allocates a number if the call fails, and tries again for ever if it can't (ceval.c, exception_unwind).
 def _failure(code: bytes, error: BaseException) -> tuple[bytes, bytes]:
-    """What to report of an exception. A MemoryError has codes of its own: the warden looks whether the kernel bears it out."""
+    """What to report of an exception. What may be a lack of memory has codes of its own: the warden looks whether the kernel bears it out."""
     if isinstance(error, MemoryError):
         trace = error.__traceback__
         error.__traceback__ = None  # lets go of the frames, and of what fills the memory
         del trace
+    if _may_lack_memory(error):
         code = b"n" if code == b"p" else b"m"
     try:
         text = _explain(error)
     except BaseException:
         text = "an exception that can't be described"
     return code, text.encode("utf-8", "backslashreplace")[: wire.TEXT_BYTES]
+
+
+def _may_lack_memory(error: BaseException) -> bool:
+    """Whether this is such an exception, or a group that has one in it."""
+    if isinstance(error, _NO_MEMORY):
+        return True
+    groups = [error] if isinstance(error, BaseExceptionGroup) else []
+    while groups:
+        for one in _exceptions_of(groups.pop()):
+            if isinstance(one, _NO_MEMORY):
+                return True
+            if isinstance(one, BaseExceptionGroup):
+                groups.append(one)
+    return False
 
 
 def _explain(error: BaseException) -> str:
@@ -361,7 +401,7 @@ def _brief(value: object) -> str:
 
 
 def _deliver(code: bytes, payload: bytes) -> NoReturn:
-    """The last act: deliver, then end. A phase that ran out of memory waits, so that its size can be read."""
+    """The last act: deliver, then end. A phase that ran out of memory waits, so that its size can be read. Raises MemoryError."""
     try:
         _flush()
     except BaseException:  # closed or replaced by the task: its own business

@@ -1,0 +1,114 @@
+"""A MemoryError at the limit is `memory_limit`, whatever holds the memory while it is reported, and in whichever phase."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import replace
+
+import pytest
+
+from sandbox import Limits, Task
+from tests.conftest import ENGINES, open_verifier
+
+LIMITS = Limits(cpu_seconds=10, wall_seconds=60, memory_bytes=64 << 20)
+LITTLE = {"snapshot": LIMITS, "fork": replace(LIMITS, memory_bytes=24 << 20)}
+"""As little as the engine takes: it must be filled a hundred times."""
+FILL = "while True: held.append([0])"
+FILL_AND_CATCH = f"try:\n    {FILL}\nexcept MemoryError as error:\n    "
+TO_THE_LAST_BYTE = (
+    "for size in (1 << 20, 1 << 16, 4096, 512, 100, 0):\n    try:\n        while True: held.append(bytes(size))\n    except MemoryError: pass\n"
+)
+HOLDERS = {
+    "a list in a frame": "held = []\n" + FILL,
+    "a list in the globals": FILL,
+    "lists that hold themselves": "while True:\n    one = []\n    one.append(one)\n    held.append(one)",
+    "dicts that hold themselves": "while True:\n    one = {}\n    one['me'] = one\n    held.append(one)",
+    "cycles that nobody collects": "import gc\ngc.disable()\nwhile True:\n    one = []\n    one.append(one)",
+    "objects that hold each other": "import gc\ngc.disable()\nclass A: pass\nwhile True:\n    a, b = A(), A()\n    a.b, b.a = b, a",
+    "objects that would be finalized": "import gc\ngc.disable()\nclass A:\n    def __del__(self): held.append(self)\nwhile True:\n    a = A()\n    a.me = a",
+    "a finalizer that goes on": f"class A:\n    def __del__(self):\n        {FILL}\na = A()\n{FILL}",
+    "contexts": "error = None\nwhile True:\n    one = ValueError()\n    one.__context__, error = error, one",
+    "causes": "error = None\nwhile True:\n    one = ValueError()\n    one.__cause__, error = error, one",
+    "the context of the error itself": FILL_AND_CATCH + "raise error from ValueError(held)",
+    "contexts that are held while it is raised": "error = None\ntry:\n    while True:\n        one = KeyError('x' * 50)\n        one.__context__, error = error, one\n"
+    "except MemoryError:\n    held.append(error)\n    raise",
+    "the arguments of the error": FILL_AND_CATCH + "error.args = (held,)\n    raise",
+    "its traceback": FILL_AND_CATCH + "held.append(error.__traceback__)\n    raise",
+    "a frame that is held": f"import sys\nheld.append(sys._getframe())\n{FILL}",
+    "groups": "while True: held.append(ExceptionGroup('', [held[-1] if held else ValueError()]))",
+    "a group with the error in it": f"try:\n    {FILL}\nexcept* MemoryError: raise",
+    "generators": "def g():\n    x = [0] * 20\n    yield\nwhile True:\n    one = g()\n    next(one)\n    held.append(one)",
+    "coroutines": "async def one(): pass\nwhile True: held.append(one())",
+    "frames of a recursion": "import sys\nsys.setrecursionlimit(10**8)\ndef f(n):\n    x = [n] * 50\n    return f(n + 1)\nf(0)",
+    "a thread's own": "import _thread\nlocal = _thread._local()\nlocal.held = held\nwhile True: local.held.append([0])",
+    "classes": "while True: held.append(type('A', (), {}))",
+    "modules": "import types\nwhile True: held.append(types.ModuleType('x'))",
+    "weak references": "import weakref\nclass A: pass\nwhile True:\n    one = A()\n    held.append((one, weakref.ref(one)))",
+    "a cache": "import functools\n@functools.cache\ndef f(n): return [n]\nn = 0\nwhile True:\n    n += 1\n    f(n)",
+    "interned text": "import sys\nwhile True: held.append(sys.intern(f'a{len(held)}'))",
+    "builtins": "import builtins\nbuiltins.held = held\nwhile True: builtins.held.append([0])",
+    "what collections call": "import gc\ngc.callbacks.append(lambda *a: held.append([0] * 1000))\n" + FILL,
+    "code that was compiled": "while True: held.append(compile('x = 1', 'f', 'exec'))",
+    "all to the last byte": TO_THE_LAST_BYTE + FILL,
+    "all to the last byte, and a chain": TO_THE_LAST_BYTE + "chain = None\nwhile True:\n    chain = (chain,)\n    held[0] = chain",
+    "an error whose text takes more": f"class E(MemoryError):\n    def __str__(self):\n        {FILL}\n" + FILL_AND_CATCH + "raise E",
+    "an error that is raised anew": FILL_AND_CATCH + "pass\nraise MemoryError",
+}  # fmt: skip
+
+
+def tasks(name: str, code: str, limits: Limits) -> list[tuple[Task, str]]:
+    """In both phases, and while the puzzle is loaded: the task, and where it ends."""
+    body = ":\n" + textwrap.indent(code, "    ") + "\n    return True\n"
+    puzzle = "def sat(x): return True"
+    return [
+        (Task(f"{name}, in sol", puzzle, "held = []\ndef sol()" + body, limits), "sol"),
+        (Task(f"{name}, in sat", "held = []\ndef sat(x)" + body, "1", limits), "sat"),
+        (Task(f"{name}, at the top of the puzzle", "held = []\ndef fill()" + body + "fill()\n" + puzzle, "1", limits), "sol"),
+    ]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_memory_that_is_full_is_told_whatever_holds_it(engine: str) -> None:
+    expected = [one for name, code in HOLDERS.items() for one in tasks(name, code, LITTLE[engine])[: 2 if engine == "snapshot" else None]]
+    with open_verifier("restricted", workers=2, engine=engine) as verifier:
+        verdicts = list(verifier.verify_many([task for task, _ in expected]))
+    wrong = [
+        f"{verdict}"
+        for (_, phase), verdict in zip(expected, verdicts, strict=True)
+        if (verdict.status, verdict.phase) != ("memory_limit", phase)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+OURS = {
+    "to encode the answer": ("def sat(x): return True", "def sol():\n    x = 'x' * (1 << 20)\n    return [x] * 31"),
+    "to compile the solution": ("def sat(x): return True", "def sol(): return [" + "[1]," * 400_000 + "]"),
+    "to compile the puzzle": ("def sat(x): return x == [" + "[1]," * 400_000 + "]", "1"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("what", OURS)
+def test_memory_that_is_missing_for_work_of_ours_is_told_too(engine: str, what: str) -> None:
+    sat, sol = OURS[what]
+    with open_verifier("restricted", engine=engine) as verifier:
+        verdict = verifier.verify(Task(what, sat, sol, LIMITS))
+    assert (verdict.status, verdict.phase) == ("memory_limit", "sol"), verdict
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_crash_with_the_memory_full_is_for_want_of_it_and_another_is_not(engine: str) -> None:
+    """The interpreter has crashes of its own where there is no memory for a MemoryError."""
+    crash = "    import ctypes\n    ctypes.string_at(0)"
+    full = f"import ctypes\nheld = []\ndef sol():\n    try:\n        {FILL}\n    except MemoryError: pass\n" + crash
+    with open_verifier("restricted", engine=engine) as verifier:
+        verdicts = [verifier.verify(Task("crash", "def sat(x): return True", sol, LIMITS)) for sol in (full, "def sol():\n" + crash)]
+    assert [verdict.status for verdict in verdicts] == ["memory_limit", "crashed"], verdicts
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("error", ["MemoryError", "SystemError", "ExceptionGroup('', [MemoryError()])"])
+def test_such_an_error_with_no_memory_used_is_the_solutions_own(engine: str, error: str) -> None:
+    with open_verifier("restricted", engine=engine) as verifier:
+        verdict = verifier.verify(Task("raises", "def sat(x): return True", f"def sol():\n    raise {error}", LIMITS))
+    assert verdict.status == "solution_error" and error.partition("(")[0] in verdict.message, verdict
