@@ -250,19 +250,19 @@ uint64_t process_compare(const struct state *s)
 {
     const uint8_t *kinds = s->kinds;
     const struct area *area = s->areas, *end = area + s->areas_count;
+    uint64_t different;
     for (; area < end; area++) {
         off_t place = area->place, last = place + (off_t)(area->end - area->start);
         while (place < last) {
-            off_t data = lseek(s->memfd, place, SEEK_DATA);
+            off_t data = lseek(s->memfd, place, SEEK_DATA), hole = last;
             for (data = data < 0 || data > last ? last : data; place < data; place += PAGE)
-                if (kinds[place / PAGE] != KIND_ZERO)
-                    return area->start + (place - area->place);
-            if (place == last)
-                break;
-            off_t hole = lseek(s->memfd, place, SEEK_HOLE);
-            uint64_t different = compare(s, area, place, hole > last ? last : hole);
-            if (hole < 0 || different)
-                return hole < 0 ? STOP_FAILED : different;
+                if (kinds[place / PAGE] != KIND_ZERO && (different = compare(s, area, place, place + PAGE)))
+                    return different;
+            if (data < last && (hole = lseek(s->memfd, data, SEEK_HOLE)) < 0)
+                return STOP_FAILED;
+            hole = hole > last ? last : hole;
+            if ((different = compare(s, area, data, hole)))
+                return different;
             place = hole;
         }
     }

@@ -43,7 +43,9 @@ def sol():
 """Every string that can be reached from an object; of the words that are looked for it has halves alone."""
 
 ALLOWED = {
-    "perform": "_ answer_bytes check is_compiled job payload sat sat_size scope seed tells_loaded which",
+    "perform": "job tells_loaded",
+    "_report": "_ answer_bytes job payload sat sat_size seed tells_loaded which",
+    "_run_phase": "answer_bytes check is_compiled payload sat scope tells_loaded which",
     "_run_sol": "answer_bytes scope sol",
     "run": "_ check_in cpu head job payload_size sat_size space which",
     "start": "address announce buffer job perform program wait",
@@ -75,7 +77,7 @@ def seen(verifier: Verifier, solution: str) -> object:
 
 def test_the_frames_above_a_task_are_few_and_hold_what_they_may(verifier: Verifier) -> None:
     frames = seen(verifier, FRAMES)
-    assert isinstance(frames, list) and 4 <= len(frames) <= 6
+    assert isinstance(frames, list) and 4 <= len(frames) <= 8
     for file, name, names in frames:
         assert file in ("<selftaught>", "<string>")
         assert set(names) <= {*ALLOWED[name].split()}, name
