@@ -43,16 +43,21 @@ _SHORT = 1024
 
 
 def judge_many(
-    items: Iterable[Any], check: Check, submit: Callable[[Task, Done], Cancel], window: int, ordered: bool
+    items: Iterable[Any],
+    check: Check,
+    submit: Callable[[Task, Done], Cancel],
+    window: int,
+    ordered: bool,
+    deduplicate: bool = True,
 ) -> Iterator[Verdict]:
     """Yield a verdict for each item; waits in the caller's thread.
 
     submit: begins to judge a task; its `done` may be called at once or later, in any thread. window: the most items
     that are taken before the verdict on the first of them is given. What is due is yielded before the next item is
-    asked for, which may depend on it.
+    asked for, which may depend on it. deduplicate: have identical tasks judged once, unless `submit` sees to that.
     """
     finished: SimpleQueue[tuple[int, Found]] = SimpleQueue()
-    ledger, source, more = _Ledger(ordered), iter(items), True
+    ledger, source, more = _Ledger(ordered, deduplicate), iter(items), True
     due, put = ledger.due, finished.put
     try:
         while more or ledger.given < ledger.taken:
@@ -86,9 +91,10 @@ async def ajudge_many(
     submit: Callable[[Task, Done], Awaitable[Cancel]],
     window: int,
     ordered: bool,
+    deduplicate: bool = True,
 ) -> AsyncGenerator[Verdict, None]:
     """`judge_many` for coroutines; see `AsyncStream`."""
-    async with AsyncStream(items, check, submit, window, ordered) as stream:
+    async with AsyncStream(items, check, submit, window, ordered, deduplicate) as stream:
         while await stream.wait():
             while stream.due:
                 yield stream.give()[1]
@@ -108,10 +114,11 @@ class AsyncStream:
         submit: Callable[[Task, Done], Awaitable[Cancel]],
         window: int,
         ordered: bool,
+        deduplicate: bool = True,
         copied: Callable[[Verdict], None] | None = None,
     ) -> None:
         self._items, self._check, self._submit = items, check, submit
-        self._ledger = _Ledger(ordered, copied)
+        self._ledger = _Ledger(ordered, deduplicate, copied)
         self._room = asyncio.Semaphore(window)
         self._news = asyncio.Event()
         self._error: BaseException | None = None
@@ -195,20 +202,22 @@ class _Ledger:
     taken, given: how many items, how many verdicts. due: verdicts with their numbers, to be given in this order.
     """
 
-    def __init__(self, ordered: bool, copied: Callable[[Verdict], None] | None = None) -> None:
+    def __init__(self, ordered: bool, deduplicate: bool, copied: Callable[[Verdict], None] | None = None) -> None:
         self.taken = self.given = 0
         self.due: deque[tuple[int, Verdict]] = deque()
         self.under_way: dict[int, Cancel] = {}
         self._ordered, self._copied = ordered, copied
         self._next = 0
         self._early: dict[int, Verdict] = {}
-        self._duplicates = Deduplicator()
+        self._duplicates = Deduplicator() if deduplicate else None
 
     def is_new(self, item: Task | Verdict) -> TypeGuard[Task]:
         """Whether the item numbered `taken` has to be judged; else its verdict is known, or comes with another's."""
         if isinstance(item, Verdict):
             self._release(self.taken, item)
             return False
+        if self._duplicates is None:
+            return True
         known = self._duplicates.add(self.taken, item)
         if isinstance(known, Verdict):
             if self._copied:
@@ -222,6 +231,8 @@ class _Ledger:
         if isinstance(found, BaseException):
             raise found
         self._release(number, found)
+        if self._duplicates is None:
+            return
         for twin, copy in self._duplicates.settle(number, found):
             if self._copied:
                 self._copied(copy)

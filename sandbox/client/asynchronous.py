@@ -90,7 +90,8 @@ class AsyncClient:
 
         driving = asyncio.create_task(request.drive())
         try:
-            async with aclosing(ajudge_many(tasks, check_task, submit, self.in_flight, ordered)) as verdicts:
+            found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)  # the server does
+            async with aclosing(found) as verdicts:
                 async for verdict in verdicts:
                     yield verdict
             request.end()

@@ -58,7 +58,8 @@ class Client:
     def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """See `Verifier.verify_many`."""
         with self._request(repeat) as request:
-            yield from judge_many(tasks, check_task, request.submit, self.in_flight, ordered)
+            # The server finds duplicates.
+            yield from judge_many(tasks, check_task, request.submit, self.in_flight, ordered, deduplicate=False)
             request.end().result()
 
     async def averify_many(
@@ -71,7 +72,8 @@ class Client:
             async def submit(task: Task, done: Done) -> Cancel:
                 return request.submit(task, in_loop(loop, done))
 
-            async with aclosing(ajudge_many(tasks, check_task, submit, self.in_flight, ordered)) as verdicts:
+            found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)
+            async with aclosing(found) as verdicts:
                 async for verdict in verdicts:
                     yield verdict
             await asyncio.wrap_future(request.end())

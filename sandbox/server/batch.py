@@ -125,7 +125,8 @@ class Batch:
         self, desk: Desk, items: AsyncIterator[Item], gone: Coroutine[Any, Any, object], ordered: bool, repeat: int
     ) -> None:
         self._desk, self._gone, self._repeat = desk, gone, repeat
-        self._stream = AsyncStream(items, _as_it_is, self._submit, WINDOW * desk.judge.workers, ordered, desk.count)
+        window = WINDOW * desk.judge.workers
+        self._stream = AsyncStream(items, _as_it_is, self._submit, window, ordered, copied=desk.count)
 
     async def answer(self) -> AsyncIterator[bytes]:
         """The lines of the response, several at a time. Leaving cancels what has not been judged. Raises Gone."""

@@ -367,7 +367,7 @@ def test_a_copied_verdict_is_told_of_and_a_judged_one_is_not() -> None:
         copies: list[str] = []
         judge = Judge(hold=2)
         items = (Task(f"{number}", f"{number % 2}", "") for number in range(6))
-        stream = AsyncStream(items, check_task, judge.asubmit, WINDOW, True, lambda verdict: copies.append(verdict.id))
+        stream = AsyncStream(items, check_task, judge.asubmit, WINDOW, True, copied=lambda verdict: copies.append(verdict.id))
         with judge.patiently():
             async with stream:
                 while await stream.wait():
@@ -375,6 +375,20 @@ def test_a_copied_verdict_is_told_of_and_a_judged_one_is_not() -> None:
         return copies
 
     assert sorted(asyncio.run(main())) == ["2", "3", "4", "5"]
+
+
+def test_identical_tasks_are_each_judged_where_the_judge_finds_them_itself() -> None:
+    async def collect(judge: Judge) -> list[Verdict]:
+        found = ajudge_many(same, check_task, judge.asubmit, WINDOW, True, deduplicate=False)
+        return [verdict async for verdict in found]
+
+    same = [Task(str(number), "sat", "sol") for number in range(20)]
+    for run in (
+        lambda judge: list(judge_many(same, check_task, judge.submit, WINDOW, True, deduplicate=False)),
+        lambda judge: asyncio.run(collect(judge)),
+    ):
+        judge = Judge()
+        assert [verdict.id for verdict in run(judge)] == judge.asked == [each.id for each in same]
 
 
 def test_tasks_that_differ_in_anything_but_their_ids_are_not_the_same() -> None:
