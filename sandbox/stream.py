@@ -162,13 +162,13 @@ class AsyncStream:
 
     async def __aenter__(self) -> AsyncStream:
         self._taking = asyncio.create_task(self._take_all())
-        self._taking.add_done_callback(self._took_all)
+        self._taking.add_done_callback(lambda _: self._news.set())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._taking.cancel()
+        self._taking.cancel()  # also where it has failed: what nobody waits for is not logged then
         self._ledger.cancel()
 
     async def _take_all(self) -> None:
@@ -182,11 +182,6 @@ class AsyncStream:
                 self._news.set()
             ledger.taken += 1  # last: what is counted gets an answer
             await self._room.acquire()
-
-    def _took_all(self, taking: asyncio.Task[None]) -> None:
-        if not taking.cancelled():
-            taking.exception()  # else it is logged as never retrieved where nobody waits any more
-        self._news.set()
 
     def _settle(self, numbered: tuple[int, Found]) -> None:
         try:

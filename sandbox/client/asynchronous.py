@@ -90,7 +90,8 @@ class AsyncClient:
 
         driving = asyncio.create_task(request.drive())
         try:
-            found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)  # the server does
+            # The server finds duplicates.
+            found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)
             async with aclosing(found) as verdicts:
                 async for verdict in verdicts:
                     yield verdict
@@ -176,7 +177,7 @@ class AsyncClient:
     async def _ask_once(self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T]) -> T:
         headers = {"Content-Type": "application/json"}
         method = "GET" if body is None else "POST"
-        data = io.BytesIO(body) if body and len(body) > MIB else body  # aiohttp writes large bytes in one go, and warns of it
+        data = io.BytesIO(body) if body and len(body) > MIB else body  # else aiohttp writes all in one go, and warns
         async with self.session().request(method, path, data=data, headers=headers) as response:
             if response.status == 503:
                 content = await content_of(response)

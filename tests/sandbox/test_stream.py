@@ -141,14 +141,25 @@ def test_nothing_is_lost_or_told_twice_whatever_the_judge_does(run: Run) -> None
 
 @each_way
 def test_no_more_than_a_window_of_tasks_is_under_way(run: Run) -> None:
-    def watched() -> Iterator[Task]:
-        for number in range(100):
-            assert len(judge.held) < WINDOW
+    for ordered in (True, False):
+        judge = Judge(hold=sys.maxsize, choose=by_chance)
+        run(map(task, range(3 * WINDOW)), judge, ordered)
+        assert judge.most == WINDOW
+
+
+@each_way
+def test_a_first_task_that_takes_long_keeps_an_ordered_stream_from_growing(run: Run) -> None:
+    judge = Judge(hold=2, choose=lambda held: held - 1)
+    taken: list[int] = []
+
+    def items() -> Iterator[Task]:
+        for number in range(3 * WINDOW):
+            assert number < WINDOW or "0" in judge.answered
+            taken.append(number)
             yield task(number)
 
-    judge = Judge(hold=WINDOW, choose=by_chance)
-    run(watched(), judge, False)
-    assert judge.most == WINDOW
+    run(items(), judge, True)
+    assert len(taken) == 3 * WINDOW
 
 
 def test_no_item_is_asked_for_before_those_that_are_due_were_given() -> None:
@@ -364,15 +375,15 @@ def test_a_stream_that_is_stopped_while_a_task_waits_for_admission_does_not_answ
 
 def test_a_copied_verdict_is_told_of_and_a_judged_one_is_not() -> None:
     async def main() -> list[str]:
-        copies: list[str] = []
+        copies: list[Verdict] = []
         judge = Judge(hold=2)
         items = (Task(f"{number}", f"{number % 2}", "") for number in range(6))
-        stream = AsyncStream(items, check_task, judge.asubmit, WINDOW, True, copied=lambda verdict: copies.append(verdict.id))
+        stream = AsyncStream(items, check_task, judge.asubmit, WINDOW, True, copied=copies.append)
         with judge.patiently():
             async with stream:
                 while await stream.wait():
                     stream.give()
-        return copies
+        return [verdict.id for verdict in copies]
 
     assert sorted(asyncio.run(main())) == ["2", "3", "4", "5"]
 
