@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from hashlib import sha256
 from pathlib import Path
 
 from sandbox.task import Limits
@@ -128,15 +129,11 @@ DIGEST_BYTES = 32
 
 def dialect() -> str:
     """What this module says, as a digest: only a verifier and a worker that have the same one understand each other."""
-    from hashlib import sha256  # not before the zygote is forked, which needs none of it
-
     return sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def digest(answer: bytes) -> bytes:
     """What identifies an answer: SHA-256 of its encoding."""
-    from hashlib import sha256  # as above
-
     return sha256(answer).digest()
 
 

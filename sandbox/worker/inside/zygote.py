@@ -6,6 +6,7 @@ children need is imported here, before the jail closes.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import gc
@@ -17,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import types
 import warnings
 from collections.abc import Callable
@@ -26,11 +28,17 @@ from typing import Any, NoReturn, cast
 from sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
 
 PRELOADED = (
-    "abc array base64 binascii bisect calendar cmath collections contextlib copy dataclasses datetime decimal enum "
-    "fractions functools heapq io itertools json math numbers operator random re statistics string struct textwrap "
-    "time types typing unicodedata zlib"
+    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy csv dataclasses datetime decimal difflib "
+    "enum fractions functools graphlib hashlib heapq inspect io itertools json math numbers operator pprint queue random re secrets "
+    "statistics string struct textwrap threading time timeit traceback types typing unicodedata warnings weakref zlib"
 ).split()
 """Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
+
+_IMPORTED_LATE = (
+    "_strptime encodings.ascii encodings.base64_codec encodings.cp1252 encodings.hex_codec encodings.latin_1 encodings.raw_unicode_escape "
+    "encodings.rot_13 encodings.unicode_escape encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32 encodings.utf_8_sig"
+).split()
+"""What functions of the preloaded modules import when they are called."""
 
 _OURS = "sandbox.codec sandbox.worker.inside.annotation sandbox.worker.inside.phase".split()
 """What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
@@ -133,10 +141,13 @@ def _warm() -> None:
     sys.stdout = _text_stream(1, line_buffering=False)
     sys.stderr = _text_stream(2, line_buffering=True)
     os.environ.clear()
+    os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
+    time.tzset()
     heap = import_module("sandbox.worker.inside.heap")
     heap.gather()  # for the runners, which inherit it
-    for name in PRELOADED:
+    for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
+    _settle_extensions()
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
@@ -171,6 +182,27 @@ def _forget_places() -> None:
 def _placeless(code: types.CodeType) -> types.CodeType:
     constants = tuple(_placeless(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
     return code.replace(co_filename="<selftaught>", co_consts=constants)
+
+
+def _settle_extensions() -> None:
+    """Have what is written in C note all that it notes when it is first used, in its own data: there a runner can't write (`Memory`).
+
+    That is how each function's keywords are called, found out at the first keyword, whichever that is; and names that some look up.
+    """
+    names = "array fractions hashlib json math queue struct zlib".split()
+    array, fractions, hashlib, json, math, queue, struct, zlib = map(import_module, names)
+    objects: list[object] = [struct.Struct("b"), zlib.compressobj(), zlib.decompressobj(), hashlib.md5(), queue.SimpleQueue()]
+    objects += [module for module in sys.modules.values() if ".so" in (getattr(module, "__file__", None) or "")]
+    for one in objects:
+        for name in (name for name in dir(one) if name[0] != "_"):
+            with contextlib.suppress(Exception):
+                getattr(one, name)(**{"": None})
+    json.dumps([{}, [], {"": [0.5]}, None, True, False])
+    with contextlib.suppress(ValueError):
+        json.loads('["')
+    for function in (math.floor, math.ceil, math.trunc):
+        function(fractions.Fraction(1, 3))
+    array.array("b").__reduce_ex__(3)
 
 
 def _code_of(module: types.ModuleType) -> types.CodeType:

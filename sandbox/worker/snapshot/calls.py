@@ -17,7 +17,8 @@ from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
 _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex".split()
 """With the arguments that the filter lets through these leave nothing in the kernel and tell of no earlier task."""
-_NO_SUCH_FILE = (1 << 64) - errno.ENOENT
+_NO_SUCH_FILE, _NO_TERMINAL = (1 << 64) - errno.ENOENT, (1 << 64) - errno.ENOTTY
+"""Also what standard input, of which there is none, says to those who ask for its settings; it is at its end, as /dev/null is."""
 _SOURCE_NAMES = (b"<puzzle>", b"<solution>")
 _LONGEST_NAME = 11
 _PRIVATE_ANONYMOUS, _READ_WRITE = 0x22, 3
@@ -38,15 +39,20 @@ class Calls:
 
     def __init__(self, cell: Cell) -> None:
         self.actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
-        self._clock, self._mmap, self._brk, self._open = (cell.number(name) for name in ("clock_gettime", "mmap", "brk", "openat"))
+        self._clock, self._mmap, self._brk = (cell.number(name) for name in ("clock_gettime", "mmap", "brk"))
+        self._of_paths = {cell.number(name) for name in ("openat", "newfstatat")}
+        self._of_stdin = {cell.number(name): result for name, result in (("read", 0), ("lseek", 0), ("ioctl", _NO_TERMINAL))}
         self._growing = self._brk, cell.number("munmap")
 
     def decide(self, process: SnapshotProcess, room: int) -> Decision:
         """Let the call that the process waits at take place, or not, or answer it. room: bytes by which it may grow, all in all."""
         now = process.now
         call, arguments = now[ORIG_RAX], [now[place] for place in ARGUMENTS]
-        if call == self._open and _names_source(process, arguments[1]):
-            process.proceed_with(_NO_SUCH_FILE)
+        answer = self._of_stdin.get(call) if arguments[0] == 0 else None
+        if call in self._of_paths and _names_source(process, arguments[1]):
+            answer = _NO_SUCH_FILE
+        if answer is not None:
+            process.proceed_with(answer)
             return Decision.LEFT_NOTHING
         if call in self._growing or (call == self._mmap and _is_plain(arguments)):
             size = arguments[1] if call == self._mmap else max(0, arguments[0] - process.memory.heap_end) if call == self._brk else 0
@@ -77,7 +83,7 @@ def _is_plain(arguments: list[int]) -> bool:
 
 
 def _names_source(process: SnapshotProcess, address: int) -> bool:
-    """Whether a path is the name that sources are compiled under: the parser looks for such a file to quote from, in vain.
+    """Whether a path is the name that sources are compiled under: who wants to quote from such a file looks for it, in vain.
 
     The path is read although it could be anything, since whatever comes of it, the call does not take place.
     """

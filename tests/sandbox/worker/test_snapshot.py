@@ -60,6 +60,15 @@ def test_jobs_of_every_size_leave_nothing_of_themselves() -> None:
     assert found["counters"]["checked"] == len(jobs) and not found["counters"]["mismatches"]
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_answer_as_large_as_a_report_may_be_is_judged_without_the_fork_engine(variant: str) -> None:
+    puzzle, size = "def sat(x): return len(x) == 1_048_000", 1_048_000
+    jobs = [(SOL, puzzle, b"'a' * %d" % size), (SAT, puzzle, codec.encode("a" * size, 1 << 20)), (SAT, puzzle, codec.encode("a", 9))]
+    found = run(variant, jobs * 2, compared=True)
+    assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [(end, "snapshot") for end in ("ANSWER", "ACCEPTED", "REJECTED")] * 2
+    assert not found["counters"]["mismatches"]
+
+
 CHANGES = {
     "builtins": "import builtins\ndef sol():\n    builtins.len = lambda x: 7\n    builtins.left = 1\n    return 6",
     "small integers": "import ctypes\ndef sol():\n    ctypes.memset(id(5) + 24, 77, 1)\n    return [6]",
