@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import Unusable, placement_of
+from sandbox.options import Unusable, no_link, placement_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,8 @@ TOO_FEW = 1
               help="Puzzles for prompts: JSON Lines with a field `sat`, or P3's puzzles.json.")  # fmt: skip
 @click.option("-n", "pairs", type=click.IntRange(1), help="Stop when so many pairs are kept.")
 @click.option("--puzzles", type=click.IntRange(1), help="Stop when so many puzzles are written.")
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where pairs.jsonl and all else goes.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", callback=no_link,
+              help="Where pairs.jsonl and all else goes. No symbolic link.")  # fmt: skip
 @click.option("--recipe", "recipe_name", type=click.Choice(["default", "paper"]), default="default", show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as hindsight=0; may be repeated.")  # fmt: skip

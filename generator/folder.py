@@ -24,6 +24,7 @@ from generator import example
 from generator.candidate import Candidate
 from generator.example import Example
 from generator.seeds import Seed
+from sandbox.output import open_output
 
 
 class Mismatch(ValueError):
@@ -87,14 +88,15 @@ class Folder:
         else:
             self._cut({"pairs.jsonl": 0, "puzzles.jsonl": 0})
             lines = (orjson.dumps({"id": seed.name, "puzzle": seed.puzzle.source}) + b"\n" for seed in seeds)
-            (path / "seeds.jsonl").write_bytes(b"".join(lines))
+            with open_output(path / "seeds.jsonl") as file:
+                file.writelines(lines)
             _replace(path / "config.json", config)
 
     def _cut(self, sizes: dict[str, int]) -> None:
         """Open both files, without what was written after the last wave that is done."""
         self._files: dict[str, IO[bytes]] = {}
         for name, size in sizes.items():
-            self._files[name] = open(self.path / name, "ab")  # noqa: SIM115  # closed by `close`
+            self._files[name] = open_output(self.path / name, "ab")  # closed by `close`
             self._files[name].truncate(size)
             self._files[name].seek(0, os.SEEK_END)
 
@@ -167,7 +169,7 @@ def _compare(path: Path, old: dict[str, Any], new: dict[str, Any], resume: bool)
 def _replace(path: Path, content: object) -> None:
     """Write a file in one step: a reader finds the old one or the new one."""
     aside = path.with_suffix(".new")
-    with open(aside, "wb") as file:
+    with open_output(aside) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
         file.flush()
         os.fsync(file.fileno())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sandbox import records
+from sandbox.output import open_output
 from sandbox.records import Record
 from sandbox.task import Task
 from sandbox.verdict import Status, Verdict
@@ -77,7 +78,7 @@ def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
     A torn last line is cut off. Raises Mismatch, and leaves the file alone, if it belongs to another input.
     """
     done: Counter[str] = Counter()
-    with open(path, "r+b") as file:
+    with open_output(path, "r+b") as file:
         end = 0
         for text in file:
             place = f"{path}:{done.total() + 1}"
@@ -85,7 +86,7 @@ def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
                 verdict = records.parse(text)
                 ident, status = verdict["id"], Status(verdict["status"])
             except (ValueError, KeyError, TypeError):
-                if text[:1] in b"{\0" and not file.peek(1):
+                if text[:1] in b"{\0" and not file.peek(1):  # type: ignore[attr-defined]
                     break
                 raise Mismatch(f"{place} is no verdict: is this an output of `selftaught verify`?") from None
             if not text.endswith(b"\n"):

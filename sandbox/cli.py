@@ -14,7 +14,8 @@ import click
 
 import sandbox
 from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, where
+from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, placement_of, where
+from sandbox.output import descriptor, open_output
 from sandbox.server.command import serve
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def main() -> None:
 
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", default="-", metavar="OUT", help="Where verdicts go; standard output by default.")
+@click.option("-o", "--output", default="-", metavar="OUT", callback=no_link,
+              help="Where verdicts go; standard output by default. No symbolic link.")  # fmt: skip
 @judging
 @where
 @click.option(
@@ -79,7 +81,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     done: Counter[str] = Counter()
     try:
         source = batch.chain(inputs, options["form"])
-        if output == "-":
+        if descriptor(output) is not None:
             if resume:
                 raise click.UsageError("--resume needs the output file to continue: -o OUT")
         elif Path(output).exists() and Path(output).stat().st_size:
@@ -95,7 +97,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     except (batch.Mismatch, records.Unreadable, OSError) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
-        if output != "-":
+        if descriptor(output) is None:
             click.echo(f"interrupted; continue with --resume -o {output}", err=True)
         sys.exit(exit_code(stop))
 
@@ -120,7 +122,7 @@ def _judge(
         except CannotConfine as error:
             lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
-        out = sys.stdout.buffer if output == "-" else stack.enter_context(open(output, mode))
+        out = sys.stdout.buffer if output == "-" else stack.enter_context(open_output(output, mode))
         progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
         counts = done + batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
     if terminal or options["summary"]:

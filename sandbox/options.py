@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sandbox.output import SymbolicLink, refuse_link
+
 if TYPE_CHECKING:
     from sandbox.backends import Placement
     from sandbox.task import Limits
@@ -57,6 +59,15 @@ _WHERE = (
     click.option("--image", metavar="NAME", help="The containers' image.  [default: what `make images` builds]"),
     click.option("--runtime", metavar="NAME", help="The containers' OCI runtime, as the engine knows it.  [default: the engine's]"),
 )  # fmt: skip
+
+
+def no_link(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """The callback of an option that names an output, a file or a folder: it is refused before any work is done if it is a symbolic link."""
+    try:
+        refuse_link(value)
+    except SymbolicLink as error:
+        raise Unusable(str(error)) from error
+    return value
 
 
 def judging(command: F) -> F:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import Unusable, placement_of
+from sandbox.options import Unusable, no_link, placement_of
 
 if TYPE_CHECKING:
     from sandbox import Limits, Verifier
@@ -33,7 +33,8 @@ _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), 
 @click.option("--preset", "preset_name", default="tiny", show_default=True,
               help="tiny (from scratch, minutes on a CPU) or smollm2 (hours on a CPU).")  # fmt: skip
 @click.option("--iterations", type=click.IntRange(0), default=3, show_default=True)
-@click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), callback=no_link,
+              help="The run's folder. No symbolic link.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
 @click.option("--recipe", "recipe_name", type=click.Choice(["preset", "paper"]), default="preset", show_default=True,
               help="How pairs come about; paper keeps the preset's sizes.")  # fmt: skip
@@ -91,7 +92,8 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
               help="May be repeated.")  # fmt: skip
 @click.option("--new-tokens", type=click.IntRange(1), default=150, show_default=True)
 @click.option("--bare", is_flag=True, help="No worked examples in the prompt, for a model trained on puzzles alone.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Every attempt, a problem and temperature a line.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), callback=no_link,
+              help="Every attempt, a problem and temperature a line. No symbolic link.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @_WORKERS
@@ -130,9 +132,9 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
                     style=prompts.BARE if options["bare"] else prompts.Style(),
                     seed=options["seed"],
                 )
+        evaluation.write(results, output)
     except (ModelFailed, Unreadable, ValueError, OSError) as error:
         raise Unusable(str(error)) from error
-    evaluation.write(results, output)
     _show(evaluation.summary(results))
 
 
@@ -199,7 +201,8 @@ def compare(first: Path, second: Path) -> None:
 @click.command()
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
 @click.option("--model", "model_name", required=True, metavar="MODEL", help="A folder or name that transformers loads; GGUF too.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the trained model goes.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", callback=no_link,
+              help="Where the trained model goes. No symbolic link.")  # fmt: skip
 @click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
               help="Imitate verified pairs, or be rewarded by the verifier.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",

@@ -17,6 +17,7 @@ from generator.models import Completer
 from generator.prompts import Style
 from generator.puzzle import NotAPuzzle, Puzzle
 from sandbox import Status, Task, Verifier
+from sandbox.output import open_output
 from trainer.passk import Score, estimate
 
 KS = (1, 10, 100)
@@ -188,8 +189,9 @@ def scores(results: Sequence[Result], temperature: float) -> dict[str, Score]:
 
 
 def write(results: Iterable[Result], path: Path) -> None:
-    """One result a line."""
-    path.write_bytes(b"".join(orjson.dumps(result.to_dict()) + b"\n" for result in results))
+    """One result a line. Raises OSError, also if the path is a symbolic link."""
+    with open_output(path) as file:
+        file.writelines(orjson.dumps(result.to_dict()) + b"\n" for result in results)
 
 
 def read(path: Path) -> Iterator[Result]:

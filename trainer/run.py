@@ -19,6 +19,8 @@ from typing import Any
 
 import orjson
 
+from sandbox.output import open_output
+
 
 class Mismatch(ValueError):
     """The folder belongs to a run with other settings; the message says which."""
@@ -64,7 +66,7 @@ class RunFolder:
 def replace(path: Path, content: object) -> None:
     """Write a JSON file in one step: a reader finds the old one or the new one."""
     aside = path.with_name(path.name + ".new")
-    with open(aside, "wb") as file:
+    with open_output(aside) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         file.flush()
         os.fsync(file.fileno())
