@@ -49,8 +49,8 @@ CANCEL_SECONDS = 0.1
 
 MOST_AHEAD = 256
 ATTEMPTS = 2
-_UNCONFIRMED = 1024
-"""Tasks that a worker may have judged since its snapshot engine last compared memory."""
+_UNCONFIRMED, _LOGGED_CHARACTERS = 1024, 100
+"""Tasks that a worker may have judged since its snapshot engine last compared memory; and of an id, which may be long."""
 _AHEAD_SECONDS, _FEW_SECONDS = 0.04, 0.005
 """What a worker should have to do, by what jobs took: at most, and in any case, whatever its share."""
 
@@ -78,8 +78,8 @@ class Ticket:
         job.brief = not (job.program or self.patient) and job.limits.cpu_seconds > 2 * brief.LONGEST_SECONDS
 
     def cancel(self) -> None:
-        """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the sources."""
-        self.cancelled = True
+        """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the id and the sources."""
+        self.cancelled, self.id = True, ""
         self.job = replace(self.job, sat=b"", sol=b"")
 
     @property
@@ -346,7 +346,7 @@ class _Lane:
             )
         if now.checked > before.checked:
             self._unconfirmed.clear()
-        self._unconfirmed.append(ticket.id)
+        self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""

@@ -289,7 +289,7 @@ class Deduplicator:
         waiting = self._known[key]
         assert isinstance(waiting, list)
         if verdict.judged:
-            self._known[key] = verdict
+            self._known[key] = verdict if len(verdict.id) <= _SHORT else replace(verdict, id="")
             if len(self._known) > _REMEMBERED + len(self._keys):
                 self._forget()
         else:
