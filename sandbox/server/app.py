@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from starlette.applications import Starlette
@@ -20,13 +21,17 @@ from starlette.types import Receive, Scope, Send
 
 import sandbox
 from sandbox.server import batch, models, openapi
-from sandbox.server.desk import Desk, departure
-from sandbox.server.exchange import Gone, Refused, encode, media_type, read_body, reply
+from sandbox.server.body import Pace, Stream, read_whole
+from sandbox.server.desk import Desk
+from sandbox.server.exchange import Gone, Refused, encode, media_type, reply
 from sandbox.server.guard import Guard
+from sandbox.server.memory import Memory
 from sandbox.server.metrics import CONTENT_TYPE, Measured
-from sandbox.task import MIB, Task
+from sandbox.task import MIB, Limits, Task
 from sandbox.verdict import Status
 from sandbox.verifier import Verifier
+
+T = TypeVar("T")
 
 MOST_REPEATS = 100
 READY_SECONDS = 10.0
@@ -42,12 +47,14 @@ class Settings:
     """How the daemon serves.
 
     queue: tasks that may wait and run at a time. max_body: bytes of a request, of a line in a stream, and of what is read ahead.
-    program_seconds: the most that a program gets. drain_seconds: how long the end waits for what has begun. patience_seconds: how long
-    headers may take, and a pause in a body that is no stream.
+    max_buffered: bytes of all requests that are held at a time, and of answers that are not read. program_seconds: the most that a
+    program gets. drain_seconds: how long the end waits for what has begun. patience_seconds: how long headers may take, and a pause in a
+    body or line; see `sandbox.server.body` for what follows from it.
     """
 
     queue: int = 1000
     max_body: int = 16 * MIB
+    max_buffered: int = 256 * MIB
     program_seconds: float = 10.0
     drain_seconds: float = 30.0
     patience_seconds: float = 10.0
@@ -62,7 +69,7 @@ class Service:
     def __init__(self, verifier: Verifier, settings: Settings) -> None:
         self.verifier, self.settings = verifier, settings
         self.measured = Measured(verifier)
-        self.desk = Desk(self.measured, settings.queue)
+        self.desk = Desk(self.measured, settings.queue, Memory(settings.max_buffered))
         self.measured.watch(self.desk)
         seconds = settings.program_seconds
         self.program_limits = replace(verifier.limits, cpu_seconds=seconds, wall_seconds=seconds)
@@ -71,14 +78,8 @@ class Service:
 
     async def verify(self, request: Request) -> Response:
         """POST /v1/verify."""
-        _expect(request, _JSON)
-        self.desk.check()  # before anything large is read
-        fields = models.parse(await self._body(request))
-        try:
-            task = models.task(fields, self.verifier.limits)
-        except ValueError as error:
-            raise Refused(422, str(error)) from error
-        verdict = await self.desk.serve(task, request.receive)
+        task = await self._asked(request, models.task, self.verifier.limits)
+        verdict = await self.desk.serve(task, request.state.lost)
         if verdict.status is Status.INVALID:
             raise Refused(422, verdict.message)
         if verdict.judged:
@@ -92,41 +93,40 @@ class Service:
         self.desk.check()
         most, limits = self.settings.max_body, self.verifier.limits
         if kind in _LINES:
-            body = batch.Body(request.receive, most)
-            work = batch.Batch(self.desk, batch.lines(body, most, limits), body.gone.wait(), ordered, repeat)
-            return _Lines(_closing(work.answer(), body))
-        values = models.parse(await self._body(request))
-        if not isinstance(values, list):
-            raise Refused(422, f"a batch is an array of tasks, not {type(values).__name__}; or send JSON lines as {_LINES[0]}")
-        gone = departure(request.receive)
-        work = batch.Batch(self.desk, batch.elements(values, limits), gone, ordered, repeat)
+            stream = Stream(request.receive, most, self._pace(), request.state.share)
+            items, lost = batch.lines(stream, most, limits), request.state.lost
+            work = batch.Batch(self.desk, items, lost, ordered, repeat, stream.answered)
+            return _Lines(work.answer(), stream.close)
+        text = models.array(await self._body(request))
+        work = batch.Batch(self.desk, batch.elements(text, limits), request.state.lost, ordered, repeat)
         return _Lines(work.answer())
 
     async def run(self, request: Request) -> Response:
         """POST /v1/run."""
-        _expect(request, _JSON)
-        self.desk.check()
-        fields = models.parse(await self._body(request))
-        try:
-            program = models.run(fields, self.program_limits)
-        except ValueError as error:
-            raise Refused(422, str(error)) from error
-        found = await self.desk.serve(program, request.receive)
+        program = await self._asked(request, models.run, self.program_limits)
+        found = await self.desk.serve(program, request.state.lost)
         return reply(encode(found), 503, {"retry-after": "1"}) if found.retryable else reply(encode(found))
 
     async def run_code(self, request: Request) -> Response:
         """POST /run_code."""
+        program = await self._asked(request, models.program, self.program_limits)
+        return reply(orjson.dumps(models.program_response(await self.desk.serve(program, request.state.lost)), default=_struct))
+
+    async def _asked(self, request: Request, read: Callable[[Any, Limits], T], ceiling: Limits) -> T:
+        """What a JSON request asks for; nothing else of it is kept. Raises Refused, or Gone if the client leaves."""
         _expect(request, _JSON)
-        self.desk.check()
+        self.desk.check()  # before anything large is read
         fields = models.parse(await self._body(request))
         try:
-            program = models.program(fields, self.program_limits)
+            return read(fields, ceiling)
         except ValueError as error:
             raise Refused(422, str(error)) from error
-        return reply(orjson.dumps(models.program_response(await self.desk.serve(program, request.receive)), default=_struct))
 
     async def _body(self, request: Request) -> bytes:
-        return await read_body(request, self.settings.max_body, self.settings.patience_seconds)
+        return await read_whole(request.receive, self.settings.max_body, self._pace(), request.state.share)
+
+    def _pace(self) -> Pace:
+        return Pace(self.settings.patience_seconds)
 
     async def healthz(self, request: Request) -> Response:
         """GET /healthz."""
@@ -172,6 +172,7 @@ class Service:
                 "limits": self.verifier.limits.to_dict(),
                 "program_limits": self.program_limits.to_dict(),
                 "max_body_bytes": settings.max_body,
+                "max_buffered_bytes": settings.max_buffered,
                 "drain_seconds": settings.drain_seconds,
                 "token_required": settings.token is not None,
                 "protections": self.verifier.proof,
@@ -188,28 +189,26 @@ class Service:
 
 
 class _Lines(Response):
-    """A stream of JSON lines. Not Starlette's, which reads from the request to learn of the client's leaving, and so would eat its body."""
+    """A stream of JSON lines. Not Starlette's, which reads from the request to learn of the client's leaving, and so would eat its body.
 
-    def __init__(self, text: AsyncIterator[bytes]) -> None:
-        self._text = text
+    at_end: called however it ends.
+    """
+
+    def __init__(self, text: AsyncGenerator[bytes, None], at_end: Callable[[], None] = lambda: None) -> None:
+        self._text, self._at_end = text, at_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", _LINES[0].encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
-            async for part in self._text:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            async with aclosing(self._text) as text:
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                async for part in text:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
         except Gone:
             return
+        finally:
+            self._at_end()
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _closing(text: AsyncIterator[bytes], body: batch.Body) -> AsyncIterator[bytes]:
-    try:
-        async for part in text:
-            yield part
-    finally:
-        body.close()
 
 
 def _struct(value: Any) -> Any:
@@ -280,6 +279,7 @@ def make(verifier: Verifier, settings: Settings) -> tuple[Starlette, Service]:
         token=settings.token,
         any_host=settings.any_host,
         most=settings.max_body,
+        memory=service.desk.memory,
         answers=service.measured.answers,
         paths=frozenset(route.path for route in routes),
     )

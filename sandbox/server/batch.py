@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from sandbox import records
 from sandbox.server import models
-from sandbox.server.desk import Desk, departure
-from sandbox.server.exchange import Gone, Receive, chunks, encode
+from sandbox.server.body import Stream
+from sandbox.server.desk import Desk
+from sandbox.server.exchange import Gone, encode
 from sandbox.stream import AsyncStream, Cancel, Done
 from sandbox.task import Limits, Task
 from sandbox.verdict import Status, Verdict
@@ -31,79 +31,36 @@ def item(fields: Any, ceiling: Limits) -> Item:
         return Verdict(str(ident) if isinstance(ident, (str, int)) else "", Status.INVALID, message=str(error))
 
 
-async def elements(values: list[Any], ceiling: Limits) -> AsyncIterator[Item]:
+Source = AsyncIterator[tuple[Item, int]]
+"""Items, each with the bytes that are held until its verdict has been handed over."""
+
+
+async def elements(text: str, ceiling: Limits) -> Source:
     """The items of an array."""
-    for value in values:
-        yield item(value, ceiling)
+    for value in models.elements(text):
+        yield item(value, ceiling), 0
 
 
-class Body:
-    """A request's body that is read ahead, up to `most` bytes: so a client may send all of it before it reads an answer.
-
-    After its end it is watched for the client's leaving.
-    """
-
-    def __init__(self, receive: Receive, most: int) -> None:
-        self._receive, self._most = receive, most
-        self._held: deque[bytes] = deque()
-        self._size = 0
-        self._news, self._room, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._ended = False
-        self._reading = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        try:
-            async for part in chunks(self._receive, None):
-                self._held.append(part)
-                self._size += len(part)
-                self._news.set()
-                while self._size > self._most:
-                    self._room.clear()
-                    await self._room.wait()
-            self._ended = True
-            self._news.set()
-            await departure(self._receive)
-        except Gone:
-            pass
-        self.gone.set()
-
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body, with a newline after its end."""
-        try:
-            while self._held or not self._ended:
-                while self._held:
-                    part = self._held.popleft()
-                    self._size -= len(part)
-                    self._room.set()
-                    yield part
-                if not self._ended:
-                    await self._news.wait()
-                    self._news.clear()
-            yield b"\n"
-        finally:
-            if not self._ended:
-                self._reading.cancel()
-
-    def close(self) -> None:
-        """Read no more."""
-        self._reading.cancel()
-
-
-async def lines(body: Body, most: int, ceiling: Limits) -> AsyncIterator[Item]:
+async def lines(stream: Stream, most: int, ceiling: Limits) -> Source:
     """The items of a stream of JSON lines, of any length. A line over `most` bytes is invalid, and the rest is read on."""
     rest, skipping = bytearray(), False
-    async for data in body.parts():
-        rest += data
-        *whole, tail = rest.split(b"\n")
-        for line in whole:
+    async for data in stream.parts():
+        *ends, tail = data.split(b"\n")
+        for end in ends:
+            rest += end
+            line, size = bytes(rest), len(rest) + 1
+            rest.clear()
             if skipping or len(line) > most:
                 skipping = False
-                yield Verdict("", Status.INVALID, message=f"the line is longer than {most:,} bytes")
+                yield Verdict("", Status.INVALID, message=f"the line is longer than {most:,} bytes"), size
             elif line.strip():
-                yield _read(bytes(line), ceiling)
-        rest = tail
-        if len(rest) > most:
+                yield _read(line, ceiling), size
+            else:
+                stream.answered(size)
+        rest += tail
+        if skipping or len(rest) > most:
             skipping = True
+            stream.answered(len(rest))
             rest.clear()
 
 
@@ -118,37 +75,48 @@ def _read(line: bytes, ceiling: Limits) -> Item:
 class Batch:
     """The tasks of one request. At most a window of them is under way, so that an endless stream takes constant memory.
 
-    Identical ones are judged once, as in `Verifier.verify_many`, and take one place.
+    Identical ones are judged once, as in `Verifier.verify_many`, and take one place. lost: the connection is. answered: told of bytes that
+    need not be held any more.
     """
 
     def __init__(
-        self, desk: Desk, items: AsyncIterator[Item], gone: Coroutine[Any, Any, object], ordered: bool, repeat: int
+        self,
+        desk: Desk,
+        items: Source,
+        lost: asyncio.Event,
+        ordered: bool,
+        repeat: int,
+        answered: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._desk, self._gone, self._repeat = desk, gone, repeat
+        self._desk, self._lost, self._repeat, self._answered = desk, lost, repeat, answered
+        self._taken, self._sizes = 0, dict[int, int]()
         window = WINDOW * desk.judge.workers
-        self._stream = AsyncStream(items, _as_it_is, self._submit, window, ordered, copied=desk.count)
+        self._stream = AsyncStream(items, self._note, self._submit, window, ordered, copied=desk.count)
 
-    async def answer(self) -> AsyncIterator[bytes]:
+    async def answer(self) -> AsyncGenerator[bytes, None]:
         """The lines of the response, several at a time. Leaving cancels what has not been judged. Raises Gone."""
-        closing, leaving = asyncio.create_task(self._desk.draining.wait()), asyncio.create_task(self._gone)
+        closing, leaving = asyncio.create_task(self._desk.draining.wait()), asyncio.create_task(self._lost.wait())
         try:
             async with self._stream as stream:
                 closing.add_done_callback(lambda _: stream.stop())  # at the server's end nothing more is taken in
                 leaving.add_done_callback(lambda _: stream.fail(Gone()))
                 while await stream.wait():
-                    yield b"".join([_line(*stream.give()) for _ in range(stream.due)])
+                    found = [stream.give() for _ in range(stream.due)]
+                    yield b"".join([_line(*each) for each in found])
+                    self._answered(sum(self._sizes.pop(number) for number, _ in found))
         finally:
             closing.cancel()
             leaving.cancel()
 
+    def _note(self, found: tuple[Item, int]) -> Item:
+        """A stream's Check, called once for each item in turn: `item` has checked it already."""
+        each, self._sizes[self._taken] = found
+        self._taken += 1
+        return each
+
     async def _submit(self, task: Task, done: Done) -> Cancel:
         await self._desk.wait_for_place()
         return self._desk.submit(task, done, self._repeat)
-
-
-def _as_it_is(item: Item) -> Item:
-    """A stream's Check for what `item` has checked."""
-    return item
 
 
 def _line(index: int, verdict: Verdict) -> bytes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
 _LEAST_TOKEN = 16
+_BUFFERED = 256 << 20
 
 
 @click.command()
@@ -30,9 +31,11 @@ _LEAST_TOKEN = 16
 @click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=10.0, show_default=True,
               help="Seconds that a program of /run_code gets at most.")  # fmt: skip
 @click.option("--max-body", type=size, default="16M", show_default=True, help="Size of a request, or of a line in a stream.")
+@click.option("--max-buffered", type=size,
+              help="Size of all requests held at a time, of all clients; then 503.  [default: 256M, or 4 x --max-body]")  # fmt: skip
 @click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds that the end waits for what has begun.")
 @click.option("--patience", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
-              help="Seconds that headers may take, and a pause in a body that is no stream.")  # fmt: skip
+              help="Seconds that headers may take, and a pause in a body or line; a whole one gets three times that, and more if large.")  # fmt: skip
 @click.option("--level", type=click.Choice(["full", "restricted", "container"]), hidden=True, help="Exactly this level.")
 @click.option("--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file.")
 @click.option("--idle", type=float, default=60.0, hidden=True, help="Seconds without a lease after which to end.")
@@ -80,6 +83,7 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     settings = Settings(
         queue=options["queue"],
         max_body=options["max_body"],
+        max_buffered=_buffered(options["max_buffered"], options["max_body"]),
         program_seconds=options["run_timeout"],
         drain_seconds=options["drain"],
         patience_seconds=options["patience"],
@@ -118,6 +122,14 @@ def _address(bound: socket.socket, uds: str | None) -> str:
         return uds
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _buffered(given: int | None, max_body: int) -> int:
+    if given is None:
+        return max(_BUFFERED, 4 * max_body)
+    if given < max_body:
+        raise click.UsageError(f"--max-buffered of {given:,} bytes has no room for one request of --max-body, {max_body:,} bytes")
+    return given
 
 
 def _lease(path: str, idle_seconds: float) -> Callable[[Callable[[], None]], Coroutine[Any, Any, None]]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sandbox.program import Ending, Program, Run
-from sandbox.server.exchange import Gone, Receive, Refused
+from sandbox.server.exchange import Gone, Refused, shutting_down
+from sandbox.server.memory import Memory
 from sandbox.task import Limits, Task
 from sandbox.verdict import Status, Verdict
 
@@ -34,13 +35,13 @@ class Judge(Protocol):
 
 
 class Desk:
-    """Admits up to `capacity` tasks at a time, all requests together. Lives in one event loop.
+    """Admits up to `capacity` tasks at a time, all requests together, as long as there is memory for them. Lives in one event loop.
 
     A place is taken from admission until the verdict, or until the client is gone.
     """
 
-    def __init__(self, judge: Judge, capacity: int) -> None:
-        self.judge, self.capacity = judge, capacity
+    def __init__(self, judge: Judge, capacity: int, memory: Memory) -> None:
+        self.judge, self.capacity, self.memory = judge, capacity, memory
         self.inside = 0
         self.unanswered = 0  # cancelled by the end of the drain
         self.draining = asyncio.Event()
@@ -51,9 +52,11 @@ class Desk:
     def check(self) -> None:
         """Raises Refused if nothing is admitted now."""
         if self.draining.is_set():
-            raise Refused(503, "the server is shutting down", retry_after=5, close=True)
+            raise shutting_down()
         if self.inside >= self.capacity:
             raise Refused(429, f"{self.inside} tasks wait already: try again later", retry_after=1)
+        if self.memory.full:
+            raise self.memory.refusal()
 
     async def wait_for_place(self) -> None:
         """For the tasks of a batch, which wait in the request that brought them."""
@@ -62,9 +65,20 @@ class Desk:
             self._line.append(place)
             try:
                 await place
-            finally:
+            except asyncio.CancelledError:
                 if place in self._line:
                     self._line.remove(place)
+                else:  # it was given to one who has left: the next may have it
+                    self._call_next()
+                raise
+
+    def _call_next(self) -> None:
+        """Wake the first in the line. One whose request was just cancelled is still in it, and would take the call with it."""
+        while self._line:
+            place = self._line.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
 
     def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
         """Take a place and have the item judged; `done` is called in the loop. Returns what gives the place back and cancels."""
@@ -77,8 +91,7 @@ class Desk:
             if not left:
                 left = True
                 self.inside -= 1
-                if self._line:
-                    self._line.popleft().set_result(None)
+                self._call_next()
 
         def settle(found: Found) -> None:
             if not left:
@@ -116,12 +129,12 @@ class Desk:
             settle, found = self._mail.popleft()
             settle(found)
 
-    async def serve(self, item: Item, receive: Receive, repeat: int = 1) -> Any:
-        """The verdict or run, for one request that has been read to its end. Raises Refused, or Gone if the client leaves first."""
+    async def serve(self, item: Item, lost: asyncio.Event) -> Any:
+        """The verdict or run, for one request. Raises Refused, or Gone if the connection is lost first."""
         self.check()
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        abandon = self.submit(item, future.set_result, repeat)
-        watch = asyncio.ensure_future(departure(receive))
+        abandon = self.submit(item, future.set_result)
+        watch = asyncio.ensure_future(lost.wait())
         watch.add_done_callback(lambda _: future.cancel())
         try:
             found = await future
@@ -137,9 +150,3 @@ class Desk:
 
 def _is_cancelled(found: Found) -> bool:
     return (found.status is Status.CANCELLED) if isinstance(found, Verdict) else (found.ending is Ending.CANCELLED)
-
-
-async def departure(receive: Receive) -> None:
-    """Returns when the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -1,10 +1,9 @@
-"""One request and its answer: reading a body within limits, refusing in a shape that can be relied on, and JSON."""
+"""One request and its answer: refusing in a shape that can be relied on, and JSON."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from sandbox.program import Run
 from sandbox.verdict import Verdict
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
 
 @dataclass
 class Refused(Exception):
@@ -49,36 +49,14 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def read_body(request: Request, most: int, pause_seconds: float) -> bytes:
-    """The whole body. Raises Refused if it is larger or slower than allowed, Gone if the client leaves."""
-    parts, size = [], 0
-    async for part in chunks(request.receive, pause_seconds):
-        size += len(part)
-        if size > most:
-            raise too_large(most)
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def chunks(receive: Receive, pause_seconds: float | None) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises Refused after a pause longer than this, Gone if the client leaves."""
-    while True:
-        try:
-            async with asyncio.timeout(pause_seconds):
-                message = await receive()
-        except TimeoutError:
-            raise Refused(408, f"no more of the request for {pause_seconds:g} s", close=True) from None
-        if message["type"] == "http.disconnect":
-            raise Gone
-        if body := message.get("body", b""):
-            yield body
-        if not message.get("more_body", False):
-            return
-
-
 def too_large(most: int) -> Refused:
     """What is said of a body over the limit."""
     return Refused(413, f"the request is larger than {most:,} bytes: send less at once, or start the server with --max-body", close=True)
+
+
+def shutting_down() -> Refused:
+    """What is said to requests that come too late."""
+    return Refused(503, "the server is shutting down", retry_after=5, close=True)
 
 
 def encode(found: Verdict | Run) -> bytes:

@@ -1,4 +1,4 @@
-"""What stands before every request: the token, who may ask, and how large a body may claim to be."""
+"""What stands before every request: headers that can be read in one way only, the token, who may ask, and how large a body may claim to be."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from sandbox.server.exchange import Receive, Refused, too_large
+from sandbox.server.memory import Memory, Share
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]
@@ -20,6 +21,9 @@ OPEN = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json")
 STREAMS = ("/v1/verify/batch",)
 """Where a body may be of any length: the handler bounds its parts."""
 
+ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
+"""Headers that would mean something else to whoever reads the other one of two."""
+
 _SELF = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
@@ -28,14 +32,14 @@ class Guard:
 
     token: what clients must show; ``None`` asks for nothing, and then only names of this machine are accepted as Host, so that no web
     page can reach us by a name of its own that resolves to here. any_host: without a token too (a Unix socket). A page of another
-    origin is refused always.
+    origin is refused always. memory: what is held of requests; each gets a share as `scope["state"]["share"]`, which ends with it.
     """
 
     def __init__(
-        self, app: App, token: bytes | None, any_host: bool, most: int, answers: Counter, paths: frozenset[str]
+        self, app: App, token: bytes | None, any_host: bool, most: int, memory: Memory, answers: Counter, paths: frozenset[str]
     ) -> None:
         self._app, self._token, self._any_host, self._most = app, token, any_host or token is not None, most
-        self._answers, self._paths = answers, paths
+        self._memory, self._answers, self._paths = memory, answers, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,11 +54,16 @@ class Guard:
             await send(message)
 
         try:
-            self._check(path, dict(scope["headers"]))
+            headers = _unambiguous(scope)
+            self._check(path, headers)
         except Refused as refusal:
             await answer(counted, refusal)
             return
-        await self._app(scope, receive, counted)
+        scope.setdefault("state", {})["share"] = share = Share(self._memory)
+        try:
+            await self._app(scope, receive, counted)
+        finally:
+            share.close()
 
     def _check(self, path: str, headers: dict[bytes, bytes]) -> None:
         """Raises Refused."""
@@ -71,6 +80,21 @@ class Guard:
         length = headers.get(b"content-length", b"")
         if path not in STREAMS and length.isdigit() and int(length) > self._most:
             raise too_large(self._most)
+
+
+def _unambiguous(scope: Scope) -> dict[bytes, bytes]:
+    """The headers by name. Raises Refused where two readers might find two meanings in them."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in ONCE and name in headers:
+            raise Refused(400, f"the header {name.decode()} came twice", close=True)
+        headers[name] = value
+    if scope["http_version"] == "1.1" and b"host" not in headers:
+        raise Refused(400, "the header host is missing", close=True)
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None and (coding.strip().lower() != b"chunked" or scope["http_version"] != "1.1"):
+        raise Refused(400, "the only transfer-encoding that is understood is chunked, of HTTP/1.1", close=True)
+    return headers
 
 
 def _name(host: str) -> str:

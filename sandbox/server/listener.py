@@ -1,4 +1,4 @@
-"""Serving: sockets, signals, slow and oversized headers, and an end that answers what has begun (uvicorn does the rest)."""
+"""Serving: sockets, signals, and an end that answers what has begun (uvicorn does the rest)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,11 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.server.app import Service, Settings, make
+from sandbox.server.connection import Connection
 from sandbox.verifier import Verifier
-
-HEADER_BYTES = 64 << 10
-_DISCARDED_BYTES = 1 << 20
-"""What may still come of a body after its request has been answered."""
 
 KEEP_ALIVE_SECONDS = 75
 _SPARE_DESCRIPTORS = 256
@@ -34,67 +29,6 @@ Watch = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
 class CannotListen(Exception):
     """The address can't be used; the message says why and what to do."""
-
-
-class Protocol(HttpToolsProtocol):
-    """A connection that may not be slow or endless in its headers, nor go on with a body that was refused.
-
-    patience_seconds: from a connection, or the first byte of a further request, to the end of the headers.
-    """
-
-    patience_seconds = 10.0
-    _heading: asyncio.TimerHandle | None = None
-    _header_bytes = 0
-    _in_headers = True
-    _discarded = 0
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._expect_headers()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_done()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_headers:
-            if self._heading is None:
-                self._expect_headers()
-            self._header_bytes += len(data)
-        super().data_received(data)
-        if self._in_headers and self._header_bytes > HEADER_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The headers are longer than {HEADER_BYTES} bytes.")
-
-    def on_headers_complete(self) -> None:
-        self._headers_done()
-        self._in_headers = False
-        try:
-            super().on_headers_complete()
-        except (httptools.HttpParserError, UnicodeDecodeError, ValueError) as error:
-            raise httptools.HttpParserError(str(error)) from error
-
-    def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if self.cycle is not None and self.cycle.response_complete:
-            self._discarded += len(body)
-            if self._discarded > _DISCARDED_BYTES:
-                self.transport.close()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_headers, self._header_bytes, self._discarded = True, 0, 0
-
-    def _expect_headers(self) -> None:
-        self._heading = self.loop.call_later(self.patience_seconds, self._too_slow)
-
-    def _headers_done(self) -> None:
-        if self._heading is not None:
-            self._heading.cancel()
-            self._heading = None
-
-    def _too_slow(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -133,12 +67,14 @@ def serve(verifier: Verifier, settings: Settings, sockets: list[socket.socket], 
     """Serve until a signal comes, or `watch` calls what it is given; returns how many tasks were taken in and not judged."""
     app, service = make(verifier, settings)
 
-    class Patient(Protocol):
+    class Limited(Connection):
+        memory = service.desk.memory
         patience_seconds = settings.patience_seconds
+        most_discarded = 2 * settings.max_body
 
     config = uvicorn.Config(
         app,
-        http=Patient,
+        http=Limited,
         loop="uvloop",
         lifespan="off",
         ws="none",

@@ -100,6 +100,9 @@ class _State(Collector):
         yield GaugeMetricFamily("selftaught_queue_depth", "Tasks that no worker has yet.", queued)
         yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._desk.inside)
         yield GaugeMetricFamily("selftaught_tasks_limit", "How many are admitted at most.", self._desk.capacity)
+        memory = self._desk.memory
+        yield GaugeMetricFamily("selftaught_buffered_bytes", "Held of requests, and of answers that are not read.", memory.held)
+        yield GaugeMetricFamily("selftaught_buffered_bytes_limit", "How many are held at most.", memory.most)
         yield GaugeMetricFamily("selftaught_workers", "Workers alive; an idle one may not have been started.", alive)
         yield CounterMetricFamily("selftaught_worker_restarts", "Workers that died or were given up.", restarts)
         for name, meaning in _SNAPSHOT.items():

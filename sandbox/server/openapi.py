@@ -30,7 +30,7 @@ def _ref(name: str) -> dict[str, str]:
 _WAIT = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 _ERROR = _ref("Error")
 _REFUSALS: dict[str, Any] = {
-    "400": _answer("Not JSON, or not HTTP.", _ERROR),
+    "400": _answer("Not JSON, or not HTTP that can be read in one way only.", _ERROR),
     "401": _answer("The token is missing or wrong.", _ERROR),
     "403": _answer("A page of another origin asks.", _ERROR),
     "408": _answer("The body came too slowly.", _ERROR),
@@ -38,6 +38,7 @@ _REFUSALS: dict[str, Any] = {
     "415": _answer("Another Content-Type is needed.", _ERROR),
     "421": _answer("Without a token the server answers to localhost only.", _ERROR),
     "422": _answer("Not a task; the reason is said.", _ERROR),
+    "431": _answer("The headers are too long.", _ERROR),
     "429": {**_answer("The queue is full: try again.", _ERROR), "headers": _WAIT},
 }
 _PARAMETERS = [
@@ -59,7 +60,7 @@ _PARAMETERS = [
 def _paths() -> dict[str, Any]:
     unjudged = {**_answer("Not judged (`cancelled`, `internal_error`): try again.", {"anyOf": [_ref("Verdict"), _ERROR]}), "headers": _WAIT}
     not_run = {**_answer("Not run to an end of its own: try again.", {"anyOf": [_ref("Run"), _ERROR]}), "headers": _WAIT}
-    shutting = {**_answer("The server shuts down: try again.", _ERROR), "headers": _WAIT}
+    shutting = {**_answer("The server shuts down, or has no memory for more requests: try again.", _ERROR), "headers": _WAIT}
     lines = {"description": "A verdict a line, each with the `index` of its task. What is no task is `invalid`, in its place. "
              "A stream that ends early has judged no more than it says.", "content": {_LINES: {}}}  # fmt: skip
     batch_body = {**_content({"type": "array", "items": {"description": "A TaskRequest; what is none is `invalid` in its place."}}), **_content({"type": "string"}, _LINES)}

@@ -216,6 +216,18 @@ def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, 
     daemon.until("selftaught_tasks", 0)
 
 
+@pytest.mark.parametrize("ahead", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500])
+def test_a_client_that_leaves_is_missed_though_it_has_sent_requests_ahead(start: Any, ahead: bytes) -> None:
+    daemon = start("--workers", "1", "--cpu-limit", "30")
+    body = json.dumps(endless()).encode()
+    with closing(daemon.raw()) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body + ahead)
+        daemon.until("selftaught_tasks", 1)
+        time.sleep(0.3)
+    daemon.until("selftaught_tasks", 0, within_seconds=5)
+    daemon.until("selftaught_buffered_bytes", 0, within_seconds=5)
+
+
 def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> None:
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with closing(daemon.raw()) as connection:
