@@ -15,6 +15,9 @@ INTERRUPTED, TERMINATED = 130, 143
 """Exit codes, as shells give them: 128 and the signal's number."""
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
 
@@ -22,6 +25,32 @@ class Terminated(KeyboardInterrupt):
 def heed_sigterm() -> None:
     """From now on SIGTERM raises Terminated in the main thread, which calls this."""
     signal.signal(signal.SIGTERM, _terminate)
+
+
+class Signals:
+    """A context manager in which SIGTERM and SIGINT are noted, to be looked at when that suits: `came` says how many.
+
+    Only the second raises Terminated in the main thread, in case that never comes: what is raised at any moment may be lost, in a destructor
+    for one. Those after it do nothing, nor does any after the end, so that the tidying up is not disturbed.
+    """
+
+    def __init__(self) -> None:
+        self.came = 0
+
+    def __enter__(self) -> Signals:
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # first: a handler that is due must not be missing
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came += 1
+        if self.came == 2:
+            raise Terminated
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:

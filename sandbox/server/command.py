@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from sandbox.interruption import Signals, Terminated
 from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, size, where
-
-if TYPE_CHECKING:
-    import socket
 
 _LEAST_TOKEN = 16
 _BUFFERED = 256 << 20
@@ -73,13 +71,6 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
 
     judged, placement = limits(options), placement_of(options)
     token = _token(token_file) if token_file else None
-    try:
-        if uds is None and token is None and not listener.is_loopback(host):
-            raise click.UsageError(f"{host} can be reached from other machines: give --token-file, or listen on 127.0.0.1")
-        bound = listener.bind_unix(uds) if uds else listener.bind(host, port)
-        identity = listener.identity(uds) if uds else None
-    except listener.CannotListen as error:
-        raise Unusable(str(error)) from error
     settings = Settings(
         queue=options["queue"],
         max_body=options["max_body"],
@@ -92,16 +83,25 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         any_host=bool(uds),
     )
     try:
-        with bound, Verifier.at(placement, workers=options["workers"], limits=judged) as verifier:
-            click.echo(f"selftaught {_address(bound, uds)}  level {verifier.level}, {verifier.workers} workers", err=True)
+        if uds is None and token is None and not listener.is_loopback(host):
+            raise click.UsageError(f"{host} can be reached from other machines: give --token-file, or listen on 127.0.0.1")
+        with (
+            Signals() as signals,
+            listener.open_unix_door(uds) if uds else listener.open_door(host, port) as door,
+            Verifier.at(placement, workers=options["workers"], limits=judged) as verifier,
+        ):
+            click.echo(f"selftaught {door.address}  level {verifier.level}, {verifier.workers} workers", err=True)
             watch = _lease(options["lease"], options["idle"]) if options["lease"] else None
-            unanswered = listener.serve(verifier, settings, [bound], watch)
+            unanswered = listener.serve(verifier, settings, door, signals, watch)
+    except Terminated:
+        sys.exit(OK)  # nothing had been taken in
+    except listener.CannotListen as error:
+        raise Unusable(str(error)) from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     except CannotConfine as error:
         lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
-    finally:
-        if uds:
-            listener.unbind_unix(uds, identity)
     if unanswered:
         click.echo(f"{unanswered} tasks were cancelled: they had not been judged within {settings.drain_seconds:g} s", err=True)
     sys.exit(SOME_UNJUDGED if unanswered else OK)
@@ -115,13 +115,6 @@ def _token(path: str) -> bytes:
     if len(token) < _LEAST_TOKEN or not token.isascii() or any(byte <= 32 for byte in token):
         raise Unusable(f"{path}: a token is at least {_LEAST_TOKEN} printable ASCII characters: openssl rand -hex 32 > {path}")
     return token
-
-
-def _address(bound: socket.socket, uds: str | None) -> str:
-    if uds:
-        return uds
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _buffered(given: int | None, max_body: int) -> int:

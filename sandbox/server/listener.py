@@ -12,10 +12,12 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from sandbox.interruption import SIGNALS, Signals
 from sandbox.server.app import Service, Settings, make
 from sandbox.server.connection import Connection
 from sandbox.verifier import Verifier
@@ -38,19 +40,35 @@ class Server(uvicorn.Server):
     waits is answered with ``cancelled``. At the second, that happens at once.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, watch: Watch | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, door: Door, signals: Signals, watch: Watch | None
+    ) -> None:
         super().__init__(config)
-        self._service, self._watch = service, watch
+        self._service, self._door, self._signals, self._watch = service, door, signals, watch
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+
+        def heed(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.stop)
+
+        for number in SIGNALS:  # not the loop's own way, which would leave them to kill us when the loop is closed
+            signal.signal(number, heed)
+        if self._signals.came:
+            self.stop()
         watching = loop.create_task(self._watch(self.stop)) if self._watch else None
-        yield
-        if watching is not None:
-            watching.cancel()
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                signal.signal(number, lambda number, frame: None)
+            if watching is not None:
+                watching.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._door.unlist()
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         """Begin the end, or hasten it."""
@@ -63,8 +81,13 @@ class Server(uvicorn.Server):
         threading.Thread(target=self._service.verifier.close, daemon=True).start()
 
 
-def serve(verifier: Verifier, settings: Settings, sockets: list[socket.socket], watch: Watch | None = None) -> int:
-    """Serve until a signal comes, or `watch` calls what it is given; returns how many tasks were taken in and not judged."""
+def serve(
+    verifier: Verifier, settings: Settings, door: Door, signals: Signals, watch: Watch | None = None
+) -> int:
+    """Serve until a signal comes or has come, or `watch` calls what it is given; returns how many tasks were taken in and not judged.
+
+    Afterwards signals do nothing.
+    """
     app, service = make(verifier, settings)
 
     class Limited(Connection):
@@ -88,8 +111,8 @@ def serve(verifier: Verifier, settings: Settings, sockets: list[socket.socket], 
         limit_concurrency=_raise_descriptors() - _SPARE_DESCRIPTORS,
         timeout_graceful_shutdown=int(settings.drain_seconds) + 10,
     )
-    server = Server(config, service, watch)
-    server.run(sockets=sockets)
+    server = Server(config, service, door, signals, watch)
+    server.run(sockets=[door.socket])
     return service.desk.unanswered
 
 
@@ -101,20 +124,75 @@ def _raise_descriptors() -> int:
     return max(soft, wanted)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket on this address. Raises CannotListen."""
+class Door:
+    """Where clients come in: a listening socket. A context manager that closes it and removes what it has put into the file system.
+
+    path: of a Unix socket.
+    """
+
+    def __init__(self, listener: socket.socket, path: str | None = None) -> None:
+        self.socket, self.path = listener, path
+        self._identity = _identity(path) if path else None
+
+    @property
+    def address(self) -> str:
+        """What to tell a client."""
+        if self.path:
+            return self.path
+        host, port = self.socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def unlist(self) -> None:
+        """Remove a Unix socket, unless another server has put its own there. May be called again."""
+        ours, self._identity = self._identity, None
+        with contextlib.suppress(FileNotFoundError):
+            if self.path and ours and _identity(self.path) == ours:
+                os.unlink(self.path)
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unlist()
+        self.socket.close()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Which file this is."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+def open_door(host: str, port: int) -> Door:
+    """Listen on this address. Raises CannotListen."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_LISTEN)
+        return Door(socket.create_server(address[:2], family=family, backlog=_LISTEN))
     except OSError as error:
         raise CannotListen(f"{host} port {port}: {error.strerror or error}; choose another with --host and --port") from error
 
 
-def bind_unix(path: str) -> socket.socket:
-    """A socket at this path, for its owner alone. A socket that nobody listens on any more is replaced. Raises CannotListen."""
+@contextlib.contextmanager
+def open_unix_door(path: str) -> Iterator[Door]:
+    """Listen at this path, for its owner alone. A socket that nobody listens on any more is replaced. Raises CannotListen.
+
+    A signal that comes while the socket is made is heeded when it is known who removes it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        if os.path.exists(path):
-            if not stat.S_ISSOCK(os.stat(path).st_mode):
+        door = _bind_unix(path)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    with door:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield door
+
+
+def _bind_unix(path: str) -> Door:
+    try:
+        if os.path.lexists(path):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 raise CannotListen(f"{path} exists and is no socket: choose another with --uds")
             with socket.socket(socket.AF_UNIX) as probe:
                 if probe.connect_ex(path) == 0:
@@ -126,23 +204,11 @@ def bind_unix(path: str) -> socket.socket:
             listener.bind(path)
         finally:
             os.umask(before)
+        door = Door(listener, path)
         listener.listen(_LISTEN)
     except OSError as error:
         raise CannotListen(f"{path}: {error.strerror or error}") from error
-    return listener
-
-
-def identity(path: str) -> tuple[int, int]:
-    """Which file this is."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
-
-
-def unbind_unix(path: str, ours: tuple[int, int] | None) -> None:
-    """Remove our socket, unless another server has put its own there."""
-    with contextlib.suppress(FileNotFoundError):
-        if identity(path) == ours:
-            os.unlink(path)
+    return door
 
 
 def is_loopback(host: str) -> bool:
