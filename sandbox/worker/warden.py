@@ -19,6 +19,7 @@ from sandbox.worker import canary
 from sandbox.worker.cell import Cell
 from sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
 from sandbox.worker.fork.engine import ForkEngine
+from sandbox.worker.inside import heap
 from sandbox.worker.snapshot.engine import SnapshotEngine
 
 _IDLE_MILLISECONDS = 20
@@ -132,6 +133,7 @@ def run(level: str, source: int, sink: int, cell: Cell | OSError) -> None:
         ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
         _send_object(sink, {"dialect": wire.dialect(), **ready_with})
         ready = True
+        heap.give_back()
         serve(source, sink, engine)
     except (SupervisorGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell

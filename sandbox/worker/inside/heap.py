@@ -114,6 +114,13 @@ def extend_stack(size: int) -> None:
     _forget(lowest, lowest + 1)
 
 
+def give_back() -> None:
+    """Return to the kernel what is free, where the C library can (man 3 malloc_trim)."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _forget(start: int, end: int) -> None:
     """Give back the pages on which these addresses are, of which nothing is needed any more."""
     start -= start % mmap.PAGESIZE

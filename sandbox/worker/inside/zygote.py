@@ -28,9 +28,9 @@ from typing import Any, NoReturn, cast
 from sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
 
 PRELOADED = (
-    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy csv dataclasses datetime decimal difflib "
-    "enum fractions functools graphlib hashlib heapq inspect io itertools json math numbers operator pprint queue random re secrets "
-    "statistics string struct textwrap threading time timeit traceback types typing unicodedata warnings weakref zlib"
+    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses datetime decimal "
+    "enum fractions functools heapq inspect io itertools json math numbers operator queue random re "
+    "statistics string struct textwrap threading time traceback types typing unicodedata warnings weakref zlib"
 ).split()
 """Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
 
@@ -189,20 +189,21 @@ def _settle_extensions() -> None:
 
     That is how each function's keywords are called, found out at the first keyword, whichever that is; and names that some look up.
     """
-    names = "array fractions hashlib json math queue struct zlib".split()
-    array, fractions, hashlib, json, math, queue, struct, zlib = map(import_module, names)
-    objects: list[object] = [struct.Struct("b"), zlib.compressobj(), zlib.decompressobj(), hashlib.md5(), queue.SimpleQueue()]
-    objects += [module for module in sys.modules.values() if ".so" in (getattr(module, "__file__", None) or "")]
-    for one in objects:
-        for name in (name for name in dir(one) if name[0] != "_"):
-            with contextlib.suppress(Exception):
-                getattr(one, name)(**{"": None})
+    names = "array fractions json math queue random struct zlib".split()
+    array, fractions, json, math, queue, random, struct, zlib = map(import_module, names)
     json.dumps([{}, [], {"": [0.5]}, None, True, False])
     with contextlib.suppress(ValueError):
         json.loads('["')
     for function in (math.floor, math.ceil, math.trunc):
         function(fractions.Fraction(1, 3))
     array.array("b").__reduce_ex__(3)
+    random.Random("")
+    objects: list[object] = [struct.Struct("b"), zlib.compressobj(), zlib.decompressobj(), queue.SimpleQueue()]
+    objects += [module for module in sys.modules.values() if ".so" in (getattr(module, "__file__", None) or "")]
+    for one in objects:
+        for name in (name for name in dir(one) if name[0] != "_"):
+            with contextlib.suppress(Exception):
+                getattr(one, name)(**{"": None})
 
 
 def _code_of(module: types.ModuleType) -> types.CodeType:

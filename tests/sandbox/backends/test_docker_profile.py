@@ -161,19 +161,19 @@ BUILT = shutil.which("cc") is not None and os.uname().machine == "x86_64"
     ("change", "why"),
     [
         ("pass", "" if BUILT else "was not built"),
-        ("path.unlink(missing_ok=True)", "the accelerator was not built"),
+        ("path.unlink(missing_ok=True)", "was not built"),
         ("path.write_bytes(b'of another machine')", "_accelerator.so: (invalid ELF header|file too short)"),
     ],
     ids=["as it is", "without", "one that does not fit"],
 )
-def test_the_image_has_the_accelerator_if_it_could_be_built_and_does_without_one_that_does_not_fit(engine: Any, change: str, why: str) -> None:
+def test_the_image_has_the_library_if_it_could_be_built_and_fork_serves_without_one_that_fits(engine: Any, change: str, why: str) -> None:
     open_verifier("restricted", engine="snapshot").close()
-    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/_accelerator.so'); {change}"
+    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/native/_accelerator.so'); {change}"
     recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag="selftaught-accelerated", rm=True)
     worker = Placement(backend="docker", image="selftaught-accelerated").open().start("container", Limits())
     try:
-        assert worker.engine == "snapshot"
+        assert worker.engine == ("fork" if why else "snapshot")
         assert re.search(why, worker.reason) if why else worker.reason == "", worker.reason
     finally:
         worker.close()

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sandbox.worker.inside import heap
-from sandbox.worker.native import library as accelerator
+from sandbox.worker.native.library import load
 
 
 def in_a_process(code: str) -> str:
@@ -18,9 +18,9 @@ def in_a_process(code: str) -> str:
 
 @pytest.fixture
 def compacted() -> str:
-    """Python that has its memory compacted, where there is the accelerator."""
+    """Python that has its memory compacted, where there is what is written in C."""
     try:
-        accelerator.load()
+        load()
     except OSError:
         pytest.skip("without a C compiler nothing is compacted")
     return "import random\nfrom sandbox.worker.inside import heap\nheap.compact()\nheap.turn_page()\n"

@@ -51,7 +51,6 @@ USES = {
         "copy.deepcopy({'a': [1, {2}], 'b': (3,)}); copy.copy([1])\nclass A:\n    def __init__(self): self.x = [1]\ncopy.deepcopy(A()); copy.copy(A())",
         "import collections, decimal, fractions, random; copy.deepcopy([collections.deque([1]), decimal.Decimal(1), fractions.Fraction(1, 2), random.Random(5)])",
     ],
-    "csv": ["import io; list(csv.reader(io.StringIO('a,b'), delimiter=',')); list(csv.DictReader(io.StringIO('a\\n1'))); csv.writer(io.StringIO()).writerow([1])"],
     "dataclasses": [
         "from dataclasses import *\n@dataclass(order=True, frozen=True)\nclass P:\n    x: int = 0\n    y: list = field(default_factory=list, compare=False)\n"
         "replace(P(1), x=2); asdict(P(1)); astuple(P()); fields(P); P(1) < P(2); repr(P()); make_dataclass('Q', ['a'])(1)",
@@ -68,7 +67,6 @@ USES = {
         "from decimal import *; getcontext().prec = 50; x = Decimal(2).sqrt(); f'{x:.3f}'; x.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP); x.exp(); x.as_tuple()",
         "from decimal import *\nwith localcontext() as c:\n    c.prec = 5\n    Decimal(1) / 3\ntry: Decimal(1) / 0\nexcept DivisionByZero: pass",
     ],
-    "difflib": ["difflib.SequenceMatcher(None, 'abc', 'abd').ratio(); difflib.get_close_matches('ab', ['abc', 'x']); list(difflib.ndiff(['a'], ['b']))"],
     "enum": [
         "from enum import *\nclass C(Enum):\n    A = 1\n    B = auto()\nclass F(IntFlag):\n    X = 1\n    Y = 2\nC(1); C['A']; list(C); F.X | F.Y; repr(F(3)); Enum('E', 'a b')",
     ],
@@ -78,12 +76,6 @@ USES = {
         "functools.reduce(lambda a, b: a + b, [1, 2], 0); functools.partial(pow, 2)(3); sorted([1, 2], key=functools.cmp_to_key(lambda a, b: a - b))",
         "@functools.singledispatch\ndef d(x): return 1\n@d.register(int)\ndef _(x): return 2\nd(1)\n@functools.wraps(d)\ndef w(): pass\n"
         "@functools.total_ordering\nclass T:\n    def __lt__(s, o): return True\n    @functools.cached_property\n    def x(self): return 1\nT() >= T(); T().x",
-    ],
-    "graphlib": ["list(graphlib.TopologicalSorter({1: {2}}).static_order())"],
-    "hashlib": [
-        "hashlib.md5(b'a').hexdigest(); hashlib.sha256(b'a').hexdigest(); hashlib.sha1(b'a'); hashlib.sha512(b'a').digest(); hashlib.new('md5', data=b'a')",
-        "hashlib.sha3_256(b'a').hexdigest(); hashlib.blake2b(b'a', digest_size=8).hexdigest(); hashlib.blake2s(b'a'); hashlib.shake_128(b'a').hexdigest(4)",
-        "h = hashlib.md5(b'a', usedforsecurity=False); h.update(b'b'); h.copy().hexdigest()",
     ],
     "heapq": [
         "x = [3, 1, 2]; heapq.heapify(x); heapq.heappush(x, 0); heapq.heappop(x); heapq.heappushpop(x, 5); heapq.heapreplace(x, 7)",
@@ -110,7 +102,6 @@ USES = {
     ],
     "numbers": ["isinstance(1, numbers.Integral); isinstance(1.5, numbers.Real)\nclass X(numbers.Number): pass\nX()"],
     "operator": ["operator.itemgetter(1)([1, 2]); operator.attrgetter('real')(1); operator.methodcaller('upper')('a'); operator.add(1, 2); operator.index(True)"],
-    "pprint": ["pprint.pformat({'a': [1] * 50}); pprint.pprint([1])"],
     "queue": ["q = queue.Queue(); q.put(1); q.get(); p = queue.PriorityQueue(); p.put(2); p.get(); queue.LifoQueue().put(1); queue.SimpleQueue().put(item=1, block=True)"],
     "random": [
         "random.seed(5); random.randint(1, 6); random.choice([1]); random.shuffle([1, 2]); random.sample(range(9), 3); random.choices('ab', k=3, weights=[1, 2]); random.gauss(0, 1)",
@@ -122,7 +113,6 @@ USES = {
         "re.compile('x*', re.M | re.S | re.X).search('axx', 1); re.fullmatch('(?i)(?<=a)b|ä', 'Ä'); re.subn('a', lambda m: m[0] * 2, 'aa'); repr(re.compile('a', re.A))",
         "try: re.compile('(')\nexcept re.error as e: str(e)",
     ],
-    "secrets": ["secrets.token_hex(4); secrets.randbelow(5); secrets.choice([1])"],
     "statistics": [
         "from statistics import *; mean([1, 2]); median([1, 2]); stdev([1, 2, 3]); mode([1, 1, 2]); variance([1, 2, 3]); fmean([1, 2]); quantiles([1, 2, 3, 4], n=4); multimode('aab')",
         "from statistics import *; NormalDist(0, 1).cdf(0.3); NormalDist(0, 1).inv_cdf(0.3); harmonic_mean([1, 2]); geometric_mean([1, 2]); correlation([1, 2, 3], [1, 2, 4])",
@@ -138,7 +128,6 @@ USES = {
         "time.time(); time.monotonic(); time.perf_counter(); time.time_ns(); time.sleep(0.001); time.strftime('%Y %Z', time.gmtime(0)); time.localtime(0)",
         "time.mktime(time.gmtime(0)); time.ctime(0); time.asctime(); time.strptime('2020-01-02', '%Y-%m-%d')",
     ],
-    "timeit": ["timeit.timeit('1', number=3); timeit.default_timer()"],
     "traceback": ["try: 1 / 0\nexcept ZeroDivisionError:\n    traceback.format_exc()\n    traceback.print_exc()"],
     "types": ["types.SimpleNamespace(a=1); types.MappingProxyType({}); types.new_class('X'); types.MethodType(len, []); types.ModuleType('x')"],
     "typing": [
@@ -188,9 +177,3 @@ def test_common_use_of_the_library_is_judged_by_the_snapshot_engine(snapshots: V
 
 def test_every_module_that_is_preloaded_is_among_those_uses() -> None:
     assert set(PRELOADED) == set(USES) - {""}
-
-
-def test_the_time_zone_inside_is_that_of_no_host(snapshots: Verifier) -> None:
-    solution = "import time\ndef sol(): return [time.tzname[0], time.timezone, time.localtime(0).tm_hour, time.ctime(0)]"
-    puzzle = "def sat(x): return x == ['UTC', 0, 0, 'Thu Jan  1 00:00:00 1970']"
-    assert snapshots.verify(Task("zone", puzzle, solution)).accepted

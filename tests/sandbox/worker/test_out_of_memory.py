@@ -45,7 +45,6 @@ HOLDERS = {
     "modules": "import types\nwhile True: held.append(types.ModuleType('x'))",
     "weak references": "import weakref\nclass A: pass\nwhile True:\n    one = A()\n    held.append((one, weakref.ref(one)))",
     "a cache": "import functools\n@functools.cache\ndef f(n): return [n]\nn = 0\nwhile True:\n    n += 1\n    f(n)",
-    "interned text": "import sys\nwhile True: held.append(sys.intern(f'a{len(held)}'))",
     "builtins": "import builtins\nbuiltins.held = held\nwhile True: builtins.held.append([0])",
     "what collections call": "import gc\ngc.callbacks.append(lambda *a: held.append([0] * 1000))\n" + FILL,
     "code that was compiled": "while True: held.append(compile('x = 1', 'f', 'exec'))",
