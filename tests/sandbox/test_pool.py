@@ -101,8 +101,8 @@ def test_a_mistake_of_ours_costs_one_task_its_judgement_and_hangs_nobody(monkeyp
     assert statuses == [Status.INTERNAL_ERROR if task.id == "3" else Status.ACCEPTED for task in tasks]
 
 
-def ticket() -> pool.Ticket:
-    return pool.Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+def ticket(lane: object = None) -> pool.Ticket:
+    return pool.Ticket("", Job(b"", b"", Limits()), lambda verdict: None, lane=lane)
 
 
 def test_a_worker_is_sent_its_share_of_what_waits_but_no_more_than_it_does_in_a_while_and_enough_for_a_moment() -> None:
@@ -116,6 +116,15 @@ def test_a_worker_is_sent_its_share_of_what_waits_but_no_more_than_it_does_in_a_
             assert len(lane._batch()) == sent, (seconds, waiting)
             while not running._queue.empty():
                 running._queue.get()
+
+
+def test_what_was_tried_briefly_is_taken_up_where_it_was_if_there_is_a_choice() -> None:
+    with open_verifier("restricted", workers=2) as verifier:
+        running = verifier._running()
+        here, there = running._lanes
+        tickets = ticket(here), ticket(there), ticket(there)
+        running.later.extend(tickets)
+        assert [running.patient(there) for _ in range(4)] == [tickets[1], tickets[2], tickets[0], None]
 
 
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
