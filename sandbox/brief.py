@@ -1,6 +1,7 @@
 """How long a task is tried before the others get their turn: most end soon, and an endless loop costs its whole limit.
 
-What does not end in this time is begun anew when nothing else waits. What that wastes is small while few tasks are long: the time is twice what the longest of the last few took, doubles when that was too short, and otherwise
+What does not end in this time is run again when nothing else waits: it goes on where it was if the engine has kept it so, and else is begun anew. What that
+wastes is small while few tasks are long: the time is twice what the longest of the last few took, doubles when that was too short, and otherwise
 shrinks. It is long at first, when nothing is known.
 """
 

@@ -8,7 +8,8 @@ one's turn comes: who was tried alone is not blamed for another.) A worker that 
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
 Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, alone and at its own limits, when the queue
-is empty: so endless loops, which cost their whole limit, hold nobody up. Programs, which are not judged, are never tried briefly.
+is empty, preferably by the same worker, which may let it go on where it was: so endless loops, which cost their whole limit, hold nobody
+up. Programs, which are not judged, are never tried briefly.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ _UNWANTED = "nobody waits for it"
 class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
-    It gets a Verdict, or of a program a Run. patient: it was tried briefly, and needs more.
+    It gets a Verdict, or of a program a Run. patient: it was tried briefly, and needs more. lane: where that was.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Ticket:
     attempts: int = 0
     cancelled: bool = field(default=False)
     patient: bool = False
+    lane: object = None
 
     def try_briefly(self) -> None:
         """Others wait: let it be tried briefly first, if that saves anything."""
@@ -145,10 +147,14 @@ class Pool:
             self.later.append(ticket)
         self.offer(_LOOK_AGAIN)
 
-    def patient(self) -> Ticket | None:
-        """The next of those that were tried briefly, if there is one."""
+    def patient(self, lane: _Lane) -> Ticket | None:
+        """The next of those that were tried briefly, if there is one: preferably one that this lane's worker may have kept as it was."""
         with self._lock:
-            return self.later.popleft() if self.later else None
+            own = next((ticket for ticket in self.later if ticket.lane is lane), None)
+            ticket = own or (self.later[0] if self.later else None)
+            if ticket:
+                self.later.remove(ticket)
+            return ticket
 
     def counters(self) -> Counters:
         """What all snapshot engines have done since the start, those of workers that have ended included."""
@@ -261,7 +267,7 @@ class _Lane:
             return self._again.popleft()
         queue, ticket = self.pool._queue, _LOOK_AGAIN
         while ticket is _LOOK_AGAIN:
-            if queue.empty() and alone and (patient := self.pool.patient()):
+            if queue.empty() and alone and (patient := self.pool.patient(self)):
                 return patient
             try:
                 ticket = queue.get_nowait()
@@ -324,7 +330,7 @@ class _Lane:
             seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
             self._seconds += (seconds - self._seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
-                ticket.patient, ticket.job.brief = True, False
+                ticket.patient, ticket.lane, ticket.job.brief = True, self, False
                 self._ahead.popleft()
                 self.pool.postpone(ticket)
             else:

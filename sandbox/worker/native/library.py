@@ -35,6 +35,7 @@ def load_checked() -> ctypes.PyDLL:
         "proceed": (size,),
         "judge": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
         "restore": (),
+        "list_written": (),
         "save": (size, size),
         "compare": (),
     }.items():

@@ -79,8 +79,8 @@ static int put_back(const struct state *s, const struct area *area, uint64_t sta
     return protect(s, start, end);
 }
 
-/* Note these written pages, and put them back, hot ones apart. */
-static int take(struct state *s, const struct area *area, uint64_t start, uint64_t end)
+/* Note these written pages; put them back, hot ones apart, unless they are only to be listed. */
+static int take(struct state *s, const struct area *area, uint64_t start, uint64_t end, int only_list)
 {
     const uint8_t *kinds = s->kinds;
     uint64_t *written = s->written, run = start;
@@ -92,16 +92,16 @@ static int take(struct state *s, const struct area *area, uint64_t start, uint64
                 written[s->written_count++] = page;
             continue;
         }
-        if (run < page && put_back(s, area, run, page))
+        if (run < page && !only_list && put_back(s, area, run, page))
             return STOP_FAILED;
         run = page + PAGE;
     }
-    return run < end ? put_back(s, area, run, end) : 0;
+    return run < end && !only_list ? put_back(s, area, run, end) : 0;
 }
 
 /* The same for where nothing had been: the file tells whether there is something now, also where the kernel has taken it out of the page table again.
    What has been touched is protected from now on. */
-static int look(struct state *s, struct area *area, uint64_t start, uint64_t end)
+static int look(struct state *s, struct area *area, uint64_t start, uint64_t end, int only_list)
 {
     off_t first = area->place + (start - area->start), last = first + (off_t)(end - start), data = first, hole = first;
     int is_head = start < area->low;
@@ -111,14 +111,16 @@ static int look(struct state *s, struct area *area, uint64_t start, uint64_t end
             return STOP_FAILED;
         hole = hole < last ? hole : last;
         uint64_t from = start + (data - first), to = start + (hole - first);
-        uint64_t block = is_head ? from - from % BLOCK : to + (-to & (BLOCK - 1));
-        uint64_t low = is_head ? (block > area->start ? block : area->start) : area->high;
-        uint64_t high = is_head ? area->low : block < area->end ? block : area->end;
-        if (low < high && protect(s, low, high))
-            return STOP_FAILED;
-        area->low = low < area->low ? low : area->low;
-        area->high = high > area->high ? high : area->high;
-        if (take(s, area, from, to))
+        if (!only_list) {
+            uint64_t block = is_head ? from - from % BLOCK : to + (-to & (BLOCK - 1));
+            uint64_t low = is_head ? (block > area->start ? block : area->start) : area->high;
+            uint64_t high = is_head ? area->low : block < area->end ? block : area->end;
+            if (low < high && protect(s, low, high))
+                return STOP_FAILED;
+            area->low = low < area->low ? low : area->low;
+            area->high = high > area->high ? high : area->high;
+        }
+        if (take(s, area, from, to, only_list))
             return STOP_FAILED;
     }
     return 0;
@@ -127,7 +129,7 @@ static int look(struct state *s, struct area *area, uint64_t start, uint64_t end
 /* Find what was written. The first write to each page was a fault of the process, which the kernel counts (mm_account_fault in mm/memory.c, man 2 wait4):
    if it had none since it was last put back there are none. Asked for nothing but WRITTEN, a scan also tells of pages that the kernel has taken out of the page
    table again: what is left there of others is the mark of their protection. */
-static int collect(struct state *s)
+static int collect(struct state *s, int only_list)
 {
     struct area *area = s->areas, *last = area + s->areas_count;
     s->pages = 0;
@@ -142,13 +144,13 @@ static int collect(struct state *s)
             if (count < 0)
                 return STOP_FAILED;
             for (int i = 0; i < count; i++)
-                if (take(s, area, s->regions[i][0], s->regions[i][1]))
+                if (take(s, area, s->regions[i][0], s->regions[i][1], only_list))
                     return STOP_FAILED;
             scan.start = scan.walk_end;
         } while (count == MOST_REGIONS);
-        if (area->start < low && look(s, area, area->start, low))
+        if (area->start < low && look(s, area, area->start, low, only_list))
             return STOP_FAILED;
-        if (high < area->end && look(s, area, high, area->end))
+        if (high < area->end && look(s, area, high, area->end, only_list))
             return STOP_FAILED;
     }
     return 0;
@@ -167,7 +169,7 @@ int memory_restore(struct state *s)
         memset((uint8_t *)s->shared + to, 0, end - to);
     } else
         memset((uint8_t *)s->shared + start, 0, end - start);
-    if (collect(s))
+    if (collect(s, 0))
         return STOP_FAILED;
     for (; run < last; run++)
         memcpy((uint8_t *)s->shared + run->place, (uint8_t *)s->copies + run->place, run->size);
@@ -186,6 +188,13 @@ int process_restore(struct state *s)
 {
     s->written_count = 0;
     return memory_restore_all(s);
+}
+
+/* List what was written, and put nothing back. */
+int process_list_written(struct state *s)
+{
+    s->written_count = 0;
+    return collect(s, 1);
 }
 
 /* Fill the shared file with what the attic holds of `size` bytes from `start` on, in an area, and note which pages those are. */

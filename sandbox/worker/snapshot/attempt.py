@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from sandbox.worker.inside import runner
 from sandbox.worker.native.shared import Stop
 from sandbox.worker.report import Report, read_report
 from sandbox.worker.snapshot.calls import Calls, Decision
+from sandbox.worker.snapshot.memory import Unrestorable
 from sandbox.worker.snapshot.process import SnapshotProcess
+from sandbox.worker.snapshot.suspended import Held
 
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the warden look whether anybody still waits for it."""
@@ -32,25 +35,37 @@ class Surroundings:
 
 
 class Attempt:
-    """A job on a snapshot process.
+    """A job on a snapshot process. before: CPU time and elapsed time in seconds that count for it already.
 
-    spoilt: the process must go. put_back: it has been. timed_out: a time limit ended it. used: CPU time and elapsed time in seconds, with what is `charged` of ours. peak_bytes: the largest resident size of one that is
+    spoilt: the process must go. put_back: it has been. timed_out: a time limit ended it. held: how it stood then, if it is `resumable` and can go on from
+    there. used: CPU time and elapsed time in seconds, those before included, and what is `charged` of ours. peak_bytes: the largest resident size of one that is
     spoilt.
     """
 
     __slots__ = (
-        "_around", "_began", "limits", "peak_bytes", "process", "put_back", "spoilt", "timed_out", "used",
+        "_around", "_before", "_began", "_resumable", "held", "limits", "peak_bytes", "process", "put_back", "spoilt", "timed_out", "used",
     )  # fmt: skip
 
-    def __init__(self, around: Surroundings, process: SnapshotProcess, limits: Limits) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        process: SnapshotProcess,
+        limits: Limits,
+        before: tuple[float, float] = (0.0, 0.0),
+        resumable: bool = False,
+    ) -> None:
         self._around, self.process, self.limits = around, process, limits
         self.spoilt = self.put_back = self.timed_out = False
-        self.used, self.peak_bytes, self._began = (0.0, 0.0), 0, time.thread_time()
+        self._before, self.used, self._resumable = before, before, resumable
+        self._began = time.thread_time()
+        self.held: Held | None = None
+        self.peak_bytes = 0
 
-    def run(self, job: bytes) -> Outcome | None:
-        """The outcome, or None if it can't be told here."""
+    def run(self, job: bytes | Held) -> Outcome | None:
+        """The outcome, or None if it can't be told here. One that was held goes on."""
+        process, print_room, moment = self.process, self.limits.output_bytes, min(self._left(), MOMENT_SECONDS)
         try:
-            stop = self.process.run(job, self.limits.output_bytes, min(self._left(), MOMENT_SECONDS))
+            stop = process.take_up(job, print_room, moment) if isinstance(job, Held) else process.run(job, print_room, moment)
         except OSError:
             self.spoilt = True
             return None
@@ -72,8 +87,8 @@ class Attempt:
         return outcome
 
     def _look_at_clocks(self) -> None:
-        cpu, wall = self.process.used()
-        self.used = cpu + charged(time.thread_time() - self._began, cpu), wall
+        (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used()
+        self.used = cpu_before + cpu + charged(time.thread_time() - self._began, cpu), wall_before + wall
 
     def _left(self) -> float:
         cpu, wall = self.used
@@ -109,14 +124,17 @@ class Attempt:
                 around.meanwhile()
             self._look_at_clocks()
             if not (left := self._left()):
-                return self._time_out()
+                return self._time_out(report)
             stop = process.wait(min(left, slice_seconds))
 
-    def _time_out(self) -> Outcome:
+    def _time_out(self, report: Report) -> Outcome:
         self.timed_out = True
         self.process.tracee.interrupt()
         stop = self.process.wait(_STOP_SECONDS)
         if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.spoilt = True
         cpu, wall = self.used
+        if self._resumable and stop is Stop.INTERRUPT and not (self.spoilt or report.begun):
+            with contextlib.suppress(Unrestorable):
+                self.held = self.process.hold(self.used)
         return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)

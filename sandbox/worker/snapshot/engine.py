@@ -21,10 +21,16 @@ the next tasks are compiled before, all in one job (compile.c), at whose end the
 compiled each in its own phase. What one puzzle could do to the next there it would have to do to Python's compiler. Code is used only if it is made of what
 travels exactly (`sandbox.worker.inside.phase`). A task that is not as most are ends that call at the phase where it shows, and is gone on with here.
 
+Tasks that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`sandbox.worker.snapshot.suspended`): what the
+search for written pages finds, and the registers, are kept by the warden before they are put back. When it comes again in earnest they are written into
+the same runner, at its snapshot, which then is bit for bit where the job was; at its end that is put back as ever. The warden looks into none of it. A job
+that waits in a system call, has grown, or has begun to report is begun anew, and so is one whose runner has been replaced.
+
 What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
 far, which the runner can't ask for (that call is not among those that pass); which pages are resident. Where
 the argument fails, a comparison is meant to show it: all memory, mappings and registers are compared with the snapshot every
-`CHECK_EVERY` jobs, after every time-out, but only one in `CHECK_BRIEF` of a job that was tried briefly, and after one in `CHECK_DENIED` that were given up. A difference costs the runner, counts as a *mismatch*, and sends the phase at hand to the fork engine. A verdict already given can't be taken
+`CHECK_EVERY` jobs, after every time-out, after one in `CHECK_HELD` jobs that were only interrupted, and one in `CHECK_DENIED` that were given
+up. A difference costs the runner, counts as a *mismatch*, and sends the phase at hand to the fork engine. A verdict already given can't be taken
 back: the verifier logs which tasks were judged since the last comparison. Zero mismatches is what the tests and the soak insist on. A runner that
 died or grew can't be compared.
 
@@ -54,10 +60,11 @@ from sandbox.worker.snapshot.birth import give_birth
 from sandbox.worker.snapshot.calls import Calls
 from sandbox.worker.snapshot.memory import Unrestorable
 from sandbox.worker.snapshot.process import Judged, SnapshotProcess
+from sandbox.worker.snapshot.suspended import Held, Suspended
 from sandbox.worker.trials import Step, Trials, trial
 
 CHECK_EVERY = 1024
-CHECK_DENIED, CHECK_BRIEF = 16, 8
+CHECK_DENIED, CHECK_HELD = 16, 8
 RECYCLE_EVERY = 100_000
 """Jobs after which a runner is replaced in any case."""
 
@@ -83,9 +90,10 @@ class SnapshotEngine:
         self._around = Surroundings(Calls(self._cell), hang_up, lambda: self.meanwhile())
         self.counters = Counters()
         self.meanwhile: Callable[[], None] = do_nothing
-        self._trials = Trials(self._run_step)
+        self._trials, self._suspended = Trials(self._run_step), Suspended()
+        self._held: Held | None = None
         self._writes: Counter[int] = Counter()
-        self._learnt = self._brief_ends = 0
+        self._learnt = self._interrupted = 0
         self._hot: frozenset[int] = frozenset()
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # it may be for our caller; here it is what ends a wait (job.c)
@@ -115,6 +123,7 @@ class SnapshotEngine:
 
     def idle(self) -> bool:
         """See `Engine.idle`: what costs a job some milliseconds if it has to wait for it."""
+        self._suspended.forget()
         if self._runner is None:
             self._raise()
             return True
@@ -127,6 +136,10 @@ class SnapshotEngine:
         """See `Engine.judge`."""
         self._fork.meanwhile = self.meanwhile
         while frames:
+            if self._suspended and (task := self._go_on(wire.unpack_job(next(wire.cut(frames))))):
+                yield self._frame(task)
+                frames = frames[wire.size_of_first(frames) :]
+                continue
             judged = self._judge_simple(frames)
             if judged and judged.tasks:
                 yield judged.told
@@ -163,7 +176,18 @@ class SnapshotEngine:
             first.payload = judged.answer
             step = steps.send(first)
         if judged and judged.phase:
-            outcome = self._finish(job, step, self._trials.brief.limits(job), judged.stop)
+            outcome = self._finish(self._attempt(job, self._trials.brief.limits(job)), step, job, judged.stop)
+        outcomes = self._trials.go_on(job, steps, step, outcome)
+        if self._held:
+            self._suspended.add(job, steps, step, self._held)
+        return outcomes
+
+    def _go_on(self, job: Job) -> list[Outcome] | None:
+        """The outcomes of a task that was held, if it comes in earnest now."""
+        if job.brief or not (kept := self._suspended.take(job)):
+            return None
+        steps, step, held = kept
+        outcome = self._finish(self._attempt(job, job.limits, held), step, job, held)
         return self._trials.go_on(job, steps, step, outcome)
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
@@ -171,34 +195,38 @@ class SnapshotEngine:
         phase, payload = step
         if phase is Phase.RUN:
             return self._fork.run(phase, job.sat, payload, limits, job.seed)
-        packed = process.pack(phase, job.sat, payload, limits, job.seed)
+        return self.run(phase, job.sat, payload, limits, job.seed, job.brief)
+
+    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
+        """Run a phase to its end. resumable: if it takes too long it may be held."""
+        job = Job(sat, b"", limits, seed, brief=resumable)
+        packed = process.pack(phase, sat, payload, limits, seed)
         if process.fits(packed, limits):
-            return self._finish(job, step, limits, packed)
-        return self._fork.run(phase, job.sat, payload, limits, job.seed)
+            return self._finish(self._attempt(job, limits), (phase, payload), job, packed)
+        return self._fork.run(phase, sat, payload, limits, seed)
 
-    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
-        """Run a phase to its end."""
-        return self._run_step(Job(sat, b"", limits, seed), (phase, payload), limits)
+    def _attempt(self, job: Job, limits: Limits, held: Held | None = None) -> Attempt:
+        self._held = None
+        return Attempt(self._around, self._raise(), limits, held.used if held else (0.0, 0.0), resumable=job.brief)
 
-    def _finish(self, job: Job, step: Step, limits: Limits, what: bytes | Stop) -> Outcome:
-        """The outcome of a step: of what a process is to read, or of one that was started and of which this has come."""
-        phase, payload = step
-        outcome = self._try(limits, what, job.brief)
+    def _finish(self, attempt: Attempt, step: Step, job: Job, what: bytes | Held | Stop) -> Outcome:
+        """The outcome of a step: of a job to run, one that was held, or one that was started and of which this has come."""
+        (phase, payload), limits = step, attempt.limits
+        outcome = self._try(attempt, what)
         if outcome is not None and phase is Phase.SOL and outcome.end is End.PUZZLE_ERROR:
             # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
             alone = process.pack(Phase.LOAD, job.sat, b"", limits, job.seed)
-            outcome = self._try(limits, alone)
+            outcome = self._try(self._attempt(Job(b"", b"", limits), limits), alone)
             outcome = outcome if outcome and outcome.end in _ENDS_OF_LOADING else None
         if outcome is not None:
             return outcome
         self.counters.given_up += 1
         return self._fork.run(phase, job.sat, payload, limits, job.seed)
 
-    def _try(self, limits: Limits, what: bytes | Stop, brief: bool = False) -> Outcome | None:
+    def _try(self, attempt: Attempt, what: bytes | Held | Stop) -> Outcome | None:
         """The outcome of a job on the runner, which is put back; None if it can't be told, or if a comparison found a difference."""
-        attempt = Attempt(self._around, self._raise(), limits)
-        outcome = attempt.go_on(what) if isinstance(what, Stop) else attempt.run(what)
-        if not self._put_back(attempt, outcome is None, brief) or outcome is None:
+        limits, outcome = attempt.limits, attempt.go_on(what) if isinstance(what, Stop) else attempt.run(what)
+        if not self._put_back(attempt, denied=outcome is None) or outcome is None:
             return None
         outcome.cpu_seconds, outcome.wall_seconds = cpu, _ = attempt.used
         if cpu > limits.cpu_seconds:
@@ -208,15 +236,16 @@ class SnapshotEngine:
         outcome.engine, outcome.peak_memory_bytes = self.name, attempt.peak_bytes or attempt.process.peak_memory_bytes
         return outcome
 
-    def _put_back(self, attempt: Attempt, denied: bool, brief: bool) -> bool:
+    def _put_back(self, attempt: Attempt, denied: bool) -> bool:
         """Restore the runner, or replace it; False if a comparison found a difference."""
         if attempt.spoilt:
             self._replace()
             return True
         suspect = attempt.timed_out or (denied and self.counters.given_up % CHECK_DENIED == 0)
-        if attempt.timed_out and brief:
-            self._brief_ends += 1
-            suspect = self._brief_ends % CHECK_BRIEF == 0
+        self._held = attempt.held
+        if attempt.held:
+            self._interrupted += 1
+            suspect = self._interrupted % CHECK_HELD == 0
         return self._keep(attempt.process, attempt.put_back, suspect, 1)
 
     def _keep(self, runner: SnapshotProcess, put_back: bool, suspect: bool, jobs: int) -> bool:
@@ -275,6 +304,7 @@ class SnapshotEngine:
         if self._runner is not None:
             self._runner.end()
             self._runner = None
+            self._suspended.forget()
 
     def close(self) -> None:
         """See `Engine.close`."""

@@ -205,6 +205,14 @@ class Memory:
         state = self._state
         return list((ctypes.c_uint64 * state.written_count).from_address(state.written)) if state.written_count else []
 
+    def changed(self) -> list[tuple[int, bytes]]:
+        """What may not be as it was, now that it is stopped: where, and what is there. Raises Unrestorable if that is much."""
+        state = self._state
+        if self._library.process_list_written(ctypes.addressof(state)) or state.pages > state.written_count:
+            raise Unrestorable("too much was written")
+        pages = _joined((page, page + PAGE) for page in sorted({*self.written(), *self.hot}))
+        return [(start, self.read(start, end - start)) for start, end in pages]
+
     def differences(self) -> list[str]:
         """What is not as it was, though it should be: compares all mappings, and every page that the file has or had, up to the first that differs."""
         found = [] if _maps(self.pid) == self._maps else ["the mappings differ"]

@@ -15,7 +15,9 @@ from sandbox.worker.inside import runner
 from sandbox.worker.native.library import load_checked
 from sandbox.worker.native.shared import Action, Range, State, Stop
 from sandbox.worker.snapshot.birth import Born
-from sandbox.worker.snapshot.memory import PAGE, Memory
+from sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
+from sandbox.worker.snapshot.suspended import Held
+from sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
 
 LEAST_MEMORY = 2 * runner.RESERVE_BYTES
 _MOST_PAGES = (runner.RESERVE_BYTES + (16 << 20)) // PAGE
@@ -26,6 +28,7 @@ _REPORT_ROOM = runner.JOB_BYTES
 _TOLD_ROOM, _ANSWER_ROOM = 64 << 10, 64 << 10
 """For the outcomes of many tasks; and for an answer that is handed from one phase to the next without a word from Python."""
 _CHECK_SECONDS = 5.0
+_EVER = (1 << 64) - 1
 
 
 def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
@@ -58,7 +61,7 @@ class Judged:
 class SnapshotProcess:
     """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
 
-    report_fd: the descriptor that means the report. actions: by number of the system call. Every method raises OSError if the process is dead, or
+    job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call. Every method raises OSError if the process is dead, or
     can't be watched or put back any more: then it must go.
     """
 
@@ -67,6 +70,7 @@ class SnapshotProcess:
         state = self._state = State(report_fd=report_fd, most_pages=_MOST_PAGES, least_memory=LEAST_MEMORY)
         self._at = ctypes.addressof(state)
         state.ready[:] = self.tracee.registers()
+        self.job_at = born.job_at
         self._extended = self.tracee.extended_state()
         self._rooms = [ctypes.create_string_buffer(self._extended, len(self._extended))]
         state.extended = Range(ctypes.addressof(self._rooms[0]), len(self._extended))
@@ -161,6 +165,28 @@ class SnapshotProcess:
     def restore(self) -> None:
         """Put back its memory and its extended registers."""
         self._stopped(self._library.process_restore(self._at))
+
+    def hold(self, used: tuple[float, float]) -> Held:
+        """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `Held`. Raises Unrestorable or OSError."""
+        registers, state = self.tracee.registers(), self._state
+        if registers[ORIG_RAX] != NOT_A_CALL:
+            raise Unrestorable("it waits in a system call")
+        job = self.job_at, self.memory.read(self.job_at, state.job_size)  # it came where no search finds it
+        return Held([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
+
+    def take_up(self, held: Held, print_room: int, timeout_seconds: float) -> Stop:
+        """`run` for a job that was interrupted: let it go on where it was."""
+        state = self._state
+        state.printed, state.print_room, state.report_size = held.printed, print_room, 0
+        state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
+        state.job_size = state.written_count = 0
+        state.faults_seen = _EVER  # there were none, but there is something to be found
+        for start, content in held.pages:
+            self.tracee.write(start, content)  # so that a search finds it
+        extended = ctypes.create_string_buffer(held.extended, len(held.extended))
+        self.tracee.set_extended_state(Range(ctypes.addressof(extended), len(extended)))
+        self.tracee.resume_from(held.registers)
+        return self.wait(timeout_seconds)
 
     def differences(self) -> list[str]:
         """What is not as it was at the snapshot, after it was put back: of memory, mappings and registers.

@@ -81,6 +81,10 @@ class Tracee:
         _call(_SETREGS, self.pid, 0, self._registers_at)
         _call(_CONT, self.pid, 0, 0)
 
+    def resume_from(self, registers: tuple[int, ...]) -> None:
+        """Let it run on with these registers, taken outside of system calls. Raises OSError if it is dead."""
+        self.resume_with(registers, registers[RAX])
+
     def inject(self, waiting: tuple[int, ...], number: int, *arguments: int) -> int:
         """Have it make a system call, with the instruction by which it came to the stop `waiting`; returns the result.
 

@@ -23,9 +23,9 @@ PUZZLE = "def sat(x): return x == 6"
 
 
 def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0, **how: bool) -> dict[str, Any]:
-    """Of jobs, which are a phase, a puzzle and a payload, and may have CPU seconds of their own and say whether they are tried briefly: the outcomes and CPU
-    times, the counters after the last, how many puzzles were
-    compiled before their tasks, the runners after each, and the processes left at the end."""
+    """Of jobs, which are a phase, a puzzle and a payload, and may have CPU seconds of their own and say whether they are resumable: the outcomes and CPU
+    times, the counters after the last, how many puzzles were loaded for several jobs, how many compiled before their tasks, how many jobs were
+    held after each, the runners after each, and the processes left at the end."""
     text = json.dumps([[phase, sat, payload.hex(), *(more or (cpu_seconds, False))] for phase, sat, payload, *more in jobs])
     done = subprocess.run(
         [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *(name for name in how if how[name])],

@@ -1,12 +1,13 @@
 """A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [resting] [compared] [whole] [lagging]``.
 
-Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, brief]``, runs them one after the other at level ``restricted``, and
+Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``; ``broken``, which does not put memory back after a time-out; ``forgetful``,
 which from its second job on leaves out the page whose address the first one answers; ``reclaimed``, where the kernel takes all pages of a job out of its
 page table before it is put back; ``flagged``, whose snapshot is said to have another flag of the processor; and ``orphan``, whose verifier goes while its snapshot
 engine is being proven: it prints what came of that, and then its children. Resting: there is time after every job, and the runner and the
 spare one are told by their process ids. Compared: all is compared after every job. Whole: each payload is a solution, and all tasks are judged as a
-warden does that gets them together, those that are brief briefly; then it also says of how many puzzles at most it had the compiled code at once. Lagging: the kernel tells less of the CPU time that the runner has used than the clock said at its birth.
+warden does that gets them together, those that are resumable briefly; then it also says of how many of the puzzles that it listed last it has the
+compiled code. Lagging: the kernel tells less of the CPU time that the runner has used than the clock said at its birth.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ Engine = ForkEngine | SnapshotEngine
 
 
 def fork_engine(supervisor: int) -> ForkEngine:
-    seccomp._ARGUMENTS["madvise"] = (2, seccomp._LOW, (*seccomp._ARGUMENTS["madvise"][2], 21))  # MADV_PAGEOUT, for `reclaim`
     filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
     cell = Cell(full=False)
     if cell.entry:
@@ -66,16 +66,24 @@ def rest(engine: Engine) -> list[int | None]:
     return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
 
 
-most_compiled = [0]
-
-
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
     tasks = [Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), brief=brief) for _, sat, sol, cpu, brief in jobs]
-    frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []
-    for told in engine.judge(frames):
-        outcomes += [outcome for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
-        most_compiled[0] = max(most_compiled[0], count_compiled(engine))
-    return outcomes
+    frames = b"".join(wire.frame(wire.pack_job(task)) for task in tasks)
+    return [outcome for told in engine.judge(frames) for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
+
+
+def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits, resumable: bool) -> Outcome:
+    """A phase; one that was held goes on, as a task does whose trial stands at it."""
+    if isinstance(engine, ForkEngine):
+        return engine.run(phase, sat, payload, limits, 0)
+    job, step = Job(sat, payload, limits, brief=resumable), (phase, payload)
+    kept = None if resumable else engine._suspended.take(job)
+    if kept:
+        return engine._finish(engine._attempt(job, limits, kept[-1]), step, job, kept[-1])
+    outcome = engine.run(phase, sat, payload, limits, 0, resumable)
+    if engine._held:
+        engine._suspended.add(job, None, step, engine._held)  # type: ignore[arg-type]
+    return outcome
 
 
 def count_compiled(engine: Engine) -> int:
@@ -125,16 +133,17 @@ def main(variant: str, resting: bool) -> None:
         engine._raise()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._LEARN_AT = (0, 25)
-    outcomes, compiled, runners = [], 0, []
+    outcomes, compiled, runners, held = [], 0, [], []
     if "lagging" in sys.argv and isinstance(engine, SnapshotEngine):
         engine._raise()._state.cpu_seen_ns += 1_000_000_000
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
-        compiled = most_compiled[0]
-    for phase, sat, payload, cpu_seconds, _ in jobs:
-        outcomes.append(engine.run(Phase(phase), sat.encode(), bytes.fromhex(payload), Limits(cpu_seconds=cpu_seconds), 0))
+        compiled = count_compiled(engine)
+    for phase, sat, payload, cpu_seconds, resumable in jobs:
+        outcomes.append(one(engine, Phase(phase), sat.encode(), bytes.fromhex(payload), Limits(cpu_seconds=cpu_seconds), resumable))
         if variant == "forgetful" and len(outcomes) == 1 and isinstance(engine, SnapshotEngine):
             forget(engine, codec.decode(outcomes[0].payload))  # type: ignore[arg-type]
+        held.append(len(getattr(engine, "_suspended", ())))
         runners += [rest(engine)] if resting else []
     engine.close()
     left = [child.name() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
@@ -142,7 +151,7 @@ def main(variant: str, resting: bool) -> None:
     told = [{"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine} for each in outcomes]
     measured = {"times": [each.cpu_seconds for each in outcomes], "peaks": [each.peak_memory_bytes for each in outcomes]}
     found = {"outcomes": told, "counters": dataclasses.asdict(engine.counters), **measured}
-    print(json.dumps({**found, "compiled": compiled, "runners": runners, "left": left, "reclaimed": most_reclaimed[0]}))
+    print(json.dumps({**found, "compiled": compiled, "held": held, "runners": runners, "left": left, "reclaimed": most_reclaimed[0]}))
 
 
 if __name__ == "__main__":
