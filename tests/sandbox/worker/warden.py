@@ -39,6 +39,7 @@ Engine = ForkEngine | SnapshotEngine
 
 
 def fork_engine(supervisor: int) -> ForkEngine:
+    seccomp._ARGUMENTS["madvise"] = (2, seccomp._LOW, (*seccomp._ARGUMENTS["madvise"][2], 21))  # MADV_PAGEOUT, for `reclaim`
     filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
     cell = Cell(full=False)
     if cell.entry:
@@ -66,10 +67,16 @@ def rest(engine: Engine) -> list[int | None]:
     return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
 
 
+most_compiled = [0]
+
+
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
     tasks = [Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), brief=brief) for _, sat, sol, cpu, brief in jobs]
-    frames = b"".join(wire.frame(wire.pack_job(task)) for task in tasks)
-    return [outcome for told in engine.judge(frames) for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
+    frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []
+    for told in engine.judge(frames):
+        outcomes += [outcome for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
+        most_compiled[0] = max(most_compiled[0], count_compiled(engine))
+    return outcomes
 
 
 def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits, resumable: bool) -> Outcome:
@@ -138,7 +145,7 @@ def main(variant: str, resting: bool) -> None:
         engine._raise()._state.cpu_seen_ns += 1_000_000_000
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
-        compiled = count_compiled(engine)
+        compiled = most_compiled[0]
     for phase, sat, payload, cpu_seconds, resumable in jobs:
         outcomes.append(one(engine, Phase(phase), sat.encode(), bytes.fromhex(payload), Limits(cpu_seconds=cpu_seconds), resumable))
         if variant == "forgetful" and len(outcomes) == 1 and isinstance(engine, SnapshotEngine):
