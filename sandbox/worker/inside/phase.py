@@ -283,12 +283,19 @@ def _compile_all(sources: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _travels(constant: object) -> bool:
-    """Whether this is the same after marshal. A frozenset is not: its elements come back in another order, and so are iterated over in another."""
-    kind = type(constant)
-    if kind is types.CodeType:
-        return all(map(_travels, constant.co_consts))  # type: ignore[attr-defined]
-    return all(map(_travels, constant)) if kind is tuple else kind in _TRAVELLING  # type: ignore[call-overload]
+def _travels(code: types.CodeType) -> bool:
+    """Whether its constants are the same after marshal. A frozenset is not: its elements come back in another order, and so are iterated over in another."""
+    todo: list[Any] = [code.co_consts]
+    for constants in todo:
+        for one in constants:
+            kind = type(one)
+            if kind is tuple:
+                todo.append(one)
+            elif kind is types.CodeType:
+                todo.append(one.co_consts)
+            elif kind not in _TRAVELLING:
+                return False
+    return True
 
 
 def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@
 #define PAGEMAP_SCAN 0xC0606610
 #define UFFDIO_WRITEPROTECT 0xC018AA06
 #define WRITTEN 2
+#define PRESENT 8
 #define NT_X86_XSTATE 0x202
 #define BLOCK (512 * PAGE) /* what one page table maps */
 #define SOME (16 * PAGE)   /* read from the attic at once */
@@ -220,7 +221,7 @@ int process_save(struct state *s, uint64_t start, uint64_t size)
     return 0;
 }
 
-/* Where pages from this one on, of which the file has data, are not as they were; 0 if they are; or STOP_FAILED. */
+/* Where pages from this one on are not as they were; 0 if they are; or STOP_FAILED. */
 static uint64_t compare(const struct state *s, const struct area *area, uint64_t place, uint64_t last)
 {
     const uint8_t *kinds = s->kinds;
@@ -245,26 +246,50 @@ static uint64_t compare(const struct state *s, const struct area *area, uint64_t
     return 0;
 }
 
-/* Compare every page that the file has, or had at the snapshot: the address of one that is not as it was, 0 if there is none, or STOP_FAILED. */
-uint64_t process_compare(const struct state *s)
+/* The same of all pages of an area's protected part that a scan finds. */
+static uint64_t compare_found(struct state *s, const struct area *area, uint64_t mask, uint64_t anyof)
 {
-    const uint8_t *kinds = s->kinds;
-    const struct area *area = s->areas, *end = area + s->areas_count;
-    uint64_t different;
-    for (; area < end; area++) {
-        off_t place = area->place, last = place + (off_t)(area->end - area->start);
-        while (place < last) {
-            off_t data = lseek(s->memfd, place, SEEK_DATA), hole = last;
-            for (data = data < 0 || data > last ? last : data; place < data; place += PAGE)
-                if (kinds[place / PAGE] != KIND_ZERO && (different = compare(s, area, place, place + PAGE)))
-                    return different;
-            if (data < last && (hole = lseek(s->memfd, data, SEEK_HOLE)) < 0)
-                return STOP_FAILED;
-            hole = hole > last ? last : hole;
-            if ((different = compare(s, area, data, hole)))
+    struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, mask, anyof, mask | anyof};
+    int count = MOST_REGIONS;
+    while (count == MOST_REGIONS && scan.start < area->high) {
+        count = ioctl(s->pagemap, PAGEMAP_SCAN, &scan);
+        if (count < 0)
+            return STOP_FAILED;
+        for (int i = 0; i < count; i++) {
+            uint64_t place = area->place + (s->regions[i][0] - area->start);
+            uint64_t different = compare(s, area, place, place + (s->regions[i][1] - s->regions[i][0]));
+            if (different)
                 return different;
-            place = hole;
         }
+        scan.start = scan.walk_end;
     }
     return 0;
+}
+
+/* The same of what the file has between these places, where nothing had been. */
+static uint64_t compare_data(const struct state *s, const struct area *area, off_t place, off_t last)
+{
+    while (place < last && (place = lseek(s->memfd, place, SEEK_DATA)) >= 0 && place < last) {
+        off_t hole = lseek(s->memfd, place, SEEK_HOLE);
+        uint64_t different = hole < 0 ? STOP_FAILED : compare(s, area, place, hole < last ? hole : last);
+        if (different)
+            return different;
+        place = hole;
+    }
+    return 0;
+}
+
+/* The address of a page that is not as it was, 0 if there is none, or STOP_FAILED. Looked at is what is there, and what is not protected, be it there or reclaimed.
+   Of the rest the process has written nothing: it bears the mark of its protection still. */
+uint64_t process_compare(struct state *s)
+{
+    const struct area *area = s->areas, *end = area + s->areas_count;
+    uint64_t different = 0;
+    for (; area < end && !different; area++) {
+        off_t low = area->place + (area->low - area->start), high = area->place + (area->high - area->start);
+        if (!(different = compare_found(s, area, WRITTEN, 0)) && !(different = compare_found(s, area, 0, PRESENT))
+            && !(different = compare_data(s, area, area->place, low)))
+            different = compare_data(s, area, high, area->place + (off_t)(area->end - area->start));
+    }
+    return different;
 }

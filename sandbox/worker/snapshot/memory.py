@@ -214,7 +214,7 @@ class Memory:
         return [(start, self.read(start, end - start)) for start, end in pages]
 
     def differences(self) -> list[str]:
-        """What is not as it was, though it should be: compares all mappings, and every page that the file has or had, up to the first that differs."""
+        """What is not as it was, though it should be: compares all mappings and pages, up to the first that differs (memory.c)."""
         found = [] if _maps(self.pid) == self._maps else ["the mappings differ"]
         if different := self._library.process_compare(ctypes.addressof(self._state)):
             if different < PAGE:
