@@ -6,7 +6,6 @@ would help the one who claims it. So nothing here is a defence, only an honest r
 
 from __future__ import annotations
 
-import atexit
 import marshal
 import os
 import random
@@ -24,7 +23,7 @@ from typing import Any, NoReturn
 from sandbox import codec, wire
 from sandbox.jail import rlimits
 from sandbox.wire import Phase
-from sandbox.worker.inside import annotation
+from sandbox.worker.inside import annotation, program
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED))
@@ -92,7 +91,9 @@ def _report(job: bytes | memoryview, tells_loaded: bool) -> tuple[bytes, bytes]:
     if seed:
         random.seed(seed)
     if which == _RUN:
-        _run_program(sat)
+        os.close(REPORT_FD)
+        sys.modules.pop(_PUZZLE, None)
+        program.run(sat)
     return _run_phase(which, sat, payload, answer_bytes, tells_loaded)
 
 
@@ -174,56 +175,6 @@ def _mismatch(check: Callable[..., Any], value: object) -> str:
         return ""
     wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
     return f"the answer is {annotation.describe(value)}, not {wanted}"
-
-
-def _run_program(code: bytes) -> NoReturn:
-    """Phase ``run``: be the interpreter that was told to run this file. There is no report: the process's own end is the outcome."""
-    os.close(REPORT_FD)
-    name = "main.py"
-    sys.argv[:] = [name]
-    sys.modules.pop(_PUZZLE, None)
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
-    module = sys.modules["__main__"] = types.ModuleType("__main__")
-    module.__dict__.update(__file__=name, __builtins__=sys.modules["builtins"])
-    status = 0
-    try:
-        exec(compile(code, name, "exec", dont_inherit=True), module.__dict__)
-    except SystemExit as stop:
-        status = _exit_status(stop.code)
-    except BaseException as error:
-        status = 1
-        _print_traceback(error, name, code)
-    run_exit_handlers: Callable[[], object] = atexit._run_exitfuncs
-    for last in (run_exit_handlers, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
-        try:
-            last()
-        except BaseException:  # its own business
-            pass
-    _exit(status)
-
-
-def _exit_status(code: object) -> int:
-    if code is None or isinstance(code, int):
-        return int(code or 0) & 0xFF
-    print(code, file=sys.stderr)
-    return 1
-
-
-def _print_traceback(error: BaseException, name: str, code: bytes) -> None:
-    """As the interpreter does, with the program's lines, which are in no file."""
-    import linecache
-    import traceback
-
-    lines = code.decode("utf-8", "replace").splitlines(keepends=True)
-    linecache.cache[name] = (len(code), None, lines, name)
-    trace = error.__traceback__.tb_next if error.__traceback__ else None
-    try:
-        if sys.excepthook is sys.__excepthook__:
-            traceback.print_exception(type(error), error, trace)
-        else:
-            sys.excepthook(type(error), error, trace)
-    except BaseException:
-        sys.stderr.write(f"{type(error).__name__}\n")
 
 
 def warm_up(rounds: int) -> None:

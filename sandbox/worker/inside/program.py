@@ -1,0 +1,60 @@
+"""A program that is run and not judged: there is no report, the process's own end is the outcome."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import NoReturn
+
+_exit = os._exit  # a program may replace it
+
+
+def run(code: bytes) -> NoReturn:
+    """Be the interpreter that was told to run this file, and end the process."""
+    name = "main.py"
+    sys.argv[:] = [name]
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    module.__dict__.update(__file__=name, __builtins__=sys.modules["builtins"])
+    status = 0
+    try:
+        exec(compile(code, name, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit as stop:
+        status = _exit_status(stop.code)
+    except BaseException as error:
+        status = 1
+        _print_traceback(error, name, code)
+    run_exit_handlers: Callable[[], object] = atexit._run_exitfuncs
+    for last in (run_exit_handlers, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
+        try:
+            last()
+        except BaseException:  # its own business
+            pass
+    _exit(status)
+
+
+def _exit_status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return int(code or 0) & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _print_traceback(error: BaseException, name: str, code: bytes) -> None:
+    """As the interpreter does, with the program's lines, which are in no file."""
+    import linecache
+    import traceback
+
+    lines = code.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[name] = (len(code), None, lines, name)
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    try:
+        if sys.excepthook is sys.__excepthook__:
+            traceback.print_exception(type(error), error, trace)
+        else:
+            sys.excepthook(type(error), error, trace)
+    except BaseException:
+        sys.stderr.write(f"{type(error).__name__}\n")
