@@ -35,8 +35,8 @@ cli.main()
 """
 MOMENTS = {
     "as soon as the socket is made": "whole = Door.__init__\ndef init(self, *a):\n    here()\n    whole(self, *a)\n    here()\nDoor.__init__ = init",
-    "before the workers": "whole = Verifier.__init__\ndef init(self, *a, **k):\n    here()\n    whole(self, *a, **k)\nVerifier.__init__ = init",
-    "with the workers": "whole = Verifier.__init__\ndef init(self, *a, **k):\n    whole(self, *a, **k)\n    here()\nVerifier.__init__ = init",
+    "before the workers": "whole = Verifier._begin\ndef init(self, *a, **k):\n    here()\n    whole(self, *a, **k)\nVerifier._begin = init",
+    "with the workers": "whole = Verifier._begin\ndef init(self, *a, **k):\n    whole(self, *a, **k)\n    here()\nVerifier._begin = init",
     "before the loop": "whole = listener.serve\ndef serve(*a):\n    here()\n    return whole(*a)\nlistener.serve = serve",
     "in the loop": "whole = listener.Server.startup\nasync def startup(self, *a, **k):\n    here()\n    await whole(self, *a, **k)\nlistener.Server.startup = startup",
     "in the end": "whole = listener.Server.startup\nasync def startup(self, *a, **k):\n    await whole(self, *a, **k)\n    here()\nlistener.Server.startup = startup\n"
@@ -59,7 +59,7 @@ def test_a_signal_at_a_chosen_moment_ends_it_in_order(tmp_path: Path, moment: st
 
 def test_a_second_signal_ends_a_start_that_hangs(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    hang = "import time\nVerifier.__init__ = lambda *a, **k: (here(), time.sleep(1), here(), time.sleep(60))"
+    hang = "import time\nVerifier._begin = lambda *a, **k: (here(), time.sleep(1), here(), time.sleep(60))"
     code = WAIT.format(number="SIGTERM", patch=hang, where=f'"--uds", {str(path)!r}')
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
