@@ -326,7 +326,9 @@ class _Lane:
             limits, conclude = ticket.job.limits, judge.describe if ticket.job.program else judge.judge
             before = self.worker.counters
             outcomes = self._await_outcomes(self.worker, ticket)
-            self._watch_comparisons(ticket, before, self.worker.counters)
+            if self.worker.counters is not before:
+                self._watch_comparisons(before, self.worker.counters)
+            self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
             seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
             self._seconds += (seconds - self._seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
@@ -342,7 +344,7 @@ class _Lane:
                 began = now
                 self._send(self._batch())
 
-    def _watch_comparisons(self, ticket: Ticket, before: Counters, now: Counters) -> None:
+    def _watch_comparisons(self, before: Counters, now: Counters) -> None:
         """Remember which tasks were judged since a comparison last found memory unchanged, and log them if one has found a difference."""
         if now.mismatches > before.mismatches:
             _LOG.error(
@@ -352,7 +354,6 @@ class _Lane:
             )
         if now.checked > before.checked:
             self._unconfirmed.clear()
-        self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
         """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""

@@ -272,7 +272,13 @@ def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
 
 def unpack_told(data: bytes) -> tuple[list[Outcome], Counters]:
     """The outcomes, and the counters before them, in these bytes. Raises ValueError or struct.error if they are none."""
-    return unpack_outcomes(data, _COUNTERS.size), Counters(*_COUNTERS.unpack_from(data))
+    return unpack_outcomes(data, _COUNTERS.size), _counters(data[: _COUNTERS.size])
+
+
+@functools.lru_cache(64)
+def _counters(data: bytes) -> Counters:
+    """The same object as long as nothing has changed: nearly always, and nobody changes it."""
+    return Counters(*_COUNTERS.unpack(data))
 
 
 def unpack_outcomes(data: bytes, at: int = 0) -> list[Outcome]:
