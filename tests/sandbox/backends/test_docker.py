@@ -222,7 +222,7 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
         for name, label in labels.items()
     }
     try:
-        backend.Docker()
+        backend.Docker(Placement(backend="docker"))
         left = {container.id for container in engine.containers.list(all=True)}
         assert {name for name, container in made.items() if container.id in left} == {"own", "another machine's", "another namespace's"}
     finally:
@@ -238,7 +238,7 @@ def test_verifiers_that_start_side_by_side_remove_the_same_leftovers_in_peace(en
     for _ in range(4):
         engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
     with ThreadPoolExecutor() as pool:
-        opened = [pool.submit(backend.Docker) for _ in range(4)]
+        opened = [pool.submit(backend.Docker, Placement(backend="docker")) for _ in range(4)]
     assert all(future.result() for future in opened)
     assert gone(engine, os.getpid())
 
