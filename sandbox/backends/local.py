@@ -42,7 +42,7 @@ class _Process:
         try:
             with theirs:
                 self._process = _spawn(level, theirs)
-        except OSError:
+        except BaseException:
             ours.close()
             self._remove_group()
             raise

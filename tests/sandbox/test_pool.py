@@ -206,7 +206,7 @@ def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
 def test_closing_does_not_wait_for_a_worker_that_is_just_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = Verifier(workers=2, require="restricted")
     spawn = local._spawn
-    monkeypatch.setattr(local, "_spawn", lambda descriptor: (time.sleep(1), spawn(descriptor))[1])
+    monkeypatch.setattr(local, "_spawn", lambda *arguments: (time.sleep(1), spawn(*arguments))[1])
     verdicts: list[Verdict] = []
     threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]
     for thread in threads:
