@@ -91,7 +91,7 @@ class SnapshotEngine:
         self.counters = Counters()
         self.meanwhile: Callable[[], None] = do_nothing
         self._trials, self._suspended = Trials(self._run_step), Suspended()
-        self._held: Held | None = None
+        self._held: tuple[Step, Held] | None = None
         self._writes: Counter[int] = Counter()
         self._learnt = self._interrupted = 0
         self._hot: frozenset[int] = frozenset()
@@ -169,7 +169,7 @@ class SnapshotEngine:
 
     def _judge_first(self, job: Job, judged: Judged | None) -> list[Outcome]:
         """The outcomes of a task, one of whose phases may have been started by the library."""
-        steps = trial(job)
+        self._held, steps = None, trial(job)
         step, outcome = next(steps), None
         if judged and judged.first:
             (first,), _ = wire.unpack_told(next(wire.cut(judged.first)))
@@ -178,8 +178,8 @@ class SnapshotEngine:
         if judged and judged.phase:
             outcome = self._finish(self._attempt(job, self._trials.brief.limits(job)), step, job, judged.stop)
         outcomes = self._trials.go_on(job, steps, step, outcome)
-        if self._held:
-            self._suspended.add(job, steps, step, self._held)
+        if self._held:  # at a step that may have come after this one
+            self._suspended.add(job, steps, *self._held)
         return outcomes
 
     def _go_on(self, job: Job) -> list[Outcome] | None:
@@ -213,6 +213,8 @@ class SnapshotEngine:
         """The outcome of a step: of a job to run, one that was held, or one that was started and of which this has come."""
         (phase, payload), limits = step, attempt.limits
         outcome = self._try(attempt, what)
+        if attempt.held and self._runner is attempt.process:  # else it has been replaced, and no other can go on with that
+            self._held = step, attempt.held
         if outcome is not None and phase is Phase.SOL and outcome.end is End.PUZZLE_ERROR:
             # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
             alone = process.pack(Phase.LOAD, job.sat, b"", limits, job.seed)
@@ -242,7 +244,6 @@ class SnapshotEngine:
             self._replace()
             return True
         suspect = attempt.timed_out or (denied and self.counters.given_up % CHECK_DENIED == 0)
-        self._held = attempt.held
         if attempt.held:
             self._interrupted += 1
             suspect = self._interrupted % CHECK_HELD == 0

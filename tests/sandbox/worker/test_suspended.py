@@ -127,6 +127,24 @@ def test_a_task_that_comes_twice_is_not_mixed_with_itself() -> None:
     assert not found["counters"]["replaced"] and not found["counters"]["mismatches"]
 
 
+def test_what_comes_after_a_task_that_is_held_is_not_taken_for_it() -> None:
+    slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
+    large = Phase.SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * (5 << 20)
+    program = Phase.RUN, "print(1)", b""
+    jobs = [(*slow, 10.0, True), *[(*one, 10.0, False) for one in (program, large, program, large)]]
+    found = run("snapshot", jobs, whole=True)
+    ends = [one["end"] for one in found["outcomes"]]
+    assert ends == ["UNFINISHED", "EXITED", "ANSWER", "ACCEPTED", "EXITED", "ANSWER", "ACCEPTED"]
+
+
+def test_a_judgement_that_was_held_and_is_left_to_the_fork_engine_is_begun_anew_there_and_not_the_solution() -> None:
+    puzzle = "def sat(x):\n    for i in range(15_000_000): pass\n    import html.parser\n    return x == 6"
+    solution = b"def sol():\n    for i in range(500_000): pass\n    return 6"
+    found = run("snapshot", [(Phase.SOL, puzzle, solution, 20.0, brief) for brief in (True, False)], whole=True)
+    assert [one["end"] for one in found["outcomes"]] == ["UNFINISHED", "ANSWER", "ACCEPTED"]
+    assert found["outcomes"][-1]["engine"] == "fork"
+
+
 def test_nothing_is_kept_once_there_is_nothing_to_do() -> None:
     long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
     found = run("snapshot", [(*long, 0.005, True), (Phase.SOL, PUZZLE, b"6"), long], resting=True)

@@ -71,7 +71,10 @@ most_compiled = [0]
 
 
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
-    tasks = [Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), brief=brief) for _, sat, sol, cpu, brief in jobs]
+    tasks = [
+        Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), program=phase == Phase.RUN, brief=brief)
+        for phase, sat, sol, cpu, brief in jobs
+    ]
     frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []
     for told in engine.judge(frames):
         outcomes += [outcome for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
@@ -89,7 +92,7 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
         return engine._finish(engine._attempt(job, limits, kept[-1]), step, job, kept[-1])
     outcome = engine.run(phase, sat, payload, limits, 0, resumable)
     if engine._held:
-        engine._suspended.add(job, None, step, engine._held)  # type: ignore[arg-type]
+        engine._suspended.add(job, None, *engine._held)  # type: ignore[arg-type]
     return outcome
 
 
