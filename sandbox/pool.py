@@ -3,8 +3,7 @@
 A lane keeps its worker supplied with jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
 and no long job has a crowd behind it; but no more than its share of what there is, so that workers end together (guided self-scheduling,
 Polychronopoulos and Kuck 1987). If the worker dies, the oldest of its jobs, which it was on, is tried once more, alone, and the others are
-simply sent again; after the second time that job gets ``internal_error``. (Of answers to one puzzle it may have been on a younger one. That
-one's turn comes: who was tried alone is not blamed for another.) A worker that does not answer in the time that its job's limits
+simply sent again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
 Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, alone and at its own limits, when the queue

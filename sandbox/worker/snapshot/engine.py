@@ -243,7 +243,7 @@ class SnapshotEngine:
         if attempt.spoilt:
             self._replace()
             return True
-        suspect = attempt.timed_out or (denied and self.counters.given_up % CHECK_DENIED == 0)
+        suspect = attempt.timed_out or attempt.process.suspect or (denied and self.counters.given_up % CHECK_DENIED == 0)
         if attempt.held:
             self._interrupted += 1
             suspect = self._interrupted % CHECK_HELD == 0
