@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +40,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header() -> str:
     return f"outer limit: {OUTER or 'none (`make test` has one)'}"
+
+
+def settings() -> dict[str, object]:
+    """What a whole process shares, and a test or a library could leave changed for all that come after."""
+    return {
+        "digits of integers": sys.get_int_max_str_digits(),
+        "recursion": sys.getrecursionlimit(),
+        "folder": os.getcwd(),
+        "umask": Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0],
+        "filters of warnings": len(warnings.filters),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _settings_stay() -> Iterator[None]:
+    """Fails the test that changes them, instead of one that stands on them later."""
+    before = settings()
+    yield
+    assert settings() == before
 
 
 def open_verifier(level: str, workers: int = 1, engine: str = "auto", limits: Limits | None = None) -> Verifier:

@@ -12,11 +12,17 @@ import pytest
 
 from tests.benchmarks import pairs, workloads
 from tests.benchmarks.pairs import Checkout, Run
-from tests.benchmarks.peers import plain_exec, program
+from tests.benchmarks.peers import floor
 from tests.benchmarks.workloads import ROOT, Workload
 from tests.conftest import open_verifier
 
 SIZES = (300, 1400, 5000)
+
+
+def accepted(pairs: list[workloads.Pair]) -> list[bool]:
+    """What a plain interpreter says of each: one of its own, since a program changes that which it runs in."""
+    with floor(10) as judges:
+        return [judges.stream([pair])["accepted"] == 1 for pair in pairs]
 
 
 @pytest.mark.parametrize("characters", SIZES)
@@ -39,14 +45,12 @@ def test_no_group_puzzle_and_no_answer_occurs_twice(characters: int) -> None:
 
 @pytest.mark.parametrize("characters", SIZES)
 def test_every_fourth_answer_of_a_group_is_wrong(characters: int) -> None:
-    right = [plain_exec(program(pair)) for pair in workloads.grpo(characters, 3)]
-    assert right == [True, True, True, False] * 12
+    assert accepted(workloads.grpo(characters, 3)) == [True, True, True, False] * 12
 
 
 def test_puzzles_named_as_in_the_paper_are_judged_too() -> None:
     puzzle = "def f(x: int): return x == 1"
-    assert plain_exec(program((puzzle, "def g(): return 1")))
-    assert not plain_exec(program((puzzle, "def g(): return 2")))
+    assert accepted([(puzzle, "def g(): return 1"), (puzzle, "def g(): return 2")]) == [True, False]
 
 
 def test_what_is_not_given_is_said_with_the_variable_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
