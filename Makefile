@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := out/demo
 
-VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sandbox/__init__.py)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' selftaught/__init__.py)
 
 # What the images are built on. `make images BASE=local` makes a base of the machine's own Python and needs no registry of images.
 BASE ?= python:3.11-slim

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from generator import puzzle as puzzles
-from generator.puzzle import Puzzle
+from selftaught.generator import puzzle as puzzles
+from selftaught.generator.puzzle import Puzzle
 
 _SCALARS = {"int": int, "float": float, "str": str, "bool": bool}
 _BOXES = {"List": list, "Set": set, "Tuple": tuple, "Dict": dict, "Optional": None}

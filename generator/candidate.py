@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from generator import answers, example, prompts
-from generator.answers import Type
-from generator.example import Outcome, Sampling
-from generator.novelty import HeldOut, Known
-from generator.prompts import Prompt
-from generator.puzzle import NotAPuzzle, Puzzle
-from generator.recipe import Recipe
-from sandbox import Verdict
+from selftaught.generator import answers, example, prompts
+from selftaught.generator.answers import Type
+from selftaught.generator.example import Outcome, Sampling
+from selftaught.generator.novelty import HeldOut, Known
+from selftaught.generator.prompts import Prompt
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle
+from selftaught.generator.recipe import Recipe
+from selftaught.sandbox import Verdict
 
 STAGES = (
     "parses",
@@ -79,7 +79,7 @@ class Candidate:
 
     @property
     def derived(self) -> bool:
-        """Whether no model wrote it (see `generator.derivation`)."""
+        """Whether no model wrote it (see `selftaught.generator.derivation`)."""
         return not self.sampling.model
 
     @property

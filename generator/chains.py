@@ -13,10 +13,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from generator import answers, equation, example
-from generator.answers import Type
-from generator.equation import Equation, put
-from generator.puzzle import NotAPuzzle, Puzzle
+from selftaught.generator import answers, equation, example
+from selftaught.generator.answers import Type
+from selftaught.generator.equation import Equation, put
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 
 _REVERSED = 0.15
 """Share of chained puzzles whose target stands on the left."""

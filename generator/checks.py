@@ -6,10 +6,10 @@ A verdict says only whether an answer was accepted, so each question is put as a
 
 from __future__ import annotations
 
-from generator import answers
-from generator.answers import Type
-from generator.puzzle import Puzzle
-from sandbox import Task
+from selftaught.generator import answers
+from selftaught.generator.answers import Type
+from selftaught.generator.puzzle import Puzzle
+from selftaught.sandbox import Task
 
 _CHUNK = 25
 """Answers tried together again when trying all of them at once ended badly: one of them may never return."""

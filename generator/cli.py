@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import Unusable, no_link, placement_of
+from selftaught.sandbox.interruption import exit_code, heed_sigterm
+from selftaught.sandbox.options import Unusable, no_link, placement_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from generator.folder import Tally
-    from generator.novelty import HeldOut
-    from generator.recipe import Recipe
-    from generator.seeds import Seed
+    from selftaught.generator.folder import Tally
+    from selftaught.generator.novelty import HeldOut
+    from selftaught.generator.recipe import Recipe
+    from selftaught.generator.seeds import Seed
 
 TOO_FEW = 1
 
@@ -67,11 +67,11 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
     Exit code: 0 done; 1 the model ran dry before enough pairs were kept; 2 wrong usage, or model, files or
     confinement are out of reach; 130 interrupted, 143 terminated: --resume goes on.
     """
-    from generator.folder import Mismatch
-    from generator.models import ModelFailed
-    from generator.novelty import Contaminated
-    from generator.seeds import Unreadable
-    from sandbox import CannotConfine
+    from selftaught.generator.folder import Mismatch
+    from selftaught.generator.models import ModelFailed
+    from selftaught.generator.novelty import Contaminated
+    from selftaught.generator.seeds import Unreadable
+    from selftaught.sandbox import CannotConfine
 
     if pairs is None and puzzles is None:
         raise click.UsageError("say how much: -n PAIRS or --puzzles PUZZLES")
@@ -91,11 +91,11 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
-    from generator import models, seeds
-    from generator.folder import Folder
-    from generator.generation import Generation
-    from generator.prompts import BARE, Style
-    from sandbox import Limits, Verifier
+    from selftaught.generator import models, seeds
+    from selftaught.generator.folder import Folder
+    from selftaught.generator.generation import Generation
+    from selftaught.generator.prompts import BARE, Style
+    from selftaught.sandbox import Limits, Verifier
 
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
@@ -145,8 +145,8 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
 def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
     """The held-out set that comes with the package (entry points of the group ``selftaught.held_out``: functions that take the
     set's name and give records with a field `sat`), and those of files. Raises Unreadable."""
-    from generator import seeds
-    from generator.novelty import HeldOut
+    from selftaught.generator import seeds
+    from selftaught.generator.novelty import HeldOut
 
     bundled = [
         record["sat"] for entry in entry_points(group="selftaught.held_out") for record in entry.load()(entry.name)
@@ -155,7 +155,7 @@ def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
 
 
 def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
-    from generator.recipe import RECIPES
+    from selftaught.generator.recipe import RECIPES
 
     try:
         return RECIPES[name].changed(*settings)
@@ -165,7 +165,7 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
 
 def _wanted(seed: Seed, recipe: Recipe) -> bool:
     """A seed shows the model what to write: so only what the filters would let through."""
-    from generator import answers
+    from selftaught.generator import answers
 
     return answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types)
 
@@ -209,7 +209,7 @@ def table(tally: Tally) -> Table:
     """The yield of every stage."""
     from rich.table import Table
 
-    from generator.candidate import STAGES
+    from selftaught.generator.candidate import STAGES
 
     made = Table("puzzles", "passed", "of the stage before", "refused")
     before = tally.stages["written"] + tally.stages["derived"]
@@ -242,7 +242,7 @@ def why(ident: str, folder: str, as_json: bool) -> None:
     """
     import orjson
 
-    from generator import provenance
+    from selftaught.generator import provenance
 
     try:
         chain = provenance.explain(ident, Path(folder))

@@ -1,7 +1,7 @@
 """Puzzles that no model writes: made in every wave out of those that a model wrote, and of its attempts at them.
 
 Two ways. An unsolved equation is asked again with a target that one of its failed attempts reached: then it has an answer for sure, and one of the
-attempts may find it (hindsight on the puzzle's side). And two solved equations are chained into a harder one (see `generator.chains`).
+attempts may find it (hindsight on the puzzle's side). And two solved equations are chained into a harder one (see `selftaught.generator.chains`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from generator import candidate, equation, selection
-from generator.candidate import ALONE, LATE, Attempt, Candidate
-from generator.chains import Links
-from generator.equation import Equation
-from generator.example import Judgement, Sampling
-from generator.novelty import HeldOut, Known
-from generator.prompts import Prompt
-from generator.puzzle import Puzzle, parse
-from generator.recipe import Recipe
-from generator.trial import Trial
-from sandbox import Status
+from selftaught.generator import candidate, equation, selection
+from selftaught.generator.candidate import ALONE, LATE, Attempt, Candidate
+from selftaught.generator.chains import Links
+from selftaught.generator.equation import Equation
+from selftaught.generator.example import Judgement, Sampling
+from selftaught.generator.novelty import HeldOut, Known
+from selftaught.generator.prompts import Prompt
+from selftaught.generator.puzzle import Puzzle, parse
+from selftaught.generator.recipe import Recipe
+from selftaught.generator.trial import Trial
+from selftaught.sandbox import Status
 
 _TRIES = 2
 """Failed attempts whose answers are tried as the source of a target."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generator import answers
-from generator import puzzle as puzzles
-from generator.answers import Type
-from generator.puzzle import NotAPuzzle, Puzzle
+from selftaught.generator import answers
+from selftaught.generator import puzzle as puzzles
+from selftaught.generator.answers import Type
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 
 TARGET = 30
 """Characters that a target takes at most when it is set."""

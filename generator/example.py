@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import orjson
 
-from generator.puzzle import canonical, exact
-from sandbox import Verdict
+from selftaught.generator.puzzle import canonical, exact
+from selftaught.sandbox import Verdict
 
 
 class Unreadable(ValueError):
@@ -26,7 +26,7 @@ class Sampling:
     model, model_digest: its name, and what changes with its weights. prompt_sha256: of the whole prompt. seed: of the call;
     attempt: which of the call's samples for this prompt, from 0. parents: ids of the puzzles that stood in the prompt.
 
-    No model wrote a derived puzzle (see `generator.derivation`): `model` is empty, and the parents are one puzzle, of which it is a copy
+    No model wrote a derived puzzle (see `selftaught.generator.derivation`): `model` is empty, and the parents are one puzzle, of which it is a copy
     with another target, or two that it chains.
     """
 
@@ -88,7 +88,7 @@ class Example:
     id: digest of puzzle and solution with names normalised. puzzle: ``def f(...)``. solution: ``def g(...)``. answer_type:
     as in P3. puzzle_id: the puzzle's own id; template: digest of its canonical form; cluster: of near-duplicates it
     belongs to. attempts, passes: of this puzzle in this run. weight: for training, from the pass rate (see
-    `generator.selection`). borrowed_from: id of the puzzle that the solution was written for (hindsight), or empty.
+    `selftaught.generator.selection`). borrowed_from: id of the puzzle that the solution was written for (hindsight), or empty.
     """
 
     id: str

@@ -2,7 +2,7 @@
 
 config.json    what the run was asked for; a run goes on only with the same
 seeds.jsonl    the puzzles that prompts were made of
-pairs.jsonl    the kept examples (see `generator.example`)
+pairs.jsonl    the kept examples (see `selftaught.generator.example`)
 puzzles.jsonl  every puzzle that was written, with its filters and attempts
 progress.json  waves done, sizes of both files, counts and seconds; replaced last, in one step
 calls/         what the model said in waves that are not done, so that nothing is asked twice
@@ -20,11 +20,11 @@ from typing import IO, Any
 
 import orjson
 
-from generator import example
-from generator.candidate import Candidate
-from generator.example import Example
-from generator.seeds import Seed
-from sandbox.output import open_output
+from selftaught.generator import example
+from selftaught.generator.candidate import Candidate
+from selftaught.generator.example import Example
+from selftaught.generator.seeds import Seed
+from selftaught.sandbox.output import open_output
 
 
 class Mismatch(ValueError):

@@ -16,20 +16,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from generator import candidate, example, prompts, selection
-from generator.candidate import ALONE, LATE, STAGES, Attempt, Candidate
-from generator.derivation import Derivation
-from generator.example import Example, Judgement
-from generator.folder import Folder, Tally
-from generator.models import Completer
-from generator.novelty import HeldOut, Known
-from generator.prompts import Prompt, Style
-from generator.puzzle import NotAPuzzle, exact
-from generator.recipe import Recipe
-from generator.sampler import Sampler
-from generator.seeds import Seed
-from generator.trial import Trial
-from sandbox import Status, Verifier, interruption
+from selftaught.generator import candidate, example, prompts, selection
+from selftaught.generator.candidate import ALONE, LATE, STAGES, Attempt, Candidate
+from selftaught.generator.derivation import Derivation
+from selftaught.generator.example import Example, Judgement
+from selftaught.generator.folder import Folder, Tally
+from selftaught.generator.models import Completer
+from selftaught.generator.novelty import HeldOut, Known
+from selftaught.generator.prompts import Prompt, Style
+from selftaught.generator.puzzle import NotAPuzzle, exact
+from selftaught.generator.recipe import Recipe
+from selftaught.generator.sampler import Sampler
+from selftaught.generator.seeds import Seed
+from selftaught.generator.trial import Trial
+from selftaught.sandbox import Status, Verifier, interruption
 
 AHEAD = 3
 """Waves under way at once."""

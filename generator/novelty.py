@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from generator import example
-from generator.puzzle import canonical
+from selftaught.generator import example
+from selftaught.generator.puzzle import canonical
 
 if TYPE_CHECKING:
     from datasketch import MinHash, MinHashLSH

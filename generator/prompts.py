@@ -10,11 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from generator import puzzle as puzzles
-from generator.models import Completer
-from generator.novelty import HeldOut
-from generator.puzzle import Puzzle
-from generator.seeds import Seed
+from selftaught.generator import puzzle as puzzles
+from selftaught.generator.models import Completer
+from selftaught.generator.novelty import HeldOut
+from selftaught.generator.puzzle import Puzzle
+from selftaught.generator.seeds import Seed
 
 SHOTS: tuple[tuple[str, str], ...] = (
     (

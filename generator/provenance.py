@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from generator import example
-from generator.puzzle import NotAPuzzle
+from selftaught.generator import example
+from selftaught.generator.puzzle import NotAPuzzle
 
 
 class NotFound(LookupError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from generator.identity import write
+from selftaught.generator.identity import write
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ class Recipe:
     a second of any. hindsight: answers to other puzzles that are tried on each unsolved one of the same type.
     learnability: weight pairs by their puzzle's pass rate.
 
-    Derivation (see `generator.derivation`). retarget: ask an unsolved equation again, with a target that a failed attempt reached.
+    Derivation (see `selftaught.generator.derivation`). retarget: ask an unsolved equation again, with a target that a failed attempt reached.
     chains: so many times in a wave, chain two solved equations into a harder one.
     """
 

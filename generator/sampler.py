@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from generator.example import Sampling
-from generator.folder import Folder
-from generator.models import Completer
-from generator.prompts import Prompt, Unindented
+from selftaught.generator.example import Sampling
+from selftaught.generator.folder import Folder
+from selftaught.generator.models import Completer
+from selftaught.generator.prompts import Prompt, Unindented
 
 
 class Sampler:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from generator import example, puzzle
-from generator.puzzle import NotAPuzzle, Puzzle
-from sandbox import corpus
+from selftaught.generator import example, puzzle
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle
+from selftaught.sandbox import corpus
 
 CORPUS = "corpus:"
 """The bundled puzzles."""
@@ -21,7 +21,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A puzzle to show a model. id: the puzzle's own (see `generator.example.puzzle_id`). name: in its file. problem: whose
+    """A puzzle to show a model. id: the puzzle's own (see `selftaught.generator.example.puzzle_id`). name: in its file. problem: whose
     instance it is; a prompt holds one instance of each."""
 
     id: str

@@ -6,14 +6,14 @@ import ast
 import re
 from collections.abc import Iterable, Sequence
 
-from generator import puzzle as puzzles
-from generator.puzzle import Puzzle, canonical, exact
+from selftaught.generator import puzzle as puzzles
+from selftaught.generator.puzzle import Puzzle, canonical, exact
 
 
 def choose(solutions: Iterable[str], keep: int, diverse: bool) -> list[str]:
     """Up to `keep` distinct solutions, shortest first. diverse: one of each canonical form before a second of any.
 
-    Distinct means not equal after renaming; every solution must parse (see `generator.prompts.read_solution`).
+    Distinct means not equal after renaming; every solution must parse (see `selftaught.generator.prompts.read_solution`).
     """
     ordered = sorted(set(solutions), key=lambda solution: (len(solution), solution))
     distinct = list({exact(solution): solution for solution in reversed(ordered)}.values())[::-1]

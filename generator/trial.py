@@ -6,13 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
-from generator import checks, selection
-from generator.candidate import Attempt, Candidate
-from generator.example import Judgement
-from generator.folder import Tally
-from generator.puzzle import exact
-from generator.recipe import Recipe
-from sandbox import Program, Run, Status, Task, Verdict, Verifier
+from selftaught.generator import checks, selection
+from selftaught.generator.candidate import Attempt, Candidate
+from selftaught.generator.example import Judgement
+from selftaught.generator.folder import Tally
+from selftaught.generator.puzzle import exact
+from selftaught.generator.recipe import Recipe
+from selftaught.sandbox import Program, Run, Status, Task, Verdict, Verifier
 
 _ENDED = (Status.TIME_LIMIT, Status.MEMORY_LIMIT, Status.OUTPUT_LIMIT, Status.CRASHED, Status.FORBIDDEN)
 """A search for a trivial answer that ends so has tried some answers only."""

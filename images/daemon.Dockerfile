@@ -7,10 +7,12 @@ ARG PIP_FIND_LINKS=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 COPY LICENSE out/wheels* /wheels/
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
-COPY sandbox /src/sandbox
+COPY selftaught/__init__.py selftaught/py.typed /src/selftaught/
+COPY sandbox /src/selftaught/sandbox
+COPY sandbox/worker/native /src/sandbox/worker/native
 # The accelerator and the codec, where `make images` could build them.
-COPY sandbox/worker/native/*.[ch] out/accelerator* /src/sandbox/worker/native/
-COPY sandbox/py.typed out/codec* /src/sandbox/
+COPY sandbox/worker/native/*.[ch] out/accelerator* /src/selftaught/sandbox/worker/native/
+COPY sandbox/py.typed out/codec* /src/selftaught/sandbox/
 # With the exec form a base without a shell will do.
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/selftaught"]
 RUN ["python3", "-m", "pip", "--python", "/opt/selftaught/bin/python", "install", "-c", "/src/constraints.txt", "/src[server]"]

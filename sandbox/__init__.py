@@ -1,6 +1,6 @@
 """The verifier: runs untrusted puzzles and solutions, and says which solutions are right.
 
-from sandbox import Task, Verifier
+from selftaught import Task, Verifier
 
 with Verifier() as verifier:
     verdict = verifier.verify(Task(id="1", sat="def sat(x: int): return x > 3", sol="def sol(): return 4"))
@@ -12,14 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sandbox.client import AsyncClient, Client
-    from sandbox.errors import CannotConfine, ServerRefused
-    from sandbox.program import Ending, Program, Run
-    from sandbox.task import Limits, Task
-    from sandbox.verdict import Status, Trip, Usage, Verdict
-    from sandbox.verifier import Verifier
-
-__version__ = "0.1.0"
+    from selftaught.sandbox.client import AsyncClient, Client
+    from selftaught.sandbox.errors import CannotConfine, ServerRefused
+    from selftaught.sandbox.program import Ending, Program, Run
+    from selftaught.sandbox.task import Limits, Task
+    from selftaught.sandbox.verdict import Status, Trip, Usage, Verdict
+    from selftaught.sandbox.verifier import Verifier
 
 __all__ = [
     "AsyncClient",

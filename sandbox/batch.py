@@ -10,12 +10,12 @@ from itertools import chain as joined
 from pathlib import Path
 from typing import IO, Any
 
-from sandbox import records
-from sandbox.output import open_output
-from sandbox.records import Record
-from sandbox.task import Task
-from sandbox.verdict import Status, Verdict
-from sandbox.verifier import Verifier
+from selftaught.sandbox import records
+from selftaught.sandbox.output import open_output
+from selftaught.sandbox.records import Record
+from selftaught.sandbox.task import Task
+from selftaught.sandbox.verdict import Status, Verdict
+from selftaught.sandbox.verifier import Verifier
 
 
 class Mismatch(Exception):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
-from sandbox.task import Limits
-from sandbox.wire import Job
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Job
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 """CPU time of a phase; some ten times of elapsed time. Tasks whose limit is not over twice the longest get all of it at once."""

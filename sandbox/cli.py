@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import sandbox
-from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, placement_of, where
-from sandbox.output import descriptor, open_output
-from sandbox.server.command import serve
+import selftaught
+from selftaught.sandbox.interruption import exit_code, heed_sigterm
+from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, placement_of, where
+from selftaught.sandbox.output import descriptor, open_output
+from selftaught.sandbox.server.command import serve
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from sandbox.records import Record
-    from sandbox.verdict import Verdict
+    from selftaught.sandbox.records import Record
+    from selftaught.sandbox.verdict import Verdict
 
 
 class _Commands(click.Group):
@@ -39,7 +39,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(sandbox.__version__, prog_name="selftaught")
+@click.version_option(selftaught.__version__, prog_name="selftaught")
 def main() -> None:
     """Judge programming puzzles and solutions written by language models, safely and exactly."""
 
@@ -75,7 +75,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`);
     130 interrupted, 143 terminated: the output holds whole lines, --resume continues it.
     """
-    from sandbox import batch, records
+    from selftaught.sandbox import batch, records
 
     heed_sigterm()
     done: Counter[str] = Counter()
@@ -110,9 +110,9 @@ def _judge(
     done: Counter[str],
     options: dict[str, Any],
 ) -> int:
-    from sandbox import batch
-    from sandbox.errors import CannotConfine
-    from sandbox.verifier import Verifier
+    from selftaught.sandbox import batch
+    from selftaught.sandbox.errors import CannotConfine
+    from selftaught.sandbox.verifier import Verifier
 
     judged, placement = limits(options), placement_of(options)
     terminal = sys.stderr.isatty() and not options["quiet"]
@@ -182,7 +182,7 @@ def doctor(as_json: bool, **options: Any) -> None:
     """
     import orjson
 
-    from sandbox import doctor as examination
+    from selftaught.sandbox import doctor as examination
 
     placement = placement_of(options)
     found = examination.examine(placement)

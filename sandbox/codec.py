@@ -308,7 +308,7 @@ encode: Callable[[object, int], bytes] = python_encode
 check: Callable[[bytes, int], None] = python_check
 decode: Callable[[bytes], object] = python_decode
 try:
-    from sandbox import _codec
+    from selftaught.sandbox import _codec
 except ImportError:  # no compiler at installation, or another machine's build
     IS_NATIVE = False
 else:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox import codec
-from sandbox.backends import LEVELS, Placement
-from sandbox.backends.worker import Backend
-from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import cgroup, landlock, seccomp
-from sandbox.task import Limits
+from selftaught.sandbox import codec
+from selftaught.sandbox.backends import LEVELS, Placement
+from selftaught.sandbox.backends.worker import Backend
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.jail import cgroup, landlock, seccomp
+from selftaught.sandbox.task import Limits
 
 _REMEDIES = (
     ("no container engine", "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group docker."),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 
-from sandbox import wire
-from sandbox.program import Ending, Run
-from sandbox.task import Limits
-from sandbox.verdict import Status, Trip, Usage, Verdict, printable
-from sandbox.wire import End, Outcome
+from selftaught.sandbox import wire
+from selftaught.sandbox.program import Ending, Run
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.verdict import Status, Trip, Usage, Verdict, printable
+from selftaught.sandbox.wire import End, Outcome
 
 _STATUS = {
     End.FORBIDDEN: Status.FORBIDDEN,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sandbox.output import SymbolicLink, refuse_link
+from selftaught.sandbox.output import SymbolicLink, refuse_link
 
 if TYPE_CHECKING:
-    from sandbox.backends import Placement
-    from sandbox.task import Limits
+    from selftaught.sandbox.backends import Placement
+    from selftaught.sandbox.task import Limits
 
 OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -88,7 +88,7 @@ def _with(command: F, options: tuple[Callable[[F], F], ...]) -> F:
 
 def placement_of(options: dict[str, Any]) -> Placement:
     """Where code runs, by those of these options that say so."""
-    from sandbox.backends import Placement
+    from selftaught.sandbox.backends import Placement
 
     try:
         return Placement(**{field.name: options[field.name] for field in fields(Placement) if field.name in options})
@@ -98,7 +98,7 @@ def placement_of(options: dict[str, Any]) -> Placement:
 
 def limits(options: dict[str, Any]) -> Limits:
     """The limits among these options."""
-    from sandbox.task import Limits
+    from selftaught.sandbox.task import Limits
 
     names = ("cpu_limit", "wall_limit", "memory", "answer_limit", "output_limit")
     try:

@@ -23,13 +23,13 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sandbox import brief, judge
-from sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
-from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.program import Ending, Run
-from sandbox.task import Limits
-from sandbox.verdict import Status, Verdict
-from sandbox.wire import Counters, End, Job, Outcome
+from selftaught.sandbox import brief, judge
+from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.program import Ending, Run
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.verdict import Status, Verdict
+from selftaught.sandbox.wire import Counters, End, Job, Outcome
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is given up."""

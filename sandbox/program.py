@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sandbox.task import Limits
-from sandbox.verdict import Trip, Usage
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.verdict import Trip, Usage
 
 
 class Ending(StrEnum):

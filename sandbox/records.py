@@ -18,8 +18,8 @@ from typing import IO, Any, cast
 
 import orjson
 
-from sandbox import corpus
-from sandbox.task import Task
+from selftaught.sandbox import corpus
+from selftaught.sandbox.task import Task
 
 CORPUS = "corpus:"
 """The input that means the bundled puzzles."""

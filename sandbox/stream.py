@@ -19,9 +19,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
 
-from sandbox import wire
-from sandbox.task import Task
-from sandbox.verdict import Verdict
+from selftaught.sandbox import wire
+from selftaught.sandbox.task import Task
+from selftaught.sandbox.verdict import Verdict
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ class Limits:
         ``10 * cpu_seconds + 1``, so that an honest solution on a machine that is eight times
         oversubscribed is still judged by its CPU time.
     memory_bytes: what the phase may allocate beyond the warm interpreter.
-    answer_bytes: size of the encoded answer (see `sandbox.codec`).
+    answer_bytes: size of the encoded answer (see `selftaught.sandbox.codec`).
     output_bytes: what may be written to standard output and standard error together.
 
     Raises ValueError for a limit that is not a positive, finite number.

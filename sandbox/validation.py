@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from sandbox.program import Ending, Program, Run
-from sandbox.task import MOST_BYTES, MOST_SECONDS, Limits, Task
-from sandbox.verdict import Status, Verdict, printable
+from selftaught.sandbox.program import Ending, Program, Run
+from selftaught.sandbox.task import MOST_BYTES, MOST_SECONDS, Limits, Task
+from selftaught.sandbox.verdict import Status, Verdict, printable
 
 MOST_CHARACTERS = 1 << 26
 """Of the two sources of a task together."""

@@ -71,7 +71,7 @@ class Verdict:
     id: the task's. status: see `Status`. phase: ``"sol"`` or ``"sat"``, the phase that decided, or
     ``None`` if none ran. message: a short explanation, printable, with the line where there is one.
     limit: the limit that tripped. usage: see `Usage`. answer_sha256: digest of the encoded answer
-    (`sandbox.codec`) when the solution produced one. level: the confinement really in force (``full``,
+    (`selftaught.sandbox.codec`) when the solution produced one. level: the confinement really in force (``full``,
     ``restricted``, ``container``; empty if nothing ran). retryable: trying again makes sense.
     verifier: program, version, interpreter and engine that judged.
     """

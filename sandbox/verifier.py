@@ -13,19 +13,19 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import sandbox
-from sandbox import judge, wire
-from sandbox.backends import Placement
-from sandbox.errors import CannotConfine
-from sandbox.pool import Pool, Ticket
-from sandbox.program import Program, Run
-from sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
-from sandbox.task import Limits, Task
-from sandbox.validation import check_program, check_repeat, check_task
-from sandbox.verdict import Verdict
+import selftaught
+from selftaught.sandbox import judge, wire
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.pool import Pool, Ticket
+from selftaught.sandbox.program import Program, Run
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
+from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.validation import check_program, check_repeat, check_task
+from selftaught.sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from sandbox.client.shared import Shared
+    from selftaught.sandbox.client.shared import Shared
 
 _WINDOW = 256
 """Tasks under way in a stream, for each worker."""
@@ -85,7 +85,7 @@ class Verifier:
 
     def _open(self) -> Pool:
         """A pool of the best level allowed."""
-        name = f"selftaught/{sandbox.__version__}"
+        name = f"selftaught/{selftaught.__version__}"
         reasons = []
         for level in self._placement.levels:
             try:
@@ -113,7 +113,7 @@ class Verifier:
         after its last client has been closed or has died, or by `Shared.stop`. A client has the methods of a Verifier.
         Needs ``selftaught[server]``. Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
         """
-        from sandbox.client.shared import Shared
+        from selftaught.sandbox.client.shared import Shared
 
         placement = Placement(require, level, engine, backend, image, runtime)
         return Shared(placement, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
@@ -206,7 +206,7 @@ class Verifier:
 
     @property
     def counters(self) -> wire.Counters:
-        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `sandbox.worker.snapshot.engine`)."""
+        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `selftaught.sandbox.worker.snapshot.engine`)."""
         return self._running().counters()
 
     def worker_pids(self) -> list[int]:

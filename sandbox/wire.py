@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from sandbox.task import Limits
+from selftaught.sandbox.task import Limits
 
 
 class End(IntEnum):
@@ -95,7 +95,7 @@ class Job:
     """A task on its way to a worker. `seed` sets the `random` module's state in both phases.
 
     program: not to be judged but to be run: `sat` is the program and `sol` its standard input. brief: a phase that takes long is to be left
-    unfinished, since others wait (`sandbox.brief`).
+    unfinished, since others wait (`selftaught.sandbox.brief`).
     """
 
     sat: bytes

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
-from sandbox import CannotConfine, Limits, Verifier
-from sandbox.backends import LEVELS
-from sandbox.jail import cgroup, owner
+from selftaught.sandbox import CannotConfine, Limits, Verifier
+from selftaught.sandbox.backends import LEVELS
+from selftaught.sandbox.jail import cgroup, owner
 
 BACKENDS = {level: backend for backend, levels in LEVELS.items() for level in levels}
 ENGINES = ("snapshot", "fork")
@@ -93,7 +93,7 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
 def engine() -> Iterator[Any]:
     """A client of the container engine."""
     try:
-        from sandbox.backends.docker import connect
+        from selftaught.sandbox.backends.docker import connect
 
         client = connect()
     except (ImportError, CannotConfine) as error:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from sandbox.jail import cgroup, kernel
+from selftaught.sandbox.jail import cgroup, kernel
 from tests import outer
 
 USER = 4242

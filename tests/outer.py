@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from sandbox.jail import cgroup, kernel
+from selftaught.sandbox.jail import cgroup, kernel
 
 ROOT = Path(__file__).parents[1]
 UNUSABLE, OVERTIME = 2, 124

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox.jail import cgroup
+from selftaught.sandbox.jail import cgroup
 from tests.outer import OVERTIME, ROOT, UNUSABLE, Parts
 
 ORDINARY = (sys.executable, "-m", "tests.ordinary")

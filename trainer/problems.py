@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from generator import answers, checks, puzzle, seeds
-from generator.seeds import Unreadable
-from sandbox import Verifier
-from trainer import heldout
-from trainer.evaluation import Problem
+from selftaught.generator import answers, checks, puzzle, seeds
+from selftaught.generator.seeds import Unreadable
+from selftaught.sandbox import Verifier
+from selftaught.trainer import heldout
+from selftaught.trainer.evaluation import Problem
 
 BUNDLED = "heldout:"
 
@@ -40,7 +40,7 @@ def read(source: str, split: str | None = None, every_instance: bool = False) ->
 
 
 def mark_trivial(problems: Sequence[Problem], verifier: Verifier, how: str = "search") -> list[Problem]:
-    """The same problems, those marked that a trivial answer solves (see `generator.checks`)."""
+    """The same problems, those marked that a trivial answer solves (see `selftaught.generator.checks`)."""
     tasks = []
     for number, problem in enumerate(problems):
         kind = answers.read_type(problem.puzzle.annotation)

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from generator.example import Example
-from trainer.evaluation import Result, scores
-from trainer.passk import Estimate, Score, ratio
+from selftaught.generator.example import Example
+from selftaught.trainer.evaluation import Result, scores
+from selftaught.trainer.passk import Estimate, Score, ratio
 
 
 def gains(first: Sequence[Result], last: Sequence[Result], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _shown(found: dict[str, Any]) -> str:
 
 def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
     """Write report.md and its pictures."""
-    from trainer import plots
+    from selftaught.trainer import plots
 
     entries = metrics["iterations"]
     lines = [f"# {metrics['preset']}, seed {metrics['seed']}", "", sentence(metrics), ""]

@@ -4,11 +4,11 @@
 takes it, else `NotJudged` is raised, so that a failure of the machine is never learnt from.
 
 TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`; the data set has columns `prompt` and `puzzle`
-verl         reward.custom_reward_function.path=pkg://trainer.rewards, .name=compute_score (or acompute_score);
+verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or acompute_score);
              the puzzle is reward_model.ground_truth. (verl's manager `prime` makes 0 of every exception: take `naive`.)
-verifiers    --env.taskset.task.rewards.verified.fn=trainer.rewards:verified, for tasks whose data has a field `puzzle`;
+verifiers    --env.taskset.task.rewards.verified.fn=selftaught.trainer.rewards:verified, for tasks whose data has a field `puzzle`;
              before verifiers 0.2: vf.Rubric(funcs=[rewards.rubric]), the puzzle is `answer`
-OpenRLHF     a file with ``from trainer.rewards import reward_func`` as the remote reward model; the puzzle is the label
+OpenRLHF     a file with ``from selftaught.trainer.rewards import reward_func`` as the remote reward model; the puzzle is the label
 open-r1      `Provider`, where a code execution provider goes
 
 A completion may be what follows ``def g(...):`` in a prompt of ours, or text (a chat message too) with the whole function, fenced
@@ -24,9 +24,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from generator import prompts, puzzle
-from generator.puzzle import NotAPuzzle
-from sandbox import Task, Verdict, Verifier
+from selftaught.generator import prompts, puzzle
+from selftaught.generator.puzzle import NotAPuzzle
+from selftaught.sandbox import Task, Verdict, Verifier
 
 TRIES = 3
 """How often a judgement that failed for reasons of its own is asked for."""

@@ -3,7 +3,7 @@
 config.json                the resolved settings and seeds; a run goes on only with the same
 stages/NAME.json           a stage that is done: its result, and the seconds that it took
 iterations/N/model/        the model after N iterations; 0 is the base model
-iterations/N/generation/   what the model before it wrote (see `generator.folder`)
+iterations/N/generation/   what the model before it wrote (see `selftaught.generator.folder`)
 iterations/N/train.jsonl   what the model was trained on
 iterations/N/evaluation.jsonl
 metrics.json, report.md, README.md (the data card), *.png
@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from sandbox.output import open_output
+from selftaught.sandbox.output import open_output
 
 
 class Mismatch(ValueError):

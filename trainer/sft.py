@@ -18,8 +18,8 @@ import transformers
 from torch.nn.functional import cross_entropy
 from transformers.trainer_utils import get_last_checkpoint
 
-from generator.example import Example, training_text
-from generator.models.transformers import Transformers
+from selftaught.generator.example import Example, training_text
+from selftaught.generator.models.transformers import Transformers
 
 Watch = Callable[[int, int, float], None]
 _IGNORED = -100
@@ -235,7 +235,7 @@ def _arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class PretrainedLearner:
-    """A pretrained model, fine-tuned from its own weights in every iteration (see `trainer.presets.Learner`).
+    """A pretrained model, fine-tuned from its own weights in every iteration (see `selftaught.trainer.presets.Learner`).
 
     model: a folder or name that transformers loads. rows: sequences that it writes side by side.
     """

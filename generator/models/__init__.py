@@ -64,15 +64,15 @@ def load(name: str, **options: Any) -> Completer:
     options: passed to the backend. Raises ModelFailed.
     """
     if name.startswith(("http://", "https://")):
-        from generator.models.openai import OpenAI
+        from selftaught.generator.models.openai import OpenAI
 
         address, _, model = name.partition("#")
         return OpenAI(address, model, **options)
     if name.startswith("scripted:"):
-        from generator.models.scripted import Scripted
+        from selftaught.generator.models.scripted import Scripted
 
         return Scripted.from_file(name.removeprefix("scripted:"), **options)
-    from generator.models.transformers import Transformers
+    from selftaught.generator.models.transformers import Transformers
 
     return Transformers.from_name(name, **options)
 

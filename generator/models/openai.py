@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from generator.models import ModelFailed, Stop
+from selftaught.generator.models import ModelFailed, Stop
 
 try:
     import requests
@@ -87,7 +87,7 @@ class OpenAI:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `generator.models.Completer`. Each prompt has a seed of its own, so the order of answers changes nothing."""
+        """See `selftaught.generator.models.Completer`. Each prompt has a seed of its own, so the order of answers changes nothing."""
         strings = list(getattr(stop, "strings", ()) if callable(stop) else stop)[:_MAX_STRINGS]
         settings: dict[str, Any] = {
             "model": self._model,

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from generator.models import ModelFailed, Stop
+from selftaught.generator.models import ModelFailed, Stop
 
 Script = Callable[[str, random.Random], str]
 """The continuation of a prompt, drawn with the given source of randomness."""
@@ -53,7 +53,7 @@ class Scripted:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `generator.models.Completer`."""
+        """See `selftaught.generator.models.Completer`."""
         for number, prompt in enumerate(prompts):
             self.prompts.append(prompt)
             chance = random.Random(f"{seed} {number}")

@@ -17,13 +17,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from generator.models import ModelFailed, Stop, is_complete
+from selftaught.generator.models import ModelFailed, Stop, is_complete
 
 try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
-    from generator.models.prefix import Suffixes, Unsupported, can_share, sharing
+    from selftaught.generator.models.prefix import Suffixes, Unsupported, can_share, sharing
 except ImportError as error:
     raise ModelFailed(
         f"running a model here needs torch and transformers: pip install 'selftaught[generator]' ({error})"
@@ -96,7 +96,7 @@ class Transformers:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `generator.models.Completer`. The same call gives the same texts on the same machine."""
+        """See `selftaught.generator.models.Completer`. The same call gives the same texts on the same machine."""
         ids = [self.tokenizer(prompt).input_ids for prompt in prompts]
         longest = max(map(len, ids), default=0)
         if longest + max_new_tokens > self.context or not all(ids):

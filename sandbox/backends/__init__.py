@@ -6,11 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox import wire
-from sandbox.errors import CannotConfine
+from selftaught.sandbox import wire
+from selftaught.sandbox.errors import CannotConfine
 
 if TYPE_CHECKING:
-    from sandbox.backends.worker import Backend
+    from selftaught.sandbox.backends.worker import Backend
 
 LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
 """The confinement levels that each backend can give, strongest first."""
@@ -18,7 +18,7 @@ LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where code runs, how well it is confined there, and by which engine; see `sandbox.Verifier` for the fields.
+    """Where code runs, how well it is confined there, and by which engine; see `selftaught.sandbox.Verifier` for the fields.
 
     Raises ValueError for fields that make no sense together.
     """
@@ -55,11 +55,11 @@ class Placement:
     def open(self) -> Backend:
         """Return the backend, to start workers there. Raises CannotConfine if it can't be had on this machine."""
         if self.backend == "local":
-            from sandbox.backends.local import Local
+            from selftaught.sandbox.backends.local import Local
 
             return Local(self)
         try:
-            from sandbox.backends.docker import Docker
+            from selftaught.sandbox.backends.docker import Docker
         except ImportError as error:
             raise CannotConfine(f"the docker SDK is missing ({error}): pip install 'selftaught[docker]'") from error
         return Docker(self)

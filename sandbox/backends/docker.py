@@ -24,15 +24,15 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
 
-import sandbox
-from sandbox.backends import Placement
-from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
-from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import owner
-from sandbox.jail.namespaces import NOBODY
-from sandbox.task import Limits
+import selftaught
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.jail import owner
+from selftaught.sandbox.jail.namespaces import NOBODY
+from selftaught.sandbox.task import Limits
 
-IMAGE = f"selftaught-worker:{sandbox.__version__}"
+IMAGE = f"selftaught-worker:{selftaught.__version__}"
 VERSION_LABEL = "selftaught.version"
 OWNER_LABEL = "selftaught.owner"
 HOME = "/opt/selftaught"
@@ -58,7 +58,7 @@ _LAST_WORDS_BYTES = 2000
 
 
 class Docker:
-    """The backend; see `sandbox.backends.worker.Backend`.
+    """The backend; see `selftaught.sandbox.backends.worker.Backend`.
 
     placement.image: one that `make images` has built, or one like it. placement.runtime: an OCI runtime that the container
     engine knows; None is its own default. That engine is the one that DOCKER_HOST names, or this machine's. Raises
@@ -121,8 +121,8 @@ def _probe(host: str) -> None:
 
 def _check(name: str, image: Image) -> None:
     version = image.labels.get(VERSION_LABEL)
-    if version != sandbox.__version__:
-        held = f"holds selftaught {version}, not {sandbox.__version__}" if version else "is not an image of our worker"
+    if version != selftaught.__version__:
+        held = f"holds selftaught {version}, not {selftaught.__version__}" if version else "is not an image of our worker"
         raise CannotConfine(f"{name} {held}: build it with `make images` in the project's repository")
 
 
@@ -138,7 +138,7 @@ def sweep(client: docker.DockerClient) -> list[str]:
 
 
 class _Place:
-    """A container; see `sandbox.backends.worker.Place`."""
+    """A container; see `selftaught.sandbox.backends.worker.Place`."""
 
     below_filter = False  # one that answers with errors, that is
     groups: list[str] = []  # noqa: RUF012

@@ -8,19 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.backends import Placement
-from sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
-from sandbox.errors import CannotConfine
-from sandbox.jail import cgroup, libraries, seccomp
-from sandbox.task import Limits
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
+from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.jail import cgroup, libraries, seccomp
+from selftaught.sandbox.task import Limits
 
-_HOME = Path(__file__).parent.parent.parent
+_HOME = Path(__file__).parents[3]
 _KERNEL_MEMORY_BYTES = 64 << 20
 """What the kernel may need for a jail beyond its address spaces: page tables, pipes."""
 
 
 class Local:
-    """The backend; see `sandbox.backends.worker.Backend`."""
+    """The backend; see `selftaught.sandbox.backends.worker.Backend`."""
 
     def __init__(self, placement: Placement) -> None:
         self.placement = placement
@@ -31,7 +31,7 @@ class Local:
 
 
 class _Process:
-    """A warden that is our child; see `sandbox.backends.worker.Place`."""
+    """A warden that is our child; see `selftaught.sandbox.backends.worker.Place`."""
 
     def __init__(self, level: str, limits: Limits, processor: int | None) -> None:
         self.below_filter = seccomp.nested()

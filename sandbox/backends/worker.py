@@ -10,11 +10,11 @@ import time
 from collections import deque
 from typing import Any, Protocol
 
-from sandbox import wire
-from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import namespaces, seccomp
-from sandbox.task import Limits
-from sandbox.wire import Job, Outcome
+from selftaught.sandbox import wire
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.jail import namespaces, seccomp
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Job, Outcome
 
 START_SECONDS = 30.0
 """How long a worker may take until it is ready."""
@@ -31,7 +31,7 @@ BUFFER_BYTES = 64 << 10
 INTERPRETER_OPTIONS = ("-P", "-s", "-S", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
 """How a warden's interpreter is started: no site directory, no user code on its path, nothing written."""
 
-COMMAND = "import os, sys; sys.path.append(os.getcwd()); os.chdir('/'); from sandbox.worker.__main__ import main; main()()"
+COMMAND = "import os, sys; sys.path.append(os.getcwd()); os.chdir('/'); from selftaught.sandbox.worker.__main__ import main; main()()"
 """What it is to do, after ``-c``, in the folder that holds this package: the name of a script would be told by the lowest frame in the jail."""
 
 ENVIRONMENT = {
@@ -47,7 +47,7 @@ class Place(Protocol):
 
     connection: carries the warden's standard input and output. pid: the warden's, as this machine numbers it; 0 where it
     runs elsewhere. below_filter: whether a system-call filter that answers with errors holds the warden already. groups: the
-    control groups that its jail is to enter. libraries: `sandbox.jail.libraries.needed` of its interpreter, if that is known here; else
+    control groups that its jail is to enter. libraries: `selftaught.sandbox.jail.libraries.needed` of its interpreter, if that is known here; else
     the warden finds them.
     """
 
@@ -74,7 +74,7 @@ class Place(Protocol):
 
 
 class Backend(Protocol):
-    """Where workers run; `sandbox.backends.LEVELS` says what each can give. Opened by a `sandbox.backends.Placement`."""
+    """Where workers run; `selftaught.sandbox.backends.LEVELS` says what each can give. Opened by a `selftaught.sandbox.backends.Placement`."""
 
     def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
         """A worker of this level. processor: where all its processes run; they take turns, and a change of processor

@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("a client needs aiohttp: pip install 'selftaught[client]'") from error
 
-from sandbox.client.asynchronous import AsyncClient
-from sandbox.client.blocking import Client
+from selftaught.sandbox.client.asynchronous import AsyncClient
+from selftaught.sandbox.client.blocking import Client
 
 __all__ = ["AsyncClient", "Client"]

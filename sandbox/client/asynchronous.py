@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, content_of, encode, to_json
-from sandbox.client.batch import BatchRequest
-from sandbox.errors import ServerRefused
-from sandbox.program import Ending, Program, Run
-from sandbox.stream import Cancel, Done, ajudge_many, nothing
-from sandbox.task import MIB, Task
-from sandbox.validation import check_program, check_task
-from sandbox.verdict import Status, Verdict
+from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, content_of, encode, to_json
+from selftaught.sandbox.client.batch import BatchRequest
+from selftaught.sandbox.errors import ServerRefused
+from selftaught.sandbox.program import Ending, Program, Run
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, nothing
+from selftaught.sandbox.task import MIB, Task
+from selftaught.sandbox.validation import check_program, check_task
+from selftaught.sandbox.verdict import Status, Verdict
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 600.0

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from sandbox.records import parse
-from sandbox.task import Task
+from selftaught.sandbox.records import parse
+from selftaught.sandbox.task import Task
 
 ATTEMPTS = 3
 """How often a task is tried whose verdict is `internal_error`: the server itself has tried it twice each time."""

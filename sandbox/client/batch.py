@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, encode
-from sandbox.errors import ServerRefused
-from sandbox.records import parse
-from sandbox.stream import Done
-from sandbox.task import Task
-from sandbox.validation import check_repeat
-from sandbox.verdict import Status, Verdict
+from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, encode
+from selftaught.sandbox.errors import ServerRefused
+from selftaught.sandbox.records import parse
+from selftaught.sandbox.stream import Done
+from selftaught.sandbox.task import Task
+from selftaught.sandbox.validation import check_repeat
+from selftaught.sandbox.verdict import Status, Verdict
 
 if TYPE_CHECKING:
-    from sandbox.client.asynchronous import AsyncClient
+    from selftaught.sandbox.client.asynchronous import AsyncClient
 
 LINES = "application/x-ndjson"
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
-from sandbox.client.batch import BatchRequest
-from sandbox.program import Program, Run
-from sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
-from sandbox.task import Limits, Task
-from sandbox.validation import check_task
-from sandbox.verdict import Verdict
+from selftaught.sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
+from selftaught.sandbox.client.batch import BatchRequest
+from selftaught.sandbox.program import Program, Run
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
+from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.validation import check_task
+from selftaught.sandbox.verdict import Verdict
 
 T = TypeVar("T")
 

@@ -27,11 +27,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sandbox
-from sandbox.backends import Placement
-from sandbox.client import AsyncClient, Client
-from sandbox.errors import CannotConfine
-from sandbox.task import Limits
+import selftaught
+from selftaught import sandbox
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.client import AsyncClient, Client
+from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.task import Limits
 
 START_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
@@ -74,7 +75,7 @@ class Shared(Client):
             self._lease = None
 
     def _identity(self) -> list[Any]:
-        program = [sandbox.__version__, platform.python_version(), sys.executable, os.path.dirname(sandbox.__file__)]
+        program = [selftaught.__version__, platform.python_version(), sys.executable, os.path.dirname(sandbox.__file__)]
         return [*program, self._options, self._engine_at]
 
     def _make(self) -> AsyncClient:
@@ -90,7 +91,7 @@ class Shared(Client):
         with _locked(self._start_lock):
             if self._listens():
                 return
-            command = [sys.executable, "-m", "sandbox.cli", "serve", "--uds", str(self._socket), "--lease", str(self._lease_path)]
+            command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--uds", str(self._socket), "--lease", str(self._lease_path)]
             with open(self._log, "wb") as log:
                 process = subprocess.Popen(
                     [*command, *self._options],

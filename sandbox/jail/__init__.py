@@ -1,1 +1,1 @@
-"""How untrusted code is held: one file a mechanism. `sandbox.worker.inside.zygote` puts them in force, in order."""
+"""How untrusted code is held: one file a mechanism. `selftaught.sandbox.worker.inside.zygote` puts them in force, in order."""

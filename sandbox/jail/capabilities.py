@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from sandbox.jail import kernel
+from selftaught.sandbox.jail import kernel
 
 _VERSION_3 = 0x20080522
 _PR_CAPBSET_DROP = 24

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from sandbox.jail import owner
+from selftaught.sandbox.jail import owner
 
 PROCESSES = 4
 """In a worker's jail: process 1, the zygote, a runner, and one child."""

@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Iterable
 
-from sandbox.jail import kernel
+from selftaught.sandbox.jail import kernel
 
 _VERSION = 1
 _RULE_PATH_BENEATH = 1

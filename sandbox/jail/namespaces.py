@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from sandbox.jail import kernel
+from selftaught.sandbox.jail import kernel
 
 NOBODY = 65534
 

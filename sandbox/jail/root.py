@@ -10,7 +10,7 @@ import os
 import sysconfig
 from collections.abc import Mapping
 
-from sandbox.jail import kernel
+from selftaught.sandbox.jail import kernel
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000

@@ -2,7 +2,7 @@
 
 It is compiled once, by libseccomp through pyseccomp, and installed once a worker; every child inherits it. A call that is not
 allowed stops its caller and reaches the warden with its number and registers. The warden lets pass the few that
-`sandbox.worker.fork.engine` expects, and ends the phase on any other. If the warden is gone the kernel refuses the call.
+`selftaught.sandbox.worker.fork.engine` expects, and ends the phase on any other. If the warden is gone the kernel refuses the call.
 
 Below another filter, as in a container, this one is stricter. A call that the outer filter answers with an error never reaches the warden,
 and a task could go on after it, so what is not on the list kills its caller there, for the kernel ranks that above an error. The
@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox.jail import kernel
+from selftaught.sandbox.jail import kernel
 
 if TYPE_CHECKING:
     import pyseccomp as libseccomp

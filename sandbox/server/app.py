@@ -19,17 +19,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-import sandbox
-from sandbox.server import batch, models, openapi
-from sandbox.server.body import Pace, Stream, read_whole
-from sandbox.server.desk import Desk
-from sandbox.server.exchange import Gone, Refused, encode, media_type, reply
-from sandbox.server.guard import Guard
-from sandbox.server.memory import Memory
-from sandbox.server.metrics import CONTENT_TYPE, Measured
-from sandbox.task import MIB, Limits, Task
-from sandbox.verdict import Status
-from sandbox.verifier import Verifier
+import selftaught
+from selftaught.sandbox.server import batch, models, openapi
+from selftaught.sandbox.server.body import Pace, Stream, read_whole
+from selftaught.sandbox.server.desk import Desk
+from selftaught.sandbox.server.exchange import Gone, Refused, encode, media_type, reply
+from selftaught.sandbox.server.guard import Guard
+from selftaught.sandbox.server.memory import Memory
+from selftaught.sandbox.server.metrics import CONTENT_TYPE, Measured
+from selftaught.sandbox.task import MIB, Limits, Task
+from selftaught.sandbox.verdict import Status
+from selftaught.sandbox.verifier import Verifier
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Settings:
     queue: tasks that may wait and run at a time. max_body: bytes of a request, of a line in a stream, and of what is read ahead.
     max_buffered: bytes of all requests that are held at a time, and of answers that are not read. program_seconds: the most that a
     program gets. drain_seconds: how long the end waits for what has begun. patience_seconds: how long headers may take, and a pause in a
-    body or line; see `sandbox.server.body` for what follows from it.
+    body or line; see `selftaught.sandbox.server.body` for what follows from it.
     """
 
     queue: int = 1000
@@ -162,7 +162,7 @@ class Service:
         settings = self.settings
         return reply(
             {
-                "version": sandbox.__version__,
+                "version": selftaught.__version__,
                 "verifier": self.verifier.name,
                 "level": self.verifier.level,
                 "required_level": settings.require,
@@ -234,7 +234,7 @@ def _options(request: Request) -> tuple[bool, int]:
 
 
 def _page(name: str, kind: str) -> Route:
-    content = resources.files("sandbox.server").joinpath("page", name).read_bytes()
+    content = resources.files("selftaught.sandbox.server").joinpath("page", name).read_bytes()
     headers = {"content-type": kind, "content-security-policy": _POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"}
 
     async def show(request: Request) -> Response:

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
-from sandbox import records
-from sandbox.server import models
-from sandbox.server.body import Stream
-from sandbox.server.desk import Desk
-from sandbox.server.exchange import Gone, encode
-from sandbox.stream import AsyncStream, Cancel, Done
-from sandbox.task import Limits, Task
-from sandbox.verdict import Status, Verdict
+from selftaught.sandbox import records
+from selftaught.sandbox.server import models
+from selftaught.sandbox.server.body import Stream
+from selftaught.sandbox.server.desk import Desk
+from selftaught.sandbox.server.exchange import Gone, encode
+from selftaught.sandbox.stream import AsyncStream, Cancel, Done
+from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.verdict import Status, Verdict
 
 WINDOW = 64
 """Tasks of one batch under way, for each worker."""

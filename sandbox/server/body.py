@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
-from sandbox.server.exchange import Gone, Receive, Refused, too_large
-from sandbox.server.memory import Share
+from selftaught.sandbox.server.exchange import Gone, Receive, Refused, too_large
+from selftaught.sandbox.server.memory import Share
 
 LEAST_RATE = 16 << 10
 """Bytes a second: what is large may take longer, but must not be slower than this."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from sandbox.interruption import Signals, Terminated
-from sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, size, where
+from selftaught.sandbox.interruption import Signals, Terminated
+from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, size, where
 
 _LEAST_TOKEN = 16
 _BUFFERED = 256 << 20
@@ -62,12 +62,12 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     2 wrong usage, an address that can't be used, or a level that can't be reached.
     """
     try:
-        from sandbox.server import listener
+        from selftaught.sandbox.server import listener
     except ImportError as error:
         raise Unusable(f"the server needs more packages ({error.name} is missing): pip install 'selftaught[server]'") from error
-    from sandbox.errors import CannotConfine
-    from sandbox.server.app import Settings
-    from sandbox.verifier import Verifier
+    from selftaught.sandbox.errors import CannotConfine
+    from selftaught.sandbox.server.app import Settings
+    from selftaught.sandbox.verifier import Verifier
 
     judged, placement = limits(options), placement_of(options)
     token = _token(token_file) if token_file else None
@@ -126,6 +126,6 @@ def _buffered(given: int | None, max_body: int) -> int:
 
 
 def _lease(path: str, idle_seconds: float) -> Callable[[Callable[[], None]], Coroutine[Any, Any, None]]:
-    from sandbox.client.shared import stop_without_lease
+    from selftaught.sandbox.client.shared import stop_without_lease
 
     return lambda stop: stop_without_lease(stop, path, idle_seconds)

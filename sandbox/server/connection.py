@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from sandbox.server.body import ALTOGETHER, IDLE, LEAST_RATE
-from sandbox.server.exchange import Refused, shutting_down
-from sandbox.server.memory import Memory, Share
+from selftaught.sandbox.server.body import ALTOGETHER, IDLE, LEAST_RATE
+from selftaught.sandbox.server.exchange import Refused, shutting_down
+from selftaught.sandbox.server.memory import Memory, Share
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveEvent
@@ -54,7 +54,7 @@ class Connection(HttpToolsProtocol):
     Handlers find in `scope["state"]["lost"]` an event for its end: while they don't read, `receive` would not tell.
 
     memory: what is held of all clients. patience_seconds: from a connection, or the first byte of a further request, to the end of the
-    headers; other times follow from it (see `sandbox.server.body`). most_discarded: bytes of a body that may still come after its request
+    headers; other times follow from it (see `selftaught.sandbox.server.body`). most_discarded: bytes of a body that may still come after its request
     was refused.
     """
 

@@ -7,18 +7,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sandbox.program import Ending, Program, Run
-from sandbox.server.exchange import Gone, Refused, shutting_down
-from sandbox.server.memory import Memory
-from sandbox.task import Limits, Task
-from sandbox.verdict import Status, Verdict
+from selftaught.sandbox.program import Ending, Program, Run
+from selftaught.sandbox.server.exchange import Gone, Refused, shutting_down
+from selftaught.sandbox.server.memory import Memory
+from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.verdict import Status, Verdict
 
 Item = Task | Program
 Found = Verdict | Run
 
 
 class Judge(Protocol):
-    """What the daemon needs of a verifier; `sandbox.server.metrics.Measured` is one round another."""
+    """What the daemon needs of a verifier; `selftaught.sandbox.server.metrics.Measured` is one round another."""
 
     workers: int
     limits: Limits

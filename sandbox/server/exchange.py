@@ -11,8 +11,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.program import Run
-from sandbox.verdict import Verdict
+from selftaught.sandbox.program import Run
+from selftaught.sandbox.verdict import Verdict
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

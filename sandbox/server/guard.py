@@ -8,8 +8,8 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from sandbox.server.exchange import Receive, Refused, too_large
-from sandbox.server.memory import Memory, Share
+from selftaught.sandbox.server.exchange import Receive, Refused, too_large
+from selftaught.sandbox.server.memory import Memory, Share
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]

@@ -17,10 +17,10 @@ from typing import Any
 
 import uvicorn
 
-from sandbox.interruption import SIGNALS, Signals
-from sandbox.server.app import Service, Settings, make
-from sandbox.server.connection import Connection
-from sandbox.verifier import Verifier
+from selftaught.sandbox.interruption import SIGNALS, Signals
+from selftaught.sandbox.server.app import Service, Settings, make
+from selftaught.sandbox.server.connection import Connection
+from selftaught.sandbox.verifier import Verifier
 
 KEEP_ALIVE_SECONDS = 75
 _SPARE_DESCRIPTORS = 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.server.exchange import Refused
+from selftaught.sandbox.server.exchange import Refused
 
 
 class Memory:

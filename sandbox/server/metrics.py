@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-import sandbox
-from sandbox.program import Ending, Run
-from sandbox.server.desk import Desk, Item
-from sandbox.verdict import Status, Verdict
-from sandbox.verifier import Verifier
-from sandbox.wire import Counters
+import selftaught
+from selftaught.sandbox.program import Ending, Run
+from selftaught.sandbox.server.desk import Desk, Item
+from selftaught.sandbox.verdict import Status, Verdict
+from selftaught.sandbox.verifier import Verifier
+from selftaught.sandbox.wire import Counters
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -71,7 +71,7 @@ class Measured:
         return self._verifier.submit(item, measure, repeat)
 
     def count(self, verdict: Verdict) -> None:
-        """See `sandbox.server.desk.Judge.count`."""
+        """See `selftaught.sandbox.server.desk.Judge.count`."""
         self._by_status[verdict.status].inc()
 
     def watch(self, desk: Desk) -> None:
@@ -108,7 +108,7 @@ class _State(Collector):
         for name, meaning in _SNAPSHOT.items():
             yield CounterMetricFamily(f"selftaught_snapshot_{name}", meaning, getattr(counters, name))
         info = GaugeMetricFamily("selftaught_info", "Version and confinement level.", labels=["version", "level"])
-        info.add_metric([sandbox.__version__, self._level()], 1)
+        info.add_metric([selftaught.__version__, self._level()], 1)
         yield info
 
     def _level(self) -> str:

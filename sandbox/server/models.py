@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from sandbox import records
-from sandbox.program import Ending, Program, Run
-from sandbox.server.exchange import Refused
-from sandbox.task import MIB, MOST_BYTES, MOST_SECONDS, Limits, Task
+from selftaught.sandbox import records
+from selftaught.sandbox.program import Ending, Program, Run
+from selftaught.sandbox.server.exchange import Refused
+from selftaught.sandbox.task import MIB, MOST_BYTES, MOST_SECONDS, Limits, Task
 
 _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")

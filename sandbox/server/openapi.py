@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-import sandbox
-from sandbox.program import Run
-from sandbox.server.models import ProgramRequest, ProgramResponse, RunRequest, TaskRequest
-from sandbox.task import Limits
-from sandbox.verdict import Verdict
+import selftaught
+from selftaught import sandbox
+from selftaught.sandbox.program import Run
+from selftaught.sandbox.server.models import ProgramRequest, ProgramResponse, RunRequest, TaskRequest
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.verdict import Verdict
 
 _JSON, _LINES = "application/json", "application/x-ndjson"
 
@@ -144,7 +145,7 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "selftaught", "version": sandbox.__version__, "description": sandbox.__doc__.split("\n")[0]},
+        "info": {"title": "selftaught", "version": selftaught.__version__, "description": sandbox.__doc__.split("\n")[0]},
         "paths": _paths(),
         "components": components,
         "security": [{"token": []}] if token else [],

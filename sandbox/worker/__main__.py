@@ -1,6 +1,6 @@
 """The first steps of a warden: it forks the warm interpreter of its jail before it has been told anything, which tasks could find in memory.
 
-A backend starts it with an empty environment, without `site`, in the folder that holds this package, with `sandbox.backends.worker.COMMAND` and the level. It
+A backend starts it with an empty environment, without `site`, in the folder that holds this package, with `selftaught.sandbox.backends.worker.COMMAND` and the level. It
 speaks through its standard input and output.
 """
 
@@ -12,9 +12,9 @@ import signal
 import sys
 from collections.abc import Callable
 
-from sandbox.jail import namespaces
-from sandbox.worker.cell import Cell
-from sandbox.worker.inside import zygote
+from selftaught.sandbox.jail import namespaces
+from selftaught.sandbox.worker.cell import Cell
+from selftaught.sandbox.worker.inside import zygote
 
 
 def main() -> Callable[[], object]:
@@ -30,7 +30,7 @@ def main() -> Callable[[], object]:
             return zygote.enter(cell.entry)
     except OSError as error:
         cell = error
-    from sandbox.worker import warden  # only now: a zygote that has it could tell of it
+    from selftaught.sandbox.worker import warden  # only now: a zygote that has it could tell of it
 
     return functools.partial(warden.run, level, source, sink, cell)
 

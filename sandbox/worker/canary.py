@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from typing import TypedDict
 
-from sandbox import codec
-from sandbox.errors import CannotConfine
-from sandbox.jail import landlock, namespaces, seccomp
-from sandbox.task import Limits
-from sandbox.wire import End, Outcome, Phase
-from sandbox.worker.fork.engine import ForkEngine
-from sandbox.worker.inside import zygote
-from sandbox.worker.inside.phase import REPORT_FD
-from sandbox.worker.snapshot.engine import SnapshotEngine
+from selftaught.sandbox import codec
+from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.jail import landlock, namespaces, seccomp
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.worker.fork.engine import ForkEngine
+from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.inside.phase import REPORT_FD
+from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 
 class Proof(TypedDict):

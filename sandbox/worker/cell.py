@@ -11,9 +11,9 @@ import socket
 from collections.abc import Callable
 from typing import NoReturn
 
-from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import seccomp
-from sandbox.worker.inside import zygote
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.worker.inside import zygote
 
 _SETUP_SECONDS = 20.0
 
@@ -147,7 +147,7 @@ def _fork_init() -> int:
 
 def _idle() -> NoReturn:
     """As a program that needs next to no memory, if there is it; it does not matter which."""
-    from sandbox.jail import capabilities, kernel
+    from selftaught.sandbox.jail import capabilities, kernel
 
     try:
         kernel.prctl(zygote.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from sandbox.wire import Counters
+from selftaught.sandbox.wire import Counters
 
 MOMENT_SECONDS = 0.004
 """A phase that goes on for longer lets the warden do something else meanwhile."""
@@ -37,7 +37,7 @@ class Engine(Protocol):
     meanwhile: Callable[[], None]
 
     def judge(self, frames: bytes) -> Iterator[bytes]:
-        """Judge the tasks in these frames (`sandbox.wire.pack_job`), or run the programs, in their order: frames of their outcomes, as they come."""
+        """Judge the tasks in these frames (`selftaught.sandbox.wire.pack_job`), or run the programs, in their order: frames of their outcomes, as they come."""
 
     def idle(self) -> bool:
         """There is nothing to do for a while: get ready for what may come. Whether there is more of that."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sandbox import wire
-from sandbox.wire import End, Outcome
+from selftaught.sandbox import wire
+from selftaught.sandbox.wire import End, Outcome
 
 _TEXT_ENDS = {
     b"F": End.REJECTED,

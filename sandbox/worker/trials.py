@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Generator
 
-from sandbox import codec, wire
-from sandbox.brief import BriefTime
-from sandbox.task import Limits
-from sandbox.wire import End, Job, Outcome, Phase
-from sandbox.worker.engine import charged
+from selftaught.sandbox import codec, wire
+from selftaught.sandbox.brief import BriefTime
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import End, Job, Outcome, Phase
+from selftaught.sandbox.worker.engine import charged
 
 _CHECKED_BYTES = sys.maxsize if codec.IS_NATIVE else 1 << 20
 """Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds in Python."""

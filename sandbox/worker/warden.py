@@ -12,15 +12,15 @@ import sys
 import time
 from typing import Any
 
-from sandbox import wire
-from sandbox.errors import CannotConfine, WorkerFailed
-from sandbox.jail import cgroup, landlock, libraries
-from sandbox.worker import canary
-from sandbox.worker.cell import Cell
-from sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
-from sandbox.worker.fork.engine import ForkEngine
-from sandbox.worker.inside import heap
-from sandbox.worker.snapshot.engine import SnapshotEngine
+from selftaught.sandbox import wire
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.jail import cgroup, landlock, libraries
+from selftaught.sandbox.worker import canary
+from selftaught.sandbox.worker.cell import Cell
+from selftaught.sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
+from selftaught.sandbox.worker.fork.engine import ForkEngine
+from selftaught.sandbox.worker.inside import heap
+from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 _IDLE_MILLISECONDS = 20
 """Without a task for so long the engine may use the time: longer than a busy verifier takes between two of them."""

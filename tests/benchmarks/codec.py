@@ -17,7 +17,7 @@ from pathlib import Path
 if not __package__:  # python tests/benchmarks/codec.py
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from sandbox import _codec, codec
+from selftaught.sandbox import _codec, codec
 from tests.benchmarks.__main__ import busy, machine
 
 ROOM = 1 << 26

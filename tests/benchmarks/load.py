@@ -28,7 +28,7 @@ import psutil
 if not __package__:  # python tests/benchmarks/load.py
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from sandbox import Client, Task, Verifier
+from selftaught.sandbox import Client, Task, Verifier
 from tests.benchmarks import workloads
 from tests.benchmarks.machine import busy, machine, spread
 from tests.sandbox.server.conftest import Daemon

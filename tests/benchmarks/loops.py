@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from unittest import mock
 
-from sandbox import Limits, Task, Verifier, brief
+from selftaught.sandbox import Limits, Task, Verifier, brief
 from tests.benchmarks import workloads
 from tests.benchmarks.machine import busy, machine
 from tests.benchmarks.peers import WORKERS, plain_exec, program

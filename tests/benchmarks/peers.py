@@ -20,8 +20,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import sandbox
-from sandbox import Limits, Task, Verifier
+from selftaught import __version__
+from selftaught.sandbox import Limits, Task, Verifier
 from tests.benchmarks.workloads import ROOT, Pair, trivial
 
 WORKERS = 2
@@ -204,7 +204,7 @@ def fresh_python(seconds: float) -> AbstractContextManager[Judges]:
 @contextlib.contextmanager
 def docker_run(seconds: float) -> Iterator[Judges]:
     """A fresh container for every task, one at a time, no limit. Raises OSError without an engine or our image."""
-    image = f"selftaught-worker:{sandbox.__version__}"
+    image = f"selftaught-worker:{__version__}"
     inspect = ["docker", "image", "inspect", image]
     if not shutil.which("docker") or subprocess.run(inspect, capture_output=True).returncode:
         raise OSError(f"no container engine answers, or it has no image {image}: make images")

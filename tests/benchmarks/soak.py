@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import psutil
 
-from sandbox import Verifier
+from selftaught.sandbox import Verifier
 from tests.benchmarks import peers, workloads
 
 MIB = 1 << 20

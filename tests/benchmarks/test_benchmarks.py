@@ -68,9 +68,9 @@ def test_a_run_of_a_checkout_tells_every_status() -> None:
 
 
 def test_a_slow_or_otherwise_judging_checkout_is_told(tmp_path: Path) -> None:
-    """A stand-in for another commit: its `sandbox` sleeps, and accepts one wrong answer."""
+    """A stand-in for another commit: its verifier sleeps, and accepts one wrong answer."""
     open_verifier("full").close()
-    package = tmp_path / "sandbox"
+    package = tmp_path / "selftaught"
     package.mkdir()
     (package / "__init__.py").write_text(
         "import time\n"

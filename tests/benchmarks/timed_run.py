@@ -1,6 +1,6 @@
-"""Judge a stream of tasks with the `sandbox` of one checkout and tell what that took: ``python timed_run.py CHECKOUT``.
+"""Judge a stream of tasks with the verifier of one checkout and tell what that took: ``python timed_run.py CHECKOUT``.
 
-Started by pairs.py with the interpreter of the checkout. It imports nothing but `sandbox` and what that needs, so that
+Started by pairs.py with the interpreter of the checkout. It imports nothing but the package and what that needs, so that
 it serves every commit. Standard input: a line of JSON with settings (`verifier`: arguments for Verifier; `cpu_seconds`:
 limit of a phase; `warm_up`: how many of the tasks are judged before the clock starts; `least_seconds`: the stream is
 judged again until so much time has passed), then a line ``[sat, sol]`` for each task. Standard output: one line of
@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -23,11 +24,10 @@ import psutil
 def main() -> None:
     checkout = Path(sys.argv[1]).resolve()
     sys.path[0] = str(checkout)
-    import sandbox
-    from sandbox import Limits, Task, Verifier
-
-    if not sandbox.__file__ or not Path(sandbox.__file__).resolve().is_relative_to(checkout):
-        sys.exit(f"sandbox is that of {sandbox.__file__}, not of {checkout}")
+    package = import_module("selftaught" if (checkout / "selftaught").is_dir() else "sandbox")  # what it was called before
+    Limits, Task, Verifier = package.Limits, package.Task, package.Verifier
+    if not package.__file__ or not Path(package.__file__).resolve().is_relative_to(checkout):
+        sys.exit(f"{package.__name__} is that of {package.__file__}, not of {checkout}")
     settings = json.loads(sys.stdin.readline())
     tasks = [Task(str(number), *json.loads(line)) for number, line in enumerate(sys.stdin)]
     first, rest = tasks[: settings["warm_up"]], tasks[settings["warm_up"] :]

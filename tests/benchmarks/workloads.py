@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import corpus
+from selftaught.sandbox import corpus
 
 Pair = tuple[str, str]
 ROOT = Path(__file__).resolve().parents[2]

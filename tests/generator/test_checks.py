@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generator import answers, checks
-from generator.answers import Type, read_type
-from generator.puzzle import parse
-from sandbox import Limits, Status, Verifier, corpus
-from sandbox.worker.inside import annotation
+from selftaught.generator import answers, checks
+from selftaught.generator.answers import Type, read_type
+from selftaught.generator.puzzle import parse
+from selftaught.sandbox import Limits, Status, Verifier, corpus
+from selftaught.sandbox.worker.inside import annotation
 
 
 @pytest.fixture(scope="module")

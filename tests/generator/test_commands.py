@@ -158,7 +158,7 @@ def test_a_seed_that_is_held_out_is_refused(tmp_path: Path, model: str) -> None:
 
 
 def test_importing_the_generator_loads_no_heavy_library() -> None:
-    code = "import sys, generator.generation, generator.cli, generator.provenance; print(*sys.modules)"
+    code = "import sys, selftaught.generator.generation, selftaught.generator.cli, selftaught.generator.provenance; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     ).stdout

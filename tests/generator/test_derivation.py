@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from generator import equation, example, provenance, puzzle
-from generator.chains import Links
-from generator.folder import Folder, Tally
-from generator.generation import Generation
-from generator.models.scripted import Scripted
-from generator.novelty import HeldOut
-from generator.prompts import BARE
-from generator.recipe import DEFAULT, Recipe
-from generator.trial import Trial
-from sandbox import Program, Task, Verifier
+from selftaught.generator import equation, example, provenance, puzzle
+from selftaught.generator.chains import Links
+from selftaught.generator.folder import Folder, Tally
+from selftaught.generator.generation import Generation
+from selftaught.generator.models.scripted import Scripted
+from selftaught.generator.novelty import HeldOut
+from selftaught.generator.prompts import BARE
+from selftaught.generator.recipe import DEFAULT, Recipe
+from selftaught.generator.trial import Trial
+from selftaught.sandbox import Program, Task, Verifier
 from tests.generator.test_generation import Counting, Killed, kept, records
 
 ADD = ("def f(x: int, a=417, b=1342):\n    return x + a == b", "def g(a=417, b=1342):\n    return b - a")

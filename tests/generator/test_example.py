@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from generator import example
-from generator.example import Example, Judgement, Outcome, Sampling, Unreadable
-from sandbox import Verdict
+from selftaught.generator import example
+from selftaught.generator.example import Example, Judgement, Outcome, Sampling, Unreadable
+from selftaught.sandbox import Verdict
 
 
 def made(number: int = 0, **changes: object) -> Example:

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from generator import example, seeds
-from generator.candidate import STAGES
-from generator.folder import Folder, Tally
-from generator.generation import Generation
-from generator.models.scripted import Scripted
-from generator.novelty import Contaminated, HeldOut
-from generator.prompts import BARE
-from generator.recipe import DEFAULT, PAPER, Recipe, replace
-from sandbox import Status, Task, Verifier
+from selftaught.generator import example, seeds
+from selftaught.generator.candidate import STAGES
+from selftaught.generator.folder import Folder, Tally
+from selftaught.generator.generation import Generation
+from selftaught.generator.models.scripted import Scripted
+from selftaught.generator.novelty import Contaminated, HeldOut
+from selftaught.generator.prompts import BARE
+from selftaught.generator.recipe import DEFAULT, PAPER, Recipe, replace
+from selftaught.sandbox import Status, Task, Verifier
 
 SUM = "x: int, a=417, b=1342):\n    return x + a == b"
 PUZZLES = {

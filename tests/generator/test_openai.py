@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from generator import models
-from generator.models import ModelFailed
-from generator.models.openai import OpenAI
+from selftaught.generator import models
+from selftaught.generator.models import ModelFailed
+from selftaught.generator.models.openai import OpenAI
 
 
 class Stub(ThreadingHTTPServer):

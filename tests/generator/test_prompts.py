@@ -7,13 +7,13 @@ import re
 
 import pytest
 
-from generator import prompts, seeds
-from generator.models.scripted import Scripted
-from generator.novelty import Contaminated, HeldOut
-from generator.prompts import BARE, SHOTS, Style, Unindented
-from generator.puzzle import NotAPuzzle, parse
-from generator.seeds import Seed
-from sandbox import Task, Verifier
+from selftaught.generator import prompts, seeds
+from selftaught.generator.models.scripted import Scripted
+from selftaught.generator.novelty import Contaminated, HeldOut
+from selftaught.generator.prompts import BARE, SHOTS, Style, Unindented
+from selftaught.generator.puzzle import NotAPuzzle, parse
+from selftaught.generator.seeds import Seed
+from selftaught.sandbox import Task, Verifier
 
 SEEDS = seeds.read(seeds.CORPUS)
 NOBODY = HeldOut()

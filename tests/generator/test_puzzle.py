@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generator.puzzle import MAX_SOURCE, NotAPuzzle, canonical, exact, parse, rename
-from sandbox import corpus
+from selftaught.generator.puzzle import MAX_SOURCE, NotAPuzzle, canonical, exact, parse, rename
+from selftaught.sandbox import corpus
 
 PUZZLE = "def sat(x: List[int], a=[1, 2], b='q'):\n    return sum(i for i in x if i > 3) == a[0] and len(x) < len(b)"
 
@@ -239,7 +239,7 @@ HOSTILE = {
 
 READ_ALL = """
 import sys
-from generator.puzzle import *
+from selftaught.generator.puzzle import *
 source = eval(sys.stdin.read())
 for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound, lambda source: parse(source).may_hold):
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from generator.folder import Mismatch
-from sandbox import Verifier
+from selftaught.generator.folder import Mismatch
+from selftaught.sandbox import Verifier
 from tests.generator.test_generation import Counting, Killed, kept, records, run, script
 
 

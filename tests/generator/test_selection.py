@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from generator import seeds, selection
-from generator.novelty import HeldOut, Known, sketch
-from generator.puzzle import canonical, parse
-from generator.recipe import DEFAULT, PAPER, RECIPES, Recipe
-from generator.seeds import Seed, Unreadable
-from sandbox import corpus
+from selftaught.generator import seeds, selection
+from selftaught.generator.novelty import HeldOut, Known, sketch
+from selftaught.generator.puzzle import canonical, parse
+from selftaught.generator.recipe import DEFAULT, PAPER, RECIPES, Recipe
+from selftaught.generator.seeds import Seed, Unreadable
+from selftaught.sandbox import corpus
 
 LONG = "def g(a=3):\n    result = a + 1\n    return result"
 

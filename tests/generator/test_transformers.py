@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from generator import models
-from generator.models import ModelFailed
+from selftaught.generator import models
+from selftaught.generator.models import ModelFailed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from tokenizers.trainers import BpeTrainer
     from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from generator.models.transformers import Transformers, _Draw
+    from selftaught.generator.models.transformers import Transformers, _Draw
 
 PROMPTS = ["def f(x):\n    return x", "def f(x):\n    return x + 1\n\ndef g", "def f(", "def f(y, z):"]
 
@@ -104,7 +104,7 @@ def test_rows_with_a_shared_prefix_stop_alone(model: Any) -> None:
 
 
 def test_attention_that_cannot_be_split_is_left_as_it_is(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from generator.models import prefix
+    from selftaught.generator.models import prefix
 
     def refuse(*given: Any, **rest: Any) -> Any:
         raise prefix.Unsupported

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import sandbox
+import selftaught
 from tests.conftest import open_verifier, unreached
 from tests.sandbox.test_contract import CASES
 
-IMAGE = f"selftaught:{sandbox.__version__}"
+IMAGE = f"selftaught:{selftaught.__version__}"
 REPOSITORY = Path(__file__).parents[2]
 ORDINARY: dict[str, Any] = {"network_mode": "none", "user": "65534:65534"}
 STRICT: dict[str, Any] = {

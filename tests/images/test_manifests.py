@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-import sandbox
+import selftaught
 
 FOLDER = Path(__file__).parents[2] / "images"
 OBJECTS = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
@@ -55,8 +55,8 @@ def test_a_token_stands_before_every_port_that_others_reach() -> None:
 def test_they_name_the_image_of_this_version() -> None:
     (deployment,) = (item for item in OBJECTS if item["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"selftaught:{sandbox.__version__}"
-    assert COMPOSE["services"]["daemon"]["image"].endswith(f":-{sandbox.__version__}}}")
+    assert container["image"] == f"selftaught:{selftaught.__version__}"
+    assert COMPOSE["services"]["daemon"]["image"].endswith(f":-{selftaught.__version__}}}")
 
 
 def test_every_published_port_of_the_compose_file_is_on_loopback() -> None:

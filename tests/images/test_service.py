@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import Client, Status, Task
+from selftaught.sandbox import Client, Status, Task
 from tests.conftest import open_verifier, unreached
 from tests.images.test_daemon import IMAGE
 from tests.images.test_manifests import compose_command

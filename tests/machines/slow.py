@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.task import Limits
+from selftaught.sandbox.task import Limits
 
 FACTOR = 20
 _check = Limits.__post_init__

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sandbox.codec import python_check, python_decode, python_encode
+from selftaught.sandbox.codec import python_check, python_decode, python_encode
 
 try:
-    from sandbox import _codec
+    from selftaught.sandbox import _codec
 except ImportError:
     _codec = None  # type: ignore[assignment]
 

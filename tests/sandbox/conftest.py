@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import Verifier
+from selftaught.sandbox import Verifier
 from tests.sandbox.codecs import codec
 
 __all__ = ["codec"]

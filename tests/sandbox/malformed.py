@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from sandbox import Limits, Program, Task
-from sandbox.validation import MOST_CHARACTERS
+from selftaught.sandbox import Limits, Program, Task
+from selftaught.sandbox.validation import MOST_CHARACTERS
 
 SAT, SOL = "def sat(x: int): return x == 1", "1"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox import Limits, Task
+from selftaught.sandbox import Limits, Task
 
 SLEEPER = Task("sleeper", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=30))
 

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from sandbox import batch, records
-from sandbox.records import Record
-from sandbox.task import Task
-from sandbox.verdict import Status, Trip, Verdict
-from sandbox.verifier import Verifier
+from selftaught.sandbox import batch, records
+from selftaught.sandbox.records import Record
+from selftaught.sandbox.task import Task
+from selftaught.sandbox.verdict import Status, Trip, Verdict
+from selftaught.sandbox.verifier import Verifier
 
 
 class FakeVerifier:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sandbox import Limits, brief
-from sandbox.wire import Job
+from selftaught.sandbox import Limits, brief
+from selftaught.sandbox.wire import Job
 
 
 def job(brief: bool) -> Job:

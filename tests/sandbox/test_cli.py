@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import batch, records
-from sandbox.corpus import path as corpus_path
+from selftaught.sandbox import batch, records
+from selftaught.sandbox.corpus import path as corpus_path
 from tests.conftest import control_groups
 
 LEVEL = ("--require", "restricted")
 
 
 def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sandbox.cli", *arguments]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
 
 
@@ -186,7 +186,7 @@ def test_a_run_killed_again_and_again_is_resumed_with_every_task_judged_once(tmp
     arguments = ["verify", str(slow_input), "-o", str(out), *LEVEL, "--resume"]
     kept: list[bytes] = []
     for kills in range(1, 4):
-        command = [sys.executable, "-m", "sandbox.cli", *arguments]
+        command = [sys.executable, "-m", "selftaught.sandbox.cli", *arguments]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             wait_for_lines(out, len(kept) + 5, process)
             kill(process)
@@ -205,7 +205,7 @@ def test_a_run_killed_again_and_again_is_resumed_with_every_task_judged_once(tmp
 
 def test_workers_killed_in_mid_run_lose_no_task_and_judge_none_twice(tmp_path: Path, slow_input: Path) -> None:
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         for lines_so_far in (5, 60):
             wait_for_lines(out, lines_so_far, process)
@@ -221,7 +221,7 @@ def test_an_interrupted_run_leaves_whole_lines_and_no_process(
     tmp_path: Path, slow_input: Path, number: int, code: int
 ) -> None:
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "verify", str(slow_input), "-o", str(out), *LEVEL]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     wait_for_lines(out, 5, process)
     workers = psutil.Process(process.pid).children(recursive=True)

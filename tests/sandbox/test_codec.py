@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
+from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
 from tests.sandbox.codecs import PYTHON, Codec
 
 ROOM = 1 << 24

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import sandbox.codec
-from sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
+import selftaught.sandbox.codec
+from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
 from tests.sandbox.codecs import PYTHON, Codec
 
 ROOM = 1 << 25
@@ -259,7 +259,7 @@ def test_encoding_looks_nothing_up_in_builtins() -> None:
 
     pending, seen = ["python_encode"], set()
     while pending:
-        found = vars(sandbox.codec)[pending.pop()]  # KeyError: a name that is looked up in builtins
+        found = vars(selftaught.sandbox.codec)[pending.pop()]  # KeyError: a name that is looked up in builtins
         if isinstance(found, types.FunctionType) and found not in seen:
             seen.add(found)
             pending += loaded(found.__code__)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import sandbox.codec
-from sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
+import selftaught.sandbox.codec
+from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
 from tests.sandbox.codecs import PYTHON, Codec, native
 from tests.sandbox.test_codec import same
 from tests.sandbox.test_codec_hostile import FOREIGN, HASHABLE, HOLDERS, LEADS, MALFORMED, PLAIN, ROOM, damaged, nested
@@ -50,14 +50,14 @@ def agree_on_value(ours: Codec, value: object, room: int) -> None:
 def test_where_there_is_a_compiler_the_codec_in_c_is_in_use() -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
-    assert sandbox.codec.IS_NATIVE
-    assert sandbox.codec.encode is native().encode
-    assert sandbox.codec.check is native().check
-    assert sandbox.codec.decode is native().decode
+    assert selftaught.sandbox.codec.IS_NATIVE
+    assert selftaught.sandbox.codec.encode is native().encode
+    assert selftaught.sandbox.codec.check is native().check
+    assert selftaught.sandbox.codec.decode is native().decode
 
 
 def test_both_know_the_same_depth(ours: Codec) -> None:
-    from sandbox import _codec
+    from selftaught.sandbox import _codec
 
     assert _codec.MAX_DEPTH == MAX_DEPTH
 

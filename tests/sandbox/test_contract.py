@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import Limits, Status, Task, Verifier
-from sandbox.jail import seccomp
+from selftaught.sandbox import Limits, Status, Task, Verifier
+from selftaught.sandbox.jail import seccomp
 from tests.conftest import footprint
 
 FOLDER = Path(__file__).parents[1] / "cases"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import corpus
+from selftaught.sandbox import corpus
 
 RECORDS = corpus.records()
 FIELDS = ["id", "area", "answer_type", "sat", "sol"]

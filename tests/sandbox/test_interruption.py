@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.interruption import Terminated, exit_code, heed_sigterm, run
+from selftaught.sandbox.interruption import Terminated, exit_code, heed_sigterm, run
 
 
 @pytest.fixture(autouse=True)

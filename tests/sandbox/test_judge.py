@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox import Limits, Status, Verdict, judge
-from sandbox.wire import End, Outcome
+from selftaught.sandbox import Limits, Status, Verdict, judge
+from selftaught.sandbox.wire import End, Outcome
 
 
 def verdict(*outcomes: Outcome) -> Verdict:

@@ -10,8 +10,8 @@ from itertools import groupby
 
 import pytest
 
-from sandbox import Limits, Task, Verifier
-from sandbox.backends.worker import INTERPRETER_OPTIONS
+from selftaught.sandbox import Limits, Task, Verifier
+from selftaught.sandbox.backends.worker import INTERPRETER_OPTIONS
 
 NOT_INSIDE = {
     "antigravity": "starts a browser",
@@ -66,7 +66,7 @@ def importable(contained: bool) -> list[str]:
     """By an interpreter started as a warden's is, here or in a container of our image."""
     code = f"left_out = {sorted(NOT_INSIDE)}\n{LIST}"
     if contained:
-        from sandbox.backends.docker import IMAGE, connect
+        from selftaught.sandbox.backends.docker import IMAGE, connect
 
         client = connect()
         try:

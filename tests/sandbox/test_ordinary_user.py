@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from sandbox.backends import LEVELS
+from selftaught.sandbox.backends import LEVELS
 from tests.outer import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +27,7 @@ def ordinary(level: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.mark.parametrize("level", LEVELS["local"])
 def test_the_corpus_is_accepted(level: str) -> None:
-    done = ordinary(level, "sandbox.cli", "verify", "corpus:", "--require", level)
+    done = ordinary(level, "selftaught.sandbox.cli", "verify", "corpus:", "--require", level)
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
     assert Counter((verdict["status"], verdict["level"]) for verdict in verdicts) == {("accepted", level): 110}
@@ -35,7 +35,7 @@ def test_the_corpus_is_accepted(level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS["local"])
 def test_the_doctor_finds_the_level(level: str) -> None:
-    done = ordinary(level, "sandbox.cli", "doctor", "--json", "--require", level)
+    done = ordinary(level, "selftaught.sandbox.cli", "doctor", "--json", "--require", level)
     found = json.loads(done.stdout)
     assert done.returncode == 0
     assert found["level"] == level
@@ -44,7 +44,7 @@ def test_the_doctor_finds_the_level(level: str) -> None:
 
 
 def test_full_without_a_delegated_group_is_refused_with_a_remedy() -> None:
-    done = ordinary("restricted", "sandbox.cli", "verify", "corpus:", "--require", "full")
+    done = ordinary("restricted", "selftaught.sandbox.cli", "verify", "corpus:", "--require", "full")
     assert done.returncode == 2
     assert b"delegated" in done.stderr
     assert done.stdout == b""

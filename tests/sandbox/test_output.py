@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.batch import resume
-from sandbox.output import SymbolicLink, open_output
-from trainer import evaluation
+from selftaught.sandbox.batch import resume
+from selftaught.sandbox.output import SymbolicLink, open_output
+from selftaught.trainer import evaluation
 
 LEVEL = ("--require", "restricted")
 RECORD = json.dumps({"id": "1", "sat": "def sat(x: int): return x == 1", "sol": "1"}) + "\n"
 COMMANDS = {
-    "verify": ("sandbox.cli", "verify", "INPUT", *LEVEL, "-o", "OUT"),
-    "verify --force": ("sandbox.cli", "verify", "INPUT", *LEVEL, "--force", "-o", "OUT"),
-    "verify --resume": ("sandbox.cli", "verify", "INPUT", *LEVEL, "--resume", "-o", "OUT"),
-    "generate": ("sandbox.cli", "generate", "--model", "none", "-n", "1", "-o", "OUT"),
-    "generate --resume": ("sandbox.cli", "generate", "--model", "none", "-n", "1", "--resume", "-o", "OUT"),
-    "loop": ("sandbox.cli", "loop", "--iterations", "0", "--out", "OUT"),
-    "evaluate": ("sandbox.cli", "evaluate", "none", "-o", "OUT"),
-    "train": ("sandbox.cli", "train", "INPUT", "--model", "none", "-o", "OUT"),
+    "verify": ("selftaught.sandbox.cli", "verify", "INPUT", *LEVEL, "-o", "OUT"),
+    "verify --force": ("selftaught.sandbox.cli", "verify", "INPUT", *LEVEL, "--force", "-o", "OUT"),
+    "verify --resume": ("selftaught.sandbox.cli", "verify", "INPUT", *LEVEL, "--resume", "-o", "OUT"),
+    "generate": ("selftaught.sandbox.cli", "generate", "--model", "none", "-n", "1", "-o", "OUT"),
+    "generate --resume": ("selftaught.sandbox.cli", "generate", "--model", "none", "-n", "1", "--resume", "-o", "OUT"),
+    "loop": ("selftaught.sandbox.cli", "loop", "--iterations", "0", "--out", "OUT"),
+    "evaluate": ("selftaught.sandbox.cli", "evaluate", "none", "-o", "OUT"),
+    "train": ("selftaught.sandbox.cli", "train", "INPUT", "--model", "none", "-o", "OUT"),
 }
 
 

@@ -15,11 +15,11 @@ import orjson
 import psutil
 import pytest
 
-from sandbox import Limits, Status, Task, Verifier, judge, pool
-from sandbox.backends import local
-from sandbox.backends import worker as conversation
-from sandbox.verdict import Verdict
-from sandbox.wire import Job
+from selftaught.sandbox import Limits, Status, Task, Verifier, judge, pool
+from selftaught.sandbox.backends import local
+from selftaught.sandbox.backends import worker as conversation
+from selftaught.sandbox.verdict import Verdict
+from selftaught.sandbox.wire import Job
 from tests.conftest import control_groups, gone, open_verifier
 from tests.sandbox.tasks import SLEEPER, task
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import Ending, Limits, Program, Run, Task, Verifier
-from sandbox.pool import Ticket
-from sandbox.wire import Job
+from selftaught.sandbox import Ending, Limits, Program, Run, Task, Verifier
+from selftaught.sandbox.pool import Ticket
+from selftaught.sandbox.wire import Job
 from tests.conftest import footprint
 
 
@@ -72,7 +72,7 @@ def test_an_exception_is_explained_on_standard_error_with_the_line(verifier: Ver
     assert found.stdout == "before\n"
     assert "line 2, in f\n    return 1 / 0\n" in found.stderr
     assert found.stderr.endswith("ZeroDivisionError: division by zero\n")
-    assert "sandbox" not in found.stderr
+    assert "selftaught" not in found.stderr
 
 
 def test_exit_handlers_and_main_blocks_run(verifier: Verifier) -> None:

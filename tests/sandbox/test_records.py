@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import records
-from sandbox.records import Record, Unreadable
+from selftaught.sandbox import records
+from selftaught.sandbox.records import Record, Unreadable
 
 GOOD = b'{"id": "a", "sat": "s", "sol": "t"}\n'
 

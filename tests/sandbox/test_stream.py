@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.stream import AsyncStream, Cancel, Deduplicator, Done, ajudge_many, in_loop, judge_many
-from sandbox.task import Limits, Task
-from sandbox.validation import check_task
-from sandbox.verdict import Status, Verdict
+from selftaught.sandbox.stream import AsyncStream, Cancel, Deduplicator, Done, ajudge_many, in_loop, judge_many
+from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.validation import check_task
+from selftaught.sandbox.verdict import Status, Verdict
 from tests.sandbox.malformed import MALFORMED
 
 WINDOW = 8

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import Ending, Limits, Program, Run, Status, Task, Verdict
-from sandbox.validation import check_program, check_repeat, check_task
+from selftaught.sandbox import Ending, Limits, Program, Run, Status, Task, Verdict
+from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from tests.sandbox.malformed import MALFORMED, ODD, Raising, Stricter, Text, forced
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 import pytest
 
-from sandbox import CannotConfine, Ending, Limits, Program, Status, Task, Verifier, wire
-from sandbox.verdict import Verdict
-from sandbox.verifier import _WINDOW as window
+from selftaught.sandbox import CannotConfine, Ending, Limits, Program, Status, Task, Verifier, wire
+from selftaught.sandbox.verdict import Verdict
+from selftaught.sandbox.verifier import _WINDOW as window
 from tests.conftest import open_verifier
 from tests.sandbox.malformed import MALFORMED, ODD, forced
 from tests.sandbox.tasks import task
@@ -340,7 +340,7 @@ def sol(own={own!r}):
 
 
 def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
-    from sandbox.corpus import records
+    from selftaught.sandbox.corpus import records
 
     tasks = [Task(found["id"], found["sat"], found["sol"]) for found in records()]
     wrong = [Task(f"{found.id}!", found.sat, "None") for found in tasks]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import Limits, Verifier
+from selftaught.sandbox import Limits, Verifier
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from generator import prompts, puzzle
-from generator.example import Example
-from generator.models import Stop
-from generator.novelty import HeldOut
-from generator.recipe import DEFAULT, replace
-from sandbox import Limits
-from trainer.evaluation import Problem
-from trainer.presets import Preset, Watch
-from trainer.tiny import corpus
+from selftaught.generator import prompts, puzzle
+from selftaught.generator.example import Example
+from selftaught.generator.models import Stop
+from selftaught.generator.novelty import HeldOut
+from selftaught.generator.recipe import DEFAULT, replace
+from selftaught.sandbox import Limits
+from selftaught.trainer.evaluation import Problem
+from selftaught.trainer.presets import Preset, Watch
+from selftaught.trainer.tiny import corpus
 
 DOCUMENTS = list(islice(corpus.documents(0), 60))
 HELD_OUT = DOCUMENTS[:16]

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sandbox.cli import main
+from selftaught.sandbox.cli import main
+from selftaught.trainer import evaluation, presets
+from selftaught.trainer.evaluation import Result
+from selftaught.trainer.settings import changed
+from selftaught.trainer.sft import Settings
 from tests.trainer.school import School, preset
-from trainer import evaluation, presets
-from trainer.evaluation import Result
-from trainer.settings import changed
-from trainer.sft import Settings
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -95,5 +95,5 @@ def test_the_quota_of_a_template_grows_with_the_iterations() -> None:
 
 
 def test_importing_the_trainer_does_not_import_torch() -> None:
-    code = "import sys, trainer, trainer.cli, trainer.loop, trainer.presets, trainer.evaluation; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainer, selftaught.trainer.cli, selftaught.trainer.loop, selftaught.trainer.presets, selftaught.trainer.evaluation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from generator import prompts, puzzle
-from sandbox import Verifier
-from trainer import evaluation, problems
-from trainer.evaluation import Memory, Problem, Result
-from trainer.passk import Score
+from selftaught.generator import prompts, puzzle
+from selftaught.sandbox import Verifier
+from selftaught.trainer import evaluation, problems
+from selftaught.trainer.evaluation import Memory, Problem, Result
+from selftaught.trainer.passk import Score
 
 SAT = "def f(x: int, a=417, b=1342):\n    return x + a == b"
 WORD = "def f(s: str, t='melon'):\n    return s == t * 3"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from generator import answers, checks, seeds
-from generator.cli import bundled_held_out
-from generator.novelty import Contaminated
-from generator.prompts import SHOTS
-from generator.puzzle import canonical, parse
-from sandbox import Status, Task, Verifier, corpus
-from trainer import heldout
+from selftaught.generator import answers, checks, seeds
+from selftaught.generator.cli import bundled_held_out
+from selftaught.generator.novelty import Contaminated
+from selftaught.generator.prompts import SHOTS
+from selftaught.generator.puzzle import canonical, parse
+from selftaught.sandbox import Status, Task, Verifier, corpus
+from selftaught.trainer import heldout
 
 RECORDS = heldout.records("handwritten")
 

@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 import pytest
 
-from generator.puzzle import canonical
-from sandbox import Verifier
+from selftaught.generator.puzzle import canonical
+from selftaught.sandbox import Verifier
+from selftaught.trainer.loop import Loop
+from selftaught.trainer.run import Mismatch
 from tests.trainer.school import HELD_OUT, Pupil, School, preset
-from trainer.loop import Loop
-from trainer.run import Mismatch
 
 ITERATIONS = 2
 

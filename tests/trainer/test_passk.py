@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.passk import Score, bootstrap, compare, estimate, pass_at_k, ratio
+from selftaught.trainer.passk import Score, bootstrap, compare, estimate, pass_at_k, ratio
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from generator import prompts as forms
-from generator.example import training_text
-from generator.puzzle import parse
-from sandbox import Status, Task, Verdict, Verifier
-from trainer import rewards
-from trainer.rewards import NotJudged
+from selftaught.generator import prompts as forms
+from selftaught.generator.example import training_text
+from selftaught.generator.puzzle import parse
+from selftaught.sandbox import Status, Task, Verdict, Verifier
+from selftaught.trainer import rewards
+from selftaught.trainer.rewards import NotJudged
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

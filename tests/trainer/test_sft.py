@@ -11,14 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from generator.example import Example, Judgement, Sampling, pair_id, puzzle_id, template  # noqa: E402
-from generator.models.transformers import Transformers  # noqa: E402
-from trainer import sft  # noqa: E402
-from trainer.sft import Settings, Tokens  # noqa: E402
-from trainer.tiny import corpus, tokenizer  # noqa: E402
-from trainer.tiny.completer import Tiny  # noqa: E402
-from trainer.tiny.corpus import Noise  # noqa: E402
-from trainer.tiny.model import Shape, Transformer  # noqa: E402
+from selftaught.generator.example import Example, Judgement, Sampling, pair_id, puzzle_id, template  # noqa: E402
+from selftaught.generator.models.transformers import Transformers  # noqa: E402
+from selftaught.trainer import sft  # noqa: E402
+from selftaught.trainer.sft import Settings, Tokens  # noqa: E402
+from selftaught.trainer.tiny import corpus, tokenizer  # noqa: E402
+from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
+from selftaught.trainer.tiny.corpus import Noise  # noqa: E402
+from selftaught.trainer.tiny.model import Shape, Transformer  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own, about settings that a processor has no use for
 
@@ -114,8 +114,8 @@ def test_nothing_to_train_on_is_an_error(base: str, tmp_path: Path) -> None:
 
 def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Path, judge: Any) -> None:
     pytest.importorskip("trl")
-    from generator import prompts, puzzle
-    from trainer import grpo, rewards
+    from selftaught.generator import prompts, puzzle
+    from selftaught.trainer import grpo, rewards
 
     rewards.use(judge)
     puzzles = [puzzle.parse(one.puzzle) for one in examples(4)]

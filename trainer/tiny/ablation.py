@@ -1,6 +1,6 @@
 """Controls for a finished run of the preset `tiny`: the same base model, trained on other data of the same amount.
 
-    python -m trainer.tiny.ablation RUN --variant unverified
+    python -m selftaught.trainer.tiny.ablation RUN --variant unverified
 
 unverified        as many of the base model's own attempts, drawn without looking at the verdict, at the puzzles that were admitted.
                   (Attempts of later models would not do: those have learnt from verdicts.)
@@ -23,14 +23,14 @@ from typing import Any
 import click
 import orjson
 
-from generator.example import Example, Judgement, Sampling, pair_id
-from sandbox import Task, Verifier
-from trainer import evaluation, heldout, presets
-from trainer.loop import Loop
-from trainer.run import replace
-from trainer.tiny import corpus
-from trainer.tiny.guard import Guard
-from trainer.tiny.learner import TinyLearner
+from selftaught.generator.example import Example, Judgement, Sampling, pair_id
+from selftaught.sandbox import Task, Verifier
+from selftaught.trainer import evaluation, heldout, presets
+from selftaught.trainer.loop import Loop
+from selftaught.trainer.run import replace
+from selftaught.trainer.tiny import corpus
+from selftaught.trainer.tiny.guard import Guard
+from selftaught.trainer.tiny.learner import TinyLearner
 
 
 def _plain(puzzle: str, solution: str) -> Example:

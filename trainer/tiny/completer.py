@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from generator.models import ModelFailed, Stop
-from trainer.tiny import tokenizer
-from trainer.tiny.model import Shape, Transformer
-from trainer.tiny.sampling import sample
+from selftaught.generator.models import ModelFailed, Stop
+from selftaught.trainer.tiny import tokenizer
+from selftaught.trainer.tiny.model import Shape, Transformer
+from selftaught.trainer.tiny.sampling import sample
 
 _STOPS = [tokenizer.VOCABULARY[piece] for piece in ("\n\ndef g(", "\n\nassert f(g())")]
 
@@ -51,7 +51,7 @@ class Tiny:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `generator.models.Completer`. Raises ModelFailed for a prompt that is too long, or a top_p other than 1."""
+        """See `selftaught.generator.models.Completer`. Raises ModelFailed for a prompt that is too long, or a top_p other than 1."""
         if top_p != 1:
             raise ModelFailed("the tiny model samples from its whole distribution: leave top_p at 1")
         ids = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]

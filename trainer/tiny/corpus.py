@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from trainer.tiny.operations import ANNOTATIONS, OPERATIONS, RECIPES, Operation, Recipe
+from selftaught.trainer.tiny.operations import ANNOTATIONS, OPERATIONS, RECIPES, Operation, Recipe
 
 _NAMES = {"int": "abcdnmk", "str": "stu", "list": "lpq", "words": "vwz"}
 """Of parameters, in the order in which they stand."""

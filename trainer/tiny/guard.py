@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from generator.novelty import HeldOut
-from trainer import heldout
+from selftaught.generator.novelty import HeldOut
+from selftaught.trainer import heldout
 
 
 class _Shape(ast.NodeTransformer):

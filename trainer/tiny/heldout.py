@@ -1,7 +1,7 @@
-"""Writes the bundled machine-written held-out set: `python -m trainer.tiny.heldout`. Run once; the file is what counts.
+"""Writes the bundled machine-written held-out set: `python -m selftaught.trainer.tiny.heldout`. Run once; the file is what counts.
 
 Half are templates that the corpus shows, with constants that it doesn't: one operation, two, and several conditions. Half
-are pairs of operations that the corpus never shows. `trainer.tiny.guard` keeps both out of the corpus and of the loop.
+are pairs of operations that the corpus never shows. `selftaught.trainer.tiny.guard` keeps both out of the corpus and of the loop.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from generator import puzzle
-from sandbox import Verifier
-from trainer import heldout, problems
-from trainer.evaluation import Problem
-from trainer.tiny import corpus
-from trainer.tiny.guard import Form, Guard
-from trainer.tiny.operations import ANNOTATIONS, OPERATIONS, Operation
+from selftaught.generator import puzzle
+from selftaught.sandbox import Verifier
+from selftaught.trainer import heldout, problems
+from selftaught.trainer.evaluation import Problem
+from selftaught.trainer.tiny import corpus
+from selftaught.trainer.tiny.guard import Form, Guard
+from selftaught.trainer.tiny.operations import ANNOTATIONS, OPERATIONS, Operation
 
 SEED = 20_220_729
 HALF = 160

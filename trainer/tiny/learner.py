@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from generator.example import Example
-from trainer import heldout
-from trainer.tiny import corpus, training
-from trainer.tiny.completer import Tiny
-from trainer.tiny.guard import Guard
-from trainer.tiny.model import Shape, Transformer
-from trainer.tiny.tokenizer import VOCABULARY
+from selftaught.generator.example import Example
+from selftaught.trainer import heldout
+from selftaught.trainer.tiny import corpus, training
+from selftaught.trainer.tiny.completer import Tiny
+from selftaught.trainer.tiny.guard import Guard
+from selftaught.trainer.tiny.model import Shape, Transformer
+from selftaught.trainer.tiny.tokenizer import VOCABULARY
 
 Watch = Callable[[int, int, float], None]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from trainer.tiny.model import Cache, Transformer
+from selftaught.trainer.tiny.model import Cache, Transformer
 
 ROWS = 768
 """Rows under way at once: more are no faster on a CPU, and need more memory."""

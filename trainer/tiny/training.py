@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trainer.tiny.model import Transformer
-from trainer.tiny.tokenizer import END, PAD, encode
+from selftaught.trainer.tiny.model import Transformer
+from selftaught.trainer.tiny.tokenizer import END, PAD, encode
 
 
 @dataclass(frozen=True, slots=True)

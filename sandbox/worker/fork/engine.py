@@ -19,17 +19,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
-from sandbox import wire
-from sandbox.errors import WorkerFailed
-from sandbox.jail import seccomp
-from sandbox.task import Limits
-from sandbox.wire import Counters, End, Job, Outcome, Phase
-from sandbox.worker.cell import Cell, address_space, status_bytes
-from sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged, do_nothing
-from sandbox.worker.fork.streams import Streams
-from sandbox.worker.inside import zygote
-from sandbox.worker.report import Report
-from sandbox.worker.trials import Step, Trials
+from selftaught.sandbox import wire
+from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
+from selftaught.sandbox.worker.cell import Cell, address_space, status_bytes
+from selftaught.sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged, do_nothing
+from selftaught.sandbox.worker.fork.streams import Streams
+from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.report import Report
+from selftaught.sandbox.worker.trials import Step, Trials
 
 _ABORT = 6
 _NUMBERS_BEFORE = 1

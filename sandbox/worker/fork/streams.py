@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from sandbox import wire
-from sandbox.errors import WorkerFailed
-from sandbox.jail import seccomp
+from selftaught.sandbox import wire
+from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.jail import seccomp
 
 
 class Streams:

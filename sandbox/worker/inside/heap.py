@@ -10,7 +10,7 @@ import errno
 import mmap
 from collections.abc import Callable
 
-from sandbox.worker.native.library import load
+from selftaught.sandbox.worker.native.library import load
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _MMAP_MAX_DEFAULT = 65536

@@ -20,10 +20,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from sandbox import codec, wire
-from sandbox.jail import rlimits
-from sandbox.wire import Phase
-from sandbox.worker.inside import annotation, program
+from selftaught.sandbox import codec, wire
+from selftaught.sandbox.jail import rlimits
+from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.worker.inside import annotation, program
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED))

@@ -14,9 +14,9 @@ import os
 from collections.abc import Callable
 from typing import NoReturn
 
-from sandbox.jail import kernel, seccomp
-from sandbox.worker.inside import heap, phase
-from sandbox.worker.native.library import load
+from selftaught.sandbox.jail import kernel, seccomp
+from selftaught.sandbox.worker.inside import heap, phase
+from selftaught.sandbox.worker.native.library import load
 
 RESERVE_BYTES = 32 << 20
 """Memory a job can use before the process has to grow."""

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn, cast
 
-from sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
+from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
 
 PRELOADED = (
     "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses datetime decimal "
@@ -40,7 +40,7 @@ _IMPORTED_LATE = (
 ).split()
 """What functions of the preloaded modules import when they are called."""
 
-_OURS = "sandbox.codec sandbox.worker.inside.annotation sandbox.worker.inside.phase".split()
+_OURS = "selftaught.sandbox.codec selftaught.sandbox.worker.inside.annotation selftaught.sandbox.worker.inside.phase".split()
 """What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
 
 RECURSION_LIMIT = 10_000
@@ -117,7 +117,7 @@ def _enter(
     landlock.restrict([*root.readable(), *filter(os.path.exists, readable)], root.library())
     gc.collect()
     gc.freeze()
-    import_module("sandbox.worker.inside.heap").turn_page()
+    import_module("selftaught.sandbox.worker.inside.heap").turn_page()
     _close_others(control)  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
     return seccomp.install(program), seen
 
@@ -143,7 +143,7 @@ def _warm() -> None:
     os.environ.clear()
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
-    heap = import_module("sandbox.worker.inside.heap")
+    heap = import_module("selftaught.sandbox.worker.inside.heap")
     heap.gather()  # for the runners, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
@@ -155,19 +155,19 @@ def _warm() -> None:
     heap.compact()
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
-    import_module("sandbox.worker.inside.phase").warm_up(rounds=40)
+    import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("random").seed(0)
-    import_module("sandbox.worker.inside.runner")  # it can't be found any more later
+    import_module("selftaught.sandbox.worker.inside.runner")  # it can't be found any more later
     _forget_places()
     heap.scatter()
 
 
 def _forget_places() -> None:
     """Let nothing here tell where on the host we are: not modules, functions or what started this process."""
-    home = os.path.dirname(sys.modules["sandbox"].__file__ or "")
+    home = os.path.dirname(sys.modules["selftaught"].__file__ or "")
     gc.unfreeze()  # or else most would not be found
     for name, module in sys.modules.items():
-        if name == "__main__" or name.partition(".")[0] == "sandbox":
+        if name == "__main__" or name.partition(".")[0] == "selftaught":
             for about in ("__file__", "__cached__", "__spec__", "__loader__", "__path__"):
                 vars(module).pop(about, None)
     for thing in gc.get_objects():
@@ -218,7 +218,7 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from sandbox.worker.inside import phase, runner
+    from selftaught.sandbox.worker.inside import phase, runner
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-/* The extension module sandbox._codec: what sandbox/codec.py says, in C. */
+/* The extension module selftaught.sandbox._codec: what sandbox/codec.py says, in C. */
 
 #include "codecmodule.h"
 
@@ -149,8 +149,8 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
-    .m_name = "sandbox._codec",
-    .m_doc = "The answer codec in C: see `sandbox.codec`.",
+    .m_name = "selftaught.sandbox._codec",
+    .m_doc = "The answer codec in C: see `selftaught.sandbox.codec`.",
     .m_size = sizeof(struct errors),
     .m_methods = methods,
     .m_slots = slots,

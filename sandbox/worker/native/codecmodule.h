@@ -1,4 +1,4 @@
-/* What the parts of the extension module sandbox._codec share. Python's limited API of 3.11: one build serves every later version.
+/* What the parts of the extension module selftaught.sandbox._codec share. Python's limited API of 3.11: one build serves every later version.
 
    Nothing static is written after the import: a process of the snapshot engine has the data of libraries read-only. */
 
@@ -13,7 +13,7 @@
 
 #include "codec.h"
 
-/* The exception classes of sandbox.codec. */
+/* The exception classes of selftaught.sandbox.codec. */
 struct errors { PyObject *not_plain, *too_large, *malformed; };
 
 /* codec_encode.c: returns bytes, or NULL with an exception. */

@@ -19,7 +19,7 @@ def load() -> ctypes.PyDLL:
 
 def load_checked() -> ctypes.PyDLL:
     """The same with the functions of process.h described. Raises OSError also if it was built from another description than `shared`."""
-    from sandbox.worker.native import shared
+    from selftaught.sandbox.worker.native import shared
 
     library = load()
     try:

@@ -1,4 +1,4 @@
-/* Made by `python -m sandbox.worker.native.shared`: what that module describes, for C. */
+/* Made by `python -m selftaught.sandbox.worker.native.shared`: what that module describes, for C. */
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>

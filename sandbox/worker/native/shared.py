@@ -1,7 +1,7 @@
 """What C and Python both know: the state of a snapshot process, the layout of what travels, and numbers. Described here, and nowhere else.
 
-``python -m sandbox.worker.native.shared`` prints it as a C header, which is `shared.h`. Its digest is compiled into the library, so that
-one which was built from another description is refused (`sandbox.worker.native.library`).
+``python -m selftaught.sandbox.worker.native.shared`` prints it as a C header, which is `shared.h`. Its digest is compiled into the library, so that
+one which was built from another description is refused (`selftaught.sandbox.worker.native.library`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
-from sandbox import wire
-from sandbox.wire import Phase
+from selftaught.sandbox import wire
+from selftaught.sandbox.wire import Phase
 
 MOST_COMPILED = 64
 """Puzzles that are compiled together."""
@@ -162,7 +162,7 @@ _PACKED = {
     "phase_head": (wire.PHASE, "which space cpu_seconds answer_bytes seed sat_size payload_size"),
     "outcome": (wire.OUTCOME, "end engine observed cpu_seconds wall_seconds peak_memory_bytes detail_size payload_size"),
 }
-"""What is packed (`sandbox.wire`), with names for its parts."""
+"""What is packed (`selftaught.sandbox.wire`), with names for its parts."""
 _C_OF_FORMAT = {"B": "uint8_t", "?": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "d": "double"}
 _C_OF_TYPE = {ctypes.c_int32: "int32_t", ctypes.c_int64: "int64_t", ctypes.c_uint64: "uint64_t", ctypes.c_void_p: "void *"}
 
@@ -206,7 +206,7 @@ def header() -> str:
     """The text of `shared.h`."""
     return "\n".join(
         (
-            "/* Made by `python -m sandbox.worker.native.shared`: what that module describes, for C. */",
+            "/* Made by `python -m selftaught.sandbox.worker.native.shared`: what that module describes, for C. */",
             "#ifndef SHARED_H",
             "#define SHARED_H",
             "#include <stdint.h>",

@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox.task import Limits
-from sandbox.wire import End, Outcome
-from sandbox.worker.cell import peak_resident
-from sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged
-from sandbox.worker.inside import runner
-from sandbox.worker.native.shared import Stop
-from sandbox.worker.report import Report, read_report
-from sandbox.worker.snapshot.calls import Calls, Decision
-from sandbox.worker.snapshot.memory import Unrestorable
-from sandbox.worker.snapshot.process import SnapshotProcess
-from sandbox.worker.snapshot.suspended import Held
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.worker.cell import peak_resident
+from selftaught.sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged
+from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.native.shared import Stop
+from selftaught.sandbox.worker.report import Report, read_report
+from selftaught.sandbox.worker.snapshot.calls import Calls, Decision
+from selftaught.sandbox.worker.snapshot.memory import Unrestorable
+from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
+from selftaught.sandbox.worker.snapshot.suspended import Held
 
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the warden look whether anybody still waits for it."""

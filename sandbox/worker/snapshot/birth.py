@@ -13,15 +13,15 @@ import select
 import signal
 from dataclasses import dataclass
 
-from sandbox.errors import WorkerFailed
-from sandbox.jail import kernel
-from sandbox.jail.seccomp import Call
-from sandbox.worker.cell import Cell
-from sandbox.worker.engine import SupervisorGone
-from sandbox.worker.inside import runner, zygote
-from sandbox.worker.native.shared import Stop
-from sandbox.worker.snapshot.memory import read_maps
-from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX, Tracee
+from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.jail import kernel
+from selftaught.sandbox.jail.seccomp import Call
+from selftaught.sandbox.worker.cell import Cell
+from selftaught.sandbox.worker.engine import SupervisorGone
+from selftaught.sandbox.worker.inside import runner, zygote
+from selftaught.sandbox.worker.native.shared import Stop
+from selftaught.sandbox.worker.snapshot.memory import read_maps
+from selftaught.sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX, Tracee
 
 _GRANTED = ("prctl", "prctl", "prctl", "userfaultfd", "memfd_create", "seccomp")
 _SECONDS = 20.0

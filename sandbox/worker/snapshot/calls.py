@@ -9,11 +9,11 @@ import errno
 import resource
 from enum import Enum, auto
 
-from sandbox.jail import seccomp
-from sandbox.worker.cell import Cell, address_space
-from sandbox.worker.native.shared import Action
-from sandbox.worker.snapshot.process import SnapshotProcess
-from sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
+from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.worker.cell import Cell, address_space
+from selftaught.sandbox.worker.native.shared import Action
+from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
+from selftaught.sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
 _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex".split()
 """With the arguments that the filter lets through these leave nothing in the kernel and tell of no earlier task."""

@@ -6,10 +6,10 @@ memory, it runs, and its report is read from its memory. Then every page that wa
 back: the runner waits again, and nothing in it can tell that there was a job.
 
 Why that is enough. What a process is, for the code in it: memory, registers, and what the kernel holds for it. Memory: the kernel
-itself lists the pages that were written (`sandbox.worker.snapshot.memory`); the code mapping is read-only. Registers: the general
+itself lists the pages that were written (`selftaught.sandbox.worker.snapshot.memory`); the code mapping is read-only. Registers: the general
 ones are set by the warden; flags and the extended ones, floating-point control words included, by the runner's own first instructions, before it
 reads a job (runner.c has the list), and by the warden as well unless the last job simply reported. The kernel's part changes by system calls only,
-and *every* call stops the runner before it takes place: the warden lets pass those that change nothing (`sandbox.worker.snapshot.calls`), after
+and *every* call stops the runner before it takes place: the warden lets pass those that change nothing (`selftaught.sandbox.worker.snapshot.calls`), after
 which there is nothing to put back, and requests for memory, after which the runner is replaced. It answers writes to the standard streams itself,
 for a runner has no descriptor. On any other call, on any signal, and if a limit but that of time is reached, the phase has no verdict here:
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
@@ -19,9 +19,9 @@ The usual tasks, which answer simply and are judged by a yes or no, go through b
 (judge.c): each phase begins at the snapshot and is put back, and what the first hands to the second is bytes that have been checked. The puzzles of
 the next tasks are compiled before, all in one job (compile.c), at whose end the runner is put back too: no code of theirs runs in it, and solutions are
 compiled each in its own phase. What one puzzle could do to the next there it would have to do to Python's compiler. Code is used only if it is made of what
-travels exactly (`sandbox.worker.inside.phase`). A task that is not as most are ends that call at the phase where it shows, and is gone on with here.
+travels exactly (`selftaught.sandbox.worker.inside.phase`). A task that is not as most are ends that call at the phase where it shows, and is gone on with here.
 
-Tasks that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`sandbox.worker.snapshot.suspended`): what the
+Tasks that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`selftaught.sandbox.worker.snapshot.suspended`): what the
 search for written pages finds, and the registers, are kept by the warden before they are put back. When it comes again in earnest they are written into
 the same runner, at its snapshot, which then is bit for bit where the job was; at its end that is put back as ever. The warden looks into none of it. A job
 that waits in a system call, has grown, or has begun to report is begun anew, and so is one whose runner has been replaced.
@@ -46,22 +46,22 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from sandbox import wire
-from sandbox.task import Limits
-from sandbox.wire import Counters, End, Job, Outcome, Phase
-from sandbox.worker.engine import MOMENT_SECONDS, TOGETHER_SECONDS, do_nothing
-from sandbox.worker.fork.engine import ForkEngine
-from sandbox.worker.inside.phase import REPORT_FD
-from sandbox.worker.native.library import load_checked
-from sandbox.worker.native.shared import Stop
-from sandbox.worker.snapshot import process
-from sandbox.worker.snapshot.attempt import Attempt, Surroundings
-from sandbox.worker.snapshot.birth import give_birth
-from sandbox.worker.snapshot.calls import Calls
-from sandbox.worker.snapshot.memory import Unrestorable
-from sandbox.worker.snapshot.process import Judged, SnapshotProcess
-from sandbox.worker.snapshot.suspended import Held, Suspended
-from sandbox.worker.trials import Step, Trials, trial
+from selftaught.sandbox import wire
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
+from selftaught.sandbox.worker.engine import MOMENT_SECONDS, TOGETHER_SECONDS, do_nothing
+from selftaught.sandbox.worker.fork.engine import ForkEngine
+from selftaught.sandbox.worker.inside.phase import REPORT_FD
+from selftaught.sandbox.worker.native.library import load_checked
+from selftaught.sandbox.worker.native.shared import Stop
+from selftaught.sandbox.worker.snapshot import process
+from selftaught.sandbox.worker.snapshot.attempt import Attempt, Surroundings
+from selftaught.sandbox.worker.snapshot.birth import give_birth
+from selftaught.sandbox.worker.snapshot.calls import Calls
+from selftaught.sandbox.worker.snapshot.memory import Unrestorable
+from selftaught.sandbox.worker.snapshot.process import Judged, SnapshotProcess
+from selftaught.sandbox.worker.snapshot.suspended import Held, Suspended
+from selftaught.sandbox.worker.trials import Step, Trials, trial
 
 CHECK_EVERY = 1024
 CHECK_DENIED, CHECK_HELD = 16, 8

@@ -24,8 +24,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from sandbox.worker.native.shared import Area, Kind, Piece, Run, State
-from sandbox.worker.snapshot.tracee import Tracee
+from selftaught.sandbox.worker.native.shared import Area, Kind, Piece, Run, State
+from selftaught.sandbox.worker.snapshot.tracee import Tracee
 
 PAGE = mmap.PAGESIZE
 _BLOCK = 512 * PAGE
@@ -79,7 +79,7 @@ class Scan(ctypes.Structure):
 class Memory:
     """The writable memory of a tracee stopped at a call, as it is when this is made. Raises OSError if the kernel can't track it.
 
-    state: what the library knows of the process, of which this fills in the memory. library: see `sandbox.worker.native.library`.
+    state: what the library knows of the process, of which this fills in the memory. library: see `selftaught.sandbox.worker.native.library`.
     uffd, memfd: descriptors that the process itself has opened, and still has the latter as `memfd_there`; closed with this.
     heap_end: where `brk` stands.
     """

@@ -8,16 +8,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sandbox import wire
-from sandbox.task import Limits
-from sandbox.wire import Phase
-from sandbox.worker.inside import runner
-from sandbox.worker.native.library import load_checked
-from sandbox.worker.native.shared import Action, Range, State, Stop
-from sandbox.worker.snapshot.birth import Born
-from sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
-from sandbox.worker.snapshot.suspended import Held
-from sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
+from selftaught.sandbox import wire
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.native.library import load_checked
+from selftaught.sandbox.worker.native.shared import Action, Range, State, Stop
+from selftaught.sandbox.worker.snapshot.birth import Born
+from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
+from selftaught.sandbox.worker.snapshot.suspended import Held
+from selftaught.sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
 
 LEAST_MEMORY = 2 * runner.RESERVE_BYTES
 _MOST_PAGES = (runner.RESERVE_BYTES + (16 << 20)) // PAGE

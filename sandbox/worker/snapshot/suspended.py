@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from sandbox.wire import Job
-from sandbox.worker.trials import Step, Trial
+from selftaught.sandbox.wire import Job
+from selftaught.sandbox.worker.trials import Step, Trial
 
 ROOM_BYTES = 16 << 20
 """Of memory that is kept for them: for want of room the oldest is forgotten, which costs it the time that it has had."""

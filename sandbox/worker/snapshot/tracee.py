@@ -11,7 +11,7 @@ import signal
 import struct
 import time
 
-from sandbox.worker.native.shared import Range, Stop
+from selftaught.sandbox.worker.native.shared import Range, Stop
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace

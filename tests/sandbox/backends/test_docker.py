@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from sandbox import CannotConfine, Limits, Status, Task, Verifier
-from sandbox.backends import Placement
-from sandbox.errors import WorkerFailed
-from sandbox.jail import owner
+from selftaught.sandbox import CannotConfine, Limits, Status, Task, Verifier
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.jail import owner
 from tests.conftest import open_verifier
 
 docker = pytest.importorskip("docker", reason="the extra `docker` is not installed")
-backend = pytest.importorskip("sandbox.backends.docker")
+backend = pytest.importorskip("selftaught.sandbox.backends.docker")
 
 SLEEPER = Task("sleeper", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=30))
 
@@ -163,7 +163,7 @@ def test_an_answer_of_any_allowed_size_fits_into_the_container() -> None:
 
 CALLER = """
 import sys, threading
-from sandbox import Limits, Task, Verifier
+from selftaught.sandbox import Limits, Task, Verifier
 verifier = Verifier(workers=2, backend="docker")
 task = Task("sleeper", "def sat(x): return True", "import time\\ndef sol(): time.sleep(60)", Limits(wall_seconds=59))
 for _ in range(2):
@@ -303,14 +303,14 @@ def test_arguments_that_do_not_fit_the_backend_are_refused() -> None:
 def test_the_command_judges_in_containers(contained: Verifier, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(json.dumps({"id": "1", "sat": "def sat(x): return x == 1", "sol": "1"}) + "\n")
-    command = [sys.executable, "-m", "sandbox.cli", "verify", str(path), "--backend", "docker", "--workers", "1"]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "verify", str(path), "--backend", "docker", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     verdict = json.loads(done.stdout)
     assert (done.returncode, verdict["status"], verdict["level"]) == (0, "accepted", "container"), done.stderr
 
 
 def test_doctor_names_the_engine_that_serves_in_containers(contained: Verifier) -> None:
-    command = [sys.executable, "-m", "sandbox.cli", "doctor", "--backend", "docker", "--json"]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "doctor", "--backend", "docker", "--json"]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     found = json.loads(done.stdout)
     assert (done.returncode, found["level"]) == (0, "container")

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from sandbox import Limits, Task
-from sandbox.backends import Placement
-from sandbox.jail import seccomp
+from selftaught.sandbox import Limits, Task
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.jail import seccomp
 from tests.conftest import open_verifier
 
 docker = pytest.importorskip("docker", reason="the extra `docker` is not installed")
-backend = pytest.importorskip("sandbox.backends.docker")
+backend = pytest.importorskip("selftaught.sandbox.backends.docker")
 
 
 def test_our_profile_allows_all_that_the_jails_own_filter_allows() -> None:
@@ -38,8 +38,8 @@ def test_our_profile_allows_all_that_the_jails_own_filter_allows() -> None:
 
 BELOW_THE_PROFILE = """
 import ctypes, json, mmap, pyseccomp, sys
-from sandbox import Task, Verifier
-import sandbox.backends.local, sandbox.pool, subprocess
+from selftaught.sandbox import Task, Verifier
+import selftaught.sandbox.backends.local, selftaught.sandbox.pool, subprocess
 tables = json.loads(sys.argv[1])["syscalls"]
 rules = pyseccomp.SyscallFilter(pyseccomp.TRACE(0))
 for table in tables:
@@ -168,7 +168,7 @@ BUILT = shutil.which("cc") is not None and os.uname().machine == "x86_64"
 )
 def test_the_image_has_the_library_if_it_could_be_built_and_fork_serves_without_one_that_fits(engine: Any, change: str, why: str) -> None:
     open_verifier("restricted", engine="snapshot").close()
-    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/sandbox/worker/native/_accelerator.so'); {change}"
+    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/selftaught/sandbox/worker/native/_accelerator.so'); {change}"
     recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag="selftaught-accelerated", rm=True)
     worker = Placement(backend="docker", image="selftaught-accelerated").open().start("container", Limits())

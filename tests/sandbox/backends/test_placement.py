@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from sandbox import Verifier
-from sandbox.backends import Placement
-from sandbox.client.shared import _options
-from sandbox.options import placement_of
-from sandbox.task import Limits
+from selftaught.sandbox import Verifier
+from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.client.shared import _options
+from selftaught.sandbox.options import placement_of
+from selftaught.sandbox.task import Limits
 from tests.sandbox.tasks import task
 
 
@@ -83,6 +83,6 @@ def test_the_options_of_a_shared_daemon_give_the_placement_that_was_asked_for() 
 def test_commands_refuse_a_placement_that_makes_no_sense_as_wrong_usage(
     command: list[str], options: list[str], reason: str
 ) -> None:
-    line = [sys.executable, "-m", "sandbox.cli", *command, *options]
+    line = [sys.executable, "-m", "selftaught.sandbox.cli", *command, *options]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, reason in done.stderr) == (2, True), done.stderr

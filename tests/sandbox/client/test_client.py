@@ -18,7 +18,18 @@ from typing import Any
 
 import pytest
 
-from sandbox import AsyncClient, Client, Ending, Limits, Program, ServerRefused, Status, Task, Verdict, Verifier
+from selftaught.sandbox import (
+    AsyncClient,
+    Client,
+    Ending,
+    Limits,
+    Program,
+    ServerRefused,
+    Status,
+    Task,
+    Verdict,
+    Verifier,
+)
 from tests.sandbox.malformed import MALFORMED, ODD
 from tests.sandbox.server.conftest import Daemon, daemon  # noqa: F401  # a fixture
 
@@ -351,7 +362,7 @@ def test_a_server_that_does_not_take_us_is_an_error_and_no_verdict(scripted: Any
 
 def test_without_the_extra_a_client_names_it(tmp_path: Path) -> None:
     (tmp_path / "aiohttp.py").write_text("raise ImportError('no')")
-    for source in ("import sandbox; sandbox.Client", "from sandbox import Verifier; Verifier.shared()"):
+    for source in ("import selftaught; selftaught.Client", "from selftaught import Verifier; Verifier.shared()"):
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
         done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment, timeout=60, check=False)
         assert "pip install 'selftaught[client]'" in done.stderr

@@ -15,13 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import CannotConfine, Limits, Task, Verifier
-from sandbox.client import shared
+from selftaught.sandbox import CannotConfine, Limits, Task, Verifier
+from selftaught.sandbox.client import shared
 from tests.conftest import gone
 
 RANK = """
 import sys
-from sandbox import Limits, Task, Verifier
+from selftaught.sandbox import Limits, Task, Verifier
 with Verifier.shared(workers=1, require="restricted", idle_seconds=2) as verifier:
     for number in range(5):
         task = Task(str(number), f"def sat(x: int): return x == {number}", str(number))

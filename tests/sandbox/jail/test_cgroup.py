@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.jail import cgroup, owner
+from selftaught.sandbox.jail import cgroup, owner
 
 ROOT = Path(__file__).parents[3]
 
@@ -132,7 +132,7 @@ def test_verifiers_of_two_pid_namespaces_on_one_tree_leave_each_other_their_grou
     code = f"""
 import sys
 from pathlib import Path
-from sandbox.jail import cgroup
+from selftaught.sandbox.jail import cgroup
 hierarchy = cgroup.Hierarchy(2, Path({str(tmp_path)!r}), Path({str(tmp_path)!r}))
 cgroup.Group(hierarchy, 1 << 20)
 print("made", flush=True)

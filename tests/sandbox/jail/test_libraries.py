@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.jail import libraries
+from selftaught.sandbox.jail import libraries
 from tests.conftest import open_verifier
 
 MOVED = """
 import sys
-from sandbox import Task, Verifier
-from sandbox.jail import libraries
+from selftaught.sandbox import Task, Verifier
+from selftaught.sandbox.jail import libraries
 print(libraries.needed()["libbz2.so.1.0"])
 with Verifier(workers=1, level=sys.argv[1]) as verifier:
     print(verifier.verify(Task("1", "def sat(x: int): return x == 1", "import bz2\\ndef sol(): return len(bz2.decompress(bz2.compress(b'x')))")).status)

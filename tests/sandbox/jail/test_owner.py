@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from sandbox.jail import owner
+from selftaught.sandbox.jail import owner
 
 
 def of_process(pid: int, started: int = 1) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 LOWERED = """
 import resource
-from sandbox import Task, Verifier
+from selftaught.sandbox import Task, Verifier
 for name in ("CORE", "STACK"):
     resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (0, 0) if name == "CORE" else (4 << 20, 4 << 20))
 with Verifier(workers=1, level="restricted", engine="fork") as verifier:

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from sandbox.jail import seccomp
+from selftaught.sandbox.jail import seccomp
 
 BELOW = """
 import pyseccomp, sys
 outer = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
 outer.add_rule(pyseccomp.ERRNO(1), sys.argv[1])
 outer.load()
-from sandbox import Task, Verifier
-from sandbox.jail import seccomp
+from selftaught.sandbox import Task, Verifier
+from selftaught.sandbox.jail import seccomp
 assert seccomp.nested()
 with Verifier(workers=1, level="restricted") as verifier:
     for sol in (sys.argv[2], "1"):

@@ -28,7 +28,7 @@ class Daemon:
 
     def __init__(self, log: Path, *options: str, port: int = 0) -> None:
         self.log = log
-        command = [sys.executable, "-m", "sandbox.cli", "serve", "--require", "restricted", "--port", str(port), *options]
+        command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--require", "restricted", "--port", str(port), *options]
         with open(log, "ab") as file:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         self.port = int(self.wait_for(r"127\.0\.0\.1:(\d+)")[1]) if "--uds" not in options else 0

@@ -30,7 +30,7 @@ CLOSED = [
 
 
 def serve(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sandbox.cli", "serve", "--require", "restricted", *options]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--require", "restricted", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -122,9 +122,9 @@ def test_a_taken_port_is_an_error_with_a_remedy(daemon: Daemon) -> None:
 def test_a_level_that_cannot_be_reached_is_an_error(tmp_path: Path) -> None:
     source = f"""
 import sys
-from sandbox import cli
-from sandbox.backends import local
-from sandbox.errors import CannotConfine
+from selftaught.sandbox import cli
+from selftaught.sandbox.backends import local
+from selftaught.sandbox.errors import CannotConfine
 def refuse(*arguments):
     raise CannotConfine("unshare: not here")
 local.Local.start = refuse
@@ -165,7 +165,7 @@ def test_a_unix_socket_is_for_its_owner_alone_and_removed_at_the_end(tmp_path: P
 def test_without_the_extra_the_command_names_it(tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text("raise ImportError('no', name='uvicorn')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}"}
-    command = [sys.executable, "-m", "sandbox.cli", "serve"]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert done.returncode == 2
     assert "pip install 'selftaught[server]'" in done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import Client, Task, Verdict
+from selftaught.sandbox import Client, Task, Verdict
 from tests.conftest import gone
 from tests.sandbox.backends.test_docker import gone as no_container_of
 from tests.sandbox.backends.test_docker import owned_by

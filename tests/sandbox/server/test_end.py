@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import AsyncClient, Client, Limits, Task, Verdict
+from selftaught.sandbox import AsyncClient, Client, Limits, Task, Verdict
 from tests.conftest import gone
 from tests.sandbox.server.conftest import Daemon, sleeper, task
 

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import Client, Task
-from sandbox.server.desk import Desk
-from sandbox.server.memory import Memory
+from selftaught.sandbox import Client, Task
+from selftaught.sandbox.server.desk import Desk
+from selftaught.sandbox.server.memory import Memory
 from tests.sandbox.server.conftest import LINES, Daemon, endless, lines, sleeper, task
 from tests.sandbox.server.test_requests import HEAD, answer
 from tests.sandbox.server.test_slow import STREAM, chunk
@@ -149,7 +149,7 @@ def test_a_refusal_is_seen_by_a_client_that_is_still_sending(start: Any, size: i
 
 
 def test_a_cap_below_one_request_is_refused_at_start() -> None:
-    command = [sys.executable, "-m", "sandbox.cli", "serve", "--max-body", "2M", "--max-buffered", "1M"]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--max-body", "2M", "--max-buffered", "1M"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "--max-body" in done.stderr

@@ -11,9 +11,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from sandbox import Limits, Verifier
-from sandbox.server.app import Settings, make
-from sandbox.server.openapi import description
+from selftaught.sandbox import Limits, Verifier
+from selftaught.sandbox.server.app import Settings, make
+from selftaught.sandbox.server.openapi import description
 from tests.sandbox.server.conftest import Daemon
 
 CHECKS = [

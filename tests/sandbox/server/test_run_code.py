@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sandbox.program import Run
+from selftaught.sandbox.program import Run
 from tests.sandbox.server.conftest import Daemon
 
 

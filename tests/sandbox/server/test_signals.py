@@ -23,13 +23,13 @@ from tests.sandbox.server.test_requests import answer
 
 WAIT = """
 import os, signal, sys
-from sandbox.server import listener
-from sandbox.server.listener import Door
-from sandbox.verifier import Verifier
+from selftaught.sandbox.server import listener
+from selftaught.sandbox.server.listener import Door
+from selftaught.sandbox.verifier import Verifier
 def here(*_):
     os.kill(os.getpid(), signal.{number})
 {patch}
-from sandbox import cli
+from selftaught.sandbox import cli
 sys.argv = ["selftaught", "serve", "--require", "restricted", "--workers", "1", {where}]
 cli.main()
 """
@@ -72,7 +72,7 @@ def begun(tmp_path: Path) -> Iterator[Any]:
     made: list[subprocess.Popen[bytes]] = []
 
     def begin(path: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "sandbox.cli", "serve", "--require", "restricted", "--workers", "2", "--uds", str(path)]
+        command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--require", "restricted", "--workers", "2", "--uds", str(path)]
         with open(tmp_path / "log", "ab") as log:
             made.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
         return made[-1]
@@ -169,7 +169,7 @@ def test_a_link_at_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None
     with closing(socket.socket(socket.AF_UNIX)) as stale:
         stale.bind(str(target))
     link.symlink_to(target)
-    command = [sys.executable, "-m", "sandbox.cli", "serve", "--require", "restricted", "--uds", str(link)]
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--require", "restricted", "--uds", str(link)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert os.path.islink(link)

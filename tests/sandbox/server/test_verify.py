@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sandbox import Limits, Status, Task, Verdict, Verifier
+from selftaught.sandbox import Limits, Status, Task, Verdict, Verifier
 from tests.sandbox.server.conftest import JSON, LINES, Daemon, endless, lines, task
 
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Literal, Optional, Set, Tuple, Union
 
 import pytest
 
-from sandbox.worker.inside.annotation import Unsupported, describe, matches
+from selftaught.sandbox.worker.inside.annotation import Unsupported, describe, matches
 
 FITS = [
     (1, int), (1.0, float), ("", str), (True, bool), (None, None), ([], List[int]), ([1, 2], List[int]), ([[1], []], List[List[int]]),

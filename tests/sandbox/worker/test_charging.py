@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from sandbox import Limits, Task, Verifier
+from selftaught.sandbox import Limits, Task, Verifier
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 
 PUZZLE = "def sat(x): return x == 6"

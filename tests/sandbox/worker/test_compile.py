@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.wire import Phase
+from selftaught.sandbox.wire import Phase
 from tests.sandbox.worker.sources import puzzles
 from tests.sandbox.worker.test_snapshot import PUZZLE, run
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sandbox.worker.inside import heap
-from sandbox.worker.native.library import load
+from selftaught.sandbox.worker.inside import heap
+from selftaught.sandbox.worker.native.library import load
 
 
 def in_a_process(code: str) -> str:
@@ -23,7 +23,7 @@ def compacted() -> str:
         load()
     except OSError:
         pytest.skip("without a C compiler nothing is compacted")
-    return "import random\nfrom sandbox.worker.inside import heap\nheap.compact()\nheap.turn_page()\n"
+    return "import random\nfrom selftaught.sandbox.worker.inside import heap\nheap.compact()\nheap.turn_page()\n"
 
 
 def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:

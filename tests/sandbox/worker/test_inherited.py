@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import sandbox
-from sandbox import Task, Verifier
-from sandbox.jail import namespaces
+import selftaught
+from selftaught.sandbox import Task, Verifier
+from selftaught.sandbox.jail import namespaces
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 
 FRAMES = """
@@ -84,15 +84,15 @@ def test_the_frames_above_a_task_are_few_and_hold_what_they_may(verifier: Verifi
 
 
 def test_no_string_tells_where_the_verifier_is_or_what_it_was_told(verifier: Verifier) -> None:
-    home = str(Path(sandbox.__file__).parent.parent)
+    home = str(Path(selftaught.__file__).parent.parent)
     parts = [(word[: len(word) // 2], word[len(word) // 2 :]) for word in (home, "selftaught-", "cgroup.procs")]
     parts += [(name, ":[") for name in namespaces.NAMES]
     assert seen(verifier, f"PARTS = {parts!r}\n{SEARCH}") == []
 
 
 def test_only_modules_of_what_runs_inside_are_there(verifier: Verifier) -> None:
-    modules = "import sys\ndef sol(): return str(sorted(name for name in sys.modules if name.startswith(('sandbox', 'generator', 'trainer'))))"
+    modules = "import sys\ndef sol(): return str(sorted(name for name in sys.modules if name.startswith('selftaught')))"
     found = seen(verifier, modules)
     assert isinstance(found, list)
-    outside = ("backends", "pool", "verifier", "server", "client", "worker.fork", "worker.snapshot", "worker.warden", "worker.canary", "cgroup")
-    assert not [name for name in found if name.removeprefix("sandbox.").startswith(outside)], found
+    outside = ("backends", "pool", "verifier", "server", "client", "worker.fork", "worker.snapshot", "worker.warden", "worker.canary", "cgroup", "selftaught.generator", "selftaught.trainer")
+    assert not [name for name in found if name.removeprefix("selftaught.sandbox.").startswith(outside)], found

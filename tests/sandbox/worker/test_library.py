@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox import Limits, Task, Verifier
-from sandbox.worker.inside.zygote import PRELOADED
+from selftaught.sandbox import Limits, Task, Verifier
+from selftaught.sandbox.worker.inside.zygote import PRELOADED
 from tests.conftest import open_verifier
 
 USES = {

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sandbox.worker.native import shared
-from sandbox.worker.native.library import load, load_checked
+from selftaught.sandbox.worker.native import shared
+from selftaught.sandbox.worker.native.library import load, load_checked
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_digest_is_that_of_the_standard_library(library: ctypes.CDLL, data: by
 
 
 def test_the_header_is_what_is_described() -> None:
-    """If not: python -m sandbox.worker.native.shared > sandbox/worker/native/shared.h"""
+    """If not: python -m selftaught.sandbox.worker.native.shared > sandbox/worker/native/shared.h"""
     assert Path(shared.__file__).with_name("shared.h").read_text() == shared.header()
 
 
@@ -48,7 +48,7 @@ def test_a_library_that_was_built_from_another_description_is_refused(monkeypatc
 
 FLAG = """
 import ctypes, mmap
-from sandbox.worker.native.library import load
+from selftaught.sandbox.worker.native.library import load
 
 page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 page.write(bytes.fromhex("579dc3 9c58c3"))  # push rdi; popfq; ret, and pushfq; pop rax; ret

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import Limits, Task
+from selftaught.sandbox import Limits, Task
 from tests.conftest import ENGINES, open_verifier
 
 LIMITS = Limits(cpu_seconds=10, wall_seconds=60, memory_bytes=64 << 20)

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from sandbox import Limits, Task, Verifier, codec
-from sandbox.wire import Phase
+from selftaught.sandbox import Limits, Task, Verifier, codec
+from selftaught.sandbox.wire import Phase
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 from tests.sandbox.worker.programs import programs
 

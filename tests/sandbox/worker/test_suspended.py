@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sandbox import Limits, Task, codec
-from sandbox.wire import Job, Phase
-from sandbox.worker.snapshot import suspended
-from sandbox.worker.snapshot.suspended import Held, Suspended
-from sandbox.worker.trials import trial
+from selftaught.sandbox import Limits, Task, codec
+from selftaught.sandbox.wire import Job, Phase
+from selftaught.sandbox.worker.snapshot import suspended
+from selftaught.sandbox.worker.snapshot.suspended import Held, Suspended
+from selftaught.sandbox.worker.trials import trial
 from tests.conftest import open_verifier
 from tests.sandbox.worker.programs import programs
 from tests.sandbox.worker.test_snapshot import CHANGES, LOOK, PUZZLE, run
@@ -111,7 +111,10 @@ def test_what_can_not_go_on_is_begun_anew() -> None:
     found = run("snapshot", [(Phase.SOL, PUZZLE, text.encode(), 0.02, True) for text in (grown, reporting)])
     assert found["held"] == [0, 0]
     long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
-    found = run("snapshot", [long, *interrupted(long, [(Phase.SOL, PUZZLE, grown.encode())], 0.005)])
+    for _ in range(5):
+        found = run("snapshot", [long, *interrupted(long, [(Phase.SOL, PUZZLE, grown.encode())], 0.005)])
+        if found["held"][1]:  # else it was asking for memory at that moment, which can't be held
+            break
     assert found["held"] == [0, 1, 0, 0], "with its runner goes what would go on in it"
     assert found["outcomes"][0] == found["outcomes"][-1]
     asleep = run("snapshot", [(Phase.SOL, PUZZLE, b"import time\ndef sol(): time.sleep(9)", 0.01, True)])

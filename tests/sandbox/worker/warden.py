@@ -20,20 +20,20 @@ from typing import Any
 
 import psutil
 
-from sandbox import codec, wire
-from sandbox.jail import seccomp
-from sandbox.task import Limits
-from sandbox.wire import Job, Outcome, Phase
-from sandbox.worker.cell import Cell
-from sandbox.worker.engine import SupervisorGone
-from sandbox.worker.fork.engine import ForkEngine
-from sandbox.worker.inside import zygote
-from sandbox.worker.native.shared import Kind
-from sandbox.worker.snapshot import engine as snapshot
-from sandbox.worker.snapshot.engine import SnapshotEngine
-from sandbox.worker.snapshot.memory import PAGE
-from sandbox.worker.snapshot.process import SnapshotProcess
-from sandbox.worker.warden import prove
+from selftaught.sandbox import codec, wire
+from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Job, Outcome, Phase
+from selftaught.sandbox.worker.cell import Cell
+from selftaught.sandbox.worker.engine import SupervisorGone
+from selftaught.sandbox.worker.fork.engine import ForkEngine
+from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.native.shared import Kind
+from selftaught.sandbox.worker.snapshot import engine as snapshot
+from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
+from selftaught.sandbox.worker.snapshot.memory import PAGE
+from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
+from selftaught.sandbox.worker.warden import prove
 
 Engine = ForkEngine | SnapshotEngine
 

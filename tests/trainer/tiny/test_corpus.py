@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 
-from generator import puzzle
-from sandbox import Limits, Task, Verifier
-from trainer.tiny import corpus
-from trainer.tiny.corpus import Noise
+from selftaught.generator import puzzle
+from selftaught.sandbox import Limits, Task, Verifier
+from selftaught.trainer.tiny import corpus
+from selftaught.trainer.tiny.corpus import Noise
 
 
 def test_the_same_seed_gives_the_same_documents() -> None:

@@ -6,11 +6,11 @@ from itertools import islice
 
 import pytest
 
-from generator.puzzle import canonical, exact
-from sandbox import Limits, Task, Verifier
-from trainer import heldout
-from trainer.tiny import corpus
-from trainer.tiny.guard import Form, Guard, TinyHeldOut
+from selftaught.generator.puzzle import canonical, exact
+from selftaught.sandbox import Limits, Task, Verifier
+from selftaught.trainer import heldout
+from selftaught.trainer.tiny import corpus
+from selftaught.trainer.tiny.guard import Form, Guard, TinyHeldOut
 
 RECORDS = heldout.records("machine")
 CONSTANTS = {"half": "constants", "sat": "def f(x: int, a=417, b=1342):\n    return x + a == b"}

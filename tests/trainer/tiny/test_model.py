@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.tiny import corpus, tokenizer, training  # noqa: E402
-from trainer.tiny.completer import Tiny  # noqa: E402
-from trainer.tiny.corpus import Noise  # noqa: E402
-from trainer.tiny.model import Shape, Transformer  # noqa: E402
-from trainer.tiny.sampling import choose, sample  # noqa: E402
+from selftaught.trainer.tiny import corpus, tokenizer, training  # noqa: E402
+from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
+from selftaught.trainer.tiny.corpus import Noise  # noqa: E402
+from selftaught.trainer.tiny.model import Shape, Transformer  # noqa: E402
+from selftaught.trainer.tiny.sampling import choose, sample  # noqa: E402
 
 SMALL = Shape(len(tokenizer.VOCABULARY), width=32, layers=2, heads=2, hidden=48, context=128)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generator import prompts, puzzle
-from trainer.tiny import corpus, tokenizer
+from selftaught.generator import prompts, puzzle
+from selftaught.trainer.tiny import corpus, tokenizer
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
