@@ -38,7 +38,7 @@ ON := --build-arg BASE=$(BASE)
 endif
 
 # What is written in C, for the images: neither base has a compiler. It holds nothing of Python, and of the C library only
-# what is old, so it fits every base for this kind of processor; where it does not fit, its Python twin does the work.
+# what is old, so it fits every base for this kind of processor; where it does not fit, the fork engine does the work.
 ACCELERATOR := out/accelerator/_accelerator.so
 NEEDS_PYTHON := $(addprefix sandbox/worker/native/,codecmodule.c codec_encode.c codec_decode.c)
 $(ACCELERATOR): $(wildcard sandbox/worker/native/*.[ch])
