@@ -17,8 +17,9 @@ from tests.sandbox.worker.programs import programs
 from tests.sandbox.worker.test_snapshot import CHANGES, LOOK, PUZZLE, run
 
 NAP = (Phase.SOL, PUZZLE, b"import time\ndef sol():\n    time.sleep(0.3)\n    return 6")
+# The clock that interrupts ticks every few milliseconds: each takes so long that it is not about to report by then.
 LONG = {
-    "integers": "def sol():\n    x = 1\n    for i in range(1, 200_000): x = x * i % (1 << 4000)\n    return x",
+    "integers": "def sol():\n    x = 1\n    for i in range(1, 2_000_000): x = x * i % (1 << 4000)\n    return x",
     "floats": "import math\ndef sol():\n    x = 0.5\n    for i in range(1_000_000): x = math.sin(x) + i * 1e-9\n    return x",
     "objects": "def sol():\n    d = {}\n    for i in range(100_000): d[i % 3000] = [str(i), d.get(i % 7)]; d[i % 3000][1] = i\n    return sorted(d.items())[:50]",
     "a generator": "def sol():\n    def g():\n        for i in range(600_000): yield i * i\n    return sum(g())",
@@ -110,7 +111,7 @@ def test_what_can_not_go_on_is_begun_anew() -> None:
     reporting = "import os, time\ndef sol():\n    os.write(3, b'A')\n    for i in range(2_000_000): pass\n    return 6"
     found = run("snapshot", [(Phase.SOL, PUZZLE, text.encode(), 0.02, True) for text in (grown, reporting)])
     assert found["held"] == [0, 0]
-    long = (Phase.SOL, PUZZLE, LONG["floats"].encode())  # so long that it is not about to report when it is interrupted
+    long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
     found = run("snapshot", [long, *interrupted(long, [(Phase.SOL, PUZZLE, grown.encode())], 0.005)])
     assert found["held"] == [0, 1, 0, 0], "with its runner goes what would go on in it"
     assert found["outcomes"][0] == found["outcomes"][-1]
