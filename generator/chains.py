@@ -94,7 +94,9 @@ class Links:
         if not equation.plain(printed):
             return None
         sources = {(0, name): source for name, source in inner.asked.others.items()}
-        sources |= {(1, name): source for name, source in outer.asked.others.items()} | {(1, outer.asked.target): printed}
+        sources |= {(1, name): source for name, source in outer.asked.others.items()} | {
+            (1, outer.asked.target): printed
+        }
         order = list(sources)
         chance.shuffle(order)
         named = self._named([sources[key] for key in order], inner.argument)

@@ -49,7 +49,9 @@ class Derivation:
             right = [attempt["solution"] for attempt in record["attempts"] if attempt["status"] == Status.ACCEPTED]
             self._links.add(parse(record["puzzle"]), right)
 
-    async def derive(self, admitted: Sequence[Candidate], trial: Trial, seed: int) -> tuple[list[Candidate], list[Settled]]:
+    async def derive(
+        self, admitted: Sequence[Candidate], trial: Trial, seed: int
+    ) -> tuple[list[Candidate], list[Settled]]:
         """All puzzles derived from a wave's admitted ones and what came before, and what is kept of those that were admitted."""
         chance = random.Random(seed)
         made: list[Candidate] = []
@@ -106,7 +108,9 @@ class Derivation:
     async def _chained(self, trial: Trial, chance: random.Random, seed: int) -> list[tuple[Candidate, list[Guess]]]:
         chains = list(self._links.chains(self._recipe.chains, chance))
         made = []
-        for number, (chain, text) in enumerate(zip(chains, await trial.printed(one.program for one in chains), strict=True)):
+        for number, (chain, text) in enumerate(
+            zip(chains, await trial.printed(one.program for one in chains), strict=True)
+        ):
             closed = self._links.close(chain, text, chance)
             if closed:
                 made.append((self._read(closed[0], chain.parents, seed, number), [(closed[1], chain.parents[0])]))
@@ -122,9 +126,7 @@ def _again(origin: Candidate, puzzle: Puzzle, target: str) -> list[Guess]:
     construction: one of them gave the target.)"""
     assert origin.puzzle is not None
     bodies = dict.fromkeys(
-        attempt.body
-        for attempt in origin.attempts
-        if attempt.solution and equation.reads(attempt.solution, target)
+        attempt.body for attempt in origin.attempts if attempt.solution and equation.reads(attempt.solution, target)
     )
     moved = (selection.transplant(body, origin.puzzle, puzzle) for body in bodies)
     return [(solution, origin.id) for solution in moved if solution]

@@ -46,7 +46,9 @@ class Equation:
         if not plain(printed) or kind(printed) != answers.type_of(self.value):
             return None
         parameters = ((name, printed if name == self.target else source) for name, source in self.puzzle.defaults)
-        return self.puzzle.source.replace(self.puzzle.parameters, ", ".join(f"{name}={source}" for name, source in parameters), 1)
+        return self.puzzle.source.replace(
+            self.puzzle.parameters, ", ".join(f"{name}={source}" for name, source in parameters), 1
+        )
 
 
 def read(puzzle: Puzzle) -> Equation | None:

@@ -146,7 +146,9 @@ class Generation:
         if before:
             await before.written.wait()
         if self.recipe.retarget or self.recipe.chains:
-            trial = Trial(self._verifier, self.recipe, Tally(seconds=wave.tally.seconds))  # counts attempts of the model alone
+            trial = Trial(
+                self._verifier, self.recipe, Tally(seconds=wave.tally.seconds)
+            )  # counts attempts of the model alone
             derived, more = await self._derivation.derive(admitted, trial, self._seed(wave, "derived"))
             written = [*written, *derived]
             admitted, kept = [*admitted, *(one for one, _ in more)], [*kept, *(pairs for _, pairs in more)]
@@ -170,7 +172,9 @@ class Generation:
             for _ in range(self.recipe.prompts)
         ]
         seed, heat, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
-        async for number, texts in self._sampler.call(wave.number, "puzzles", asked, self.recipe.samples, tokens, heat, seed):
+        async for number, texts in self._sampler.call(
+            wave.number, "puzzles", asked, self.recipe.samples, tokens, heat, seed
+        ):
             origins = (self._sampler.origin(asked[number], tokens, heat, seed, sample) for sample in range(len(texts)))
             found[number] = [
                 candidate.read(asked[number], text, origin, self.recipe)
@@ -201,7 +205,9 @@ class Generation:
         """One round: attempts as they are written. start: how many each puzzle had before."""
         tokens, seed = self.recipe.solution_tokens, self._seed(wave, f"solutions from {start}")
         texts, heat = [prompt for _, prompt in asked], self.recipe.solution_temperature or self.recipe.temperature
-        async for number, found in self._sampler.call(wave.number, f"solutions-{start}", texts, count, tokens, heat, seed):
+        async for number, found in self._sampler.call(
+            wave.number, f"solutions-{start}", texts, count, tokens, heat, seed
+        ):
             one, prompt = asked[number]
             assert one.puzzle is not None
             for sample, text in enumerate(found):

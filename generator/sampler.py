@@ -36,7 +36,14 @@ class Sampler:
         return Sampling(self._model.name, self._model.digest, hashed, *drawn, list(prompt.parents))
 
     async def call(
-        self, wave: int, name: str, prompts: Sequence[Prompt], samples: int, new_tokens: int, temperature: float, seed: int
+        self,
+        wave: int,
+        name: str,
+        prompts: Sequence[Prompt],
+        samples: int,
+        new_tokens: int,
+        temperature: float,
+        seed: int,
     ) -> AsyncIterator[tuple[int, list[str]]]:
         """Every prompt's number with its samples, cut at the first line that isn't indented; not asked again if the folder knows the
         answer. Raises ModelFailed."""

@@ -13,5 +13,5 @@ RUN ["python3", "-m", "compileall", "-q", "/opt/selftaught"]
 USER 65534:65534
 WORKDIR /
 ENV PYTHONHASHSEED=0
-# The container backend starts the warden with options of its own; by hand, this shows that the image works.
+# The container backend starts the supervisor with options of its own; by hand, this shows that the image works.
 CMD ["python3", "-P", "-S", "-c", "import sys; sys.path.append('/opt/selftaught'); import selftaught; print(selftaught.__version__)"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selftaught.sandbox.errors import CannotConfine, ServerRefused
     from selftaught.sandbox.program import Ending, Program, Run
     from selftaught.sandbox.task import Limits, Task
-    from selftaught.sandbox.verdict import Status, Trip, Usage, Verdict
+    from selftaught.sandbox.verdict import LimitHit, Status, Usage, Verdict
     from selftaught.sandbox.verifier import Verifier
 
 __all__ = [
@@ -24,13 +24,13 @@ __all__ = [
     "CannotConfine",
     "Client",
     "Ending",
+    "LimitHit",
     "Limits",
     "Program",
     "Run",
     "ServerRefused",
     "Status",
     "Task",
-    "Trip",
     "Usage",
     "Verdict",
     "Verifier",
@@ -47,7 +47,7 @@ _HOME = {
     "ServerRefused": "errors",
     "Status": "verdict",
     "Task": "task",
-    "Trip": "verdict",
+    "LimitHit": "verdict",
     "Usage": "verdict",
     "Verdict": "verdict",
     "Verifier": "verifier",

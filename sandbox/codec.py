@@ -64,7 +64,7 @@ _bool, _bytearray, _bytes, _dict, _float, _int, _iter = bool, bytearray, bytes, 
 _len, _list, _repr, _set, _str, _tuple, _type, _zip = len, list, repr, set, str, tuple, type, zip
 _bit_length, _to_bytes, _utf8, _pairs = int.bit_length, int.to_bytes, str.encode, dict.items
 _pack, _unpack = Struct("<d").pack, Struct("<d").unpack
-_name_of, _slice_of, _brief = type.__dict__["__name__"].__get__, str.__getitem__, slice(60)
+_name_of, _slice_of, _shortened = type.__dict__["__name__"].__get__, str.__getitem__, slice(60)
 
 
 def python_encode(value: object, max_bytes: int) -> bytes:
@@ -134,7 +134,7 @@ def _leaf(value: Any, kind: type, room: int, max_bytes: int) -> bytes:
     elif value is None:
         return b"\x80"
     else:  # its name, found without running code of its type or metaclass; a slice of a lying str is a str
-        name = _repr(_slice_of(_name_of(kind), _brief))[1:-1]
+        name = _repr(_slice_of(_name_of(kind), _shortened))[1:-1]
         raise NotPlain(f"an instance of {name} is not plain data")
     raise TooLarge(max_bytes - room + size)
 

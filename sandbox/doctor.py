@@ -101,7 +101,9 @@ def _host() -> dict[str, str]:
         "machine": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "user id": str(os.geteuid()),
-        "answer codec": "C" if codec.IS_NATIVE else "Python; with a C compiler at installation it is in C, and much faster",
+        "answer codec": "C"
+        if codec.IS_NATIVE
+        else "Python; with a C compiler at installation it is in C, and much faster",
     }
     checks: dict[str, Callable[[], str]] = {
         "libseccomp": _libseccomp,

@@ -7,7 +7,7 @@ import signal
 from selftaught.sandbox import wire
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.verdict import Status, Trip, Usage, Verdict, printable
+from selftaught.sandbox.verdict import LimitHit, Status, Usage, Verdict, printable
 from selftaught.sandbox.wire import End, Outcome
 
 _STATUS = {
@@ -50,7 +50,7 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         cpu, wall, peak = cpu + last.cpu_seconds, wall + last.wall_seconds, max(peak, last.peak_memory_bytes)
         if last.engine != engines:
             engines += f"+{last.engine}"
-    message, trip = _trip(last, limits)
+    message, hit = _limit_hit(last, limits)
     if last.end in forged:
         status, message = Status.CRASHED, "it reported what only the other phase does"
     else:
@@ -60,7 +60,7 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
         status=status,
         phase=phase,
         message=printable(message),
-        limit=trip,
+        limit=hit,
         usage=Usage(cpu, wall, peak),
         answer_sha256=first.payload.hex() if phase == "sat" else None,
         level=level,
@@ -81,7 +81,7 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
     (outcome,) = outcomes
     ending, code = _ENDING.get(outcome.end, (Ending.EXITED, int(outcome.observed)))
     stdout, stderr, cut = wire.unpack_output(outcome.payload)
-    message, trip = _trip(outcome, limits)
+    message, hit = _limit_hit(outcome, limits)
     return Run(
         id=ident,
         ending=ending,
@@ -90,21 +90,21 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
         stderr=stderr.decode("utf-8", "replace"),
         cut=cut,
         message=printable(message),
-        limit=trip,
+        limit=hit,
         usage=Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes),
         level=level,
         verifier=verifier,
     )
 
 
-def _trip(outcome: Outcome, limits: Limits) -> tuple[str, Trip | None]:
+def _limit_hit(outcome: Outcome, limits: Limits) -> tuple[str, LimitHit | None]:
     """The message of an outcome, and the limit that ended it, if one did."""
     if outcome.end not in _LIMIT:
         return outcome.detail, None
     name, text = _LIMIT[outcome.end]
     configured = getattr(limits, name)
     message = text.format(configured) + (f": {outcome.detail}" if outcome.detail else "")
-    return message, Trip(name, configured, outcome.observed)
+    return message, LimitHit(name, configured, outcome.observed)
 
 
 def combine(verdicts: list[Verdict]) -> Verdict:

@@ -28,7 +28,9 @@ def refuse_link(output: str | Path) -> None:
     """Raises SymbolicLink if that is what this is, wherever it leads, and not one of our own open files."""
     path = str(output).rstrip("/")
     if descriptor(output) is None and os.path.islink(path):
-        raise SymbolicLink(f"{output} is a symbolic link to {os.readlink(path)} and is not followed: remove it, or name where it leads")
+        raise SymbolicLink(
+            f"{output} is a symbolic link to {os.readlink(path)} and is not followed: remove it, or name where it leads"
+        )
 
 
 def open_output(output: str | Path, mode: str = "wb") -> IO[Any]:

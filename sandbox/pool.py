@@ -6,9 +6,9 @@ Polychronopoulos and Kuck 1987). If the worker dies, the oldest of its jobs, whi
 simply sent again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
 allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
 
-Where others wait behind it, a job gets a brief time first. If it needs more it is judged again, alone and at its own limits, when the queue
+Where others wait behind it, a job gets a time slice first. If it needs more it is judged again, alone and at its own limits, when the queue
 is empty, preferably by the same worker, which may let it go on where it was: so endless loops, which cost their whole limit, hold nobody
-up. Programs, which are not judged, are never tried briefly.
+up. Programs, which are not judged, are never given a time slice only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from selftaught.sandbox import brief, judge
+from selftaught.sandbox import judge, time_slice
 from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.program import Ending, Run
@@ -62,7 +62,7 @@ _UNWANTED = "nobody waits for it"
 class Ticket:
     """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
 
-    It gets a Verdict, or of a program a Run. patient: it was tried briefly, and needs more. lane: where that was.
+    It gets a Verdict, or of a program a Run. patient: it was given a time slice only, and needs more. lane: where that was.
     """
 
     id: str
@@ -73,10 +73,10 @@ class Ticket:
     patient: bool = False
     lane: object = None
 
-    def try_briefly(self) -> None:
-        """Others wait: let it be tried briefly first, if that saves anything."""
+    def slice_time(self) -> None:
+        """Others wait: let it be given a time slice only first, if that saves anything."""
         job = self.job
-        job.brief = not (job.program or self.patient) and job.limits.cpu_seconds > 2 * brief.LONGEST_SECONDS
+        job.sliced = not (job.program or self.patient) and job.limits.cpu_seconds > 2 * time_slice.LONGEST_SECONDS
 
     def cancel(self) -> None:
         """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the id and the sources."""
@@ -141,13 +141,13 @@ class Pool:
             return True
 
     def postpone(self, ticket: Ticket) -> None:
-        """It was tried briefly, and is judged when nothing else waits: by any lane that has nothing to do."""
+        """It was given a time slice only, and is judged when nothing else waits: by any lane that has nothing to do."""
         with self._lock:
             self.later.append(ticket)
         self.offer(_LOOK_AGAIN)
 
     def patient(self, lane: _Lane) -> Ticket | None:
-        """The next of those that were tried briefly, if there is one: preferably one that this lane's worker may have kept as it was."""
+        """The next of those that were given a time slice only, if there is one: preferably one that this lane's worker may have kept as it was."""
         with self._lock:
             own = next((ticket for ticket in self.later if ticket.lane is lane), None)
             ticket = own or (self.later[0] if self.later else None)
@@ -175,7 +175,7 @@ class Pool:
         return sum(lane.restarts for lane in self._lanes)
 
     def worker_pids(self) -> list[int]:
-        """The process ids of the wardens that run now."""
+        """The process ids of the supervisors that run now."""
         return [lane.worker.pid for lane in self._lanes if lane.worker is not None]
 
     def close(self) -> None:
@@ -261,7 +261,7 @@ class _Lane:
                     return ticket
 
     def _next_at_once(self, alone: bool = True) -> Ticket | None:
-        """The next ticket if there is one. Those that were tried briefly come last, and one by one: each may take its whole time."""
+        """The next ticket if there is one. Those that were given a time slice only come last, and one by one: each may take its whole time."""
         if self._again:
             return self._again.popleft()
         queue, ticket = self.pool._queue, _LOOK_AGAIN
@@ -276,7 +276,7 @@ class _Lane:
                 self.pool.offer(ticket)  # for a lane that has nothing to do
                 return None
         if not queue.empty():
-            ticket.try_briefly()
+            ticket.slice_time()
         return ticket
 
     def _batch(self, first: Ticket | None = None) -> list[Ticket]:
@@ -299,7 +299,7 @@ class _Lane:
                 break
             batch.append(ticket)
         for ticket in batch if len(batch) + ahead > 1 else ():
-            ticket.try_briefly()
+            ticket.slice_time()
         return batch
 
     def _send(self, batch: list[Ticket]) -> None:
@@ -331,7 +331,7 @@ class _Lane:
             seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
             self._seconds += (seconds - self._seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
-                ticket.patient, ticket.lane, ticket.job.brief = True, self, False
+                ticket.patient, ticket.lane, ticket.job.sliced = True, self, False
                 self._ahead.popleft()
                 self.pool.postpone(ticket)
             else:
@@ -379,7 +379,9 @@ class _Lane:
             time.sleep(0.1)  # it could not be started: don't spin
         pending = list(self._ahead)
         self._ahead.clear()
-        refused = 0 < self._failed_starts < STARTS and not isinstance(error, WorkerFailed)  # one that hung counts: time is bounded
+        refused = 0 < self._failed_starts < STARTS and not isinstance(
+            error, WorkerFailed
+        )  # one that hung counts: time is bounded
         if pending and not refused:
             pending[0].attempts += 1
         for ticket in pending:

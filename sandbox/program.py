@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.verdict import Trip, Usage
+from selftaught.sandbox.verdict import LimitHit, Usage
 
 
 class Ending(StrEnum):
@@ -58,7 +58,7 @@ class Run:
     stderr: str = ""
     cut: bool = False
     message: str = ""
-    limit: Trip | None = None
+    limit: LimitHit | None = None
     usage: Usage = Usage()  # noqa: RUF009  # it is frozen
     level: str = ""
     retryable: bool = False
@@ -72,4 +72,11 @@ class Run:
     def from_dict(cls, fields: dict[str, Any]) -> Run:
         """The run that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
         limit, usage = fields["limit"], Usage(**fields["usage"])
-        return cls(**{**fields, "ending": Ending(fields["ending"]), "limit": Trip(**limit) if limit else None, "usage": usage})
+        return cls(
+            **{
+                **fields,
+                "ending": Ending(fields["ending"]),
+                "limit": LimitHit(**limit) if limit else None,
+                "usage": usage,
+            }
+        )

@@ -40,7 +40,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class LimitHit:
     """The limit that ended a phase.
 
     name: the field of `Limits`. configured: its value. observed: what was measured when it
@@ -80,7 +80,7 @@ class Verdict:
     status: Status
     phase: str | None = None
     message: str = ""
-    limit: Trip | None = None
+    limit: LimitHit | None = None
     usage: Usage = Usage()
     answer_sha256: str | None = None
     level: str = ""
@@ -105,7 +105,14 @@ class Verdict:
     def from_dict(cls, fields: dict[str, Any]) -> Verdict:
         """The verdict that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
         limit, usage = fields["limit"], Usage(**fields["usage"])
-        return cls(**{**fields, "status": Status(fields["status"]), "limit": Trip(**limit) if limit else None, "usage": usage})
+        return cls(
+            **{
+                **fields,
+                "status": Status(fields["status"]),
+                "limit": LimitHit(**limit) if limit else None,
+                "usage": usage,
+            }
+        )
 
 
 def printable(text: str) -> str:

@@ -210,7 +210,7 @@ class Verifier:
         return self._running().counters()
 
     def worker_pids(self) -> list[int]:
-        """The process ids of the workers' wardens."""
+        """The process ids of the workers' supervisors."""
         return self._running().worker_pids()
 
     def close(self) -> None:
@@ -256,7 +256,7 @@ class Verifier:
         for seed in range(repeat):
             ticket = Ticket(task.id, wire.Job(sat, sol, limits, seed), done)
             if stream:
-                ticket.try_briefly()
+                ticket.slice_time()
             pool.submit(ticket)
             cancels.append(ticket.cancel)
         return cancels[0] if repeat == 1 else partial(_call_all, cancels)

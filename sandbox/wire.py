@@ -1,4 +1,4 @@
-"""What travels between the verifier and a worker, and between a warden and a child: lengths and bytes, never objects."""
+"""What travels between the verifier and a worker, and between a supervisor and a child: lengths and bytes, never objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selftaught.sandbox.task import Limits
 
 
 class End(IntEnum):
-    """How a phase ended, as the warden saw it (up to `DIED`) or as the child reported it; or that it was only tried briefly, and did not end."""
+    """How a phase ended, as the supervisor saw it (up to `DIED`) or as the child reported it; or that it was only given a time slice only, and did not end."""
 
     FORBIDDEN = 1
     CPU = 2
@@ -56,7 +56,7 @@ class Outcome:
     """The evidence of one phase.
 
     detail: text for the message. observed: of the limit that tripped, in its unit; of a program that ended by itself, its return code.
-    payload: the answer's bytes in the warden, its digest on the wire; what a program has printed (`unpack_output`).
+    payload: the answer's bytes in the supervisor, its digest on the wire; what a program has printed (`unpack_output`).
     engine: which one ran it.
     """
 
@@ -94,8 +94,8 @@ class Counters:
 class Job:
     """A task on its way to a worker. `seed` sets the `random` module's state in both phases.
 
-    program: not to be judged but to be run: `sat` is the program and `sol` its standard input. brief: a phase that takes long is to be left
-    unfinished, since others wait (`selftaught.sandbox.brief`).
+    program: not to be judged but to be run: `sat` is the program and `sol` its standard input. sliced: a phase that takes long is to be left
+    unfinished, since others wait (`selftaught.sandbox.time_slice`).
     """
 
     sat: bytes
@@ -103,12 +103,12 @@ class Job:
     limits: Limits
     seed: int = 0
     program: bool = False
-    brief: bool = False
+    sliced: bool = False
 
 
 _LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<I??ddQQQII")
-"""Head of a job: the length of the solution, whether it is a program, whether it is tried briefly, its limits, its seed, and the length of the puzzle."""
+"""Head of a job: the length of the solution, whether it is a program, whether it is given a time slice only, its limits, its seed, and the length of the puzzle."""
 
 OUTCOME = struct.Struct("<BBdddQHI")
 _OUTPUT = struct.Struct("<?Q")
@@ -208,7 +208,7 @@ def pack_job(job: Job) -> bytes:
     head = JOB.pack(
         len(job.sol),
         job.program,
-        job.brief,
+        job.sliced,
         limits.cpu_seconds,
         limits.wall_seconds,
         limits.memory_bytes,
@@ -226,10 +226,10 @@ _limits = functools.lru_cache(64)(Limits)
 
 def unpack_job(data: bytes) -> Job:
     """The job in these bytes."""
-    sol, program, brief, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    sol, program, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
     at = JOB.size
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program, brief)
+    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program, sliced)
 
 
 ENGINES = ("fork", "snapshot")
@@ -289,7 +289,10 @@ def unpack_outcomes(data: bytes, at: int = 0) -> list[Outcome]:
         at += OUTCOME.size
         if end not in _ENDS or engine >= len(ENGINES):
             raise ValueError(f"nothing ends as {end}, or no engine has the number {engine}")
-        text, payload = data[at : at + detail].decode("utf-8", "replace") if detail else "", data[at + detail : at + detail + size]
+        text, payload = (
+            data[at : at + detail].decode("utf-8", "replace") if detail else "",
+            data[at + detail : at + detail + size],
+        )
         outcomes.append(Outcome(_ENDS[end], text, observed, cpu, wall, peak, payload, ENGINES[engine]))
         at += detail + size
     if not outcomes:

@@ -34,7 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters = getattr(item, "callspec", None)
         folder = item.path.relative_to(Path(__file__).parent).as_posix()
-        if folder.startswith("images/") or "/test_docker" in folder or (parameters is not None and "container" in parameters.id.split("-")):
+        if (
+            folder.startswith("images/")
+            or "/test_docker" in folder
+            or (parameters is not None and "container" in parameters.id.split("-"))
+        ):
             item.add_marker("container")
 
 
@@ -130,7 +134,7 @@ def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> b
 
 
 RUNNERS_DESCRIPTORS = 5
-"""Of a warden, for each runner of its snapshot engine."""
+"""Of a supervisor, for each runner of its snapshot engine."""
 
 
 def footprint(verifier: Verifier) -> dict[str, object]:
@@ -142,7 +146,7 @@ def footprint(verifier: Verifier) -> dict[str, object]:
     return {
         "processes": [child.pid for child in family],
         "runners missing": due - len(runners),
-        "warden's descriptors": len(os.listdir(f"/proc/{pid}/fd")) - RUNNERS_DESCRIPTORS * len(runners),
+        "supervisor's descriptors": len(os.listdir(f"/proc/{pid}/fd")) - RUNNERS_DESCRIPTORS * len(runners),
         "children's descriptors": sorted(len(os.listdir(f"/proc/{child.pid}/fd")) for child in family),
         "runners' descriptors": {len(os.listdir(f"/proc/{child.pid}/fd")) for child in runners},
         "control groups": control_groups(os.getpid()),
@@ -151,14 +155,16 @@ def footprint(verifier: Verifier) -> dict[str, object]:
     }
 
 
-def _settled(warden: psutil.Process, runners_due: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+def _settled(supervisor: psutil.Process, runners_due: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
     """Its children when all runners that are due are there and ready: those that last, and the runners, which are traced."""
     until, ready_before = time.monotonic() + 5, True
     while True:
-        children = sorted(warden.children(recursive=True), key=psutil.Process.create_time)
+        children = sorted(supervisor.children(recursive=True), key=psutil.Process.create_time)
         runners = [child for child in children if child.status() == psutil.STATUS_TRACING_STOP]
         ready = len(runners) == runners_due and not any(os.listdir(f"/proc/{runner.pid}/fd") for runner in runners)
-        ready = ready and warden.status() == psutil.STATUS_SLEEPING  # else it is still at work on one, and holds more for a moment
+        ready = (
+            ready and supervisor.status() == psutil.STATUS_SLEEPING
+        )  # else it is still at work on one, and holds more for a moment
         if (ready and ready_before) or time.monotonic() > until:
             return [child for child in children if child not in runners], runners
         ready_before = ready

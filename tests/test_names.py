@@ -41,10 +41,33 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=left_out)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(source)]
+    wheel = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(folder),
+        str(source),
+    ]
     subprocess.run(wheel, check=True, capture_output=True, cwd=folder)
     (made,) = folder.glob("selftaught-*.whl")
-    put = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(library), str(made)]
+    put = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(library),
+        str(made),
+    ]
     subprocess.run(put, check=True, capture_output=True, cwd=folder)
     assert {path.name for path in library.iterdir() if path.suffix != ".dist-info"} <= {"selftaught", "bin"}
     for name in FOLDERS:
@@ -60,7 +83,9 @@ def test_ours_is_used(installed: Path, tmp_path: Path, where: str) -> None:
         for name in FOLDERS:
             (tmp_path / f"{name}.py").write_text("FOREIGN = True\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([installed, "-c", LOOK], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [installed, "-c", LOOK], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.returncode) == ("accepted\n", 0), done.stderr
     command = [installed, "-m", "selftaught.sandbox.cli", "loop", "--help"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

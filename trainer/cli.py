@@ -24,7 +24,9 @@ def _verifier(limits: Limits, options: dict[str, Any]) -> Verifier:
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
 
 
-_WORKERS = click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]"
+)
 _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
                         help="The confinement level that must be reached.")  # fmt: skip
 
@@ -193,14 +195,20 @@ def compare(first: Path, second: Path) -> None:
         pair = [[scores[ident] for ident in common] for scores in found]
         shown = [str(passk.estimate(scores, int(k))) for scores in pair]
         times = passk.ratio(pair[0], pair[1], int(k))
-        ratio = f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}] times" if times else "no ratio: the first solves nothing"
+        ratio = (
+            f"{times.value:.2f} [{times.low:.2f}, {times.high:.2f}] times"
+            if times
+            else "no ratio: the first solves nothing"
+        )
         difference = passk.compare(pair[0], pair[1], int(k))
         click.echo(f"Pass@{k} on {len(common)} problems: {shown[0]} to {shown[1]}; difference {difference}; {ratio}")
 
 
 @click.command()
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@click.option("--model", "model_name", required=True, metavar="MODEL", help="A folder or name that transformers loads; GGUF too.")
+@click.option(
+    "--model", "model_name", required=True, metavar="MODEL", help="A folder or name that transformers loads; GGUF too."
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", callback=no_link,
               help="Where the trained model goes. No symbolic link.")  # fmt: skip
 @click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,

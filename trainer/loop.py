@@ -33,7 +33,13 @@ class Loop:
     """
 
     def __init__(
-        self, preset: Preset, iterations: int, path: Path, verifier: Verifier, seed: int = 0, say: Say = lambda line: None
+        self,
+        preset: Preset,
+        iterations: int,
+        path: Path,
+        verifier: Verifier,
+        seed: int = 0,
+        say: Say = lambda line: None,
     ) -> None:
         self.preset, self.iterations, self.seed = preset, iterations, seed
         self.config = {**preset.to_dict(), "seed": seed}
@@ -103,7 +109,9 @@ class Loop:
         result = self._stage(f"{number}-evaluate", lambda: self._examine(number, path))
         self._remember(path)
         best = result["summary"]["pass_at_k"]
-        self._say("  " + ", ".join(f"Pass@{k} {one['value']:.1%} at T {one['temperature']:g}" for k, one in best.items()))
+        self._say(
+            "  " + ", ".join(f"Pass@{k} {one['value']:.1%} at T {one['temperature']:g}" for k, one in best.items())
+        )
 
     def _examine(self, number: int, path: Path) -> dict[str, Any]:
         before = self._memory.seconds
@@ -180,7 +188,9 @@ class Loop:
             for one in examples:
                 example.write(one, out)
         base = self.folder.iteration(0) / "model"
-        counts = self.preset.learner.train(base, examples, folder / "model", self.derive(f"train {number}"), self._watch)
+        counts = self.preset.learner.train(
+            base, examples, folder / "model", self.derive(f"train {number}"), self._watch
+        )
         return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 
     def examples(self, number: int) -> list[Example]:

@@ -12,7 +12,20 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the backend is chosen
 from matplotlib.axes import Axes
 
-_FILTERS = ("written", "parses", "signature", "answer_type", "used", "new", "held_out", "trivial", "quota", "solved", "stable", "depends")
+_FILTERS = (
+    "written",
+    "parses",
+    "signature",
+    "answer_type",
+    "used",
+    "new",
+    "held_out",
+    "trivial",
+    "quota",
+    "solved",
+    "stable",
+    "depends",
+)
 
 
 def draw(metrics: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
@@ -73,7 +86,11 @@ def _temperatures(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
         name = "base" if entry["iteration"] == 0 else f"iteration {entry['iteration']}"
         color = f"C{entry['iteration']}"
         for k, style in zip(entry["pass_at_k"], ("o-", "s--", "^:"), strict=False):
-            points = [(float(t), one["pass_at_k"][k]["value"]) for t, one in entry["temperatures"].items() if k in one["pass_at_k"]]
+            points = [
+                (float(t), one["pass_at_k"][k]["value"])
+                for t, one in entry["temperatures"].items()
+                if k in one["pass_at_k"]
+            ]
             axes.plot(*zip(*points, strict=True), style, color=color, label=f"{name}, Pass@{k}")
     axes.set_xlabel("temperature")
     _percent(axes)
@@ -111,7 +128,13 @@ def _stacked(axes: Axes, entries: Sequence[dict[str, Any]], parts: Sequence[dict
 
 
 def _novelty(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
-    fates = {"new": "repeated", "held_out": "held out", "trivial": "trivial", "quota": "over its template's quota", "solved": "unsolved"}
+    fates = {
+        "new": "repeated",
+        "held_out": "held out",
+        "trivial": "trivial",
+        "quota": "over its template's quota",
+        "solved": "unsolved",
+    }
     parts = []
     for entry in entries:
         refused = entry["counts"]["refusals"]

@@ -143,9 +143,7 @@ def tiny() -> Preset:
 
 def machine_problems() -> list[Problem]:
     """The bundled machine-written puzzles."""
-    return [
-        Problem(record["id"], puzzle.parse(record["sat"]), record["half"]) for record in heldout.records("machine")
-    ]
+    return [Problem(record["id"], puzzle.parse(record["sat"]), record["half"]) for record in heldout.records("machine")]
 
 
 _SMOLLM2_NOTES = """What this shows: the loop runs with a pretrained model of the ecosystem, by its own trainer. What it does not show: what the loop
@@ -217,6 +215,8 @@ def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -
     preset = PRESETS[name]()
     if recipe_name == "paper":
         mine = preset.recipe
-        sizes = {size: getattr(mine, size) for size in ("prompts", "samples", "puzzle_tokens", "solution_tokens", "attempts")}
+        sizes = {
+            size: getattr(mine, size) for size in ("prompts", "samples", "puzzle_tokens", "solution_tokens", "attempts")
+        }
         preset = replace(preset, recipe=replace(recipe.PAPER, **sizes, round=mine.attempts), growing=False)
     return replace(preset, recipe=preset.recipe.changed(*settings))

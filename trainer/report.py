@@ -13,7 +13,9 @@ from selftaught.trainer.evaluation import Result, scores
 from selftaught.trainer.passk import Estimate, Score, ratio
 
 
-def gains(first: Sequence[Result], last: Sequence[Result], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def gains(
+    first: Sequence[Result], last: Sequence[Result], before: dict[str, Any], after: dict[str, Any]
+) -> dict[str, Any]:
     """How many times better the last model is than the first, each at its own best temperature: {k: {value, low, high}}.
     before, after: their `pass_at_k`."""
     found: dict[str, Any] = {}
@@ -54,7 +56,10 @@ def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
     if notes:
         lines += [notes, ""]
     ks = list(entries[0]["pass_at_k"])
-    lines += ["| iteration | pairs | puzzles | " + " | ".join(f"Pass@{k} (T)" for k in ks) + " |", "|---" * (3 + len(ks)) + "|"]
+    lines += [
+        "| iteration | pairs | puzzles | " + " | ".join(f"Pass@{k} (T)" for k in ks) + " |",
+        "|---" * (3 + len(ks)) + "|",
+    ]
     for entry in entries:
         cells = [f"{_shown(entry['pass_at_k'][k])} ({entry['pass_at_k'][k]['temperature']:g})" for k in ks]
         counts = entry["counts"]

@@ -1,4 +1,4 @@
-"""Where workers run: as processes of this machine, or in containers. All of them host the same warden."""
+"""Where workers run: as processes of this machine, or in containers. All of them host the same supervisor."""
 
 from __future__ import annotations
 

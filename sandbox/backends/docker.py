@@ -1,11 +1,11 @@
-"""Workers in containers: each hosts a warden, and the jail of level ``restricted`` inside it.
+"""Workers in containers: each hosts a supervisor, and the jail of level ``restricted`` inside it.
 
 A container has no network, no capability, no writable file, and a seccomp profile of ours (``seccomp.json``). What the profile does not
 list it hands to a tracer, of which there is none, so the call fails. That is an answer which ranks below the jail's own filter: of
-what a task tries, the warden hears first, and verdicts are the same as elsewhere.
+what a task tries, the supervisor hears first, and verdicts are the same as elsewhere.
 
 The conversation goes through the container's standard input and output, so that the engine may be on another machine and the runtime
-any whose kernel has what the jail needs. If the verifier dies the input ends, the warden with it, and the engine removes the container. What is left all the
+any whose kernel has what the jail needs. If the verifier dies the input ends, the supervisor with it, and the engine removes the container. What is left all the
 same (a container that was created but not started) carries its owner's identity in a label and is removed at the next start.
 """
 
@@ -43,11 +43,11 @@ import os, sys
 kept = {{name: os.environ[name] for name in {KEPT_VARIABLES} if name in os.environ}}
 os.execve(sys.executable, [sys.executable, *sys.argv[1:]], {ENVIRONMENT} | kept)
 """
-"""Starts the warden without the image's environment, of which a task could find the strings on its stack."""
+"""Starts the supervisor without the image's environment, of which a task could find the strings on its stack."""
 
 _PROFILE = (Path(__file__).parent / "seccomp.json").read_text()
 _PROCESSES = 256
-"""The warden, the zygote and a child. The rest is for what starts a container, and for runtimes with a kernel of threads (gVisor)."""
+"""The supervisor, the zygote and a child. The rest is for what starts a container, and for runtimes with a kernel of threads (gVisor)."""
 
 _OVERHEAD_BYTES = 256 << 20
 """Two interpreters, and what the kernel needs for them."""
@@ -122,7 +122,9 @@ def _probe(host: str) -> None:
 def _check(name: str, image: Image) -> None:
     version = image.labels.get(VERSION_LABEL)
     if version != selftaught.__version__:
-        held = f"holds selftaught {version}, not {selftaught.__version__}" if version else "is not an image of our worker"
+        held = (
+            f"holds selftaught {version}, not {selftaught.__version__}" if version else "is not an image of our worker"
+        )
         raise CannotConfine(f"{name} {held}: build it with `make images` in the project's repository")
 
 
@@ -193,7 +195,7 @@ class _Place:
         )
 
     def _find_pid(self) -> int:
-        """The warden's number, if the engine's machine is this one."""
+        """The supervisor's number, if the engine's machine is this one."""
         try:
             self._container.reload()
             pid = int(self._container.attrs["State"]["Pid"])
@@ -245,7 +247,7 @@ class _Place:
         try:
             self._container.remove(force=True)
         except NotFound:
-            pass  # the warden has ended, and the engine removed its container
+            pass  # the supervisor has ended, and the engine removed its container
         except APIError:  # or is about to
             with suppress(*_FAILURES):
                 self._container.wait(condition="removed", timeout=10)

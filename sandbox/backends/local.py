@@ -31,7 +31,7 @@ class Local:
 
 
 class _Process:
-    """A warden that is our child; see `selftaught.sandbox.backends.worker.Place`."""
+    """A supervisor that is our child; see `selftaught.sandbox.backends.worker.Place`."""
 
     def __init__(self, level: str, limits: Limits, processor: int | None) -> None:
         self.below_filter = seccomp.nested()
@@ -92,7 +92,7 @@ def _group_bytes(limits: Limits) -> int:
 
 
 def _spawn(level: str, conversation: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a warden for this level that speaks through this socket."""
+    """Start a supervisor for this level that speaks through this socket."""
     python = getattr(sys, "_base_executable", None) or sys.executable
     environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(

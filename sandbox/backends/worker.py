@@ -1,4 +1,4 @@
-"""What all backends share: the conversation with a warden, wherever it runs."""
+"""What all backends share: the conversation with a supervisor, wherever it runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUFFER_BYTES = 64 << 10
 """Of jobs that wait, this much fits into the connection, whatever the kernel adds to each."""
 
 INTERPRETER_OPTIONS = ("-P", "-s", "-S", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
-"""How a warden's interpreter is started: no site directory, no user code on its path, nothing written."""
+"""How a supervisor's interpreter is started: no site directory, no user code on its path, nothing written."""
 
 COMMAND = "import os, sys; sys.path.append(os.getcwd()); os.chdir('/'); from selftaught.sandbox.worker.__main__ import main; main()()"
 """What it is to do, after ``-c``, in the folder that holds this package: the name of a script would be told by the lowest frame in the jail."""
@@ -39,16 +39,16 @@ ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel writes to the memory of a process that does not run
 }
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")
-"""What some interpreters can't start without. Nothing else of an environment reaches a warden."""
+"""What some interpreters can't start without. Nothing else of an environment reaches a supervisor."""
 
 
 class Place(Protocol):
-    """Where a warden runs: a process, a container. Says how to reach it and how to end it.
+    """Where a supervisor runs: a process, a container. Says how to reach it and how to end it.
 
-    connection: carries the warden's standard input and output. pid: the warden's, as this machine numbers it; 0 where it
-    runs elsewhere. below_filter: whether a system-call filter that answers with errors holds the warden already. groups: the
+    connection: carries the supervisor's standard input and output. pid: the supervisor's, as this machine numbers it; 0 where it
+    runs elsewhere. below_filter: whether a system-call filter that answers with errors holds the supervisor already. groups: the
     control groups that its jail is to enter. libraries: `selftaught.sandbox.jail.libraries.needed` of its interpreter, if that is known here; else
-    the warden finds them.
+    the supervisor finds them.
     """
 
     connection: socket.socket
@@ -58,19 +58,19 @@ class Place(Protocol):
     libraries: dict[str, str] | None
 
     def unwrap(self, data: bytes) -> bytes:
-        """What the warden has written, of the bytes that came through the connection."""
+        """What the supervisor has written, of the bytes that came through the connection."""
 
     def allow_memory(self, limits: Limits) -> None:
         """Make room for a phase with these limits, if there is less."""
 
     def last_words(self) -> str:
-        """What the warden wrote about its end, if that is known here."""
+        """What the supervisor wrote about its end, if that is known here."""
 
     def abandon(self) -> None:
-        """After a fork of the caller: drop this copy's descriptors; the warden belongs to the parent."""
+        """After a fork of the caller: drop this copy's descriptors; the supervisor belongs to the parent."""
 
     def end(self, patience_seconds: float) -> None:
-        """Close the connection, give the warden so long to end by itself, then kill it. Leaves nothing behind."""
+        """Close the connection, give the supervisor so long to end by itself, then kill it. Leaves nothing behind."""
 
 
 class Backend(Protocol):
@@ -86,7 +86,7 @@ class Worker:
     """A running worker: jobs go in, outcomes come back in the same order.
 
     Not thread-safe: one lane owns it. wanted: the engine that it must have, or ``auto``. level: proven. proof: the canaries'
-    evidence. engine: the one it has; reason: why none better. counters: the engine's. pid: the warden's.
+    evidence. engine: the one it has; reason: why none better. counters: the engine's. pid: the supervisor's.
     """
 
     def __init__(self, place: Place, level: str, wanted: str = "auto") -> None:
@@ -107,7 +107,7 @@ class Worker:
             raise
 
     def _introduce(self) -> None:
-        """Configure the warden and wait until it is ready. Raises CannotConfine or WorkerFailed."""
+        """Configure the supervisor and wait until it is ready. Raises CannotConfine or WorkerFailed."""
         try:
             below = self._place.below_filter
             filters = [seccomp.compile_filter(below, traced).hex() for traced in (False, True)]
@@ -128,7 +128,9 @@ class Worker:
             kind = CannotConfine if ready["kind"] in ("CannotConfine", "OSError", "PermissionError") else WorkerFailed
             raise kind(ready["error"])
         if ready.get("dialect") != wire.dialect():
-            raise CannotConfine("the worker is of another build than this verifier: build its image again (make images)")
+            raise CannotConfine(
+                "the worker is of another build than this verifier: build its image again (make images)"
+            )
         self.engine, self.reason = ready["engine"], ready["reason"]
         self.python, self.proof = ready["python"], ready["proof"]
 

@@ -53,7 +53,11 @@ class AsyncClient:
         ident = checked.id
 
         def read(status: int, content: dict[str, Any]) -> Verdict:
-            return Verdict.from_dict(content) if "status" in content else Verdict(ident, Status.INVALID, message=content["detail"])
+            return (
+                Verdict.from_dict(content)
+                if "status" in content
+                else Verdict(ident, Status.INVALID, message=content["detail"])
+            )
 
         def fail(reason: str) -> Verdict:
             return Verdict(ident, Status.INTERNAL_ERROR, message=reason, retryable=True)
@@ -71,7 +75,9 @@ class AsyncClient:
             fields["limits"] = checked.limits.to_dict()
 
         def read(status: int, content: dict[str, Any]) -> Run:
-            return Run.from_dict(content) if "ending" in content else Run(ident, Ending.INVALID, message=content["detail"])
+            return (
+                Run.from_dict(content) if "ending" in content else Run(ident, Ending.INVALID, message=content["detail"])
+            )
 
         def fail(reason: str) -> Run:
             return Run(ident, Ending.INTERNAL_ERROR, message=reason, retryable=True)
@@ -182,7 +188,10 @@ class AsyncClient:
             if response.status == 503:
                 content = await content_of(response)
                 problem = content.get("status") or content.get("ending") or ""
-                raise Busy(0.2 if problem else 1.0, f"{problem} {content.get('message') or content.get('detail') or ''}".strip())
+                raise Busy(
+                    0.2 if problem else 1.0,
+                    f"{problem} {content.get('message') or content.get('detail') or ''}".strip(),
+                )
             problem = await self.check(response)
             return read(response.status, problem or await content_of(response))
 

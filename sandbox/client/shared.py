@@ -62,7 +62,10 @@ class Shared(Client):
 
     def stop(self) -> None:
         """Have the daemon end, for all its clients; what it has begun is answered first."""
-        with contextlib.suppress(ProcessLookupError, ConnectionError, FileNotFoundError), socket.socket(socket.AF_UNIX) as peer:
+        with (
+            contextlib.suppress(ProcessLookupError, ConnectionError, FileNotFoundError),
+            socket.socket(socket.AF_UNIX) as peer,
+        ):
             peer.connect(str(self._socket))
             pid, _, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
             os.kill(pid, signal.SIGTERM)
@@ -91,7 +94,16 @@ class Shared(Client):
         with _locked(self._start_lock):
             if self._listens():
                 return
-            command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--uds", str(self._socket), "--lease", str(self._lease_path)]
+            command = [
+                sys.executable,
+                "-m",
+                "selftaught.sandbox.cli",
+                "serve",
+                "--uds",
+                str(self._socket),
+                "--lease",
+                str(self._lease_path),
+            ]
             with open(self._log, "wb") as log:
                 process = subprocess.Popen(
                     [*command, *self._options],
@@ -104,10 +116,14 @@ class Shared(Client):
             while not self._answers():
                 if process.poll() is not None:
                     text = self._log.read_text(errors="replace").strip()
-                    raise (CannotConfine if process.returncode == 2 else RuntimeError)(f"the shared daemon ended at once: {text}")
+                    raise (CannotConfine if process.returncode == 2 else RuntimeError)(
+                        f"the shared daemon ended at once: {text}"
+                    )
                 if time.monotonic() > deadline:
                     process.kill()
-                    raise RuntimeError(f"the shared daemon did not come up within {START_SECONDS:.0f} s; see {self._log}")
+                    raise RuntimeError(
+                        f"the shared daemon did not come up within {START_SECONDS:.0f} s; see {self._log}"
+                    )
                 time.sleep(0.02)
             process.returncode = 0  # it outlives us: nothing to wait for
 

@@ -1,6 +1,6 @@
 """Control groups: memory and process limits for everything in a worker's jail, v2 or v1 (man 7 cgroups).
 
-The verifier makes a group for each worker (`Group`); the warden puts the zygote in before it has done anything, and children follow
+The verifier makes a group for each worker (`Group`); the supervisor puts the zygote in before it has done anything, and children follow
 (`Member`). Groups are named after their owner, so that those of a verifier that was killed can be swept.
 """
 
@@ -162,7 +162,7 @@ class Group:
 
 
 class Member:
-    """The warden's view of its worker's group. Opened before it enters its namespaces."""
+    """The supervisor's view of its worker's group. Opened before it enters its namespaces."""
 
     def __init__(self, paths: list[str]) -> None:
         self._paths = [Path(path) for path in paths]

@@ -30,7 +30,9 @@ def needed() -> dict[str, str]:
     read, write = os.pipe()
     streams = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 2)]
     try:
-        child = os.posix_spawn(python, [python, "-c", ""], variables, file_actions=[*streams, (os.POSIX_SPAWN_DUP2, write, 1)])
+        child = os.posix_spawn(
+            python, [python, "-c", ""], variables, file_actions=[*streams, (os.POSIX_SPAWN_DUP2, write, 1)]
+        )
     finally:
         os.close(write)
         with open(read) as file:

@@ -1,6 +1,6 @@
 """Namespaces: what a worker can't see it can't touch (man 7 namespaces, man 7 user_namespaces).
 
-The warden enters the user namespace and, for its children, the others; the zygote then takes a mount and a cgroup
+The supervisor enters the user namespace and, for its children, the others; the zygote then takes a mount and a cgroup
 namespace of its own. Inside, the zygote is nobody. Root maps itself too, so that files only root may read (a Python under
 /root, say) can be mounted into the jail before the zygote becomes nobody for good.
 """
@@ -44,7 +44,7 @@ def identity() -> dict[str, str]:
 
 def _enter_user() -> None:
     """A child that stays outside writes the id maps, since only the parent namespace may map root."""
-    uid, gid, warden = os.geteuid(), os.getegid(), os.getpid()
+    uid, gid, supervisor = os.geteuid(), os.getegid(), os.getpid()
     if uid == 0:
         os.setgroups([])
     ready_read, ready_write = os.pipe()
@@ -54,9 +54,9 @@ def _enter_user() -> None:
         try:
             os.close(ready_write)
             if os.read(ready_read, 1):
-                _write(f"/proc/{warden}/setgroups", "deny")
-                _write(f"/proc/{warden}/uid_map", _map(uid))
-                _write(f"/proc/{warden}/gid_map", _map(gid))
+                _write(f"/proc/{supervisor}/setgroups", "deny")
+                _write(f"/proc/{supervisor}/uid_map", _map(uid))
+                _write(f"/proc/{supervisor}/gid_map", _map(gid))
                 status = 0
         finally:
             os._exit(status)

@@ -1,10 +1,10 @@
-"""The system-call filter: an allow-list; everything else is put before the warden (man 2 seccomp, man 2 seccomp_unotify).
+"""The system-call filter: an allow-list; everything else is put before the supervisor (man 2 seccomp, man 2 seccomp_unotify).
 
 It is compiled once, by libseccomp through pyseccomp, and installed once a worker; every child inherits it. A call that is not
-allowed stops its caller and reaches the warden with its number and registers. The warden lets pass the few that
-`selftaught.sandbox.worker.fork.engine` expects, and ends the phase on any other. If the warden is gone the kernel refuses the call.
+allowed stops its caller and reaches the supervisor with its number and registers. The supervisor lets pass the few that
+`selftaught.sandbox.worker.fork.engine` expects, and ends the phase on any other. If the supervisor is gone the kernel refuses the call.
 
-Below another filter, as in a container, this one is stricter. A call that the outer filter answers with an error never reaches the warden,
+Below another filter, as in a container, this one is stricter. A call that the outer filter answers with an error never reaches the supervisor,
 and a task could go on after it, so what is not on the list kills its caller there, for the kernel ranks that above an error. The
 price is that the call has no name in the verdict, but for `_NAMED`.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyseccomp as libseccomp
 
 BIG_BYTES = 32 << 20
-"""A mapping this large is put before the warden, who notes whether it goes over the memory limit."""
+"""A mapping this large is put before the supervisor, who notes whether it goes over the memory limit."""
 
 # What a single-threaded computation needs: memory, time, its own signals, and reading files. Not on the list since they tell of others or of
 # the past: sysinfo (load, memory, number of processes), mincore (what others have read), get_robust_list (who exists). Not needed without
@@ -41,7 +41,7 @@ _ALLOWED = """
 # `sendmsg` is for the zygote, which hands the listener over through it. A child has no socket and can make none.
 
 ANSWERED = ("getpid", "gettid")
-"""By the warden: the kernel's answer tells how many came before."""
+"""By the supervisor: the kernel's answer tells how many came before."""
 
 CLOCKS = (0, 1, 4, 5, 6, 7, 11)
 """CLOCK_REALTIME, _MONOTONIC, _MONOTONIC_RAW, the coarse ones, _BOOTTIME, _TAI."""
@@ -50,17 +50,30 @@ _OWN_CLOCKS = (2, 3)
 
 _LOW = 0xFFFFFFFF
 """What the kernel looks at of an argument that is an int."""
-_PRIVATE, _REALTIME = 128, 256  # FUTEX_PRIVATE_FLAG: else tasks could meet at a file that two workers map; FUTEX_CLOCK_REALTIME
+_PRIVATE, _REALTIME = (
+    128,
+    256,
+)  # FUTEX_PRIVATE_FLAG: else tasks could meet at a file that two workers map; FUTEX_CLOCK_REALTIME
 _EXECUTE, _WRITE, _ANONYMOUS, _HUGE = 4, 2, 0x20, 0x40000  # PROT_EXEC, PROT_WRITE, MAP_ANONYMOUS, MAP_HUGETLB
 
 _ARGUMENTS = {  # call: which argument, the bits of it that count, and what these may be
     **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
     "clock_nanosleep": (0, _LOW, CLOCKS),
-    **dict.fromkeys(("getpgid", "getsid", "sched_getaffinity", "prlimit64"), (0, _LOW, (0,))),  # 0: its own; of others they tell who exists
-    "futex": (1, _LOW & ~_REALTIME, tuple(_PRIVATE | operation for operation in (0, 1, 9, 10))),  # wait or wake: those for locks tell the thread's id
+    **dict.fromkeys(
+        ("getpgid", "getsid", "sched_getaffinity", "prlimit64"), (0, _LOW, (0,))
+    ),  # 0: its own; of others they tell who exists
+    "futex": (
+        1,
+        _LOW & ~_REALTIME,
+        tuple(_PRIVATE | operation for operation in (0, 1, 9, 10)),
+    ),  # wait or wake: those for locks tell the thread's id
     "fcntl": (1, _LOW, (0, 1, 2, 3, 1030)),  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
     "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B)),  # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD
-    "madvise": (2, _LOW, (0, 1, 2, 3, 4, 8, 14, 15)),  # how it is used, DONTNEED, FREE, huge pages: not what evicts, merges or poisons pages
+    "madvise": (
+        2,
+        _LOW,
+        (0, 1, 2, 3, 4, 8, 14, 15),
+    ),  # how it is used, DONTNEED, FREE, huge pages: not what evicts, merges or poisons pages
     "mprotect": (2, _EXECUTE, (0,)),
 }
 
@@ -100,7 +113,7 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
     """The filter as BPF instructions for this machine. Raises OSError if libseccomp is missing or too old.
 
     below_another: whether the processes that it holds are below a filter that answers calls with errors.
-    traced: for a process that the warden traces. What is allowed elsewhere stops it for the tracer's decision, and
+    traced: for a process that the supervisor traces. What is allowed elsewhere stops it for the tracer's decision, and
     anything else sends it a signal, which stops it too: of two filters, the action of higher precedence holds.
     """
     try:
@@ -142,7 +155,10 @@ def _conditions(kind: str) -> list[libseccomp.Arg]:
     """That the rights and the flags of mmap are those of this kind of mapping."""
     import pyseccomp as libseccomp
 
-    return [libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value) for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2)]
+    return [
+        libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value)
+        for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2)
+    ]
 
 
 def maps(kind: str, arguments: tuple[int, ...]) -> bool:
@@ -181,7 +197,7 @@ def install(program: bytes, listen: bool = True) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that waits for the warden: who made it, and with what in its registers."""
+    """A system call that waits for the supervisor: who made it, and with what in its registers."""
 
     id: int
     pid: int
@@ -190,7 +206,7 @@ class Call:
 
 
 class Listener:
-    """The warden's end: receives calls and lets them pass. What gets no answer stays stopped until it is killed."""
+    """The supervisor's end: receives calls and lets them pass. What gets no answer stays stopped until it is killed."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -221,7 +237,9 @@ class Listener:
 
     def give(self, call: Call, descriptor: int, number: int) -> None:
         """Make a descriptor of ours the caller's `number`, while its call waits. Raises OSError."""
-        fcntl.ioctl(self.descriptor, _ADD_DESCRIPTOR, _NEW_DESCRIPTOR.pack(call.id, _AT_THIS_NUMBER, descriptor, number, 0))
+        fcntl.ioctl(
+            self.descriptor, _ADD_DESCRIPTOR, _NEW_DESCRIPTOR.pack(call.id, _AT_THIS_NUMBER, descriptor, number, 0)
+        )
 
     def close(self) -> None:
         os.close(self.descriptor)

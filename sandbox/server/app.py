@@ -21,8 +21,8 @@ from starlette.types import Receive, Scope, Send
 
 import selftaught
 from selftaught.sandbox.server import batch, models, openapi
+from selftaught.sandbox.server.admission import Admission
 from selftaught.sandbox.server.body import Pace, Stream, read_whole
-from selftaught.sandbox.server.desk import Desk
 from selftaught.sandbox.server.exchange import Gone, Refused, encode, media_type, reply
 from selftaught.sandbox.server.guard import Guard
 from selftaught.sandbox.server.memory import Memory
@@ -69,8 +69,8 @@ class Service:
     def __init__(self, verifier: Verifier, settings: Settings) -> None:
         self.verifier, self.settings = verifier, settings
         self.measured = Measured(verifier)
-        self.desk = Desk(self.measured, settings.queue, Memory(settings.max_buffered))
-        self.measured.watch(self.desk)
+        self.admission = Admission(self.measured, settings.queue, Memory(settings.max_buffered))
+        self.measured.watch(self.admission)
         seconds = settings.program_seconds
         self.program_limits = replace(verifier.limits, cpu_seconds=seconds, wall_seconds=seconds)
         self._canary = asyncio.Lock()
@@ -79,7 +79,7 @@ class Service:
     async def verify(self, request: Request) -> Response:
         """POST /v1/verify."""
         task = await self._asked(request, models.task, self.verifier.limits)
-        verdict = await self.desk.serve(task, request.state.lost)
+        verdict = await self.admission.serve(task, request.state.lost)
         if verdict.status is Status.INVALID:
             raise Refused(422, verdict.message)
         if verdict.judged:
@@ -90,32 +90,36 @@ class Service:
         """POST /v1/verify/batch."""
         kind = _expect(request, (*_JSON, *_LINES))
         ordered, repeat = _options(request)
-        self.desk.check()
+        self.admission.check()
         most, limits = self.settings.max_body, self.verifier.limits
         if kind in _LINES:
             stream = Stream(request.receive, most, self._pace(), request.state.share)
             items, lost = batch.lines(stream, most, limits), request.state.lost
-            work = batch.Batch(self.desk, items, lost, ordered, repeat, stream.answered)
+            work = batch.Batch(self.admission, items, lost, ordered, repeat, stream.answered)
             return _Lines(work.answer(), stream.close)
         text = models.array(await self._body(request))
-        work = batch.Batch(self.desk, batch.elements(text, limits), request.state.lost, ordered, repeat)
+        work = batch.Batch(self.admission, batch.elements(text, limits), request.state.lost, ordered, repeat)
         return _Lines(work.answer())
 
     async def run(self, request: Request) -> Response:
         """POST /v1/run."""
         program = await self._asked(request, models.run, self.program_limits)
-        found = await self.desk.serve(program, request.state.lost)
+        found = await self.admission.serve(program, request.state.lost)
         return reply(encode(found), 503, {"retry-after": "1"}) if found.retryable else reply(encode(found))
 
     async def run_code(self, request: Request) -> Response:
         """POST /run_code."""
         program = await self._asked(request, models.program, self.program_limits)
-        return reply(orjson.dumps(models.program_response(await self.desk.serve(program, request.state.lost)), default=_struct))
+        return reply(
+            orjson.dumps(
+                models.program_response(await self.admission.serve(program, request.state.lost)), default=_struct
+            )
+        )
 
     async def _asked(self, request: Request, read: Callable[[Any, Limits], T], ceiling: Limits) -> T:
         """What a JSON request asks for; nothing else of it is kept. Raises Refused, or Gone if the client leaves."""
         _expect(request, _JSON)
-        self.desk.check()  # before anything large is read
+        self.admission.check()  # before anything large is read
         fields = models.parse(await self._body(request))
         try:
             return read(fields, ceiling)
@@ -134,7 +138,7 @@ class Service:
 
     async def readyz(self, request: Request) -> Response:
         """GET /readyz."""
-        if self.desk.draining.is_set():
+        if self.admission.draining.is_set():
             return reply({"status": "shutting down"}, 503)
         async with self._canary:  # one at a time, whoever asks
             if time.monotonic() >= self._ready_until:
@@ -147,7 +151,10 @@ class Service:
     async def _judge_canary(self) -> str:
         """Why not to send requests here, or nothing: a right answer must be accepted and a wrong one must not be."""
         sat = "def sat(x: int, n=3127): return 1 < x < n and n % x == 0"
-        tasks = (Task("", sat, "def sol(n=3127): return next(i for i in range(2, n) if n % i == 0)"), Task("", sat, "52"))
+        tasks = (
+            Task("", sat, "def sol(n=3127): return next(i for i in range(2, n) if n % i == 0)"),
+            Task("", sat, "52"),
+        )
         try:
             async with asyncio.timeout(READY_SECONDS):
                 right, wrong = await asyncio.gather(*map(self.verifier.averify, tasks))
@@ -235,7 +242,12 @@ def _options(request: Request) -> tuple[bool, int]:
 
 def _page(name: str, kind: str) -> Route:
     content = resources.files("selftaught.sandbox.server").joinpath("page", name).read_bytes()
-    headers = {"content-type": kind, "content-security-policy": _POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"}
+    headers = {
+        "content-type": kind,
+        "content-security-policy": _POLICY,
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-cache",
+    }
 
     async def show(request: Request) -> Response:
         return Response(content, headers=headers)
@@ -279,7 +291,7 @@ def make(verifier: Verifier, settings: Settings) -> tuple[Starlette, Service]:
         token=settings.token,
         any_host=settings.any_host,
         most=settings.max_body,
-        memory=service.desk.memory,
+        memory=service.admission.memory,
         answers=service.measured.answers,
         paths=frozenset(route.path for route in routes),
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 from selftaught.sandbox import records
 from selftaught.sandbox.server import models
+from selftaught.sandbox.server.admission import Admission
 from selftaught.sandbox.server.body import Stream
-from selftaught.sandbox.server.desk import Desk
 from selftaught.sandbox.server.exchange import Gone, encode
 from selftaught.sandbox.stream import AsyncStream, Cancel, Done
 from selftaught.sandbox.task import Limits, Task
@@ -81,21 +81,21 @@ class Batch:
 
     def __init__(
         self,
-        desk: Desk,
+        admission: Admission,
         items: Source,
         lost: asyncio.Event,
         ordered: bool,
         repeat: int,
         answered: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._desk, self._lost, self._repeat, self._answered = desk, lost, repeat, answered
+        self._admission, self._lost, self._repeat, self._answered = admission, lost, repeat, answered
         self._taken, self._sizes = 0, dict[int, int]()
-        window = WINDOW * desk.judge.workers
-        self._stream = AsyncStream(items, self._note, self._submit, window, ordered, copied=desk.count)
+        window = WINDOW * admission.judge.workers
+        self._stream = AsyncStream(items, self._note, self._submit, window, ordered, copied=admission.count)
 
     async def answer(self) -> AsyncGenerator[bytes, None]:
         """The lines of the response, several at a time. Leaving cancels what has not been judged. Raises Gone."""
-        closing, leaving = asyncio.create_task(self._desk.draining.wait()), asyncio.create_task(self._lost.wait())
+        closing, leaving = asyncio.create_task(self._admission.draining.wait()), asyncio.create_task(self._lost.wait())
         try:
             async with self._stream as stream:
                 closing.add_done_callback(lambda _: stream.stop())  # at the server's end nothing more is taken in
@@ -115,8 +115,8 @@ class Batch:
         return each
 
     async def _submit(self, task: Task, done: Done) -> Cancel:
-        await self._desk.wait_for_place()
-        return self._desk.submit(task, done, self._repeat)
+        await self._admission.wait_for_place()
+        return self._admission.submit(task, done, self._repeat)
 
 
 def _line(index: int, verdict: Verdict) -> bytes:

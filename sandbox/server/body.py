@@ -124,7 +124,9 @@ class Stream:
     async def _wait_for_more(self) -> MutableMapping[str, Any]:
         while True:
             try:
-                return await _next(self._receive, self._pace.left_seconds if self._open else IDLE * self._pace.patience_seconds)
+                return await _next(
+                    self._receive, self._pace.left_seconds if self._open else IDLE * self._pace.patience_seconds
+                )
             except TimeoutError:
                 if self._open or not self._share.size:
                     raise

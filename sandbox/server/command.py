@@ -17,8 +17,12 @@ _BUFFERED = 256 << 20
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; another than loopback needs a token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one and says which.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; another than loopback needs a token."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one and says which."
+)
 @click.option("--uds", metavar="PATH", help="Listen on a Unix socket instead, for this user alone.")
 @click.option("--token-file", type=click.Path(dir_okay=False), metavar="FILE",
               help="Clients must show what is in this file: Authorization: Bearer ...")  # fmt: skip
@@ -28,14 +32,26 @@ _BUFFERED = 256 << 20
 @where
 @click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=10.0, show_default=True,
               help="Seconds that a program of /run_code gets at most.")  # fmt: skip
-@click.option("--max-body", type=size, default="16M", show_default=True, help="Size of a request, or of a line in a stream.")
+@click.option(
+    "--max-body", type=size, default="16M", show_default=True, help="Size of a request, or of a line in a stream."
+)
 @click.option("--max-buffered", type=size,
               help="Size of all requests held at a time, of all clients; then 503.  [default: 256M, or 4 x --max-body]")  # fmt: skip
-@click.option("--drain", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds that the end waits for what has begun.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that the end waits for what has begun.",
+)
 @click.option("--patience", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
               help="Seconds that headers may take, and a pause in a body or line; a whole one gets three times that, and more if large.")  # fmt: skip
-@click.option("--level", type=click.Choice(["full", "restricted", "container"]), hidden=True, help="Exactly this level.")
-@click.option("--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file.")
+@click.option(
+    "--level", type=click.Choice(["full", "restricted", "container"]), hidden=True, help="Exactly this level."
+)
+@click.option(
+    "--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file."
+)
 @click.option("--idle", type=float, default=60.0, hidden=True, help="Seconds without a lease after which to end.")
 def serve(host: str, port: int, uds: str | None, token_file: str | None, **options: Any) -> None:
     """Serve the verifier over HTTP: one task, batches, programs in SandboxFusion's shape, metrics, and a page to try it on.
@@ -64,7 +80,9 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     try:
         from selftaught.sandbox.server import listener
     except ImportError as error:
-        raise Unusable(f"the server needs more packages ({error.name} is missing): pip install 'selftaught[server]'") from error
+        raise Unusable(
+            f"the server needs more packages ({error.name} is missing): pip install 'selftaught[server]'"
+        ) from error
     from selftaught.sandbox.errors import CannotConfine
     from selftaught.sandbox.server.app import Settings
     from selftaught.sandbox.verifier import Verifier
@@ -84,7 +102,9 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     )
     try:
         if uds is None and token is None and not listener.is_loopback(host):
-            raise click.UsageError(f"{host} can be reached from other machines: give --token-file, or listen on 127.0.0.1")
+            raise click.UsageError(
+                f"{host} can be reached from other machines: give --token-file, or listen on 127.0.0.1"
+            )
         with (
             Signals() as signals,
             listener.open_unix_door(uds) if uds else listener.open_door(host, port) as door,
@@ -103,7 +123,9 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
     if unanswered:
-        click.echo(f"{unanswered} tasks were cancelled: they had not been judged within {settings.drain_seconds:g} s", err=True)
+        click.echo(
+            f"{unanswered} tasks were cancelled: they had not been judged within {settings.drain_seconds:g} s", err=True
+        )
     sys.exit(SOME_UNJUDGED if unanswered else OK)
 
 
@@ -113,7 +135,9 @@ def _token(path: str) -> bytes:
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from error
     if len(token) < _LEAST_TOKEN or not token.isascii() or any(byte <= 32 for byte in token):
-        raise Unusable(f"{path}: a token is at least {_LEAST_TOKEN} printable ASCII characters: openssl rand -hex 32 > {path}")
+        raise Unusable(
+            f"{path}: a token is at least {_LEAST_TOKEN} printable ASCII characters: openssl rand -hex 32 > {path}"
+        )
     return token
 
 
@@ -121,7 +145,9 @@ def _buffered(given: int | None, max_body: int) -> int:
     if given is None:
         return max(_BUFFERED, 4 * max_body)
     if given < max_body:
-        raise click.UsageError(f"--max-buffered of {given:,} bytes has no room for one request of --max-body, {max_body:,} bytes")
+        raise click.UsageError(
+            f"--max-buffered of {given:,} bytes has no room for one request of --max-body, {max_body:,} bytes"
+        )
     return given
 
 

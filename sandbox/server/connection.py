@@ -158,7 +158,9 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._stop_waiting()
-        if self.cycle.response_complete:  # it was refused before: nothing else bounds how long the connection lies idle now
+        if (
+            self.cycle.response_complete
+        ):  # it was refused before: nothing else bounds how long the connection lies idle now
             self._wait(self._headers_too_slow)
         self._in_body = False
         self._framing_bytes = self._discarded = 0
@@ -203,7 +205,9 @@ class Connection(HttpToolsProtocol):
     def _headers_too_slow(self) -> None:
         self._patience = None
         if self._answering():
-            self._wait(self._headers_too_slow)  # an earlier request is being answered: then it is not the client who is slow
+            self._wait(
+                self._headers_too_slow
+            )  # an earlier request is being answered: then it is not the client who is slow
         elif not self.transport.is_closing():
             self.transport.close()
 

@@ -51,7 +51,11 @@ def media_type(request: Request) -> str:
 
 def too_large(most: int) -> Refused:
     """What is said of a body over the limit."""
-    return Refused(413, f"the request is larger than {most:,} bytes: send less at once, or start the server with --max-body", close=True)
+    return Refused(
+        413,
+        f"the request is larger than {most:,} bytes: send less at once, or start the server with --max-body",
+        close=True,
+    )
 
 
 def shutting_down() -> Refused:

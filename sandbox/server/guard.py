@@ -21,7 +21,15 @@ OPEN = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json")
 STREAMS = ("/v1/verify/batch",)
 """Where a body may be of any length: the handler bounds its parts."""
 
-ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
+ONCE = (
+    b"host",
+    b"origin",
+    b"authorization",
+    b"content-type",
+    b"content-length",
+    b"content-encoding",
+    b"transfer-encoding",
+)
 """Headers that would mean something else to whoever reads the other one of two."""
 
 _SELF = ("localhost", "127.0.0.1", "[::1]", "::1")
@@ -36,7 +44,14 @@ class Guard:
     """
 
     def __init__(
-        self, app: App, token: bytes | None, any_host: bool, most: int, memory: Memory, answers: Counter, paths: frozenset[str]
+        self,
+        app: App,
+        token: bytes | None,
+        any_host: bool,
+        most: int,
+        memory: Memory,
+        answers: Counter,
+        paths: frozenset[str],
     ) -> None:
         self._app, self._token, self._any_host, self._most = app, token, any_host or token is not None, most
         self._memory, self._answers, self._paths = memory, answers, paths
@@ -69,7 +84,9 @@ class Guard:
         """Raises Refused."""
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._any_host and _name(host) not in _SELF:
-            raise Refused(421, "without a token this server answers to localhost only: start it with --token-file", close=True)
+            raise Refused(
+                421, "without a token this server answers to localhost only: start it with --token-file", close=True
+            )
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin.split("://")[-1] != host:
             raise Refused(403, "a page of another origin may not ask here", close=True)

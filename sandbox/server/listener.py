@@ -74,16 +74,14 @@ class Server(uvicorn.Server):
         """Begin the end, or hasten it."""
         loop, first = asyncio.get_running_loop(), not self.should_exit
         self.should_exit = True
-        self._service.desk.draining.set()
+        self._service.admission.draining.set()
         loop.call_later(self._service.settings.drain_seconds if first else 0.0, self._give_up)
 
     def _give_up(self) -> None:
         threading.Thread(target=self._service.verifier.close, daemon=True).start()
 
 
-def serve(
-    verifier: Verifier, settings: Settings, door: Door, signals: Signals, watch: Watch | None = None
-) -> int:
+def serve(verifier: Verifier, settings: Settings, door: Door, signals: Signals, watch: Watch | None = None) -> int:
     """Serve until a signal comes or has come, or `watch` calls what it is given; returns how many tasks were taken in and not judged.
 
     Afterwards signals do nothing.
@@ -91,7 +89,7 @@ def serve(
     app, service = make(verifier, settings)
 
     class Limited(Connection):
-        memory = service.desk.memory
+        memory = service.admission.memory
         patience_seconds = settings.patience_seconds
         most_discarded = 2 * settings.max_body
 
@@ -113,7 +111,7 @@ def serve(
     )
     server = Server(config, service, door, signals, watch)
     server.run(sockets=[door.socket])
-    return service.desk.unanswered
+    return service.admission.unanswered
 
 
 def _raise_descriptors() -> int:
@@ -169,7 +167,9 @@ def open_door(host: str, port: int) -> Door:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return Door(socket.create_server(address[:2], family=family, backlog=_LISTEN))
     except OSError as error:
-        raise CannotListen(f"{host} port {port}: {error.strerror or error}; choose another with --host and --port") from error
+        raise CannotListen(
+            f"{host} port {port}: {error.strerror or error}; choose another with --host and --port"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 import selftaught
 from selftaught.sandbox.program import Ending, Run
-from selftaught.sandbox.server.desk import Desk, Item
+from selftaught.sandbox.server.admission import Admission, Item
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.verifier import Verifier
 from selftaught.sandbox.wire import Counters
@@ -35,17 +35,25 @@ class Measured:
         self.workers, self.limits = verifier.workers, verifier.limits
         self.registry = CollectorRegistry()
         verdicts = Counter("selftaught_verdicts", "Verdicts by status.", ["status"], registry=self.registry)
-        programs = Counter("selftaught_programs", "Programs run, by how they ended.", ["ending"], registry=self.registry)
+        programs = Counter(
+            "selftaught_programs", "Programs run, by how they ended.", ["ending"], registry=self.registry
+        )
         self._by_status = {status: verdicts.labels(status.value) for status in Status}
         self._by_ending = {ending: programs.labels(ending.value) for ending in Ending}
         self._queue = Histogram(
-            "selftaught_queue_seconds", "From admission to a worker's attention.", buckets=_SECONDS, registry=self.registry
+            "selftaught_queue_seconds",
+            "From admission to a worker's attention.",
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self._run = Histogram(
             "selftaught_run_seconds", "Elapsed time of all phases of a task.", buckets=_SECONDS, registry=self.registry
         )
         self.answers = Counter(
-            "selftaught_http_responses", "HTTP responses by path and status.", ["path", "status"], registry=self.registry
+            "selftaught_http_responses",
+            "HTTP responses by path and status.",
+            ["path", "status"],
+            registry=self.registry,
         )
 
     @property
@@ -71,12 +79,12 @@ class Measured:
         return self._verifier.submit(item, measure, repeat)
 
     def count(self, verdict: Verdict) -> None:
-        """See `selftaught.sandbox.server.desk.Judge.count`."""
+        """See `selftaught.sandbox.server.admission.Judge.count`."""
         self._by_status[verdict.status].inc()
 
-    def watch(self, desk: Desk) -> None:
-        """Show the desk's and the workers' state too."""
-        self.registry.register(_State(self._verifier, desk))
+    def watch(self, admission: Admission) -> None:
+        """Show the admission's and the workers' state too."""
+        self.registry.register(_State(self._verifier, admission))
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format."""
@@ -86,8 +94,8 @@ class Measured:
 class _State(Collector):
     """What is read at the moment it is asked for."""
 
-    def __init__(self, verifier: Verifier, desk: Desk) -> None:
-        self._verifier, self._desk = verifier, desk
+    def __init__(self, verifier: Verifier, admission: Admission) -> None:
+        self._verifier, self._admission = verifier, admission
 
     def collect(self) -> Iterator[Any]:
         """The samples."""
@@ -98,10 +106,12 @@ class _State(Collector):
             alive = queued = restarts = 0
             counters = Counters()
         yield GaugeMetricFamily("selftaught_queue_depth", "Tasks that no worker has yet.", queued)
-        yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._desk.inside)
-        yield GaugeMetricFamily("selftaught_tasks_limit", "How many are admitted at most.", self._desk.capacity)
-        memory = self._desk.memory
-        yield GaugeMetricFamily("selftaught_buffered_bytes", "Held of requests, and of answers that are not read.", memory.held)
+        yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._admission.inside)
+        yield GaugeMetricFamily("selftaught_tasks_limit", "How many are admitted at most.", self._admission.capacity)
+        memory = self._admission.memory
+        yield GaugeMetricFamily(
+            "selftaught_buffered_bytes", "Held of requests, and of answers that are not read.", memory.held
+        )
         yield GaugeMetricFamily("selftaught_buffered_bytes_limit", "How many are held at most.", memory.most)
         yield GaugeMetricFamily("selftaught_workers", "Workers alive; an idle one may not have been started.", alive)
         yield CounterMetricFamily("selftaught_worker_restarts", "Workers that died or were given up.", restarts)

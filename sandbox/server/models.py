@@ -104,7 +104,10 @@ def array(body: bytes) -> str:
     """The text of an array that has been found to be one: as values it may take thirty times the memory. Raises Refused."""
     values = parse(body)
     if not isinstance(values, list):
-        raise Refused(422, f"a batch is an array of tasks, not {type(values).__name__}; or send JSON lines as application/x-ndjson")
+        raise Refused(
+            422,
+            f"a batch is an array of tasks, not {type(values).__name__}; or send JSON lines as application/x-ndjson",
+        )
     return body.decode(json.detect_encoding(body), "surrogatepass")
 
 
@@ -127,7 +130,10 @@ def _whole(fields: Any) -> Any:
     if not isinstance(fields, dict):
         return fields
     return {
-        name: {key: int(number) if type(number) is float and number.is_integer() else number for key, number in value.items()}
+        name: {
+            key: int(number) if type(number) is float and number.is_integer() else number
+            for key, number in value.items()
+        }
         if isinstance(value, dict)
         else value
         for name, value in fields.items()
@@ -138,7 +144,9 @@ def _limits(asked: LimitsRequest, ceiling: Limits) -> Limits:
     wanted = {name: value for name, value in msgspec.structs.asdict(asked).items() if value is not None}
     for name, value in wanted.items():
         if value > (most := getattr(ceiling, name)):
-            raise ValueError(f"{name} of {value:g} is above the server's {most:g}: ask for less, or start it with a higher limit")
+            raise ValueError(
+                f"{name} of {value:g} is above the server's {most:g}: ask for less, or start it with a higher limit"
+            )
     if "cpu_seconds" in wanted and "wall_seconds" not in wanted:
         wanted["wall_seconds"] = min(Limits(wanted["cpu_seconds"]).wall_seconds, ceiling.wall_seconds)
     return dataclasses.replace(ceiling, **wanted)

@@ -59,12 +59,26 @@ _PARAMETERS = [
 
 
 def _paths() -> dict[str, Any]:
-    unjudged = {**_answer("Not judged (`cancelled`, `internal_error`): try again.", {"anyOf": [_ref("Verdict"), _ERROR]}), "headers": _WAIT}
-    not_run = {**_answer("Not run to an end of its own: try again.", {"anyOf": [_ref("Run"), _ERROR]}), "headers": _WAIT}
-    shutting = {**_answer("The server shuts down, or has no memory for more requests: try again.", _ERROR), "headers": _WAIT}
+    unjudged = {
+        **_answer("Not judged (`cancelled`, `internal_error`): try again.", {"anyOf": [_ref("Verdict"), _ERROR]}),
+        "headers": _WAIT,
+    }
+    not_run = {
+        **_answer("Not run to an end of its own: try again.", {"anyOf": [_ref("Run"), _ERROR]}),
+        "headers": _WAIT,
+    }
+    shutting = {
+        **_answer("The server shuts down, or has no memory for more requests: try again.", _ERROR),
+        "headers": _WAIT,
+    }
     lines = {"description": "A verdict a line, each with the `index` of its task. What is no task is `invalid`, in its place. "
              "A stream that ends early has judged no more than it says.", "content": {_LINES: {}}}  # fmt: skip
-    batch_body = {**_content({"type": "array", "items": {"description": "A TaskRequest; what is none is `invalid` in its place."}}), **_content({"type": "string"}, _LINES)}
+    batch_body = {
+        **_content(
+            {"type": "array", "items": {"description": "A TaskRequest; what is none is `invalid` in its place."}}
+        ),
+        **_content({"type": "string"}, _LINES),
+    }
     free = {"type": "object"}
     return {
         "/v1/verify": {
@@ -100,7 +114,14 @@ def _paths() -> dict[str, Any]:
                 "responses": {"200": _answer("What it did.", _ref("ProgramResponse")), **_REFUSALS, "503": shutting},
             }
         },
-        "/healthz": {"get": {"operationId": "healthz", "summary": "Alive.", "security": [], "responses": {"200": _answer("Alive.", free)}}},
+        "/healthz": {
+            "get": {
+                "operationId": "healthz",
+                "summary": "Alive.",
+                "security": [],
+                "responses": {"200": _answer("Alive.", free)},
+            }
+        },
         "/readyz": {
             "get": {
                 "operationId": "readyz",
@@ -145,7 +166,11 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "selftaught", "version": selftaught.__version__, "description": sandbox.__doc__.split("\n")[0]},
+        "info": {
+            "title": "selftaught",
+            "version": selftaught.__version__,
+            "description": sandbox.__doc__.split("\n")[0],
+        },
         "paths": _paths(),
         "components": components,
         "security": [{"token": []}] if token else [],

@@ -1,1 +1,1 @@
-"""The process that judges: a warden outside the jail, an engine, and what runs inside."""
+"""The process that judges: a supervisor outside the jail, an engine, and what runs inside."""

@@ -1,4 +1,4 @@
-"""The first steps of a warden: it forks the warm interpreter of its jail before it has been told anything, which tasks could find in memory.
+"""The first steps of a supervisor: it forks the warm interpreter of its jail before it has been told anything, which tasks could find in memory.
 
 A backend starts it with an empty environment, without `site`, in the folder that holds this package, with `selftaught.sandbox.backends.worker.COMMAND` and the level. It
 speaks through its standard input and output.
@@ -13,26 +13,26 @@ import sys
 from collections.abc import Callable
 
 from selftaught.sandbox.jail import namespaces
-from selftaught.sandbox.worker.cell import Cell
 from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.jailed import JailedProcesses
 
 
 def main() -> Callable[[], object]:
-    """Become the warden, and fork its zygote. Returns what the one or the other is to do then."""
+    """Become the supervisor, and fork its zygote. Returns what the one or the other is to do then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the verifier's to handle
     level, (source, sink) = sys.argv[1], _conversation()
-    cell: Cell | OSError
+    jailed: JailedProcesses | OSError
     try:
         if level == "full":
             namespaces.enter()
-        cell = Cell(level == "full")
-        if cell.entry:
-            return zygote.enter(cell.entry)
+        jailed = JailedProcesses(level == "full")
+        if jailed.entry:
+            return zygote.enter(jailed.entry)
     except OSError as error:
-        cell = error
-    from selftaught.sandbox.worker import warden  # only now: a zygote that has it could tell of it
+        jailed = error
+    from selftaught.sandbox.worker import supervisor  # only now: a zygote that has it could tell of it
 
-    return functools.partial(warden.run, level, source, sink, cell)
+    return functools.partial(supervisor.run, level, source, sink, jailed)
 
 
 def _conversation() -> tuple[int, int]:

@@ -34,9 +34,17 @@ _PUZZLE = b"def sat(x): return x == 6"
 
 def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof]:
     """Every mechanism of the level with its evidence; `outside` are the verifier's namespaces. Raises CannotConfine."""
-    proofs = [_honest(engine), *_process(engine), _descriptors(engine), _landlock(engine), _seccomp(engine), _code(engine), _memory(engine)]
+    proofs = [
+        _honest(engine),
+        *_process(engine),
+        _descriptors(engine),
+        _landlock(engine),
+        _seccomp(engine),
+        _code(engine),
+        _memory(engine),
+    ]
     if full:
-        inside = engine.cell.namespaces
+        inside = engine.jailed.namespaces
         for name in namespaces.NAMES:
             evidence = f"{inside[name]} inside, {outside[name]} outside"
             proofs.append(
@@ -54,10 +62,14 @@ def prove_container(engine: ForkEngine) -> list[Proof]:
     read_only = bool(os.statvfs("/").f_flag & os.ST_RDONLY)
     return _unbroken(
         [
-            Proof(mechanism="pid namespace", holds=os.getpid() == 1, evidence=f"the warden is process {os.getpid()}"),
+            Proof(
+                mechanism="pid namespace", holds=os.getpid() == 1, evidence=f"the supervisor is process {os.getpid()}"
+            ),
             Proof(mechanism="user", holds="0" not in ids, evidence=f"Uid: {' '.join(ids)}"),
             Proof(mechanism="read-only root", holds=read_only, evidence=f"/ is {'' if read_only else 'not '}read-only"),
-            Proof(mechanism="container's seccomp", holds=seccomp.nested(), evidence="read of the warden's own status"),
+            Proof(
+                mechanism="container's seccomp", holds=seccomp.nested(), evidence="read of the supervisor's own status"
+            ),
             _network(engine),
         ]
     )
@@ -77,8 +89,11 @@ def prove_rollback(engine: SnapshotEngine) -> None:
     leave = b"import builtins, random\ndef sol():\n    builtins.left = [1] * 10_000; random.seed(7); return 6"
     seen = b"import builtins\ndef sol(): return hasattr(builtins, 'left')"
     loop = b"def sol():\n    while True: pass"
-    brief = Limits(cpu_seconds=0.01, wall_seconds=5.0)
-    outcomes = [engine.run(Phase.SOL, _PUZZLE, source, brief if source is loop else _LIMITS, 0) for source in (leave, loop, seen)]
+    short = Limits(cpu_seconds=0.01, wall_seconds=5.0)
+    outcomes = [
+        engine.run(Phase.SOL, _PUZZLE, source, short if source is loop else _LIMITS, 0)
+        for source in (leave, loop, seen)
+    ]
     if [outcome.end for outcome in outcomes] != [End.ANSWER, End.CPU, End.ANSWER] or codec.decode(outcomes[2].payload):
         raise CannotConfine(f"snapshot engine: a rollback left something behind: {outcomes}")
     if {outcome.engine for outcome in outcomes} != {engine.name} or engine.counters.mismatches:
@@ -87,7 +102,7 @@ def prove_rollback(engine: SnapshotEngine) -> None:
 
 def _status(engine: ForkEngine) -> dict[str, str]:
     """What the kernel shows of the zygote (man 5 proc, status)."""
-    with open(f"/proc/{engine.cell.zygote}/status") as file:
+    with open(f"/proc/{engine.jailed.zygote}/status") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
@@ -172,7 +187,9 @@ def _code(engine: ForkEngine) -> Proof:
     with open("/proc/self/maps") as file:  # the zygote was forked from this process
         inherited = [line.split(None, 5)[-1].strip() for line in file if {"w", "x"} <= set(line.split()[1])]
     evidence = ", ".join(f"{name}: {end.name.lower()}" for name, end in ends.items()) + f"; inherited: {inherited}"
-    return Proof(mechanism="no own code", holds=set(ends.values()) == {End.FORBIDDEN} and not inherited, evidence=evidence)
+    return Proof(
+        mechanism="no own code", holds=set(ends.values()) == {End.FORBIDDEN} and not inherited, evidence=evidence
+    )
 
 
 def _memory(engine: ForkEngine) -> Proof:
@@ -190,12 +207,12 @@ def _root(engine: ForkEngine) -> Proof:
 
 
 def _network(engine: ForkEngine) -> Proof:
-    with open(f"/proc/{engine.cell.zygote}/net/dev") as file:
+    with open(f"/proc/{engine.jailed.zygote}/net/dev") as file:
         names = [line.split(":")[0].strip() for line in file if ":" in line]
     return Proof(mechanism="network", holds=names == ["lo"], evidence=f"interfaces inside: {', '.join(names)}")
 
 
 def _cgroup(engine: ForkEngine) -> Proof:
-    with open(f"/proc/{engine.cell.zygote}/cgroup") as file:
+    with open(f"/proc/{engine.jailed.zygote}/cgroup") as file:
         lines = [line.strip() for line in file if "selftaught-" in line]
     return Proof(mechanism="control group", holds=bool(lines), evidence="; ".join(lines) or "not in one")

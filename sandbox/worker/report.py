@@ -60,5 +60,7 @@ class Report:
             self._loaded = self.says_loaded = True
             del self._data[:1]
         outcome = read_report(self._data, self._most, self._loaded)
-        self.out_of_memory = outcome is not None and outcome.end is not End.DIED and bytes(self._data[:1]) in (b"m", b"n")
+        self.out_of_memory = (
+            outcome is not None and outcome.end is not End.DIED and bytes(self._data[:1]) in (b"m", b"n")
+        )
         return outcome

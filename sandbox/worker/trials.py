@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Generator
 
 from selftaught.sandbox import codec, wire
-from selftaught.sandbox.brief import BriefTime
 from selftaught.sandbox.task import Limits
+from selftaught.sandbox.time_slice import TimeSlice
 from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import charged
 
@@ -53,7 +53,7 @@ class Trials:
     """The trials that one engine holds. run: a step of a job within limits, to its end."""
 
     def __init__(self, run: Callable[[Job, Step, Limits], Outcome]) -> None:
-        self._run, self.brief = run, BriefTime()
+        self._run, self.time_slice = run, TimeSlice()
 
     def hold(self, job: Job) -> list[Outcome]:
         """The outcomes of a task."""
@@ -63,15 +63,15 @@ class Trials:
     def go_on(self, job: Job, steps: Trial, step: Step, outcome: Outcome | None = None) -> list[Outcome]:
         """The outcomes of a task whose trial stands at this step; `outcome` is that step's, if it is known.
 
-        One that is only tried briefly may be left unfinished: then the trial stands where it was.
+        One that is only given a time slice only may be left unfinished: then the trial stands where it was.
         """
         while True:
-            outcome = outcome or self._run(job, step, self.brief.limits(job))
-            if job.brief and outcome.end in (End.CPU, End.WALL):
-                self.brief.was_too_short()
+            outcome = outcome or self._run(job, step, self.time_slice.limits(job))
+            if job.sliced and outcome.end in (End.CPU, End.WALL):
+                self.time_slice.was_too_short()
                 outcome.end = End.UNFINISHED
                 return [outcome]
-            self.brief.was_enough(outcome.cpu_seconds)
+            self.time_slice.was_enough(outcome.cpu_seconds)
             try:
                 step, outcome = steps.send(outcome), None
             except StopIteration as end:

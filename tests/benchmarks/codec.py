@@ -78,7 +78,9 @@ def show(name: str, value: object, rounds: int) -> None:
                 times[step][which].append(seconds(both[which], *arguments))
             totals[which].append(sum(times[step][which][-1] for step in steps))
     for step, (python, native) in {**times, "all": (totals[0], totals[1])}.items():
-        print(f"  {step:6}  Python {spread(python)}   C {spread(native)}   {statistics.median(python) / statistics.median(native):6.1f} x")
+        print(
+            f"  {step:6}  Python {spread(python)}   C {spread(native)}   {statistics.median(python) / statistics.median(native):6.1f} x"
+        )
 
 
 def spread(times: list[float]) -> str:

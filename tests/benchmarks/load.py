@@ -37,7 +37,9 @@ CONNECTIONS = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="tests.benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="tests.benchmarks.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of the load at half rate")
@@ -75,7 +77,9 @@ def main() -> None:
     base = statistics.median(rates["library"])
     for name, values in rates.items():
         cost = statistics.median(costs[name])
-        print(f"{name:10}{spread(values, 1):>28} tasks/s   {statistics.median(values) / base:.3f} x library   {cost:.3f} ms CPU")
+        print(
+            f"{name:10}{spread(values, 1):>28} tasks/s   {statistics.median(values) / base:.3f} x library   {cost:.3f} ms CPU"
+        )
     for name, values in latencies.items():
         print(f"half {name:5}{spread(values, 1):>28} ms")
 
@@ -177,7 +181,9 @@ async def _paced(url: str, tasks: list[Task], rate: float, seconds: float) -> li
         free.put_nowait(connection)
 
     count = int(rate * seconds)
-    requests = [_request("/v1/verify", _body(tasks[number % len(tasks)]), "application/json") for number in range(count)]
+    requests = [
+        _request("/v1/verify", _body(tasks[number % len(tasks)]), "application/json") for number in range(count)
+    ]
     start = time.perf_counter() + 0.1
     async with asyncio.TaskGroup() as group:
         for number, request in enumerate(requests):

@@ -24,7 +24,9 @@ import psutil
 def main() -> None:
     checkout = Path(sys.argv[1]).resolve()
     sys.path[0] = str(checkout)
-    package = import_module("selftaught" if (checkout / "selftaught").is_dir() else "sandbox")  # what it was called before
+    package = import_module(
+        "selftaught" if (checkout / "selftaught").is_dir() else "sandbox"
+    )  # what it was called before
     Limits, Task, Verifier = package.Limits, package.Task, package.Verifier
     if not package.__file__ or not Path(package.__file__).resolve().is_relative_to(checkout):
         sys.exit(f"{package.__name__} is that of {package.__file__}, not of {checkout}")

@@ -96,10 +96,14 @@ def test_chains_are_spread_over_the_pairs_and_simple_ones_come_first() -> None:
 )
 def test_what_has_another_shape_is_no_link(sat: str, sol: str) -> None:
     assert not list(links((sat, sol), ADD).chains(1, random.Random(0)))[1:]
-    assert all(chain.inner.asked.puzzle.source == ADD[0] for chain in links((sat, sol), ADD).chains(9, random.Random(0)))
+    assert all(
+        chain.inner.asked.puzzle.source == ADD[0] for chain in links((sat, sol), ADD).chains(9, random.Random(0))
+    )
 
 
-@pytest.mark.parametrize("printed", ["", "7" * 40, "1 + 1", "__import__('os')", "f()", "[", "object at 0x7f", "'a' 'b'"])
+@pytest.mark.parametrize(
+    "printed", ["", "7" * 40, "1 + 1", "__import__('os')", "f()", "[", "object at 0x7f", "'a' 'b'"]
+)
 def test_what_is_no_short_plain_value_is_no_target(printed: str) -> None:
     made = links(ADD)
     (chain,) = made.chains(1, random.Random(0))
@@ -118,15 +122,33 @@ def script(prompt: str, chance: random.Random) -> str:
     """Writes and solves sums and lengths."""
     number = chance.randrange(1000, 9000)
     if prompt.endswith("("):
-        return chance.choice([f"x: int, a={number}, b={number * 3}):\n    return x + a == b", "x: str, a=151):\n    return len(x) == a"])
+        return chance.choice(
+            [f"x: int, a={number}, b={number * 3}):\n    return x + a == b", "x: str, a=151):\n    return len(x) == a"]
+        )
     return " return 'b' * a" if "len(x)" in prompt else " return b - a"
 
 
-RECIPE = replace(DEFAULT, prompts=1, samples=8, round=4, attempts=4, per_template=4, per_cluster=0, repeat=2, chains=12, retarget=True)
+RECIPE = replace(
+    DEFAULT,
+    prompts=1,
+    samples=8,
+    round=4,
+    attempts=4,
+    per_template=4,
+    per_cluster=0,
+    repeat=2,
+    chains=12,
+    retarget=True,
+)
 
 
 def run(
-    path: Path, judge: Verifier, *, held_out: HeldOut | None = None, model: Scripted | None = None, recipe: Recipe = RECIPE
+    path: Path,
+    judge: Verifier,
+    *,
+    held_out: HeldOut | None = None,
+    model: Scripted | None = None,
+    recipe: Recipe = RECIPE,
 ) -> None:
     with Folder(path, {}, [], resume=True) as folder:
         made = Generation(model or Scripted(script), [], judge, folder, recipe, style=BARE, held_out=held_out)
@@ -169,14 +191,18 @@ def misjudged(prompt: str, chance: random.Random) -> str:
     return SUFFIX if prompt.endswith("(") else chance.choice([" return t[:-len(s)]", " return t + s", " return t * 2"])
 
 
-def test_a_puzzle_without_an_answer_is_asked_again_with_a_target_that_was_reached(tmp_path: Path, judge: Verifier) -> None:
+def test_a_puzzle_without_an_answer_is_asked_again_with_a_target_that_was_reached(
+    tmp_path: Path, judge: Verifier
+) -> None:
     switched = replace(RECIPE, chains=0, attempts=8, retarget=False)
     run(tmp_path / "off", judge, model=Scripted(misjudged), recipe=switched)
     assert not list(example.read(tmp_path / "off" / "pairs.jsonl"))
     run(tmp_path / "on", judge, model=Scripted(misjudged), recipe=replace(switched, retarget=True))
     pairs = list(example.read(tmp_path / "on" / "pairs.jsonl"))
     assert {one.solution.partition("return ")[2] for one in pairs} == {"t[:-len(s)]"}
-    (origin,) = {record["id"] for record in records(tmp_path / "on") if record["sampling"]["model"] and record["attempts"]}
+    (origin,) = {
+        record["id"] for record in records(tmp_path / "on") if record["sampling"]["model"] and record["attempts"]
+    }
     for one in pairs:
         target = dict(puzzle.parse(one.puzzle).defaults)["t"]
         assert target.endswith("dew'") and target != "'morning'"
@@ -197,10 +223,16 @@ def test_another_target_changes_nothing_else() -> None:
 
 def test_a_held_out_chain_is_refused(tmp_path: Path, judge: Verifier) -> None:
     run(tmp_path / "open", judge)
-    found = {one.template: one.puzzle for one in example.read(tmp_path / "open" / "pairs.jsonl") if not one.puzzle_sampling.model}
+    found = {
+        one.template: one.puzzle
+        for one in example.read(tmp_path / "open" / "pairs.jsonl")
+        if not one.puzzle_sampling.model
+    }
     run(tmp_path / "closed", judge, held_out=HeldOut(found.values()))
     assert not [one for one in example.read(tmp_path / "closed" / "pairs.jsonl") if not one.puzzle_sampling.model]
-    assert "held_out" in {record["refused"] for record in records(tmp_path / "closed") if not record["sampling"]["model"]}
+    assert "held_out" in {
+        record["refused"] for record in records(tmp_path / "closed") if not record["sampling"]["model"]
+    }
 
 
 def printed(judge: Verifier, *programs: str) -> list[str]:
@@ -208,10 +240,20 @@ def printed(judge: Verifier, *programs: str) -> list[str]:
 
 
 def test_what_each_of_many_programs_prints_is_its_first_line_or_nothing_if_it_fails(judge: Verifier) -> None:
-    programs = ["print(1)\nprint(2)", "print('a\\u2028b', end='')", "1 / 0", "pass", "print('x'); 1 / 0", *(f"print({n})" for n in range(60))]
+    programs = [
+        "print(1)\nprint(2)",
+        "print('a\\u2028b', end='')",
+        "1 / 0",
+        "pass",
+        "print('x'); 1 / 0",
+        *(f"print({n})" for n in range(60)),
+    ]
     assert printed(judge, *programs) == ["1", "a\u2028b", "", "", "", *map(str, range(60))]
 
 
-@pytest.mark.parametrize("rude", ["while True: pass", "import os; os._exit(3)", "import sys; sys.__stdout__.write('more\\n')", "raise SystemExit"])
+@pytest.mark.parametrize(
+    "rude",
+    ["while True: pass", "import os; os._exit(3)", "import sys; sys.__stdout__.write('more\\n')", "raise SystemExit"],
+)
 def test_a_program_that_ends_the_process_of_many_spoils_none_of_the_others(judge: Verifier, rude: str) -> None:
     assert printed(judge, "print(1)", rude, "print(2)")[::2] == ["1", "2"]

@@ -172,7 +172,9 @@ def test_what_is_kept_is_right_distinct_and_says_how_it_came_to_be(tmp_path: Pat
 def test_solutions_may_have_a_temperature_of_their_own(tmp_path: Path, judge: Verifier) -> None:
     run(tmp_path, judge, replace(SMALL, solution_temperature=0.25))
     kept = list(example.read(tmp_path / "pairs.jsonl"))
-    assert {(one.puzzle_sampling.temperature, one.solution_sampling.temperature) for one in kept} == {(SMALL.temperature, 0.25)}
+    assert {(one.puzzle_sampling.temperature, one.solution_sampling.temperature) for one in kept} == {
+        (SMALL.temperature, 0.25)
+    }
 
 
 def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(tmp_path: Path, judge: Verifier) -> None:

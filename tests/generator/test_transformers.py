@@ -285,6 +285,10 @@ def test_top_p_leaves_out_the_unlikely_tail() -> None:
 def test_a_processor_writes_in_bfloat16_only_where_it_multiplies_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for can, dtype in (({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({}, torch.float32)):
+    for can, dtype in (
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({}, torch.float32),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda can=can: can, raising=False)
         assert models.load(str(folder), device="cpu").model.dtype == dtype

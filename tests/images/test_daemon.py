@@ -57,7 +57,9 @@ def test_the_level_restricted_is_reached(engine: Any, options: dict[str, Any]) -
     assert all(mechanism["holds"] for mechanism in found["levels"]["restricted"]["mechanisms"])
 
 
-def test_the_fork_engine_serves_where_the_engines_profile_refuses_the_faster_one_and_doctor_says_so(engine: Any) -> None:
+def test_the_fork_engine_serves_where_the_engines_profile_refuses_the_faster_one_and_doctor_says_so(
+    engine: Any,
+) -> None:
     refusing = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["userfaultfd"], "action": "SCMP_ACT_ERRNO"}]}
     for profile in ([], [f"seccomp={json.dumps(refusing)}"]):
         options = {**STRICT, "security_opt": ["no-new-privileges", *profile]}
@@ -83,7 +85,10 @@ def test_our_profile_is_the_workers_and_what_a_server_needs_and_nothing_that_ope
     assert {**PROFILE, "syscalls": same} == workers
     allowed = {name for group in PROFILE["syscalls"] for name in group["names"]}
     assert {"socket", "bind", "listen", "accept4"} <= set(servers["names"])
-    assert not {"mount", "unshare", "setns", "bpf", "keyctl", "io_uring_setup", "init_module", "perf_event_open", "clone3"} & allowed
+    assert (
+        not {"mount", "unshare", "setns", "bpf", "keyctl", "io_uring_setup", "init_module", "perf_event_open", "clone3"}
+        & allowed
+    )
 
 
 def test_doctor_says_what_the_level_full_lacks_there(engine: Any) -> None:
@@ -125,7 +130,16 @@ def test_every_case_of_the_contract_gets_its_verdict(engine: Any, options: dict[
         str(REPOSITORY / "pyproject.toml"): {"bind": "/src/pyproject.toml", "mode": "ro"},
         packages: {"bind": "/packages", "mode": "ro"},
     }
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/sandbox/test_contract.py", "-k", f"restricted-{serves}"]
+    command = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/sandbox/test_contract.py",
+        "-k",
+        f"restricted-{serves}",
+    ]
     code, printed = run(
         engine,
         command,

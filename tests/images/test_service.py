@@ -47,10 +47,14 @@ class Service:
         self.container.reload()
         return int(self.container.attrs["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])
 
-    def ask(self, method: str, path: str, content: Any = None, host: str = "localhost", token: str | None = None) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, content: Any = None, host: str = "localhost", token: str | None = None
+    ) -> tuple[int, Any]:
         """Status and body of one request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {"Host": host, "Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers = {"Host": host, "Content-Type": "application/json"} | (
+            {"Authorization": f"Bearer {token}"} if token else {}
+        )
         try:
             connection.request(method, path, None if content is None else json.dumps(content), headers)
             response = connection.getresponse()
@@ -123,7 +127,11 @@ def service(request: pytest.FixtureRequest, engine: Any, tmp_path_factory: pytes
     """A daemon that is ready. At the end it must go in peace when it is told to."""
     if not engine.images.list(IMAGE):
         unreached("container", "auto", f"no image {IMAGE}: make images")
-    folder, token, name = tmp_path_factory.mktemp("service"), secrets.token_hex(32), f"selftaught-test-{secrets.token_hex(4)}"
+    folder, token, name = (
+        tmp_path_factory.mktemp("service"),
+        secrets.token_hex(32),
+        f"selftaught-test-{secrets.token_hex(4)}",
+    )
     (folder / "token").write_text(token + "\n")
     (folder / "token").chmod(0o644)
     if os.geteuid() != 0 and request.param == "pod":
@@ -184,7 +192,12 @@ def test_it_is_not_root_holds_no_capability_and_can_write_nowhere(service: Servi
     assert code == 0, printed
     status = dict(line.split(":\t", 1) for line in printed.splitlines() if ":\t" in line)
     assert set(status["Uid"].split()) == {"65534"}
-    assert (int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"], status["Seccomp"]) == (0, 0, "1", "2")
+    assert (int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"], status["Seccomp"]) == (
+        0,
+        0,
+        "1",
+        "2",
+    )
     for path in ("/tmp/x", "/opt/selftaught/x", "/run/x", "/run/secrets/x"):
         code, printed = service.inside(f"open({path!r}, 'w')")
         assert code == 1
@@ -196,7 +209,9 @@ def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_worker(service: S
     tasks = [Task(str(i), f"def sat(x): return x == {i}", fill) for i in range(6)]
     found: dict[str, Status] = {}
     with Client(f"http://127.0.0.1:{service.port}", token=service.token) as client:
-        for _ in range(3):  # a busy machine may take longer to give so much than the one second of CPU time that the service grants
+        for _ in range(
+            3
+        ):  # a busy machine may take longer to give so much than the one second of CPU time that the service grants
             late = [task for task in tasks if found.get(task.id, Status.TIME_LIMIT) is Status.TIME_LIMIT]
             found |= {verdict.id: verdict.status for verdict in client.verify_many(late)}
     assert found == {task.id: Status.MEMORY_LIMIT for task in tasks}

@@ -15,7 +15,7 @@ import pytest
 from selftaught.sandbox import batch, records
 from selftaught.sandbox.records import Record
 from selftaught.sandbox.task import Task
-from selftaught.sandbox.verdict import Status, Trip, Verdict
+from selftaught.sandbox.verdict import LimitHit, Status, Verdict
 from selftaught.sandbox.verifier import Verifier
 
 
@@ -71,8 +71,8 @@ def test_a_cancelled_judgement_is_never_written() -> None:
 
 def test_a_line_is_the_fields_and_then_the_verdict() -> None:
     (record,) = tasks(1, z=1, status="mine", a=[None])
-    trip = Trip("cpu_seconds", 1.0, 1.1)
-    found = json.loads(batch.line(record, Verdict("0", Status.TIME_LIMIT, "sol", limit=trip, level="full")))
+    hit = LimitHit("cpu_seconds", 1.0, 1.1)
+    found = json.loads(batch.line(record, Verdict("0", Status.TIME_LIMIT, "sol", limit=hit, level="full")))
     assert list(found) == (
         "id sat sol z status a phase message limit usage answer_sha256 level retryable verifier".split()
     )

@@ -46,7 +46,10 @@ def slow_input(tmp_path: Path) -> Path:
     path = tmp_path / "slow.jsonl"
     sol = "def sol(number={}):\n    for i in range(1_000_000): pass\n    return 1"  # no two are the same
     path.write_text(
-        "".join(json.dumps({"id": str(i), "sat": "def sat(x): return x == 1", "sol": sol.format(i)}) + "\n" for i in range(200))
+        "".join(
+            json.dumps({"id": str(i), "sat": "def sat(x): return x == 1", "sol": sol.format(i)}) + "\n"
+            for i in range(200)
+        )
     )
     return path
 

@@ -83,7 +83,15 @@ def test_values_of_every_kind_are_encoded_alike_with_any_room(ours: Codec) -> No
             size = 1000
         else:
             agree_on_bytes(ours, PYTHON.encode(value, ROOM))
-        for room in {-(1 << 70), -1, *range(min(size, 40)), *range(0, size, size // 40 + 1), *range(size - 15, size + 3), 1 << 62, 1 << 70}:
+        for room in {
+            -(1 << 70),
+            -1,
+            *range(min(size, 40)),
+            *range(0, size, size // 40 + 1),
+            *range(size - 15, size + 3),
+            1 << 62,
+            1 << 70,
+        }:
             agree_on_value(ours, value, room)
 
 
@@ -107,7 +115,9 @@ def test_plain_values_are_encoded_alike(ours: Codec, value: object, room: int) -
 ODD = st.sampled_from([object(), frozenset({1}), b"bytes", 1j, range(3), ...])
 MIXED = st.recursive(
     HASHABLE | ODD,
-    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(HASHABLE | ODD, inner) | st.sets(HASHABLE | ODD),
+    lambda inner: (
+        st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(HASHABLE | ODD, inner) | st.sets(HASHABLE | ODD)
+    ),
     max_leaves=20,
 )
 
@@ -129,14 +139,18 @@ def test_any_bytes_are_taken_alike(ours: Codec, data: bytes) -> None:
 
 
 @given(data=damaged(), cut=st.integers(0, 30), more=st.binary(max_size=3))
-def test_bytes_cut_short_or_with_more_behind_them_are_taken_alike(ours: Codec, data: bytes, cut: int, more: bytes) -> None:
+def test_bytes_cut_short_or_with_more_behind_them_are_taken_alike(
+    ours: Codec, data: bytes, cut: int, more: bytes
+) -> None:
     agree_on_bytes(ours, data[: max(0, len(data) - cut)])
     agree_on_bytes(ours, data + more)
     agree_on_bytes(ours, data, len(data) - cut)
 
 
 def test_both_count_the_depth_of_bytes_alike(ours: Codec) -> None:
-    for holder, last in itertools.product((b"\xb1", b"\xc1", b"\xe1\x01"), (b"\xb0", b"\xc0", b"\xd0", b"\xd1\x01", b"\xb1\x01", b"\x01")):
+    for holder, last in itertools.product(
+        (b"\xb1", b"\xc1", b"\xe1\x01"), (b"\xb0", b"\xc0", b"\xd0", b"\xd1\x01", b"\xb1\x01", b"\x01")
+    ):
         for depth in range(MAX_DEPTH - 2, MAX_DEPTH + 2):
             agree_on_bytes(ours, holder * depth + last)
 
@@ -166,7 +180,12 @@ def test_texts_are_taken_alike_byte_for_byte(ours: Codec) -> None:
             right = bytearray(lead + character.encode("utf-8", "surrogatepass") + tail)
             for at, byte in itertools.product(range(len(lead), len(right) - len(tail)), range(256)):
                 text = bytes(right[:at] + bytes([byte]) + right[at + 1 :])
-                agree_on_bytes(ours, b"\xaf" + len(text).to_bytes(8, "little") + text if len(text) > 255 else b"\xae" + bytes([len(text)]) + text)
+                agree_on_bytes(
+                    ours,
+                    b"\xaf" + len(text).to_bytes(8, "little") + text
+                    if len(text) > 255
+                    else b"\xae" + bytes([len(text)]) + text,
+                )
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector waits for the interpreter's loop")

@@ -29,9 +29,9 @@ def test_usage_adds_up_over_the_phases() -> None:
     [(End.CPU, "cpu_seconds"), (End.WALL, "wall_seconds"), (End.MEMORY, "memory_bytes"), (End.OUTPUT, "output_bytes"), (End.TOO_LARGE, "answer_bytes")],
 )  # fmt: skip
 def test_a_tripped_limit_is_named_with_its_value(end: End, name: str) -> None:
-    trip = verdict(Outcome(end, observed=9e9)).limit
-    assert trip is not None
-    assert (trip.name, trip.configured, trip.observed) == (name, getattr(Limits(), name), 9e9)
+    hit = verdict(Outcome(end, observed=9e9)).limit
+    assert hit is not None
+    assert (hit.name, hit.configured, hit.observed) == (name, getattr(Limits(), name), 9e9)
 
 
 def test_a_message_cannot_speak_to_a_terminal() -> None:

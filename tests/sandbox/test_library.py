@@ -63,7 +63,7 @@ def sol():
 
 @functools.cache
 def importable(contained: bool) -> list[str]:
-    """By an interpreter started as a warden's is, here or in a container of our image."""
+    """By an interpreter started as a supervisor's is, here or in a container of our image."""
     code = f"left_out = {sorted(NOT_INSIDE)}\n{LIST}"
     if contained:
         from selftaught.sandbox.backends.docker import IMAGE, connect
@@ -71,7 +71,11 @@ def importable(contained: bool) -> list[str]:
         client = connect()
         try:
             printed = client.containers.run(
-                IMAGE, entrypoint=["python3", *INTERPRETER_OPTIONS, "-c", code], command=[], remove=True, network_mode="none"
+                IMAGE,
+                entrypoint=["python3", *INTERPRETER_OPTIONS, "-c", code],
+                command=[],
+                remove=True,
+                network_mode="none",
             ).decode()
         finally:
             client.close()

@@ -47,9 +47,13 @@ def run(name: str, task_file: Path, out: Path | str) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, "a file") for name in COMMANDS]
-    + [(name, kind) for name in ("verify", "loop") for kind in ("an empty file", "nothing", "a folder", "another link")],
+    + [
+        (name, kind) for name in ("verify", "loop") for kind in ("an empty file", "nothing", "a folder", "another link")
+    ],
 )
-def test_no_command_writes_through_a_link_and_each_says_what_to_do(tmp_path: Path, task_file: Path, name: str, kind: str) -> None:
+def test_no_command_writes_through_a_link_and_each_says_what_to_do(
+    tmp_path: Path, task_file: Path, name: str, kind: str
+) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     if kind in ("a file", "an empty file"):
         target.write_text("precious\n" if kind == "a file" else "")
@@ -108,14 +112,22 @@ def test_standard_output_may_be_named_and_a_file_behind_it_is_appended_to(
         with open(tmp_path / "log", "w") as log:
             log.write("before\n")
             log.flush()
-            assert subprocess.run(command("verify", task_file, out), stdout=log, timeout=120, check=False).returncode == 0
+            assert (
+                subprocess.run(command("verify", task_file, out), stdout=log, timeout=120, check=False).returncode == 0
+            )
         before, text = (tmp_path / "log").read_text().split("\n", 1)
         assert before == "before"
     assert json.loads(text)["status"] == "accepted"
 
 
 def test_what_a_shell_opens_and_devices_are_written_to(tmp_path: Path, task_file: Path) -> None:
-    shell = ["bash", "-c", f'"$@" > {tmp_path}/nothing 3> {tmp_path}/out', "bash", *command("verify", task_file, "/dev/fd/3")]
+    shell = [
+        "bash",
+        "-c",
+        f'"$@" > {tmp_path}/nothing 3> {tmp_path}/out',
+        "bash",
+        *command("verify", task_file, "/dev/fd/3"),
+    ]
     assert subprocess.run(shell, timeout=120, check=False).returncode == 0
     assert json.loads((tmp_path / "out").read_text())["status"] == "accepted"
     assert run("verify", task_file, "/dev/null").returncode == 0

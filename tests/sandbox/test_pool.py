@@ -54,14 +54,14 @@ def test_a_long_task_that_came_first_does_not_hold_up_those_that_came_while_its_
     assert (found[-1].status, found[-1].usage.cpu_seconds >= 0.6) == ("time_limit", True)
 
 
-@pytest.mark.parametrize("victim", ["warden", "zygote", "init"])
+@pytest.mark.parametrize("victim", ["supervisor", "zygote", "init"])
 def test_a_killed_worker_loses_no_task(victim: str) -> None:
     with Verifier(workers=1, require="restricted") as verifier:
         stream = verifier.verify_many(task(i) for i in range(200))
         first = [next(stream) for _ in range(10)]
         (pid,) = verifier.worker_pids()
         children = psutil.Process(pid).children()
-        target = {"warden": pid, "zygote": children[-1].pid, "init": children[0].pid}[victim]
+        target = {"supervisor": pid, "zygote": children[-1].pid, "init": children[0].pid}[victim]
         os.kill(target, signal.SIGKILL)
         verdicts = first + list(stream)
         assert [verdict.id for verdict in verdicts] == [str(i) for i in range(200)]
@@ -109,7 +109,14 @@ def test_a_worker_is_sent_its_share_of_what_waits_but_no_more_than_it_does_in_a_
     with open_verifier("restricted", workers=2) as verifier:
         running = verifier._running()
         lane = running._lanes[0]
-        for seconds, waiting, sent in ((1e-4, 400, 200), (1e-4, 1000, 256), (1e-4, 20, 20), (4e-3, 10, 5), (4e-3, 100, 10), (1.0, 10, 1)):
+        for seconds, waiting, sent in (
+            (1e-4, 400, 200),
+            (1e-4, 1000, 256),
+            (1e-4, 20, 20),
+            (4e-3, 10, 5),
+            (4e-3, 100, 10),
+            (1.0, 10, 1),
+        ):
             lane._seconds = seconds
             for _ in range(waiting):
                 running._queue.put(ticket())
@@ -130,13 +137,13 @@ def test_what_was_tried_briefly_is_taken_up_where_it_was_if_there_is_a_choice() 
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     stated = " ".join((Verifier.__doc__ or "").split())
     attempts, overhead, ahead = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MOST_AHEAD - 1
-    assert f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * ({pool.RUNS} * wall_seconds + {overhead:g})``" in stated
+    assert (
+        f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * ({pool.RUNS} * wall_seconds + {overhead:g})``" in stated
+    )
 
 
 @pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
-def test_calls_end_within_their_bound_though_every_worker_hangs(
-    monkeypatch: pytest.MonkeyPatch, length: int
-) -> None:
+def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     limits = Limits(wall_seconds=0.5)
     with Verifier(workers=1, require="restricted", limits=limits) as verifier:
         for module, name, value in (
@@ -252,8 +259,8 @@ def test_a_cancelled_task_is_killed_in_mid_run_and_its_neighbours_are_judged() -
         running = asyncio.create_task(verifier.averify(loop))
         await asyncio.sleep(0.3)
         others = [asyncio.create_task(verifier.averify(task(i))) for i in range(20)]
-        (warden,) = verifier.worker_pids()
-        busy = psutil.Process(warden).children(recursive=True)
+        (supervisor,) = verifier.worker_pids()
+        busy = psutil.Process(supervisor).children(recursive=True)
         began = time.monotonic()
         running.cancel()
         verdicts = await asyncio.gather(*others)

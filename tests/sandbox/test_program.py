@@ -146,9 +146,13 @@ def test_a_hostile_program_leaves_the_worker_as_it_was(verifier: Verifier, code:
 
 def test_a_program_finds_nothing_of_the_one_before(verifier: Verifier) -> None:
     run(verifier, "import builtins, sys\nbuiltins.left = sys.left = 1\nsys.argv.append('left')", "left")
-    code = "import builtins, sys\nprint(hasattr(builtins, 'left'), hasattr(sys, 'left'), sys.argv, repr(sys.stdin.read()))"
+    code = (
+        "import builtins, sys\nprint(hasattr(builtins, 'left'), hasattr(sys, 'left'), sys.argv, repr(sys.stdin.read()))"
+    )
     assert run(verifier, code).stdout == "False False ['main.py'] ''\n"
-    assert run(verifier, "import sys\nprint('__puzzle__' in sys.modules)").stdout == "False\n", "nor anything that is for puzzles"
+    assert run(verifier, "import sys\nprint('__puzzle__' in sys.modules)").stdout == "False\n", (
+        "nor anything that is for puzzles"
+    )
 
 
 def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
@@ -161,8 +165,8 @@ def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
 def test_a_program_is_never_tried_briefly() -> None:
     task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print) for program in (False, True))
     for ticket in (task, program):
-        ticket.try_briefly()
-    assert task.job.brief and not program.job.brief
+        ticket.slice_time()
+    assert task.job.sliced and not program.job.sliced
 
 
 def test_a_program_holds_up_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:
@@ -176,7 +180,9 @@ def test_a_program_holds_up_no_verdict_that_was_reached_before_it(verifier: Veri
 
     tasks = [Task(str(number), "def sat(x): return True", "1") for number in range(200)]
     assert all(verdict.accepted for verdict in verifier.verify_many(tasks))  # from now on jobs are sent ahead
-    verifier.submit(Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(0.01)"), done)  # meanwhile the rest is queued
+    verifier.submit(
+        Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(0.01)"), done
+    )  # meanwhile the rest is queued
     for number in range(5):
         verifier.submit(Task(str(number), "def sat(x): return True", str(number)), done)
     verifier.submit(Program("p", "import time\ntime.sleep(1.5)"), done)

@@ -94,7 +94,9 @@ DOORS: dict[str, Ask] = {
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
 def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(two_workers: Verifier, ask: Ask) -> None:
     makers = {name: make for name, make in MALFORMED.items() if not (name == "a program" and ask is _submit_each)}
-    items = [item for number, make in enumerate(makers.values()) for item in (make(), task(number), make(), task(number))]
+    items = [
+        item for number, make in enumerate(makers.values()) for item in (make(), task(number), make(), task(number))
+    ]
     found = ask(two_workers, items)
     assert [verdict.status for verdict in found] == ["invalid", "accepted"] * (2 * len(makers))
     assert not any(verdict.judged for verdict in found[::2])
@@ -350,5 +352,3 @@ def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
         crowded = [verdict.status for verdict in verifier.verify_many(tasks + wrong)]
     assert crowded == alone
     assert alone[: len(tasks)] == ["accepted"] * len(tasks)
-
-

@@ -54,7 +54,10 @@ class Pupil:
                 yield number, [chance.choice(DOCUMENTS).sat.removeprefix("def f(") for _ in range(samples)]
             else:
                 right = _RIGHT[prompt.partition("\n\ndef g(")[0]]
-                yield number, ["\n" + right if chance.random() < self.skill else "\n    return None" for _ in range(samples)]
+                yield (
+                    number,
+                    ["\n" + right if chance.random() < self.skill else "\n    return None" for _ in range(samples)],
+                )
 
 
 @dataclass
@@ -101,4 +104,3 @@ def preset(learner: School) -> Preset:
         held_out=lambda: HeldOut(one.sat for one in HELD_OUT),
         seeds=list,
     )
-

@@ -29,7 +29,19 @@ def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
 ) -> None:
     monkeypatch.setitem(presets.PRESETS, "school", lambda: preset(School()))
     out = str(tmp_path / "run")
-    command = ("loop", "--preset", "school", "--iterations", "1", "--require", "restricted", "--workers", "1", "--out", out)
+    command = (
+        "loop",
+        "--preset",
+        "school",
+        "--iterations",
+        "1",
+        "--require",
+        "restricted",
+        "--workers",
+        "1",
+        "--out",
+        out,
+    )
     code, output = invoke(*command)
     assert code == 0, output
     picture, sentence = output.splitlines()[-2:]

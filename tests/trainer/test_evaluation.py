@@ -34,10 +34,19 @@ class Reciter:
             yield number, [self.answers[sample % len(self.answers)] for sample in range(samples)]
 
 
-def attempt(model: Reciter, judge: Verifier, attempts: int, *sources: str, memory: Memory | None = None) -> list[Result]:
+def attempt(
+    model: Reciter, judge: Verifier, attempts: int, *sources: str, memory: Memory | None = None
+) -> list[Result]:
     asked = [Problem(f"p{number}", puzzle.parse(source)) for number, source in enumerate(sources)]
     return evaluation.attempt(
-        model, asked, memory or Memory(judge), attempts=attempts, temperature=0.8, new_tokens=50, style=prompts.BARE, seed=0
+        model,
+        asked,
+        memory or Memory(judge),
+        attempts=attempts,
+        temperature=0.8,
+        new_tokens=50,
+        style=prompts.BARE,
+        seed=0,
     )
 
 
@@ -59,7 +68,9 @@ def test_an_attempt_is_judged_once_however_often_it_is_written(judge: Verifier) 
 
 def test_verdicts_of_an_earlier_process_are_taken_over_but_not_failures_of_the_verifier(judge: Verifier) -> None:
     memory = Memory(judge)
-    memory.learn(SAT, {"def g(a=417, b=1342):\n    return b - a": "rejected", "def g():\n    return 925": "internal_error"})
+    memory.learn(
+        SAT, {"def g(a=417, b=1342):\n    return b - a": "rejected", "def g():\n    return 925": "internal_error"}
+    )
     (result,) = attempt(Reciter("\n    return b - a"), judge, 2, SAT, memory=memory)
     assert result.statuses["rejected"] == 2 and memory.judged == 0
     assert memory.judge([(SAT, "def g():\n    return 925")]) == {(SAT, "def g():\n    return 925"): "accepted"}
@@ -90,7 +101,14 @@ def test_trivially_solvable_problems_are_reported_apart(judge: Verifier) -> None
     asked = problems.mark_trivial([Problem("hard", puzzle.parse(SAT)), Problem("easy", puzzle.parse(easy))], judge)
     assert [problem.trivial for problem in asked] == [False, True]
     results = evaluation.attempt(
-        Reciter("\n    return 7"), asked, Memory(judge), attempts=4, temperature=0.5, new_tokens=9, style=prompts.BARE, seed=0
+        Reciter("\n    return 7"),
+        asked,
+        Memory(judge),
+        attempts=4,
+        temperature=0.5,
+        new_tokens=9,
+        style=prompts.BARE,
+        seed=0,
     )
     found = evaluation.summary(results)
     assert found["problems"] == 1 and found["pass_at_k"]["1"]["value"] == 0

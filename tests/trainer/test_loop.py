@@ -24,9 +24,15 @@ ITERATIONS = 2
 
 def files(folder: Path) -> dict[str, bytes]:
     """What a run decides: its data, models and results, without clocks."""
-    names = [*folder.glob("iterations/*/train.jsonl"), *folder.glob("iterations/*/evaluation.jsonl"), *folder.glob("iterations/*/model/*")]
+    names = [
+        *folder.glob("iterations/*/train.jsonl"),
+        *folder.glob("iterations/*/evaluation.jsonl"),
+        *folder.glob("iterations/*/model/*"),
+    ]
     found = {str(path.relative_to(folder)): path.read_bytes() for path in names}
-    return {name: _without_clocks(content) if name.endswith("train.jsonl") else content for name, content in found.items()}
+    return {
+        name: _without_clocks(content) if name.endswith("train.jsonl") else content for name, content in found.items()
+    }
 
 
 def _without_clocks(lines: bytes) -> bytes:
@@ -82,7 +88,9 @@ def test_the_report_names_its_pictures_and_they_exist(done: tuple[Path, dict[str
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_dataset_can_be_loaded_and_its_card_says_what_it_is(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_the_dataset_can_be_loaded_and_its_card_says_what_it_is(
+    done: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     datasets = pytest.importorskip("datasets")
     folder, metrics = done
     loaded = datasets.Dataset.from_json(str(folder / "data" / "train.jsonl"), cache_dir=str(tmp_path))
@@ -113,14 +121,18 @@ def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
     assert learner.taught == ITERATIONS
 
 
-def test_a_model_examined_aside_gives_the_same_data(done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path) -> None:
+def test_a_model_examined_aside_gives_the_same_data(
+    done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
+) -> None:
     said: list[str] = []
     Loop(replace(preset(School()), aside=True), ITERATIONS, tmp_path / "run", judge, say=said.append).run()
     assert files(tmp_path / "run") == files(done[0])
     assert said.index("1-generate ...") < next(place for place, line in enumerate(said) if line.startswith("  Pass@1"))
 
 
-def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothing_of_it(judge: Verifier, tmp_path: Path) -> None:
+def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothing_of_it(
+    judge: Verifier, tmp_path: Path
+) -> None:
     begun, loaded = threading.Event(), []
 
     class Slow(Pupil):

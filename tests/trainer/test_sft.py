@@ -46,7 +46,9 @@ def test_nothing_attends_across_packed_examples(base: str) -> None:
     tokens = [sft.tokenize(loaded.tokenizer, one, Settings()) for one in examples(4)]
     batch = sft.collate([tokens], 0)
     with torch.no_grad():
-        packed = loaded.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
+        packed = loaded.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[
+            0
+        ]
         start = 0
         for one in tokens:
             alone = loaded.model(input_ids=torch.tensor([one.ids])).logits[0]

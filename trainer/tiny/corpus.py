@@ -229,7 +229,9 @@ def wrong(rng: random.Random, puzzle: Puzzle, noise: Noise) -> str:
         return answer if rng.random() < noise.right else tidy(_mutate(rng, puzzle, answer, noise))
     expression = puzzle.target
     for operation, filled in reversed(puzzle.steps):
-        expression = _step(rng, puzzle, operation, noise).format(y=f"({expression})", x=f"({expression})", **_fill(rng, puzzle, filled))
+        expression = _step(rng, puzzle, operation, noise).format(
+            y=f"({expression})", x=f"({expression})", **_fill(rng, puzzle, filled)
+        )
     return tidy(_extra(rng, puzzle, expression, noise))
 
 
@@ -293,7 +295,9 @@ def _renamed(expression: str, names: dict[str, str]) -> str:
 
 def rename(expression: str, to: Callable[[str], str]) -> str:
     """The expression with its names replaced; words in quotes are left alone."""
-    return re.sub(r"'[^']*'|(?<![\w.])[a-z](?!\w)", lambda found: found[0] if found[0][0] == "'" else to(found[0]), expression)
+    return re.sub(
+        r"'[^']*'|(?<![\w.])[a-z](?!\w)", lambda found: found[0] if found[0][0] == "'" else to(found[0]), expression
+    )
 
 
 def puzzle(rng: random.Random, single: float = 0.33, double: float = 0.52) -> Puzzle:
@@ -337,7 +341,9 @@ def document(rng: random.Random, made: Puzzle, noise: Noise) -> Document:
     return Document(sat, solution(wrong(rng, made, noise)), solution(right(made)), family)
 
 
-def documents(seed: int, noise: Noise | None = None, allowed: Callable[[str], bool] = lambda sat: True) -> Iterator[Document]:
+def documents(
+    seed: int, noise: Noise | None = None, allowed: Callable[[str], bool] = lambda sat: True
+) -> Iterator[Document]:
     """An endless stream of documents whose puzzles are `allowed`."""
     rng = random.Random(seed)
     while True:

@@ -70,7 +70,9 @@ def _constants(nodes: Iterable[ast.AST]) -> Iterable[str]:
         if isinstance(node, ast.Constant):
             if len(str(node.value)) > 1:
                 yield repr(node.value)
-        elif isinstance(node, (ast.List, ast.Tuple)) and all(isinstance(item, (ast.Constant, ast.UnaryOp)) for item in node.elts):
+        elif isinstance(node, (ast.List, ast.Tuple)) and all(
+            isinstance(item, (ast.Constant, ast.UnaryOp)) for item in node.elts
+        ):
             yield ast.unparse(node)
         else:
             yield from _constants(ast.iter_child_nodes(node))

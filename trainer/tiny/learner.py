@@ -37,7 +37,9 @@ class TinyLearner:
     threads: int = 1
     noise: corpus.Noise = field(default_factory=corpus.Noise)
     base_recipe: training.Recipe = field(default_factory=lambda: training.Recipe(muon=0.02))
-    tuning: training.Recipe = field(default_factory=lambda: training.Recipe(rate=2e-3, epochs=4, warm_up=20, puzzle_loss=0.1))
+    tuning: training.Recipe = field(
+        default_factory=lambda: training.Recipe(rate=2e-3, epochs=4, warm_up=20, puzzle_loss=0.1)
+    )
 
     def corpus(self, seed: int) -> list[corpus.Document]:
         """What the base model reads; the guard keeps held-out puzzles out."""

@@ -43,7 +43,9 @@ class Layer(nn.Module):  # type: ignore[misc]  # torch is not followed
         self.before_attention = nn.RMSNorm(shape.width, eps=1e-6)
         self.before_mlp = nn.RMSNorm(shape.width, eps=1e-6)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         rows, positions, width = x.shape
         qkv = self.qkv(self.before_attention(x)).view(rows, positions, 3, self.shape.heads, self.shape.head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -70,7 +72,9 @@ class Transformer(nn.Module):  # type: ignore[misc]
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=1e-6)
-        angles = torch.outer(torch.arange(shape.context).float(), 10_000 ** -(torch.arange(0, shape.head, 2) / shape.head))
+        angles = torch.outer(
+            torch.arange(shape.context).float(), 10_000 ** -(torch.arange(0, shape.head, 2) / shape.head)
+        )
         self.register_buffer("cos", torch.cat((angles.cos(), angles.cos()), -1), persistent=False)
         self.register_buffer("sin", torch.cat((angles.sin(), angles.sin()), -1), persistent=False)
         for parameter in self.parameters():

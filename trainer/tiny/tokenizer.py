@@ -46,7 +46,8 @@ def save(folder: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json, from which transformers makes a tokenizer that does the same."""
     model = {"type": "WordLevel", "vocab": VOCABULARY, "unk_token": SPECIAL[UNKNOWN]}
     special = [
-        {"id": number, "content": text, "special": True} | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        {"id": number, "content": text, "special": True}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         for number, text in enumerate(SPECIAL)
     ]
     split = {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False}

@@ -1,12 +1,12 @@
 """An engine: every phase is a fork of the warm interpreter in the jail.
 
-Theory of operation. The warden writes a byte into one pipe and a job into another. The zygote reads the byte and calls clone, which
-is not on the filter's allow-list, so the call waits for the warden: it passes because a child is due and the caller is
-the zygote. The child (the warden's own, by CLONE_PARENT) reads the job, closes both pipes, sets its limits and asks for its
-death signal by prctl: not on the list either, so the warden learns that the child is ready, and its process id from
-the kernel. From here on nothing is granted: the next call that reaches the warden ends the phase.
+Theory of operation. The supervisor writes a byte into one pipe and a job into another. The zygote reads the byte and calls clone, which
+is not on the filter's allow-list, so the call waits for the supervisor: it passes because a child is due and the caller is
+the zygote. The child (the supervisor's own, by CLONE_PARENT) reads the job, closes both pipes, sets its limits and asks for its
+death signal by prctl: not on the list either, so the supervisor learns that the child is ready, and its process id from
+the kernel. From here on nothing is granted: the next call that reaches the supervisor ends the phase.
 
-What the warden trusts: that id, the child's CPU clock, its resource usage when it is reaped, the kernel's counts of its memory, and how
+What the supervisor trusts: that id, the child's CPU clock, its resource usage when it is reaped, the kernel's counts of its memory, and how
 it died. The first complete report ends the phase; the child is killed and reaped, and both pipes are emptied, before the next is forked.
 """
 
@@ -24,10 +24,10 @@ from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.cell import Cell, address_space, status_bytes
-from selftaught.sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged, do_nothing
+from selftaught.sandbox.worker.engine import MOMENT_SECONDS, ClientGone, charged, do_nothing
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.jailed import JailedProcesses, address_space, status_bytes
 from selftaught.sandbox.worker.report import Report
 from selftaught.sandbox.worker.trials import Step, Trials
 
@@ -37,42 +37,44 @@ _NUMBERS_BEFORE = 1
 _CRASHES = signal.SIGSEGV, signal.SIGBUS, _ABORT
 """How the interpreter ends where there is no memory for a MemoryError, and where its stack can't grow."""
 _QUIET_ROUNDS = 4
-"""An ordinary phase wakes the warden no oftener; after that it looks at the clocks each time, whatever floods it."""
+"""An ordinary phase wakes the supervisor no oftener; after that it looks at the clocks each time, whatever floods it."""
 
-_BIRTH_SECONDS = 5.0
-"""A child may take as long to report for duty, whatever its limits: a large job must be read first, and a brief try can be shorter than that."""
+_SPAWN_SECONDS = 5.0
+"""A child may take as long to report for duty, whatever its limits: a large job must be read first, and a time slice can be shorter than that."""
 
 _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
-"""How far below the limit the peak may lie when a request too small to be put before the warden was refused."""
+"""How far below the limit the peak may lie when a request too small to be put before the supervisor was refused."""
 
 
 class ForkEngine:
-    """See the module; `supervisor` is watched so that nothing runs on for a verifier that is gone."""
+    """See the module; `client` is watched so that nothing runs on for a verifier that is gone."""
 
     name = "fork"
 
-    def __init__(self, cell: Cell, supervisor: int, oom_kills: Callable[[], int]) -> None:
-        self.cell = cell
+    def __init__(self, jailed: JailedProcesses, client: int, oom_kills: Callable[[], int]) -> None:
+        self.jailed = jailed
         self.counters = Counters()
-        self.meanwhile: Callable[[], None] = do_nothing
-        self._prctl, self._mmap, self._mremap = (cell.number(name) for name in ("prctl", "mmap", "mremap"))
-        self._tgkill = cell.number("tgkill")
+        self.on_slow_phase: Callable[[], None] = do_nothing
+        self._prctl, self._mmap, self._mremap = (jailed.number(name) for name in ("prctl", "mmap", "mremap"))
+        self._tgkill = jailed.number("tgkill")
         self._trials = Trials(self._run_step)
-        self._answered = [cell.number(name) for name in seccomp.ANSWERED]
+        self._answered = [jailed.number(name) for name in seccomp.ANSWERED]
         self._oom_kills, self._kills_seen = oom_kills, 0
-        self._supervisor = supervisor
+        self._client = client
         self._poll = select.poll()
-        for descriptor in (cell.listener.descriptor, cell.report, cell.output, cell.pidfd):
+        for descriptor in (jailed.listener.descriptor, jailed.report, jailed.output, jailed.pidfd):
             self._poll.register(descriptor, select.POLLIN)
-        self._poll.register(supervisor, select.POLLRDHUP)
+        self._poll.register(client, select.POLLRDHUP)
         self._leftovers = select.poll()
-        self._leftovers.register(cell.report, select.POLLIN)
-        self._leftovers.register(cell.output, select.POLLIN)
+        self._leftovers.register(jailed.report, select.POLLIN)
+        self._leftovers.register(jailed.output, select.POLLIN)
 
     def judge(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.judge`."""
         for task in wire.cut(frames):
-            yield wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(self._trials.hold(wire.unpack_job(task))))
+            yield wire.frame(
+                wire.pack_counters(self.counters) + wire.pack_outcomes(self._trials.hold(wire.unpack_job(task)))
+            )
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         phase, payload = step
@@ -96,15 +98,15 @@ class ForkEngine:
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self.cell.close()
+        self.jailed.close()
 
 
 class _Run:
     """One phase: from the byte that makes the zygote fork to an empty table."""
 
     def __init__(self, engine: ForkEngine, limits: Limits, streams: Streams | None = None) -> None:
-        self.engine, self.cell, self.limits, self.streams = engine, engine.cell, limits, streams
-        self.cap = engine.cell.base_bytes + limits.memory_bytes
+        self.engine, self.jailed, self.limits, self.streams = engine, engine.jailed, limits, streams
+        self.cap = engine.jailed.base_bytes + limits.memory_bytes
         self.child = 0
         self.pidfd = -1
         self.forked = False
@@ -119,16 +121,23 @@ class _Run:
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
         self.started, self.our_start = time.monotonic(), time.thread_time()
-        self.cell.order(zygote.PHASE)
+        self.jailed.order(zygote.PHASE)
         self._send()
         self._watch()  # what it raises ends the worker, and with it the child
         died, usage = self._reap()
         cpu = usage.ru_utime + usage.ru_stime
         outcome = self.outcome or self._died(died, cpu)
-        if self.printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the last of it was still in the pipe when it reported or died
+        if (
+            self.printed > limits.output_bytes and outcome.end > End.OUTPUT
+        ):  # the last of it was still in the pipe when it reported or died
             outcome = Outcome(End.OUTPUT, observed=float(self.printed))
         peak = usage.ru_maxrss * 1024
-        if self.streams is None and outcome.end is End.DIED and -outcome.observed in _CRASHES and peak >= limits.memory_bytes:
+        if (
+            self.streams is None
+            and outcome.end is End.DIED
+            and -outcome.observed in _CRASHES
+            and peak >= limits.memory_bytes
+        ):
             outcome = Outcome(End.MEMORY, outcome.detail, observed=float(peak))
         outcome.cpu_seconds = cpu + charged(time.thread_time() - self.our_start, cpu)
         outcome.wall_seconds = time.monotonic() - self.started
@@ -150,24 +159,24 @@ class _Run:
             rounds += 1
             if not events and not waited:
                 waited = True
-                engine.meanwhile()
+                engine.on_slow_phase()
             if not events or rounds > _QUIET_ROUNDS:
                 self._check_time()
             for descriptor, event in events:
-                if descriptor == self.cell.listener.descriptor:
+                if descriptor == self.jailed.listener.descriptor:
                     self._decide()
-                elif descriptor == self.cell.report:
+                elif descriptor == self.jailed.report:
                     self._read_report()
-                elif descriptor == self.cell.output:
+                elif descriptor == self.jailed.output:
                     self._read_output()
-                elif descriptor == self.cell.job:
+                elif descriptor == self.jailed.job:
                     self._send()
                 elif descriptor == self.pidfd:
                     dead = True
                 elif self.streams is not None and descriptor in self.streams.open:
                     self._read_stream(descriptor)
-                elif descriptor == engine._supervisor:
-                    raise SupervisorGone
+                elif descriptor == engine._client:
+                    raise ClientGone
                 elif event:
                     raise WorkerFailed("the warm interpreter died")
             if dead:
@@ -183,7 +192,7 @@ class _Run:
 
     def _wall_seconds(self) -> float:
         """The limit of elapsed time as it stands."""
-        return self.limits.wall_seconds if self.child else max(self.limits.wall_seconds, _BIRTH_SECONDS)
+        return self.limits.wall_seconds if self.child else max(self.limits.wall_seconds, _SPAWN_SECONDS)
 
     def _cpu(self) -> float:
         """The child's CPU clock (man 2 clock_getres, "CPU-time clocks of another process"), and what of ours is charged."""
@@ -206,67 +215,69 @@ class _Run:
         """Write as much of the job as the pipe takes; the rest when there is room."""
         engine = self.engine
         try:
-            self.unsent = self.unsent[os.write(self.cell.job, self.unsent) :]
+            self.unsent = self.unsent[os.write(self.jailed.job, self.unsent) :]
         except BlockingIOError:
             return
         if len(self.unsent) and not self.waits_to_send:
-            engine._poll.register(self.cell.job, select.POLLOUT)
+            engine._poll.register(self.jailed.job, select.POLLOUT)
             self.waits_to_send = True
         elif not len(self.unsent) and self.waits_to_send:
-            engine._poll.unregister(self.cell.job)
+            engine._poll.unregister(self.jailed.job)
             self.waits_to_send = False
 
     def _decide(self) -> None:
         """A system call that is not on the allow-list waits: let it pass, or end the phase."""
         engine = self.engine
-        call = self.cell.listener.receive()
+        call = self.jailed.listener.receive()
         if call is None:
             return
-        if self.cell.is_birth(call):
+        if self.jailed.is_spawn(call):
             if self.forked:
                 raise WorkerFailed("the warm interpreter forked twice")
             self.forked = True
-            self.cell.listener.allow(call)
+            self.jailed.listener.allow(call)
         elif not self.child and call.number in (engine._mmap, engine._mremap):
-            self.cell.listener.allow(call)  # a child that makes room for a large job; nothing of the task has run yet
+            self.jailed.listener.allow(call)  # a child that makes room for a large job; nothing of the task has run yet
         elif not self.child and call.number == engine._prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS:
-            self.cell.listener.allow(call)
+            self.jailed.listener.allow(call)
         elif not self.child:
             if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
                 raise WorkerFailed("the child did not report for duty")
             self._adopt(call.pid)
             if self.streams is not None:
-                self.streams.install(self.cell.listener, call)
+                self.streams.install(self.jailed.listener, call)
                 for descriptor in self.streams.open:
                     engine._poll.register(descriptor, select.POLLIN)
-            self.cell.listener.allow(call)
+            self.jailed.listener.allow(call)
         elif call.pid == self.child and self._may_grow(call):
             size = call.args[1] if call.number == engine._mmap else call.args[2] - call.args[1]
             if (total := address_space(self.child) + size) > self.cap:
                 self.refused = max(self.refused, total)  # the address-space limit will refuse it
-            self.cell.listener.allow(call)
+            self.jailed.listener.allow(call)
         elif call.number in engine._answered:
-            self.cell.listener.answer(call, _NUMBERS_BEFORE + self.phase)
+            self.jailed.listener.answer(call, _NUMBERS_BEFORE + self.phase)
         elif call.number == engine._tgkill and call.args[2] == _ABORT:
             self.outcome = Outcome(End.DIED, "aborted", observed=-_ABORT)
         else:
-            self.outcome = Outcome(End.FORBIDDEN, f"system call {self.cell.name(call.number)}")
+            self.outcome = Outcome(End.FORBIDDEN, f"system call {self.jailed.name(call.number)}")
 
     def _may_grow(self, call: seccomp.Call) -> bool:
         """Whether it is a request for memory, or for code of a file of the root."""
         if call.number == self.engine._mmap and seccomp.maps("code", call.args):
             return self.streams is None or _has_a_name(self.child, call.args[4])
-        return call.number == self.engine._mremap or (call.number == self.engine._mmap and seccomp.maps("data", call.args))
+        return call.number == self.engine._mremap or (
+            call.number == self.engine._mmap and seccomp.maps("data", call.args)
+        )
 
     def _adopt(self, pid: int) -> None:
-        self.child = self.cell.child = pid
+        self.child = self.jailed.child = pid
         self.pidfd = os.pidfd_open(pid)
         self.engine._poll.register(self.pidfd, select.POLLIN)
 
     def _read_report(self) -> None:
         """Take in what the child has written; a complete report is the outcome."""
         try:
-            while data := os.read(self.cell.report, 1 << 20):
+            while data := os.read(self.jailed.report, 1 << 20):
                 self._report(data)
                 if self.outcome is not None or len(data) < 65536:
                     return
@@ -278,7 +289,7 @@ class _Run:
         if outcome is None:
             return
         if self.report.out_of_memory and (peak := self._memory_reached()):
-            outcome = Outcome(End.MEMORY, outcome.detail, observed=peak - self.cell.base_bytes)
+            outcome = Outcome(End.MEMORY, outcome.detail, observed=peak - self.jailed.base_bytes)
         self.outcome = outcome
 
     def _memory_reached(self) -> int:
@@ -292,7 +303,7 @@ class _Run:
 
     def _read_output(self) -> None:
         try:
-            self.printed += len(os.read(self.cell.output, 1 << 20))
+            self.printed += len(os.read(self.jailed.output, 1 << 20))
         except BlockingIOError:
             return
         if self.printed > self.limits.output_bytes and self.outcome is None:
@@ -307,7 +318,7 @@ class _Run:
         engine = self.engine
         os.kill(self.child, signal.SIGKILL)
         _, status, usage = os.wait4(self.child, 0)
-        self.cell.child = 0
+        self.jailed.child = 0
         engine._poll.unregister(self.pidfd)
         os.close(self.pidfd)
         if self.streams is not None:
@@ -320,7 +331,7 @@ class _Run:
             for descriptor, _ in events:
                 if not (data := os.read(descriptor, 1 << 20)):
                     raise WorkerFailed("the warm interpreter died")
-                if descriptor == self.cell.output:
+                if descriptor == self.jailed.output:
                     self.printed += len(data)
                 elif self.outcome is None:
                     self._report(data)

@@ -1,6 +1,6 @@
 """The standard streams of a program that is run, not judged: its input, and its output kept apart and capped.
 
-They are made for one child and installed in it by the warden while the child waits to be let go (SECCOMP_IOCTL_NOTIF_ADDFD, Linux 5.9):
+They are made for one child and installed in it by the supervisor while the child waits to be let go (SECCOMP_IOCTL_NOTIF_ADDFD, Linux 5.9):
 so neither the zygote nor any other child ever holds them, and the end of the child is the end of its output.
 """
 
@@ -38,7 +38,9 @@ class Streams:
             for number, descriptor in enumerate((self._stdin, self._child_out, self._child_err)):
                 listener.give(call, descriptor, number)
         except OSError as error:
-            raise WorkerFailed(f"a program can't be given its streams (Linux 5.9 or newer is needed): {error}") from error
+            raise WorkerFailed(
+                f"a program can't be given its streams (Linux 5.9 or newer is needed): {error}"
+            ) from error
         finally:
             self._close_ours()
 

@@ -21,7 +21,11 @@ _COMPACT_BYTES = 4 << 20
 _libc = ctypes.PyDLL(None)
 _mallopt = getattr(_libc, "mallopt", None)
 """Of glibc. With another C library there is no snapshot engine, and nothing to arrange for it."""
-_libc.malloc.restype, _libc.malloc.argtypes, _libc.free.argtypes = ctypes.c_void_p, (ctypes.c_size_t,), (ctypes.c_void_p,)
+_libc.malloc.restype, _libc.malloc.argtypes, _libc.free.argtypes = (
+    ctypes.c_void_p,
+    (ctypes.c_size_t,),
+    (ctypes.c_void_p,),
+)
 _libc.aligned_alloc.restype, _libc.aligned_alloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
 _libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 

@@ -1,6 +1,6 @@
 """What a forked child does: read its job, load the puzzle, call, report. Runs inside the jail, once a process.
 
-The report is a claim by a process that has run hostile code: the warden checks an answer's bytes, and believes nothing that
+The report is a claim by a process that has run hostile code: the supervisor checks an answer's bytes, and believes nothing that
 would help the one who claims it. So nothing here is a defence, only an honest reading of honest code.
 """
 
@@ -26,7 +26,9 @@ from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import annotation, program
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
-_SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED))
+_SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (
+    int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED)
+)
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """What their functions may be called."""
@@ -58,7 +60,7 @@ class _Loaded(Exception):
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
-    """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the warden, and may show it what is open here."""
+    """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the supervisor, and may show it what is open here."""
     try:
         head = _read(wire.PHASE.size)
         which, space, cpu, *_, sat_size, payload_size = wire.PHASE.unpack(head)
@@ -165,7 +167,7 @@ def _ask(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
         return _failure(b"a" if _type(error) is AssertionError else b"p", error)
     if result is _true:
         return b"T", b""
-    return b"F", f"sat returned {_brief(result)}".encode("utf-8", "replace")
+    return b"F", f"sat returned {_shortened(result)}".encode("utf-8", "replace")
 
 
 def _mismatch(check: Callable[..., Any], value: object) -> str:
@@ -287,20 +289,22 @@ def _declared(check: Callable[..., Any]) -> Any:
         return _MISSING
     name = code.co_varnames[0]
     found = check.__annotations__.get(name, _MISSING)
-    if _type(found) is not _type and (isinstance(found, str) or "'" in repr(found)):  # a text, or one within: List["int"]
+    if _type(found) is not _type and (
+        isinstance(found, str) or "'" in repr(found)
+    ):  # a text, or one within: List["int"]
         return typing.get_type_hints(check)[name]
     return found
 
 
 def _say_loaded() -> None:
-    """To the warden: the puzzle is not to blame from here on. A runner needn't: what blames the puzzle then is not believed it."""
+    """To the supervisor: the puzzle is not to blame from here on. A runner needn't: what blames the puzzle then is not believed it."""
     _write(REPORT_FD, b"P")
 
 
 # In a function that calls this while it handles the exception, that has to be among the first 256 instructions: for one after that the interpreter
 # allocates a number if the call fails, and tries again for ever if it can't (ceval.c, exception_unwind).
 def _failure(code: bytes, error: BaseException) -> tuple[bytes, bytes]:
-    """What to report of an exception. What may be a lack of memory has codes of its own: the warden looks whether the kernel bears it out."""
+    """What to report of an exception. What may be a lack of memory has codes of its own: the supervisor looks whether the kernel bears it out."""
     if isinstance(error, MemoryError):
         trace = error.__traceback__
         error.__traceback__ = None  # lets go of the frames, and of what fills the memory
@@ -350,7 +354,7 @@ def _place(trace: TracebackType | None) -> str:
     return place
 
 
-def _brief(value: object) -> str:
+def _shortened(value: object) -> str:
     kind = type(value)
     if value is None or value is False or kind is int or kind is float or kind is str:
         text = repr(value)

@@ -1,7 +1,7 @@
 """The warm process that a snapshot is taken of: it gets ready, waits for a job, runs it, reports, and is put back.
 
-It never finishes a job as far as it knows: after its report the warden puts everything back to the moment of waiting.
-A runner has no descriptor; what looks like one below is a number in a system call that the warden answers itself.
+It never finishes a job as far as it knows: after its report the supervisor puts everything back to the moment of waiting.
+A runner has no descriptor; what looks like one below is a number in a system call that the supervisor answers itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JOB_BYTES = 4 << 20
 """The largest job, with its head."""
 STACK_BYTES = 8 << 20
 UFFD, MEMFD = 0, 1
-"""Descriptors for the warden to take: a userfaultfd, and memory to share."""
+"""Descriptors for the supervisor to take: a userfaultfd, and memory to share."""
 
 _PR_SET_DUMPABLE, _PR_SET_THP_DISABLE = 4, 41
 _ALIGNED = 64
@@ -35,8 +35,10 @@ _held: list[ctypes.Array[ctypes.c_char]] = []
 def start(program: bytes) -> NoReturn:
     """Become a runner, in a process that the zygote has just forked. `program` is the filter of its system calls."""
     try:
-        kernel.prctl(_PR_SET_DUMPABLE, 1)  # else the warden, which is not root outside, may not trace it
-        kernel.prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: it reports for duty, as every child does; from here on it is traced
+        kernel.prctl(_PR_SET_DUMPABLE, 1)  # else the supervisor, which is not root outside, may not trace it
+        kernel.prctl(
+            1, 9
+        )  # PR_SET_PDEATHSIG, SIGKILL: it reports for duty, as every child does; from here on it is traced
         kernel.prctl(_PR_SET_THP_DISABLE, 1)
         os.closerange(0, 64)
         if kernel.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK | seccomp.USER_MODE_ONLY) != UFFD:
@@ -49,8 +51,11 @@ def start(program: bytes) -> NoReturn:
         buffer = heap.room(JOB_BYTES)
         address = ctypes.addressof(buffer)
         wait, announce = _calls()
-        job, perform = memoryview(buffer).cast("B"), phase.perform  # bound here: a puzzle may replace what is in `builtins`
-        announce(UFFD, address)  # to the warden: where jobs are to be put
+        job, perform = (
+            memoryview(buffer).cast("B"),
+            phase.perform,
+        )  # bound here: a puzzle may replace what is in `builtins`
+        announce(UFFD, address)  # to the supervisor: where jobs are to be put
         os.close(UFFD)
         phase.warm_up(rounds=2)
         gc.collect()

@@ -45,11 +45,11 @@ _OURS = "selftaught.sandbox.codec selftaught.sandbox.worker.inside.annotation se
 
 RECURSION_LIMIT = 10_000
 HIGHEST_DESCRIPTOR = 4095
-"""None above it is ever opened: the warden starts with three, and the zygote may have 64."""
-CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the warden reaps the child, and it alone
+"""None above it is ever opened: the supervisor starts with three, and the zygote may have 64."""
+CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
 SHOW_DESCRIPTORS = (4, 1)
-"""PR_SET_DUMPABLE: the warden, which is not root outside, may see which files the process has open. A core file there is none all the same (`rlimits`)."""
+"""PR_SET_DUMPABLE: the supervisor, which is not root outside, may see which files the process has open. A core file there is none all the same (`rlimits`)."""
 PHASE, RUNNER = b"p", b"r"
 
 
@@ -57,13 +57,13 @@ _SIZES = struct.Struct("<3I")
 
 
 Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
-"""Whether the level is ``full``; null, output, report, job and go, which become descriptors 0, 1 and 2, 3, 4, 5; and a socket to the warden."""
+"""Whether the level is ``full``; null, output, report, job and go, which become descriptors 0, 1 and 2, 3, 4, 5; and a socket to the supervisor."""
 
 
 def enter(entry: Entry) -> Callable[[], NoReturn]:
-    """Enter the jail, in a process that the warden has just forked; returns what to do then, when nothing of the frames above this is left.
+    """Enter the jail, in a process that the supervisor has just forked; returns what to do then, when nothing of the frames above this is left.
 
-    Through the socket come the filters and the libraries; the listener of the first filter goes to the warden; so does, as text, the reason why the jail
+    Through the socket come the filters and the libraries; the listener of the first filter goes to the supervisor; so does, as text, the reason why the jail
     can't be entered.
     """
     full, descriptors, control = entry
@@ -118,7 +118,9 @@ def _enter(
     gc.collect()
     gc.freeze()
     import_module("selftaught.sandbox.worker.inside.heap").turn_page()
-    _close_others(control)  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
+    _close_others(
+        control
+    )  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
     return seccomp.install(program), seen
 
 

@@ -44,14 +44,14 @@ static int refuse_size(const struct encoder *e, int64_t more)
 static int refuse_type(const struct encoder *e, PyObject *value)
 {
     PyObject *name = PyType_GetName(Py_TYPE(value));
-    PyObject *brief = name ? PyUnicode_Substring(name, 0, 60) : NULL; /* exactly a str, whatever the name is */
-    PyObject *shown = brief ? PyObject_Repr(brief) : NULL;
+    PyObject *shortened = name ? PyUnicode_Substring(name, 0, 60) : NULL; /* exactly a str, whatever the name is */
+    PyObject *shown = shortened ? PyObject_Repr(shortened) : NULL;
     PyObject *bare = shown ? PyUnicode_Substring(shown, 1, PyUnicode_GetLength(shown) - 1) : NULL;
     if (bare)
         PyErr_Format(e->errors->not_plain, "an instance of %U is not plain data", bare);
     Py_XDECREF(bare);
     Py_XDECREF(shown);
-    Py_XDECREF(brief);
+    Py_XDECREF(shortened);
     Py_XDECREF(name);
     return -1;
 }

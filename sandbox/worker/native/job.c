@@ -170,7 +170,7 @@ int job_run(struct state *s, uint64_t size, int64_t timeout_ns)
     int64_t reported = job_clock_ns();
     if (memory_restore(s))
         return STOP_FAILED;
-    s->cpu_ns = s->cpu_seen_ns > s->cpu_ns ? s->cpu_seen_ns - s->cpu_ns : 0; /* what wait4 tells lags behind the clock read at the process's birth
+    s->cpu_ns = s->cpu_seen_ns > s->cpu_ns ? s->cpu_seen_ns - s->cpu_ns : 0; /* what wait4 tells lags behind the clock read at the process's spawn
         where that has not left its processor yet */
     s->wall_ns = reported - s->wall_ns;
     return STOP_DONE;

@@ -15,7 +15,7 @@
 #define PRESENT 8
 #define NT_X86_XSTATE 0x202
 #define BLOCK (512 * PAGE) /* what one page table maps */
-#define SOME (16 * PAGE)   /* read from the attic at once */
+#define SOME (16 * PAGE)   /* read from the pristine at once */
 #define PUNCH_PAGES 16     /* so many zero pages in a row are given back to the kernel: fewer are faster written */
 
 struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
@@ -37,7 +37,7 @@ static int protect(const struct state *s, uint64_t start, uint64_t end)
     return ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0 ? STOP_FAILED : 0;
 }
 
-/* Copy pages from the attic, as many as lie in one piece, at most `size` bytes; returns how many bytes, or STOP_FAILED less than a page. */
+/* Copy pages from the pristine, as many as lie in one piece, at most `size` bytes; returns how many bytes, or STOP_FAILED less than a page. */
 static int64_t fetch(const struct state *s, uint64_t page, void *copy, uint64_t size)
 {
     const struct piece *piece = s->pieces, *last = piece + s->pieces_count - 1;
@@ -45,7 +45,7 @@ static int64_t fetch(const struct state *s, uint64_t page, void *copy, uint64_t 
         piece++;
     if (piece < last && piece[1].start - page < size)
         size = piece[1].start - page;
-    return pread(s->memory, copy, size, page - piece->start + piece->attic) == (ssize_t)size ? (int64_t)size : STOP_FAILED;
+    return pread(s->memory, copy, size, page - piece->start + piece->pristine) == (ssize_t)size ? (int64_t)size : STOP_FAILED;
 }
 
 /* Put zeros where there were none. */
@@ -71,7 +71,7 @@ static int put_back(const struct state *s, const struct area *area, uint64_t sta
             return STOP_FAILED;
         for (place = zeros; place < last && kinds[place / PAGE] != KIND_ZERO; place += PAGE) {
             uint8_t *copy = (uint8_t *)s->copies + place;
-            if (kinds[place / PAGE] == KIND_IN_ATTIC && fetch(s, area->start + (place - area->place), copy, PAGE) != PAGE)
+            if (kinds[place / PAGE] == KIND_PRISTINE && fetch(s, area->start + (place - area->place), copy, PAGE) != PAGE)
                 return STOP_FAILED;
             kinds[place / PAGE] = KIND_COPIED;
             memcpy((uint8_t *)s->shared + place, copy, PAGE);
@@ -198,7 +198,7 @@ int process_list_written(struct state *s)
     return collect(s, 1);
 }
 
-/* Fill the shared file with what the attic holds of `size` bytes from `start` on, in an area, and note which pages those are. */
+/* Fill the shared file with what the pristine holds of `size` bytes from `start` on, in an area, and note which pages those are. */
 int process_save(struct state *s, uint64_t start, uint64_t size)
 {
     static const uint8_t nothing[PAGE];
@@ -215,7 +215,7 @@ int process_save(struct state *s, uint64_t start, uint64_t size)
             if (!memcmp(page, nothing, PAGE))
                 continue;
             memcpy((uint8_t *)s->shared + place, page, PAGE);
-            kinds[place / PAGE] = KIND_IN_ATTIC;
+            kinds[place / PAGE] = KIND_PRISTINE;
         }
     }
     return 0;
@@ -229,8 +229,8 @@ static uint64_t compare(const struct state *s, const struct area *area, uint64_t
     while (place < last) {
         const uint8_t *was = (uint8_t *)s->copies + place;
         uint64_t size = PAGE, address = area->start + (place - area->place);
-        if (kinds[place / PAGE] == KIND_IN_ATTIC) {
-            while (size < SOME && place + size < last && kinds[(place + size) / PAGE] == KIND_IN_ATTIC)
+        if (kinds[place / PAGE] == KIND_PRISTINE) {
+            while (size < SOME && place + size < last && kinds[(place + size) / PAGE] == KIND_PRISTINE)
                 size += PAGE;
             int64_t got = fetch(s, address, pages, size);
             if (got < PAGE)

@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 3494396814u
+#define SHARED_DIGEST 3603822973u
 #define PAGE 4096
 #define MOST_COMPILED 64
 #define MOST_REGIONS 128
@@ -12,10 +12,10 @@
 #define REPORT_HEAD 9
 enum { STOP_TIMEOUT = 0, STOP_CALL = 1, STOP_SIGNAL = 2, STOP_INTERRUPT = 3, STOP_DEAD = 4, STOP_REPORT = 5, STOP_FAILED = 6, STOP_DONE = 7, STOP_UNFIT = 8, STOP_MORE = 9 };
 enum { ACTION_ASK = 0, ACTION_PASS = 1, ACTION_WRITE = 2 };
-enum { KIND_ZERO = 0, KIND_IN_ATTIC = 1, KIND_COPIED = 2, KIND_HOT = 3 };
+enum { KIND_ZERO = 0, KIND_PRISTINE = 1, KIND_COPIED = 2, KIND_HOT = 3 };
 enum { END_FORBIDDEN = 1, END_CPU = 2, END_WALL = 3, END_MEMORY = 4, END_OUTPUT = 5, END_DIED = 6, END_ANSWER = 7, END_TOO_LARGE = 8, END_WRONG_TYPE = 9, END_SOLUTION_ERROR = 10, END_PUZZLE_ERROR = 11, END_ACCEPTED = 12, END_REJECTED = 13, END_EXITED = 14, END_UNFINISHED = 15 };
 enum { PHASE_SOL = 1, PHASE_SAT = 2, PHASE_RUN = 3, PHASE_LOAD = 4, PHASE_COMPILE = 5, PHASE_COMPILED = 8 };
-struct __attribute__((packed)) task { uint32_t sol_size; uint8_t program; uint8_t brief; double cpu_seconds; double wall_seconds; uint64_t memory_bytes; uint64_t answer_bytes; uint64_t output_bytes; uint32_t seed; uint32_t sat_size; };
+struct __attribute__((packed)) task { uint32_t sol_size; uint8_t program; uint8_t sliced; double cpu_seconds; double wall_seconds; uint64_t memory_bytes; uint64_t answer_bytes; uint64_t output_bytes; uint32_t seed; uint32_t sat_size; };
 _Static_assert(sizeof(struct task) == 54, "task");
 struct __attribute__((packed)) phase_head { uint8_t which; uint64_t space; double cpu_seconds; uint64_t answer_bytes; uint32_t seed; uint32_t sat_size; uint64_t payload_size; };
 _Static_assert(sizeof(struct phase_head) == 41, "phase_head");
@@ -37,7 +37,7 @@ struct run {
 _Static_assert(sizeof(struct run) == 24, "Run");
 struct piece {
     uint64_t start;
-    uint64_t attic;
+    uint64_t pristine;
 };
 _Static_assert(sizeof(struct piece) == 16, "Piece");
 struct compiled {

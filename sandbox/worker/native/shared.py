@@ -61,7 +61,7 @@ class Kind(IntEnum):
     """What is known of a page as it is at the snapshot."""
 
     ZERO = 0
-    IN_ATTIC = 1
+    PRISTINE = 1
     """It has content, which is kept in the process itself."""
     COPIED = 2
     """It has content, and a copy of it is here."""
@@ -87,7 +87,7 @@ class Run(ctypes.Structure):
 class Piece(ctypes.Structure):
     """Where a piece of memory was, and where in the process it is kept."""
 
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "attic"))
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "pristine"))
 
 
 class Compiled(ctypes.Structure):
@@ -112,7 +112,7 @@ class State(ctypes.Structure):
     """A snapshot process, as the library needs to know it.
 
     memory: its memory in /proc. memfd: the file that its memory is. ready, now: registers at the snapshot, and at the last stop.
-    extended: those at the snapshot. hot: runs of hot pages. pieces: of the attic, by address. kinds: a `Kind` for each page of all areas.
+    extended: those at the snapshot. hot: runs of hot pages. pieces: of the pristine, by address. kinds: a `Kind` for each page of all areas.
     copies, shared: where copies and the shared file begin. actions: by number of the call. job_size: how much of its room the last job took.
     pages: written by the last job, hot ones apart. written: addresses of such pages, of all jobs since that was last set to none.
     printed: to descriptors 1 and 2 by the last job, which may print `print_room`. faults: of the process at its last stop; faults_seen: when it
@@ -138,7 +138,10 @@ class State(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
         *((name, ctypes.c_uint64) for name in ("least_memory", "resident", "ticks", "judged", "taken")),
-        *((name, ctypes.c_uint64) for name in ("told_size", "told_room", "answer_size", "answer_room", "phase", "suspect")),
+        *(
+            (name, ctypes.c_uint64)
+            for name in ("told_size", "told_room", "answer_size", "answer_room", "phase", "suspect")
+        ),
         *((name, ctypes.c_void_p) for name in ("told", "answer", "sources", "codes")),
         *((name, ctypes.c_uint64) for name in ("uncompiled", "compiled_count", "compiled_next")),
         ("compiled", Compiled * MOST_COMPILED),
@@ -158,13 +161,24 @@ _NUMBERS = {
     "REPORT_HEAD": wire.REPORT.size,
 }
 _PACKED = {
-    "task": (wire.JOB, "sol_size program brief cpu_seconds wall_seconds memory_bytes answer_bytes output_bytes seed sat_size"),
+    "task": (
+        wire.JOB,
+        "sol_size program sliced cpu_seconds wall_seconds memory_bytes answer_bytes output_bytes seed sat_size",
+    ),
     "phase_head": (wire.PHASE, "which space cpu_seconds answer_bytes seed sat_size payload_size"),
-    "outcome": (wire.OUTCOME, "end engine observed cpu_seconds wall_seconds peak_memory_bytes detail_size payload_size"),
+    "outcome": (
+        wire.OUTCOME,
+        "end engine observed cpu_seconds wall_seconds peak_memory_bytes detail_size payload_size",
+    ),
 }
 """What is packed (`selftaught.sandbox.wire`), with names for its parts."""
 _C_OF_FORMAT = {"B": "uint8_t", "?": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "d": "double"}
-_C_OF_TYPE = {ctypes.c_int32: "int32_t", ctypes.c_int64: "int64_t", ctypes.c_uint64: "uint64_t", ctypes.c_void_p: "void *"}
+_C_OF_TYPE = {
+    ctypes.c_int32: "int32_t",
+    ctypes.c_int64: "int64_t",
+    ctypes.c_uint64: "uint64_t",
+    ctypes.c_void_p: "void *",
+}
 
 
 def _body() -> Iterator[str]:

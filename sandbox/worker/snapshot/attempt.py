@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.cell import peak_resident
-from selftaught.sandbox.worker.engine import MOMENT_SECONDS, SupervisorGone, charged
+from selftaught.sandbox.worker.engine import MOMENT_SECONDS, ClientGone, charged
 from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.jailed import peak_resident
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
 from selftaught.sandbox.worker.snapshot.calls import Calls, Decision
@@ -21,7 +21,7 @@ from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
 from selftaught.sandbox.worker.snapshot.suspended import Held
 
 _SLICE_SECONDS = 0.25
-"""How often a long phase lets the warden look whether anybody still waits for it."""
+"""How often a long phase lets the supervisor look whether anybody still waits for it."""
 _STOP_SECONDS = 5.0
 
 
@@ -31,7 +31,7 @@ class Surroundings:
 
     calls: Calls
     hang_up: select.poll
-    meanwhile: Callable[[], None]
+    on_slow_phase: Callable[[], None]
 
 
 class Attempt:
@@ -65,7 +65,11 @@ class Attempt:
         """The outcome, or None if it can't be told here. One that was held goes on."""
         process, print_room, moment = self.process, self.limits.output_bytes, min(self._left(), MOMENT_SECONDS)
         try:
-            stop = process.take_up(job, print_room, moment) if isinstance(job, Held) else process.run(job, print_room, moment)
+            stop = (
+                process.take_up(job, print_room, moment)
+                if isinstance(job, Held)
+                else process.run(job, print_room, moment)
+            )
         except OSError:
             self.spoilt = True
             return None
@@ -114,14 +118,16 @@ class Attempt:
                 self.spoilt |= decision is Decision.GREW
             elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
                 process.tracee.resume()
-            elif stop is not Stop.TIMEOUT:  # a fault of its own or a refused call, whose signal is dropped; or it is dead
+            elif (
+                stop is not Stop.TIMEOUT
+            ):  # a fault of its own or a refused call, whose signal is dropped; or it is dead
                 self.spoilt |= stop is Stop.DEAD
                 return None
             elif around.hang_up.poll(0):
-                raise SupervisorGone
+                raise ClientGone
             elif slice_seconds < _SLICE_SECONDS:
                 slice_seconds = _SLICE_SECONDS
-                around.meanwhile()
+                around.on_slow_phase()
             self._look_at_clocks()
             if not (left := self._left()):
                 return self._time_out(report)

@@ -10,7 +10,7 @@ import resource
 from enum import Enum, auto
 
 from selftaught.sandbox.jail import seccomp
-from selftaught.sandbox.worker.cell import Cell, address_space
+from selftaught.sandbox.worker.jailed import JailedProcesses, address_space
 from selftaught.sandbox.worker.native.shared import Action
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
 from selftaught.sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
@@ -35,14 +35,16 @@ class Decision(Enum):
 
 
 class Calls:
-    """Decides for the snapshot processes of a cell. actions: what `SnapshotProcess.wait` does by itself, by number of the call."""
+    """Decides for the snapshot processes of a jailed. actions: what `SnapshotProcess.wait` does by itself, by number of the call."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.actions = {cell.number("write"): Action.WRITE, **{cell.number(name): Action.PASS for name in _PASS}}
-        self._clock, self._mmap, self._brk = (cell.number(name) for name in ("clock_gettime", "mmap", "brk"))
-        self._of_paths = {cell.number(name) for name in ("openat", "newfstatat")}
-        self._of_stdin = {cell.number(name): result for name, result in (("read", 0), ("lseek", 0), ("ioctl", _NO_TERMINAL))}
-        self._growing = self._brk, cell.number("munmap")
+    def __init__(self, jailed: JailedProcesses) -> None:
+        self.actions = {jailed.number("write"): Action.WRITE, **{jailed.number(name): Action.PASS for name in _PASS}}
+        self._clock, self._mmap, self._brk = (jailed.number(name) for name in ("clock_gettime", "mmap", "brk"))
+        self._of_paths = {jailed.number(name) for name in ("openat", "newfstatat")}
+        self._of_stdin = {
+            jailed.number(name): result for name, result in (("read", 0), ("lseek", 0), ("ioctl", _NO_TERMINAL))
+        }
+        self._growing = self._brk, jailed.number("munmap")
 
     def decide(self, process: SnapshotProcess, room: int) -> Decision:
         """Let the call that the process waits at take place, or not, or answer it. room: bytes by which it may grow, all in all."""
@@ -55,13 +57,21 @@ class Calls:
             process.proceed_with(answer)
             return Decision.LEFT_NOTHING
         if call in self._growing or (call == self._mmap and _is_plain(arguments)):
-            size = arguments[1] if call == self._mmap else max(0, arguments[0] - process.memory.heap_end) if call == self._brk else 0
+            size = (
+                arguments[1]
+                if call == self._mmap
+                else max(0, arguments[0] - process.memory.heap_end)
+                if call == self._brk
+                else 0
+            )
             if room < 0 or address_space(process.tracee.pid) + size > _limit(process.tracee.pid, room):
                 return Decision.REFUSED  # at the limit, where all goes slowly here
             process.memory.heap_end += size if call == self._brk else 0
             process.tracee.resume()
             return Decision.GREW
-        if call == self._clock and arguments[0] in seccomp.CLOCKS:  # the process's own have counted for all tasks before
+        if (
+            call == self._clock and arguments[0] in seccomp.CLOCKS
+        ):  # the process's own have counted for all tasks before
             process.tracee.resume()
             return Decision.LEFT_NOTHING
         return Decision.REFUSED

@@ -1,15 +1,15 @@
 """An engine: one warm process, put back bit for bit after every phase.
 
-Theory of operation. A *runner* is a fork of the zygote that has arranged its memory and waits for a job, traced by the warden.
-At that point the warden takes a snapshot: a copy of all writable memory and of all registers. A job's bytes are written into the runner's
+Theory of operation. A *runner* is a fork of the zygote that has arranged its memory and waits for a job, traced by the supervisor.
+At that point the supervisor takes a snapshot: a copy of all writable memory and of all registers. A job's bytes are written into the runner's
 memory, it runs, and its report is read from its memory. Then every page that was written, and every register, is put
 back: the runner waits again, and nothing in it can tell that there was a job.
 
 Why that is enough. What a process is, for the code in it: memory, registers, and what the kernel holds for it. Memory: the kernel
 itself lists the pages that were written (`selftaught.sandbox.worker.snapshot.memory`); the code mapping is read-only. Registers: the general
-ones are set by the warden; flags and the extended ones, floating-point control words included, by the runner's own first instructions, before it
-reads a job (runner.c has the list), and by the warden as well unless the last job simply reported. The kernel's part changes by system calls only,
-and *every* call stops the runner before it takes place: the warden lets pass those that change nothing (`selftaught.sandbox.worker.snapshot.calls`), after
+ones are set by the supervisor; flags and the extended ones, floating-point control words included, by the runner's own first instructions, before it
+reads a job (runner.c has the list), and by the supervisor as well unless the last job simply reported. The kernel's part changes by system calls only,
+and *every* call stops the runner before it takes place: the supervisor lets pass those that change nothing (`selftaught.sandbox.worker.snapshot.calls`), after
 which there is nothing to put back, and requests for memory, after which the runner is replaced. It answers writes to the standard streams itself,
 for a runner has no descriptor. On any other call, on any signal, and if a limit but that of time is reached, the phase has no verdict here:
 it is put back and run again by the fork engine, which can tell exactly what happened and has more to offer, such as files to import.
@@ -21,9 +21,9 @@ the next tasks are compiled before, all in one job (compile.c), at whose end the
 compiled each in its own phase. What one puzzle could do to the next there it would have to do to Python's compiler. Code is used only if it is made of what
 travels exactly (`selftaught.sandbox.worker.inside.phase`). A task that is not as most are ends that call at the phase where it shows, and is gone on with here.
 
-Tasks that go on later. One that was tried briefly, since others wait, is *held* when its time is over (`selftaught.sandbox.worker.snapshot.suspended`): what the
-search for written pages finds, and the registers, are kept by the warden before they are put back. When it comes again in earnest they are written into
-the same runner, at its snapshot, which then is bit for bit where the job was; at its end that is put back as ever. The warden looks into none of it. A job
+Tasks that go on later. One that was given a time slice only, since others wait, is *held* when its time is over (`selftaught.sandbox.worker.snapshot.suspended`): what the
+search for written pages finds, and the registers, are kept by the supervisor before they are put back. When it comes again in earnest they are written into
+the same runner, at its snapshot, which then is bit for bit where the job was; at its end that is put back as ever. The supervisor looks into none of it. A job
 that waits in a system call, has grown, or has begun to report is begun anew, and so is one whose runner has been replaced.
 
 What a rollback can't put back, and why that is harmless: the processor's caches and branch predictors, and times; CPU time used so
@@ -56,10 +56,10 @@ from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.snapshot import process
 from selftaught.sandbox.worker.snapshot.attempt import Attempt, Surroundings
-from selftaught.sandbox.worker.snapshot.birth import give_birth
 from selftaught.sandbox.worker.snapshot.calls import Calls
 from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import Judged, SnapshotProcess
+from selftaught.sandbox.worker.snapshot.spawn import spawn
 from selftaught.sandbox.worker.snapshot.suspended import Held, Suspended
 from selftaught.sandbox.worker.trials import Step, Trials, trial
 
@@ -73,30 +73,32 @@ _LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MOST_HOT = (25, 200, 1000), 2048, 0.1, 100
 
 
 class SnapshotEngine:
-    """See the module; `supervisor` is watched so that nothing runs on for a verifier that is gone.
+    """See the module; `client` is watched so that nothing runs on for a verifier that is gone.
 
     fork: runs what this can't. Raises OSError or WorkerFailed if the host can't do it.
     """
 
     name = "snapshot"
 
-    def __init__(self, fork: ForkEngine, supervisor: int) -> None:
+    def __init__(self, fork: ForkEngine, client: int) -> None:
         if os.uname().machine != "x86_64":
             raise OSError(f"not for {os.uname().machine}: only for x86_64")
-        load_checked()  # if it can't be had, before a runner is born in vain
-        self._cell, self._fork, self._supervisor = fork.cell, fork, supervisor
+        load_checked()  # if it can't be had, before a runner is spawned in vain
+        self._jailed, self._fork, self._client = fork.jailed, fork, client
         hang_up = select.poll()
-        hang_up.register(supervisor, select.POLLRDHUP)
-        self._around = Surroundings(Calls(self._cell), hang_up, lambda: self.meanwhile())
+        hang_up.register(client, select.POLLRDHUP)
+        self._around = Surroundings(Calls(self._jailed), hang_up, lambda: self.on_slow_phase())
         self.counters = Counters()
-        self.meanwhile: Callable[[], None] = do_nothing
+        self.on_slow_phase: Callable[[], None] = do_nothing
         self._trials, self._suspended = Trials(self._run_step), Suspended()
         self._held: tuple[Step, Held] | None = None
         self._writes: Counter[int] = Counter()
         self._learnt = self._interrupted = 0
         self._hot: frozenset[int] = frozenset()
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # it may be for our caller; here it is what ends a wait (job.c)
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, (signal.SIGALRM,)
+        )  # it may be for our caller; here it is what ends a wait (job.c)
         self._runner: SnapshotProcess | None = None
         self._spare: SnapshotProcess | None = None
         self._raise()
@@ -114,11 +116,11 @@ class SnapshotEngine:
         return self._runner
 
     def _new(self) -> SnapshotProcess:
-        born = give_birth(self._cell, self._supervisor)
+        spawned = spawn(self._jailed, self._client)
         try:
-            return SnapshotProcess(born, REPORT_FD, self._around.calls.actions)
+            return SnapshotProcess(spawned, REPORT_FD, self._around.calls.actions)
         except BaseException:
-            born.tracee.kill()
+            spawned.tracee.kill()
             raise
 
     def idle(self) -> bool:
@@ -134,7 +136,7 @@ class SnapshotEngine:
 
     def judge(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.judge`."""
-        self._fork.meanwhile = self.meanwhile
+        self._fork.on_slow_phase = self.on_slow_phase
         while frames:
             if self._suspended and (task := self._go_on(wire.unpack_job(next(wire.cut(frames))))):
                 yield self._frame(task)
@@ -160,7 +162,7 @@ class SnapshotEngine:
         except OSError:  # it has died
             self._replace()
             return None
-        self._trials.brief.was_enough(MOMENT_SECONDS, 2 * judged.tasks)
+        self._trials.time_slice.was_enough(MOMENT_SECONDS, 2 * judged.tasks)
         if judged.phase is None:
             self._keep(runner, True, runner.suspect, 2 * judged.tasks)
         else:
@@ -176,7 +178,7 @@ class SnapshotEngine:
             first.payload = judged.answer
             step = steps.send(first)
         if judged and judged.phase:
-            outcome = self._finish(self._attempt(job, self._trials.brief.limits(job)), step, job, judged.stop)
+            outcome = self._finish(self._attempt(job, self._trials.time_slice.limits(job)), step, job, judged.stop)
         outcomes = self._trials.go_on(job, steps, step, outcome)
         if self._held:  # at a step that may have come after this one
             self._suspended.add(job, steps, *self._held)
@@ -184,7 +186,7 @@ class SnapshotEngine:
 
     def _go_on(self, job: Job) -> list[Outcome] | None:
         """The outcomes of a task that was held, if it comes in earnest now."""
-        if job.brief or not (kept := self._suspended.take(job)):
+        if job.sliced or not (kept := self._suspended.take(job)):
             return None
         steps, step, held = kept
         outcome = self._finish(self._attempt(job, job.limits, held), step, job, held)
@@ -195,11 +197,13 @@ class SnapshotEngine:
         phase, payload = step
         if phase is Phase.RUN:
             return self._fork.run(phase, job.sat, payload, limits, job.seed)
-        return self.run(phase, job.sat, payload, limits, job.seed, job.brief)
+        return self.run(phase, job.sat, payload, limits, job.seed, job.sliced)
 
-    def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False) -> Outcome:
+    def run(
+        self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False
+    ) -> Outcome:
         """Run a phase to its end. resumable: if it takes too long it may be held."""
-        job = Job(sat, b"", limits, seed, brief=resumable)
+        job = Job(sat, b"", limits, seed, sliced=resumable)
         packed = process.pack(phase, sat, payload, limits, seed)
         if process.fits(packed, limits):
             return self._finish(self._attempt(job, limits), (phase, payload), job, packed)
@@ -207,13 +211,15 @@ class SnapshotEngine:
 
     def _attempt(self, job: Job, limits: Limits, held: Held | None = None) -> Attempt:
         self._held = None
-        return Attempt(self._around, self._raise(), limits, held.used if held else (0.0, 0.0), resumable=job.brief)
+        return Attempt(self._around, self._raise(), limits, held.used if held else (0.0, 0.0), resumable=job.sliced)
 
     def _finish(self, attempt: Attempt, step: Step, job: Job, what: bytes | Held | Stop) -> Outcome:
         """The outcome of a step: of a job to run, one that was held, or one that was started and of which this has come."""
         (phase, payload), limits = step, attempt.limits
         outcome = self._try(attempt, what)
-        if attempt.held and self._runner is attempt.process:  # else it has been replaced, and no other can go on with that
+        if (
+            attempt.held and self._runner is attempt.process
+        ):  # else it has been replaced, and no other can go on with that
             self._held = step, attempt.held
         if outcome is not None and phase is Phase.SOL and outcome.end is End.PUZZLE_ERROR:
             # A solution may claim that. Alone the puzzle speaks for itself; if it loads, fork must tell which was to blame.
@@ -243,7 +249,9 @@ class SnapshotEngine:
         if attempt.spoilt:
             self._replace()
             return True
-        suspect = attempt.timed_out or attempt.process.suspect or (denied and self.counters.given_up % CHECK_DENIED == 0)
+        suspect = (
+            attempt.timed_out or attempt.process.suspect or (denied and self.counters.given_up % CHECK_DENIED == 0)
+        )
         if attempt.held:
             self._interrupted += 1
             suspect = self._interrupted % CHECK_HELD == 0

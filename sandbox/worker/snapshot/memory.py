@@ -6,7 +6,7 @@ first write to a protected page takes a fault that the kernel answers by itself,
 unprotected and are put back unseen, which is cheaper than a fault each time. Finding and putting back: memory.c.
 
 All of it is put into a file in memory (a memfd) that this process shares, so that putting a page back is a copy within this process. What was
-there stays with the traced process, moved to where it can only be read, its *attic*: most of that it shares with the zygote it was forked
+there stays with the traced process, moved to where it can only be read, its *pristine*: most of that it shares with the zygote it was forked
 from. Only pages that were written once are copied into this process; the others cost no memory twice. The head and the tail of an area that have never
 been touched are left unprotected, so that a scan need not walk over them: there the file tells what was touched, whatever the kernel has
 reclaimed meanwhile.
@@ -84,13 +84,21 @@ class Memory:
     heap_end: where `brk` stands.
     """
 
-    def __init__(self, traced: Tracee, state: State, library: ctypes.PyDLL, uffd: int, memfd: int, memfd_there: int) -> None:
+    def __init__(
+        self, traced: Tracee, state: State, library: ctypes.PyDLL, uffd: int, memfd: int, memfd_there: int
+    ) -> None:
         self.pid, self._state, self._library = traced.pid, state, library
         self._pagemap, self._descriptor = (
             os.open(f"/proc/{traced.pid}/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("pagemap", "mem")
         )
         self._uffd, self._memfd = uffd, memfd
-        state.pid, state.pagemap, state.memory, state.memfd, state.uffd = traced.pid, self._pagemap, self._descriptor, memfd, uffd
+        state.pid, state.pagemap, state.memory, state.memfd, state.uffd = (
+            traced.pid,
+            self._pagemap,
+            self._descriptor,
+            memfd,
+            uffd,
+        )
         _seal(traced)
         writable = [mapping for mapping in read_maps(traced.pid) if "w" in mapping.rights]
         for mapping in writable:
@@ -118,11 +126,15 @@ class Memory:
     def _find_present(self, start: int, end: int) -> list[Span]:
         """Where pages are, in memory or swapped out."""
         regions, found = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS), []
-        scan = Scan(size=ctypes.sizeof(Scan), start=start, end=end, vec=ctypes.addressof(regions), vec_len=_MOST_REGIONS)
+        scan = Scan(
+            size=ctypes.sizeof(Scan), start=start, end=end, vec=ctypes.addressof(regions), vec_len=_MOST_REGIONS
+        )
         scan.anyof = scan.returned = _PRESENT | _SWAPPED
         while True:
             count = fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, scan)
-            found += [(first, last) for first, last, _ in _REGION.iter_unpack(memoryview(regions)[: count * _REGION.size])]
+            found += [
+                (first, last) for first, last, _ in _REGION.iter_unpack(memoryview(regions)[: count * _REGION.size])
+            ]
             if count < _MOST_REGIONS:
                 return found
             scan.start = scan.walk_end
@@ -132,7 +144,10 @@ class Memory:
         sizes = [end - start for start, end in self._spans]
         self._places, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
         os.ftruncate(memfd, total)
-        self._copy, self._shared = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), mmap.mmap(memfd, total)
+        self._copy, self._shared = (
+            mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
+            mmap.mmap(memfd, total),
+        )
         self._copy.madvise(mmap.MADV_NOHUGEPAGE)
         state, self._kinds = self._state, bytearray(total // PAGE)
         self._areas = (Area * len(sizes))()
@@ -145,15 +160,18 @@ class Memory:
         state.copies, state.shared, state.kinds = _address(self._copy), _address(self._shared), _address(self._kinds)
 
     def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
-        """Have the process map all areas from the memfd, and keep in its attic what they held. The stack grows no more: `heap.extend_stack`."""
+        """Have the process map all areas from the memfd, and keep in its pristine what they held. The stack grows no more: `heap.extend_stack`."""
         waiting, pieces = traced.registers(), []
         for mapping in writable:
             for at in range(mapping.start, mapping.end, _PIECE):
                 size = min(_PIECE, mapping.end - at)
-                attic = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
-                traced.inject(waiting, _MPROTECT, attic, size, _READ)
-                pieces.append(Piece(at, attic))
-                if traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, self.place(at)) != at:
+                pristine = traced.inject(waiting, _MREMAP, at, size, size, _MOVE_AND_LEAVE, 0)
+                traced.inject(waiting, _MPROTECT, pristine, size, _READ)
+                pieces.append(Piece(at, pristine))
+                if (
+                    traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, self.place(at))
+                    != at
+                ):
                     raise OSError("memory can't be shared")
         traced.inject(waiting, _CLOSE, memfd_there)
         self._pieces = (Piece * len(pieces))(*pieces)
@@ -184,18 +202,18 @@ class Memory:
         for page in self.hot:
             self._kinds[self.place(page) // PAGE] = Kind.COPIED
         for page, place in places.items():
-            if self._kinds[place // PAGE] in (Kind.IN_ATTIC, Kind.ZERO):
-                self._copy[place : place + PAGE] = self._read_attic(page, PAGE)
+            if self._kinds[place // PAGE] in (Kind.PRISTINE, Kind.ZERO):
+                self._copy[place : place + PAGE] = self._read_pristine(page, PAGE)
             self._kinds[place // PAGE] = Kind.HOT
         self.hot = pages
         runs = _joined((page, page + PAGE) for page in sorted(pages))
         self._hot = (Run * len(runs))(*(Run(start, end - start, places[start]) for start, end in runs))
         self._state.hot, self._state.hot_count = ctypes.addressof(self._hot), len(runs)
 
-    def _read_attic(self, address: int, size: int) -> bytes:
+    def _read_pristine(self, address: int, size: int) -> bytes:
         """What was there. Not by process_vm_readv: that pins the pages, which makes each process have its own copy of a shared one."""
         index = bisect_right(self._pieces, address, key=lambda piece: piece.start) - 1
-        data = os.pread(self._descriptor, size, address - self._pieces[index].start + self._pieces[index].attic)
+        data = os.pread(self._descriptor, size, address - self._pieces[index].start + self._pieces[index].pristine)
         if len(data) != size:
             raise OSError(f"memory at {address:#x} can't be read")
         return data

@@ -14,8 +14,8 @@ from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import runner
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Action, Range, State, Stop
-from selftaught.sandbox.worker.snapshot.birth import Born
 from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
+from selftaught.sandbox.worker.snapshot.spawn import Spawned
 from selftaught.sandbox.worker.snapshot.suspended import Held
 from selftaught.sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
 
@@ -65,20 +65,20 @@ class SnapshotProcess:
     can't be watched or put back any more: then it must go.
     """
 
-    def __init__(self, born: Born, report_fd: int, actions: Mapping[int, Action]) -> None:
-        self.tracee, self._library = born.tracee, load_checked()
+    def __init__(self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action]) -> None:
+        self.tracee, self._library = spawned.tracee, load_checked()
         state = self._state = State(report_fd=report_fd, most_pages=_MOST_PAGES, least_memory=LEAST_MEMORY)
         self._at = ctypes.addressof(state)
         state.ready[:] = self.tracee.registers()
-        self.job_at = born.job_at
+        self.job_at = spawned.job_at
         self._extended = self.tracee.extended_state()
         self._rooms = [ctypes.create_string_buffer(self._extended, len(self._extended))]
         state.extended = Range(ctypes.addressof(self._rooms[0]), len(self._extended))
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             state.resident = int(file.read().split()[1]) * PAGE
-        self.memory = Memory(self.tracee, state, self._library, born.uffd, born.memfd, runner.MEMFD)
-        state.job_place, state.job_room = self.memory.place(born.job_at), runner.JOB_BYTES
-        if any(self.memory.read(born.job_at, runner.JOB_BYTES)):
+        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, runner.MEMFD)
+        state.job_place, state.job_room = self.memory.place(spawned.job_at), runner.JOB_BYTES
+        if any(self.memory.read(spawned.job_at, runner.JOB_BYTES)):
             raise OSError("the room for jobs is in use")
         state.report, state.report_room = self._room(_REPORT_ROOM), _REPORT_ROOM
         state.told, state.told_room = self._room(_TOLD_ROOM), _TOLD_ROOM
@@ -95,13 +95,17 @@ class SnapshotProcess:
         self._rooms.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
         return ctypes.addressof(self._rooms[-1])
 
-    def judge(self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float) -> Judged:
+    def judge(
+        self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float
+    ) -> Judged:
         """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and put back after each.
 
         counters: packed, to be told with each. A task that is not as most are ends that, with a phase of its under way or just over.
         """
         state, times = self._state, (int(moment_seconds * 1e9), int(together_seconds * 1e9))
-        stop = self._stopped(self._library.process_judge(self._at, frames, len(frames), counters, len(counters), most, *times))
+        stop = self._stopped(
+            self._library.process_judge(self._at, frames, len(frames), counters, len(counters), most, *times)
+        )
         told, first, at = ctypes.string_at(state.told, state.told_size), b"", state.told_size
         answer = ctypes.string_at(state.answer, state.answer_size) if state.phase == Phase.SAT else b""
         if answer:

@@ -137,7 +137,7 @@ FILLERS = {
 
 
 def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_container_however_many_workers_have_one() -> None:
-    """The container's own limit leaves room for the warden: it is not what ends them."""
+    """The container's own limit leaves room for the supervisor: it is not what ends them."""
     fill = [Task(f"sol {name}", "def sat(x): return True", f"def sol():\n    {body}") for name, body in FILLERS.items()]
     fill += [Task(f"sat {name}", f"def sat(x):\n    {body}", "1") for name, body in FILLERS.items()]
     largest = Task("answer", "def sat(x: str): return True", "def sol(): return 'x' * (31 << 20)")
@@ -146,7 +146,9 @@ def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_container_however
         tasks = [each for number in range(2) for each in (*fill, largest, task(number))]
         unlike = [Task(each.id, f"{each.sat}\n# {number}", each.sol) for number, each in enumerate(tasks)]
         verdicts = list(verifier.verify_many(unlike, ordered=False))
-        assert {verdict.id: verdict.status for verdict in verdicts if verdict.id[:3] in ("sol", "sat")} == {each.id: Status.MEMORY_LIMIT for each in fill}
+        assert {verdict.id: verdict.status for verdict in verdicts if verdict.id[:3] in ("sol", "sat")} == {
+            each.id: Status.MEMORY_LIMIT for each in fill
+        }
         assert all(verdict.accepted for verdict in verdicts if verdict.id == "answer" or verdict.id.isdecimal())
         assert len(verdicts) == len(tasks)
         assert len(verifier.worker_pids()) == 4
@@ -224,7 +226,11 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
     try:
         backend.Docker(Placement(backend="docker"))
         left = {container.id for container in engine.containers.list(all=True)}
-        assert {name for name, container in made.items() if container.id in left} == {"own", "another machine's", "another namespace's"}
+        assert {name for name, container in made.items() if container.id in left} == {
+            "own",
+            "another machine's",
+            "another namespace's",
+        }
     finally:
         for container in made.values():
             try:
@@ -281,7 +287,7 @@ def test_an_engine_behind_ssh_is_refused_with_the_way_to_reach_it(monkeypatch: p
         Placement(backend="docker").open()
 
 
-def test_what_a_warden_says_before_it_dies_is_passed_on(engine: Any) -> None:
+def test_what_a_supervisor_says_before_it_dies_is_passed_on(engine: Any) -> None:
     broken = f"FROM {backend.IMAGE}\nENV PYTHONHOME=/nowhere\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(broken.encode()), tag="selftaught-broken", rm=True)
     try:
@@ -303,7 +309,17 @@ def test_arguments_that_do_not_fit_the_backend_are_refused() -> None:
 def test_the_command_judges_in_containers(contained: Verifier, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(json.dumps({"id": "1", "sat": "def sat(x): return x == 1", "sol": "1"}) + "\n")
-    command = [sys.executable, "-m", "selftaught.sandbox.cli", "verify", str(path), "--backend", "docker", "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "selftaught.sandbox.cli",
+        "verify",
+        str(path),
+        "--backend",
+        "docker",
+        "--workers",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     verdict = json.loads(done.stdout)
     assert (done.returncode, verdict["status"], verdict["level"]) == (0, "accepted", "container"), done.stderr

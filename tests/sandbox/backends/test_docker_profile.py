@@ -1,4 +1,4 @@
-"""What our profile allows a warden and what it denies, and that the snapshot engine judges by itself in containers that it holds."""
+"""What our profile allows a supervisor and what it denies, and that the snapshot engine judges by itself in containers that it holds."""
 
 from __future__ import annotations
 
@@ -62,10 +62,12 @@ def test_below_our_profile_no_memory_is_written_and_run_and_a_worker_starts() ->
     """As a container engine would make a filter of it."""
     command = [sys.executable, "-c", BELOW_THE_PROFILE, backend._PROFILE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines() == ["[True, True, False]", "[True, False, False]", "accepted", "forbidden"], done.stderr
+    assert done.stdout.splitlines() == ["[True, True, False]", "[True, False, False]", "accepted", "forbidden"], (
+        done.stderr
+    )
 
 
-def test_our_profile_denies_a_warden_what_it_does_not_list(engine: Any) -> None:
+def test_our_profile_denies_a_supervisor_what_it_does_not_list(engine: Any) -> None:
     """Run in a container held by it, where no filter of the jail stands before it."""
     attempt = """
 import ctypes, os
@@ -86,7 +88,7 @@ for call, *arguments in ((165, 0, 0, 0, 0, 0), (272, 0x10000000), (250, 0, -3, 0
     assert printed.split(b"\n")[:6] == [b"165 False", b"272 False", b"250 False", b"321 False", b"41 False", b"39 True"]
 
 
-def test_what_a_snapshot_engine_needs_works_for_a_warden(engine: Any) -> None:
+def test_what_a_snapshot_engine_needs_works_for_a_supervisor(engine: Any) -> None:
     """Trace a child, read and write its memory, take a descriptor of it, ask for a userfaultfd, scan its page table."""
     attempt = """
 import ctypes, fcntl, os, signal, struct, time
@@ -148,9 +150,14 @@ def test_the_snapshot_engine_judges_in_containers_that_our_profile_holds(engine:
     """By itself, without falling back: the kernel of this machine allows it, and our profile must too."""
     open_verifier("restricted", engine="snapshot").close()
     with open_verifier("container", engine="snapshot") as verifier:
-        tasks = [Task(f"{n}", f"def sat(x: int, a={n}): return x == a + 1", f"def sol(a={n}): return a + 1") for n in range(50)]
+        tasks = [
+            Task(f"{n}", f"def sat(x: int, a={n}): return x == a + 1", f"def sol(a={n}): return a + 1")
+            for n in range(50)
+        ]
         verdicts = list(verifier.verify_many(tasks))
-        assert all(verdict.accepted and "snapshot" in verdict.verifier and verdict.level == "container" for verdict in verdicts)
+        assert all(
+            verdict.accepted and "snapshot" in verdict.verifier and verdict.level == "container" for verdict in verdicts
+        )
         assert verifier.counters.given_up == 0
 
 
@@ -166,7 +173,9 @@ BUILT = shutil.which("cc") is not None and os.uname().machine == "x86_64"
     ],
     ids=["as it is", "without", "one that does not fit"],
 )
-def test_the_image_has_the_library_if_it_could_be_built_and_fork_serves_without_one_that_fits(engine: Any, change: str, why: str) -> None:
+def test_the_image_has_the_library_if_it_could_be_built_and_fork_serves_without_one_that_fits(
+    engine: Any, change: str, why: str
+) -> None:
     open_verifier("restricted", engine="snapshot").close()
     code = f"import pathlib; path = pathlib.Path('/opt/selftaught/selftaught/sandbox/worker/native/_accelerator.so'); {change}"
     recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"

@@ -46,7 +46,17 @@ def client(daemon: Daemon) -> Iterator[Client]:  # noqa: F811
 
 
 def test_it_has_every_method_of_a_verifier_with_the_same_parameters() -> None:
-    own_affair = {"worker_pids", "submit", "at", "shared", "name", "proof", "queued", "restarts", "counters"}  # of whom the workers belong to
+    own_affair = {
+        "worker_pids",
+        "submit",
+        "at",
+        "shared",
+        "name",
+        "proof",
+        "queued",
+        "restarts",
+        "counters",
+    }  # of whom the workers belong to
     for name, method in inspect.getmembers(Verifier):
         if name.startswith("_") or name in own_affair:
             continue
@@ -105,7 +115,9 @@ DOORS: dict[str, Ask] = {
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
 def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(client: Client, ask: Ask) -> None:
-    items = [item for number, make in enumerate(MALFORMED.values()) for item in (make(), task(number), make(), task(number))]
+    items = [
+        item for number, make in enumerate(MALFORMED.values()) for item in (make(), task(number), make(), task(number))
+    ]
     found = ask(client, items)
     assert [verdict.status for verdict in found] == ["invalid", "accepted"] * (2 * len(MALFORMED))
 
@@ -316,7 +328,12 @@ UNJUDGED = Verdict("1", Status.INTERNAL_ERROR, message="worker gone", retryable=
 
 
 def test_what_is_retryable_is_tried_again(scripted: Any) -> None:
-    answers = [(429, {"retry-after": "0"}, {"detail": "full"}), (503, {}, UNJUDGED), (504, {"retry-after": "0"}, {}), (200, {}, ACCEPTED)]
+    answers = [
+        (429, {"retry-after": "0"}, {"detail": "full"}),
+        (503, {}, UNJUDGED),
+        (504, {"retry-after": "0"}, {}),
+        (200, {}, ACCEPTED),
+    ]
     url, asked = scripted(lambda number: answers[number])
     with Client(url, deadline_seconds=20) as client:
         assert client.verify(task(1)).accepted
@@ -342,7 +359,9 @@ def test_an_internal_error_is_believed_after_three_times(scripted: Any) -> None:
 
 
 def test_retry_after_is_heeded(scripted: Any) -> None:
-    url, asked = scripted(lambda number: (200, {}, ACCEPTED) if number else (429, {"retry-after": "1"}, {"detail": "full"}))
+    url, asked = scripted(
+        lambda number: (200, {}, ACCEPTED) if number else (429, {"retry-after": "1"}, {"detail": "full"})
+    )
     began = time.monotonic()
     with Client(url) as client:
         assert client.verify(task(1)).accepted
@@ -364,5 +383,7 @@ def test_without_the_extra_a_client_names_it(tmp_path: Path) -> None:
     (tmp_path / "aiohttp.py").write_text("raise ImportError('no')")
     for source in ("import selftaught; selftaught.Client", "from selftaught import Verifier; Verifier.shared()"):
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", source], capture_output=True, text=True, env=environment, timeout=60, check=False
+        )
         assert "pip install 'selftaught[client]'" in done.stderr

@@ -56,7 +56,8 @@ def task(number: int) -> Task:
 
 def test_ranks_that_come_at_once_start_one_daemon_and_the_last_to_leave_ends_it(tmp_path: Path) -> None:
     ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(5)
+        subprocess.Popen([sys.executable, "-c", RANK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(5)
     ]
     for rank in ranks:
         assert rank.stdout is not None
@@ -96,14 +97,26 @@ def test_equal_arguments_share_and_others_do_not(tmp_path: Path) -> None:
         assert gone(daemons(tmp_path))
 
 
-@pytest.mark.parametrize("arguments", [{"engine": "fork"}, {"level": "restricted", "require": None}, {"workers": -1}], ids=str)
-def test_other_arguments_of_a_verifier_make_another_daemon_that_keeps_to_them(tmp_path: Path, arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [{"engine": "fork"}, {"level": "restricted", "require": None}, {"workers": -1}], ids=str
+)
+def test_other_arguments_of_a_verifier_make_another_daemon_that_keeps_to_them(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
     usual: dict[str, Any] = {"workers": 1, "require": "full" if os.geteuid() == 0 else "restricted"}
-    with Verifier.shared(**usual) as one, Verifier.shared(**usual | arguments) as other, Verifier(**usual | arguments) as alone:
+    with (
+        Verifier.shared(**usual) as one,
+        Verifier.shared(**usual | arguments) as other,
+        Verifier(**usual | arguments) as alone,
+    ):
         assert len(daemons(tmp_path)) == 2
         assert (other.level, other.engine, other.workers) == (alone.level, alone.engine, alone.workers)
         verdict = other.verify(task(1))
-        assert (verdict.status, verdict.level, verdict.verifier) == ("accepted", alone.level, alone.verify(task(1)).verifier)
+        assert (verdict.status, verdict.level, verdict.verifier) == (
+            "accepted",
+            alone.level,
+            alone.verify(task(1)).verifier,
+        )
         for client in (one, other):
             client.stop()
 
@@ -120,14 +133,18 @@ def test_other_arguments_of_a_verifier_make_another_daemon_that_keeps_to_them(tm
         ({"workers": 0}, "workers must not be 0"),
     ],
 )
-def test_arguments_that_a_verifier_refuses_start_no_daemon(tmp_path: Path, arguments: dict[str, Any], reason: str) -> None:
+def test_arguments_that_a_verifier_refuses_start_no_daemon(
+    tmp_path: Path, arguments: dict[str, Any], reason: str
+) -> None:
     for make in (Verifier, Verifier.shared):
         with pytest.raises(ValueError, match=reason):
             make(**arguments)
     assert not daemons(tmp_path)
 
 
-def test_an_engine_that_is_not_there_is_an_error_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_not_there_is_an_error_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     with pytest.raises(CannotConfine, match="no container engine answers"):
         Verifier.shared(workers=1, backend="docker")
@@ -168,7 +185,9 @@ def test_a_directory_that_somebody_else_could_write_to_is_not_used(runtime: Path
         Verifier.shared(workers=1, require="restricted")
 
 
-def test_a_daemon_that_cannot_start_is_an_error_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_that_cannot_start_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shared, "_options", lambda *_: ["--no-such-option"])
     with pytest.raises(RuntimeError, match="no-such-option"):
         Verifier.shared(workers=1, require="restricted")

@@ -38,14 +38,18 @@ def test_a_library_that_lies_elsewhere_is_found_inside(level: str, tmp_path: Pat
     moved = tmp_path / "libbz2.so.1.0"
     shutil.copy(libraries.needed()[moved.name], moved)
     variables = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", MOVED, level], env=variables, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", MOVED, level], env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout.split() == [str(moved), "accepted"], done.stderr
 
 
 def test_in_a_root_of_its_own_a_library_lies_where_the_loader_looks_without_its_cache(tmp_path: Path) -> None:
     odd = tmp_path / "libodd.so"
     odd.touch()
-    placed = libraries.beside_the_c_library({"libc.so.6": "/lib/x/libc.so.6", "libodd.so": str(odd), "libgone.so": "/nowhere/libgone.so"})
+    placed = libraries.beside_the_c_library(
+        {"libc.so.6": "/lib/x/libc.so.6", "libodd.so": str(odd), "libgone.so": "/nowhere/libgone.so"}
+    )
     assert placed[str(odd)] == "/lib/x/libodd.so"
     assert "/nowhere/libgone.so" not in placed
     assert libraries.beside_the_c_library({"libodd.so": str(odd)}) == {}

@@ -26,7 +26,13 @@ def test_a_number_that_another_process_has_now_is_no_sign_of_life() -> None:
 
 def test_nothing_is_said_of_another_boot_another_pid_namespace_or_of_no_identity() -> None:
     boot, namespace, *_ = owner.identity().split(".")
-    for other in (f"{boot[::-1]}.{namespace}.1.1", f"{boot}.{namespace}0.1.1", "left", "1-1", f"{boot}.{namespace}.{'9' * 30}.1"):
+    for other in (
+        f"{boot[::-1]}.{namespace}.1.1",
+        f"{boot}.{namespace}0.1.1",
+        "left",
+        "1-1",
+        f"{boot}.{namespace}.{'9' * 30}.1",
+    ):
         assert not owner.is_gone(other)
 
 

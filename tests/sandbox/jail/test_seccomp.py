@@ -44,13 +44,22 @@ def test_a_call_that_an_outer_filter_answers_with_an_error_is_forbidden_all_the_
     assert below(name, sol) == ["forbidden", "accepted"]
 
 
-@pytest.mark.parametrize("question", ["os.getpid() == 2", "time.sleep(0.001) is None", "bytearray(64 << 20)", "_ctypes_test"])
-def test_what_the_warden_answers_and_what_needs_code_of_a_file_works_below_another_filter(question: str) -> None:
-    assert below("bpf", f"import os, time\ndef sol():\n    import _ctypes_test, _lsprof\n    assert {question}\n    return 1") == ["accepted"] * 2
+@pytest.mark.parametrize(
+    "question", ["os.getpid() == 2", "time.sleep(0.001) is None", "bytearray(64 << 20)", "_ctypes_test"]
+)
+def test_what_the_supervisor_answers_and_what_needs_code_of_a_file_works_below_another_filter(question: str) -> None:
+    assert (
+        below(
+            "bpf", f"import os, time\ndef sol():\n    import _ctypes_test, _lsprof\n    assert {question}\n    return 1"
+        )
+        == ["accepted"] * 2
+    )
 
 
 def below(name: str, sol: str) -> list[str]:
     """The verdicts on this solution and on an honest one, where an outer filter answers the call of this name with an error."""
-    done = subprocess.run([sys.executable, "-c", BELOW, name, sol], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BELOW, name, sol], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

@@ -28,7 +28,17 @@ class Daemon:
 
     def __init__(self, log: Path, *options: str, port: int = 0) -> None:
         self.log = log
-        command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--require", "restricted", "--port", str(port), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "selftaught.sandbox.cli",
+            "serve",
+            "--require",
+            "restricted",
+            "--port",
+            str(port),
+            *options,
+        ]
         with open(log, "ab") as file:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         self.port = int(self.wait_for(r"127\.0\.0\.1:(\d+)")[1]) if "--uds" not in options else 0
@@ -77,7 +87,7 @@ class Daemon:
             assert time.monotonic() < deadline, f"{name} is {seen}, not {value}"
             time.sleep(0.05)
 
-    def wardens(self) -> list[psutil.Process]:
+    def supervisors(self) -> list[psutil.Process]:
         """The processes that hold the workers."""
         return psutil.Process(self.process.pid).children()
 

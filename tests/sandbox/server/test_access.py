@@ -46,7 +46,18 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 @pytest.mark.parametrize(
-    "shown", [None, "", "Bearer", "Bearer ", f"Bearer {SECRET[:-1]}", f"Bearer {SECRET}x", f"Basic {SECRET}", SECRET, f"Bearer {SECRET.upper()}"]
+    "shown",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {SECRET[:-1]}",
+        f"Bearer {SECRET}x",
+        f"Basic {SECRET}",
+        SECRET,
+        f"Bearer {SECRET.upper()}",
+    ],
 )
 def test_without_the_right_token_nothing_is_done(guarded: Daemon, method: str, path: str, shown: str | None) -> None:
     headers = {} if shown is None else {"Authorization": shown}
@@ -96,7 +107,9 @@ def test_a_token_file_that_is_not_there_is_an_error() -> None:
     assert serve("--token-file", "/no/such/file").returncode == 2
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost.evil.example"]
+)
 def test_a_name_that_someone_made_to_point_here_is_not_answered(daemon: Daemon, host: str) -> None:
     assert daemon.ask("POST", "/v1/verify", task(1), {"Host": host})[0] == 421
 
@@ -108,7 +121,9 @@ def test_names_of_this_machine_are(daemon: Daemon, host: str) -> None:
 
 def test_a_page_of_another_origin_may_not_ask(daemon: Daemon) -> None:
     for origin in ("http://evil.example", "null", f"http://localhost:{daemon.port + 1}"):
-        assert daemon.ask("POST", "/v1/verify", task(1), {"Host": f"localhost:{daemon.port}", "Origin": origin})[0] == 403
+        assert (
+            daemon.ask("POST", "/v1/verify", task(1), {"Host": f"localhost:{daemon.port}", "Origin": origin})[0] == 403
+        )
     own = {"Host": f"localhost:{daemon.port}", "Origin": f"http://localhost:{daemon.port}"}
     assert daemon.ask("POST", "/v1/verify", task(1), own)[0] == 200
 

@@ -63,7 +63,9 @@ def test_a_header_that_may_come_once_is_refused_when_it_comes_twice(daemon: Daem
 
 
 @pytest.mark.parametrize("path", [b"GET /healthz", b"GET /", b"GET /v1/config", b"POST /v1/verify/batch"])
-@pytest.mark.parametrize("twice", [(HOST, b"Host: evil.example"), (HOST, b"Origin: http://localhost", b"Origin: http://evil.example")])
+@pytest.mark.parametrize(
+    "twice", [(HOST, b"Host: evil.example"), (HOST, b"Origin: http://localhost", b"Origin: http://evil.example")]
+)
 def test_that_holds_for_every_path(daemon: Daemon, path: bytes, twice: tuple[bytes, ...]) -> None:
     assert ask(daemon, request(*twice, body=b"", line=path + b" HTTP/1.1"))[0] == 400
 
@@ -82,23 +84,41 @@ def test_a_request_without_host_is_refused(daemon: Daemon) -> None:
     assert ask(daemon, request(KIND, LENGTH))[0] == 400
 
 
-@pytest.mark.parametrize("target", [b"http://evil.example/v1/verify", b"http://localhost@evil.example/v1/verify", b"http://localhost:1/v1/verify"])
+@pytest.mark.parametrize(
+    "target",
+    [b"http://evil.example/v1/verify", b"http://localhost@evil.example/v1/verify", b"http://localhost:1/v1/verify"],
+)
 def test_a_target_that_names_another_host_is_refused(daemon: Daemon, target: bytes) -> None:
     assert ask(daemon, request(HOST, KIND, LENGTH, line=b"POST " + target + b" HTTP/1.1"))[0] == 400
     same = request(HOST, KIND, LENGTH, b"Connection: close", line=b"POST http://localhost/v1/verify HTTP/1.1")
     assert ask(daemon, same)[1]["status"] == "accepted"
 
 
-@pytest.mark.parametrize("trailer", [b"Host: evil.example", b"Origin: http://evil.example", b"Authorization: Bearer x", b"X-Any: 1", b"Content-Length: 5"])
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"Host: evil.example",
+        b"Origin: http://evil.example",
+        b"Authorization: Bearer x",
+        b"X-Any: 1",
+        b"Content-Length: 5",
+    ],
+)
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_trailers_are_refused(daemon: Daemon, trailer: bytes, pieces: int) -> None:
     whole = request(HOST, KIND, CHUNKED, body=chunked(BODY, trailer + b"\r\n"))
     at = len(whole) - len(trailer) - 4
-    assert ask(daemon, *([whole] if pieces == 1 else [whole[: at - 9], whole[at - 9 : at + 3], whole[at + 3 :]]))[0] == 400
-    assert ask(daemon, request(HOST, KIND, CHUNKED, b"Connection: close", body=chunked(BODY)))[1]["status"] == "accepted"
+    assert (
+        ask(daemon, *([whole] if pieces == 1 else [whole[: at - 9], whole[at - 9 : at + 3], whole[at + 3 :]]))[0] == 400
+    )
+    assert (
+        ask(daemon, request(HOST, KIND, CHUNKED, b"Connection: close", body=chunked(BODY)))[1]["status"] == "accepted"
+    )
 
 
-@pytest.mark.parametrize("coding", [b"gzip, chunked", b"chunked, chunked", b"identity", b"gzip", b"chunked;x=1", b"xchunked"])
+@pytest.mark.parametrize(
+    "coding", [b"gzip, chunked", b"chunked, chunked", b"identity", b"gzip", b"chunked;x=1", b"xchunked"]
+)
 def test_another_coding_than_chunked_is_refused(daemon: Daemon, coding: bytes) -> None:
     assert ask(daemon, request(HOST, KIND, b"Transfer-Encoding: " + coding, body=chunked(BODY)))[0] == 400
 
@@ -107,7 +127,9 @@ def test_two_codings_are_refused_even_if_the_last_is_chunked(daemon: Daemon) -> 
     assert ask(daemon, request(HOST, KIND, b"Transfer-Encoding: gzip", CHUNKED, body=chunked(BODY)))[0] == 400
 
 
-@pytest.mark.parametrize("long", [b"X-Long: " + b"x" * LIMIT, b"\r\n".join(b"X-%d: %b" % (n, b"x" * 90) for n in range(800))])
+@pytest.mark.parametrize(
+    "long", [b"X-Long: " + b"x" * LIMIT, b"\r\n".join(b"X-%d: %b" % (n, b"x" * 90) for n in range(800))]
+)
 def test_headers_over_the_limit_are_refused_however_few_reads_they_come_in(daemon: Daemon, long: bytes) -> None:
     whole = request(HOST, KIND, long, LENGTH)
     for pieces in ([whole], [whole[:1], whole[1:]], [whole[:60_000], whole[60_000:]]):
@@ -123,7 +145,9 @@ def test_headers_just_under_the_limit_are_read(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("where", ["first", "behind another request", "behind a body in the same read"])
 def test_the_limit_holds_for_every_request_of_a_connection(daemon: Daemon, where: str) -> None:
-    first = {"first": b"", "behind another request": request(HOST, line=b"GET /healthz HTTP/1.1", body=b"")}.get(where, request(HOST, KIND, LENGTH))
+    first = {"first": b"", "behind another request": request(HOST, line=b"GET /healthz HTTP/1.1", body=b"")}.get(
+        where, request(HOST, KIND, LENGTH)
+    )
     with closing(daemon.raw()) as connection:
         connection.sendall(first + request(HOST, b"X-Long: " + b"x" * LIMIT, line=b"GET /healthz HTTP/1.1", body=b""))
         seen = answer(connection)
@@ -144,8 +168,12 @@ def test_a_body_in_chunks_of_a_byte_is_no_excess(daemon: Daemon) -> None:
     assert ask(daemon, request(HOST, KIND, CHUNKED, b"Connection: close", body=tiny))[1]["status"] == "accepted"
 
 
-@pytest.mark.parametrize("garbage", [b"\x00\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", request(HOST, b"X: " + b"x" * LIMIT, body=b"")])
-def test_what_is_wrong_with_a_later_request_is_not_said_in_the_place_of_an_earlier_answer(daemon: Daemon, garbage: bytes) -> None:
+@pytest.mark.parametrize(
+    "garbage", [b"\x00\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", request(HOST, b"X: " + b"x" * LIMIT, body=b"")]
+)
+def test_what_is_wrong_with_a_later_request_is_not_said_in_the_place_of_an_earlier_answer(
+    daemon: Daemon, garbage: bytes
+) -> None:
     body = json.dumps(sleeper(0.5)).encode()
     with closing(daemon.raw()) as connection:
         connection.sendall(request(HOST, KIND, b"Content-Length: %d" % len(body), body=body))
@@ -157,7 +185,15 @@ def test_what_is_wrong_with_a_later_request_is_not_said_in_the_place_of_an_earli
 
 def test_garbage_in_a_stream_of_tasks_does_not_end_up_in_the_stream_of_verdicts(daemon: Daemon) -> None:
     with closing(daemon.raw()) as connection:
-        connection.sendall(request(HOST, b"Content-Type: application/x-ndjson", CHUNKED, body=b"%x\r\n%b\n\r\n" % (len(BODY) + 1, BODY), line=b"POST /v1/verify/batch HTTP/1.1"))
+        connection.sendall(
+            request(
+                HOST,
+                b"Content-Type: application/x-ndjson",
+                CHUNKED,
+                body=b"%x\r\n%b\n\r\n" % (len(BODY) + 1, BODY),
+                line=b"POST /v1/verify/batch HTTP/1.1",
+            )
+        )
         seen = connection.recv(1 << 16)
         connection.sendall(b"zz\r\n")
         seen += answer(connection)

@@ -43,7 +43,12 @@ def test_each_door_answers_from_containers(begin: Any, engine: Any) -> None:
     daemon = begin("--workers", "2")
     status, verdict, _ = daemon.ask("POST", "/v1/verify", task(1))
     assert (status, verdict["status"], verdict["level"]) == (200, "accepted", "container")
-    batch = [task(1), {"sat": 1}, task(2, sol="def sol(): return 5"), task(3, sol="import os\ndef sol(): return os.fork()")]
+    batch = [
+        task(1),
+        {"sat": 1},
+        task(2, sol="def sol(): return 5"),
+        task(3, sol="import os\ndef sol(): return os.fork()"),
+    ]
     found = lines(daemon.ask("POST", "/v1/verify/batch", batch)[1])
     assert [each["status"] for each in found] == ["accepted", "invalid", "rejected", "forbidden"]
     assert "clone" in found[3]["message"]
@@ -62,12 +67,14 @@ def _kill_container(container: Any) -> None:
     container.kill()
 
 
-def _kill_warden(container: Any) -> None:
+def _kill_supervisor(container: Any) -> None:
     psutil.Process(container.attrs["State"]["Pid"]).kill()
 
 
-@pytest.mark.parametrize("kill", [_kill_container, _kill_warden], ids=["by the engine", "its first process"])
-def test_containers_killed_in_mid_load_lose_nothing_and_nothing_is_judged_twice(begin: Any, engine: Any, kill: Callable[[Any], None]) -> None:
+@pytest.mark.parametrize("kill", [_kill_container, _kill_supervisor], ids=["by the engine", "its first process"])
+def test_containers_killed_in_mid_load_lose_nothing_and_nothing_is_judged_twice(
+    begin: Any, engine: Any, kill: Callable[[Any], None]
+) -> None:
     daemon = begin("--workers", "2")
     running(engine, daemon, 1)
     done, kills, count = threading.Event(), Counter[str](), 0
@@ -119,10 +126,10 @@ def _busy(daemon: Daemon, count: int) -> list[threading.Thread]:
 def test_the_end_of_the_daemon_in_mid_run_leaves_no_container(begin: Any, engine: Any, number: int) -> None:
     daemon = begin("--workers", "2", "--drain", "0.5", "--cpu-limit", "30")
     threads = _busy(daemon, 2)
-    wardens = [psutil.Process(one.attrs["State"]["Pid"]) for one in running(engine, daemon, 2)]
+    supervisors = [psutil.Process(one.attrs["State"]["Pid"]) for one in running(engine, daemon, 2)]
     assert daemon.stop(number) == (1 if number == signal.SIGTERM else -signal.SIGKILL)
     assert no_container_of(engine, daemon.process.pid, 0.0 if number == signal.SIGTERM else 10.0)
-    assert gone(wardens)
+    assert gone(supervisors)
     for thread in threads:
         thread.join()
 

@@ -78,18 +78,24 @@ def test_a_long_stream_is_judged_in_constant_memory(start: Any) -> None:
     check(ledger, 3000)
 
 
-@pytest.mark.parametrize("victim", ["warden", "first child", "its children in turn"])
+@pytest.mark.parametrize("victim", ["supervisor", "first child", "its children in turn"])
 def test_killing_processes_of_workers_over_and_over_loses_nothing(start: Any, victim: str) -> None:
     daemon = start("--workers", "2")
     done, kills = threading.Event(), Counter[str]()
 
     def kill() -> None:
         while not done.wait(0.6):
-            with suppress(psutil.Error, IndexError, ZeroDivisionError):  # there may be none, or none of its children yet
-                warden = random.choice(daemon.wardens())
-                children = sorted(warden.children(), key=psutil.Process.create_time)  # process 1 if there is one, the zygote, runners
-                in_turn = children[kills[victim] % len(children)]  # never the zygote alone: nobody misses it before there is need to fork
-                chosen = {"warden": warden, "first child": children[0], "its children in turn": in_turn}[victim]
+            with suppress(
+                psutil.Error, IndexError, ZeroDivisionError
+            ):  # there may be none, or none of its children yet
+                supervisor = random.choice(daemon.supervisors())
+                children = sorted(
+                    supervisor.children(), key=psutil.Process.create_time
+                )  # process 1 if there is one, the zygote, runners
+                in_turn = children[
+                    kills[victim] % len(children)
+                ]  # never the zygote alone: nobody misses it before there is need to fork
+                chosen = {"supervisor": supervisor, "first child": children[0], "its children in turn": in_turn}[victim]
                 chosen.kill()
                 kills[victim] += 1
 
@@ -110,7 +116,10 @@ def test_killing_processes_of_workers_over_and_over_loses_nothing(start: Any, vi
         thread.join()
     check(ledger, count)
     assert kills[victim] >= 3
-    restarts, replaced = daemon.metric("selftaught_worker_restarts_total"), daemon.metric("selftaught_snapshot_replaced_total")
+    restarts, replaced = (
+        daemon.metric("selftaught_worker_restarts_total"),
+        daemon.metric("selftaught_snapshot_replaced_total"),
+    )
     assert restarts + (replaced if victim == "its children in turn" else 0) >= 1
 
 
@@ -134,7 +143,7 @@ def test_a_daemon_that_is_ended_and_started_again_loses_nothing(start: Any, numb
             async for verdict in client.verify_many(source()):
                 ledger.append(verdict)
                 if len(ledger) in (300, 800):
-                    processes = [*daemons[-1].wardens(), psutil.Process(daemons[-1].process.pid)]
+                    processes = [*daemons[-1].supervisors(), psutil.Process(daemons[-1].process.pid)]
                     await asyncio.to_thread(daemons[-1].stop, number)
                     assert await asyncio.to_thread(gone, processes)
                     deaths += 1
@@ -156,11 +165,14 @@ def test_a_daemon_that_is_ended_and_started_again_loses_nothing(start: Any, numb
 def test_what_has_begun_is_answered_before_the_end(start: Any) -> None:
     daemon = start("--workers", "1", "--drain", "20")
     answers: list[tuple[int, Any]] = []
-    threads = [threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify", sleeper(1))[:2])) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify", sleeper(1))[:2]))
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     daemon.until("selftaught_tasks", 2)
-    wardens = daemon.wardens()
+    supervisors = daemon.supervisors()
     began = time.monotonic()
     daemon.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
@@ -171,7 +183,7 @@ def test_what_has_begun_is_answered_before_the_end(start: Any) -> None:
     for thread in threads:
         thread.join()
     assert [(status, content["id"]) for status, content in answers] == [(200, "0"), (200, "0")]
-    assert gone(wardens)
+    assert gone(supervisors)
 
 
 def test_what_is_not_judged_in_the_stated_time_is_answered_with_cancelled(start: Any) -> None:
@@ -179,8 +191,14 @@ def test_what_is_not_judged_in_the_stated_time_is_answered_with_cancelled(start:
     answers: list[tuple[int, Any]] = []
     threads = [
         threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify", sleeper(60))[:2])),
-        threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify/batch", [sleeper(60), task(1)])[:2])),
-        threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/run_code", {"code": "import time; time.sleep(60)", "language": "python"})[:2])),
+        threading.Thread(
+            target=lambda: answers.append(daemon.ask("POST", "/v1/verify/batch", [sleeper(60), task(1)])[:2])
+        ),
+        threading.Thread(
+            target=lambda: answers.append(
+                daemon.ask("POST", "/run_code", {"code": "import time; time.sleep(60)", "language": "python"})[:2]
+            )
+        ),
     ]
     for number, thread in enumerate(threads):
         thread.start()
@@ -209,7 +227,9 @@ def test_identical_tasks_that_are_not_judged_are_cancelled_each(start: Any) -> N
     assert daemon.stop() == 1
     thread.join()
     found = [json.loads(line) for line in answers[0].splitlines()]
-    assert [(each["id"], each["status"], each["retryable"]) for each in found] == [(str(number), "cancelled", True) for number in range(20)]
+    assert [(each["id"], each["status"], each["retryable"]) for each in found] == [
+        (str(number), "cancelled", True) for number in range(20)
+    ]
     assert re.search(r"20 tasks were cancelled", daemon.log.read_text())
 
 
@@ -217,7 +237,10 @@ def test_identical_tasks_of_a_client_that_leaves_are_killed_and_do_not_keep_othe
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with daemon.raw() as connection:
         body = json.dumps([sleeper(60)] * 20).encode()
-        connection.sendall(b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        connection.sendall(
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
+        )
         daemon.until("selftaught_tasks", 1)
     daemon.until("selftaught_tasks", 0)
     assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"
@@ -240,10 +263,10 @@ def test_the_workers_death_under_identical_tasks_loses_none_of_them(start: Any) 
     while len(killed) < 2:
         time.sleep(0.3)
         daemon.until("selftaught_tasks", 1)
-        for warden in daemon.wardens():
-            if warden.pid not in killed:
-                warden.kill()
-                killed.add(warden.pid)
+        for supervisor in daemon.supervisors():
+            if supervisor.pid not in killed:
+                supervisor.kill()
+                killed.add(supervisor.pid)
     thread.join(60)
     assert [(verdict.id, verdict.status) for verdict in ledger] == [(each.id, "accepted") for each in tasks]
     assert daemon.metric('selftaught_verdicts_total{status="internal_error"}') == 20
@@ -265,7 +288,9 @@ def test_a_second_signal_does_not_wait(start: Any) -> None:
 def test_an_open_stream_ends_with_the_daemon_and_says_no_more_than_was_judged(start: Any) -> None:
     daemon = start("--workers", "1", "--drain", "5")
     with daemon.raw() as connection:
-        connection.sendall(b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         line = b'{"id": "1", "sat": "def sat(x): return x == 1", "sol": "1"}\n'
         connection.sendall(b"%x\r\n%b\r\n" % (len(line), line))
         daemon.until('selftaught_verdicts_total{status="accepted"}', 1)
@@ -303,7 +328,12 @@ def test_a_deadline_counts_the_time_in_the_queue(start: Any) -> None:
     with Client(daemon.url, deadline_seconds=1) as client:
         began = time.monotonic()
         slow, queued = (
-            Task(f"{seconds}", "def sat(x): return True", f"import time\ndef sol(): time.sleep({seconds})", Limits(wall_seconds=60))
+            Task(
+                f"{seconds}",
+                "def sat(x): return True",
+                f"import time\ndef sol(): time.sleep({seconds})",
+                Limits(wall_seconds=60),
+            )
             for seconds in (59, 60)
         )
         verdict = client.verify(slow)

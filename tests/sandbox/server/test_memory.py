@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from selftaught.sandbox import Client, Task
-from selftaught.sandbox.server.desk import Desk
+from selftaught.sandbox.server.admission import Admission
 from selftaught.sandbox.server.memory import Memory
 from tests.sandbox.server.conftest import LINES, Daemon, endless, lines, sleeper, task
 from tests.sandbox.server.test_requests import HEAD, answer
@@ -42,7 +42,9 @@ def until_above(daemon: Daemon, least: float) -> float:
 
 
 @pytest.mark.parametrize("path", ["/v1/verify", "/v1/run", "/run_code", "/v1/verify/batch"])
-def test_bodies_of_all_clients_together_are_bounded_and_what_has_no_room_is_told_when_to_come_back(start: Any, path: str) -> None:
+def test_bodies_of_all_clients_together_are_bounded_and_what_has_no_room_is_told_when_to_come_back(
+    start: Any, path: str
+) -> None:
     daemon = start(*SMALL)
     head = HEAD.replace(b"/v1/verify", path.encode()) + b"Content-Length: 1000000\r\n\r\n"
     with ExitStack() as stack:
@@ -93,7 +95,10 @@ def leave(connection: socket.socket, how: str) -> None:
         HEAD + b"X: " + b"x" * 50_000,
         STREAM + chunk(b'{"sat": "' + b"x" * 500_000),
         STREAM + chunk(json.dumps(endless(note="x" * 500_000)).encode() + b"\n"),
-        HEAD.replace(b"verify", b"verify/batch") + b"Content-Length: 500002\r\n\r\n[" + json.dumps(sleeper(20)).encode().ljust(500_000) + b"]",
+        HEAD.replace(b"verify", b"verify/batch")
+        + b"Content-Length: 500002\r\n\r\n["
+        + json.dumps(sleeper(20)).encode().ljust(500_000)
+        + b"]",
         HEAD + b"Content-Length: 500000\r\n\r\n" + json.dumps(sleeper(20)).encode().ljust(500_000),
     ],
     ids=["body", "headers", "line", "stream under way", "array under way", "task under way"],
@@ -107,7 +112,10 @@ def test_a_client_that_leaves_gives_its_room_back(start: Any, part: bytes, how: 
     daemon.until(BUFFERED, 0, within_seconds=10)
 
 
-@pytest.mark.parametrize("ended", ["answered", "not JSON", "no task", "too large", "too slow", "refused", "wrong path", "bad chunk", "killed worker"])
+@pytest.mark.parametrize(
+    "ended",
+    ["answered", "not JSON", "no task", "too large", "too slow", "refused", "wrong path", "bad chunk", "killed worker"],
+)
 def test_a_request_gives_its_room_back_however_it_ends(start: Any, ended: str) -> None:
     daemon = start("--workers", "1", "--max-body", "1M", "--patience", "0.5")
     body = json.dumps(sleeper(3) if ended == "killed worker" else task(1)).encode().ljust(300_000)
@@ -125,10 +133,22 @@ def test_a_request_gives_its_room_back_however_it_ends(start: Any, ended: str) -
         send(connection, sent)
         if ended == "killed worker":
             daemon.until("selftaught_tasks", 1)
-            for warden in daemon.wardens():
-                warden.kill()
-        status = {"answered": b"200", "not JSON": b"400", "no task": b"422", "too large": b"413", "too slow": b"408", "refused": b"415", "wrong path": b"404", "bad chunk": b"400"}
-        assert answer(connection).split()[1:2] in ([status.get(ended, b"200")], [b"503"] if ended == "killed worker" else [])
+            for supervisor in daemon.supervisors():
+                supervisor.kill()
+        status = {
+            "answered": b"200",
+            "not JSON": b"400",
+            "no task": b"422",
+            "too large": b"413",
+            "too slow": b"408",
+            "refused": b"415",
+            "wrong path": b"404",
+            "bad chunk": b"400",
+        }
+        assert answer(connection).split()[1:2] in (
+            [status.get(ended, b"200")],
+            [b"503"] if ended == "killed worker" else [],
+        )
     daemon.until(BUFFERED, 0)
 
 
@@ -159,7 +179,9 @@ def test_streams_wait_for_their_own_lines_instead_of_failing_where_memory_is_sca
     daemon = start("--workers", "2", "--max-body", "1M", "--max-buffered", "8M")
 
     def text(base: int) -> bytes:
-        return b"".join(json.dumps(task(number, note="x" * 100_000)).encode() + b"\n" for number in range(base, base + 60))
+        return b"".join(
+            json.dumps(task(number, note="x" * 100_000)).encode() + b"\n" for number in range(base, base + 60)
+        )
 
     async def main() -> list[bytes]:
         ask = daemon.ask
@@ -185,7 +207,9 @@ def test_streams_wait_for_their_own_lines_instead_of_failing_where_memory_is_sca
 
 def test_a_client_of_ours_gets_every_verdict_though_there_is_not_room_for_all(start: Any) -> None:
     daemon = start("--workers", "2", "--max-body", "1M", "--max-buffered", "1M")
-    tasks = [Task(str(n), f"def sat(x: int): return x == {n}", f"#{'x' * 200_000}\ndef sol(): return {n}") for n in range(40)]
+    tasks = [
+        Task(str(n), f"def sat(x: int): return x == {n}", f"#{'x' * 200_000}\ndef sol(): return {n}") for n in range(40)
+    ]
 
     async def main() -> list[list[Any]]:
         def judge() -> list[Any]:
@@ -223,7 +247,11 @@ def test_what_is_small_as_text_and_large_as_values_is_not_kept_as_values(start: 
             connection = stack.enter_context(closing(daemon.raw()))
             if kind == "array":
                 body = (f"[{first}" + ",[]" * 1_000_000 + "]").encode()
-                send(connection, HEAD.replace(b"verify", b"verify/batch") + b"Content-Length: %d\r\n\r\n" % len(body) + body, 10)
+                send(
+                    connection,
+                    HEAD.replace(b"verify", b"verify/batch") + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+                    10,
+                )
             else:
                 send(connection, STREAM + chunk((first + "\n[]" * 1_000_000).encode()), 2)
             daemon.until("selftaught_tasks", number + 1)
@@ -235,9 +263,7 @@ def cpu_seconds(daemon: Daemon) -> float:
     return times.user + times.system
 
 
-@pytest.mark.parametrize(
-    "unit", [b"x", b" ", b"[", b"\n", b"9", b"1,", b'{"a":', b"{}\n", b'"\\ud800",'], ids=str
-)
+@pytest.mark.parametrize("unit", [b"x", b" ", b"[", b"\n", b"9", b"1,", b'{"a":', b"{}\n", b'"\\ud800",'], ids=str)
 def test_the_time_that_a_stream_takes_grows_with_its_size_and_not_faster(start: Any, unit: bytes) -> None:
     daemon = start("--workers", "1", "--max-body", "8M")
     spent = []
@@ -271,7 +297,9 @@ def test_ids_are_not_kept_of_what_is_done_with(start: Any, leave_early: bool) ->
     long = [json.dumps(task(number, id="x" * 3_900_000)).encode() for number in range(60)]
     if leave_early:
         with closing(daemon.raw()) as busy:
-            send(busy, HEAD + b"Content-Length: %d\r\n\r\n" % len(json.dumps(endless())) + json.dumps(endless()).encode())
+            send(
+                busy, HEAD + b"Content-Length: %d\r\n\r\n" % len(json.dumps(endless())) + json.dumps(endless()).encode()
+            )
             daemon.until("selftaught_tasks", 1)
             before = process.memory_info().rss
             for body in long:
@@ -311,9 +339,9 @@ class Judge:
 @pytest.mark.parametrize("given_first", [False, True])
 def test_a_place_is_not_lost_with_one_who_leaves_the_line_at_the_moment_that_it_becomes_free(given_first: bool) -> None:
     async def main() -> None:
-        desk = Desk(Judge(), 1, Memory(1))  # type: ignore[arg-type]
-        abandon = desk.submit(Task("", "", ""), lambda found: None)
-        first, second = (asyncio.create_task(desk.wait_for_place()) for _ in range(2))
+        admission = Admission(Judge(), 1, Memory(1))  # type: ignore[arg-type]
+        abandon = admission.submit(Task("", "", ""), lambda found: None)
+        first, second = (asyncio.create_task(admission.wait_for_place()) for _ in range(2))
         await asyncio.sleep(0)
         if given_first:
             abandon()

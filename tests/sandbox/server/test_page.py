@@ -59,7 +59,12 @@ class Browser:
 
     def _call(self, method: str, session: str | None = None, **parameters: Any) -> Any:
         self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters, **({"sessionId": session} if session else {})}
+        message = {
+            "id": self._number,
+            "method": method,
+            "params": parameters,
+            **({"sessionId": session} if session else {}),
+        }
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._rest:
@@ -138,7 +143,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     made.close()
 
 
-def test_a_pasted_task_shows_its_verdict_with_phase_limits_and_usage(daemon: Daemon, browser: Browser, tmp_path: Path) -> None:
+def test_a_pasted_task_shows_its_verdict_with_phase_limits_and_usage(
+    daemon: Daemon, browser: Browser, tmp_path: Path
+) -> None:
     browser.open(daemon.url + "/")
     browser.until("document.getElementById('server').innerText.includes('2 workers')")
     browser.judge()
@@ -184,7 +191,9 @@ def test_nothing_that_a_task_says_becomes_markup(daemon: Daemon, browser: Browse
 
 def test_the_live_part_counts_what_others_have_judged(daemon: Daemon, browser: Browser) -> None:
     browser.open(daemon.url + "/")
-    browser.until("document.querySelectorAll('#counts tr').length > 0 || document.getElementById('capacity').innerText !== '…'")
+    browser.until(
+        "document.querySelectorAll('#counts tr').length > 0 || document.getElementById('capacity').innerText !== '…'"
+    )
     daemon.ask("POST", "/v1/verify/batch", [task(number, sol="os") for number in range(30)])
     browser.until("document.getElementById('counts').innerText.includes('solution_error')")
     browser.until("document.getElementById('line').getAttribute('points').split(' ').length > 1")
@@ -198,7 +207,9 @@ def test_the_page_asks_for_the_token_where_one_is_needed(start: Any, browser: Br
     browser.until("!document.getElementById('token-field').hidden")
     browser.judge()
     assert browser.text("status") == "HTTP 401"
-    browser.evaluate("document.getElementById('token').value = 'a-token-of-some-length'; document.getElementById('token').dispatchEvent(new Event('change'))")
+    browser.evaluate(
+        "document.getElementById('token').value = 'a-token-of-some-length'; document.getElementById('token').dispatchEvent(new Event('change'))"
+    )
     browser.until("document.getElementById('server').innerText.includes('1 worker')")
     browser.judge()
     assert browser.text("status") == "accepted"

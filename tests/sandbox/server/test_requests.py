@@ -61,13 +61,17 @@ def test_what_is_no_task_is_refused_with_a_reason(daemon: Daemon, body: bytes, s
     assert content["detail"]
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
 @pytest.mark.parametrize("path", ["/v1/verify", "/v1/verify/batch", "/run_code", "/v1/run"])
 def test_what_a_web_form_can_send_is_not_read(daemon: Daemon, path: str, kind: str) -> None:
     assert daemon.ask("POST", path, json.dumps(task(1)).encode(), {"Content-Type": kind})[0] == 415
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/verify", 405), ("DELETE", "/", 405), ("GET", "/v2", 404)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/verify", 405), ("DELETE", "/", 405), ("GET", "/v2", 404)]
+)
 def test_wrong_methods_and_paths_are_answered_as_json(daemon: Daemon, method: str, path: str, status: int) -> None:
     seen, content, _ = daemon.ask(method, path)
     assert (seen, content["retryable"]) == (status, False)
@@ -190,14 +194,18 @@ def test_a_large_task_within_the_limit_is_judged(daemon: Daemon) -> None:
 def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, path: str, leave: str) -> None:
     daemon = start("--workers", "1", "--queue", "1", "--cpu-limit", "30", "--run-timeout", "30")
     code = "while True: pass"
-    content = {"/run_code": {"code": code, "language": "python"}, "/v1/verify": endless(), "/v1/verify/batch": [endless()]}[path]
+    content = {
+        "/run_code": {"code": code, "language": "python"},
+        "/v1/verify": endless(),
+        "/v1/verify/batch": [endless()],
+    }[path]
     body = json.dumps(content).encode()
     with closing(daemon.raw()) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         daemon.until("selftaught_tasks", 1)
         time.sleep(0.3)
-        running = daemon.wardens()[0].children(recursive=True)
+        running = daemon.supervisors()[0].children(recursive=True)
         assert daemon.ask("POST", "/v1/verify", task(1))[0] == 429
         began = time.monotonic()
         if leave == "half-close":
@@ -216,7 +224,14 @@ def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, 
     daemon.until("selftaught_tasks", 0)
 
 
-@pytest.mark.parametrize("ahead", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500])
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500,
+    ],
+)
 def test_a_client_that_leaves_is_missed_though_it_has_sent_requests_ahead(start: Any, ahead: bytes) -> None:
     daemon = start("--workers", "1", "--cpu-limit", "30")
     body = json.dumps(endless()).encode()
@@ -231,7 +246,9 @@ def test_a_client_that_leaves_is_missed_though_it_has_sent_requests_ahead(start:
 def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> None:
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with closing(daemon.raw()) as connection:
-        connection.sendall(b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for number in range(300):
             line = json.dumps(endless(sat=f"def sat(x): return x == {number}")).encode() + b"\n"
             connection.sendall(b"%x\r\n%b\r\n" % (len(line), line))
@@ -243,11 +260,18 @@ def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> No
 def test_a_full_queue_is_said_at_once_with_when_to_come_back(start: Any) -> None:
     daemon = start("--workers", "1", "--queue", "3", "--cpu-limit", "20")
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify", sleeper(2))[0])) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/v1/verify", sleeper(2))[0]))
+        for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     daemon.until("selftaught_tasks", 3)
-    for path, content in (("/v1/verify", task(1)), ("/v1/verify/batch", [task(1)]), ("/run_code", {"code": "", "language": "python"})):
+    for path, content in (
+        ("/v1/verify", task(1)),
+        ("/v1/verify/batch", [task(1)]),
+        ("/run_code", {"code": "", "language": "python"}),
+    ):
         began = time.monotonic()
         status, refusal, headers = daemon.ask("POST", path, content)
         assert time.monotonic() - began < 1
@@ -272,7 +296,14 @@ def test_thousands_of_idle_and_broken_connections_leave_nothing_behind(daemon: D
     for _ in range(20):
         many = [daemon.raw() for _ in range(100)]
         for number, connection in enumerate(many):
-            connection.sendall((b"", b"GET / HT", HEAD + b"Content-Length: 9\r\n\r\n{", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[number % 4])
+            connection.sendall(
+                (
+                    b"",
+                    b"GET / HT",
+                    HEAD + b"Content-Length: 9\r\n\r\n{",
+                    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                )[number % 4]
+            )
         for connection in many:
             connection.close()
     assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"

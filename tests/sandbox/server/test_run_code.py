@@ -37,7 +37,15 @@ class RunCodeResponse(msgspec.Struct, forbid_unknown_fields=True):
 
 def run(daemon: Daemon, code: str, stdin: str | None = None, **fields: Any) -> RunCodeResponse:
     """A request as verl sends it."""
-    request = {"compile_timeout": 10, "run_timeout": 10, "code": code, "stdin": stdin, "language": "python", "files": {}, "fetch_files": []}
+    request = {
+        "compile_timeout": 10,
+        "run_timeout": 10,
+        "code": code,
+        "stdin": stdin,
+        "language": "python",
+        "files": {},
+        "fetch_files": [],
+    }
     status, content, _ = daemon.ask("POST", "/run_code", {**request, **fields})
     assert status == 200, content
     response = msgspec.convert(content, RunCodeResponse)
@@ -101,7 +109,11 @@ def test_a_run_out_of_time_is_failed_with_what_was_printed_and_no_return_code(da
 def test_output_is_kept_apart_and_the_exit_code_is_as_it_is(daemon: Daemon) -> None:
     response = run(daemon, "import sys\nprint('out')\nprint('err', file=sys.stderr)\nsys.exit(42)")
     assert response.run_result is not None
-    assert (response.run_result.stdout, response.run_result.stderr, response.run_result.return_code) == ("out\n", "err\n", 42)
+    assert (response.run_result.stdout, response.run_result.stderr, response.run_result.return_code) == (
+        "out\n",
+        "err\n",
+        42,
+    )
     assert (response.status, response.run_result.status) == ("Failed", "Finished")
 
 
@@ -165,10 +177,10 @@ def test_a_dead_worker_is_a_sandbox_error_and_no_exit_code(start: Any) -> None:
     killed: set[int] = set()
     while len(killed) < 2:
         time.sleep(0.5)
-        for warden in daemon.wardens():
-            if warden.pid not in killed:
-                warden.kill()
-                killed.add(warden.pid)
+        for supervisor in daemon.supervisors():
+            if supervisor.pid not in killed:
+                supervisor.kill()
+                killed.add(supervisor.pid)
     thread.join(30)
     (response,) = answers
     assert (response.status, response.run_result) == ("SandboxError", None)

@@ -72,7 +72,18 @@ def begun(tmp_path: Path) -> Iterator[Any]:
     made: list[subprocess.Popen[bytes]] = []
 
     def begin(path: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--require", "restricted", "--workers", "2", "--uds", str(path)]
+        command = [
+            sys.executable,
+            "-m",
+            "selftaught.sandbox.cli",
+            "serve",
+            "--require",
+            "restricted",
+            "--workers",
+            "2",
+            "--uds",
+            str(path),
+        ]
         with open(tmp_path / "log", "ab") as log:
             made.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
         return made[-1]
@@ -150,8 +161,15 @@ def connected(path: Path) -> socket.socket:
 
 def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -> None:
     daemon: Daemon = start("--drain", "20", "--patience", "30")
-    with closing(daemon.raw()) as half, closing(daemon.raw()) as quiet, closing(daemon.raw()) as heading, closing(daemon.raw()) as refused:
-        half.sendall(b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+    with (
+        closing(daemon.raw()) as half,
+        closing(daemon.raw()) as quiet,
+        closing(daemon.raw()) as heading,
+        closing(daemon.raw()) as refused,
+    ):
+        half.sendall(
+            b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
         refused.sendall(b"POST /v1/verify HTTP/1.1\r\nHost: evil\r\nContent-Length: 9\r\n\r\n{")
         heading.sendall(b"GET / HT")
         quiet.sendall(b"")

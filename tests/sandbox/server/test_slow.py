@@ -187,7 +187,9 @@ def test_an_answer_that_is_not_read_is_not_kept(start: Any, last: bytes) -> None
     daemon = start("--workers", "1", "--patience", "0.5", "--output-limit", "8M")
     body = json.dumps({"code": "print('x' * 8_000_000)"}).encode()
     with closing(small_window(daemon)) as connection:
-        connection.sendall(HEAD.replace(b"/v1/verify", b"/v1/run") + last + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(
+            HEAD.replace(b"/v1/verify", b"/v1/run") + last + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
         daemon.until('selftaught_programs_total{ending="exited"}', 1)
         time.sleep(0.3)
         assert daemon.metric("selftaught_buffered_bytes") > 1 << 20, "it was read: nothing was tested"
@@ -202,7 +204,11 @@ def test_an_answer_that_is_read_slowly_arrives_whole(start: Any) -> None:
     daemon = start("--workers", "1", "--patience", "0.5", "--output-limit", "8M")
     body = json.dumps({"code": "print('x' * 4_000_000)"}).encode()
     with closing(small_window(daemon, 1 << 18)) as connection:
-        connection.sendall(HEAD.replace(b"/v1/verify", b"/v1/run") + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(
+            HEAD.replace(b"/v1/verify", b"/v1/run")
+            + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
         began, seen = time.monotonic(), 0
         while part := connection.recv(1 << 16):
             seen += len(part)

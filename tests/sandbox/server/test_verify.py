@@ -61,7 +61,15 @@ def test_no_limit_may_be_raised(daemon: Daemon, name: str) -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [{"cpu": 1}, {"cpu_seconds": "1"}, {"cpu_seconds": 0}, {"cpu_seconds": -1}, {"memory_bytes": 1.5}, {"cpu_seconds": True}, []],
+    [
+        {"cpu": 1},
+        {"cpu_seconds": "1"},
+        {"cpu_seconds": 0},
+        {"cpu_seconds": -1},
+        {"memory_bytes": 1.5},
+        {"cpu_seconds": True},
+        [],
+    ],
 )
 def test_a_limit_that_makes_no_sense_is_refused_and_not_ignored(daemon: Daemon, limits: Any) -> None:
     assert daemon.ask("POST", "/v1/verify", task(1, limits=limits))[0] == 422
@@ -83,7 +91,15 @@ def test_json_lines_may_be_broken_in_any_place(daemon: Daemon) -> None:
     good = [json.dumps(task(number)).encode() for number in range(3)]
     body = b"\n".join([good[0], b"", b"{", b"\xff", good[1] + b"\r", b"[" * 2000, b"null", good[2]])
     found = lines(daemon.ask("POST", "/v1/verify/batch", body, LINES)[1])
-    assert [each["status"] for each in found] == ["accepted", "invalid", "invalid", "accepted", "invalid", "invalid", "accepted"]
+    assert [each["status"] for each in found] == [
+        "accepted",
+        "invalid",
+        "invalid",
+        "accepted",
+        "invalid",
+        "invalid",
+        "accepted",
+    ]
 
 
 def test_an_empty_batch_has_an_empty_answer(daemon: Daemon) -> None:
@@ -122,16 +138,24 @@ def test_identical_tasks_take_one_place(start: Any) -> None:
     daemon.until("selftaught_tasks", 1)
     assert daemon.ask("POST", "/v1/verify", task(1))[0] == 200
     thread.join()
-    assert {(each["id"], each["status"]) for each in lines(answers[0])} == {(str(number), "time_limit") for number in range(50)}
+    assert {(each["id"], each["status"]) for each in lines(answers[0])} == {
+        (str(number), "time_limit") for number in range(50)
+    }
 
 
 def test_repeats_that_differ_are_unstable(daemon: Daemon) -> None:
-    lucky = {"id": "1", "sat": "def sat(x: int): return x < 5", "sol": "import random\ndef sol(): return random.randrange(10)"}
+    lucky = {
+        "id": "1",
+        "sat": "def sat(x: int): return x < 5",
+        "sol": "import random\ndef sol(): return random.randrange(10)",
+    }
     found = lines(daemon.ask("POST", "/v1/verify/batch?repeat=20", [lucky, task(1)])[1])
     assert [each["status"] for each in found] == ["unstable", "accepted"]
 
 
-@pytest.mark.parametrize("query", ["order=random", "repeat=0", "repeat=-1", "repeat=101", "repeat=x", "repeat=1.5", "repeat=%31%30%30%30"])
+@pytest.mark.parametrize(
+    "query", ["order=random", "repeat=0", "repeat=-1", "repeat=101", "repeat=x", "repeat=1.5", "repeat=%31%30%30%30"]
+)
 def test_options_of_a_batch_are_checked(daemon: Daemon, query: str) -> None:
     assert daemon.ask("POST", f"/v1/verify/batch?{query}", [])[0] == 422
 
@@ -186,7 +210,9 @@ def test_many_connections_at_once_get_each_their_own_verdicts(daemon: Daemon) ->
 
 
 def test_strange_text_is_judged_and_not_mangled(daemon: Daemon) -> None:
-    status, verdict, _ = daemon.ask("POST", "/v1/verify", {"id": "☃\u0000\ud800", "sat": "def sat(x: str): return x == '☃'", "sol": "'☃'"})
+    status, verdict, _ = daemon.ask(
+        "POST", "/v1/verify", {"id": "☃\u0000\ud800", "sat": "def sat(x: str): return x == '☃'", "sol": "'☃'"}
+    )
     assert (status, verdict["status"], verdict["id"]) == (200, "accepted", "☃\u0000\ud800")
     assert daemon.ask("POST", "/v1/verify", task(1, sol="'\ud800'"))[1]["status"] == "solution_error"
 
@@ -216,7 +242,7 @@ def test_metrics_count_what_was_done(start: Any) -> None:
     assert daemon.metric("selftaught_run_seconds_sum") > 0
     assert daemon.metric('selftaught_http_responses_total{path="other",status="404"}') == 1
     assert daemon.metric("selftaught_worker_restarts_total") == 0
-    daemon.wardens()[0].kill()
+    daemon.supervisors()[0].kill()
     assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"
     assert daemon.metric("selftaught_worker_restarts_total") == 1
 
@@ -241,10 +267,10 @@ def test_a_worker_that_dies_under_a_task_is_503_and_no_verdict(start: Any) -> No
     killed: set[int] = set()
     while len(killed) < 2:
         time.sleep(0.5)
-        for warden in daemon.wardens():
-            if warden.pid not in killed:
-                warden.kill()
-                killed.add(warden.pid)
+        for supervisor in daemon.supervisors():
+            if supervisor.pid not in killed:
+                supervisor.kill()
+                killed.add(supervisor.pid)
     thread.join(30)
     ((status, content, headers),) = answers
     assert (status, content["status"], content["retryable"]) == (503, "internal_error", True)

@@ -39,25 +39,40 @@ _HASHED = tuple(atom for atom in _ATOMS if atom not in ("None", "..."))
 
 
 def _tuple(dice: random.Random, depth: int = 2, atoms: tuple[str, ...] = _ATOMS) -> str:
-    parts = [_tuple(dice, depth - 1, atoms) if depth and dice.random() < 0.3 else dice.choice(atoms) for _ in range(dice.randrange(4))]
+    parts = [
+        _tuple(dice, depth - 1, atoms) if depth and dice.random() < 0.3 else dice.choice(atoms)
+        for _ in range(dice.randrange(4))
+    ]
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
 def _set(dice: random.Random) -> str:
-    parts = [_tuple(dice, 1, _HASHED) if dice.random() < 0.2 else dice.choice(_HASHED) for _ in range(dice.randrange(1, 9))]
+    parts = [
+        _tuple(dice, 1, _HASHED) if dice.random() < 0.2 else dice.choice(_HASHED) for _ in range(dice.randrange(1, 9))
+    ]
     return f"{{{', '.join(parts)}}}"
 
 
 def _body(dice: random.Random, indent: str) -> str:
     doc = dice.choice(("", f"{indent}'a docstring'\n", f"{indent}'''of\n  two lines'''\n"))
-    use = dice.choice((f"for x in {_set(dice)}: pass", f"y = {_tuple(dice)}", f"y = 5 in {_set(dice)}", "try: y = 1\n    finally: y = 2", "pass"))
+    use = dice.choice(
+        (
+            f"for x in {_set(dice)}: pass",
+            f"y = {_tuple(dice)}",
+            f"y = 5 in {_set(dice)}",
+            "try: y = 1\n    finally: y = 2",
+            "pass",
+        )
+    )
     return f"{doc}{indent}{use}\n{indent}return {dice.choice((_tuple(dice), dice.choice(_ATOMS)))}\n"
 
 
 def puzzles(seed: int, count: int) -> Iterator[str]:
     """So many sources, long ones and short ones."""
     dice = random.Random(seed)
-    fill: Callable[[str], str] = lambda text: text.replace("{set}", _set(dice)).replace("{tuple}", _tuple(dice)).replace("{atom}", dice.choice(_ATOMS))  # noqa: E731
+    fill: Callable[[str], str] = lambda text: (
+        text.replace("{set}", _set(dice)).replace("{tuple}", _tuple(dice)).replace("{atom}", dice.choice(_ATOMS))
+    )  # noqa: E731
     for number in range(count):
         annotation = dice.choice(("", ": int", ": 'int'", ": List[int]"))
         text = dice.choice(("'of the module'\n", "", "x: int = 5\n")) + "import sys, zlib\n"

@@ -1,4 +1,4 @@
-"""What the warden does for a task is charged to it, beyond as much again as the task took."""
+"""What the supervisor does for a task is charged to it, beyond as much again as the task took."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
 
 
 @pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
-def test_a_loop_that_keeps_the_warden_busy_costs_not_much_more_than_it_is_charged(verifier: Verifier, loop: str) -> None:
+def test_a_loop_that_keeps_the_supervisor_busy_costs_not_much_more_than_it_is_charged(
+    verifier: Verifier, loop: str
+) -> None:
     (pid,) = verifier.worker_pids()
-    warden = psutil.Process(pid)
-    before = sum(warden.cpu_times()[:2])
+    supervisor = psutil.Process(pid)
+    before = sum(supervisor.cpu_times()[:2])
     verdict = verifier.verify(Task("loop", PUZZLE, loop, Limits(cpu_seconds=0.5, wall_seconds=60)))
-    spent = sum(warden.cpu_times()[:2]) - before
+    spent = sum(supervisor.cpu_times()[:2]) - before
     assert verdict.status in ("time_limit", "memory_limit", "forbidden", "crashed"), verdict
-    assert spent < 1.1 * verdict.usage.cpu_seconds + 0.15, "of the warden alone, its first steps with a phase included"
+    assert spent < 1.1 * verdict.usage.cpu_seconds + 0.15, (
+        "of the supervisor alone, its first steps with a phase included"
+    )
 
 
 def test_an_honest_task_is_charged_for_itself_alone(verifier: Verifier) -> None:

@@ -1,4 +1,4 @@
-"""The codec in C is what a worker uses, in the warden and in the jail; without it, or with one of another machine, the one in Python serves."""
+"""The codec in C is what a worker uses, in the supervisor and in the jail; without it, or with one of another machine, the one in Python serves."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def look(kind: str) -> Task:
 @needs_native
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("level", LEVELS)
-def test_warden_and_jail_have_the_codec_in_c(level: str, engine: str) -> None:
+def test_supervisor_and_jail_have_the_codec_in_c(level: str, engine: str) -> None:
     with open_verifier(level, engine=engine) as verifier:
-        (warden,) = verifier.worker_pids()
-        assert "_codec.abi3.so" in Path(f"/proc/{warden}/maps").read_text()
+        (supervisor,) = verifier.worker_pids()
+        assert "_codec.abi3.so" in Path(f"/proc/{supervisor}/maps").read_text()
         verdict = verifier.verify(look(IN_C))
     assert verdict.accepted, verdict
 
@@ -60,7 +60,10 @@ def test_large_answers_of_every_kind_leave_the_snapshot_engine_as_they_found_it(
         "[[i] for i in range(30_000)]", "[str(i) for i in range(30_000)]", "[1 << 1000 + i for i in range(1000)]", "{(i, -i) for i in range(10_000)}",
         "{str(i): [{i}] for i in range(10_000)}", "['\\ud800\\u20ac' * i for i in range(200)]", "[i / 7 for i in range(20_000)]", "'\\ud800' * 50_000",
     ]  # fmt: skip
-    tasks = [Task(f"{n}", f"def sat(x): return x == {answer}", f"def sol(): return {answer}") for n, answer in enumerate(answers)]
+    tasks = [
+        Task(f"{n}", f"def sat(x): return x == {answer}", f"def sol(): return {answer}")
+        for n, answer in enumerate(answers)
+    ]
     refused = [
         Task("cycle", "def sat(x): return True", "def sol():\n    x = []\n    x.append({1: x})\n    return x"),
         Task("foreign", "def sat(x): return True", "def sol(): return [{1}, (2, object())]"),
@@ -96,6 +99,13 @@ for engine in {ENGINES}:
         print("unreached:", error)
 """
     open_verifier(level).close()  # else it is skipped
-    done = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "fork" in done.stdout.split()

@@ -80,7 +80,14 @@ STRANGE = {
 @pytest.mark.parametrize("puzzle", STRANGE.values(), ids=STRANGE)
 def test_a_strange_puzzle_comes_out_as_alone_and_its_neighbours_are_not_touched(puzzle: str) -> None:
     solution = "def sol(): return 6"
-    tasks = [good(0), good(1), task(puzzle), *(good(number) for number in range(2, 12)), task(puzzle, "1 / 0"), good(12)]
+    tasks = [
+        good(0),
+        good(1),
+        task(puzzle),
+        *(good(number) for number in range(2, 12)),
+        task(puzzle, "1 / 0"),
+        good(12),
+    ]
     found = judged([(phase, sat, sol) for phase, sat, sol in tasks if solution])
     assert sum(one["end"] == "ACCEPTED" for one in found["outcomes"]) >= 13
 
@@ -90,7 +97,11 @@ BOMBS = {"folding": "x = " + " + ".join(["'a' * 4096"] * 120) + "\n", "nesting":
 
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_puzzles_that_take_long_to_compile_cost_their_neighbours_no_verdict(bomb: str) -> None:
-    tasks = [good(0), *[task(f"{bomb * 7}def sat(x): return x == {number}") for number in (5, 6)], *map(good, range(1, 10))]
+    tasks = [
+        good(0),
+        *[task(f"{bomb * 7}def sat(x): return x == {number}") for number in (5, 6)],
+        *map(good, range(1, 10)),
+    ]
     found = run("snapshot", tasks, cpu_seconds=10, whole=True)
     ends = [one["end"] for one in found["outcomes"]]
     assert ends == ["ANSWER", "ACCEPTED", "ANSWER", "REJECTED", *["ANSWER", "ACCEPTED"] * 10]
@@ -111,7 +122,11 @@ def test_what_compiling_took_is_charged_to_the_tasks() -> None:
 
 
 def test_it_is_charged_also_to_a_phase_that_goes_on_for_longer() -> None:
-    long, short, slow = "def sat(x): return x == 6\n" + "def f(): pass\n" * 300, PUZZLE, "def sol():\n    for i in range(300_000): pass\n    return 6"
+    long, short, slow = (
+        "def sat(x): return x == 6\n" + "def f(): pass\n" * 300,
+        PUZZLE,
+        "def sol():\n    for i in range(300_000): pass\n    return 6",
+    )
     found = run("snapshot", [task(puzzle, slow) for puzzle in (long, short, long, short)], whole=True)
     with_long, with_short = found["times"][0] + found["times"][4], found["times"][2] + found["times"][6]
     assert with_long > with_short
@@ -127,7 +142,9 @@ def nested(levels: int) -> str:
 
 
 COSTLY = {
-    "constants": "x = (" + "(1,)*256+" * 80 + "())[0]\ndef sat(x): return x == 6",  # large ones of few bytes, that are let go of
+    "constants": "x = ("
+    + "(1,)*256+" * 80
+    + "())[0]\ndef sat(x): return x == 6",  # large ones of few bytes, that are let go of
     "nested finally": nested(11),
 }
 
@@ -141,7 +158,9 @@ def test_what_takes_long_to_compile_for_its_size_is_charged_for_it_and_its_neigh
 
 
 @pytest.mark.parametrize("levels", [13, 16])
-def test_a_puzzle_that_compiles_for_longer_than_its_limit_ends_there_and_its_neighbours_are_accepted(levels: int) -> None:
+def test_a_puzzle_that_compiles_for_longer_than_its_limit_ends_there_and_its_neighbours_are_accepted(
+    levels: int,
+) -> None:
     tasks = [*map(good, range(6)), task(nested(levels)), *map(good, range(6, 12))]
     for whole in (True, False):
         found = run("snapshot", tasks, cpu_seconds=0.006, whole=whole)

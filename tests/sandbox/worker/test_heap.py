@@ -27,9 +27,14 @@ def compacted() -> str:
 
 
 def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:
-    code = compacted + "made = [bytes(size) for size in range(50, 500, 50)]; print(max(map(id, made)) - min(map(id, made)))"
+    code = (
+        compacted
+        + "made = [bytes(size) for size in range(50, 500, 50)]; print(max(map(id, made)) - min(map(id, made)))"
+    )
     assert int(in_a_process(code)) < 4096
-    assert int(in_a_process(code.replace("heap.compact()", ""))) > 4096, "Python's own allocator keeps a pool for each size"
+    assert int(in_a_process(code.replace("heap.compact()", ""))) > 4096, (
+        "Python's own allocator keeps a pool for each size"
+    )
 
 
 def test_a_piece_that_was_freed_serves_the_next_request_of_its_size_until_the_page_is_turned(compacted: str) -> None:
@@ -60,13 +65,19 @@ def test_pieces_of_all_sizes_keep_what_is_written_to_them_also_when_there_is_no_
     full = compacted.replace("heap.compact()", "heap._COMPACT_BYTES = 1 << 18; heap.compact()")
     assert held == int(in_a_process(full + STRESS))
     assert held > 1 << 18
-    assert held == int(in_a_process(full + "for _ in range(70): heap.turn_page()\n" + STRESS)), "nor when the last page was turned"
+    assert held == int(in_a_process(full + "for _ in range(70): heap.turn_page()\n" + STRESS)), (
+        "nor when the last page was turned"
+    )
 
 
 def test_an_allocator_that_finds_no_memory_says_so(compacted: str) -> None:
-    code = "import resource\n" + compacted + (
-        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\nheld = []\n"
-        "try:\n    while True: held.append(bytearray(1000))\nexcept MemoryError: count = len(held); held.clear(); print(count > 100_000)"
+    code = (
+        "import resource\n"
+        + compacted
+        + (
+            "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\nheld = []\n"
+            "try:\n    while True: held.append(bytearray(1000))\nexcept MemoryError: count = len(held); held.clear(); print(count > 100_000)"
+        )
     )
     assert in_a_process(code) == "True\n"
 

@@ -1,4 +1,4 @@
-"""What a task finds in the memory that it inherits: an interpreter, and nothing of what the warden was told or of where it runs."""
+"""What a task finds in the memory that it inherits: an interpreter, and nothing of what the supervisor was told or of where it runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ ALLOWED = {
 """Frames above a solution, and their names."""
 
 
-@pytest.fixture(scope="module", params=[(level, engine) for level in ("full", "restricted") for engine in ("fork", "snapshot")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[(level, engine) for level in ("full", "restricted") for engine in ("fork", "snapshot")],
+    ids="-".join,
+)
 def verifier(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     level, engine = request.param
     if engine == "snapshot" and engine not in DEMANDED_ENGINES:
@@ -94,5 +98,18 @@ def test_only_modules_of_what_runs_inside_are_there(verifier: Verifier) -> None:
     modules = "import sys\ndef sol(): return str(sorted(name for name in sys.modules if name.startswith('selftaught')))"
     found = seen(verifier, modules)
     assert isinstance(found, list)
-    outside = ("backends", "pool", "verifier", "server", "client", "worker.fork", "worker.snapshot", "worker.warden", "worker.canary", "cgroup", "selftaught.generator", "selftaught.trainer")
+    outside = (
+        "backends",
+        "pool",
+        "verifier",
+        "server",
+        "client",
+        "worker.fork",
+        "worker.snapshot",
+        "worker.supervisor",
+        "worker.canary",
+        "cgroup",
+        "selftaught.generator",
+        "selftaught.trainer",
+    )
     assert not [name for name in found if name.removeprefix("selftaught.sandbox.").startswith(outside)], found

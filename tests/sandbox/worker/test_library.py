@@ -163,13 +163,18 @@ def snapshots() -> Iterator[Verifier]:
         yield verifier
 
 
-@pytest.mark.parametrize(("module", "use"), CASES, ids=[f"{module or 'builtins'}-{number}" for number, (module, _) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("module", "use"), CASES, ids=[f"{module or 'builtins'}-{number}" for number, (module, _) in enumerate(CASES)]
+)
 def test_common_use_of_the_library_is_judged_by_the_snapshot_engine(snapshots: Verifier, module: str, use: str) -> None:
     top = use if "import *" in use else "pass"  # which is allowed there alone
     body = "pass" if top is use else use
     source = f"{'import ' if module else ''}{module}\n{top}\ndef use():\n{textwrap.indent(body, '    ')}\n"
     puzzle, solution = "def sat(x): return x == 6", "def sol(): return 6"
-    for sat, sol in ((puzzle, source + "def sol(): return use() or 6"), (source + "def sat(x): return use() or x == 6", solution)):
+    for sat, sol in (
+        (puzzle, source + "def sol(): return use() or 6"),
+        (source + "def sat(x): return use() or x == 6", solution),
+    ):
         verdict = snapshots.verify(Task(module, sat, sol))
         assert verdict.accepted, verdict
         assert verdict.verifier.endswith(" snapshot"), verdict

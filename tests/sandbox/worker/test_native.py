@@ -38,7 +38,9 @@ def test_the_header_is_what_is_described() -> None:
     assert Path(shared.__file__).with_name("shared.h").read_text() == shared.header()
 
 
-def test_a_library_that_was_built_from_another_description_is_refused(monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL) -> None:
+def test_a_library_that_was_built_from_another_description_is_refused(
+    monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL
+) -> None:
     assert load_checked() is library
     monkeypatch.setattr(shared, "MOST_REGIONS", 127)
     monkeypatch.setitem(shared._NUMBERS, "MOST_REGIONS", 127)

@@ -15,9 +15,7 @@ LITTLE = {"snapshot": LIMITS, "fork": replace(LIMITS, memory_bytes=24 << 20)}
 """As little as the engine takes: it must be filled a hundred times."""
 FILL = "while True: held.append([0])"
 FILL_AND_CATCH = f"try:\n    {FILL}\nexcept MemoryError as error:\n    "
-TO_THE_LAST_BYTE = (
-    "for size in (1 << 20, 1 << 16, 4096, 512, 100, 0):\n    try:\n        while True: held.append(bytes(size))\n    except MemoryError: pass\n"
-)
+TO_THE_LAST_BYTE = "for size in (1 << 20, 1 << 16, 4096, 512, 100, 0):\n    try:\n        while True: held.append(bytes(size))\n    except MemoryError: pass\n"
 HOLDERS = {
     "a list in a frame": "held = []\n" + FILL,
     "a list in the globals": FILL,
@@ -62,13 +60,22 @@ def tasks(name: str, code: str, limits: Limits) -> list[tuple[Task, str]]:
     return [
         (Task(f"{name}, in sol", puzzle, "held = []\ndef sol()" + body, limits), "sol"),
         (Task(f"{name}, in sat", "held = []\ndef sat(x)" + body, "1", limits), "sat"),
-        (Task(f"{name}, at the top of the puzzle", "held = []\ndef fill()" + body + "fill()\n" + puzzle, "1", limits), "sol"),
+        (
+            Task(
+                f"{name}, at the top of the puzzle", "held = []\ndef fill()" + body + "fill()\n" + puzzle, "1", limits
+            ),
+            "sol",
+        ),
     ]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_memory_that_is_full_is_told_whatever_holds_it(engine: str) -> None:
-    expected = [one for name, code in HOLDERS.items() for one in tasks(name, code, LITTLE[engine])[: 2 if engine == "snapshot" else None]]
+    expected = [
+        one
+        for name, code in HOLDERS.items()
+        for one in tasks(name, code, LITTLE[engine])[: 2 if engine == "snapshot" else None]
+    ]
     with open_verifier("restricted", workers=2, engine=engine) as verifier:
         verdicts = list(verifier.verify_many([task for task, _ in expected]))
     wrong = [
@@ -101,7 +108,10 @@ def test_a_crash_with_the_memory_full_is_for_want_of_it_and_another_is_not(engin
     crash = "    import ctypes\n    ctypes.string_at(0)"
     full = f"import ctypes\nheld = []\ndef sol():\n    try:\n        {FILL}\n    except MemoryError: pass\n" + crash
     with open_verifier("restricted", engine=engine) as verifier:
-        verdicts = [verifier.verify(Task("crash", "def sat(x): return True", sol, LIMITS)) for sol in (full, "def sol():\n" + crash)]
+        verdicts = [
+            verifier.verify(Task("crash", "def sat(x): return True", sol, LIMITS))
+            for sol in (full, "def sol():\n" + crash)
+        ]
     assert [verdict.status for verdict in verdicts] == ["memory_limit", "crashed"], verdicts
 
 

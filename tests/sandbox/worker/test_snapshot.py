@@ -26,9 +26,19 @@ def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0,
     """Of jobs, which are a phase, a puzzle and a payload, and may have CPU seconds of their own and say whether they are resumable: the outcomes and CPU
     times, the counters after the last, how many puzzles were loaded for several jobs, how many compiled before their tasks, how many jobs were
     held after each, the runners after each, and the processes left at the end."""
-    text = json.dumps([[phase, sat, payload.hex(), *(more or (cpu_seconds, False))] for phase, sat, payload, *more in jobs])
+    text = json.dumps(
+        [[phase, sat, payload.hex(), *(more or (cpu_seconds, False))] for phase, sat, payload, *more in jobs]
+    )
     done = subprocess.run(
-        [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", variant, *(name for name in how if how[name])],
+        [
+            sys.executable,
+            "-X",
+            "int_max_str_digits=0",
+            "-m",
+            "tests.sandbox.worker.supervisor",
+            variant,
+            *(name for name in how if how[name]),
+        ],
         env=os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
         input=text,
         capture_output=True,
@@ -45,14 +55,20 @@ def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0,
 
 def test_right_and_wrong_are_told_apart_without_the_fork_engine() -> None:
     answers = [codec.encode(number, 100) for number in (6, 7)]
-    found = run("snapshot", [(Phase.SOL, PUZZLE, b"def sol(): return 6"), *((Phase.SAT, PUZZLE, answer) for answer in answers)])
+    found = run(
+        "snapshot", [(Phase.SOL, PUZZLE, b"def sol(): return 6"), *((Phase.SAT, PUZZLE, answer) for answer in answers)]
+    )
     assert [outcome["end"] for outcome in found["outcomes"]] == ["ANSWER", "ACCEPTED", "REJECTED"]
     assert {outcome["engine"] for outcome in found["outcomes"]} == {"snapshot"}
 
 
 def test_jobs_of_every_size_leave_nothing_of_themselves() -> None:
     """Also where a long one finds all memory warm that it needs, so that nothing but the job itself is new."""
-    warm = (Phase.SOL, PUZZLE, b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n    return 6")
+    warm = (
+        Phase.SOL,
+        PUZZLE,
+        b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n    return 6",
+    )
     sizes = [*range(0, 20_000, 500), 200_000, *range(20_000, 0, -1_000)]
     jobs = [warm] * 300 + [(Phase.SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * size) for size in sizes]
     found = run("snapshot", jobs, compared=True)
@@ -62,9 +78,15 @@ def test_jobs_of_every_size_leave_nothing_of_themselves() -> None:
 
 def test_a_large_answer_is_judged_without_the_fork_engine() -> None:
     puzzle, size = "def sat(x): return len(x) == 1_048_000", 1_048_000
-    jobs = [(Phase.SOL, puzzle, b"'a' * %d" % size), (Phase.SAT, puzzle, codec.encode("a" * size, 1 << 20)), (Phase.SAT, puzzle, codec.encode("a", 9))]
+    jobs = [
+        (Phase.SOL, puzzle, b"'a' * %d" % size),
+        (Phase.SAT, puzzle, codec.encode("a" * size, 1 << 20)),
+        (Phase.SAT, puzzle, codec.encode("a", 9)),
+    ]
     found = run("snapshot", jobs * 2, compared=True)
-    assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [(end, "snapshot") for end in ("ANSWER", "ACCEPTED", "REJECTED")] * 2
+    assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [
+        (end, "snapshot") for end in ("ANSWER", "ACCEPTED", "REJECTED")
+    ] * 2
     assert not found["counters"]["mismatches"]
 
 
@@ -116,10 +138,16 @@ def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> N
     answers += ["[" * 70 + "]" * 70, "1/0", "print(5) or 6", "print('-' * 2_000_000) or 6", "[300, -1, [-70000, 2.5]]"]
     solutions = [*answers, *CHANGES.values(), "def sol():\n    for i in range(3_000_000): pass\n    return 6", LOOK]
     jobs = [(Phase.SOL, f"{puzzle}# {number}", solution.encode()) for solution in solutions for number in range(3)]
-    jobs += [(Phase.SOL, f"{puzzle}# {number // 8}", solution.encode()) for number, solution in enumerate(solutions)]  # a few to a puzzle
-    jobs += [(Phase.SOL, puzzle, solution.encode()) for solution in solutions]  # so many that it is loaded once for them
+    jobs += [
+        (Phase.SOL, f"{puzzle}# {number // 8}", solution.encode()) for number, solution in enumerate(solutions)
+    ]  # a few to a puzzle
+    jobs += [
+        (Phase.SOL, puzzle, solution.encode()) for solution in solutions
+    ]  # so many that it is loaded once for them
     variants = (("fork", False), ("snapshot", False), ("snapshot", True))
-    fork, *others = (run(variant, jobs, cpu_seconds=0.3, whole=True, compared=compared) for variant, compared in variants)
+    fork, *others = (
+        run(variant, jobs, cpu_seconds=0.3, whole=True, compared=compared) for variant, compared in variants
+    )
     for found in others:
         for ours, theirs in zip(found["outcomes"], fork["outcomes"], strict=True):
             assert {**ours, "engine": ""} == {**theirs, "engine": ""}
@@ -163,7 +191,9 @@ def test_a_loop_ends_at_its_limit_also_where_the_caller_has_blocked_the_signal_o
 
 
 def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement() -> None:
-    puzzle = "import random\nsecret = random.SystemRandom().random()\ndef sat(x: float): return x == secret\n" + "#" * 400
+    puzzle = (
+        "import random\nsecret = random.SystemRandom().random()\ndef sat(x: float): return x == secret\n" + "#" * 400
+    )
     tasks = [Task(f"{i}", puzzle, f"def sol(): return secret + {i} * 0") for i in range(300)]
     with open_verifier("restricted", engine="snapshot") as verifier:
         assert {verdict.status for verdict in verifier.verify_many(tasks)} == {"rejected"}
@@ -172,7 +202,9 @@ def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement()
 def test_only_what_it_can_tell_is_told_without_the_fork_engine() -> None:
     told = ["a loop", "an exception", "builtins", "modules", "much memory", "garbage"]
     left_to_fork = ["a forbidden call", "a crash"]
-    found = run("snapshot", [(Phase.SOL, PUZZLE, CHANGES[name].encode()) for name in told + left_to_fork], cpu_seconds=0.3)
+    found = run(
+        "snapshot", [(Phase.SOL, PUZZLE, CHANGES[name].encode()) for name in told + left_to_fork], cpu_seconds=0.3
+    )
     engines = [outcome["engine"] for outcome in found["outcomes"]]
     assert engines == ["snapshot"] * len(told) + ["fork"] * len(left_to_fork)
     ends = [outcome["end"] for outcome in found["outcomes"]]
@@ -190,7 +222,12 @@ def test_a_runner_that_grew_and_then_crashed_is_replaced() -> None:
 def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_told_without_the_fork_engine() -> None:
     forged = b"import os, struct\ndef sol():\n    os.write(3, struct.pack('<cQ', b'p', 4) + b'oops')\n    return 6"
     broken = PUZZLES["raises"]
-    jobs = [(Phase.SOL, PUZZLE, forged), (Phase.SOL, PUZZLE, forged), (Phase.SOL, broken, b"6"), (Phase.SOL, broken, forged)]
+    jobs = [
+        (Phase.SOL, PUZZLE, forged),
+        (Phase.SOL, PUZZLE, forged),
+        (Phase.SOL, broken, b"6"),
+        (Phase.SOL, broken, forged),
+    ]
     told = [(one["end"], one["detail"], one["engine"]) for one in run("snapshot", jobs)["outcomes"]]
     assert told[:2] == [("SOLUTION_ERROR", "oops", "fork")] * 2
     assert told[2:] == [("PUZZLE_ERROR", "ZeroDivisionError: division by zero (line 2 of the puzzle)", "snapshot")] * 2
@@ -221,10 +258,10 @@ def test_a_runner_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_ther
 def test_nothing_runs_on_when_the_verifier_goes_while_the_engine_is_being_proven() -> None:
     if "snapshot" not in DEMANDED_ENGINES:
         run("snapshot", [])  # skips where there is none
-    command = [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.warden", "orphan"]
+    command = [sys.executable, "-X", "int_max_str_digits=0", "-m", "tests.sandbox.worker.supervisor", "orphan"]
     variables = os.environ | {"PYTHONHASHSEED": "0", "GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stdout.splitlines() == ["SupervisorGone", "[]"], done.stderr
+    assert done.stdout.splitlines() == ["ClientGone", "[]"], done.stderr
 
 
 def test_the_engines_agree_on_generated_programs() -> None:
@@ -255,8 +292,10 @@ def test_a_worker_takes_less_than_40_mebibytes() -> None:
     tasks = [Task(f"{i}", f"def sat(x: int): return x == {i}", f"{i}") for i in range(2000)]
     with open_verifier("restricted", workers=2, engine="snapshot") as verifier:
         assert all(verdict.accepted for verdict in verifier.verify_many(tasks))
-        wardens = [psutil.Process(pid) for pid in verifier.worker_pids()]
-        processes = [process for warden in wardens for process in (warden, *warden.children(recursive=True))]
+        supervisors = [psutil.Process(pid) for pid in verifier.worker_pids()]
+        processes = [
+            process for supervisor in supervisors for process in (supervisor, *supervisor.children(recursive=True))
+        ]
         sizes = {process.pid: process.memory_full_info().pss / (1 << 20) for process in processes}
     assert sum(sizes.values()) < 2 * 40, sizes
 
@@ -267,7 +306,12 @@ def test_a_page_that_is_not_put_back_is_seen_by_the_next_comparison_and_by_none_
     seen = (Phase.SOL, PUZZLE, b"def sol(n=250): return n + 1")
     loop = (Phase.SOL, PUZZLE, b"def sol():\n    while True: pass")
     found = run("forgetful", [where, seen, spoil, seen, seen, loop, seen], cpu_seconds=0.1)
-    assert [codec.decode(bytes.fromhex(found["outcomes"][place]["payload"])) for place in (1, 3, 4, 6)] == [251, 77, 77, 251]
+    assert [codec.decode(bytes.fromhex(found["outcomes"][place]["payload"])) for place in (1, 3, 4, 6)] == [
+        251,
+        77,
+        77,
+        251,
+    ]
     assert found["counters"]["mismatches"] == 1
     assert found["outcomes"][5]["engine"] == "fork", "the phase at hand is judged again"
 
@@ -284,7 +328,10 @@ def sol():
 
 @pytest.mark.parametrize("again", [1, 2], ids=["never touched before", "touched before"])
 def test_what_the_kernel_has_reclaimed_is_put_back_and_compared_like_all_other_memory(again: int) -> None:
-    jobs = [(Phase.SOL, PUZZLE, SEARCH.encode()), *[(Phase.SOL, PUZZLE, SECRET.encode()), (Phase.SOL, PUZZLE, SEARCH.encode())] * again]
+    jobs = [
+        (Phase.SOL, PUZZLE, SEARCH.encode()),
+        *[(Phase.SOL, PUZZLE, SECRET.encode()), (Phase.SOL, PUZZLE, SEARCH.encode())] * again,
+    ]
     found = run("reclaimed", jobs, cpu_seconds=0.3, compared=True)
     assert found["reclaimed"] > 4 << 20, "nothing was reclaimed"
     assert {codec.decode(bytes.fromhex(one["payload"])) for one in found["outcomes"][::2]} == {0}

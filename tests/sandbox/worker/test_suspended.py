@@ -35,9 +35,9 @@ LONG = {
 }
 
 
-def interrupted(job: tuple[Any, ...], between: list[tuple[Any, ...]], brief: float) -> list[tuple[Any, ...]]:
+def interrupted(job: tuple[Any, ...], between: list[tuple[Any, ...]], seconds: float) -> list[tuple[Any, ...]]:
     """The job for so many CPU seconds, then others, then the job again."""
-    return [(*job, brief, True), *between, job]
+    return [(*job, seconds, True), *between, job]
 
 
 def test_a_job_that_is_run_again_goes_on_where_it_was() -> None:
@@ -68,11 +68,22 @@ def test_what_was_interrupted_comes_out_as_if_it_had_not_been() -> None:
 
 
 def test_many_are_held_together_and_each_goes_on_as_itself() -> None:
-    jobs = [(Phase.SOL, PUZZLE, f"def sol():\n    x = 0\n    for i in range({2_000_000 + n}): x += i\n    return x".encode()) for n in range(6)]
-    changes = [(Phase.SOL, PUZZLE, change.encode()) for name, change in CHANGES.items() if name not in ("much memory", "a loop", "a crash")]
+    jobs = [
+        (
+            Phase.SOL,
+            PUZZLE,
+            f"def sol():\n    x = 0\n    for i in range({2_000_000 + n}): x += i\n    return x".encode(),
+        )
+        for n in range(6)
+    ]
+    changes = [
+        (Phase.SOL, PUZZLE, change.encode())
+        for name, change in CHANGES.items()
+        if name not in ("much memory", "a loop", "a crash")
+    ]
     found = run("snapshot", [*((*job, 0.002, True) for job in jobs), *changes, *reversed(jobs)], compared=True)
     assert found["held"][5] == 6 and found["held"][-1] == 0
-    answers = [codec.decode(bytes.fromhex(outcome["payload"])) for outcome in found["outcomes"][: -7 : -1]]
+    answers = [codec.decode(bytes.fromhex(outcome["payload"])) for outcome in found["outcomes"][:-7:-1]]
     assert answers == [sum(range(2_000_000 + n)) for n in range(6)]
     assert not found["counters"]["mismatches"]
 
@@ -141,7 +152,7 @@ def test_what_comes_after_a_task_that_is_held_is_not_taken_for_it() -> None:
 def test_a_judgement_that_was_held_and_is_left_to_the_fork_engine_is_begun_anew_there_and_not_the_solution() -> None:
     puzzle = "def sat(x):\n    for i in range(15_000_000): pass\n    import html.parser\n    return x == 6"
     solution = b"def sol():\n    for i in range(500_000): pass\n    return 6"
-    found = run("snapshot", [(Phase.SOL, puzzle, solution, 20.0, brief) for brief in (True, False)], whole=True)
+    found = run("snapshot", [(Phase.SOL, puzzle, solution, 20.0, sliced) for sliced in (True, False)], whole=True)
     assert [one["end"] for one in found["outcomes"]] == ["UNFINISHED", "ANSWER", "ACCEPTED"]
     assert found["outcomes"][-1]["engine"] == "fork"
 
@@ -167,7 +178,7 @@ def test_only_the_same_task_goes_on_whatever_time_it_may_take() -> None:
         {"sat": b"q"}, {"sol": b"t"}, {"seed": 4}, *({"limits": Limits(**{name: 5})} for name in ("memory_bytes", "answer_bytes", "output_bytes")),
     ):  # fmt: skip
         assert kept.take(job(**other)) is None
-    assert kept.take(job(limits=Limits(cpu_seconds=9.0), brief=True)) == (steps, (Phase.SOL, b"s"), one)
+    assert kept.take(job(limits=Limits(cpu_seconds=9.0), sliced=True)) == (steps, (Phase.SOL, b"s"), one)
     assert kept.take(job()) is None and not kept
 
 
@@ -187,7 +198,10 @@ def test_a_long_task_of_a_stream_goes_on_after_the_others(slow: str) -> None:
     sat, sol = "import time\ndef sat(x: float): return x > 0.6", f"import time\ndef sol():\n{burn}    return elapsed"
     if slow == "sat":
         sat, sol = f"import time\ndef sat(x: float):\n{burn}    return elapsed > x", "def sol(): return 0.6"
-    naps = [Task(f"{i}", f"def sat(x): return x == {i}", f"import time\ndef sol():\n    time.sleep(0.03)\n    return {i}") for i in range(40)]
+    naps = [
+        Task(f"{i}", f"def sat(x): return x == {i}", f"import time\ndef sol():\n    time.sleep(0.03)\n    return {i}")
+        for i in range(40)
+    ]
     with open_verifier("restricted", workers=1, engine="snapshot") as verifier:
         warm = [Task("", f"def sat(x): return x == {i}", f"{i}") for i in range(500)]
         assert all(verdict.accepted for verdict in verifier.verify_many(warm))

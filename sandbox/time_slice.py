@@ -19,7 +19,7 @@ _STEPS_A_SECOND = 100
 _TWICE, _SHORTER = 2.0, 0.9
 
 
-class BriefTime:
+class TimeSlice:
     """The time as it stands, in seconds."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class BriefTime:
 
     def limits(self, job: Job) -> Limits:
         """What a phase of the job gets now."""
-        return within(job.limits, self.seconds) if job.brief else job.limits
+        return within(job.limits, self.seconds) if job.sliced else job.limits
 
     def was_enough(self, seconds: float, phases: int = 1) -> None:
         """So many phases have ended in it, none of which took longer than that."""
@@ -46,4 +46,6 @@ def within(limits: Limits, seconds: float) -> Limits:
 @functools.lru_cache(256)
 def _within(limits: Limits, steps: int) -> Limits:
     seconds = steps / _STEPS_A_SECOND
-    return replace(limits, cpu_seconds=min(limits.cpu_seconds, seconds), wall_seconds=min(limits.wall_seconds, 10 * seconds))
+    return replace(
+        limits, cpu_seconds=min(limits.cpu_seconds, seconds), wall_seconds=min(limits.wall_seconds, 10 * seconds)
+    )

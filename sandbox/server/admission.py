@@ -34,7 +34,7 @@ class Judge(Protocol):
         """A verdict that was not judged for its task, but for another that is the same."""
 
 
-class Desk:
+class Admission:
     """Admits up to `capacity` tasks at a time, all requests together, as long as there is memory for them. Lives in one event loop.
 
     A place is taken from admission until the verdict, or until the client is gone.

@@ -1,7 +1,7 @@
-"""The birth of a runner, as the warden attends it: forked by the zygote, traced, its memory arranged, waiting for its first job.
+"""The spawn of a runner, as the supervisor attends it: forked by the zygote, traced, its memory arranged, waiting for its first job.
 
 Until its own filter is in force a runner runs our code alone. It makes the calls of `_GRANTED`, in this order, through the zygote's
-filter and so through the warden; after that each of its system calls stops it.
+filter and so through the supervisor; after that each of its system calls stops it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import kernel
 from selftaught.sandbox.jail.seccomp import Call
-from selftaught.sandbox.worker.cell import Cell
-from selftaught.sandbox.worker.engine import SupervisorGone
+from selftaught.sandbox.worker.engine import ClientGone
 from selftaught.sandbox.worker.inside import runner, zygote
+from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.snapshot.memory import read_maps
 from selftaught.sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX, Tracee
@@ -28,7 +28,7 @@ _SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Born:
+class Spawned:
     """A runner that waits at the point of its snapshot. uffd, memfd: its descriptors, ours to close.
 
     job_at: where it reads jobs.
@@ -40,31 +40,31 @@ class Born:
     job_at: int
 
 
-def give_birth(cell: Cell, supervisor: int) -> Born:
-    """Have the zygote fork a runner. Raises OSError or WorkerFailed with the reason, SupervisorGone."""
-    birth = _Birth(cell, supervisor)
+def spawn(jailed: JailedProcesses, client: int) -> Spawned:
+    """Have the zygote fork a runner. Raises OSError or WorkerFailed with the reason, ClientGone."""
+    spawn = _Spawn(jailed, client)
     try:
-        return birth.attend()
+        return spawn.attend()
     except BaseException:
-        birth.abort()
+        spawn.abort()
         raise
 
 
-class _Birth:
-    def __init__(self, cell: Cell, supervisor: int) -> None:
-        self._cell, self._supervisor = cell, supervisor
+class _Spawn:
+    def __init__(self, jailed: JailedProcesses, client: int) -> None:
+        self._jailed, self._client = jailed, client
         self._poll = select.poll()
-        self._poll.register(cell.listener.descriptor, select.POLLIN)
-        self._poll.register(cell.pidfd, select.POLLIN)
-        self._poll.register(supervisor, select.POLLRDHUP)
+        self._poll.register(jailed.listener.descriptor, select.POLLIN)
+        self._poll.register(jailed.pidfd, select.POLLIN)
+        self._poll.register(client, select.POLLRDHUP)
         self._pid, self._pidfd = 0, -1
 
-    def attend(self) -> Born:
-        self._cell.order(zygote.RUNNER)
+    def attend(self) -> Spawned:
+        self._jailed.order(zygote.RUNNER)
         call = self._next_call("clone")
-        if not self._cell.is_birth(call):
-            raise WorkerFailed("a runner was ordered, and something else was born")
-        self._cell.listener.allow(call)
+        if not self._jailed.is_spawn(call):
+            raise WorkerFailed("a runner was ordered, and something else was spawned")
+        self._jailed.listener.allow(call)
         tracee = self._grant()
         return self._accompany(tracee)
 
@@ -78,13 +78,13 @@ class _Birth:
 
     def _next_call(self, expected: str) -> Call:
         for descriptor, _ in self._poll.poll(_SECONDS * 1000):
-            if descriptor == self._supervisor:
-                raise SupervisorGone
-            if descriptor == self._cell.pidfd:
+            if descriptor == self._client:
+                raise ClientGone
+            if descriptor == self._jailed.pidfd:
                 raise WorkerFailed("the warm interpreter died")
             if descriptor == self._pidfd:
                 break
-            if call := self._cell.listener.receive():
+            if call := self._jailed.listener.receive():
                 return call
         raise WorkerFailed(f"the runner died or hung before {expected}{self._last_words()}")
 
@@ -103,24 +103,26 @@ class _Birth:
         tracee = None
         for name in _GRANTED:
             call = self._next_call(name)
-            if call.number != self._cell.number(name):
-                raise WorkerFailed(f"the runner made the system call {self._cell.name(call.number)}, not {name}")
+            if call.number != self._jailed.number(name):
+                raise WorkerFailed(f"the runner made the system call {self._jailed.name(call.number)}, not {name}")
             if self._pidfd < 0:
                 self._pid, self._pidfd = call.pid, os.pidfd_open(call.pid)
                 self._poll.register(self._pidfd, select.POLLIN)
             if name == "prctl" and call.args[0] == zygote.PR_SET_PDEATHSIG:
                 tracee = Tracee(call.pid)
-            self._cell.listener.allow(call)
+            self._jailed.listener.allow(call)
         if tracee is None:
             raise WorkerFailed("the runner did not report for duty")
         return tracee
 
-    def _accompany(self, tracee: Tracee) -> Born:
+    def _accompany(self, tracee: Tracee) -> Spawned:
         """From its own filter to the point where it waits."""
-        ready, announce = self._cell.number("getppid"), self._cell.number("lseek")
+        ready, announce = self._jailed.number("getppid"), self._jailed.number("lseek")
         uffd = memfd = job_at = -1
         rounds = 0
-        while rounds < 2:  # the snapshot is taken where it comes back to after an empty job, as it does when it is compared
+        while (
+            rounds < 2
+        ):  # the snapshot is taken where it comes back to after an empty job, as it does when it is compared
             stop = tracee.wait(_SECONDS)
             if stop is not Stop.CALL:
                 raise WorkerFailed(f"the runner did not get ready: {stop.name}")
@@ -139,7 +141,7 @@ class _Birth:
                 tracee.resume()
         self._check(tracee.pid)
         os.close(self._pidfd)
-        return Born(tracee, uffd, memfd, job_at)
+        return Spawned(tracee, uffd, memfd, job_at)
 
     def _check(self, pid: int) -> None:
         """What a rollback can't put back must not be there; and the stack may grow no more."""

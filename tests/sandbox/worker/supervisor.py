@@ -1,4 +1,4 @@
-"""A warden with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.warden VARIANT [resting] [compared] [whole] [lagging]``.
+"""A supervisor with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.supervisor VARIANT [resting] [compared] [whole] [lagging]``.
 
 Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after the other at level ``restricted``, and
 prints the outcomes and the counters. Variants: ``fork``; ``snapshot``; ``broken``, which does not put memory back after a time-out; ``forgetful``,
@@ -6,8 +6,8 @@ which from its second job on leaves out the page whose address the first one ans
 page table before it is put back; ``flagged``, whose snapshot is said to have another flag of the processor; and ``orphan``, whose verifier goes while its snapshot
 engine is being proven: it prints what came of that, and then its children. Resting: there is time after every job, and the runner and the
 spare one are told by their process ids. Compared: all is compared after every job. Whole: each payload is a solution, and all tasks are judged as a
-warden does that gets them together, those that are resumable briefly; then it also says of how many of the puzzles that it listed last it has the
-compiled code. Lagging: the kernel tells less of the CPU time that the runner has used than the clock said at its birth.
+supervisor does that gets them together, those that are resumable with a time slice; then it also says of how many of the puzzles that it listed last it has the
+compiled code. Lagging: the kernel tells less of the CPU time that the runner has used than the clock said at its spawn.
 """
 
 from __future__ import annotations
@@ -24,28 +24,32 @@ from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome, Phase
-from selftaught.sandbox.worker.cell import Cell
-from selftaught.sandbox.worker.engine import SupervisorGone
+from selftaught.sandbox.worker.engine import ClientGone
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.native.shared import Kind
 from selftaught.sandbox.worker.snapshot import engine as snapshot
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 from selftaught.sandbox.worker.snapshot.memory import PAGE
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
-from selftaught.sandbox.worker.warden import prove
+from selftaught.sandbox.worker.supervisor import prove
 
 Engine = ForkEngine | SnapshotEngine
 
 
-def fork_engine(supervisor: int) -> ForkEngine:
-    seccomp._ARGUMENTS["madvise"] = (2, seccomp._LOW, (*seccomp._ARGUMENTS["madvise"][2], 21))  # MADV_PAGEOUT, for `reclaim`
+def fork_engine(client: int) -> ForkEngine:
+    seccomp._ARGUMENTS["madvise"] = (
+        2,
+        seccomp._LOW,
+        (*seccomp._ARGUMENTS["madvise"][2], 21),
+    )  # MADV_PAGEOUT, for `reclaim`
     filters = seccomp.compile_filter(seccomp.nested()), seccomp.compile_filter(seccomp.nested(), traced=True)
-    cell = Cell(full=False)
-    if cell.entry:
-        zygote.enter(cell.entry)()
-    cell.enter(*filters, seccomp.names(), lambda pid: None, {})
-    return ForkEngine(cell, supervisor, lambda: 0)
+    jailed = JailedProcesses(full=False)
+    if jailed.entry:
+        zygote.enter(jailed.entry)()
+    jailed.enter(*filters, seccomp.names(), lambda pid: None, {})
+    return ForkEngine(jailed, client, lambda: 0)
 
 
 def orphan() -> None:
@@ -55,8 +59,8 @@ def orphan() -> None:
     ours.close()
     try:
         prove(engine)
-    except SupervisorGone:
-        print("SupervisorGone", flush=True)
+    except ClientGone:
+        print("ClientGone", flush=True)
     fork.close()
     print(psutil.Process().children())
 
@@ -64,7 +68,11 @@ def orphan() -> None:
 def rest(engine: Engine) -> list[int | None]:
     while engine.idle():
         pass
-    return [one and one.tracee.pid for one in (engine._runner, engine._spare)] if isinstance(engine, SnapshotEngine) else []
+    return (
+        [one and one.tracee.pid for one in (engine._runner, engine._spare)]
+        if isinstance(engine, SnapshotEngine)
+        else []
+    )
 
 
 most_compiled = [0]
@@ -72,8 +80,8 @@ most_compiled = [0]
 
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
     tasks = [
-        Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), program=phase == Phase.RUN, brief=brief)
-        for phase, sat, sol, cpu, brief in jobs
+        Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), program=phase == Phase.RUN, sliced=sliced)
+        for phase, sat, sol, cpu, sliced in jobs
     ]
     frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []
     for told in engine.judge(frames):
@@ -86,7 +94,7 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
     """A phase; one that was held goes on, as a task does whose trial stands at it."""
     if isinstance(engine, ForkEngine):
         return engine.run(phase, sat, payload, limits, 0)
-    job, step = Job(sat, payload, limits, brief=resumable), (phase, payload)
+    job, step = Job(sat, payload, limits, sliced=resumable), (phase, payload)
     kept = None if resumable else engine._suspended.take(job)
     if kept:
         return engine._finish(engine._attempt(job, limits, kept[-1]), step, job, kept[-1])
@@ -150,7 +158,9 @@ def main(variant: str, resting: bool) -> None:
         outcomes, jobs = whole(engine, jobs), []
         compiled = most_compiled[0]
     for phase, sat, payload, cpu_seconds, resumable in jobs:
-        outcomes.append(one(engine, Phase(phase), sat.encode(), bytes.fromhex(payload), Limits(cpu_seconds=cpu_seconds), resumable))
+        outcomes.append(
+            one(engine, Phase(phase), sat.encode(), bytes.fromhex(payload), Limits(cpu_seconds=cpu_seconds), resumable)
+        )
         if variant == "forgetful" and len(outcomes) == 1 and isinstance(engine, SnapshotEngine):
             forget(engine, codec.decode(outcomes[0].payload))  # type: ignore[arg-type]
         held.append(len(getattr(engine, "_suspended", ())))
@@ -158,10 +168,27 @@ def main(variant: str, resting: bool) -> None:
     engine.close()
     left = [child.name() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     ours.close()
-    told = [{"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine} for each in outcomes]
-    measured = {"times": [each.cpu_seconds for each in outcomes], "peaks": [each.peak_memory_bytes for each in outcomes]}
+    told = [
+        {"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine}
+        for each in outcomes
+    ]
+    measured = {
+        "times": [each.cpu_seconds for each in outcomes],
+        "peaks": [each.peak_memory_bytes for each in outcomes],
+    }
     found = {"outcomes": told, "counters": dataclasses.asdict(engine.counters), **measured}
-    print(json.dumps({**found, "compiled": compiled, "held": held, "runners": runners, "left": left, "reclaimed": most_reclaimed[0]}))
+    print(
+        json.dumps(
+            {
+                **found,
+                "compiled": compiled,
+                "held": held,
+                "runners": runners,
+                "left": left,
+                "reclaimed": most_reclaimed[0],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The warden: a trusted process outside the jail's root that takes tasks, has them judged, and returns the evidence.
+"""The supervisor: a trusted process outside the jail's root that takes tasks, has them judged, and returns the evidence.
 
 It holds the batch; no task code ever runs in it. The first message is its configuration, its first answer says whether and how it is ready.
 """
@@ -16,10 +16,10 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, libraries
 from selftaught.sandbox.worker import canary
-from selftaught.sandbox.worker.cell import Cell
-from selftaught.sandbox.worker.engine import TOGETHER_SECONDS, Engine, SupervisorGone
+from selftaught.sandbox.worker.engine import TOGETHER_SECONDS, ClientGone, Engine
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import heap
+from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 _IDLE_MILLISECONDS = 20
@@ -33,7 +33,7 @@ def serve(source: int, sink: int, engine: Engine) -> None:
     """
     frames, answer, coming = wire.Frames(), _Answer(sink), select.poll()
     coming.register(source, select.POLLIN)
-    engine.meanwhile = answer.send
+    engine.on_slow_phase = answer.send
     while data := _next_bytes(source, coming, engine):
         for told in engine.judge(frames.whole(data)):
             answer.add(told)
@@ -66,7 +66,7 @@ class _Answer:
         self._sent = time.monotonic()
 
 
-def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, str]:
+def _fastest(wanted: str, fork: ForkEngine, client: int) -> tuple[Engine, str]:
     """The engine asked for, or of ``auto`` the faster one if this host can do it; and why it is not the faster one.
 
     Raises CannotConfine if the one asked for can't be had.
@@ -74,7 +74,7 @@ def _fastest(wanted: str, fork: ForkEngine, supervisor: int) -> tuple[Engine, st
     if wanted == "fork":
         return fork, ""
     try:
-        return prove(SnapshotEngine(fork, supervisor)), ""
+        return prove(SnapshotEngine(fork, client)), ""
     except (OSError, WorkerFailed, CannotConfine) as error:
         if wanted == "snapshot":
             raise CannotConfine(f"snapshot engine: {error}") from error
@@ -97,7 +97,7 @@ def _first_message(source: int) -> dict[str, Any]:
     while data := os.read(source, 1 << 16):
         for message in frames.feed(data):
             return dict(json.loads(message))
-    raise SupervisorGone
+    raise ClientGone
 
 
 def _send(sink: int, body: bytes) -> None:
@@ -110,21 +110,21 @@ def _send_object(sink: int, content: dict[str, Any]) -> None:
     _send(sink, json.dumps(content).encode())
 
 
-def run(level: str, source: int, sink: int, cell: Cell | OSError) -> None:
-    """Be the warden of this cell, or say why there is none."""
+def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -> None:
+    """Be the supervisor of this jailed, or say why there is none."""
     ready = False
     engine: Engine | None = None
     group: cgroup.Member | None = None
     try:
         config = _first_message(source)
-        if isinstance(cell, OSError):
-            raise cell
+        if isinstance(jailed, OSError):
+            raise jailed
         landlock.abi()  # a kernel without it lacks other things too: say the plainest
         group = cgroup.Member(config["cgroup"])
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
         filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
-        cell.enter(*filters, syscalls, group.add, config["libraries"] or libraries.needed())
-        engine = fork = ForkEngine(cell, source, group.oom_kills)
+        jailed.enter(*filters, syscalls, group.add, config["libraries"] or libraries.needed())
+        engine = fork = ForkEngine(jailed, source, group.oom_kills)
         proof = canary.prove(fork, level == "full", config["namespaces"])
         if level == "container":
             proof += canary.prove_container(fork)
@@ -135,7 +135,7 @@ def run(level: str, source: int, sink: int, cell: Cell | OSError) -> None:
         ready = True
         heap.give_back()
         serve(source, sink, engine)
-    except (SupervisorGone, BrokenPipeError, ConnectionResetError):
+    except (ClientGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell
     except (CannotConfine, WorkerFailed, OSError) as error:
         if not ready:  # later, the end of the connection says it all
@@ -143,7 +143,7 @@ def run(level: str, source: int, sink: int, cell: Cell | OSError) -> None:
     finally:
         if engine is not None:
             engine.close()
-        elif isinstance(cell, Cell):
-            cell.close()
+        elif isinstance(jailed, JailedProcesses):
+            jailed.close()
         if group is not None:
             group.remove()

@@ -1,4 +1,4 @@
-"""The cell of a worker as the warden sees it: process 1, the zygote, and the pipes and the listener between them and the warden."""
+"""The jailed of a worker as the supervisor sees it: process 1, the zygote, and the pipes and the listener between them and the supervisor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selftaught.sandbox.worker.inside import zygote
 _SETUP_SECONDS = 20.0
 
 
-class Cell:
+class JailedProcesses:
     """A warm interpreter from which a phase or a runner can be forked, as soon as it has entered the jail.
 
     It is forked when this is made, and finds in its memory what this process has been told by then: that must be nothing. In it this has an
@@ -53,7 +53,12 @@ class Cell:
             os.set_blocking(descriptor, False)
 
     def enter(
-        self, program: bytes, traced_program: bytes, syscalls: dict[int, str], confine: Callable[[int], None], shared: dict[str, str]
+        self,
+        program: bytes,
+        traced_program: bytes,
+        syscalls: dict[int, str],
+        confine: Callable[[int], None],
+        shared: dict[str, str],
     ) -> None:
         """Have the zygote enter the jail, with filters for its own system calls and for those of runners. Raises CannotConfine.
 
@@ -89,15 +94,19 @@ class Cell:
     def order(self, what: bytes) -> None:
         """Have the zygote fork: `zygote.PHASE` or `zygote.RUNNER`."""
         for pipe in (self.report, self.output):
-            os.utime(pipe, (0, 0))  # of pipes that children share, a child could else ask when the last one wrote to them
+            os.utime(
+                pipe, (0, 0)
+            )  # of pipes that children share, a child could else ask when the last one wrote to them
         os.write(self._go, what)
 
-    def is_birth(self, call: seccomp.Call) -> bool:
+    def is_spawn(self, call: seccomp.Call) -> bool:
         """Whether this call is the zygote's clone. Raises WorkerFailed for any other call of the zygote's."""
         if call.pid != self.zygote:
             return False
         if call.number != self.number("clone") or call.args[0] != zygote.CLONE_FLAGS:
-            raise WorkerFailed(f"the warm interpreter made an unexpected system call: {self.name(call.number)} {call.args}")
+            raise WorkerFailed(
+                f"the warm interpreter made an unexpected system call: {self.name(call.number)} {call.args}"
+            )
         return True
 
     def close(self) -> None:
@@ -105,7 +114,9 @@ class Cell:
         for pid in (self.zygote, self._init, self.child):
             if pid:
                 os.kill(pid, signal.SIGKILL)
-        for descriptor in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
+        for (
+            descriptor
+        ) in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
             os.close(descriptor)
         while True:
             try:
