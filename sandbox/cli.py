@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from selftaught.sandbox.server.command import serve
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from selftaught.sandbox.cases import Case
     from selftaught.sandbox.records import Record
     from selftaught.sandbox.verdict import Verdict
 
@@ -174,23 +176,81 @@ def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@click.option(
+    "--attacks", is_flag=True, help="Also run the bundled attack and honest cases, at every level and on every engine."
+)
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="With --attacks: only cases of this kind. Repeatable."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="With --attacks: how many cases run side by side.  [default: 2 at most]"
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "snapshot", "fork"]),
+    default="auto",
+    show_default=True,
+    help="The engine; with --attacks, auto means each of them.",
+)
 @where
-def doctor(as_json: bool, **options: Any) -> None:
+def doctor(as_json: bool, attacks: bool, kinds: tuple[str, ...], workers: int | None, **options: Any) -> None:
     """Say which confinement level this host reaches, with the evidence, and what to do for more.
 
-    Exit code: 0 the required level is reached, 1 it is not.
+    With --attacks, hostile code runs on this host: fork bombs, memory bombs, attempts to read and write files and to
+    reach the kernel. It runs in the jail, under its limits; but what is tested is that jail, so use a disposable
+    machine without secrets. All cases take some minutes for each level and engine, and each worker some 600 MiB of
+    memory for a moment. Containers are attacked too if an engine and the image are there; --backend docker means
+    containers alone.
+
+    \b
+    Examples:
+      selftaught doctor --attacks
+      selftaught doctor --attacks --kind files --kind kernel --require restricted
+
+    \b
+    Exit code: 0 the required level is reached, and every case that was run came out as expected;
+    1 the level is not reached, or a case came out otherwise; 2 wrong usage; 130 interrupted, 143 terminated.
     """
     import orjson
 
     from selftaught.sandbox import doctor as examination
 
+    if (kinds or workers) and not attacks:
+        raise click.UsageError("--kind and --workers are for --attacks")
+    heed_sigterm()
     placement = placement_of(options)
-    found = examination.examine(placement)
+    try:
+        chosen = _cases(kinds) if attacks else ()
+        found = examination.survey(placement) if attacks else examination.examine(placement)
+        if not as_json:
+            _show(found)
+        good = found["level"] in placement.levels
+        if attacks:
+            from selftaught.sandbox import attack_report
+            from selftaught.sandbox.attacks import MOST_WORKERS
+
+            workers = workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+            results = attack_report.attack(placement, found["levels"], chosen, workers)
+            found["attacks"] = [result.to_dict() for result in results]
+            good = good and attack_report.all_as_expected(results, placement.levels)
+            if not as_json:
+                attack_report.show(results)
+    except KeyboardInterrupt as stop:
+        sys.exit(exit_code(stop))
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
-    else:
-        _show(found)
-    sys.exit(OK if found["level"] in placement.levels else SOME_UNJUDGED)
+    sys.exit(OK if good else SOME_UNJUDGED)
+
+
+def _cases(kinds: tuple[str, ...]) -> tuple[Case, ...]:
+    """Return the cases of these kinds, or all."""
+    from selftaught.sandbox import cases
+
+    loaded = cases.load()
+    known = {case.kind for case in loaded}
+    if unknown := set(kinds) - known:
+        raise click.UsageError(f"no kind {', '.join(sorted(unknown))}: choose from {', '.join(sorted(known))}")
+    return tuple(case for case in loaded if not kinds or case.kind in kinds)
 
 
 def _show(found: dict[str, Any]) -> None:

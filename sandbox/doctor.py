@@ -1,4 +1,4 @@
-"""Which confinement level this host reaches: seen by starting a real worker at each, with its canaries."""
+"""Find out which confinement level this host reaches: start a worker at each, whose canaries prove it."""
 
 from __future__ import annotations
 
@@ -17,31 +17,47 @@ from selftaught.sandbox.jail import cgroup, landlock, seccomp
 from selftaught.sandbox.task import Limits
 
 _REMEDIES = (
-    ("no container engine", "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group docker."),
+    ("no container engine",
+     "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group "
+     "docker."),
     ("make images", "In the project's repository: make images."),
     ("docker sdk", "pip install 'selftaught[docker]'"),
-    *((words, "Register the runtime with the engine: \"runtimes\" in /etc/docker/daemon.json.") for words in ("unknown runtime", "invalid runtime")),
-    ("control group", "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ...; in a container use "
-     "--require restricted."),
-    ("unshare", "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile "
-     "for this Python; on Debian kernel.unprivileged_userns_clone=1; user.max_user_namespaces above 0; in a container use --require restricted."),
+    *((words, "Register the runtime with the engine: \"runtimes\" in /etc/docker/daemon.json.")
+      for words in ("unknown runtime", "invalid runtime")),
+    ("control group",
+     "Run as root, or have a control group delegated: systemd-run --user --scope -p Delegate=yes ...; in a container "
+     "use --require restricted."),
+    ("unshare",
+     "Allow user namespaces: on Ubuntu 24.04 sysctl kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor "
+     "profile for this Python; on Debian kernel.unprivileged_userns_clone=1; user.max_user_namespaces above 0; in a "
+     "container use --require restricted."),
     ("id maps", "Allow user namespaces for this user: see user.max_user_namespaces and AppArmor's userns rules."),
-    ("landlock_create_ruleset: operation not permitted", "The container's seccomp profile refuses Landlock's calls: use an engine of 2022 or newer, or a profile that allows "
-     "landlock_create_ruleset, landlock_add_rule and landlock_restrict_self."),
-    ("landlock", "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...). The kernel of "
-     "gVisor (runsc) has none."),
-    ("seccomp", "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
+    ("landlock_create_ruleset: operation not permitted",
+     "The container's seccomp profile refuses Landlock's calls: use an engine of 2022 or newer, or a profile that "
+     "allows landlock_create_ruleset, landlock_add_rule and landlock_restrict_self."),
+    ("landlock",
+     "Use Linux 5.13 or newer with Landlock among its security modules (boot parameter lsm=landlock,...). The kernel "
+     "of gVisor (runsc) has none."),
+    ("seccomp",
+     "Install libseccomp 2.5 or newer (Debian, Ubuntu: apt-get install libseccomp2) and use Linux 5.5 or newer."),
     ("mount", "Use Linux 5.12 or newer; in a container use --require restricted."),
     ("open_tree", "Use Linux 5.12 or newer; in a container use --require restricted."),
     ("pidfd", "Use Linux 5.3 or newer."),
 )  # fmt: skip
+"""What helps against a reason that contains the text: the first that fits."""
 
 
 def examine(placement: Placement) -> dict[str, Any]:
-    """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts.
+    """Examine what this host gives.
 
-    All levels of the backend are looked at, also those that `placement` does not allow. Of a level that is reached,
-    ``engine`` is what serves there, and ``why`` says why no faster one does.
+    Args:
+        placement: Names the backend and the engine. All levels of the backend are examined, also those that the
+            placement does not allow.
+
+    Returns:
+        ``level``: the best level that is reached, or None. ``levels``: by level, whether it is ``reached``, the
+        ``mechanisms`` with their evidence, the ``engine`` that serves there and ``why`` no faster one does, or else the
+        ``reason`` why it is not reached and a ``remedy``. ``host``: facts about the machine, by name.
     """
     known = LEVELS[placement.backend]
     try:
@@ -51,6 +67,22 @@ def examine(placement: Placement) -> dict[str, Any]:
         levels = {level: _unreached(error) for level in known}
     reached = next((level for level in known if levels[level]["reached"]), None)
     return {"level": reached, "levels": levels, "host": _host()}
+
+
+def survey(placement: Placement) -> dict[str, Any]:
+    """Examine what this host gives, containers included if `placement` leaves the backend at ``local``.
+
+    Args:
+        placement: As for `examine`.
+
+    Returns:
+        What `examine` returns, with the levels of containers too. ``level`` is the best one of the placement's own
+        backend.
+    """
+    found = examine(placement)
+    if placement.backend == "local":
+        found["levels"] |= examine(Placement(engine=placement.engine, backend="docker"))["levels"]
+    return found
 
 
 def _examine_level(backend: Backend, level: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 
 import selftaught
 from tests.conftest import open_verifier, unreached
-from tests.sandbox.test_contract import CASES
+from tests.sandbox.test_cases import CASES
 
 IMAGE = f"selftaught:{selftaught.__version__}"
 REPOSITORY = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_every_case_of_the_contract_gets_its_verdict(engine: Any, options: dict[
         "-q",
         "-p",
         "no:cacheprovider",
-        "tests/sandbox/test_contract.py",
+        "tests/sandbox/test_cases.py",
         "-k",
         f"restricted-{serves}",
     ]

@@ -53,6 +53,6 @@ def test_full_without_a_delegated_group_is_refused_with_a_remedy() -> None:
 @pytest.mark.parametrize("level", LEVELS["local"])
 def test_attacks_end_as_they_do_for_root(level: str) -> None:
     select = f"leaves_nothing and {level}- and (files/ or processes/)"
-    done = ordinary(level, "pytest", "-q", "-p", "no:cacheprovider", "tests/sandbox/test_contract.py", "-k", select)
+    done = ordinary(level, "pytest", "-q", "-p", "no:cacheprovider", "tests/sandbox/test_cases.py", "-k", select)
     assert done.returncode == 0, done.stdout.decode()
     assert b"skipped" not in done.stdout
