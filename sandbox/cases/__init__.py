@@ -206,7 +206,7 @@ def _expectation(table: _Table, usual: Expectation | None = None) -> Expectation
     default = usual or Expectation((), None)
     statuses = []
     for name in table.take("expect", list, [str(status) for status in default.statuses] or None):
-        if name not in set(Status) or name in _NEVER_RIGHT:
+        if name not in tuple(Status) or name in _NEVER_RIGHT:
             raise table.wrong("expect", f"names {name!r}, which is no verdict")
         statuses.append(Status(name))
     if not statuses:
