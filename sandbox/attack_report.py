@@ -42,10 +42,15 @@ def attack(placement: Placement, levels: dict[str, Any], cases: Sequence[Case], 
 
 
 def all_as_expected(results: Iterable[Result], levels: Sequence[str]) -> bool:
-    """Return True if cases were run at one of these levels and none, at whatever level, came out otherwise."""
+    """Return True if cases were run at one of these levels and none, at whatever level, came out otherwise.
+
+    Args:
+        results: What `attack` returns.
+        levels: Confinement levels each of which is enough.
+    """
     results = list(results)
     ran = any(result.run.total() for result in results if result.level in levels)
-    return ran and not any(result.failures for result in results)
+    return ran and not any(result.failures or result.failed for result in results)
 
 
 def show(results: Sequence[Result]) -> None:
@@ -68,7 +73,7 @@ def show(results: Sequence[Result]) -> None:
         console.print("Cases that came out as expected / cases that were run.", highlight=False)
     for result in results:
         if result.reason:
-            console.print(f"[bold]{result.title}[/]: [yellow]not run[/]. {escape(result.reason)}", highlight=False)
+            console.print(f"{result.title}: not run. {escape(result.reason)}", highlight=False, soft_wrap=True)
         elif excluded := result.excluded.total():
             console.print(f"{result.title}: {excluded} not run, since they do not apply there", highlight=False)
     for result in results:

@@ -15,7 +15,7 @@ from typing import Any
 from selftaught.sandbox import wire
 from selftaught.sandbox.backends import LEVELS, Placement
 from selftaught.sandbox.cases import Case, Step
-from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Task
 from selftaught.sandbox.verdict import Verdict, printable
@@ -71,6 +71,7 @@ class Result:
         level: The confinement level.
         engine: The engine; empty if the level was not reached.
         reason: Why nothing was run, or empty.
+        failed: True if nothing was run because the verifier failed, though the level was reached before.
         run: Number of cases that were run, by kind.
         passed: Number of them that came out as expected, by kind.
         excluded: Number of cases that do not apply to this level and engine and were not run, by kind.
@@ -80,6 +81,7 @@ class Result:
     level: str
     engine: str = ""
     reason: str = ""
+    failed: bool = False
     run: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
     excluded: Counter[str] = field(default_factory=Counter)
@@ -109,6 +111,7 @@ class Result:
             "level": self.level,
             "engine": self.engine,
             "reason": self.reason,
+            "failed": self.failed,
             "kinds": kinds,
             "failures": failures,
         }
@@ -202,8 +205,11 @@ def run(
     with ExitStack() as stack:
         try:
             verifiers = _open(placement, min(workers, len(chosen)), stack)
-        except CannotConfine as error:
+        except CannotConfine as error:  # the level is reached, so it is the engine that can't be had here
             result.reason = str(error)
+            return result
+        except (WorkerFailed, OSError) as error:
+            result.reason, result.failed = f"the verifier failed: {error}", True
             return result
 
         def attempt(case: Case) -> Failure | None:

@@ -198,9 +198,10 @@ def doctor(as_json: bool, attacks: bool, kinds: tuple[str, ...], workers: int | 
 
     With --attacks, hostile code runs on this host: fork bombs, memory bombs, attempts to read and write files and to
     reach the kernel. It runs in the jail, under its limits; but what is tested is that jail, so use a disposable
-    machine without secrets. All cases take some minutes for each level and engine, and each worker some 600 MiB of
+    machine without secrets. All cases take about a minute for each level and engine, and each worker some 600 MiB of
     memory for a moment. Containers are attacked too if an engine and the image are there; --backend docker means
-    containers alone.
+    containers alone. On a busy machine a case may come out otherwise because it was late: run its kind again with
+    --workers 1.
 
     \b
     Examples:

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from selftaught.sandbox import CannotConfine, Limits, Status, attacks, cases, cli, doctor
 from selftaught.sandbox.backends import Placement
 from selftaught.sandbox.cases import Case, Expectation, Step
+from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.task import Task
 from tests.conftest import open_verifier
 
@@ -107,14 +108,25 @@ def test_a_level_that_is_not_reached_is_no_pass(command: Callable[..., Result]) 
     assert "1/1" in done.stdout
 
 
-def test_an_engine_that_is_refused_is_no_pass(command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise CannotConfine("no userfaultfd")
+@pytest.mark.parametrize("error", [CannotConfine("no userfaultfd"), WorkerFailed("no answer"), OSError("no room")])
+def test_what_can_not_be_opened_is_no_pass(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    at = attacks.Verifier.at
+
+    def refuse(placement: Placement, **options: Any) -> Any:
+        if placement.engine == "fork":
+            raise error
+        return at(placement, **options)
 
     monkeypatch.setattr(attacks.Verifier, "at", refuse)
     done = command(FEW, *ENGINE)
     assert done.exit_code == 1
-    assert "restricted, fork: not run. no userfaultfd" in done.stdout
+    assert "restricted, fork: not run. " in done.stdout and str(error) in done.stdout
+    open_verifier("restricted", engine="snapshot").close()
+    done = command(FEW, "--require", "restricted")
+    assert "3/3" in done.stdout
+    assert done.exit_code == (0 if isinstance(error, CannotConfine) else 1)
 
 
 def test_options_without_attacks_are_refused() -> None:
