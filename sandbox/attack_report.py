@@ -55,6 +55,7 @@ def all_as_expected(results: Iterable[Result], levels: Sequence[str]) -> bool:
 
 def show(results: Sequence[Result]) -> None:
     """Print the table by kind, what was not run and why, and each case that came out otherwise."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -62,7 +63,8 @@ def show(results: Sequence[Result]) -> None:
     console = Console()
     ran = [result for result in results if not result.reason]
     if ran:
-        table = Table("kind", *(result.title.replace(", ", "\n") for result in ran), show_footer=True)
+        titles = (result.title.replace(", ", "\n") for result in ran)
+        table = Table("kind", *titles, show_footer=True, box=SIMPLE, padding=(0, 1, 0, 0))  # six fit into 80 columns
         for kind in sorted({kind for result in ran for kind in (*result.run, *result.excluded)}):
             counts = ((result.passed[kind], result.run[kind], result.excluded[kind]) for result in ran)
             table.add_row(kind, *(_cell(*each) for each in counts))
@@ -109,14 +111,14 @@ class _Progress:
         self._stack.close()
 
     def begin(self, title: str) -> None:
-        """A level with an engine is next."""
+        """Announce the next level and engine."""
         if self._bars is not None:
             self._bar = self._bars.add_task(title, total=self._total)
         else:
             self._say(f"{title}: {self._total} cases")
 
     def add(self, result: Result, case: Case, failure: Failure | None) -> None:
-        """A case was run."""
+        """Count a case that was run."""
         kind = case.kind
         if failure is not None:
             self._say(f"{result.title}: {failure}")
@@ -126,7 +128,7 @@ class _Progress:
             self._say(f"{result.title}: {kind} {result.passed[kind]}/{result.run[kind]}")
 
     def end(self, result: Result) -> None:
-        """The level with the engine is over."""
+        """Finish a level and engine, whether its cases were run or not."""
         if result.reason:
             self._say(f"{result.title}: not run: {result.reason}")
         if self._bars is not None and self._bar is not None:

@@ -67,8 +67,8 @@ def test_what_comes_out_otherwise_is_named_with_its_reason(command: Callable[...
     done = command((wrong, *FEW[1:]), *ENGINE)
     assert done.exit_code == 1
     assert "2/3" in done.stdout
-    told = next(line for line in done.stdout.splitlines() if wrong.id in line)
-    assert "expected unstable; got " in told and wrong.why in told
+    named = next(line for line in done.stdout.splitlines() if wrong.id in line)
+    assert "expected unstable; got " in named and wrong.why in named
     assert wrong.id in done.stderr
 
 
