@@ -33,6 +33,7 @@ OTHER_RULES = {
 }
 """Cases about rules that other judges do not have, such as the types of answers: accepting them there is no mistake."""
 
+ACCEPTED, REFUSED = 10, 11
 TASK_SECONDS, JUDGE_SECONDS = 2.0, 15.0
 
 
@@ -47,19 +48,20 @@ def wrong_answers() -> dict[str, Pair]:
 
 
 def judge(name: str, cheat: str) -> None:
-    """Judge one cheat; exit code 0 means that it was accepted."""
+    """Judge one cheat; the exit code is ACCEPTED or REFUSED."""
     with PEERS[name].make(TASK_SECONDS) as judges:
         accepted = judges.stream([wrong_answers()[cheat]])["accepted"]
-    os._exit(0 if accepted else 1)
+    os._exit(ACCEPTED if accepted else REFUSED)
 
 
 def outcome(name: str, cheat: str) -> str:
-    """Return `accepted`, `refused` or `hung`: what this judge makes of this cheat."""
+    """Return `accepted`, `refused`, `hung`, or `failed` if there is no such judge here: what it makes of this cheat."""
     command = [sys.executable, "-m", "tests.docs.cheats", "--one", name, cheat]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True) as process:
         try:
-            return "refused" if process.wait(JUDGE_SECONDS) else "accepted"
+            code = process.wait(JUDGE_SECONDS)
+            return {ACCEPTED: "accepted", REFUSED: "refused"}.get(code, "failed")
         except subprocess.TimeoutExpired:
             return "hung"
         finally:
@@ -72,7 +74,7 @@ def main() -> None:
         return judge(*sys.argv[2:])
     for name in sys.argv[1:] or JUDGES:
         found = {cheat: outcome(name, cheat) for cheat in wrong_answers()}
-        for result in ("accepted", "hung"):
+        for result in ("accepted", "hung", "failed"):
             cheats = [cheat for cheat, one in found.items() if one == result]
             print(f"{name}: {result} {len(cheats)} of {len(found)}: {' '.join(cheats)}", flush=True)
     return None

@@ -43,9 +43,9 @@ def daemon(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--uds", str(path), "--require", "restricted"]
     with subprocess.Popen([*command, "--workers", "1"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        line = process.stderr.readline()
-        if "level" not in line:
-            unreached("restricted", "auto", line)
+        line = next((line for line in process.stderr if "level" in line and "workers" in line), None)
+        if line is None:  # it has ended
+            unreached("restricted", "auto", "the daemon does not start")
         yield f"unix:{path}"
         process.terminate()
         process.stderr.read()
