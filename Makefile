@@ -68,3 +68,10 @@ benchmark: $(VENV)/installed ## compare with other judges (half an hour or more)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+.PHONY: docs
+docs: $(VENV)/installed ## build the site strictly into site/, and try what the texts say
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(RUN) -c \
+		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	rm -rf site && NO_COLOR=1 $(VENV)/bin/zensical build --strict
+	$(RUN) -m tests.outer $(RUN) -m pytest -q tests/docs
