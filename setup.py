@@ -1,7 +1,7 @@
 """What pyproject.toml can't say: the two native parts, each optional, and the tags of a wheel that holds them.
 
-A wheel with the codec runs on every CPython from 3.11 on (``cp311-abi3``); one with neither part, from a machine without a
-C compiler, runs anywhere (``py3-none-any``).
+A wheel with the codec runs on every CPython from 3.11 on (``cp311-abi3``); one with neither part, from a machine
+without a C compiler, runs anywhere (``py3-none-any``).
 """
 
 from __future__ import annotations
