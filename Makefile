@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs in .venv.
+# `make demo` and `make test` set up what they need in .venv; `make dist` builds what is published.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -6,19 +6,23 @@ DEMO := out/demo
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' selftaught/__init__.py)
 
-# What the images are built on. `make images BASE=local` makes a base of the machine's own Python and needs no registry of images.
+# What the images are built on. `make images BASE=local` makes a base of this machine's own Python and needs no registry
+# of images.
 BASE ?= python:3.11-slim
 
-.PHONY: demo test images benchmark clean
+.PHONY: demo test dist images base benchmark clean
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV) || { echo "Python >= 3.11 with venv is needed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
-	$(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=python3.11" >&2; exit 1; }
+$(VENV)/installed: pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV) \
+		|| { echo "Python >= 3.11 with venv is needed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	$(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python >= 3.11 is needed: make PYTHON=python3.11" >&2; exit 1; }
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
-	@ldconfig -p 2>/dev/null | grep -q libseccomp.so.2 || echo "libseccomp is missing (Debian, Ubuntu: apt-get install libseccomp2)" >&2
+	@ldconfig -p 2>/dev/null | grep -q libseccomp.so.2 \
+		|| echo "libseccomp is missing (Debian, Ubuntu: apt-get install libseccomp2)" >&2
 	touch $@
 
-demo: $(VENV)/installed ## judge the bundled puzzles; then let a tiny model teach itself (about eleven minutes)
+demo: $(VENV)/installed ## verify the bundled puzzles; then let a tiny model teach itself (about eleven minutes)
 	$(VENV)/bin/selftaught doctor --require restricted
 	$(VENV)/bin/selftaught verify corpus: -o /dev/null --force --require restricted --summary
 	rm -rf $(DEMO)
@@ -30,44 +34,50 @@ test: $(VENV)/installed ## lint, type-check, and run every test under an outer l
 	$(RUN) -m tests.outer $(RUN) -m pytest -q -m "not container"
 	$(RUN) -m pytest -q -m container
 
+SOURCES := pyproject.toml setup.py MANIFEST.in README.md LICENSE CHANGELOG.md DESIGN.md constraints.txt \
+	$(shell find selftaught sandbox generator trainer -type f -not -path '*/__pycache__/*' -not -name '*.so')
+
+# The sdist, and of it the wheel, with the platform tag that auditwheel finds for what the wheel links to.
+dist/built: $(SOURCES) $(VENV)/installed
+	rm -rf dist
+	$(RUN) -m build --quiet --dependency-constraints-txt constraints.txt --outdir dist .
+	test -e dist/*-any.whl || { PATH="$(abspath $(VENV))/bin:$$PATH" $(RUN) -m auditwheel repair -w dist \
+		dist/*-linux_*.whl && rm dist/*-linux_*.whl; }
+	touch $@
+
+# What the wheel needs, for containers that reach no package index.
+out/wheels/made: dist/built
+	rm -rf $(@D)
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check -c constraints.txt -w $(@D) "$$(ls dist/*.whl)[server]"
+	touch $@
+
+dist: out/wheels/made ## build sdist and wheel, check both, and verify the corpus in an empty container
+	$(RUN) -m twine check --strict dist/*.whl dist/*.tar.gz
+	test -e dist/*-any.whl || $(RUN) -m auditwheel show dist/*.whl
+	$(RUN) -m tests.distribution dist out/wheels
+
 ifeq ($(BASE),local)
 ON := --build-arg BASE=selftaught-base --build-arg PIP_NO_INDEX=1 --build-arg PIP_FIND_LINKS=/wheels
-images: base
+images: base out/wheels/made
 else
 ON := --build-arg BASE=$(BASE)
 endif
 
-# What is written in C, for the images: neither base has a compiler. It holds nothing of Python, and of the C library only
-# what is old, so it fits every base for this kind of processor; where it does not fit, the fork engine does the work.
-ACCELERATOR := out/accelerator/_accelerator.so
-NEEDS_PYTHON := $(addprefix sandbox/worker/native/,codecmodule.c codec_encode.c codec_decode.c)
-$(ACCELERATOR): $(wildcard sandbox/worker/native/*.[ch])
-	rm -rf $(@D) && mkdir -p $(@D)
-	$(CC) -O2 -Wall -Wextra -shared -fPIC -o $@ $(filter-out $(NEEDS_PYTHON),$(filter %.c,$^)) || echo "The accelerator can't be built here: the images go without it." >&2
+images: dist/built ## build the images of the worker and of the daemon from the wheel (BASE=local: without a registry)
+	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) --build-arg WHEEL=$$(basename dist/*.whl) \
+		-f images/worker.Dockerfile -t selftaught-worker:$(VERSION) .
+	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) --build-arg WHEEL=$$(basename dist/*.whl) \
+		-f images/daemon.Dockerfile -t selftaught:$(VERSION) .
 
-# The same for the codec, with Python's limited API alone: the headers of this Python serve every version.
-CODEC := out/codec/_codec.abi3.so
-$(CODEC): $(wildcard sandbox/worker/native/codec*.[ch]) | $(VENV)/installed
-	rm -rf $(@D) && mkdir -p $(@D)
-	$(CC) -O2 -Wall -Wextra -shared -fPIC -Wl,-z,now -I$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("include"))') -o $@ $(filter %.c,$^) \
-		|| echo "The codec in C can't be built here: the images go without it." >&2
-
-images: $(ACCELERATOR) $(CODEC) ## build the container images of the worker and of the daemon (BASE=local: without a registry)
-	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/worker.Dockerfile -t selftaught-worker:$(VERSION) .
-	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) -f images/daemon.Dockerfile -t selftaught:$(VERSION) .
-
-.PHONY: base
 base: $(VENV)/installed
 	$(RUN) images/base.py | docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - selftaught-base
-	rm -rf build out/wheels
-	$(RUN) -m pip wheel --quiet --disable-pip-version-check -c constraints.txt -w out/wheels 'setuptools>=77' '.[server]'
 
-benchmark: $(VENV)/installed ## compare with other judges (half an hour or more)
+benchmark: $(VENV)/installed ## compare with other verifiers (half an hour or more)
 	$(RUN) -m tests.benchmarks
 	$(RUN) -m tests.benchmarks.load
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist out/wheels site .cache *.egg-info
 
 .PHONY: docs
 docs: $(VENV)/installed ## build the site strictly into site/, and try what the texts say

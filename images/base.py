@@ -2,9 +2,9 @@
 
     python3 images/base.py | docker import - selftaught-base
 
-It holds what the slim image of the same Python would offer to our Dockerfiles: the interpreter at the same place, its standard library,
-pip, libseccomp, and the shared libraries of all these. There is no shell and no package manager, so a Dockerfile that is
-to be built on either names programs, not shell lines. What it is made of is the machine's own: the image is as old or new as that.
+It holds what the slim image of the same Python offers to our Dockerfiles: the interpreter at the same place, its
+standard library, pip, libseccomp, and the shared libraries of all these. There is no shell and no package manager, so
+a Dockerfile for either base runs programs and no shell lines. All files are this machine's, as old or new as those.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HOME = "/usr" if sys.base_prefix == "/usr" else "/usr/local"
-"""Where the interpreter goes. A Debian Python looks for its library below /usr alone; others move."""
+"""Folder of the interpreter. Debian's Python looks for its library below /usr alone; others can be moved."""
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 LEFT_OUT = {
-    "__pycache__", "config", "ensurepip", "idlelib", "lib2to3", "site-packages", "dist-packages", "test", "tests", "tkinter",
-    "turtledemo", "EXTERNALLY-MANAGED",
+    "__pycache__", "config", "ensurepip", "idlelib", "lib2to3", "site-packages", "dist-packages", "test", "tests",
+    "tkinter", "turtledemo", "EXTERNALLY-MANAGED",
 }  # fmt: skip
 """Parts of the standard library that no puzzle needs (the slim image lacks most of them too)."""
 
 EXTRA_LIBRARIES = (
     "libseccomp.so.2 libgcc_s.so.1 libstdc++.so.6 libpthread.so.0 libdl.so.2 librt.so.1 libutil.so.1".split()
 )
-"""What the interpreter does not need but we, or binary wheels, do."""
+"""Libraries that selftaught or binary wheels need, and the interpreter does not."""
 
 FILES = {
     "/etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n",
@@ -48,7 +48,7 @@ DIRECTORIES = {"/tmp": 0o1777, "/root": 0o700, "/proc": 0o555, "/sys": 0o555, "/
 
 
 def needed(binaries: Iterable[Path]) -> dict[str, Path]:
-    """The shared libraries that these need, the loader among them: path in the image -> file here."""
+    """Return the shared libraries that these need, the loader included: path in the image -> file here."""
     found = {}
     for binary in binaries:
         listed = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False).stdout
@@ -58,13 +58,13 @@ def needed(binaries: Iterable[Path]) -> dict[str, Path]:
 
 
 def _place(path: str) -> str:
-    """Where a library goes: the machine's own stay, those that came with the interpreter go with it."""
+    """Return a library's path in the image: the system's keep theirs, the interpreter's own go to its folder."""
     system = ("/lib", "/usr/lib")
     return path if path.startswith(system) else f"{HOME}/lib/{os.path.basename(path)}"
 
 
 def extra_libraries() -> dict[str, Path]:
-    """The same for `EXTRA_LIBRARIES`, from the loader's cache."""
+    """Return `EXTRA_LIBRARIES` in the same form, found in the loader's cache."""
     cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
     known = dict(reversed(re.findall(r"^\s+(\S+) \([^)]*(?:x86-64|AArch64)[^)]*\) => (\S+)", cache, re.MULTILINE)))
     if "libseccomp.so.2" not in known:
@@ -73,7 +73,7 @@ def extra_libraries() -> dict[str, Path]:
 
 
 def standard_library() -> Iterator[tuple[str, Path]]:
-    """Every file of the standard library: path in the image, file here."""
+    """Yield every file of the standard library: path in the image, file here."""
     source = Path(sysconfig.get_path("stdlib"))
     for folder, folders, names in os.walk(source):
         folders[:] = sorted(name for name in folders if name not in LEFT_OUT and not name.startswith("config-"))
@@ -84,7 +84,7 @@ def standard_library() -> Iterator[tuple[str, Path]]:
 
 
 def pip() -> Iterator[tuple[str, Path]]:
-    """Every file of pip, as this interpreter has it."""
+    """Yield every file of this interpreter's pip."""
     home = f"{HOME}/lib/python3/dist-packages" if HOME == "/usr" else f"{HOME}/lib/{VERSION}/site-packages"
     try:
         files = importlib.metadata.files("pip") or []
@@ -96,12 +96,12 @@ def pip() -> Iterator[tuple[str, Path]]:
 
 
 def interpreter() -> Path:
-    """The program itself, not a virtual environment's link to it."""
+    """Return the path of the program itself, not of a virtual environment's link to it."""
     return Path(sys.base_prefix, "bin", VERSION).resolve()
 
 
 def loader_cache(libraries: dict[str, Path]) -> bytes:
-    """ld.so.cache for these libraries."""
+    """Return the content of ld.so.cache for these libraries."""
     with tempfile.TemporaryDirectory() as root:
         for place, path in libraries.items():
             target = Path(root + place)
@@ -116,7 +116,7 @@ def loader_cache(libraries: dict[str, Path]) -> bytes:
 
 
 class Image:
-    """A tar in the making: everything in it is root's and readable by all."""
+    """A tar archive to write to. Everything in it is owned by root and readable by all."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
@@ -166,13 +166,15 @@ def write(image: Image) -> None:
 
 
 def _ldconfig() -> Path:
-    """The program itself: Ubuntu wraps it into a shell script."""
+    """Return the path of the program: on Ubuntu /sbin/ldconfig is a shell script around it."""
     real = Path("/sbin/ldconfig.real")
     return real if real.exists() else Path("/sbin/ldconfig")
 
 
 if __name__ == "__main__":
     if sys.stdout.isatty():
-        sys.exit(f"a tar on a terminal is of no use: python3 {sys.argv[0]} | docker import - selftaught-base")
+        sys.exit(
+            f"this writes a tar archive, not for a terminal: python3 {sys.argv[0]} | docker import - selftaught-base"
+        )
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as out:
         write(Image(out))

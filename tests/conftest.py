@@ -1,4 +1,4 @@
-"""Shared by all tests: verifiers at each level, and what a worker has open."""
+"""Fixtures of all tests: verifiers at each level, and the resources that a worker holds."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OUTER = os.environ.get("SELFTAUGHT_OUTER")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A host that must show everything runs hostile code under the outer limit alone, or in a container."""
+    """Refuse to run hostile code outside the outer limit on a host that must reach every level."""
     if "full" in DEMANDED and OUTER is None and config.getoption("markexpr") != "container":
         raise pytest.UsageError("SELFTAUGHT_LEVELS demands the outer limit: python -m tests.outer python -m pytest")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what a container engine is needed for: it can't be watched from within the outer limit, and is a limit itself."""
+    """Mark tests that need a container engine: they run outside the outer limit, which hides the engine."""
     for item in items:
         parameters = getattr(item, "callspec", None)
         folder = item.path.relative_to(Path(__file__).parent).as_posix()
@@ -47,7 +47,7 @@ def pytest_report_header() -> str:
 
 
 def settings() -> dict[str, object]:
-    """What a whole process shares, and a test or a library could leave changed for all that come after."""
+    """Return the process-wide settings that a test or a library could leave changed for later tests."""
     return {
         "digits of integers": sys.get_int_max_str_digits(),
         "recursion": sys.getrecursionlimit(),
@@ -59,17 +59,16 @@ def settings() -> dict[str, object]:
 
 @pytest.fixture(autouse=True)
 def _settings_stay() -> Iterator[None]:
-    """Fails the test that changes them, instead of one that stands on them later."""
+    """Fail the test that changes them, instead of a later one that relies on them."""
     before = settings()
     yield
     assert settings() == before
 
 
 def open_verifier(level: str, workers: int = 1, engine: str = "auto", limits: Limits | None = None) -> Verifier:
-    """A verifier of exactly this level; what this host can't do skips the test, by name.
+    """Return a verifier of exactly this level; skip the test if this host can't reach it.
 
-    Set SELFTAUGHT_LEVELS=full,restricted,container and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to make what is
-    missing a failure instead.
+    Set SELFTAUGHT_LEVELS=full,restricted,container and SELFTAUGHT_ENGINES=snapshot,fork (as CI does) to fail instead.
     """
     try:
         return Verifier(workers=workers, limits=limits, level=level, engine=engine, backend=BACKENDS[level])
@@ -78,7 +77,7 @@ def open_verifier(level: str, workers: int = 1, engine: str = "auto", limits: Li
 
 
 def unreached(level: str, engine: str, reason: object) -> NoReturn:
-    """Skip a test for lack of a level or an engine, or fail it where both were demanded."""
+    """Skip the test for lack of a level or an engine, or fail it where both are demanded."""
     message = f"this host can't do level {level} with engine {engine}: {reason}"
     if level in DEMANDED and engine in ("auto", *DEMANDED_ENGINES):
         pytest.fail(message)
@@ -107,7 +106,7 @@ def engine() -> Iterator[Any]:
 
 
 def control_groups(pid: int) -> list[str]:
-    """Those of the verifier in this process of our pid namespace."""
+    """Return the paths of the control groups of the verifier in this process of our pid namespace."""
     try:
         place = cgroup.find()
     except OSError:
@@ -124,7 +123,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> bool:
-    """Whether all of these end. A pid namespace's first process stays until process 1 of the host has reaped the others."""
+    """Return True if all of these end in time. Init stays until process 1 of the host has reaped the others."""
     deadline = time.monotonic() + within_seconds
     while any(map(_runs, processes)):
         if time.monotonic() > deadline:
@@ -133,47 +132,48 @@ def gone(processes: Iterable[psutil.Process], within_seconds: float = 10.0) -> b
     return True
 
 
-RUNNERS_DESCRIPTORS = 5
-"""Of a supervisor, for each runner of its snapshot engine."""
+SNAPSHOT_DESCRIPTORS = 5
+"""File descriptors of a supervisor for each snapshot process."""
 
 
 def footprint(verifier: Verifier) -> dict[str, object]:
-    """What the only worker holds: processes, descriptors, control groups, and the host's mounts. Its runners come and go: there is at least one, if
-    any, and one in reserve after the first that had to go."""
+    """Return what the only worker holds: processes, descriptors, control groups, and the host's mounts.
+
+    Snapshot processes come and go: the snapshot engine has one, and a spare one after the first replacement.
+    """
     (pid,) = verifier.worker_pids()
     due = 0 if verifier.engine == "fork" else 2 if verifier.counters.replaced else 1
-    family, runners = _settled(psutil.Process(pid), due)
+    family, snapshots = _settled(psutil.Process(pid), due)
     return {
         "processes": [child.pid for child in family],
-        "runners missing": due - len(runners),
-        "supervisor's descriptors": len(os.listdir(f"/proc/{pid}/fd")) - RUNNERS_DESCRIPTORS * len(runners),
+        "snapshot processes missing": due - len(snapshots),
+        "supervisor's descriptors": len(os.listdir(f"/proc/{pid}/fd")) - SNAPSHOT_DESCRIPTORS * len(snapshots),
         "children's descriptors": sorted(len(os.listdir(f"/proc/{child.pid}/fd")) for child in family),
-        "runners' descriptors": {len(os.listdir(f"/proc/{child.pid}/fd")) for child in runners},
+        "snapshot processes' descriptors": {len(os.listdir(f"/proc/{child.pid}/fd")) for child in snapshots},
         "control groups": control_groups(os.getpid()),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
         "shared memory": sorted(os.listdir("/dev/shm")),
     }
 
 
-def _settled(supervisor: psutil.Process, runners_due: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
-    """Its children when all runners that are due are there and ready: those that last, and the runners, which are traced."""
+def _settled(supervisor: psutil.Process, snapshots_due: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Wait until the snapshot processes that are due are ready; return the other children, and these."""
     until, ready_before = time.monotonic() + 5, True
     while True:
         children = sorted(supervisor.children(recursive=True), key=psutil.Process.create_time)
-        runners = [child for child in children if child.status() == psutil.STATUS_TRACING_STOP]
-        ready = len(runners) == runners_due and not any(os.listdir(f"/proc/{runner.pid}/fd") for runner in runners)
-        ready = (
-            ready and supervisor.status() == psutil.STATUS_SLEEPING
-        )  # else it is still at work on one, and holds more for a moment
+        snapshots = [child for child in children if child.status() == psutil.STATUS_TRACING_STOP]
+        ready = len(snapshots) == snapshots_due and not any(os.listdir(f"/proc/{one.pid}/fd") for one in snapshots)
+        # A supervisor that is not asleep still works on one, and has more descriptors for a moment.
+        ready = ready and supervisor.status() == psutil.STATUS_SLEEPING
         if (ready and ready_before) or time.monotonic() > until:
-            return [child for child in children if child not in runners], runners
+            return [child for child in children if child not in snapshots], snapshots
         ready_before = ready
         time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")
 def p3() -> Path:
-    """P3's puzzles.json, from $SELFTAUGHT_P3 or ``shared/p3`` beside the checkout."""
+    """Return the path of P3's puzzles.json, in $SELFTAUGHT_P3 or in ``shared/p3`` beside the checkout."""
     folder = Path(os.environ.get("SELFTAUGHT_P3", Path(__file__).parents[2] / "shared" / "p3"))
     if not (folder / "puzzles.json").exists():
         pytest.skip(f"no P3 puzzles in {folder}: set SELFTAUGHT_P3 to the folder that holds puzzles.json")

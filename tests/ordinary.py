@@ -1,8 +1,8 @@
 """Become an ordinary user and run a command: ``python -m tests.ordinary [--delegate] COMMAND...``, as root.
 
-The user owns nothing. --delegate gives it a control group, as systemd does (man 7 cgroups, "delegation"), which is removed at the end.
-Folders that only root may enter (a checkout or an interpreter under /root, say) are covered, for this command alone, by ones that
-hold just what is needed.
+The user owns nothing. --delegate gives it a control group, as systemd does (man 7 cgroups, "delegation"), which is
+removed at the end. Folders that only root may enter (a checkout or an interpreter under /root, say) are covered, for
+this command alone, by ones that hold just what is needed.
 """
 
 from __future__ import annotations

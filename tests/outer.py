@@ -2,13 +2,15 @@
 
     python -m tests.outer [--memory-gib 8] [--processes 2048] [--seconds 3600] COMMAND...
 
-Runs the command, and all that it starts, in user, pid, mount, network, ipc and uts namespaces of their own: files can be written
-in /tmp, /var/tmp and /dev/shm alone, which are its own and empty; the network is a loopback; and process 1 is ours, with which all
-others end. A control group bounds memory and processes, ulimits bound each process, a deadline bounds the run.
+Runs the command, and all that it starts, in user, pid, mount, network, ipc and uts namespaces of their own. Files can
+be written in /tmp, /var/tmp and /dev/shm alone, which are private and empty. The network is a loopback. All processes
+end with process 1, which is ours. A control group bounds memory and processes, ulimits bound each process, a deadline
+bounds the run.
 
-What of this is in force is said in one line. A host may refuse a part, an ordinary container most of them; then the rest must do,
-unless SELFTAUGHT_LEVELS names the level `full`: then everything must hold, or nothing is run (exit code 2). The command's exit code is
-passed on; 124 is a run over its time. SELFTAUGHT_OUTER tells the command what holds.
+One line on standard error says which parts are in force. A host may refuse a part, an ordinary container most of them;
+then the others are used, unless SELFTAUGHT_LEVELS names the level `full`: then nothing is run without all of them (exit
+code 2). The command's exit code is passed on; 124 is a run over its time. The command finds the parts in the variable
+SELFTAUGHT_OUTER.
 """
 
 from __future__ import annotations
@@ -40,16 +42,16 @@ _RDONLY = 1
 _AT_FDCWD, _AT_RECURSIVE, _OPEN_TREE_CLONE, _MOVE_FROM_EMPTY = -100, 0x8000, 1, 4
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _ENVIRONMENT = {"PYTEST_ADDOPTS": "-p no:cacheprovider", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis"}
-"""What tests keep for later runs would go to the project's folder, which is read-only."""
+"""Settings under which tests write nothing to the project's folder, which is read-only."""
 
 _ULIMITS = {"CORE": 0, "FSIZE": 2 << 30, "NOFILE": 65536, "CPU": 1800}
 
 
 class Parts:
-    """What is in force, and what the host refused and why."""
+    """The parts that are in force, and those that the host refused with the reason."""
 
     def __init__(self) -> None:
-        self.held: list[str] = []
+        self.in_force: list[str] = []
         self.missing: list[str] = []
 
     def attempt(self, name: str, action: Callable[[], object]) -> bool:
@@ -58,15 +60,15 @@ class Parts:
         except OSError as error:
             self.missing.append(f"{name} ({error})")
             return False
-        self.held.append(name)
+        self.in_force.append(name)
         return True
 
     def __str__(self) -> str:
-        return ", ".join(self.held) + (f"; not {', not '.join(self.missing)}" if self.missing else "")
+        return ", ".join(self.in_force) + (f"; not {', not '.join(self.missing)}" if self.missing else "")
 
 
 class Group:
-    """A control group round everything. In version 2 the processes are in a leaf of it, so that it can hold other groups."""
+    """A control group around all processes. In version 2 they are in a leaf of it, so that it can hold other groups."""
 
     def __init__(self, memory_bytes: int, processes: int) -> None:
         place = cgroup.find()
@@ -96,7 +98,7 @@ class Group:
             (leaf / "cgroup.procs").write_text(str(os.getpid()))
 
     def remove(self) -> None:
-        """Kill what is left in it, and remove it with all groups in it."""
+        """Kill the processes left in it, and remove it with all groups in it."""
         deadline = time.monotonic() + 10
         for top in {self.memory, self.pids}:
             while top.exists() and time.monotonic() < deadline:
@@ -109,7 +111,7 @@ class Group:
 
 
 def _remove_groups(top: Path) -> None:
-    """Those in it and itself, as far as they are empty."""
+    """Remove all empty groups in it and itself, if it is empty then."""
     for directory, _, _ in os.walk(top, topdown=False):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
@@ -130,7 +132,7 @@ def main() -> int:
     bounds = f"control group ({options.memory_gib:g} GiB, {options.processes} processes)"
     parts.attempt(bounds, lambda: groups.append(Group(int(options.memory_gib * (1 << 30)), options.processes)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command handles Ctrl-C
     child = os.fork()
     if child == 0:
         _guarded(lambda: _enter(options.command, parts, groups))
@@ -142,12 +144,12 @@ def main() -> int:
 
 
 def _half_of_the_memory() -> float:
-    """In GiB, and no more than 8."""
+    """Return it in GiB, at most 8."""
     return min(8.0, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 / (1 << 30))
 
 
 def _wait(child: int, seconds: float) -> int:
-    """The exit code of the child, which is ended when the time is over or the launcher is told to end."""
+    """Wait for the child, and kill it on a timeout or when the launcher gets SIGTERM; return its exit code."""
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
@@ -173,7 +175,7 @@ def _code(status: int) -> int:
 
 
 def _guarded(action: Callable[[], int]) -> NoReturn:
-    """In a forked child: run the action and end; never return into the parent's code."""
+    """Run the action in a forked child and exit; never return into the parent's code."""
     code = UNUSABLE
     try:
         code = action()
@@ -184,7 +186,7 @@ def _guarded(action: Callable[[], int]) -> NoReturn:
 
 
 def _enter(command: list[str], parts: Parts, groups: list[Group]) -> int:
-    """Between launcher and process 1: go into the group and the namespaces, then wait."""
+    """Enter the group and the namespaces, fork process 1 and wait for it; return its exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for group in groups:
@@ -199,22 +201,22 @@ def _enter(command: list[str], parts: Parts, groups: list[Group]) -> int:
 
 
 def _try_namespaces() -> None:
-    """Go in and furnish them, in processes that end with that. Raises OSError with the reason why it can't be done."""
-    reason, tell = os.pipe()
-    trial = os.fork()
-    if trial == 0:
+    """Enter and set them up in processes that then exit. Raises OSError with the reason if that fails."""
+    reason, report = os.pipe()
+    child = os.fork()
+    if child == 0:
         try:
             _enter_namespaces()
             if (first := os.fork()) == 0:
-                _furnish()
+                _set_up()
             else:
                 os.waitpid(first, 0)
         except OSError as error:
-            os.write(tell, str(error).encode())
+            os.write(report, str(error).encode())
         finally:
             os._exit(0)
-    os.close(tell)
-    os.waitpid(trial, 0)
+    os.close(report)
+    os.waitpid(child, 0)
     with open(reason) as file:
         if text := file.read():
             raise OSError(text)
@@ -225,15 +227,18 @@ def _enter_namespaces() -> None:
     kernel.unshare(_NEWNS | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET)
 
 
-def _furnish() -> None:
-    """What the namespaces need to be of use."""
+def _set_up() -> None:
+    """Mount and configure what processes in the namespaces need."""
     _protect_files()
     mount("proc", "/proc")
     _raise_loopback()
 
 
 def _enter_user_namespace() -> None:
-    """All ids that exist here exist there, but root is root only over what is inside; an ordinary user has just itself."""
+    """Map all ids of this namespace to themselves; an ordinary user may map only its own.
+
+    Root has rights over nothing outside the new namespace.
+    """
     maps = {}
     for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
         ranges = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
@@ -241,17 +246,17 @@ def _enter_user_namespace() -> None:
             "".join(f"{start} {start} {count}\n" for start, _, count in ranges) if own == 0 else f"{own} {own} 1"
         )
     # The maps of root must be written from outside, by a process that has the rights there.
-    ready, tell = os.pipe()
+    ready, signal_ready = os.pipe()
     pid, writer = os.getpid(), os.fork()
     if writer == 0:
-        os.close(tell)
+        os.close(signal_ready)
         _guarded(lambda: _write_maps(pid, maps, ready))
     try:
         kernel.unshare(_NEWUSER)
-        os.write(tell, b"!")
+        os.write(signal_ready, b"!")
     finally:
         os.close(ready)
-        os.close(tell)
+        os.close(signal_ready)
         _, status = os.waitpid(writer, 0)
     if status:
         raise OSError("the id maps can't be written")
@@ -268,11 +273,11 @@ def _write_maps(pid: int, maps: dict[str, str], ready: int) -> int:
 
 
 def _serve_as_first(command: list[str], parts: Parts, apart: bool) -> int:
-    """Process 1: furnish the namespaces, run the command, reap; when this returns, everything inside ends."""
+    """Be process 1: set up the namespaces, run the command, reap; return its exit code."""
     kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if apart:
-        _furnish()
+        _set_up()
     parts.attempt("ulimits", _set_ulimits)
     print(f"outer limit: {parts}", file=sys.stderr, flush=True)
     if parts.missing and "full" in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
@@ -294,7 +299,7 @@ def _serve_as_first(command: list[str], parts: Parts, apart: bool) -> int:
 
 
 def _end_orphans() -> None:
-    """Without a pid namespace: what the command left has become ours (see PR_SET_CHILD_SUBREAPER)."""
+    """Kill what the command left: without a pid namespace it is now our child (see PR_SET_CHILD_SUBREAPER)."""
     while True:
         children = Path(f"/proc/self/task/{os.getpid()}/children")
         for pid in children.read_text().split() if children.exists() else ():
@@ -313,7 +318,10 @@ def mount(kind: str, target: str, options: str = "") -> None:
 
 
 def _protect_files() -> None:
-    """Everything read-only but fresh /tmp, /var/tmp, /dev/shm, and the control groups; what is needed of the old ones stays."""
+    """Make everything read-only but new /tmp, /var/tmp, /dev/shm, and the control groups.
+
+    The checkout and the interpreter stay visible where they are below one of these folders.
+    """
     kernel.mount(b"none", b"/", _MS_REC_PRIVATE)
     parent = ROOT.parent if str(ROOT.parent) not in WRITABLE else ROOT
     needed = {str(parent), sys.prefix, sys.base_prefix}
@@ -330,7 +338,7 @@ def _protect_files() -> None:
 
 
 def clone(path: str) -> int:
-    """This file tree, to be attached elsewhere or after its path was covered."""
+    """Return a descriptor of a copy of this mount tree, for `attach`."""
     return kernel.call("open_tree", _AT_FDCWD, path.encode(), _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC)
 
 
@@ -341,7 +349,7 @@ def attach(tree: int, path: str) -> None:
 
 
 def _set_read_only(path: str, value: bool) -> None:
-    """Of this mount and all below it (man 2 mount_setattr)."""
+    """Make this mount and all below it read-only or writable (man 2 mount_setattr)."""
     change = (ctypes.c_uint64 * 4)(*((_RDONLY, 0) if value else (0, _RDONLY)), 0, 0)
     kernel.call("mount_setattr", _AT_FDCWD, path.encode(), _AT_RECURSIVE, bytes(change), ctypes.sizeof(change))
 

@@ -1,4 +1,4 @@
-"""One import name: whatever else is called as our folders are, ours is what is used."""
+"""One import name: packages and files that are named like our folders do not replace them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with Verifier(workers=1) as verifier:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment with our wheel, into which foreign packages have been installed after it."""
+    """Return the Python of a fresh environment that holds our wheel and foreign packages of our folders' names."""
     folder = tmp_path_factory.mktemp("names")
     environment = folder / "environment"
     venv.create(environment, symlinks=True)

@@ -1,4 +1,4 @@
-"""The outer limit itself: what it bounds, and that nothing outlives it. Everything here is bounded even where it fails."""
+"""The outer limit itself: what it bounds, and that no process survives it. Each test is bounded even if it fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USERS = {"this user": (), "an ordinary user with a delegated group": (*ORDINARY,
 def outer(
     program: str, *options: str, demand: bool = True, user: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Python program under the limit. Unless told otherwise every part of it must be in force."""
+    """Run a Python program under the limit. demand: every part of it must be in force."""
     environment = {**os.environ, "SELFTAUGHT_LEVELS": "full" if demand else ""}
     command = [*user, sys.executable, "-m", "tests.outer", *options, sys.executable, "-c", textwrap.dedent(program)]
     return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=120, check=False)
@@ -31,7 +31,7 @@ def outer(
 
 @pytest.fixture(params=USERS)
 def user(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """Who runs it, as the beginning of a command."""
+    """Return the beginning of a command that runs as this user."""
     if USERS[request.param] and os.geteuid():
         pytest.skip("only root can become an ordinary user: the other tests are run as one")
     return USERS[request.param]
@@ -39,7 +39,7 @@ def user(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module", autouse=True)
 def whole() -> None:
-    """These tests are about a host that grants all of it; CI's must."""
+    """Skip these tests on a host that does not grant every part; fail where all are demanded, as in CI."""
     done = outer("")
     if done.returncode and "full" not in os.environ.get("SELFTAUGHT_LEVELS", "").split(","):
         pytest.skip(f"this host does not grant the outer limit: {done.stderr.strip()}")
@@ -52,7 +52,7 @@ def test_exit_code_and_output_are_passed_on() -> None:
     assert outer("import os; os.kill(os.getpid(), 9)").returncode == 137
 
 
-def test_a_line_says_what_is_in_force() -> None:
+def test_a_line_reports_the_parts_in_force() -> None:
     done = outer("import os; print(os.environ['SELFTAUGHT_OUTER'])")
     (line,) = done.stderr.splitlines()
     assert line == f"outer limit: {done.stdout.strip()}"
@@ -81,10 +81,10 @@ def test_a_fork_bomb_is_bounded(user: tuple[str, ...]) -> None:
 
 def test_a_memory_hog_is_killed(user: tuple[str, ...]) -> None:
     hog = """
-        held = []
-        while len(held) < 64:
-            held.append(bytes(b"x") * (8 << 20))
-            print(len(held), flush=True)
+        kept = []
+        while len(kept) < 64:
+            kept.append(bytes(b"x") * (8 << 20))
+            print(len(kept), flush=True)
     """
     done = outer(hog, "--memory-gib", "0.125", user=user)
     assert done.returncode == 137
@@ -162,7 +162,8 @@ def test_files_can_be_written_in_its_own_folders_alone(user: tuple[str, ...]) ->
     marker = f"selftaught-written-{os.getpid()}"
     program = f"""
         import os
-        for folder in ("/tmp", "/dev/shm", {str(ROOT)!r}, {str(ROOT / "tests")!r}, "/", "/etc", os.path.expanduser("~")):
+        own = {str(ROOT)!r}, {str(ROOT / "tests")!r}
+        for folder in ("/tmp", "/dev/shm", *own, "/", "/etc", os.path.expanduser("~")):
             try:
                 open(folder + "/{marker}", "w").close()
             except OSError as error:
@@ -198,7 +199,7 @@ def test_no_control_group_is_left() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user without a control group")
 @pytest.mark.parametrize("demand", [True, False])
-def test_a_missing_part_is_said_and_is_fatal_where_it_is_demanded(demand: bool) -> None:
+def test_a_missing_part_is_reported_and_is_fatal_where_it_is_demanded(demand: bool) -> None:
     done = outer("print('ran')", demand=demand, user=ORDINARY)
     assert "not control group" in done.stderr
     assert (done.returncode, done.stdout) == ((UNUSABLE, "") if demand else (0, "ran\n"))

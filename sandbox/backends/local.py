@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from selftaught.sandbox import interpreter
 from selftaught.sandbox.backends import Placement
 from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from selftaught.sandbox.errors import CannotConfine
@@ -23,6 +24,7 @@ class Local:
     """The backend; see `selftaught.sandbox.backends.worker.Backend`."""
 
     def __init__(self, placement: Placement) -> None:
+        interpreter.check()
         self.placement = placement
 
     def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:

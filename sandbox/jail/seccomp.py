@@ -68,7 +68,8 @@ _ARGUMENTS = {  # call: which argument, the bits of it that count, and what thes
         tuple(_PRIVATE | operation for operation in (0, 1, 9, 10)),
     ),  # wait or wake: those for locks tell the thread's id
     "fcntl": (1, _LOW, (0, 1, 2, 3, 1030)),  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
-    "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B)),  # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD
+    # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD; TCGETS2, by which isatty(3) asks since glibc 2.42
+    "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B, 0x802C542A)),
     "madvise": (
         2,
         _LOW,

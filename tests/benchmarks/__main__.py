@@ -1,10 +1,10 @@
-"""Compare judges, side by side in one run.
+"""Compare verifiers, side by side in one run.
 
-Method: every peer judges every workload in turn, round after round, so that a drift of the machine hits all. Shown is
-the median of the rounds (least..most), the ratio of throughputs to `pebble` in this run, how many were judged and how
-many came out as what: all peers but selftaught say only whether they accept. Latency is of tasks judged one after the
-other, alone: p50 and p99 of each round. Slow peers judge an evenly spaced sample.
-With --pairs, two in pairs of runs; with --against, this checkout and another one: see pairs.py.
+Method: every peer verifies every workload in turn, round after round, so that a drift of the machine hits all. Shown is
+the median of the rounds (least..most), the ratio of throughputs to `pebble` in this run, how many were verified and how
+many got which status: all peers but selftaught say only whether they accept. Latency is of tasks verified one after the
+other, alone: p50 and p99 of each round. Slow peers verify an evenly spaced sample.
+With --pairs, two verifiers in pairs of runs; with --against, this checkout and another one: see pairs.py.
   full, restricted  selftaught with 2 workers and the snapshot engine
   full-1            one worker instead; full-fork: the fork engine; full-fork-1: both
   floor             exec in one unprotected interpreter
@@ -16,9 +16,9 @@ With --pairs, two in pairs of runs; with --against, this checkout and another on
   docker-run        a fresh container, one at a time
 With full-1, full-fork-1 and floor it also says what of each engine's time is not the puzzles' own, which is what the
 floor takes: of one worker, since of two the one that ends first waits for the other.
-Not shown: safety (only selftaught keeps an answer from its judge), hostile or failing tasks, memory pressure, many
-cores, other load, or start-up of a pool. Only selftaught checks the answer's type. P99 of one round is that of few
-tasks for slow peers.
+Not shown: safety (only selftaught keeps the solution away from the puzzle's check), hostile or failing tasks, memory
+pressure, many cores, other load, or start-up of a pool. Only selftaught checks the answer's type. P99 of one round is
+that of few tasks for slow peers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if not __package__:  # python tests/benchmarks
 
 from tests.benchmarks import pairs
 from tests.benchmarks.machine import busy, counts, machine, spread
-from tests.benchmarks.peers import PEERS, WORKERS, Judges
+from tests.benchmarks.peers import PEERS, WORKERS, PeerVerifier
 from tests.benchmarks.workloads import WORKLOADS, Pair, Workload, sample
 
 BASE = "pebble"
@@ -53,7 +53,7 @@ class Result:
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
     counts: list[Counter[str]] = field(default_factory=list)
-    judged: int = 0
+    verified: int = 0
     laps: int = 0
     problem: str = ""
 
@@ -177,33 +177,33 @@ def measure(workload: Workload, peers: list[str], rounds: int, quick: bool) -> d
             most = 20 if quick and peer.most else peer.most
             laps = 20 if quick else 100 if peer.most else 500
             try:
-                with peer.make(workload.seconds) as judges:
-                    _round(judges, sample(workload.pairs, most), sample(workload.pairs, laps), result)
+                with peer.make(workload.seconds) as peer_verifier:
+                    _round(peer_verifier, sample(workload.pairs, most), sample(workload.pairs, laps), result)
             except (OSError, ImportError, RuntimeError) as error:
                 result.problem = f"{type(error).__name__}: {error}"
     return results
 
 
-def _round(judges: Judges, stream: list[Pair], single: list[Pair], result: Result) -> None:
+def _round(peer_verifier: PeerVerifier, stream: list[Pair], single: list[Pair], result: Result) -> None:
     start = time.perf_counter()
-    outcomes = judges.stream(stream)
+    outcomes = peer_verifier.stream(stream)
     rate = len(stream) / (time.perf_counter() - start)
     laps = []
     for pair in single:
         start = time.perf_counter()
-        judges.single(pair)
+        peer_verifier.single(pair)
         laps.append((time.perf_counter() - start) * 1e3)
     cuts = statistics.quantiles(laps, n=100, method="inclusive")
     result.rates.append(rate)
     result.p50_ms.append(cuts[49])
     result.p99_ms.append(cuts[98])
     result.counts.append(outcomes)
-    result.judged, result.laps = len(stream), len(laps)
+    result.verified, result.laps = len(stream), len(laps)
 
 
 def show(workload: str, results: dict[str, Result]) -> None:
     base = statistics.median(results[BASE].rates) if BASE in results and results[BASE].rates else None
-    print(f"\n{workload:12}{'tasks/s':>24}{'p50 ms':>24}{'p99 ms':>26}  {'x ' + BASE:>9}  judged: status and number")
+    print(f"\n{workload:12}{'tasks/s':>24}{'p50 ms':>24}{'p99 ms':>26}  {'x ' + BASE:>9}  verified: status and number")
     for peer, result in results.items():
         if not result.rates:
             print(f"{peer:12}not run: {result.problem}")
@@ -212,7 +212,7 @@ def show(workload: str, results: dict[str, Result]) -> None:
         note = f"  a round failed: {result.problem}" if result.problem else ""
         print(
             f"{peer:12}{spread(result.rates, 0):>24}{spread(result.p50_ms, 2):>24}{spread(result.p99_ms, 2):>26}"
-            f"  {ratio:>9}  {result.judged}: {counts(result.counts)}{note}",
+            f"  {ratio:>9}  {result.verified}: {counts(result.counts)}{note}",
             flush=True,
         )
 

@@ -1,7 +1,8 @@
 """Compare the two codecs, C and Python: to encode, to check and to decode answers of several kinds.
 
-Method: in each round either does each step once on each answer, Python first; shown is the median of the rounds (least..most) in milliseconds
-of CPU time, the garbage collector being on, and how many times faster C is by the medians. What drops a value again is not counted.
+Method: in each round either does each step once on each answer, Python first. Shown is the median of the rounds
+(least..most) in milliseconds of CPU time with the garbage collector on, and how many times faster C is by the medians.
+The time to free a value is not counted.
 """
 
 from __future__ import annotations
@@ -78,9 +79,8 @@ def show(name: str, value: object, rounds: int) -> None:
                 times[step][which].append(seconds(both[which], *arguments))
             totals[which].append(sum(times[step][which][-1] for step in steps))
     for step, (python, native) in {**times, "all": (totals[0], totals[1])}.items():
-        print(
-            f"  {step:6}  Python {spread(python)}   C {spread(native)}   {statistics.median(python) / statistics.median(native):6.1f} x"
-        )
+        ratio = statistics.median(python) / statistics.median(native)
+        print(f"  {step:6}  Python {spread(python)}   C {spread(native)}   {ratio:6.1f} x")
 
 
 def spread(times: list[float]) -> str:

@@ -1,12 +1,13 @@
 """What the daemon costs: the library, the batch endpoint and single requests side by side in one run, over loopback.
 
-Method: each round measures all of them in turn on the same trivial puzzles, the verifier inside with as many workers as in the library.
+Method: each round measures all of them in turn on the same trivial puzzles, with as many workers in the daemon as
+in the library.
   library   Verifier.verify_many             batch     one request of JSON lines, read by a plain socket
-  client    Client.verify_many               single    requests one after the other on each of some connections kept alive
+  client    Client.verify_many               single    one request after another on each of some persistent connections
   half      single requests sent at half the rate that `single` reached, at fixed times: latency from when each was due
-CPU is what the process of the daemon (or of the library's caller) used for a task, its workers apart: it bears a crowded machine better.
-Shown is the median of the rounds (least..most). Daemon, workers and client share the processors, as they do beside a trainer.
-Everything is bounded: a run takes about rounds * (4 * tasks / rate + seconds).
+CPU is what the process of the daemon (or of the library's caller) used for a task, without its workers: other load
+changes it less. Shown is the median of the rounds (least..most). Daemon, workers and client share the processors, as
+they do beside a trainer. A run takes about rounds * (4 * tasks / rate + seconds).
 """
 
 from __future__ import annotations
@@ -76,10 +77,8 @@ def main() -> None:
         print(busy(), flush=True)
     base = statistics.median(rates["library"])
     for name, values in rates.items():
-        cost = statistics.median(costs[name])
-        print(
-            f"{name:10}{spread(values, 1):>28} tasks/s   {statistics.median(values) / base:.3f} x library   {cost:.3f} ms CPU"
-        )
+        ratio, cost = statistics.median(values) / base, statistics.median(costs[name])
+        print(f"{name:10}{spread(values, 1):>28} tasks/s   {ratio:.3f} x library   {cost:.3f} ms CPU")
     for name, values in latencies.items():
         print(f"half {name:5}{spread(values, 1):>28} ms")
 
@@ -96,7 +95,7 @@ def _daemon(workers: int) -> Iterator[Daemon]:
 
 @contextmanager
 def _cost(process: psutil.Process, costs: list[float], tasks: int) -> Iterator[None]:
-    """Note the process's own CPU milliseconds for a task."""
+    """Record the process's own CPU milliseconds for a task."""
     before = process.cpu_times()
     yield
     after = process.cpu_times()
@@ -137,7 +136,7 @@ async def _batch(url: str, tasks: list[Task]) -> float:
 
 
 class Connection:
-    """One request after the other on a connection that is kept."""
+    """Send one request after another on a persistent connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -168,7 +167,7 @@ async def _single(url: str, tasks: list[Task]) -> float:
 
 
 async def _paced(url: str, tasks: list[Task], rate: float, seconds: float) -> list[float]:
-    """Latencies of requests that are due at fixed times, so that a slow answer delays no measurement of the next."""
+    """Return latencies of requests sent at fixed times, so that a slow answer does not delay the next request."""
     free: asyncio.Queue[Connection] = asyncio.Queue()
     for connection in await _connections(url, 4 * CONNECTIONS):
         free.put_nowait(connection)

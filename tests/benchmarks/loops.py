@@ -1,9 +1,10 @@
 """What endless loops cost a batch: ``python -m tests.benchmarks.loops``.
 
-Trivial tasks with 5 % endless loops among them, CPU limit 1 s. With the two-pass schedule what needs more than a moment is tried again
-when nothing else waits; without it every task gets its whole time at once. Shown is, round by round in turn, the time until 95 % of the
-verdicts were there (as they come), the time of all, and whether both gave every task the same status; then the same for pebble's pool.
-Not shown: tasks that need between the time slice and the limit, which cost up to twice theirs with the schedule.
+Trivial tasks with 5 % endless loops among them, CPU limit 1 s. With time slices a task that needs more than a moment is
+demoted and goes on when nothing else waits; without them every task gets its whole time at once. Shown is, round by
+round in turn, the time until 95 % of the verdicts were there (as they come), the time of all, and whether both gave
+every task the same status; then the same for pebble's pool. Not shown: tasks that need between the time slice and the
+limit, which can cost up to twice as much with time slices.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SHARE, LIMIT_SECONDS = 20, 1.0
 
 
 def tasks(count: int) -> list[Task]:
-    """One in twenty loops for ever, each in its own way."""
+    """Return trivial tasks of which one in twenty loops for ever, each with a different source."""
     loop = "def sol():\n    while True: {}"
     return [
         Task(str(number), sat, loop.format(number) if number % SHARE == SHARE // 2 else sol)
@@ -32,8 +33,13 @@ def tasks(count: int) -> list[Task]:
     ]
 
 
-def judge(items: list[Task], longest: float) -> tuple[float, float, dict[str, str]]:
-    """Seconds to 95 % and to all, and every status. longest: time slice in seconds; as long as the limit: there are no time slices."""
+def verify(items: list[Task], longest: float) -> tuple[float, float, dict[str, str]]:
+    """Return the seconds to 95 % of the verdicts and to all, and every status.
+
+    Args:
+        items: the tasks.
+        longest: the longest time slice in seconds; as long as the limit means that there are none.
+    """
     limits = Limits(cpu_seconds=LIMIT_SECONDS)
     with (
         mock.patch.object(time_slice, "LONGEST_SECONDS", longest),
@@ -48,8 +54,8 @@ def judge(items: list[Task], longest: float) -> tuple[float, float, dict[str, st
         return most, time.perf_counter() - started, statuses
 
 
-def judge_by_pebble(items: list[Task]) -> tuple[float, float]:
-    """Seconds to 95 % and to all, of a pool that kills a worker for each loop."""
+def verify_by_pebble(items: list[Task]) -> tuple[float, float]:
+    """Return the same seconds for a pool that kills a worker for each loop."""
     from pebble import ProcessPool
 
     with ProcessPool(max_workers=WORKERS) as workers:
@@ -78,15 +84,14 @@ def main() -> None:
     items, longest = tasks(options.tasks), time_slice.LONGEST_SECONDS
     print("\n".join(f"{name}: {value}" for name, value in machine().items()))
     print(busy())
-    figures: dict[str, list[tuple[float, float]]] = {"two passes": [], "one pass": [], "pebble": []}
+    figures: dict[str, list[tuple[float, float]]] = {"time slices": [], "none": [], "pebble": []}
     for _ in range(options.rounds):
-        two, one = judge(items, longest), judge(items, LIMIT_SECONDS)
-        figures["two passes"].append(two[:2])
-        figures["one pass"].append(one[:2])
-        figures["pebble"].append(judge_by_pebble(items))
-        print(
-            f"statuses are the same: {two[2] == one[2]}; loops: {sum(status == 'time_limit' for status in two[2].values())}"
-        )
+        two, one = verify(items, longest), verify(items, LIMIT_SECONDS)
+        figures["time slices"].append(two[:2])
+        figures["none"].append(one[:2])
+        figures["pebble"].append(verify_by_pebble(items))
+        loops = sum(status == "time_limit" for status in two[2].values())
+        print(f"statuses are the same: {two[2] == one[2]}; loops: {loops}")
     for name, found in figures.items():
         shown = [
             f"{statistics.median(column):.2f} ({min(column):.2f}..{max(column):.2f})"

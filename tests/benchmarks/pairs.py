@@ -1,16 +1,16 @@
-"""Compare two in pairs: both judge the same tasks, one right after the other, and who begins alternates.
+"""Compare two verifiers in pairs: both verify the same tasks, one right after the other, and which begins alternates.
 
-Method: each is warmed up, in workers of its own, and judges the stream, again if that takes less than a second. The
+Method: each is warmed up, in workers of its own, and verifies the stream, again if that takes less than a second. The
 ratio of a pair is the first one's tasks a second by the second one's, so that a drift of the machine that is slower
-than a pair cancels out. Shown is every ratio; the middle of them, the quartiles (half of the pairs lie between them)
-and the extremes; and how many tasks came out as what.
+than a pair cancels out. Shown is every ratio; the median, the quartiles (half of the pairs lie between them) and the
+extremes; and how many tasks got which status.
 With --against the two are this checkout and another one, each in processes of its own with the interpreter of its own
-environment. Then the ratio of the CPU time of all their processes is shown too, which bears other load better, which
-engine judged how many, and each task whose two verdicts differ. The exit code is 1 if any does, or if the middle of a
+environment. Then the ratio of the CPU time of all their processes is shown too, which other load changes less, which
+engine verified how many, and each task whose two verdicts differ. The exit code is 1 if any does, or if the median of a
 workload is below 0.97.
-Not shown: start-up, latency, the first tasks of a cold worker, another machine, other load. Whoever remembered puzzles
-from one stream to the next would gain where it is judged again. Ten pairs tell differences of some percent, not of one:
-see the quartiles.
+Not shown: start-up, latency, the first tasks of a cold worker, another machine, other load. A verifier that remembered
+puzzles from one stream to the next would gain where the stream is verified again. Ten pairs show differences of some
+percent, not of one: see the quartiles.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.benchmarks.workloads import ROOT, Workload, sample
 LEAST_RATIO = 0.97
 """A change that makes a workload slower than this is one that is noticed."""
 LEAST_SECONDS = 1.0
-"""A stream that takes less is judged again: shorter measurements scatter too much."""
+"""A stream that takes less is verified again: shorter measurements scatter too much."""
 LONGEST_SECONDS = 3600
 """After that a run of a checkout has hung."""
 
@@ -42,22 +42,22 @@ LONGEST_SECONDS = 3600
 class Run:
     """One of a pair.
 
-    rate: tasks a second. counts: how many came out as what, in each stream or in all together. Of checkouts alone:
-    cpu_ms of a task; statuses of every task in order; judges: which program and engine judged how many.
+    rate: tasks a second. counts: how many tasks got each status, in each stream or in all together. Of checkouts alone:
+    cpu_ms of a task; statuses of every task in order; verifiers: which program and engine verified how many.
     """
 
     rate: float
     counts: tuple[Counter[str], ...]
     cpu_ms: float | None = None
     statuses: tuple[str, ...] = ()
-    judges: Counter[str] = field(default_factory=Counter)
+    verifiers: Counter[str] = field(default_factory=Counter)
 
 
 Pairs = list[tuple[Run, Run]]
 
 
 def run(first: Callable[[], Run], second: Callable[[], Run], count: int) -> Pairs:
-    """So many pairs."""
+    """Return so many pairs."""
     pairs = []
     for number in range(count):
         if number % 2:
@@ -71,13 +71,13 @@ def run(first: Callable[[], Run], second: Callable[[], Run], count: int) -> Pair
 
 
 def peer_run(name: str, workload: Workload) -> Run:
-    """One of the peers, on at most the sample that it gets. Raises what it raises where the host can't run it."""
+    """Run one of the peers on its sample at most. Raises what the peer raises where the host can't run it."""
     peer = PEERS[name]
     tasks = sample(workload.pairs, peer.most)
-    with peer.make(workload.seconds) as judges:
+    with peer.make(workload.seconds) as peer_verifier:
         streams, elapsed, start = [], 0.0, time.perf_counter()
         while elapsed < LEAST_SECONDS:
-            streams.append(judges.stream(tasks))
+            streams.append(peer_verifier.stream(tasks))
             elapsed = time.perf_counter() - start
     return Run(len(streams) * len(tasks) / elapsed, tuple(streams))
 
@@ -90,7 +90,7 @@ class Checkout:
     python: str
 
     def __str__(self) -> str:
-        """Folder and commit."""
+        """Return folder and commit."""
         commit, changes = self._git("rev-parse", "--short", "HEAD"), self._git("status", "--porcelain")
         return f"{self.folder}, {commit or 'no commit'}{' with changes' if changes else ''}"
 
@@ -102,7 +102,7 @@ class Checkout:
         return done.stdout.strip()
 
     def run(self, workload: Workload, **arguments: Any) -> Run:
-        """Judge with a Verifier of these arguments. Raises RuntimeError if it fails; standard error says why."""
+        """Verify with a Verifier of these arguments. Raises RuntimeError if it fails; standard error says why."""
         limits = {"cpu_seconds": workload.seconds, "least_seconds": LEAST_SECONDS}
         settings = {"verifier": arguments, "warm_up": len(WARM_UP), **limits}
         done = subprocess.run(
@@ -116,14 +116,14 @@ class Checkout:
         )
         if done.returncode:
             raise RuntimeError(f"the run of {self.folder} failed with exit code {done.returncode}")
-        told = json.loads(done.stdout)
-        tasks = told["streams"] * len(workload.pairs)
+        found = json.loads(done.stdout)
+        tasks = found["streams"] * len(workload.pairs)
         return Run(
-            rate=tasks / told["elapsed_seconds"],
-            cpu_ms=told["cpu_seconds"] / tasks * 1e3,
-            counts=(Counter(told["statuses"]),),
-            statuses=tuple(told["statuses"]),
-            judges=Counter(told["judges"]),
+            rate=tasks / found["elapsed_seconds"],
+            cpu_ms=found["cpu_seconds"] / tasks * 1e3,
+            counts=(Counter(found["statuses"]),),
+            statuses=tuple(found["statuses"]),
+            verifiers=Counter(found["verifiers"]),
         )
 
 
@@ -132,7 +132,7 @@ def ours() -> Checkout:
 
 
 def checkout(folder: Path) -> Checkout:
-    """Raises FileNotFoundError for a folder without an environment of its own."""
+    """Return the checkout in a folder. Raises FileNotFoundError if it has no environment of its own."""
     folder = folder.resolve()
     python = folder / ".venv" / "bin" / "python"
     if not python.exists():
@@ -141,12 +141,12 @@ def checkout(folder: Path) -> Checkout:
 
 
 def ratios(pairs: Pairs) -> list[float]:
-    """Of tasks a second, pair by pair."""
+    """Return the ratio of tasks a second, pair by pair."""
     return [one.rate / other.rate for one, other in pairs]
 
 
 def show(names: tuple[str, str], pairs: Pairs) -> None:
-    """What the pairs of one workload gave."""
+    """Print the results of the pairs of one workload."""
     print(f"  tasks/s: {_middles((one.rate, other.rate) for one, other in pairs)}; ratio: {quartiles(ratios(pairs))}")
     costs = [(one.cpu_ms, other.cpu_ms) for one, other in pairs if one.cpu_ms and other.cpu_ms]
     if len(costs) > 1:
@@ -154,8 +154,8 @@ def show(names: tuple[str, str], pairs: Pairs) -> None:
         print(f"  CPU ms a task: {_middles(costs)}; ratio, less is better: {ratio}")
     for name, runs in zip(names, zip(*pairs, strict=True), strict=True):
         print(f"  {name}: {counts([stream for one in runs for stream in one.counts])}")
-        if any(one.judges for one in runs):
-            print(f"    judged by {counts([one.judges for one in runs])}")
+        if any(one.verifiers for one in runs):
+            print(f"    verified by {counts([one.verifiers for one in runs])}")
 
 
 def _middles(found: Iterable[tuple[float, float]]) -> str:
@@ -164,7 +164,7 @@ def _middles(found: Iterable[tuple[float, float]]) -> str:
 
 
 def differing(pairs: Pairs) -> Counter[tuple[int, str, str]]:
-    """The tasks whose two verdicts differ: number and both statuses, and in how many pairs."""
+    """Count the tasks whose two verdicts differ, by number and both statuses, over the pairs."""
     return Counter(
         (number, one_status, other_status)
         for one, other in pairs

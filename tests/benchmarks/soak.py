@@ -1,9 +1,10 @@
-"""Stream many tasks and watch for leaks: ``python -m tests.benchmarks.soak [--tasks 100000]``.
+"""Stream many tasks and look for leaks: ``python -m tests.benchmarks.soak [--tasks 100000]``.
 
-It passes if every verdict is `accepted`; if no rollback of the snapshot engine left a difference; if in the last quarter of the run the median of each figure (memory of this process, of its
-children, descriptors, processes) is at most 5 % above that in the second quarter; and if no process or descriptor is left
-at the end. Exit code 1 otherwise. Memory is proportional (PSS) where the kernel tells it, else resident (RSS). Children
-that run a task come and go, so processes and the workers' memory are those at the moment of the mark.
+It passes if every verdict is `accepted`; if no rollback of the snapshot engine left a difference; if in the last
+quarter of the run the median of each figure (memory of this process, of its children, descriptors, processes) is at
+most 5 % above that in the second quarter; and if no process or descriptor is left at the end. Exit code 1 otherwise.
+Memory is proportional (PSS) where the kernel reports it, else resident (RSS). Children that run a task come and go, so
+processes and the workers' memory are those at the moment of the mark.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Mark:
 
 
 def footprint() -> Mark:
-    """What is used now. A process that ends meanwhile counts as nothing."""
+    """Return what is used now. A process that ends during this counts as nothing."""
     own = psutil.Process()
     mine = _memory(own)
     totals, count = [0.0, 0.0, 0], 0
@@ -52,13 +53,16 @@ def footprint() -> Mark:
 
 
 def _memory(process: psutil.Process) -> tuple[float, float]:
-    """RSS and PSS in MiB; RSS for both where PSS is not told."""
+    """Return RSS and PSS in MiB; RSS for both where the kernel reports no PSS."""
     info = process.memory_full_info()
     return info.rss / MIB, (getattr(info, "pss", 0) or info.rss) / MIB
 
 
 def grown(marks: list[Mark]) -> list[str]:
-    """The figures whose median in the last quarter is over 5 % above that in the second, with the usual number of processes: one in reserve comes and goes."""
+    """Return the figures whose median in the last quarter is over 5 % above that in the second.
+
+    Only marks with the usual number of processes count: a spare snapshot process comes and goes.
+    """
     usual = statistics.mode(mark.processes for mark in marks)
     marks = [mark for mark in marks if mark.processes == usual]
     quarter = max(1, len(marks) // 4)
@@ -95,15 +99,16 @@ def main() -> None:
 
 def show(number: int, rate: float, mark: Mark) -> None:
     print(
-        f"{number:8} tasks {rate:6.0f}/s  own {mark.own_rss:6.1f}/{mark.own_pss:6.1f}  children {mark.children_rss:6.1f}/"
-        f"{mark.children_pss:6.1f}  descriptors {mark.own_descriptors}+{mark.children_descriptors}  processes {mark.processes}",
+        f"{number:8} tasks {rate:6.0f}/s  own {mark.own_rss:6.1f}/{mark.own_pss:6.1f}  children "
+        f"{mark.children_rss:6.1f}/{mark.children_pss:6.1f}  descriptors {mark.own_descriptors}+"
+        f"{mark.children_descriptors}  processes {mark.processes}",
         flush=True,
     )
 
 
 def _conclude(before: Mark, marks: list[Mark], wrong: int, mismatches: int) -> None:
     after = footprint()
-    problems = [f"grew: {figure}" for figure in grown(marks)] if len(marks) >= 8 else ["too few tasks to tell growth"]
+    problems = [f"grew: {figure}" for figure in grown(marks)] if len(marks) >= 8 else ["too few tasks to see growth"]
     if wrong:
         problems.append(f"{wrong} verdicts are not accepted")
     if mismatches:

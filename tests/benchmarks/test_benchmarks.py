@@ -1,4 +1,4 @@
-"""That what is compared is what it is said to be, and that two checkouts are told apart."""
+"""Workloads hold what they are described to hold, and two checkouts are distinguished."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SIZES = (300, 1400, 5000)
 
 def accepted(pairs: list[workloads.Pair]) -> list[bool]:
     """What a plain interpreter says of each: one of its own, since a program changes that which it runs in."""
-    with floor(10) as judges:
-        return [judges.stream([pair])["accepted"] == 1 for pair in pairs]
+    with floor(10) as peer_verifier:
+        return [peer_verifier.stream([pair])["accepted"] == 1 for pair in pairs]
 
 
 @pytest.mark.parametrize("characters", SIZES)
@@ -48,7 +48,7 @@ def test_every_fourth_answer_of_a_group_is_wrong(characters: int) -> None:
     assert accepted(workloads.grpo(characters, 3)) == [True, True, True, False] * 12
 
 
-def test_puzzles_named_as_in_the_paper_are_judged_too() -> None:
+def test_puzzles_named_as_in_the_paper_are_verified_too() -> None:
     puzzle = "def f(x: int): return x == 1"
     assert accepted([(puzzle, "def g(): return 1"), (puzzle, "def g(): return 2")]) == [True, False]
 
@@ -59,15 +59,15 @@ def test_what_is_not_given_is_said_with_the_variable_that_names_it(monkeypatch: 
         workloads.WORKLOADS["lm"](1, True)
 
 
-def test_a_run_of_a_checkout_tells_every_status() -> None:
+def test_a_run_of_a_checkout_returns_every_status() -> None:
     open_verifier("full").close()
     made = Workload([*workloads.grpo(300, 1), ("def sat(x: int): return True", "def sol(): return 1 // 0")], "")
     found = Checkout(ROOT, sys.executable).run(made, workers=1)
     assert found.statuses == ("accepted", "accepted", "accepted", "rejected") * 4 + ("solution_error",)
-    assert found.rate > 0 and found.judges.total() == 17
+    assert found.rate > 0 and found.verifiers.total() == 17
 
 
-def test_a_slow_or_otherwise_judging_checkout_is_told(tmp_path: Path) -> None:
+def test_a_slow_checkout_and_one_with_other_verdicts_are_reported(tmp_path: Path) -> None:
     """A stand-in for another commit: its verifier sleeps, and accepts one wrong answer."""
     open_verifier("full").close()
     package = tmp_path / "selftaught"
@@ -109,9 +109,9 @@ def test_a_folder_without_an_environment_is_refused(tmp_path: Path) -> None:
 def test_who_begins_alternates() -> None:
     order: list[str] = []
 
-    def judge(name: str) -> Run:
+    def verify(name: str) -> Run:
         order.append(name)
         return Run(1.0, ())
 
-    pairs.run(lambda: judge("first"), lambda: judge("second"), 3)
+    pairs.run(lambda: verify("first"), lambda: verify("second"), 3)
     assert order == ["first", "second", "second", "first", "first", "second"]

@@ -1,11 +1,11 @@
-"""Judge a stream of tasks with the verifier of one checkout and tell what that took: ``python timed_run.py CHECKOUT``.
+"""Verify a stream of tasks with the verifier of one checkout, and time it: ``python timed_run.py CHECKOUT``.
 
-Started by pairs.py with the interpreter of the checkout. It imports nothing but the package and what that needs, so that
-it serves every commit. Standard input: a line of JSON with settings (`verifier`: arguments for Verifier; `cpu_seconds`:
-limit of a phase; `warm_up`: how many of the tasks are judged before the clock starts; `least_seconds`: the stream is
-judged again until so much time has passed), then a line ``[sat, sol]`` for each task. Standard output: one line of
-JSON. CPU time is that of this process and of all below it, in the kernel's ticks of 10 ms. A task with several statuses
-in several streams has them all.
+Started by pairs.py with the interpreter of the checkout. It imports nothing but the package and its dependencies, so
+that it works with every commit. Standard input: a line of JSON with settings (`verifier`: arguments for Verifier;
+`cpu_seconds`: limit of a phase; `warm_up`: how many of the tasks are verified before the clock starts; `least_seconds`:
+the stream is verified again until so much time has passed), then a line ``[sat, sol]`` for each task. Standard output:
+one line of JSON. CPU time is that of this process and of all below it, in the kernel's ticks of 10 ms. A task with
+several statuses in several streams has them all.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ def main() -> None:
             elapsed = time.perf_counter() - start
         used = cpu_seconds() - used
     alike = zip(*streams, strict=True)
-    told = {
+    found = {
         "streams": len(streams),
         "elapsed_seconds": elapsed,
         "cpu_seconds": used,
         "statuses": ["/".join(sorted({verdict.status.value for verdict in verdicts})) for verdicts in alike],
-        "judges": Counter(f"{verdict.verifier} {verdict.level}" for verdict in streams[0]),
+        "verifiers": Counter(f"{verdict.verifier} {verdict.level}" for verdict in streams[0]),
     }
-    print(json.dumps(told))
+    print(json.dumps(found))
 
 
 def cpu_seconds() -> float:
-    """What this process and all below it have used, the dead among them too."""
+    """Return the CPU seconds of this process and of all below it, the dead included."""
     own = psutil.Process()
     total = 0.0
     for process in (own, *own.children(recursive=True)):

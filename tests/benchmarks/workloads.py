@@ -1,4 +1,4 @@
-"""What is judged: pairs of a puzzle's and a solution's source."""
+"""The workloads: pairs of a puzzle's and a solution's source."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ GROUP = 16
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Pairs to judge.
+    """Pairs to verify.
 
-    about: what they are made of, and what a sound judge says of them. seconds: time limit of a task, for selftaught of
-    each phase; CPU time where a judge can measure that, else elapsed time.
+    about: what they are made of, and what a sound verifier says of them. seconds: time limit of a task, for selftaught
+    of each phase; CPU time where a verifier can measure that, else elapsed time.
     """
 
     pairs: list[Pair]
@@ -31,7 +31,7 @@ class Workload:
 
 
 def trivial(count: int) -> list[Pair]:
-    """Distinct puzzles that cost next to nothing: what is measured is the judge."""
+    """Distinct puzzles that cost next to nothing: this measures the verifier itself."""
     constants = ((i, 3 * i + 25) for i in range(count))
     return [
         (f"def sat(x: int, a={a}, b={b}): return x + a == b", f"def sol(a={a}, b={b}): return b - a")
@@ -145,8 +145,8 @@ WORKLOADS: dict[str, Callable[[int, bool], Workload]] = {
     "lm": lambda tasks, quick: Workload(
         sample(lm(given("lm")), 200 if quick else None),
         "solutions that a language model wrote for P3 and the authors' judge accepted; of all 3,658 some 7 are refused "
-        "by design (answers over the limit, memory, the order of a set), and 29 are twins of others, which selftaught "
-        "judges once",
+        "by design (answers over the limit, memory, the order of a set), and 29 are duplicates of others, which "
+        "selftaught verifies once",
         seconds=2.0,
     ),
 }

@@ -74,8 +74,8 @@ def test_it_holds_no_package_but_pip_and_nothing_of_this_machines_secrets(base: 
 
 def test_every_module_of_its_library_finds_what_it_is_linked_to(image: str, engine: Any) -> None:
     printed = engine.containers.run(
-        image, ["python3", "-I", "-c", IMPORT_ALL], remove=True, network_mode="none", user="65534:65534", read_only=True,
-        environment={"PATH": "/usr/local/bin:/usr/bin"},
+        image, ["python3", "-I", "-c", IMPORT_ALL], remove=True, network_mode="none", user="65534:65534",
+        read_only=True, environment={"PATH": "/usr/local/bin:/usr/bin"},
     )  # fmt: skip
     assert int(printed) > 40
 

@@ -1,4 +1,4 @@
-"""The daemon's image: level `restricted` in an ordinary unprivileged container, with the engine's own seccomp profile."""
+"""The daemon's image: level `restricted` in an ordinary container with the engine's own seccomp profile."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_doctor_says_what_the_level_full_lacks_there(engine: Any) -> None:
     assert "--require restricted" in full["remedy"]
 
 
-def test_doctor_says_what_an_engine_refuses_that_allows_no_landlock(engine: Any, tmp_path: Path) -> None:
+def test_doctor_names_landlock_where_the_engine_refuses_it(engine: Any, tmp_path: Path) -> None:
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["landlock_create_ruleset"], "action": "SCMP_ACT_ERRNO"}],

@@ -35,10 +35,10 @@ def test_the_pod_meets_the_security_standard_restricted() -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     assert all(set(volume) <= {"name", "secret", "emptyDir", "configMap"} for volume in pod["volumes"])
     for container in pod["containers"]:
-        held = container["securityContext"]
-        assert held["allowPrivilegeEscalation"] is False
-        assert held["readOnlyRootFilesystem"] is True
-        assert held["capabilities"] == {"drop": ["ALL"]}
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["readOnlyRootFilesystem"] is True
+        assert own["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_a_token_stands_before_every_port_that_others_reach() -> None:

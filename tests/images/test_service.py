@@ -1,4 +1,4 @@
-"""The daemon's image as it is started by the README's command, by the compose file, and under the pod's terms of the Kubernetes manifest."""
+"""The daemon's image, started by the README's command, by the compose file, and as the Kubernetes manifest's pod."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def by_compose(engine: Any, folder: Path, name: str) -> None:
 
 
 def as_a_pod(engine: Any, folder: Path, name: str) -> None:
-    """What a kubelet would ask its runtime for, of the manifest's every field that bears on it; no other field may be there."""
+    """Start it as a kubelet would: every field of the manifest that concerns the runtime, and no other may be there."""
     (spec,) = POD["containers"]
-    pod, held = dict(POD["securityContext"]), dict(spec["securityContext"])
+    pod, own = dict(POD["securityContext"]), dict(spec["securityContext"])
     assert pod.pop("runAsNonRoot") is True
     assert pod.pop("seccompProfile") == {"type": "RuntimeDefault"}
-    assert held.pop("allowPrivilegeEscalation") is False
+    assert own.pop("allowPrivilegeEscalation") is False
     (mount,), (volume,) = spec["volumeMounts"], POD["volumes"]
     assert mount["name"] == volume["name"]
     group, secret = pod.pop("fsGroup"), folder / "secret"
@@ -107,8 +107,8 @@ def as_a_pod(engine: Any, folder: Path, name: str) -> None:
         detach=True,
         user=f"{pod.pop('runAsUser')}:{pod.pop('runAsGroup')}",
         group_add=[str(group)],
-        read_only=held.pop("readOnlyRootFilesystem"),
-        cap_drop=held.pop("capabilities")["drop"],
+        read_only=own.pop("readOnlyRootFilesystem"),
+        cap_drop=own.pop("capabilities")["drop"],
         security_opt=["no-new-privileges"],
         mem_limit=limits["memory"].removesuffix("i"),
         nano_cpus=int(limits["cpu"]) * 10**9,
@@ -116,7 +116,7 @@ def as_a_pod(engine: Any, folder: Path, name: str) -> None:
         ports={f"{port['containerPort']}/tcp": ("127.0.0.1", None)},
     )
     assert not pod
-    assert not held
+    assert not own
 
 
 WAYS: dict[str, Callable[[Any, Path, str], None]] = {"readme": by_readme, "compose": by_compose, "pod": as_a_pod}
@@ -124,7 +124,7 @@ WAYS: dict[str, Callable[[Any, Path, str], None]] = {"readme": by_readme, "compo
 
 @pytest.fixture(scope="module", params=WAYS)
 def service(request: pytest.FixtureRequest, engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A daemon that is ready. At the end it must go in peace when it is told to."""
+    """A daemon that is ready. At the end it must stop with exit code 0 on SIGTERM."""
     if not engine.images.list(IMAGE):
         unreached("container", "auto", f"no image {IMAGE}: make images")
     folder, token, name = (
@@ -204,14 +204,12 @@ def test_it_is_not_root_holds_no_capability_and_can_write_nowhere(service: Servi
         assert re.search("Read-only file system|Permission denied|No such file", printed), printed
 
 
-def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_worker(service: Service) -> None:
-    fill = "def sol():\n    held = []\n    while True: held.append(b'x' * (50 << 20))"
+def test_tasks_over_their_memory_limit_get_that_status_and_cost_no_worker(service: Service) -> None:
+    fill = "def sol():\n    kept = []\n    while True: kept.append(b'x' * (50 << 20))"
     tasks = [Task(str(i), f"def sat(x): return x == {i}", fill) for i in range(6)]
     found: dict[str, Status] = {}
     with Client(f"http://127.0.0.1:{service.port}", token=service.token) as client:
-        for _ in range(
-            3
-        ):  # a busy machine may take longer to give so much than the one second of CPU time that the service grants
+        for _ in range(3):  # on a busy machine so much memory may cost more than the limit of one second of CPU time
             late = [task for task in tasks if found.get(task.id, Status.TIME_LIMIT) is Status.TIME_LIMIT]
             found |= {verdict.id: verdict.status for verdict in client.verify_many(late)}
     assert found == {task.id: Status.MEMORY_LIMIT for task in tasks}

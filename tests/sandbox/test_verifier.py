@@ -324,8 +324,10 @@ def sol(own={own!r}):
     import ctypes, gc, re
     prefix = "".join(["mar", "ker", "-"]).encode()
     pages = {{id(value) >> 12 for value in gc.get_objects() + list(globals().values())}}
-    heap = [page for page in pages if page < 0x7000_0000_0000 >> 12]
-    pages.update(range(min(heap), max(heap)))
+    heap = sorted(page for page in pages if page < 0x7000_0000_0000 >> 12)
+    for one, following in zip(heap, heap[1:]):
+        if following - one < 256:  # no gap between the data of the interpreter's program and the heap
+            pages.update(range(one, following))
     found = set()
     for page in pages:
         found.update(re.findall(prefix + rb"[0-9]+x", ctypes.string_at(page << 12, 4096)))

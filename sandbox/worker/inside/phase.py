@@ -244,6 +244,8 @@ def _travels(code: types.CodeType) -> bool:
             kind = type(one)
             if kind is tuple:
                 todo.append(one)
+            elif kind is slice:  # a constant since Python 3.14
+                todo.append((one.start, one.stop, one.step))
             elif kind is types.CodeType:
                 todo.append(one.co_consts)
             elif kind not in _TRAVELLING:

@@ -149,11 +149,14 @@ def _warm() -> None:
     heap.gather()  # for the runners, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
+    import_module("selectors")  # tries epoll when it is imported, which the filter forbids; socket imports it up to 3.13
+    if sys.version_info >= (3, 14):
+        import_module("_ast_unparse")
     _settle_extensions()
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    ours = [(module, marshal.dumps(_code_of(module))) for module in map(import_module, _OURS)]
+    ours = [(module, marshal.dumps(_placeless(_code_of(module)))) for module in map(import_module, _OURS)]
     heap.compact()
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
@@ -200,6 +203,8 @@ def _settle_extensions() -> None:
         function(fractions.Fraction(1, 3))
     array.array("b").__reduce_ex__(3)
     random.Random("")
+    zlib.decompress(zlib.compress(b"a"))  # the C library of this name resolves its own functions at their first call
+    zlib.crc32(zlib.adler32(b"a").to_bytes(4, "big"))
     objects: list[object] = [struct.Struct("b"), zlib.compressobj(), zlib.decompressobj(), queue.SimpleQueue()]
     objects += [module for module in sys.modules.values() if ".so" in (getattr(module, "__file__", None) or "")]
     for one in objects:

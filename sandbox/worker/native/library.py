@@ -12,7 +12,8 @@ REMEDY = "install again where there is a C compiler (Debian, Ubuntu: apt-get ins
 @functools.cache  # in the jail it can't be found any more
 def load() -> ctypes.PyDLL:
     """The library. Raises OSError if there is none, or one that does not fit this machine."""
-    for path in Path(__file__).parent.glob("_accelerator*.so"):
+    path = Path(__file__).with_name("_accelerator.so")
+    if path.exists():
         return ctypes.PyDLL(str(path))
     raise OSError(f"what is written in C was not built: {REMEDY}")
 
