@@ -15,7 +15,7 @@ from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, co
 from selftaught.sandbox.client.batch import BatchRequest
 from selftaught.sandbox.errors import ServerRefused
 from selftaught.sandbox.program import Ending, Program, Run
-from selftaught.sandbox.stream import Cancel, Done, ajudge_many, nothing
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing
 from selftaught.sandbox.task import MIB, Task
 from selftaught.sandbox.validation import check_program, check_task
 from selftaught.sandbox.verdict import Status, Verdict
@@ -92,7 +92,7 @@ class AsyncClient:
 
         async def submit(task: Task, done: Done) -> Cancel:
             request.add(task, done)
-            return nothing  # all are cancelled at once, with the request
+            return cancel_nothing  # the request is cancelled as a whole
 
         driving = asyncio.create_task(request.drive())
         try:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from selftaught.sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
 from selftaught.sandbox.client.batch import BatchRequest
 from selftaught.sandbox.program import Program, Run
-from selftaught.sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import Limits, Task
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
@@ -170,7 +170,7 @@ class _Request:
     def submit(self, task: Task, done: Done) -> Cancel:
         """See `BatchRequest.add`."""
         self.loop.call_soon_threadsafe(self.request.add, task, done)
-        return nothing  # all are cancelled at once, with the request
+        return cancel_nothing  # the request is cancelled as a whole
 
     def end(self) -> Future[None]:
         """See `BatchRequest.end`; done when the request has ended."""

@@ -91,7 +91,7 @@ class Batch:
         self._admission, self._lost, self._repeat, self._answered = admission, lost, repeat, answered
         self._taken, self._sizes = 0, dict[int, int]()
         window = WINDOW * admission.judge.workers
-        self._stream = AsyncStream(items, self._note, self._submit, window, ordered, copied=admission.count)
+        self._stream = AsyncStream(items, self._note, self._submit, window, ordered, on_duplicate=admission.count)
 
     async def answer(self) -> AsyncGenerator[bytes, None]:
         """The lines of the response, several at a time. Leaving cancels what has not been judged. Raises Gone."""
@@ -101,7 +101,7 @@ class Batch:
                 closing.add_done_callback(lambda _: stream.stop())  # at the server's end nothing more is taken in
                 leaving.add_done_callback(lambda _: stream.fail(Gone()))
                 while await stream.wait():
-                    found = [stream.give() for _ in range(stream.due)]
+                    found = [stream.pop() for _ in range(stream.due)]
                     yield b"".join([_line(*each) for each in found])
                     self._answered(sum(self._sizes.pop(number) for number, _ in found))
         finally:

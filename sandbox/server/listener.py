@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
 
         for number in SIGNALS:  # not the loop's own way, which would leave them to kill us when the loop is closed
             signal.signal(number, heed)
-        if self._signals.came:
+        if self._signals.count:
             self.stop()
         watching = loop.create_task(self._watch(self.stop)) if self._watch else None
         try:

@@ -117,9 +117,9 @@ def test_resuming_cuts_a_torn_last_line_and_skips_the_rest(tmp_path: Path, torn:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (written(2) + b"{\n" + written(3).splitlines()[2] + b"\n", "3 is no verdict"),
-        (b"precious", "1 is no verdict"),
-        (b'{"id": "0", "sat": "s", "sol": "t"}\n' * 2, "1 is no verdict"),
+        (written(2) + b"{\n" + written(3).splitlines()[2] + b"\n", "3 is not a verdict"),
+        (b"precious", "1 is not a verdict"),
+        (b'{"id": "0", "sat": "s", "sol": "t"}\n' * 2, "1 is not a verdict"),
         (written(1) * 2, "2 is about '0', but the input has '1'"),
         (written(7), "more records than the input"),
     ],

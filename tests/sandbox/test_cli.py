@@ -245,7 +245,7 @@ def test_resuming_with_another_input_is_refused(tmp_path: Path) -> None:
     before = out.read_bytes()
     done = run("verify", str(second), "-o", str(out), "--resume", *LEVEL)
     assert done.returncode == 2
-    assert b"not the same input" in done.stderr
+    assert b"it is another input" in done.stderr
     assert out.read_bytes() == before
 
 

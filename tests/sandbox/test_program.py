@@ -1,4 +1,4 @@
-"""Running without judging: what a program prints and returns is reported as it is, and no more is let through than for a solution."""
+"""Running without judging: output and exit code are reported unchanged, and no more is allowed than to a solution."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def test_a_memory_error_is_the_programs_own(verifier: Verifier) -> None:
 
 def test_a_program_can_forge_no_report_of_a_judgement(verifier: Verifier) -> None:
     """Everything it can reach is written full of the reports that a judged phase makes."""
-    code = "import os, struct\nfor fd in range(64):\n    try: os.write(fd, struct.pack('<cQ', b'T', 0))\n    except OSError: pass"
+    code = (
+        "import os, struct\n"
+        "for fd in range(64):\n    try: os.write(fd, struct.pack('<cQ', b'T', 0))\n    except OSError: pass"
+    )
     found = run(verifier, code)
     assert found.ending is Ending.EXITED
     task = Task("1", "def sat(x): return x == 1", "2")
@@ -129,8 +132,10 @@ def test_a_program_can_forge_no_report_of_a_judgement(verifier: Verifier) -> Non
         "import sys\nsys.stdout.detach(); sys.stderr.detach()\n1 / 0",
         "import sys\nsys.excepthook = lambda *a: sys.exit(1)\n1 / 0",
         "import os\nos.write(1, bytes(range(256)) * 300)",
-        "import os, fcntl\nos.set_blocking(1, False)\nwhile True:\n    try: os.write(1, b'x' * 4096)\n    except BlockingIOError: break",
-        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\nsignal.setitimer(signal.ITIMER_REAL, 0.05)\nwhile True: pass",
+        "import os, fcntl\nos.set_blocking(1, False)\n"
+        "while True:\n    try: os.write(1, b'x' * 4096)\n    except BlockingIOError: break",
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05)\nwhile True: pass",
         "import os\nwhile True: os.write(2, b'x' * 65536)",
     ],
 )
@@ -165,7 +170,7 @@ def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
 def test_a_program_is_never_tried_briefly() -> None:
     task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print) for program in (False, True))
     for ticket in (task, program):
-        ticket.slice_time()
+        ticket.use_time_slice()
     assert task.job.sliced and not program.job.sliced
 
 

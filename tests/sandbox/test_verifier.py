@@ -1,4 +1,4 @@
-"""The library's door: streams, threads, coroutines, forks, and that a verdict is the same whatever happens around it."""
+"""The public API: streams, threads, coroutines, forks; a verdict does not depend on what else happens."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def test_an_endless_stream_is_read_only_as_far_as_needed(two_workers: Verifier) 
 
 
 def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> None:
-    items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1"), task(4)]  # type: ignore[arg-type, list-item]
+    items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1")]  # type: ignore[arg-type, list-item]
+    items.append(task(4))
     statuses = [verdict.status for verdict in two_workers.verify_many(items)]  # type: ignore[arg-type]
     assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
 
@@ -265,7 +266,7 @@ def test_every_p3_reference_is_accepted(p3: Path, two_workers: Verifier) -> None
     ]  # fmt: skip
     refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
     assert len(tasks) == 609
-    # These rely on how `sum` of floats used to round; since Python 3.12 it compensates, and they fail in any interpreter.
+    # These rely on how `sum` of floats rounded before Python 3.12; since then they fail in any interpreter.
     outdated = ["Nash:1#0", "Nash:3#0", "Nash:4#0"] if sys.version_info >= (3, 12) else []
     assert [verdict.id for verdict in refused] == outdated, refused
 
@@ -318,7 +319,7 @@ def sol(own={own!r}):  # finding its own marker shows that it can find one
 
 @pytest.mark.parametrize("puzzles", ["one puzzle", "many puzzles"])
 def test_a_job_finds_no_trace_of_its_neighbours_in_a_runner_that_it_shares_with_them(puzzles: str) -> None:
-    """As above, on the snapshot engine: without system calls, so it looks at the whole heap and wherever objects lie."""
+    """As above, on the snapshot engine: without system calls, by reading the whole heap and all other objects."""
     sol = """
 def sol(own={own!r}):
     import ctypes, gc, re
