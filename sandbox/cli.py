@@ -14,7 +14,7 @@ import click
 
 import selftaught
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, placement_of, where
+from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, where, worker_config
 from selftaught.sandbox.output import descriptor, open_output
 from selftaught.sandbox.server.command import serve
 
@@ -114,13 +114,13 @@ def _judge(
     from selftaught.sandbox.errors import CannotConfine
     from selftaught.sandbox.verifier import Verifier
 
-    task_limits, placement = limits(options), placement_of(options)
+    task_limits, config = limits(options), worker_config(options)
     terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
-            verifier = stack.enter_context(Verifier.at(placement, workers=options["workers"], limits=task_limits))
+            verifier = stack.enter_context(Verifier.from_config(config, workers=options["workers"], limits=task_limits))
         except CannotConfine as error:
-            lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
+            lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open_output(output, mode))
         progress = stack.enter_context(_ProgressBar(batch.count(inputs), done)) if terminal else None
@@ -184,13 +184,13 @@ def doctor(as_json: bool, **options: Any) -> None:
 
     from selftaught.sandbox import doctor as diagnosis
 
-    placement = placement_of(options)
-    found = diagnosis.examine(placement)
+    config = worker_config(options)
+    found = diagnosis.examine(config)
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
         _show(found)
-    sys.exit(OK if found["level"] in placement.levels else SOME_UNJUDGED)
+    sys.exit(OK if found["level"] in config.levels else SOME_UNJUDGED)
 
 
 def _show(found: dict[str, Any]) -> None:

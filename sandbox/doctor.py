@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.sandbox import codec
-from selftaught.sandbox.backends import LEVELS, Placement
+from selftaught.sandbox.backends import LEVELS, WorkerConfig
 from selftaught.sandbox.backends.worker import Backend
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, seccomp
@@ -37,15 +37,15 @@ _REMEDIES = (
 )  # fmt: skip
 
 
-def examine(placement: Placement) -> dict[str, Any]:
+def examine(config: WorkerConfig) -> dict[str, Any]:
     """What this host gives: ``level`` (the best reached or None), ``levels`` with every mechanism, ``host`` facts.
 
-    All levels of the backend are looked at, also those that `placement` does not allow. Of a level that is reached,
+    All levels of the backend are looked at, also those that `config` does not allow. Of a level that is reached,
     ``engine`` is what serves there, and ``why`` says why no faster one does.
     """
-    known = LEVELS[placement.backend]
+    known = LEVELS[config.backend]
     try:
-        backend = placement.open()
+        backend = config.open()
         levels = {level: _examine_level(backend, level) for level in known}
     except CannotConfine as error:
         levels = {level: _unreached(error) for level in known}

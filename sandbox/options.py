@@ -12,7 +12,7 @@ import click
 from selftaught.sandbox.output import SymbolicLink, refuse_link
 
 if TYPE_CHECKING:
-    from selftaught.sandbox.backends import Placement
+    from selftaught.sandbox.backends import WorkerConfig
     from selftaught.sandbox.task import Limits
 
 OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
@@ -92,12 +92,14 @@ def _with(command: F, options: tuple[Callable[[F], F], ...]) -> F:
     return command
 
 
-def placement_of(options: dict[str, Any]) -> Placement:
-    """Return the placement that these options describe. Raises click.UsageError."""
-    from selftaught.sandbox.backends import Placement
+def worker_config(options: dict[str, Any]) -> WorkerConfig:
+    """Return the config that these options describe. Raises click.UsageError."""
+    from selftaught.sandbox.backends import WorkerConfig
 
     try:
-        return Placement(**{field.name: options[field.name] for field in fields(Placement) if field.name in options})
+        return WorkerConfig(
+            **{field.name: options[field.name] for field in fields(WorkerConfig) if field.name in options}
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import selftaught
 from selftaught.sandbox import decision, wire
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.pool import Pool, Ticket
 from selftaught.sandbox.program import Program, Run
@@ -74,14 +74,14 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
     ) -> None:
-        self._set_up(Placement(require, level, engine, backend, image, runtime), workers, limits)
+        self._set_up(WorkerConfig(require, level, engine, backend, image, runtime), workers, limits)
 
     @classmethod
-    def at(cls, placement: Placement, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
-        """Open a verifier with one value for level, engine, backend, image and runtime.
+    def from_config(cls, config: WorkerConfig, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
+        """Open a verifier from a `WorkerConfig`.
 
         Args:
-            placement: Where code runs.
+            config: The level, engine, backend, image and runtime of its workers.
             workers: See `Verifier`.
             limits: See `Verifier`.
 
@@ -90,17 +90,17 @@ class Verifier:
             ValueError: `workers` is 0.
         """
         verifier = cls.__new__(cls)
-        verifier._set_up(placement, workers, limits)
+        verifier._set_up(config, workers, limits)
         return verifier
 
-    def _set_up(self, placement: Placement, workers: int | None, limits: Limits | None) -> None:
-        self._placement = placement
+    def _set_up(self, config: WorkerConfig, workers: int | None, limits: Limits | None) -> None:
+        self._config = config
         processors = len(os.sched_getaffinity(0))
         self.workers = processors if workers is None else max(1, processors + workers) if workers < 0 else workers
         if self.workers < 1:
             raise ValueError("workers must not be 0")
         self.limits = limits or Limits()
-        self._backend = placement.open()
+        self._backend = config.open()
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
@@ -110,7 +110,7 @@ class Verifier:
         """Open a pool with the best acceptable level. Raises CannotConfine."""
         name = f"selftaught/{selftaught.__version__}"
         reasons = []
-        for level in self._placement.levels:
+        for level in self._config.levels:
             try:
                 return Pool(self._backend, self.workers, self.limits, level, name)
             except CannotConfine as error:
@@ -146,8 +146,8 @@ class Verifier:
         """
         from selftaught.sandbox.client.shared import Shared
 
-        placement = Placement(require, level, engine, backend, image, runtime)
-        return Shared(placement, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
+        config = WorkerConfig(require, level, engine, backend, image, runtime)
+        return Shared(config, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property
     def level(self) -> str:

@@ -154,7 +154,7 @@ def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pyt
         ):
             monkeypatch.setattr(module, name, value)
         (pid,) = verifier.worker_pids()
-        verifier._running()._threads[0].worker._place.connection.settimeout(0.5)  # type: ignore[union-attr]
+        verifier._running()._threads[0].worker._host.connection.settimeout(0.5)  # type: ignore[union-attr]
         os.kill(pid, signal.SIGSTOP)
         started = time.monotonic()
         verdicts = list(verifier.verify_many([task(i, f"def sol(): return '{'a' * length}'") for i in range(2)]))

@@ -114,7 +114,7 @@ DOORS: dict[str, Ask] = {
 
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
-def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(client: Client, ask: Ask) -> None:
+def test_whatever_is_no_task_is_invalid_at_every_entry_point_and_the_rest_is_judged(client: Client, ask: Ask) -> None:
     items = [
         item for number, make in enumerate(MALFORMED.values()) for item in (make(), task(number), make(), task(number))
     ]
@@ -123,14 +123,15 @@ def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(cli
 
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
-def test_a_task_of_odd_types_is_judged_at_every_door_as_what_it_is(client: Client, ask: Ask) -> None:
+def test_a_task_of_odd_types_is_judged_at_every_entry_point_as_what_it_is(client: Client, ask: Ask) -> None:
     found = ask(client, [make() for make in ODD.values() for _ in range(2)])
     assert [verdict.status for verdict in found] == ["accepted"] * (2 * len(ODD)), found
     assert {(type(verdict.id), verdict.id.rstrip("\ud800")) for verdict in found} == {(str, "x")}
 
 
 def test_what_is_no_program_is_invalid(client: Client) -> None:
-    bad: list[Any] = ["print(1)", Program("x", 5), Program("x", "", limits="none"), object.__new__(Program)]  # type: ignore[arg-type]
+    program: Any = Program
+    bad: list[Any] = ["print(1)", program("x", 5), program("x", "", limits="none"), object.__new__(Program)]
     for program in bad:
         assert client.run(program).ending is asyncio.run(client.arun(program)).ending is Ending.INVALID
 

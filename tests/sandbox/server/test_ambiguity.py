@@ -1,4 +1,4 @@
-"""Requests that two readers could understand differently, and headers without measure: refused, and never answered out of turn."""
+"""Ambiguous requests and oversized headers are refused, and responses keep the order of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load, and violent ends in the middle of it: the client's ledger must show one verdict for every task, whatever died."""
+"""Load, and processes killed during it: the client must have one verdict for every task, whatever died."""
 
 from __future__ import annotations
 
@@ -238,8 +238,8 @@ def test_identical_tasks_of_a_client_that_leaves_are_killed_and_do_not_keep_othe
     with daemon.raw() as connection:
         body = json.dumps([sleeper(60)] * 20).encode()
         connection.sendall(
-            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(body), body)
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         )
         daemon.until("selftaught_tasks", 1)
     daemon.until("selftaught_tasks", 0)
@@ -289,7 +289,8 @@ def test_an_open_stream_ends_with_the_daemon_and_says_no_more_than_was_judged(st
     daemon = start("--workers", "1", "--drain", "5")
     with daemon.raw() as connection:
         connection.sendall(
-            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         line = b'{"id": "1", "sat": "def sat(x): return x == 1", "sol": "1"}\n'
         connection.sendall(b"%x\r\n%b\r\n" % (len(line), line))
@@ -343,5 +344,5 @@ def test_a_deadline_counts_the_time_in_the_queue(start: Any) -> None:
         verdicts = list(client.verify_many([slow, queued]))
         assert [each.status for each in verdicts] == ["internal_error", "internal_error"]
         daemon.until("selftaught_tasks", 0)  # and the daemon does not go on with them
-    with Client(daemon.url) as patient:  # its worker was killed, and the next may take more than a second to start
-        assert patient.verify(right_or_wrong(0)).accepted
+    with Client(daemon.url) as client:  # its worker was killed, and the next may take more than a second to start
+        assert client.verify(right_or_wrong(0)).accepted

@@ -1,4 +1,4 @@
-"""What clients can make the daemon hold: a stated total, free again however a request ends; and time that grows with what is sent, not faster."""
+"""The memory that clients can make the daemon use: bounded, and freed in whatever way a request ends."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_bodies_of_all_clients_together_are_bounded_and_what_has_no_room_is_told
     assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"
 
 
-def test_the_process_holds_about_what_it_says(start: Any) -> None:
+def test_the_process_uses_about_what_it_reports(start: Any) -> None:
     daemon = start("--workers", "1", "--max-buffered", "64M", "--patience", "8")
     daemon.ask("POST", "/v1/verify", task(1))
     process = psutil.Process(daemon.process.pid)
@@ -224,7 +224,7 @@ def test_a_client_of_ours_gets_every_verdict_though_there_is_not_room_for_all(st
 
 @pytest.mark.parametrize(("count", "seconds"), [(44, "30"), (150, "0.2")])
 def test_lines_under_way_are_held_until_their_verdicts_are_written(start: Any, count: int, seconds: str) -> None:
-    """Nor is a client's leaving missed where nothing is read any more. (Behind more than the sockets hold, no one can see it.)"""
+    """A client that leaves is noticed also while reading is paused, unless the sockets' buffers are full."""
     daemon = start("--workers", "1", "--max-body", "1M", "--max-buffered", "8M", "--cpu-limit", seconds)
     with closing(daemon.raw()) as connection:
         connection.sendall(STREAM)
@@ -291,7 +291,7 @@ def test_single_bytes_that_come_one_by_one_do_not_take_the_loop(start: Any) -> N
 
 @pytest.mark.parametrize("leave_early", [False, True])
 def test_ids_are_not_kept_of_what_is_done_with(start: Any, leave_early: bool) -> None:
-    """Neither with the verdicts that a stream remembers for its twins, nor in the queue of what nobody waits for any more."""
+    """Neither as verdicts that a stream remembers for duplicates, nor in the queue as cancelled tasks."""
     daemon = start("--workers", "1", "--max-body", "4M", "--cpu-limit", "30")
     process = psutil.Process(daemon.process.pid)
     long = [json.dumps(task(number, id="x" * 3_900_000)).encode() for number in range(60)]
@@ -320,8 +320,8 @@ def test_ids_are_not_kept_of_what_is_done_with(start: Any, leave_early: bool) ->
         assert process.memory_info().rss - before < 120 * MIB
 
 
-class Judge:
-    """Judges when it is told to."""
+class NeverDone:
+    """A verifier that keeps every task pending."""
 
     workers, limits, level = 1, None, ""
 
@@ -332,16 +332,16 @@ class Judge:
         self.waiting.append(done)
         return lambda: None
 
-    def count(self, verdict: object) -> None:
-        """Nothing."""
+    def count_duplicate(self, verdict: object) -> None:
+        """Does nothing."""
 
 
 @pytest.mark.parametrize("given_first", [False, True])
-def test_a_place_is_not_lost_with_one_who_leaves_the_line_at_the_moment_that_it_becomes_free(given_first: bool) -> None:
+def test_a_slot_is_not_lost_if_the_first_that_waits_is_cancelled_when_it_becomes_free(given_first: bool) -> None:
     async def main() -> None:
-        admission = Admission(Judge(), 1, Memory(1))  # type: ignore[arg-type]
+        admission = Admission(NeverDone(), 1, Memory(1))  # type: ignore[arg-type]
         abandon = admission.submit(Task("", "", ""), lambda found: None)
-        first, second = (asyncio.create_task(admission.wait_for_place()) for _ in range(2))
+        first, second = (asyncio.create_task(admission.wait_for_slot()) for _ in range(2))
         await asyncio.sleep(0)
         if given_first:
             abandon()

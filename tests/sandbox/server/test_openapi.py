@@ -1,4 +1,4 @@
-"""What the description promises holds: schemathesis makes requests from it, valid and not, and checks every answer against it."""
+"""The description is correct: schemathesis makes valid and invalid requests and checks every response against it."""
 
 from __future__ import annotations
 

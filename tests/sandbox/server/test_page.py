@@ -208,7 +208,8 @@ def test_the_page_asks_for_the_token_where_one_is_needed(start: Any, browser: Br
     browser.judge()
     assert browser.text("status") == "HTTP 401"
     browser.evaluate(
-        "document.getElementById('token').value = 'a-token-of-some-length'; document.getElementById('token').dispatchEvent(new Event('change'))"
+        "document.getElementById('token').value = 'a-token-of-some-length';"
+        "document.getElementById('token').dispatchEvent(new Event('change'))"
     )
     browser.until("document.getElementById('server').innerText.includes('1 worker')")
     browser.judge()

@@ -87,7 +87,8 @@ def test_wrong_methods_and_paths_are_answered_as_json(daemon: Daemon, method: st
         b"POST /v1/verify HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
         b"POST /v1/verify HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"POST /v1/verify HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nzz\r\n",
+        b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/json\r\n\r\nzz\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET \xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nBad Header\r\n\r\n",
@@ -201,7 +202,10 @@ def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, 
     }[path]
     body = json.dumps(content).encode()
     with closing(daemon.raw()) as connection:
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         connection.sendall(head.encode() + body)
         daemon.until("selftaught_tasks", 1)
         time.sleep(0.3)
@@ -247,7 +251,8 @@ def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> No
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with closing(daemon.raw()) as connection:
         connection.sendall(
-            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         for number in range(300):
             line = json.dumps(endless(sat=f"def sat(x): return x == {number}")).encode() + b"\n"

@@ -1,8 +1,8 @@
 """`/run_code` in SandboxFusion's shape: its fields and words, and how verl's client reads them.
 
-The models follow RunCodeRequest, RunCodeResponse and CommandRunResult of bytedance/SandboxFusion (sandbox/server/sandbox_api.py,
-sandbox/runners/types.py), the reading of a response `_process_single_case` of volcengine/verl
-(verl/utils/reward_score/sandbox_fusion/utils.py).
+The models follow RunCodeRequest, RunCodeResponse and CommandRunResult of bytedance/SandboxFusion
+(sandbox/server/sandbox_api.py, sandbox/runners/types.py), the reading of a response `_process_single_case` of
+volcengine/verl (verl/utils/reward_score/sandbox_fusion/utils.py).
 """
 
 from __future__ import annotations

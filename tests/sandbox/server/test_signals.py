@@ -24,7 +24,7 @@ from tests.sandbox.server.test_requests import answer
 WAIT = """
 import os, signal, sys
 from selftaught.sandbox.server import listener
-from selftaught.sandbox.server.listener import Door
+from selftaught.sandbox.server.listener import Listener
 from selftaught.sandbox.verifier import Verifier
 def here(*_):
     os.kill(os.getpid(), signal.{number})
@@ -34,15 +34,58 @@ sys.argv = ["selftaught", "serve", "--require", "restricted", "--workers", "1", 
 cli.main()
 """
 MOMENTS = {
-    "as soon as the socket is made": "whole = Door.__init__\ndef init(self, *a):\n    here()\n    whole(self, *a)\n    here()\nDoor.__init__ = init",
-    "before the workers": "whole = Verifier._begin\ndef init(self, *a, **k):\n    here()\n    whole(self, *a, **k)\nVerifier._begin = init",
-    "with the workers": "whole = Verifier._begin\ndef init(self, *a, **k):\n    whole(self, *a, **k)\n    here()\nVerifier._begin = init",
-    "before the loop": "whole = listener.serve\ndef serve(*a):\n    here()\n    return whole(*a)\nlistener.serve = serve",
-    "in the loop": "whole = listener.Server.startup\nasync def startup(self, *a, **k):\n    here()\n    await whole(self, *a, **k)\nlistener.Server.startup = startup",
-    "in the end": "whole = listener.Server.startup\nasync def startup(self, *a, **k):\n    await whole(self, *a, **k)\n    here()\nlistener.Server.startup = startup\n"
-    "close = Verifier.close\ndef closing(self):\n    here()\n    close(self)\n    here()\nVerifier.close = closing\n"
-    "unlist = Door.unlist\ndef unlisting(self):\n    here()\n    unlist(self)\n    here()\nDoor.unlist = unlisting",
-}  # fmt: skip
+    "as soon as the socket is made": (
+        "whole = Listener.__init__\n"
+        "def init(self, *a):\n"
+        "    here()\n"
+        "    whole(self, *a)\n"
+        "    here()\n"
+        "Listener.__init__ = init\n"
+    ),
+    "before the workers": (
+        "whole = Verifier._set_up\n"
+        "def init(self, *a, **k):\n"
+        "    here()\n"
+        "    whole(self, *a, **k)\n"
+        "Verifier._set_up = init\n"
+    ),
+    "with the workers": (
+        "whole = Verifier._set_up\n"
+        "def init(self, *a, **k):\n"
+        "    whole(self, *a, **k)\n"
+        "    here()\n"
+        "Verifier._set_up = init\n"
+    ),
+    "before the loop": (
+        "whole = listener.serve\ndef serve(*a):\n    here()\n    return whole(*a)\nlistener.serve = serve\n"
+    ),
+    "in the loop": (
+        "whole = listener.Server.startup\n"
+        "async def startup(self, *a, **k):\n"
+        "    here()\n"
+        "    await whole(self, *a, **k)\n"
+        "listener.Server.startup = startup\n"
+    ),
+    "in the end": (
+        "whole = listener.Server.startup\n"
+        "async def startup(self, *a, **k):\n"
+        "    await whole(self, *a, **k)\n"
+        "    here()\n"
+        "listener.Server.startup = startup\n"
+        "close = Verifier.close\n"
+        "def closing(self):\n"
+        "    here()\n"
+        "    close(self)\n"
+        "    here()\n"
+        "Verifier.close = closing\n"
+        "unlink = Listener.unlink\n"
+        "def unlinking(self):\n"
+        "    here()\n"
+        "    unlink(self)\n"
+        "    here()\n"
+        "Listener.unlink = unlinking\n"
+    ),
+}
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
@@ -59,7 +102,7 @@ def test_a_signal_at_a_chosen_moment_ends_it_in_order(tmp_path: Path, moment: st
 
 def test_a_second_signal_ends_a_start_that_hangs(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    hang = "import time\nVerifier._begin = lambda *a, **k: (here(), time.sleep(1), here(), time.sleep(60))"
+    hang = "import time\nVerifier._set_up = lambda *a, **k: (here(), time.sleep(1), here(), time.sleep(60))"
     code = WAIT.format(number="SIGTERM", patch=hang, where=f'"--uds", {str(path)!r}')
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
@@ -168,7 +211,8 @@ def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -
         closing(daemon.raw()) as refused,
     ):
         half.sendall(
-            b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+            b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
         refused.sendall(b"POST /v1/verify HTTP/1.1\r\nHost: evil\r\nContent-Length: 9\r\n\r\n{")
         heading.sendall(b"GET / HT")

@@ -1,4 +1,5 @@
-"""Clients that take their time: cut off by how far they have come and by how long it took altogether, unless it is us who are slow.
+"""Clients that take their time: cut off by how far they have come and by how long it took altogether, unless it is us
+who are slow.
 
 The shared daemon has a patience of 1 s: 3 s for a whole body or line.
 """
@@ -19,7 +20,10 @@ from tests.sandbox.server.conftest import Daemon, sleeper, task
 from tests.sandbox.server.test_requests import HEAD, answer
 
 BODY = json.dumps(task(1)).encode()
-STREAM = b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM = (
+    b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 def chunk(data: bytes) -> bytes:

@@ -181,7 +181,10 @@ def test_a_client_may_send_all_before_it_reads_anything(daemon: Daemon) -> None:
     """3,000 verdicts are more than the sockets hold: the daemon must read on though it can't write."""
     body = b"".join(json.dumps(task(number)).encode() + b"\n" for number in range(3000))
     with daemon.raw() as connection:
-        head = "POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\nContent-Length: "
+        head = (
+            "POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+            "Connection: close\r\nContent-Length: "
+        )
         connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
         time.sleep(0.5)
         connection.settimeout(120)
