@@ -59,10 +59,11 @@ def main() -> None:
 @click.option("--summary", is_flag=True, help="Print the summary even if standard error is not a terminal.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **options: Any) -> None:
-    """Judge every task of the INPUTs and write one JSON object a line, in input order.
+    """Judge tasks and write their verdicts as JSON Lines.
 
-    An INPUT is a file of JSON Lines with the fields id, sat and sol (other fields are copied to the output),
-    P3's puzzles.json, gzip of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
+    Each record of the INPUTs becomes one line, in input order: its own fields and those of the verdict. An INPUT is a
+    file of JSON Lines with the fields id, sat and sol (other fields are copied to the output), P3's puzzles.json, gzip
+    of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
 
     \b
     Examples:
@@ -176,7 +177,9 @@ def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @where
 def doctor(as_json: bool, **options: Any) -> None:
-    """Report which confinement level this host reaches, with evidence, and what to do to reach more.
+    """Report which confinement level this host reaches.
+
+    It shows the evidence for every protection, and what to do to reach a higher level.
 
     Exit code: 0 the required level is reached, 1 it is not.
     """

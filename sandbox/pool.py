@@ -71,10 +71,15 @@ _CANCELLED = "the caller cancelled it"
 class Ticket:
     """A job and the callback that receives its result.
 
-    Attributes: id: The id of the task or program. job: What is sent to a worker. done: Called once with the Verdict, or
-        for a program with the Run, from a worker thread. Must not block or raise. attempts: How many workers have
-        failed on the job. cancelled: The caller no longer wants the result. demoted: The job has used up its time slice
-        and now waits for an empty queue. thread: The worker thread in which it used up its time slice.
+    Attributes:
+        id: The id of the task or program.
+        job: What is sent to a worker.
+        done: Called once with the Verdict, or for a program with the Run, from a worker thread. Must not block or
+            raise.
+        attempts: How many workers have failed on the job.
+        cancelled: The caller no longer wants the result.
+        demoted: The job has used up its time slice and waits for an empty queue.
+        thread: The worker thread in which it used up its time slice.
     """
 
     id: str
@@ -404,7 +409,7 @@ class _WorkerThread(threading.Thread):
             time.sleep(0.1)  # the start failed: don't retry in a busy loop
         pending = list(self._in_flight)
         self._in_flight.clear()
-        # A start that hung (WorkerFailed) counts as an attempt at once: otherwise the time bound would not hold.
+        # A start that hung (WorkerFailed) counts as an attempt at once, or the bound on time would be wrong.
         refused = 0 < self._failed_starts < START_ATTEMPTS and not isinstance(error, WorkerFailed)
         if pending and not refused:
             pending[0].attempts += 1

@@ -90,6 +90,9 @@ class Run:
     def from_dict(cls, fields: dict[str, Any]) -> Run:
         """Return the run from what `to_dict` returned.
 
+        Args:
+            fields: The fields by name, also after a way through JSON.
+
         Raises:
             KeyError, TypeError, ValueError: The fields are not those of a run.
         """

@@ -118,6 +118,9 @@ class Verdict:
     def from_dict(cls, fields: dict[str, Any]) -> Verdict:
         """Return the verdict from what `to_dict` returned.
 
+        Args:
+            fields: The fields by name, also after a way through JSON.
+
         Raises:
             KeyError, TypeError, ValueError: The fields are not those of a verdict.
         """

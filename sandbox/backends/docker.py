@@ -49,7 +49,7 @@ os.execve(sys.executable, [sys.executable, *sys.argv[1:]], {ENVIRONMENT} | kept)
 
 _PROFILE = (Path(__file__).parent / "seccomp.json").read_text()
 _PROCESSES = 256
-"""More than the jail needs: for the runtime's own process, and for runtimes whose kernel is made of threads (gVisor)."""
+"""More than the jail needs: for the runtime's process, and for runtimes whose kernel is made of threads (gVisor)."""
 
 _OVERHEAD_BYTES = 256 << 20
 """Memory of two interpreters, and kernel memory for them."""

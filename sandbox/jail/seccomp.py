@@ -267,4 +267,5 @@ class Listener:
         )
 
     def close(self) -> None:
+        """Close the descriptor."""
         os.close(self.descriptor)

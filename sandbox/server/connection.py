@@ -54,8 +54,8 @@ class _Transport(asyncio.Transport):
 class Connection(HttpToolsProtocol):
     """A connection to one client.
 
-    Handlers find in `scope["state"]["lost"]` an event that is set when it is lost: `receive` reports that only to those
-    that read.
+    Its public methods override those of uvicorn's protocol. Handlers find in `scope["state"]["lost"]` an event that is
+    set when it is lost: `receive` reports that only to those that read.
 
     Attributes:
         memory: The memory that all clients use.

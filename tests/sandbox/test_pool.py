@@ -142,7 +142,7 @@ def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     assert f"``{tasks} * {attempts} * {seconds}``" in stated
 
 
-@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
+@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection's buffer"])
 def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     limits = Limits(wall_seconds=0.5)
     with Verifier(workers=1, require="restricted", limits=limits) as verifier:
@@ -192,7 +192,7 @@ def test_a_worker_that_cannot_be_started_for_a_while_costs_no_task_its_verdict(m
         assert time.monotonic() - began < 5
 
 
-def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
+def test_closing_cancels_unfinished_tasks_and_leaves_no_process() -> None:
     before = control_groups(os.getpid())
     verifier = Verifier(workers=2, require="restricted")
     assert verifier.verify(task(1)).accepted
@@ -273,8 +273,8 @@ def test_a_cancelled_task_is_killed_in_mid_run_and_its_neighbours_are_judged() -
         asyncio.run(main(verifier))
 
 
-def test_cancelling_over_and_over_costs_no_other_task_its_verdict() -> None:
-    """The tasks sent ahead with a cancelled one are sent again, and none is counted as having cost a worker."""
+def test_repeated_cancelling_costs_no_other_task_its_verdict() -> None:
+    """Tasks in flight with a cancelled one are sent again, and none counts an attempt."""
 
     async def main(verifier: Verifier) -> None:
         nap = Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=70))

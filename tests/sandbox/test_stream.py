@@ -43,7 +43,7 @@ def test_each_item_gets_one_verdict_in_whatever_order_they_are_reached(run: Run)
 
 
 @each_way
-def test_no_more_than_a_window_of_tasks_is_under_way(run: Run) -> None:
+def test_no_more_than_a_window_of_tasks_is_pending(run: Run) -> None:
     for ordered in (True, False):
         verifier = FakeVerifier(capacity=sys.maxsize, choose=by_chance)
         run(map(task, range(3 * WINDOW)), verifier, ordered)
@@ -65,7 +65,7 @@ def test_a_first_task_that_takes_long_keeps_an_ordered_stream_from_growing(run: 
     assert len(taken) == 3 * WINDOW
 
 
-def test_no_item_is_asked_for_before_those_that_are_due_were_given() -> None:
+def test_no_item_is_requested_before_due_verdicts_were_yielded() -> None:
     given: list[str] = []
 
     def items() -> Iterator[Task]:
@@ -152,7 +152,7 @@ def test_an_iterable_that_fails_in_whatever_way_never_looks_like_one_that_ends(r
 
 
 @each_way
-def test_an_iterable_that_is_none_is_an_error(run: Run) -> None:
+def test_a_value_that_is_not_iterable_is_an_error(run: Run) -> None:
     with pytest.raises(TypeError):
         run(None, FakeVerifier(), True)
 
@@ -190,7 +190,7 @@ def test_a_reader_in_a_loop_that_leaves_cancels_pending_tasks_and_nothing_else()
     assert verifier.cancelled and set(verifier.cancelled) == set(verifier.asked) - set(verifier.answered)
 
 
-def test_an_error_of_items_that_nobody_waits_for_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_items_after_the_reader_has_left_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def broken() -> AsyncIterator[Task]:
         yield task(1)
         raise KeyError("mine")

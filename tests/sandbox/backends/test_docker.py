@@ -130,8 +130,8 @@ def test_a_task_may_have_more_memory_than_the_verifier_gives_by_default(containe
 
 
 FILLERS = {
-    "in steps": "held = []\n    while True: held.append(bytearray(1 << 20))",
-    "in large steps": "held = []\n    while True: held.append(b'x' * (100 << 20))",
+    "in steps": "kept = []\n    while True: kept.append(bytearray(1 << 20))",
+    "in large steps": "kept = []\n    while True: kept.append(b'x' * (100 << 20))",
     "by doubling": "text = 'x'\n    while True: text += text",
     "at once": "return len(bytearray(1 << 40))",
 }
@@ -269,7 +269,7 @@ def test_an_image_of_another_version_is_refused(engine: Any) -> None:
         "selftaught-stale", conf={"Labels": {backend.VERSION_LABEL: "0.0.1"}}
     )
     try:
-        with pytest.raises(CannotConfine, match=r"holds selftaught 0\.0\.1.*make images"):
+        with pytest.raises(CannotConfine, match=r"contains selftaught 0\.0\.1.*make images"):
             Verifier(workers=1, backend="docker", image="selftaught-stale")
     finally:
         for container in engine.containers.list(all=True, filters={"status": "created", "ancestor": backend.IMAGE}):

@@ -64,7 +64,7 @@ with Verifier(workers=1, level="restricted") as verifier:
 """
 
 
-def test_below_our_profile_no_memory_is_written_and_run_and_a_worker_starts() -> None:
+def test_under_our_profile_no_memory_is_writable_and_executable_and_a_worker_starts() -> None:
     """With the filter that a container engine would make of it."""
     command = [sys.executable, "-c", BELOW_THE_PROFILE, backend._PROFILE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -103,8 +103,8 @@ import ctypes, fcntl, os, signal, struct, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long] * 4
 libc.ptrace.restype = ctypes.c_long
-cell = ctypes.create_string_buffer(b"before")
-address = ctypes.addressof(cell)
+value = ctypes.create_string_buffer(b"before")
+address = ctypes.addressof(value)
 child = os.fork()
 if child == 0:
     while True: signal.pause()

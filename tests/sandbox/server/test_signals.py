@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT at whatever moment: an end with exit code 0, no socket file, no process left, no traceback."""
+"""SIGTERM and SIGINT at any moment: exit code 0, no socket file, no process left, no traceback."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ def test_signals_right_after_the_start_leave_nothing(tmp_path: Path, begun: Any,
     assert log.count("Traceback") == log.count("Exception ignored")  # of a second one that hit a destructor
 
 
-def test_the_socket_is_gone_while_what_has_begun_is_answered(tmp_path: Path, begun: Any) -> None:
-    """So that the next server can take its place, and is not robbed of it by the end of this one."""
+def test_the_socket_is_removed_before_admitted_tasks_are_answered(tmp_path: Path, begun: Any) -> None:
+    """So that the next server can use the path, and the end of this one does not remove its socket."""
     path = tmp_path / "s"
     first = begun(path)
     body = b'{"sat": "def sat(x): return x", "sol": "import time\\ndef sol():\\n    time.sleep(3)\\n    return True"}'
@@ -202,7 +202,7 @@ def connected(path: Path) -> socket.socket:
         time.sleep(0.05)
 
 
-def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -> None:
+def test_the_end_does_not_wait_for_clients_without_a_request(start: Any) -> None:
     daemon: Daemon = start("--drain", "20", "--patience", "30")
     with (
         closing(daemon.raw()) as half,
@@ -226,7 +226,7 @@ def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_a_link_at_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_link_at_the_path_of_the_socket_is_kept(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "s"
     with closing(socket.socket(socket.AF_UNIX)) as stale:
         stale.bind(str(target))
