@@ -51,7 +51,9 @@ def test_the_image_has_the_codec_in_c_if_it_could_be_built(level: str) -> None:
 
 
 def test_the_doctor_says_which_codec_there_is() -> None:
-    assert doctor.examine(WorkerConfig())["host"]["answer codec"].split(";")[0] == ("C" if codec.IS_NATIVE else "Python")
+    assert doctor.examine(WorkerConfig())["host"]["answer codec"].split(";")[0] == (
+        "C" if codec.IS_NATIVE else "Python"
+    )
 
 
 @needs_native
