@@ -152,7 +152,7 @@ class AsyncStream:
         return self._state.due.popleft()
 
     async def wait(self) -> bool:
-        """Wait until a verdict is due; return False after the last. Raises what the items or `fail` raise."""
+        """Wait until a verdict is due; return False after the last. Raises an error of the items, or that of `fail`."""
         while True:
             if self._error is not None:
                 raise self._error
