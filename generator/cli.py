@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import Unusable, no_link, placement_of
+from selftaught.sandbox.options import Unusable, no_link, worker_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,7 +121,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     }
     with (
         Folder(output, config, shown, resume=options["resume"]) as folder,
-        Verifier.at(placement_of(options), workers=options["workers"], limits=limits) as verifier,
+        Verifier.from_config(worker_config(options), workers=options["workers"], limits=limits) as verifier,
         _Live(options["quiet"]) as live,
     ):
         generation = Generation(

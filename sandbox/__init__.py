@@ -1,10 +1,11 @@
-"""The verifier: runs untrusted puzzles and solutions, and says which solutions are right.
+"""The verifier: runs untrusted puzzles and solutions, and decides which solutions are right.
 
-from selftaught import Task, Verifier
+Example:
+    from selftaught import Task, Verifier
 
-with Verifier() as verifier:
-    verdict = verifier.verify(Task(id="1", sat="def sat(x: int): return x > 3", sol="def sol(): return 4"))
-    assert verdict.accepted
+    with Verifier() as verifier:
+        verdict = verifier.verify(Task(id="1", sat="def sat(x: int): return x > 3", sol="def sol(): return 4"))
+        assert verdict.accepted
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = [
     "Verifier",
 ]
 
-_HOME = {
+_MODULES = {
     "AsyncClient": "client",
     "CannotConfine": "errors",
     "Client": "client",
@@ -55,9 +56,9 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: a worker, which needs only its own modules, starts faster and holds less."""
-    if name not in _HOME:
+    """Import a public name on first use: a worker needs few of these modules and starts faster without the others."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -12,25 +12,25 @@ import click
 
 from selftaught.sandbox import attacks
 from selftaught.sandbox.attacks import Failure, Result
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.cases import Case
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-def attack(placement: Placement, levels: dict[str, Any], cases: Sequence[Case], workers: int) -> list[Result]:
+def attack(config: WorkerConfig, levels: dict[str, Any], cases: Sequence[Case], workers: int) -> list[Result]:
     """Run the cases at each level and on each engine, and report progress on standard error.
 
     Args:
-        placement: What was asked for.
+        config: What was asked for.
         levels: What was found, by level, as `selftaught.sandbox.doctor.survey` returns it.
         cases: What is run.
         workers: How many cases run side by side.
     """
     results = []
     with _Progress(cases) as progress:
-        for place, reason in attacks.plan(placement, levels):
+        for place, reason in attacks.plan(config, levels):
             if reason:
                 result = Result(place.level or "", reason=reason)
             else:

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.backends import LEVELS, Placement
+from selftaught.sandbox.backends import LEVELS, WorkerConfig
 from selftaught.sandbox.cases import Case, Step
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import seccomp
@@ -162,21 +162,21 @@ def _describe(verdict: Verdict) -> str:
     return f"{verdict.status}{phase} at level {verdict.level or 'none'}{message}"
 
 
-def plan(placement: Placement, levels: dict[str, Any]) -> Iterator[tuple[Placement, str]]:
+def plan(config: WorkerConfig, levels: dict[str, Any]) -> Iterator[tuple[WorkerConfig, str]]:
     """Yield where cases are to be run.
 
     Args:
-        placement: What was asked for; engine ``auto`` stands for every engine.
+        config: What was asked for; engine ``auto`` stands for every engine.
         levels: What was found, by level, as `selftaught.sandbox.doctor.survey` returns it.
 
     Yields:
-        A placement of exactly one level and engine, and an empty text; or one of a level that can't be reached,
+        A config of exactly one level and engine, and an empty text; or one of a level that can't be reached,
         and the reason.
     """
-    engines = wire.ENGINES[::-1] if placement.engine == "auto" else (placement.engine,)
+    engines = wire.ENGINES[::-1] if config.engine == "auto" else (config.engine,)
     for level, found in levels.items():
         backend = next(name for name, known in LEVELS.items() if level in known)
-        own = replace(placement, require=None) if backend == placement.backend else Placement(backend=backend)
+        own = replace(config, require=None) if backend == config.backend else WorkerConfig(backend=backend)
         if not found["reached"]:
             yield replace(own, level=level, engine="auto"), found["reason"]
             continue
@@ -185,7 +185,7 @@ def plan(placement: Placement, levels: dict[str, Any]) -> Iterator[tuple[Placeme
 
 
 def run(
-    placement: Placement,
+    config: WorkerConfig,
     cases: Sequence[Case],
     workers: int,
     on_case: Callable[[Result, Case, Failure | None], None],
@@ -193,18 +193,18 @@ def run(
     """Run the cases at one level on one engine.
 
     Args:
-        placement: Names one level and one engine.
+        config: Names one level and one engine.
         cases: Those that do not apply there are counted as excluded.
         workers: How many run side by side; each on a verifier of its own.
         on_case: Called in this thread after each case, in order.
     """
-    assert placement.level is not None
-    result = Result(placement.level, placement.engine)
+    assert config.level is not None
+    result = Result(config.level, config.engine)
     chosen = [case for case in cases if case.applies_to(result.level, result.engine)]
     result.excluded.update(case.kind for case in cases if case not in chosen)
     with ExitStack() as stack:
         try:
-            verifiers = _open(placement, min(workers, len(chosen)), stack)
+            verifiers = _open(config, min(workers, len(chosen)), stack)
         except CannotConfine as error:  # the level is reached, so it is the engine that can't be had here
             result.reason = str(error)
             return result
@@ -229,14 +229,14 @@ def run(
     return result
 
 
-def _open(placement: Placement, number: int, stack: ExitStack) -> SimpleQueue[Verifier]:
+def _open(config: WorkerConfig, number: int, stack: ExitStack) -> SimpleQueue[Verifier]:
     """Open verifiers with one worker each, on processors of their own as far as there are any."""
     verifiers: SimpleQueue[Verifier] = SimpleQueue()
     processors = sorted(os.sched_getaffinity(0))
     try:
         for i in range(number):
             os.sched_setaffinity(0, {processors[i % len(processors)]})  # else all would choose the same processor
-            verifiers.put(stack.enter_context(Verifier.at(placement, workers=1)))
+            verifiers.put(stack.enter_context(Verifier.at(config, workers=1)))
     finally:
         os.sched_setaffinity(0, processors)
     return verifiers

@@ -1,4 +1,4 @@
-"""Records in, one JSON object a line out, in input order; an interrupted output can be resumed."""
+"""Judge files: records in, one JSON object a line out, in input order. An interrupted output can be resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selftaught.sandbox.verifier import Verifier
 
 
 class Mismatch(Exception):
-    """The output to resume does not belong to this input."""
+    """The output to resume belongs to another input."""
 
 
 def run(
@@ -29,9 +29,19 @@ def run(
     repeat: int = 1,
     on_verdict: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Counter[str]:
-    """Judge every record and write a line for each; returns how often each status came.
+    """Judge every record and write a line for each.
 
-    Only whole lines are written, each at once, and nothing for a task whose judgement was cancelled.
+    Only whole lines are written, each with one flush, and none for a cancelled task.
+
+    Args:
+        source: The records.
+        verifier: Judges them.
+        out: Where lines are written.
+        repeat: How often each task is judged; see `Verifier.verify_many`.
+        on_verdict: Called with each verdict after its line was written.
+
+    Returns:
+        How many verdicts had each status.
     """
     counts: Counter[str] = Counter()
     for record, verdict in _judged(source, verifier, repeat):
@@ -45,13 +55,13 @@ def run(
 
 
 def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterator[tuple[Record, Verdict]]:
-    """Every record with its verdict. A record that is no task goes through the stream too, to keep its place."""
+    """Yield every record with its verdict. A record without a task goes through the stream too, to keep the order."""
     waiting: deque[Record] = deque()
 
     def tasks() -> Iterator[Task]:
         for record in source:
             waiting.append(record)
-            yield record.task or _nothing
+            yield record.task or _NOT_A_TASK
 
     for verdict in verifier.verify_many(tasks(), repeat=repeat):
         record = waiting.popleft()
@@ -60,22 +70,30 @@ def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterat
         yield record, verdict
 
 
-_nothing: Any = None  # not a task: the verifier calls it invalid
+_NOT_A_TASK: Any = None  # its verdict is `invalid`
 
 
 def line(record: Record, verdict: Verdict) -> bytes:
-    """The output of a record: its own fields, untouched, and the verdict's.
+    """Return the output line of a record: its own fields, unchanged, and those of the verdict.
 
-    Not by orjson, which refuses lone surrogates and integers beyond 64 bits and makes null of NaN.
+    orjson can't write it: it refuses lone surrogates and integers beyond 64 bits, and turns NaN into null.
     """
     content = {**record.fields, **verdict.to_dict()}
     return json.dumps(content, default=str, separators=(",", ":")).encode() + b"\n"
 
 
 def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
-    """Skip what the output has already; returns how often each status is there.
+    """Skip the records that an interrupted output already has. An incomplete last line is cut off.
 
-    A torn last line is cut off. Raises Mismatch, and leaves the file alone, if it belongs to another input.
+    Args:
+        path: The output.
+        source: The records; those that the output has are consumed.
+
+    Returns:
+        How many verdicts of each status the output has.
+
+    Raises:
+        Mismatch: The output belongs to another input. The file is left unchanged.
     """
     done: Counter[str] = Counter()
     with open_output(path, "r+b") as file:
@@ -88,7 +106,7 @@ def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
             except (ValueError, KeyError, TypeError):
                 if text[:1] in b"{\0" and not file.peek(1):  # type: ignore[attr-defined]
                     break
-                raise Mismatch(f"{place} is no verdict: is this an output of `selftaught verify`?") from None
+                raise Mismatch(f"{place} is not a verdict: is this an output of `selftaught verify`?") from None
             if not text.endswith(b"\n"):
                 break
             _expect(next(source, None), ident, place)
@@ -103,11 +121,11 @@ def _expect(record: Record | None, ident: object, place: str) -> None:
     if record is None:
         raise Mismatch(f"{place}: the output has more records than the input")
     if record.id != ident:
-        raise Mismatch(f"{place} is about {ident!r}, but the input has {record.id!r} there: not the same input")
+        raise Mismatch(f"{place} is about {ident!r}, but the input has {record.id!r} there: it is another input")
 
 
 def count(paths: Iterable[str]) -> int | None:
-    """How many records there are, if that is quickly told: the lines of plain files of moderate size."""
+    """Return the number of records if it is cheap to find: the lines of plain JSON Lines files of at most 100 MiB."""
     total = 0
     for name in paths:
         path = Path(name)
@@ -116,12 +134,21 @@ def count(paths: Iterable[str]) -> int | None:
         with open(path, "rb") as file:
             if file.read(1) != b"{":
                 return None
-            total += sum(chunk.count(b"\n") for chunk in iter(lambda file=file: file.read(1 << 20), b""))  # type: ignore[misc]
+            while chunk := file.read(1 << 20):
+                total += chunk.count(b"\n")
     return total
 
 
 def chain(sources: Iterable[str], form: str) -> Iterator[Record]:
-    """The records of several inputs, one after the other. Raises Unreadable at once if one can't be opened."""
+    """Return the records of several inputs, one after the other.
+
+    Args:
+        sources: The inputs; see `selftaught.sandbox.records.read`.
+        form: Their format.
+
+    Raises:
+        Unreadable: One of them can't be opened. Raised before the first is read.
+    """
     names = list(sources)
     for name in names:
         records.check(name)

@@ -15,7 +15,7 @@ import click
 
 import selftaught
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, placement_of, where
+from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, where, worker_config
 from selftaught.sandbox.output import descriptor, open_output
 from selftaught.sandbox.server.command import serve
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(click.Group):
-    """The commands below, and those that other packages register as entry points of the group ``selftaught.commands``."""
+    """The commands of this module, and those that packages register as entry points ``selftaught.commands``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *entry_points(group="selftaught.commands").names})
@@ -49,22 +49,23 @@ def main() -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", default="-", metavar="OUT", callback=no_link,
-              help="Where verdicts go; standard output by default. No symbolic link.")  # fmt: skip
+              help="File for the verdicts; standard output by default. Must not be a symbolic link.")  # fmt: skip
 @judging
 @where
-@click.option(
-    "--repeat", type=click.IntRange(1), default=1, help="Judge each task this often; differing is `unstable`."
-)
-@click.option("--resume", is_flag=True, help="Continue an interrupted output file: nothing is judged twice.")
-@click.option("--force", is_flag=True, help="Overwrite an output file that exists.")
-@click.option("--format", "form", type=click.Choice(["auto", "jsonl", "p3", "parquet"]), default="auto")
-@click.option("--summary", is_flag=True, help="Print the summary even if standard error is no terminal.")
-@click.option("--quiet", is_flag=True, help="No progress and no summary.")
+@click.option("--repeat", type=click.IntRange(1), default=1,
+              help="Judge each task this many times; if the verdicts differ it is `unstable`.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue an interrupted output file; no task is judged twice.")
+@click.option("--force", is_flag=True, help="Overwrite an existing output file.")
+@click.option("--format", "form", type=click.Choice(["auto", "jsonl", "p3", "parquet"]), default="auto",
+              show_default=True, help="Format of the INPUTs.")  # fmt: skip
+@click.option("--summary", is_flag=True, help="Print the summary even if standard error is not a terminal.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **options: Any) -> None:
-    """Judge every task of the INPUTs and write one JSON object a line, in input order.
+    """Judge tasks and write their verdicts as JSON Lines.
 
-    An INPUT is a file of JSON Lines with the fields id, sat and sol (others are passed through), P3's
-    puzzles.json, gzip of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
+    Each record of the INPUTs becomes one line, in input order: its own fields and those of the verdict. An INPUT is a
+    file of JSON Lines with the fields id, sat and sol (other fields are copied to the output), P3's puzzles.json, gzip
+    of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
 
     \b
     Examples:
@@ -75,7 +76,7 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     \b
     Exit code: 0 every record was judged; 1 some are `invalid` or `internal_error`;
     2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`);
-    130 interrupted, 143 terminated: the output holds whole lines, --resume continues it.
+    130 interrupted, 143 terminated: the output has only complete lines, and --resume continues it.
     """
     from selftaught.sandbox import batch, records
 
@@ -85,17 +86,17 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
         source = batch.chain(inputs, options["form"])
         if descriptor(output) is not None:
             if resume:
-                raise click.UsageError("--resume needs the output file to continue: -o OUT")
+                raise click.UsageError("--resume needs an output file: -o OUT")
         elif Path(output).exists() and Path(output).stat().st_size:
             if any(Path(name).exists() and Path(name).samefile(output) for name in inputs):
-                raise click.UsageError(f"{output} is an input too: choose another output")
+                raise click.UsageError(f"{output} is also an input: choose another output")
             if resume:
                 done = batch.resume(Path(output), source)
             elif not force:
-                raise click.UsageError(f"{output} exists: give --resume to continue it, or --force to overwrite it")
+                raise click.UsageError(f"{output} exists: use --resume to continue it, or --force to overwrite it")
         sys.exit(_judge(inputs, output, "ab" if resume else "wb", source, done, options))
     except BrokenPipeError:
-        raise  # the reader has enough: click ends quietly
+        raise  # the reader has closed the pipe: click ends without a message
     except (batch.Mismatch, records.Unreadable, OSError) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
@@ -116,16 +117,16 @@ def _judge(
     from selftaught.sandbox.errors import CannotConfine
     from selftaught.sandbox.verifier import Verifier
 
-    judged, placement = limits(options), placement_of(options)
+    task_limits, config = limits(options), worker_config(options)
     terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
-            verifier = stack.enter_context(Verifier.at(placement, workers=options["workers"], limits=judged))
+            verifier = stack.enter_context(Verifier.from_config(config, workers=options["workers"], limits=task_limits))
         except CannotConfine as error:
-            lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
+            lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open_output(output, mode))
-        progress = stack.enter_context(_Live(batch.count(inputs), done)) if terminal else None
+        progress = stack.enter_context(_ProgressBar(batch.count(inputs), done)) if terminal else None
         counts = done + batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
     if terminal or options["summary"]:
         _summarize(counts, verifier.limits.cpu_seconds)
@@ -133,16 +134,16 @@ def _judge(
 
 
 def _ignore(verdict: Verdict) -> None:
-    """Without a terminal nobody watches."""
+    """Without a terminal there is no progress to show."""
 
 
-class _Live:
-    """Progress on the terminal: done, rate, accepted, time left."""
+class _ProgressBar:
+    """Progress on the terminal: tasks done, rate, accepted, time left."""
 
     def __init__(self, total: int | None, done: Counter[str]) -> None:
         self._total, self._done, self._accepted = total, done.total(), done["accepted"]
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> _ProgressBar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -175,7 +176,7 @@ def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option(
     "--attacks", is_flag=True, help="Also run the bundled attack and honest cases, at every level and on every engine."
 )
@@ -214,26 +215,26 @@ def doctor(as_json: bool, attacks: bool, kinds: tuple[str, ...], workers: int | 
     """
     import orjson
 
-    from selftaught.sandbox import doctor as examination
+    from selftaught.sandbox import doctor as diagnosis
 
     if (kinds or workers) and not attacks:
         raise click.UsageError("--kind and --workers are for --attacks")
     heed_sigterm()
-    placement = placement_of(options)
+    config = worker_config(options)
     try:
         chosen = _cases(kinds) if attacks else ()
-        found = examination.survey(placement) if attacks else examination.examine(placement)
+        found = diagnosis.survey(config) if attacks else diagnosis.examine(config)
         if not as_json:
             _show(found)
-        good = found["level"] in placement.levels
+        good = found["level"] in config.levels
         if attacks:
             from selftaught.sandbox import attack_report
             from selftaught.sandbox.attacks import MOST_WORKERS
 
             workers = workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-            results = attack_report.attack(placement, found["levels"], chosen, workers)
+            results = attack_report.attack(config, found["levels"], chosen, workers)
             found["attacks"] = [result.to_dict() for result in results]
-            good = good and attack_report.all_as_expected(results, placement.levels)
+            good = good and attack_report.all_as_expected(results, config.levels)
             if not as_json:
                 attack_report.show(results)
     except KeyboardInterrupt as stop:
@@ -273,7 +274,7 @@ def _show(found: dict[str, Any]) -> None:
             table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", escape(proof["evidence"]))
         console.print(table)
         if result["why"]:
-            console.print(f"  Engine {result['engine']}, for a faster one is refused here: {escape(result['why'])}")
+            console.print(f"  Engine {result['engine']}, since a faster one is not available: {escape(result['why'])}")
     console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")
 
 

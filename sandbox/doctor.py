@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.sandbox import codec
-from selftaught.sandbox.backends import LEVELS, Placement
+from selftaught.sandbox.backends import LEVELS, WorkerConfig
 from selftaught.sandbox.backends.worker import Backend
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, seccomp
@@ -49,21 +49,21 @@ _REMEDIES = (
 """What helps against a reason that contains the text: the first that fits."""
 
 
-def examine(placement: Placement) -> dict[str, Any]:
+def examine(config: WorkerConfig) -> dict[str, Any]:
     """Examine what this host gives.
 
     Args:
-        placement: Names the backend and the engine. All levels of the backend are examined, also those that the
-            placement does not allow.
+        config: Names the backend and the engine. All levels of the backend are examined, also those that the
+            config does not allow.
 
     Returns:
         ``level``: the best level that is reached, or None. ``levels``: by level, whether it is ``reached``, the
         ``mechanisms`` with their evidence, the ``engine`` that serves there and ``why`` no faster one does, or else the
         ``reason`` why it is not reached and a ``remedy``. ``host``: facts about the machine, by name.
     """
-    known = LEVELS[placement.backend]
+    known = LEVELS[config.backend]
     try:
-        backend = placement.open()
+        backend = config.open()
         levels = {level: _examine_level(backend, level) for level in known}
     except CannotConfine as error:
         levels = {level: _unreached(error) for level in known}
@@ -71,19 +71,19 @@ def examine(placement: Placement) -> dict[str, Any]:
     return {"level": reached, "levels": levels, "host": _host()}
 
 
-def survey(placement: Placement) -> dict[str, Any]:
-    """Examine what this host gives, containers included if `placement` leaves the backend at ``local``.
+def survey(config: WorkerConfig) -> dict[str, Any]:
+    """Examine what this host gives, containers included if `config` leaves the backend at ``local``.
 
     Args:
-        placement: As for `examine`.
+        config: As for `examine`.
 
     Returns:
-        What `examine` returns, with the levels of containers too. ``level`` is the best one of the placement's own
+        What `examine` returns, with the levels of containers too. ``level`` is the best one of the config's own
         backend.
     """
-    found = examine(placement)
-    if placement.backend == "local":
-        found["levels"] |= examine(Placement(engine=placement.engine, backend="docker"))["levels"]
+    found = examine(config)
+    if config.backend == "local":
+        found["levels"] |= examine(WorkerConfig(engine=config.engine, backend="docker"))["levels"]
     return found
 
 

@@ -1,15 +1,15 @@
-"""What the verifier raises about itself; what it says of a task is always a verdict."""
+"""Exceptions about the verifier itself. A finding about a task is never an exception but a verdict."""
 
 from __future__ import annotations
 
 
 class CannotConfine(RuntimeError):
-    """A required protection can't be put in force on this host; the message names it and the remedy."""
+    """A required protection is not available on this host; the message names it and a remedy."""
 
 
 class ServerRefused(RuntimeError):
-    """A server does not take requests from this client: a wrong token, a wrong address. Trying again would change nothing."""
+    """A server refuses this client's requests: wrong token, wrong address. Retrying would not help."""
 
 
 class WorkerFailed(RuntimeError):
-    """A worker died, hung, or spoke out of turn: an infrastructure failure, never a judgement."""
+    """A worker died, hung, or broke the protocol: an infrastructure failure, never a judgement."""

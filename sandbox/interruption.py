@@ -1,4 +1,4 @@
-"""SIGTERM ends a command as Ctrl-C does, in order and with an exit code of its own."""
+"""SIGTERM ends a command in order, as Ctrl-C does, with its own exit code."""
 
 from __future__ import annotations
 
@@ -12,75 +12,76 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes, as shells give them: 128 and the signal's number."""
-
+"""Exit codes as in shells: 128 plus the signal's number."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 def heed_sigterm() -> None:
-    """From now on SIGTERM raises Terminated in the main thread, which calls this."""
+    """Make SIGTERM raise Terminated in the main thread. Call it from there."""
     signal.signal(signal.SIGTERM, _terminate)
 
 
 class Signals:
-    """A context manager in which SIGTERM and SIGINT are noted, to be looked at when that suits: `came` says how many.
+    """A context manager that counts SIGTERM and SIGINT instead of raising.
 
-    Only the second raises Terminated in the main thread, in case that never comes: what is raised at any moment may be lost, in a destructor
-    for one. Those after it do nothing, nor does any after the end, so that the tidying up is not disturbed.
+    The first signal only increases `count`, which the program polls: an exception raised at an arbitrary point can get
+    lost, for instance in a destructor. The second raises Terminated in the main thread, in case the program never
+    polls. Later signals, and all after the context has ended, do nothing, so that cleaning up is not interrupted.
     """
 
     def __init__(self) -> None:
-        self.came = 0
+        self.count = 0
 
     def __enter__(self) -> Signals:
         for number in SIGNALS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # first: a handler that is due must not be missing
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # first, or a pending signal would find no handler
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came += 1
-        if self.came == 2:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count == 2:
             raise Terminated
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """What a command ends with that was stopped so."""
+    """Return the exit code of a command that this interrupted."""
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, but a SIGTERM that has a handler cancels `main`, and the handler is called when all has ended.
+    """Run a coroutine like `asyncio.run`, but let SIGTERM cancel it.
 
-    A handler that raises in a running loop would take the callback with it that it interrupts, and a task that was to be woken so is
-    waited for in vain. Of SIGINT asyncio itself takes care in the same way.
+    SIGTERM's previous handler, if it has one, is called after the loop has ended. If it raised inside the loop, it
+    would abort whichever callback it interrupts, and the task that this callback should have woken would wait forever.
+    asyncio itself treats SIGINT in the same way.
     """
-    import asyncio  # what every command starts with need not load it
+    import asyncio  # here, since every command imports this module and few need asyncio
 
     handler = signal.getsignal(signal.SIGTERM)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         return asyncio.run(main)
-    came = False
+    received = False
 
     async def cancellable() -> T:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
 
         def cancel(number: int, frame: FrameType | None) -> None:
-            nonlocal came
-            came = True
+            nonlocal received
+            received = True
             task.cancel()
-            with contextlib.suppress(RuntimeError):  # it is closed already
-                loop.call_soon_threadsafe(lambda: None)  # wakes it
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(lambda: None)  # wakes the loop
 
         signal.signal(signal.SIGTERM, cancel)
         return await main
@@ -89,7 +90,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(cancellable())
     finally:
         signal.signal(signal.SIGTERM, handler)
-        if came:
+        if received:
             handler(signal.SIGTERM, None)
 
 

@@ -1,4 +1,4 @@
-"""Where a command writes: standard output or a file, and never through a symbolic link, which somebody else may have put there."""
+"""Output of commands: standard output or a file, never through a symbolic link, which another user may have created."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _NUMBERS = {"stdout": 1, "stderr": 2}
 
 
 class SymbolicLink(OSError):
-    """An output is a symbolic link; the message says where it leads and what to do."""
+    """An output is a symbolic link; the message names its target and a remedy."""
 
 
 def descriptor(output: str | Path) -> int | None:
-    """The file that is open already and that this names (``-``, ``/dev/stdout``, what a shell makes of ``>(...)``), or ``None``."""
+    """Return the number of the open file that this names, or ``None`` for any other path.
+
+    Such names are ``-``, ``/dev/stdout``, ``/dev/stderr``, and what a shell substitutes for ``>(...)``.
+    """
     if str(output) == "-":
         return 1
     own = _OPEN_ALREADY.fullmatch(str(output))
@@ -25,16 +28,25 @@ def descriptor(output: str | Path) -> int | None:
 
 
 def refuse_link(output: str | Path) -> None:
-    """Raises SymbolicLink if that is what this is, wherever it leads, and not one of our own open files."""
+    """Raise SymbolicLink if the path is a symbolic link, unless it names an open file of this process."""
     path = str(output).rstrip("/")
     if descriptor(output) is None and os.path.islink(path):
         raise SymbolicLink(
-            f"{output} is a symbolic link to {os.readlink(path)} and is not followed: remove it, or name where it leads"
+            f"{output} is a symbolic link to {os.readlink(path)} and is not followed: remove it, or name its target"
         )
 
 
 def open_output(output: str | Path, mode: str = "wb") -> IO[Any]:
-    """Open an output in a binary mode. Raises SymbolicLink, OSError."""
+    """Open an output in a binary mode.
+
+    Args:
+        output: A path, or a name of an open file (see `descriptor`).
+        mode: As for `open`; ignored for an open file.
+
+    Raises:
+        SymbolicLink: The path is a symbolic link.
+        OSError: It can't be opened.
+    """
     if (number := descriptor(output)) is not None:
         return os.fdopen(os.dup(number), "wb")
     try:

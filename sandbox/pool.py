@@ -1,14 +1,18 @@
-"""Between callers and workers: one queue, and a lane (a thread) for each worker.
+"""The pool of workers: one queue, and one thread for each worker.
 
-A lane keeps its worker supplied with jobs ahead, as many as it should do in a moment, so that neither has to wait for the other
-and no long job has a crowd behind it; but no more than its share of what there is, so that workers end together (guided self-scheduling,
-Polychronopoulos and Kuck 1987). If the worker dies, the oldest of its jobs, which it was on, is tried once more, alone, and the others are
-simply sent again; after the second time that job gets ``internal_error``. A worker that does not answer in the time that its job's limits
-allow is killed and counts as dead. So is one that is on a job that was cancelled, which is nobody's fault and counts for no job.
+Dispatch: guided self-scheduling (Polychronopoulos and Kuck 1987). A worker thread keeps its worker supplied with jobs:
+enough for a few milliseconds, so that neither waits for the other, but no more than its share of the queue, so that all
+workers finish together and no long job delays many others.
 
-Where others wait behind it, a job gets a time slice first. If it needs more it is judged again, alone and at its own limits, when the queue
-is empty, preferably by the same worker, which may let it go on where it was: so endless loops, which cost their whole limit, hold nobody
-up. Programs, which are not judged, are never given a time slice only.
+Preemption: a multilevel feedback queue with two levels. Where others wait, a job runs in a time slice first. A job that
+needs more is demoted: it runs again, alone and with its own limits, when the queue is empty, preferably on the same
+worker, which may have suspended it and can resume it. So endless loops, which use up their whole limit, delay nobody. A
+program, which is run and not judged, never runs in a time slice.
+
+Recovery: if a worker dies, the oldest of its jobs, which it was running, is retried once, alone; the others are sent
+again and count no attempt. A job whose second worker dies gets `internal_error`. A worker that exceeds the time that
+its job's limits allow is killed and counts as dead. A worker that is running a cancelled job is killed too, which
+counts against no job.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from selftaught.sandbox import judge, time_slice
+from selftaught.sandbox import decision, time_slice
 from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.program import Ending, Run
@@ -32,37 +36,50 @@ from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.wire import Counters, End, Job, Outcome
 
 GRACE_SECONDS = 10.0
-"""How much longer than its limits a job may take before its worker is given up."""
+"""How much longer than its limits a job may take before its worker is killed."""
 
-STARTS = 4
-"""How often in a row a worker may be refused a start before that counts against the job it was to be started for."""
+START_ATTEMPTS = 4
+"""How many times in a row a worker may fail to start before that counts as an attempt at the waiting job."""
 
-OVERHEAD_SECONDS = STARTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
-"""What one attempt at a job takes at most beyond its two phases: a worker is started, takes it, overruns, and is ended."""
+OVERHEAD_SECONDS = START_ATTEMPTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
+"""Upper bound on an attempt at a job without its phases: start a worker, send, wait past the limits, end the worker."""
 
-RUNS = 8
-"""Within an attempt at a job: of each phase, on one engine or both; of another answer's first phase before the second; of the puzzle alone
-after each of the first phases."""
+PHASE_RUNS = 8
+"""Upper bound on the phases, each as long as `wall_seconds`, that a worker runs during one attempt at a job.
+
+The job's phases `sol` and `sat` and phase `sol` of another job, which may run between them, on two engines each if the
+first can't finish them (3 * 2); and, after each of the two phases `sol`, the puzzle without the solution (2).
+"""
 
 CANCEL_SECONDS = 0.1
-"""How long a job may run on that nobody waits for: most end by themselves in less, and a new worker costs more."""
+"""How long a cancelled job may go on running: most jobs end in less, and a new worker costs more."""
 
-MOST_AHEAD = 256
+MAX_IN_FLIGHT = 256
+"""The most jobs that one worker is sent before it has returned the outcomes of the first."""
+
 ATTEMPTS = 2
 _UNCONFIRMED, _LOGGED_CHARACTERS = 1024, 100
-"""Tasks that a worker may have judged since its snapshot engine last compared memory; and of an id, which may be long."""
-_AHEAD_SECONDS, _FEW_SECONDS = 0.04, 0.005
-"""What a worker should have to do, by what jobs took: at most, and in any case, whatever its share."""
+"""How many tasks a worker judges at most between two comparisons of memory, and how much of a task's id is logged."""
+_MOST_SECONDS, _LEAST_SECONDS = 0.04, 0.005
+"""The work in flight at a worker, by what recent jobs took: at most, and at least, whatever the worker's share is."""
 
 _LOG = logging.getLogger("selftaught")
-_UNWANTED = "nobody waits for it"
+_CANCELLED = "the caller cancelled it"
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A job that somebody waits for. `done` is called once, from a lane's thread, and must not block or raise.
+    """A job and the callback that receives its result.
 
-    It gets a Verdict, or of a program a Run. patient: it was given a time slice only, and needs more. lane: where that was.
+    Attributes:
+        id: The id of the task or program.
+        job: What is sent to a worker.
+        done: Called once with the Verdict, or for a program with the Run, from a worker thread. Must not block or
+            raise.
+        attempts: How many workers have failed on the job.
+        cancelled: The caller no longer wants the result.
+        demoted: The job has used up its time slice and waits for an empty queue.
+        thread: The worker thread in which it used up its time slice.
     """
 
     id: str
@@ -70,165 +87,176 @@ class Ticket:
     done: Callable[[Any], None]
     attempts: int = 0
     cancelled: bool = field(default=False)
-    patient: bool = False
-    lane: object = None
+    demoted: bool = False
+    thread: threading.Thread | None = None
 
-    def slice_time(self) -> None:
-        """Others wait: let it be given a time slice only first, if that saves anything."""
+    def use_time_slice(self) -> None:
+        """Run the job in a time slice first, since others wait. Changes nothing for a job that is short anyway."""
         job = self.job
-        job.sliced = not (job.program or self.patient) and job.limits.cpu_seconds > 2 * time_slice.LONGEST_SECONDS
+        job.sliced = not (job.program or self.demoted) and job.limits.cpu_seconds > 2 * time_slice.LONGEST_SECONDS
 
     def cancel(self) -> None:
-        """From any thread: nobody waits any more. What lies in a queue until its turn lets go of the id and the sources."""
+        """Mark the job as cancelled, from any thread, and free its sources, since it may stay queued for long."""
         self.cancelled, self.id = True, ""
         self.job = replace(self.job, sat=b"", sol=b"")
 
     @property
     def size(self) -> int:
-        """Of the sources, in bytes."""
+        """Size of the sources in bytes."""
         return len(self.job.sat) + len(self.job.sol)
 
 
-_LOOK_AGAIN = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
-"""There may be something in `Pool.later`."""
+_CHECK_DEMOTED = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+"""Not a job: makes a waiting worker thread look into `Pool.demoted`."""
 
 
 class Pool:
-    """Workers of one level. Thread-safe. Raises CannotConfine if the first worker can't reach the level."""
+    """The workers of a verifier, all of one confinement level. Thread-safe.
+
+    Args:
+        backend: Where workers run.
+        workers: How many.
+        limits: Limits that a worker must be able to serve from the start.
+        level: The confinement level that every worker must reach.
+        name: Program and version, as verdicts name them.
+
+    Raises:
+        CannotConfine: The first worker can't reach the level.
+    """
 
     def __init__(self, backend: Backend, workers: int, limits: Limits, level: str, name: str) -> None:
         self.backend, self.level, self.limits = backend, level, limits
         self._queue: SimpleQueue[Ticket] = SimpleQueue()
-        self._idle: list[_Lane] = []
+        self._idle: list[_WorkerThread] = []
         self._lock = threading.Lock()
-        self.later: deque[Ticket] = deque()
+        self.demoted: deque[Ticket] = deque()
         self.closing = False
         self._closed = threading.Lock()
-        processors = sorted(os.sched_getaffinity(0))
-        start = os.getpid()  # verifiers side by side begin at different processors
-        places = [processors[(start + number) % len(processors)] for number in range(workers)]
-        first = backend.start(level, limits, places[0])
+        allowed = sorted(os.sched_getaffinity(0))
+        start = os.getpid()  # spreads the workers of several verifiers over the processors
+        processors = [allowed[(start + number) % len(allowed)] for number in range(workers)]
+        first = backend.start(level, limits, processors[0])
         self.name, self.proof, self.engine = f"{name} {first.python}", first.proof, first.engine
         if first.reason:
-            _LOG.warning("the engine fork serves, which is several times slower than snapshot: %s", first.reason)
-        self._lanes = [_Lane(self, place) for place in places]
-        self._lanes[0].worker = first
-        for lane in self._lanes:
-            lane.thread.start()
+            _LOG.warning("using the engine fork, which is several times slower than snapshot: %s", first.reason)
+        self._threads = [_WorkerThread(self, processor) for processor in processors]
+        self._threads[0].worker = first
+        for thread in self._threads:
+            thread.start()
 
     def start_worker(self, processor: int) -> Worker:
-        """One more worker of the same kind. Raises CannotConfine or WorkerFailed."""
+        """Start one more worker of the same kind. Raises CannotConfine or WorkerFailed."""
         return self.backend.start(self.level, self.limits, processor)
 
     def submit(self, ticket: Ticket) -> None:
-        """Have the ticket's job judged."""
-        self.offer(ticket)
+        """Queue a job. Its callback is called once, also if the pool is closed."""
+        self.enqueue(ticket)
         if self.closing:
             self._cancel_queued()
 
-    def offer(self, ticket: Ticket) -> None:
-        """Give it to the lane that was busy last, whose worker is the warmest, if it has nothing to do; else it waits for any."""
+    def enqueue(self, ticket: Ticket) -> None:
+        """Give the ticket to the thread that became idle last (its worker has warm caches), or else to the queue."""
         with self._lock:
-            (self._idle.pop().mail if self._idle else self._queue).put(ticket)
+            (self._idle.pop().inbox if self._idle else self._queue).put(ticket)
 
-    def rest(self, lane: _Lane) -> bool:
-        """Note that the lane has nothing to do, if that is so."""
+    def mark_idle(self, thread: _WorkerThread) -> bool:
+        """Mark this worker thread idle; return False if there is work for it after all."""
         with self._lock:
-            if not self._queue.empty() or self.later:
+            if not self._queue.empty() or self.demoted:
                 return False
             if not self.closing:
-                self._idle.append(lane)
+                self._idle.append(thread)
             return True
 
-    def postpone(self, ticket: Ticket) -> None:
-        """It was given a time slice only, and is judged when nothing else waits: by any lane that has nothing to do."""
+    def demote(self, ticket: Ticket) -> None:
+        """Queue a ticket whose time slice ran out behind all others."""
         with self._lock:
-            self.later.append(ticket)
-        self.offer(_LOOK_AGAIN)
+            self.demoted.append(ticket)
+        self.enqueue(_CHECK_DEMOTED)
 
-    def patient(self, lane: _Lane) -> Ticket | None:
-        """The next of those that were given a time slice only, if there is one: preferably one that this lane's worker may have kept as it was."""
+    def take_demoted(self, thread: _WorkerThread) -> Ticket | None:
+        """Remove and return a demoted ticket, if any: first those that this thread's worker may have suspended."""
         with self._lock:
-            own = next((ticket for ticket in self.later if ticket.lane is lane), None)
-            ticket = own or (self.later[0] if self.later else None)
+            own = next((ticket for ticket in self.demoted if ticket.thread is thread), None)
+            ticket = own or (self.demoted[0] if self.demoted else None)
             if ticket:
-                self.later.remove(ticket)
+                self.demoted.remove(ticket)
             return ticket
 
     def counters(self) -> Counters:
-        """What all snapshot engines have done since the start, those of workers that have ended included."""
+        """Return the sums over all snapshot engines since the start, those of ended workers included."""
         total = Counters()
-        for lane in self._lanes:
-            total += lane.counters
-            if lane.worker is not None:
-                total += lane.worker.counters
+        for thread in self._threads:
+            total += thread.counters
+            if thread.worker is not None:
+                total += thread.worker.counters
         return total
 
     @property
     def queued(self) -> int:
-        """About how many tickets no worker has."""
-        return self._queue.qsize() + len(self.later)
+        """The number of tickets that no worker has, roughly."""
+        return self._queue.qsize() + len(self.demoted)
 
     @property
     def restarts(self) -> int:
-        """How many workers have been given up."""
-        return sum(lane.restarts for lane in self._lanes)
+        """How many workers have died or were killed, and were replaced."""
+        return sum(thread.restarts for thread in self._threads)
 
     def worker_pids(self) -> list[int]:
-        """The process ids of the supervisors that run now."""
-        return [lane.worker.pid for lane in self._lanes if lane.worker is not None]
+        """Return the process ids of the running supervisors."""
+        return [thread.worker.pid for thread in self._threads if thread.worker is not None]
 
     def close(self) -> None:
-        """Cancel what is not judged yet and end every worker. May be called again."""
+        """Cancel every unfinished job and end every worker. May be called again."""
         with self._closed:
             with self._lock:
                 self.closing = True
                 self._idle.clear()
             self._cancel_queued()
-            for lane in self._lanes:
-                lane.mail.put(None)
-                lane.interrupt()
-            for lane in self._lanes:
-                lane.thread.join()
+            for thread in self._threads:
+                thread.inbox.put(None)
+                thread.interrupt()
+            for thread in self._threads:
+                thread.join()
             self._cancel_queued()
 
     def abandon(self) -> None:
-        """In a forked child: let go of workers that belong to the parent."""
-        for lane in self._lanes:
-            if lane.worker is not None:
-                lane.worker.abandon()
+        """In a forked child: close its copies of the workers' descriptors. The workers belong to the parent."""
+        for thread in self._threads:
+            if thread.worker is not None:
+                thread.worker.abandon()
 
     def _cancel_queued(self) -> None:
         while True:
             try:
                 with self._lock:
-                    ticket = self.later.popleft() if self.later else self._queue.get_nowait()
+                    ticket = self.demoted.popleft() if self.demoted else self._queue.get_nowait()
             except Empty:
                 return
-            if ticket is not _LOOK_AGAIN:
+            if ticket is not _CHECK_DEMOTED:
                 ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
     def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict | Run:
-        """A verdict that is no judgement, or a run that was none."""
+        """Return a verdict, or for a program a run, that says why there is no result."""
         if ticket.job.program:
             return Run(ticket.id, Ending(status), message=message, retryable=True, verifier=self.name)
         return Verdict(ticket.id, status, message=message, retryable=True, verifier=self.name)
 
 
-class _Lane:
-    """One thread and its worker."""
+class _WorkerThread(threading.Thread):
+    """Drives one worker: starts it, sends it jobs, waits for outcomes, and replaces it when it dies."""
 
     def __init__(self, pool: Pool, processor: int) -> None:
+        super().__init__(name="selftaught-worker", daemon=True)
         self.pool, self.processor = pool, processor
         self.worker: Worker | None = None
-        self.mail: SimpleQueue[Ticket | None] = SimpleQueue()
-        self.counters = Counters()
+        self.inbox: SimpleQueue[Ticket | None] = SimpleQueue()
+        self.counters = Counters()  # of workers that have ended
         self.restarts = self._failed_starts = 0
-        self.thread = threading.Thread(target=self._run, name="selftaught-lane", daemon=True)
-        self._ahead: deque[Ticket] = deque()
+        self._in_flight: deque[Ticket] = deque()
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
-        self._again: deque[Ticket] = deque()
-        self._seconds = _AHEAD_SECONDS  # a moving average of what a job takes; pessimistic at first
+        self._retries: deque[Ticket] = deque()
+        self._job_seconds = _MOST_SECONDS  # a moving average, pessimistic at first
 
     def interrupt(self) -> None:
         """Wake the thread if it waits for its worker."""
@@ -236,14 +264,15 @@ class _Lane:
         if worker is not None:
             worker.interrupt()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Process tickets until the pool closes, then end the worker."""
         while ticket := self._next():
             try:
                 self._send(self._batch(ticket))
                 self._collect()
             except (WorkerFailed, CannotConfine, OSError) as error:
                 self._recover(error)
-            except Exception as error:  # our own mistake: costs the job at hand its judgement, and nobody waits in vain
+            except Exception as error:  # a bug of ours: the job fails, but its caller does not wait forever
                 _LOG.exception("a job could not be judged: please report this")
                 self._recover(error)
         if self.worker is not None:
@@ -251,124 +280,125 @@ class _Lane:
             self.worker = None
 
     def _next(self) -> Ticket | None:
-        """The next ticket; waits for it. None when the pool closes."""
+        """Wait for the next ticket and return it, or None when the pool closes."""
         while True:
-            if ticket := self._next_at_once():
+            if ticket := self._poll():
                 return ticket
-            if self.pool.rest(self):
-                ticket = self.mail.get()
-                if ticket is not _LOOK_AGAIN:
+            if self.pool.mark_idle(self):
+                ticket = self.inbox.get()
+                if ticket is not _CHECK_DEMOTED:
                     return ticket
 
-    def _next_at_once(self, alone: bool = True) -> Ticket | None:
-        """The next ticket if there is one. Those that were given a time slice only come last, and one by one: each may take its whole time."""
-        if self._again:
-            return self._again.popleft()
-        queue, ticket = self.pool._queue, _LOOK_AGAIN
-        while ticket is _LOOK_AGAIN:
-            if queue.empty() and alone and (patient := self.pool.patient(self)):
-                return patient
+    def _poll(self, with_demoted: bool = True) -> Ticket | None:
+        """Return the next ticket if there is one. Demoted ones come last, and only if nothing else is in flight."""
+        if self._retries:
+            return self._retries.popleft()
+        queue, ticket = self.pool._queue, _CHECK_DEMOTED
+        while ticket is _CHECK_DEMOTED:
+            if queue.empty() and with_demoted and (demoted := self.pool.take_demoted(self)):
+                return demoted
             try:
                 ticket = queue.get_nowait()
             except Empty:
                 return None
-            if ticket is _LOOK_AGAIN and not alone:
-                self.pool.offer(ticket)  # for a lane that has nothing to do
+            if ticket is _CHECK_DEMOTED and not with_demoted:
+                self.pool.enqueue(ticket)  # for an idle thread
                 return None
         if not queue.empty():
-            ticket.slice_time()
+            ticket.use_time_slice()
         return ticket
 
     def _batch(self, first: Ticket | None = None) -> list[Ticket]:
-        """What to send now so that the worker has enough to do for a moment, and no more than its connection holds."""
-        batch, ahead = [first] if first else [], len(self._ahead)
-        if first and first.patient:
+        """Return the tickets to send now: enough to keep the worker busy, and no more than the connection buffers."""
+        batch, in_flight = [first] if first else [], len(self._in_flight)
+        if first and first.demoted:
             return batch
-        share = (self.pool.queued + ahead) // len(self.pool._lanes)
-        few, many = (round(seconds / self._seconds) for seconds in (_FEW_SECONDS, _AHEAD_SECONDS))
-        most = max(1, min(MOST_AHEAD, many, max(share, few)))
-        size = sum(ticket.size for ticket in (*self._ahead, *batch))
-        while len(batch) + ahead < most:
-            busy = bool(batch or ahead)
-            ticket = self._next_at_once(alone=not busy)
+        share = (self.pool.queued + in_flight) // len(self.pool._threads)
+        few, many = (round(seconds / self._job_seconds) for seconds in (_LEAST_SECONDS, _MOST_SECONDS))
+        most = max(1, min(MAX_IN_FLIGHT, many, max(share, few)))
+        size = sum(ticket.size for ticket in (*self._in_flight, *batch))
+        while len(batch) + in_flight < most:
+            busy = bool(batch or in_flight)
+            ticket = self._poll(with_demoted=not busy)
             if ticket is None:
                 break
             size += ticket.size
-            if busy and (size > BUFFER_BYTES or ticket.attempts or (batch or self._ahead)[0].attempts):
-                self._again.appendleft(ticket)
+            if busy and (size > BUFFER_BYTES or ticket.attempts or (batch or self._in_flight)[0].attempts):
+                self._retries.appendleft(ticket)
                 break
             batch.append(ticket)
-        for ticket in batch if len(batch) + ahead > 1 else ():
-            ticket.slice_time()
+        for ticket in batch if len(batch) + in_flight > 1 else ():
+            ticket.use_time_slice()
         return batch
 
     def _send(self, batch: list[Ticket]) -> None:
-        wanted = [ticket for ticket in batch if not ticket.cancelled]
+        """Send the jobs that have not been cancelled, and start a worker if there is none."""
+        active = [ticket for ticket in batch if not ticket.cancelled]
         for ticket in batch:
             if ticket.cancelled:
-                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _UNWANTED))
-        if not wanted:
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _CANCELLED))
+        if not active:
             return
-        self._ahead += wanted
+        self._in_flight += active
         if self.worker is None:
             self.worker = self.pool.start_worker(self.processor)
             self._failed_starts = 0
-            if self.pool.closing:  # meanwhile, so that there was none to interrupt
+            if self.pool.closing:  # `close` found no worker to interrupt: it was starting
                 raise WorkerFailed("the verifier was closed")
-        self.worker.submit([ticket.job for ticket in wanted])
+        self.worker.submit([ticket.job for ticket in active])
 
     def _collect(self) -> None:
-        """Take outcomes and top up, until nothing is under way."""
+        """Receive outcomes and send more jobs, until nothing is in flight."""
         began = time.monotonic()
-        while self._ahead and self.worker is not None:
-            ticket = self._ahead[0]
-            limits, conclude = ticket.job.limits, judge.describe if ticket.job.program else judge.judge
+        while self._in_flight and self.worker is not None:
+            ticket = self._in_flight[0]
+            limits, decide = ticket.job.limits, decision.describe if ticket.job.program else decision.decide
             before = self.worker.counters
             outcomes = self._await_outcomes(self.worker, ticket)
             if self.worker.counters is not before:
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
             seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
-            self._seconds += (seconds - self._seconds) / 8
+            self._job_seconds += (seconds - self._job_seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
-                ticket.patient, ticket.lane, ticket.job.sliced = True, self, False
-                self._ahead.popleft()
-                self.pool.postpone(ticket)
+                ticket.demoted, ticket.thread, ticket.job.sliced = True, self, False
+                self._in_flight.popleft()
+                self.pool.demote(ticket)
             else:
-                verdict = conclude(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
-                self._ahead.popleft()
-                ticket.done(verdict)
+                result = decide(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
+                self._in_flight.popleft()
+                ticket.done(result)
             now = time.monotonic()
-            if now - began > _AHEAD_SECONDS / 4 or not self._ahead:
+            if now - began > _MOST_SECONDS / 4 or not self._in_flight:
                 began = now
                 self._send(self._batch())
 
     def _watch_comparisons(self, before: Counters, now: Counters) -> None:
-        """Remember which tasks were judged since a comparison last found memory unchanged, and log them if one has found a difference."""
+        """Log the tasks judged since memory was last found unchanged, if the snapshot engine has found a difference."""
         if now.mismatches > before.mismatches:
             _LOG.error(
-                "the snapshot engine did not put everything back: judge these tasks, of which it judged the last since it was last compared, again with "
-                "engine='fork', and report this: %s",
+                "the snapshot engine did not restore a process completely: judge these tasks, the last that it judged "
+                "since its last comparison of memory, again with engine='fork', and report this: %s",
                 ", ".join(map(repr, self._unconfirmed)),
             )
         if now.checked > before.checked:
             self._unconfirmed.clear()
 
     def _await_outcomes(self, worker: Worker, ticket: Ticket) -> list[Outcome]:
-        """What came of the ticket's job. Raises WorkerFailed, also if nobody waits for it any more."""
+        """Wait for the outcomes of the ticket's job. Raises WorkerFailed, also if the job is cancelled."""
         if worker.ready(0.0):
             return worker.collect(GRACE_SECONDS)
-        patience = RUNS * ticket.job.limits.wall_seconds + GRACE_SECONDS
-        deadline = time.monotonic() + patience
+        seconds = PHASE_RUNS * ticket.job.limits.wall_seconds + GRACE_SECONDS
+        deadline = time.monotonic() + seconds
         while not worker.ready(CANCEL_SECONDS):
-            if ticket.cancelled or self.pool.closing:  # a worker that was only starting has missed `interrupt`
-                raise WorkerFailed("it was on a cancelled job")
+            if ticket.cancelled or self.pool.closing:  # `closing`: a worker that was starting has missed `interrupt`
+                raise WorkerFailed("it was running a cancelled job")
             if time.monotonic() > deadline:
-                raise WorkerFailed(f"the worker did not answer within {patience:.0f} s")
+                raise WorkerFailed(f"the worker did not answer within {seconds:.0f} s")
         return worker.collect(deadline - time.monotonic())
 
     def _recover(self, error: Exception) -> None:
-        """The worker is dead or can't be started: end what is left of it, and try its jobs again."""
+        """Kill the worker if there is one, and queue its jobs again or finish them."""
         if self.worker is not None:
             self.counters += self.worker.counters
             self.worker.kill()
@@ -376,20 +406,19 @@ class _Lane:
             self.restarts += 1
         elif not self.pool.closing:
             self._failed_starts += 1
-            time.sleep(0.1)  # it could not be started: don't spin
-        pending = list(self._ahead)
-        self._ahead.clear()
-        refused = 0 < self._failed_starts < STARTS and not isinstance(
-            error, WorkerFailed
-        )  # one that hung counts: time is bounded
+            time.sleep(0.1)  # the start failed: don't retry in a busy loop
+        pending = list(self._in_flight)
+        self._in_flight.clear()
+        # A start that hung (WorkerFailed) counts as an attempt at once, or the bound on time would be wrong.
+        refused = 0 < self._failed_starts < START_ATTEMPTS and not isinstance(error, WorkerFailed)
         if pending and not refused:
             pending[0].attempts += 1
         for ticket in pending:
             if self.pool.closing:
                 ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
             elif ticket.cancelled:
-                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _UNWANTED))
+                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _CANCELLED))
             elif ticket.attempts >= ATTEMPTS:
                 ticket.done(self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
             else:
-                self._again.append(ticket)
+                self._retries.append(ticket)

@@ -1,4 +1,4 @@
-"""Running without judging: a program, what it is given, and what it did."""
+"""Running without judging: a program, its input, and what it did."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from selftaught.sandbox.verdict import LimitHit, Usage
 
 
 class Ending(StrEnum):
-    """How a run ended. None of these says that a program is right."""
+    """How a run ended. None of these means that a program is right."""
 
     EXITED = "exited"
-    """By itself, with a code or by a signal of its own making: see `Run.return_code`."""
+    """It ended by itself, with an exit code or a signal that it caused: see `Run.return_code`."""
     TIME_LIMIT = "time_limit"
+    """It exceeded ``cpu_seconds`` or ``wall_seconds``."""
     MEMORY_LIMIT = "memory_limit"
-    """The kernel killed it; a program that only got a ``MemoryError`` has exited."""
+    """The kernel killed it for its use of memory; a program that only got a ``MemoryError`` has exited."""
     FORBIDDEN = "forbidden"
-    """A denied operation ended it; the message names it."""
+    """A forbidden operation ended it; the message names it."""
     INVALID = "invalid"
-    """Not a program: nothing was run."""
+    """Not a valid program: nothing was run."""
     CANCELLED = "cancelled"
     """The verifier was closed first."""
     INTERNAL_ERROR = "internal_error"
@@ -31,10 +32,15 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source to run as ``__main__``, confined as a solution is: one thread, the standard library, no files to write.
+    """Python source to run as ``__main__``, confined as a solution is: one thread, the standard library, no files to
+    write.
 
-    stdin: what it reads from standard input. limits: for this program alone, ``None`` means the verifier's. Of each of standard output
-    and standard error the first ``output_bytes`` are kept; ``answer_bytes`` means nothing here.
+    Attributes:
+        id: Any string; the run has it too. Need not be unique.
+        code: The source.
+        stdin: What it reads from standard input.
+        limits: For this program alone; ``None`` means the verifier's. The first ``output_bytes`` of standard output and
+            of standard error are kept, each; ``answer_bytes`` has no meaning here.
     """
 
     id: str
@@ -47,8 +53,20 @@ class Program:
 class Run:
     """What a program did.
 
-    return_code: its exit code, or minus the number of the signal that ended it, as in `subprocess`; ``None`` if it was stopped for time or
-    never ran. It is a claim by untrusted code and no verdict. cut: there was more output than was kept. The rest: see `Verdict`.
+    Attributes:
+        id: The program's id.
+        ending: See `Ending`.
+        return_code: Its exit code, or minus the number of the signal that ended it, as in `subprocess`; ``None`` if it
+            hit a time limit or never ran. Untrusted code chooses it: it is not a verdict.
+        stdout: What it wrote to standard output, decoded as UTF-8.
+        stderr: What it wrote to standard error, decoded as UTF-8.
+        cut: It wrote more than was kept.
+        message: A short explanation, printable.
+        limit: The limit that was hit, if one was.
+        usage: See `Usage`.
+        level: The confinement level in force; empty if nothing ran.
+        retryable: A retry may succeed.
+        verifier: Program, version and interpreter that ran it.
     """
 
     id: str
@@ -59,18 +77,25 @@ class Run:
     cut: bool = False
     message: str = ""
     limit: LimitHit | None = None
-    usage: Usage = Usage()  # noqa: RUF009  # it is frozen
+    usage: Usage = Usage()  # noqa: RUF009  # `Usage` is frozen
     level: str = ""
     retryable: bool = False
     verifier: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as plain data, ready for JSON."""
+        """Return the run as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Run:
-        """The run that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
+        """Return the run from what `to_dict` returned.
+
+        Args:
+            fields: The fields by name, also after a way through JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: The fields are not those of a run.
+        """
         limit, usage = fields["limit"], Usage(**fields["usage"])
         return cls(
             **{

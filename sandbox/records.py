@@ -1,6 +1,6 @@
-"""The formats that tasks are read from: JSON Lines, P3's puzzles.json, gzip of either, Parquet, and the bundled corpus.
+"""Read tasks from JSON Lines, P3's puzzles.json, gzip of either, Parquet, or the bundled corpus.
 
-A record that is no task is a `Record` with a `problem`, in its place: the rest is read on.
+A record that is not a task becomes a `Record` with a `problem`, and reading goes on.
 """
 
 from __future__ import annotations
@@ -22,25 +22,29 @@ from selftaught.sandbox import corpus
 from selftaught.sandbox.task import Task
 
 CORPUS = "corpus:"
-"""The input that means the bundled puzzles."""
+"""The name of an input that stands for the bundled puzzles."""
 
 FORMATS = ("auto", "jsonl", "p3", "parquet")
 _LINE_BYTES = 64 << 20
 _HUGE = re.compile(rb"\d{19}")
 _P3 = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*[{\]]")
 _DEPTH = 500
-"""Nesting beyond this is a problem of the record: what is deeper can't be written again."""
+"""A record that is nested deeper is not a task: `json` could not write it to the output."""
 
 
 class Unreadable(Exception):
-    """An input as a whole can't be read; the message says why and what to do."""
+    """An input can't be read at all; the message says why and what to do."""
 
 
 @dataclass(slots=True)
 class Record:
     """One record of an input.
 
-    place: ``FILE:LINE``. fields: as read, to be passed through. task: what to judge, or ``None`` with the `problem`.
+    Attributes:
+        place: ``FILE:LINE``, or the number of the record if the format has no lines.
+        fields: The record as read, for the output.
+        task: The task, or ``None`` if there is a `problem`.
+        problem: Why the record is not a task.
     """
 
     place: str
@@ -50,13 +54,13 @@ class Record:
 
     @property
     def id(self) -> str:
-        """The record's own id, as text, or else its place."""
+        """The record's own id as a string, or else its place."""
         name = self.fields.get("id")
         return str(name) if isinstance(name, (str, int, float)) and not isinstance(name, bool) else self.place
 
 
 def check(source: str) -> None:
-    """Find an input that can't be opened before anything is started. Raises Unreadable."""
+    """Raise Unreadable if the input can't be opened, so that a mistake is reported before any work begins."""
     if source in ("-", CORPUS):
         return
     if not os.path.exists(source):
@@ -66,7 +70,18 @@ def check(source: str) -> None:
 
 
 def read(source: str, form: str = "auto") -> Iterator[Record]:
-    """The records of a file, of standard input (``-``) or of the bundled corpus (`CORPUS`). Raises Unreadable."""
+    """Read the records of an input.
+
+    Args:
+        source: A file, ``-`` for standard input, or `CORPUS` for the bundled puzzles.
+        form: One of `FORMATS`; ``auto`` recognises the format by the first bytes.
+
+    Yields:
+        The records, in order.
+
+    Raises:
+        Unreadable: The input can't be opened, decompressed, or parsed as a whole.
+    """
     if source == CORPUS:
         source = str(corpus.path())
     try:
@@ -110,9 +125,16 @@ def _read_lines(lines: IO[bytes], name: str) -> Iterator[Record]:
 
 
 def parse(line: bytes) -> Any:
-    """A JSON value; what orjson refuses (integers beyond 64 bits, NaN, lone surrogates) is read by the slower `json`.
+    """Parse a JSON value. The slower `json` reads what orjson can't: integers beyond 64 bits, NaN, lone surrogates.
 
-    Raises ValueError.
+    Args:
+        line: The JSON text in UTF-8.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is not JSON, or nested too deep.
     """
     try:
         value = _loads(line)
@@ -158,7 +180,7 @@ def _record(place: str, fields: Any) -> Record:
 
 
 def _read_p3(stream: IO[bytes], name: str) -> Iterator[Record]:
-    """Every reference solution is a task: NAME, or NAME#k where a puzzle has several."""
+    """Yield a task for every reference solution, named NAME, or NAME#k if a puzzle has several."""
     try:
         puzzles = json.loads(stream.read())
     except (ValueError, RecursionError) as error:

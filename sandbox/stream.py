@@ -1,11 +1,11 @@
 """Judge a stream of tasks: the loop behind every `verify_many`, in a thread or in an event loop.
 
-    items -> check -> [known already?] -> submit -> ... -> done -> [in order?] -> verdicts
+    items -> check -> [duplicate?] -> submit -> ... -> done -> [in order?] -> verdicts
 
-A stream numbers its items, keeps at most a window of them under way, has identical tasks judged once, gives verdicts
-back in the order of the tasks or as they come, and cancels what is under way when its reader leaves. What the caller's
-iterable raises is raised to the reader, after the verdicts that were due before it. Memory is constant however long the
-stream is. Who judges is a function, `submit`.
+A stream numbers its items, keeps at most a window of them pending, judges duplicates once, yields verdicts in the order
+of the tasks or as they are reached, and cancels pending tasks when its reader leaves. What the caller's iterable raises
+is raised to the reader, after the verdicts that were due before. Memory is constant however long the stream is. The
+function `submit` sends a task to a verifier, a queue of the daemon, or a client's request.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from selftaught.sandbox.verdict import Verdict
 
 T = TypeVar("T")
 
-Found = Verdict | BaseException
-"""What comes of a task: its verdict, or why the whole stream fails."""
+Result = Verdict | BaseException
+"""A task's verdict, or the error that ends the whole stream."""
 
 Done = Callable[[Any], None]
-"""To be called once with what was Found, or with what else was waited for."""
+"""Called once with a Result, or with the result of another kind of request."""
 
 Cancel = Callable[[], None]
-"""To be called when nobody waits any more."""
+"""Called when the result is no longer needed."""
 
 Check = Callable[[Any], Task | Verdict]
-"""Makes an item of the caller's iterable a task that may be hashed and judged, or the verdict on what is none."""
+"""Returns a valid task for an item of the caller's iterable, or the verdict on an invalid item."""
 
 _REMEMBERED = 4096
+"""The most verdicts that are remembered for duplicates."""
 _SHORT = 1024
-"""Characters of sources that are kept as they are: longer ones by their digest."""
+"""Longer sources are remembered by their digest instead; in characters."""
 
 
 def judge_many(
@@ -50,39 +51,48 @@ def judge_many(
     ordered: bool,
     deduplicate: bool = True,
 ) -> Iterator[Verdict]:
-    """Yield a verdict for each item; waits in the caller's thread.
+    """Judge a stream in the caller's thread.
 
-    submit: begins to judge a task; its `done` may be called at once or later, in any thread. window: the most items
-    that are taken before the verdict on the first of them is given. What is due is yielded before the next item is
-    asked for, which may depend on it. deduplicate: have identical tasks judged once, unless `submit` sees to that.
+    Verdicts that are due are yielded before the next item is requested, since it may depend on them.
+
+    Args:
+        items: What the caller passed as tasks.
+        check: Validates an item.
+        submit: Starts judging a task. It may call its `done` at once or later, in any thread.
+        window: The most items that are pending at a time.
+        ordered: Yield verdicts in the order of the items, or else as they are reached.
+        deduplicate: Judge identical tasks once. False if `submit` does that itself.
+
+    Yields:
+        A verdict for each item.
     """
-    finished: SimpleQueue[tuple[int, Found]] = SimpleQueue()
-    ledger, source, more = _Ledger(ordered, deduplicate), iter(items), True
-    due, put = ledger.due, finished.put
+    finished: SimpleQueue[tuple[int, Result]] = SimpleQueue()
+    state, source, more = _StreamState(ordered, deduplicate), iter(items), True
+    due, put = state.due, finished.put
     try:
-        while more or ledger.given < ledger.taken:
-            if more and ledger.taken - ledger.given < window:
+        while more or state.given < state.taken:
+            if more and state.taken - state.given < window:
                 try:
                     item = next(source)
                 except StopIteration:
                     more = False
                     continue
                 task = check(item)
-                number = ledger.taken
-                if ledger.is_new(task):
-                    ledger.under_way[number] = submit(task, _numbered(put, number))
-                ledger.taken += 1
+                number = state.taken
+                if state.is_new(task):
+                    state.pending[number] = submit(task, _numbered(put, number))
+                state.taken += 1
             else:
-                ledger.settle(*finished.get())
+                state.settle(*finished.get())
             while True:
                 while due:
-                    ledger.given += 1
+                    state.given += 1
                     yield due.popleft()[1]
-                if finished.empty():  # nobody else takes any
+                if finished.empty():  # reliable, since only this thread takes from it
                     break
-                ledger.settle(*finished.get())
+                state.settle(*finished.get())
     finally:
-        ledger.cancel()
+        state.cancel()
 
 
 async def ajudge_many(
@@ -93,18 +103,24 @@ async def ajudge_many(
     ordered: bool,
     deduplicate: bool = True,
 ) -> AsyncGenerator[Verdict, None]:
-    """`judge_many` for coroutines; see `AsyncStream`."""
+    """Judge a stream in an event loop; the arguments are those of `AsyncStream`."""
     async with AsyncStream(items, check, submit, window, ordered, deduplicate) as stream:
         while await stream.wait():
             while stream.due:
-                yield stream.give()[1]
+                yield stream.pop()[1]
 
 
 class AsyncStream:
-    """A stream in an event loop. While entered it takes items by itself; leaving it cancels what is under way.
+    """A stream in an event loop, as a context manager: it reads items while entered, and cancels pending tasks at exit.
 
-    submit: may wait until a task is admitted; its `done` is to be called in the loop (see `in_loop`).
-    copied: called with each verdict that is given to a task because another one, which is the same, was judged.
+    Args:
+        items: What the caller passed as tasks: an iterable, or an asynchronous one.
+        check: Validates an item.
+        submit: Starts judging a task; may wait until it is admitted. Its `done` must be called in the loop (`in_loop`).
+        window: The most items that are pending at a time.
+        ordered: Return verdicts in the order of the items, or else as they are reached.
+        deduplicate: Judge identical tasks once. False if `submit` does that itself.
+        on_duplicate: Called with each verdict on a task that was a duplicate and not judged itself.
     """
 
     def __init__(
@@ -115,126 +131,130 @@ class AsyncStream:
         window: int,
         ordered: bool,
         deduplicate: bool = True,
-        copied: Callable[[Verdict], None] | None = None,
+        on_duplicate: Callable[[Verdict], None] | None = None,
     ) -> None:
         self._items, self._check, self._submit = items, check, submit
-        self._ledger = _Ledger(ordered, deduplicate, copied)
-        self._room = asyncio.Semaphore(window)
-        self._news = asyncio.Event()
+        self._state = _StreamState(ordered, deduplicate, on_duplicate)
+        self._slots = asyncio.Semaphore(window)
+        self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._stopped = False
 
     @property
     def due(self) -> int:
-        """How many verdicts can be given now."""
-        return len(self._ledger.due)
+        """How many verdicts `pop` can return now."""
+        return len(self._state.due)
 
-    def give(self) -> tuple[int, Verdict]:
-        """The next verdict that is due, and the number of its item."""
-        self._ledger.given += 1
-        self._room.release()
-        return self._ledger.due.popleft()
+    def pop(self) -> tuple[int, Verdict]:
+        """Return the next verdict that is due, after the number of its item."""
+        self._state.given += 1
+        self._slots.release()
+        return self._state.due.popleft()
 
     async def wait(self) -> bool:
-        """Wait until a verdict is due; False if all were given. Raises what the items raise, or `fail` was told."""
+        """Wait until a verdict is due; return False after the last. Raises an error of the items, or that of `fail`."""
         while True:
             if self._error is not None:
                 raise self._error
-            if self._ledger.due:
+            if self._state.due:
                 return True
-            if self._taking.done():
+            if self._reader.done():
                 if not self._stopped:
-                    self._taking.result()
-                if self._ledger.given == self._ledger.taken:
+                    self._reader.result()
+                if self._state.given == self._state.taken:
                     return False
-            await self._news.wait()
-            self._news.clear()
+            await self._changed.wait()
+            self._changed.clear()
 
     def stop(self) -> None:
-        """Take no more items. Those that were taken are still answered."""
+        """Read no more items. Those already read are still judged."""
         self._stopped = True
-        self._taking.cancel()
+        self._reader.cancel()
 
     def fail(self, error: BaseException) -> None:
-        """Have `wait` raise this."""
+        """Make `wait` raise this error."""
         self._error = error
-        self._news.set()
+        self._changed.set()
 
     async def __aenter__(self) -> AsyncStream:
-        self._taking = asyncio.create_task(self._take_all())
-        self._taking.add_done_callback(lambda _: self._news.set())
+        self._reader = asyncio.create_task(self._read_items())
+        self._reader.add_done_callback(lambda _: self._changed.set())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._taking.cancel()  # also where it has failed: what nobody waits for is not logged then
-        self._ledger.cancel()
+        self._reader.cancel()  # also if it has failed: asyncio would log the error that nobody retrieves
+        self._state.cancel()
 
-    async def _take_all(self) -> None:
-        ledger = self._ledger
-        await self._room.acquire()
+    async def _read_items(self) -> None:
+        state = self._state
+        await self._slots.acquire()
         async for item in _asynchronous(self._items):
-            task, number = self._check(item), ledger.taken
-            if ledger.is_new(task):
-                ledger.under_way[number] = await self._submit(task, _numbered(self._settle, number))
-            elif ledger.due:
-                self._news.set()
-            ledger.taken += 1  # last: what is counted gets an answer
-            await self._room.acquire()
+            task, number = self._check(item), state.taken
+            if state.is_new(task):
+                state.pending[number] = await self._submit(task, _numbered(self._settle, number))
+            elif state.due:
+                self._changed.set()
+            state.taken += 1  # last: every item that is counted gets a verdict
+            await self._slots.acquire()
 
-    def _settle(self, numbered: tuple[int, Found]) -> None:
+    def _settle(self, numbered: tuple[int, Result]) -> None:
         try:
-            self._ledger.settle(*numbered)
+            self._state.settle(*numbered)
         except BaseException as error:
             self.fail(error)
-        self._news.set()
+        self._changed.set()
 
 
-class _Ledger:
-    """The books of one stream: what was taken, what is under way, and what is due.
+class _StreamState:
+    """The state of one stream.
 
-    taken, given: how many items, how many verdicts. due: verdicts with their numbers, to be given in this order.
+    Attributes:
+        taken: How many items were read.
+        given: How many verdicts were returned to the reader.
+        due: Verdicts to return next, in this order, each after the number of its item.
+        pending: For each item that is being judged, the function that cancels it.
     """
 
-    def __init__(self, ordered: bool, deduplicate: bool, copied: Callable[[Verdict], None] | None = None) -> None:
+    def __init__(self, ordered: bool, deduplicate: bool, on_duplicate: Callable[[Verdict], None] | None = None) -> None:
         self.taken = self.given = 0
         self.due: deque[tuple[int, Verdict]] = deque()
-        self.under_way: dict[int, Cancel] = {}
-        self._ordered, self._copied = ordered, copied
+        self.pending: dict[int, Cancel] = {}
+        self._ordered, self._on_duplicate = ordered, on_duplicate
         self._next = 0
         self._early: dict[int, Verdict] = {}
         self._duplicates = Deduplicator() if deduplicate else None
 
     def is_new(self, item: Task | Verdict) -> TypeGuard[Task]:
-        """Whether the item numbered `taken` has to be judged; else its verdict is known, or comes with another's."""
+        """Return True if the next item, number `taken`, has to be judged: it is a task and not a duplicate."""
         if isinstance(item, Verdict):
-            self._release(self.taken, item)
+            self._deliver(self.taken, item)
             return False
         if self._duplicates is None:
             return True
         known = self._duplicates.add(self.taken, item)
         if isinstance(known, Verdict):
-            if self._copied:
-                self._copied(known)
-            self._release(self.taken, known)
+            if self._on_duplicate:
+                self._on_duplicate(known)
+            self._deliver(self.taken, known)
         return known is None
 
-    def settle(self, number: int, found: Found) -> None:
-        """What became of an item that was under way. Raises what fails the stream."""
-        self.under_way.pop(number, None)
-        if isinstance(found, BaseException):
-            raise found
-        self._release(number, found)
+    def settle(self, number: int, result: Result) -> None:
+        """Record the result of a pending item, also for its duplicates. Raises it if it is an error."""
+        self.pending.pop(number, None)
+        if isinstance(result, BaseException):
+            raise result
+        self._deliver(number, result)
         if self._duplicates is None:
             return
-        for twin, copy in self._duplicates.settle(number, found):
-            if self._copied:
-                self._copied(copy)
-            self._release(twin, copy)
+        for duplicate, copy in self._duplicates.settle(number, result):
+            if self._on_duplicate:
+                self._on_duplicate(copy)
+            self._deliver(duplicate, copy)
 
-    def _release(self, number: int, verdict: Verdict) -> None:
-        """Make the verdict due, or keep it until those before it are."""
+    def _deliver(self, number: int, verdict: Verdict) -> None:
+        """Make the verdict due, in an ordered stream after all before it."""
         if not self._ordered:
             self.due.append((number, verdict))
             return
@@ -248,8 +268,8 @@ class _Ledger:
             self._next += 1
 
     def cancel(self) -> None:
-        """Nobody waits any more."""
-        for cancel in self.under_way.values():
+        """Cancel every pending task."""
+        for cancel in self.pending.values():
             cancel()
 
 
@@ -258,9 +278,9 @@ _Waiting = list[tuple[int, str]]
 
 
 class Deduplicator:
-    """Find tasks of a stream that are the same but for their ids, in constant memory: among the last few thousand.
+    """Deduplicate tasks within a stream: find tasks that differ only in their ids, among the last few thousand.
 
-    Not thread-safe. A task whose verdict is no judgement is not remembered.
+    Not thread-safe. A verdict that is not a judgement (`Verdict.judged`) is not remembered.
     """
 
     def __init__(self) -> None:
@@ -268,7 +288,16 @@ class Deduplicator:
         self._keys: dict[int, _Key] = {}
 
     def add(self, number: int, task: Task) -> Verdict | _Waiting | None:
-        """Return None if the task has to be judged, else its verdict, or all that wait for another's."""
+        """Add a task of the stream.
+
+        Args:
+            number: The number of the task in the stream.
+            task: The task.
+
+        Returns:
+            None if the task has to be judged. Its verdict if it duplicates a task that was judged. The list of waiting
+            duplicates, this one included, if it duplicates a task that is being judged.
+        """
         key = _key(task)
         known = self._known.get(key)
         if known is None:
@@ -282,7 +311,15 @@ class Deduplicator:
         return known
 
     def settle(self, number: int, verdict: Verdict) -> list[tuple[int, Verdict]]:
-        """Remember a task's verdict; return those of the tasks that waited for it, with their numbers."""
+        """Remember the verdict on a task that `add` returned None for.
+
+        Args:
+            number: The number of the task in the stream.
+            verdict: The verdict on it.
+
+        Returns:
+            The verdicts on the duplicates that waited for it, each after the number of its task.
+        """
         key = self._keys.pop(number, None)
         if key is None:
             return []
@@ -294,10 +331,10 @@ class Deduplicator:
                 self._forget()
         else:
             del self._known[key]
-        return [(twin, replace(verdict, id=ident)) for twin, ident in waiting]
+        return [(duplicate, replace(verdict, id=ident)) for duplicate, ident in waiting]
 
     def _forget(self) -> None:
-        """Drop the oldest verdict."""
+        """Forget the verdict that was used least recently."""
         for key, known in self._known.items():
             if isinstance(known, Verdict):
                 del self._known[key]
@@ -305,7 +342,7 @@ class Deduplicator:
 
 
 def _key(task: Task) -> _Key:
-    """What tasks have in common that get the same verdict. Of limits their values, which are faster to hash."""
+    """Return what identifies tasks that get the same verdict. The values of limits are faster to hash than Limits."""
     sat, sol, limits = task.sat, task.sol, task.limits
     sources = sat if len(sat) <= _SHORT else _digest(sat), sol if len(sol) <= _SHORT else _digest(sol)
     return sources if limits is None else (*sources, *limits.to_tuple())
@@ -315,13 +352,13 @@ def _digest(source: str) -> bytes:
     return hashlib.blake2b(wire.to_bytes(source)).digest()
 
 
-def _numbered(put: Callable[[tuple[int, Found]], None], number: int) -> Done:
-    """`put`, told which task it is about."""
-    return lambda found: put((number, found))
+def _numbered(put: Callable[[tuple[int, Result]], None], number: int) -> Done:
+    """Return a callback that passes its result to `put`, after the number of the task."""
+    return lambda result: put((number, result))
 
 
 async def _asynchronous(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    """The items, from either kind of iterable."""
+    """Yield the items of either kind of iterable."""
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
@@ -331,16 +368,16 @@ async def _asynchronous(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[
 
 
 def in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[T], object]) -> Callable[[T], None]:
-    """`call`, to be called in any thread: it runs in the loop's."""
+    """Return a function that may be called in any thread and runs `call` in the loop's thread."""
 
     def post(value: T) -> None:
         try:
             loop.call_soon_threadsafe(call, value)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: the result is no longer needed
             return
 
     return post
 
 
-def nothing() -> None:
-    """A Cancel for what is not to be cancelled by itself."""
+def cancel_nothing() -> None:
+    """A Cancel for a task that has ended, or that can't be cancelled alone."""

@@ -1,8 +1,8 @@
-"""Check what is asked: return a task or program whose fields have exactly their types, or the answer `invalid`.
+"""Validate input: return a task or program whose fields have exactly their declared types, or the answer `invalid`.
 
-Every way in (a call, a stream, a client) checks here and nowhere else, so what comes after may rely on it: fields can
-be hashed, compared, encoded and sent. Anything may be given: fields of any type, subclasses that override what they
-inherit, attributes that raise.
+Every entry point (a call, a stream, a client) validates here and nowhere else. Later code relies on it: fields can be
+hashed, compared, encoded and sent. A caller may pass anything: fields of any type, subclasses that override inherited
+methods, attributes that raise.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from selftaught.sandbox.task import MOST_BYTES, MOST_SECONDS, Limits, Task
 from selftaught.sandbox.verdict import Status, Verdict, printable
 
 MOST_CHARACTERS = 1 << 26
-"""Of the two sources of a task together."""
+"""The most characters of the two sources of a task together."""
 
 MOST_PROGRAM_CHARACTERS = 1 << 28
-"""Of a program and its standard input: in UTF-8 never more than a message holds."""
+"""The most characters of a program and its standard input: in UTF-8 they always fit into one frame."""
 
 _MESSAGE_CHARACTERS = 500
 _UNREADABLE = "its fields can't be read"
@@ -28,7 +28,12 @@ T = TypeVar("T", Task, Program)
 
 
 def check_task(item: object, verifier: str = "") -> Task | Verdict:
-    """Return the task, or an equal one of plain types; or the verdict `invalid`. verifier: who says so."""
+    """Return the task, or an equal one of plain types, or else a verdict with status ``invalid``.
+
+    Args:
+        item: What a caller passed as a task.
+        verifier: Program, version and interpreter, for the verdict.
+    """
     if type(item) is Task:
         try:
             limits = item.limits
@@ -38,16 +43,21 @@ def check_task(item: object, verifier: str = "") -> Task | Verdict:
                 and len(item.sat) + len(item.sol) <= MOST_CHARACTERS
             ):
                 return item
-        except AttributeError:  # made without its constructor
+        except AttributeError:  # created without its constructor
             pass
     try:
         return _plain(item, Task, _TASK, MOST_CHARACTERS)
-    except Exception as error:  # whatever the code of the caller's classes raises
+    except Exception as error:  # the code of the caller's classes may raise anything
         return Verdict(_id_of(item), Status.INVALID, message=_explanation(error), verifier=verifier)
 
 
 def check_program(item: object, verifier: str = "") -> Program | Run:
-    """Return an equal program of plain types; or the run `invalid`. verifier: who says so."""
+    """Return an equal program of plain types, or else a run with ending ``invalid``.
+
+    Args:
+        item: What a caller passed as a program.
+        verifier: Program, version and interpreter, for the run.
+    """
     try:
         return _plain(item, Program, _PROGRAM, MOST_PROGRAM_CHARACTERS)
     except Exception as error:  # as above
@@ -55,18 +65,18 @@ def check_program(item: object, verifier: str = "") -> Program | Run:
 
 
 def check_repeat(repeat: object) -> None:
-    """Raise ValueError if nothing can be judged so many times."""
+    """Raise ValueError if this is not a number of repeats: an integer of at least 1."""
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise ValueError(f"repeat must be at least 1, not {repeat!r}")
 
 
 class _Malformed(Exception):
-    """Why something can't be judged or run."""
+    """The input can't be judged or run; the message says why."""
 
 
 def _plain(item: object, kind: type[T], names: tuple[str, ...], most: int) -> T:
     """Return a copy with fields of exactly their types. Raises _Malformed, or what the item's own code raises."""
-    if not issubclass(type(item), kind):  # not isinstance, which believes what an object says of its class
+    if not issubclass(type(item), kind):  # not isinstance, which trusts the object's __class__
         raise _Malformed(f"not a {kind.__name__} but {type(item).__name__}")
     fields: dict[str, Any] = {}
     for name in names:
@@ -91,7 +101,7 @@ def _plain_limits(limits: object) -> Limits | None:
 
 
 def _plain_number(value: Any) -> Any:
-    """Return a number of exactly its type; anything else as it is, for `Limits` to refuse."""
+    """Return a number as exactly int or float; anything else unchanged, for `Limits` to refuse."""
     if issubclass(type(value), bool):
         return value
     if issubclass(type(value), int):
@@ -100,7 +110,7 @@ def _plain_number(value: Any) -> Any:
 
 
 def _is_plain(limits: Limits) -> bool:
-    """Whether these are limits as their constructor makes them: frozen only as far as the caller keeps to it."""
+    """Return True if the limits are valid. A caller can change a frozen dataclass, so the constructor is not enough."""
     return (
         type(limits.cpu_seconds) in _NUMBERS
         and type(limits.wall_seconds) in _NUMBERS
@@ -114,7 +124,7 @@ def _is_plain(limits: Limits) -> bool:
 
 
 def _id_of(item: object) -> str:
-    """The id to answer under; empty if there is none that is text."""
+    """Return the id for the answer: the item's if it is a string, else an empty one."""
     try:
         ident = getattr(item, "id", "")
     except Exception:

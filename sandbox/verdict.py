@@ -1,4 +1,4 @@
-"""What is answered: a status, the evidence behind it, and what it cost."""
+"""The output of a judgement: a status, the evidence for it, and what it cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """The outcome of a judgement. `ACCEPTED` is the only one that means *right*."""
+    """The result of a judgement. `ACCEPTED` is the only one that means *right*."""
 
     ACCEPTED = "accepted"
     """The puzzle returned exactly ``True`` for the solution's answer."""
@@ -22,17 +22,19 @@ class Status(StrEnum):
     PUZZLE_ERROR = "puzzle_error"
     """The puzzle does not compile, defines no ``sat`` or ``f``, or it raised."""
     TIME_LIMIT = "time_limit"
+    """A phase exceeded ``cpu_seconds`` or ``wall_seconds``."""
     MEMORY_LIMIT = "memory_limit"
+    """A phase reached ``memory_bytes``."""
     OUTPUT_LIMIT = "output_limit"
     """Too much was printed, or the answer is larger than ``answer_bytes``."""
     FORBIDDEN = "forbidden"
-    """A denied operation ended the run; the message names it."""
+    """A forbidden operation ended the phase; the message names it."""
     CRASHED = "crashed"
     """The process died, or ended without reporting."""
     UNSTABLE = "unstable"
-    """Repeats of the same judgement differ (only when repeats were asked for)."""
+    """Repeats of the judgement differ (only with ``repeat`` above 1)."""
     INVALID = "invalid"
-    """Not a task: nothing was run."""
+    """Not a valid task: nothing was run."""
     CANCELLED = "cancelled"
     """The verifier was closed first: not a judgement."""
     INTERNAL_ERROR = "internal_error"
@@ -43,8 +45,11 @@ class Status(StrEnum):
 class LimitHit:
     """The limit that ended a phase.
 
-    name: the field of `Limits`. configured: its value. observed: what was measured when it
-    tripped, in the same unit (at least `configured` unless the request itself was refused).
+    Attributes:
+        name: The field of `Limits`.
+        configured: Its value.
+        observed: What was measured when it was hit, in the same unit: at least `configured`, unless the request itself
+            was refused.
     """
 
     name: str
@@ -54,9 +59,12 @@ class LimitHit:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a judgement used: CPU and wall seconds of all its phases, and the largest resident size.
+    """What a judgement used.
 
-    `peak_memory_bytes` includes the warm interpreter itself.
+    Attributes:
+        cpu_seconds: CPU time of all phases, user plus system.
+        wall_seconds: Elapsed time of all phases.
+        peak_memory_bytes: The largest resident set of a phase, the warm interpreter included.
     """
 
     cpu_seconds: float = 0.0
@@ -68,12 +76,17 @@ class Usage:
 class Verdict:
     """The judgement of one task.
 
-    id: the task's. status: see `Status`. phase: ``"sol"`` or ``"sat"``, the phase that decided, or
-    ``None`` if none ran. message: a short explanation, printable, with the line where there is one.
-    limit: the limit that tripped. usage: see `Usage`. answer_sha256: digest of the encoded answer
-    (`selftaught.sandbox.codec`) when the solution produced one. level: the confinement really in force (``full``,
-    ``restricted``, ``container``; empty if nothing ran). retryable: trying again makes sense.
-    verifier: program, version, interpreter and engine that judged.
+    Attributes:
+        id: The task's id.
+        status: See `Status`.
+        phase: The phase that decided, ``"sol"`` or ``"sat"``, or ``None`` if none ran.
+        message: A short explanation, printable, with the line where there is one.
+        limit: The limit that was hit, if one was.
+        usage: See `Usage`.
+        answer_sha256: Digest of the encoded answer (`selftaught.sandbox.codec`), if the solution returned one.
+        level: The confinement level in force: ``full``, ``restricted``, ``container``; empty if nothing ran.
+        retryable: A retry may succeed.
+        verifier: Program, version, interpreter and engine that judged.
     """
 
     id: str
@@ -89,21 +102,28 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        """True exactly when the status is ``accepted``."""
+        """True if and only if the status is ``accepted``."""
         return self.status is Status.ACCEPTED
 
     @property
     def judged(self) -> bool:
-        """False when nothing was judged: never make a reward or a training label of such a verdict."""
+        """False if nothing was judged: such a verdict must never become a reward or a training label."""
         return self.status not in (Status.INVALID, Status.CANCELLED, Status.INTERNAL_ERROR)
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain data, ready for JSON."""
+        """Return the verdict as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Verdict:
-        """The verdict that `to_dict` made this of. Raises KeyError, TypeError or ValueError for anything else."""
+        """Return the verdict from what `to_dict` returned.
+
+        Args:
+            fields: The fields by name, also after a way through JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: The fields are not those of a verdict.
+        """
         limit, usage = fields["limit"], Usage(**fields["usage"])
         return cls(
             **{
@@ -116,7 +136,7 @@ class Verdict:
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters escaped, which could speak to a terminal."""
+    """Return the text with control characters escaped, which a terminal would interpret."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,4 +1,4 @@
-"""The library's door."""
+"""The public entry point of the library: `Verifier`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import selftaught
-from selftaught.sandbox import judge, wire
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox import decision, wire
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.pool import Pool, Ticket
 from selftaught.sandbox.program import Program, Run
-from selftaught.sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import Limits, Task
 from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from selftaught.sandbox.verdict import Verdict
@@ -28,25 +28,38 @@ if TYPE_CHECKING:
     from selftaught.sandbox.client.shared import Shared
 
 _WINDOW = 256
-"""Tasks under way in a stream, for each worker."""
+"""The most tasks of a stream that are being judged or queued at a time, for each worker."""
 
 
 class Verifier:
-    """Judges tasks in confined workers. Thread-safe, and usable from asyncio and after a fork of the caller.
+    """Judges tasks in confined workers.
 
-    workers: how many run side by side; ``None`` is one for each processor this process may use, ``-1`` leaves one of them to the caller.
-    limits: for tasks that bring none of their own. require: the confinement level that must be reached, ``"full"`` or
-    ``"restricted"``; the best that the host gives is used. level: exactly this level instead. engine: ``"snapshot"``, which is fast,
-    ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the host gives (see DESIGN.md).
-    backend: ``"local"`` for processes of this machine, or ``"docker"`` for containers, whose level is ``"container"``; then `image` and
-    `runtime` name what they are made of, if not our image of this version and the engine's own runtime.
+    It is thread-safe, and usable from asyncio and after a fork of the caller. Use it as a context manager, or call
+    `close`, to end the workers; after that its methods raise ValueError.
 
-    Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
+    Every call is bounded in time, even if each worker fails or hangs at each task. A call for a task that finds ``n``
+    others queued takes at most ``(min(n, n / workers + 255) + 1) * 2 * (8 * wall_seconds + 150)`` seconds, with the
+    largest ``wall_seconds`` among them. Here 255 are the tasks that its worker may run before it; 2 the attempts at a
+    task; 8 the phases that may run during an attempt; and 150 the seconds that it takes at most to start a worker (in
+    four attempts), send the task, wait past its limits, and end the worker.
 
-    Every call is bounded in time, even if each worker fails, or hangs, at each task: one for a task that finds ``n`` others
-    waiting takes at most ``(min(n, n / workers + 255) + 1) * 2 * (8 * wall_seconds + 150)`` seconds, with the largest ``wall_seconds``
-    among them. Here 2 are the attempts at a task, 8 its phases and one of a neighbour's, each on one engine or both, and the puzzle alone, 255 the
-    tasks that may lie ahead of it at its worker, and 150 the seconds that starting (four times, if it is refused), handing over, overrunning and ending a worker take at most.
+    Args:
+        workers: How many tasks are judged in parallel. ``None`` is one for each processor that this process may use,
+            ``-1`` leaves one of them to the caller.
+        limits: Limits for tasks that have none of their own.
+        require: The lowest confinement level that is acceptable, ``"full"`` or ``"restricted"``; the best level that
+            the host offers is used.
+        level: Use exactly this level instead.
+        engine: ``"snapshot"``, which is fast, ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the
+            host offers (see DESIGN.md).
+        backend: ``"local"`` for processes of this machine, or ``"docker"`` for containers, whose level is
+            ``"container"``.
+        image: The containers' image, if not that of this version of selftaught.
+        runtime: The containers' OCI runtime, if not the container engine's default.
+
+    Raises:
+        CannotConfine: The level can't be reached.
+        ValueError: An argument is invalid, or arguments contradict each other.
     """
 
     def __init__(
@@ -61,33 +74,43 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
     ) -> None:
-        self._begin(Placement(require, level, engine, backend, image, runtime), workers, limits)
+        self._set_up(WorkerConfig(require, level, engine, backend, image, runtime), workers, limits)
 
     @classmethod
-    def at(cls, placement: Placement, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
-        """A verifier that is told by one value where code runs."""
+    def from_config(cls, config: WorkerConfig, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
+        """Open a verifier from a `WorkerConfig`.
+
+        Args:
+            config: The level, engine, backend, image and runtime of its workers.
+            workers: See `Verifier`.
+            limits: See `Verifier`.
+
+        Raises:
+            CannotConfine: The level can't be reached.
+            ValueError: `workers` is 0.
+        """
         verifier = cls.__new__(cls)
-        verifier._begin(placement, workers, limits)
+        verifier._set_up(config, workers, limits)
         return verifier
 
-    def _begin(self, placement: Placement, workers: int | None, limits: Limits | None) -> None:
-        self._placement = placement
+    def _set_up(self, config: WorkerConfig, workers: int | None, limits: Limits | None) -> None:
+        self._config = config
         processors = len(os.sched_getaffinity(0))
         self.workers = processors if workers is None else max(1, processors + workers) if workers < 0 else workers
         if self.workers < 1:
             raise ValueError("workers must not be 0")
         self.limits = limits or Limits()
-        self._backend = placement.open()
+        self._backend = config.open()
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
         _verifiers.add(self)
 
     def _open(self) -> Pool:
-        """A pool of the best level allowed."""
+        """Open a pool with the best acceptable level. Raises CannotConfine."""
         name = f"selftaught/{selftaught.__version__}"
         reasons = []
-        for level in self._placement.levels:
+        for level in self._config.levels:
             try:
                 return Pool(self._backend, self.workers, self.limits, level, name)
             except CannotConfine as error:
@@ -107,16 +130,24 @@ class Verifier:
         runtime: str | None = None,
         idle_seconds: float = 60.0,
     ) -> Shared:
-        """A client of the one daemon that all processes of this user on this machine share, for equal arguments.
+        """Return a client of the daemon that all processes of this user on this machine share.
 
-        The arguments are those of a Verifier; who brings others gets another daemon. The first caller starts it. It ends `idle_seconds`
-        after its last client has been closed or has died, or by `Shared.stop`. A client has the methods of a Verifier.
-        Needs ``selftaught[server]``. Raises CannotConfine if the level can't be reached, ValueError for arguments that make no sense.
+        The first call with certain arguments starts a daemon; later calls with equal arguments use the same one. The
+        client has the methods of a Verifier. Needs ``selftaught[server]``. All arguments but the last are those of
+        `Verifier`.
+
+        Args:
+            idle_seconds: The daemon ends this long after its last client was closed or died. `Shared.stop` ends it at
+                once.
+
+        Raises:
+            CannotConfine: The level can't be reached.
+            ValueError: An argument is invalid, or arguments contradict each other.
         """
         from selftaught.sandbox.client.shared import Shared
 
-        placement = Placement(require, level, engine, backend, image, runtime)
-        return Shared(placement, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
+        config = WorkerConfig(require, level, engine, backend, image, runtime)
+        return Shared(config, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property
     def level(self) -> str:
@@ -125,11 +156,18 @@ class Verifier:
 
     @property
     def engine(self) -> str:
-        """The engine in force, ``"snapshot"`` or ``"fork"``. Programs that are run, not judged, always run on ``"fork"``."""
+        """The engine in use, ``"snapshot"`` or ``"fork"``. Programs (`run`) always run on ``"fork"``."""
         return self._running().engine
 
     def verify(self, task: Task) -> Verdict:
-        """Judge one task and wait for the verdict."""
+        """Judge one task.
+
+        Args:
+            task: The puzzle and the solution.
+
+        Returns:
+            The verdict. A failure of the verifier is a verdict too, with status ``internal_error``.
+        """
         finished: SimpleQueue[Verdict] = SimpleQueue()
         self._submit(task, 1, finished.put)
         return finished.get()
@@ -137,43 +175,96 @@ class Verifier:
     def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """Judge a stream of tasks, in constant memory however long it is.
 
-        ordered: verdicts in the order of the tasks, or else as they come. repeat: judge every task this many times, with
-        other random seeds, and say ``unstable`` where the verdicts differ. What is no task gets the status ``invalid``. Tasks that
-        are the same but for their ids are judged once. Leaving the iterator cancels what has not been judged.
+        Tasks that differ only in their ids are judged once. Leaving the iterator cancels the unfinished tasks.
+
+        Args:
+            tasks: Any iterable. Items that are not tasks get the status ``invalid``.
+            ordered: Yield verdicts in the order of the tasks, or else as they are reached.
+            repeat: Judge every task this many times, with different random seeds; its status is ``unstable`` if the
+                verdicts differ.
+
+        Yields:
+            A verdict for each task.
+
+        Raises:
+            ValueError: `repeat` is invalid.
         """
         check_repeat(repeat)
         check, submit = partial(check_task, verifier=self.name), partial(self._queue, repeat, True)
         yield from judge_many(tasks, check, submit, _WINDOW * self.workers, ordered)
 
     def run(self, program: Program) -> Run:
-        """Run a program, confined as a solution is, and say what it did: this judges nothing."""
+        """Run a program, confined as a solution is. This judges nothing.
+
+        Args:
+            program: The source and its standard input.
+
+        Returns:
+            What the program did.
+        """
         finished: SimpleQueue[Run] = SimpleQueue()
         self._submit_program(program, finished.put)
         return finished.get()
 
     def submit(self, item: Task | Program, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
-        """Queue a task or a program and return at once; calling what is returned cancels it.
+        """Queue a task or a program and return at once.
 
-        done: gets the Verdict or the Run, once, from a thread of the verifier or at once; it must not block or raise.
+        Args:
+            item: What to judge or to run.
+            done: Called once with the Verdict or the Run, from a thread of the verifier or before `submit` returns. It
+                must not block or raise.
+            repeat: See `verify_many`. Ignored for a program.
+
+        Returns:
+            A function that cancels it.
+
+        Raises:
+            ValueError: `repeat` is invalid.
         """
         if issubclass(type(item), Program):
             return self._submit_program(item, done)
         return self._submit(item, repeat, done)
 
     async def averify(self, task: Task) -> Verdict:
-        """`verify` for coroutines; a task whose coroutine is cancelled is not run to its end."""
-        verdict: Verdict = await _settled(lambda done: self._submit(task, 1, done))
+        """Judge one task, as `verify` does, from a coroutine. If the coroutine is cancelled, so is the task.
+
+        Args:
+            task: The puzzle and the solution.
+
+        Returns:
+            The verdict.
+        """
+        verdict: Verdict = await _await_result(lambda done: self._submit(task, 1, done))
         return verdict
 
     async def arun(self, program: Program) -> Run:
-        """`run` for coroutines; a program whose coroutine is cancelled is not run to its end."""
-        run: Run = await _settled(lambda done: self._submit_program(program, done))
+        """Run a program, as `run` does, from a coroutine. If the coroutine is cancelled, so is the program.
+
+        Args:
+            program: The source and its standard input.
+
+        Returns:
+            What the program did.
+        """
+        run: Run = await _await_result(lambda done: self._submit_program(program, done))
         return run
 
     async def averify_many(
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
-        """`verify_many` for coroutines; the tasks may come from an asynchronous iterable."""
+        """Judge a stream of tasks, as `verify_many` does, from a coroutine.
+
+        Args:
+            tasks: Any iterable, or asynchronous iterable.
+            ordered: See `verify_many`.
+            repeat: See `verify_many`.
+
+        Yields:
+            A verdict for each task.
+
+        Raises:
+            ValueError: `repeat` is invalid.
+        """
         check_repeat(repeat)
         loop, check = asyncio.get_running_loop(), partial(check_task, verifier=self.name)
 
@@ -186,35 +277,35 @@ class Verifier:
 
     @property
     def name(self) -> str:
-        """Program, version and interpreter, as verdicts name them."""
+        """Program, version and interpreter, as in `Verdict.verifier`."""
         return self._running().name
 
     @property
     def proof(self) -> list[dict[str, Any]]:
-        """Every protection in force, with the evidence of the canary that was run for it."""
+        """Every protection in force, with the evidence of the canary that tested it."""
         return self._running().proof
 
     @property
     def queued(self) -> int:
-        """About how many tasks wait for a worker."""
+        """The number of tasks that wait for a worker, roughly."""
         return self._running().queued
 
     @property
     def restarts(self) -> int:
-        """How many workers have died or been given up, and were replaced."""
+        """How many workers have died or were killed, and were replaced."""
         return self._running().restarts
 
     @property
     def counters(self) -> wire.Counters:
-        """What the snapshot engines have done; `mismatches` is to be 0 for ever (see `selftaught.sandbox.worker.snapshot.engine`)."""
+        """Sums over the snapshot engines. `mismatches` above 0 means that a process was not restored completely."""
         return self._running().counters()
 
     def worker_pids(self) -> list[int]:
-        """The process ids of the workers' supervisors."""
+        """Return the process ids of the workers' supervisors."""
         return self._running().worker_pids()
 
     def close(self) -> None:
-        """End every worker; tasks that wait get the status ``cancelled``. May be called again."""
+        """End every worker. Unfinished tasks get the status ``cancelled``. May be called again."""
         with self._lock:
             pool, self._pool, self._closed = self._pool, None, True
         if pool is not None:
@@ -232,21 +323,21 @@ class Verifier:
         with self._lock:
             if self._closed:
                 raise ValueError("the verifier is closed")
-            if self._pool is None:  # after a fork of the caller
+            if self._pool is None:  # the caller has forked
                 self._pool = self._open()
             return self._pool
 
     def _submit(self, task: object, repeat: int, done: Done) -> Cancel:
-        """Queue a task's judgements; `done` gets the verdict, at once if it is no task."""
+        """Validate a task and queue its judgements. `done` is called at once if it is invalid."""
         check_repeat(repeat)
         checked = check_task(task, self.name)
         if isinstance(checked, Task):
             return self._queue(repeat, False, checked, done)
         done(checked)
-        return nothing
+        return cancel_nothing
 
     def _queue(self, repeat: int, stream: bool, task: Task, done: Done) -> Cancel:
-        """Queue the judgements of a task that has been checked. In a stream, others are waiting."""
+        """Queue the judgements of a validated task. In a stream, others wait: use time slices."""
         pool = self._pool or self._running()
         sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
         limits = task.limits or self.limits
@@ -256,25 +347,25 @@ class Verifier:
         for seed in range(repeat):
             ticket = Ticket(task.id, wire.Job(sat, sol, limits, seed), done)
             if stream:
-                ticket.slice_time()
+                ticket.use_time_slice()
             pool.submit(ticket)
             cancels.append(ticket.cancel)
         return cancels[0] if repeat == 1 else partial(_call_all, cancels)
 
     def _submit_program(self, program: object, done: Done) -> Cancel:
-        """Queue a program; `done` gets the run, at once if it is no program."""
+        """Validate a program and queue it. `done` is called at once if it is invalid."""
         pool = self._running()
         checked = check_program(program, pool.name)
         if isinstance(checked, Run):
             done(checked)
-            return nothing
+            return cancel_nothing
         code, stdin = wire.to_bytes(checked.code), wire.to_bytes(checked.stdin)
         ticket = Ticket(checked.id, wire.Job(code, stdin, checked.limits or self.limits, program=True), done)
         pool.submit(ticket)
         return ticket.cancel
 
     def _after_fork(self) -> None:
-        """In the child: the threads are gone and the workers are the parent's; start anew when first used."""
+        """In a forked child: drop the pool. Its threads are gone, and its workers are the parent's."""
         self._lock = threading.Lock()
         if self._pool is not None:
             self._pool.abandon()
@@ -293,7 +384,7 @@ os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict], None]:
-    """Collect the verdicts of all repeats, then pass on the one that they make."""
+    """Return a callback that collects the verdicts of all repeats and passes on one for all of them."""
     verdicts: list[Verdict] = []
     lock = threading.Lock()
 
@@ -302,7 +393,7 @@ def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict],
             verdicts.append(verdict)
             complete = len(verdicts) == repeat
         if complete:
-            done(judge.combine(verdicts))
+            done(decision.combine(verdicts))
 
     return add
 
@@ -312,8 +403,8 @@ def _call_all(cancels: list[Cancel]) -> None:
         cancel()
 
 
-async def _settled(submit: Callable[[Done], Cancel]) -> Any:
-    """What `submit`'s callback gets; if the coroutine is cancelled, so is what was submitted."""
+async def _await_result(submit: Callable[[Done], Cancel]) -> Any:
+    """Return what `submit` passes to its callback. If the coroutine is cancelled, so is what was submitted."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 

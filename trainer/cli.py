@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import Unusable, no_link, placement_of
+from selftaught.sandbox.options import Unusable, no_link, worker_config
 
 if TYPE_CHECKING:
     from selftaught.sandbox import Limits, Verifier
@@ -19,7 +19,7 @@ def _verifier(limits: Limits, options: dict[str, Any]) -> Verifier:
     from selftaught.sandbox import CannotConfine, Verifier
 
     try:
-        return Verifier.at(placement_of(options), workers=options["workers"], limits=limits)
+        return Verifier.from_config(worker_config(options), workers=options["workers"], limits=limits)
     except CannotConfine as error:
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
 

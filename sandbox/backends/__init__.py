@@ -1,4 +1,4 @@
-"""Where workers run: as processes of this machine, or in containers. All of them host the same supervisor."""
+"""Backends: where workers run, as processes of this machine or in containers. All of them run the same supervisor."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ if TYPE_CHECKING:
     from selftaught.sandbox.backends.worker import Backend
 
 LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
-"""The confinement levels that each backend can give, strongest first."""
+"""The confinement levels that each backend offers, strongest first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where code runs, how well it is confined there, and by which engine; see `selftaught.sandbox.Verifier` for the fields.
+class WorkerConfig:
+    """Where workers run, how they are confined, and which engine they use.
 
-    Raises ValueError for fields that make no sense together.
+    Attributes:
+        require: See `selftaught.sandbox.Verifier`, as for all fields.
+        level: See there.
+        engine: See there.
+        backend: See there.
+        image: See there.
+        runtime: See there.
+
+    Raises:
+        ValueError: A field is invalid, or fields contradict each other.
     """
 
     require: str | None = None
@@ -44,16 +53,16 @@ class Placement:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels to try, strongest first; each of them is enough."""
+        """The acceptable levels, strongest first."""
         known = LEVELS[self.backend]
         return (self.level,) if self.level else known[: known.index(self.require or known[0]) + 1]
 
     def to_dict(self) -> dict[str, str | None]:
-        """The fields by name, as a Verifier and the options of commands name them."""
+        """Return the fields by name; the names are those of a Verifier's arguments and of the commands' options."""
         return dataclasses.asdict(self)
 
     def open(self) -> Backend:
-        """Return the backend, to start workers there. Raises CannotConfine if it can't be had on this machine."""
+        """Return the backend that starts such workers. Raises CannotConfine if it is not available on this machine."""
         if self.backend == "local":
             from selftaught.sandbox.backends.local import Local
 

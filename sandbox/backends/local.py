@@ -1,4 +1,4 @@
-"""Workers as confined processes of this machine."""
+"""The local backend: workers are confined processes of this machine."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import sys
 from pathlib import Path
 
 from selftaught.sandbox import interpreter
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.jail import cgroup, libraries, seccomp
 from selftaught.sandbox.task import Limits
 
-_HOME = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[3]
 _KERNEL_MEMORY_BYTES = 64 << 20
-"""What the kernel may need for a jail beyond its address spaces: page tables, pipes."""
+"""Kernel memory for a jail beyond its address spaces: page tables, pipes."""
 
 
 class Local:
-    """The backend; see `selftaught.sandbox.backends.worker.Backend`."""
+    """The local backend; see `selftaught.sandbox.backends.worker.Backend`."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         interpreter.check()
-        self.placement = placement
+        self.config = config
 
     def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
         """See `Backend.start`."""
-        return Worker(_Process(level, limits, processor), level, self.placement.engine)
+        return Worker(_Process(level, limits, processor), level, self.config.engine)
 
 
 class _Process:
-    """A supervisor that is our child; see `selftaught.sandbox.backends.worker.Place`."""
+    """A child process that is a supervisor; see `selftaught.sandbox.backends.worker.Host`."""
 
     def __init__(self, level: str, limits: Limits, processor: int | None) -> None:
-        self.below_filter = seccomp.nested()
+        self.outer_filter = seccomp.nested()
         self.libraries: dict[str, str] | None = libraries.needed()
         self._group = _make_group(limits) if level == "full" else None
         self.groups = self._group.paths() if self._group else []
@@ -53,25 +53,25 @@ class _Process:
         if processor is not None:
             os.sched_setaffinity(self.pid, {processor})
 
-    def unwrap(self, data: bytes) -> bytes:
+    def demultiplex(self, data: bytes) -> bytes:
         return data
 
-    def allow_memory(self, limits: Limits) -> None:
+    def raise_memory_limit(self, limits: Limits) -> None:
         if self._group is not None:
-            self._group.allow_memory(_group_bytes(limits))
+            self._group.raise_memory_limit(_group_bytes(limits))
 
-    def last_words(self) -> str:
-        return ""  # its standard error is ours
+    def error_output(self) -> str:
+        return ""  # not captured: it goes to this process's standard error
 
     def abandon(self) -> None:
         self.connection.close()
         self._group = None
-        self._process.returncode = 0  # not our child: nothing to wait for
+        self._process.returncode = 0  # it is the parent's child: Popen must not wait for it
 
-    def end(self, patience_seconds: float) -> None:
+    def end(self, timeout_seconds: float) -> None:
         self.connection.close()
         try:
-            self._process.wait(patience_seconds)
+            self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -93,15 +93,15 @@ def _group_bytes(limits: Limits) -> int:
     return limits.memory_bytes + limits.answer_bytes + 2 * _KERNEL_MEMORY_BYTES
 
 
-def _spawn(level: str, conversation: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a supervisor for this level that speaks through this socket."""
+def _spawn(level: str, connection: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a supervisor for this level, with this socket as standard input and output."""
     python = getattr(sys, "_base_executable", None) or sys.executable
     environment = ENVIRONMENT | {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return subprocess.Popen(
         [python, *INTERPRETER_OPTIONS, "-c", COMMAND, level],
         env=environment,
-        stdin=conversation.fileno(),
-        stdout=conversation.fileno(),
-        cwd=_HOME,
-        start_new_session=True,  # Ctrl-C at the terminal is for the verifier
+        stdin=connection.fileno(),
+        stdout=connection.fileno(),
+        cwd=_ROOT,
+        start_new_session=True,  # or Ctrl-C at the terminal would reach it too
     )

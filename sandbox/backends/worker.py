@@ -1,4 +1,4 @@
-"""What all backends share: the conversation with a supervisor, wherever it runs."""
+"""What all backends share: the interfaces, and the protocol between verifier and supervisor."""
 
 from __future__ import annotations
 
@@ -17,99 +17,138 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome
 
 START_SECONDS = 30.0
-"""How long a worker may take until it is ready."""
+"""The most time from starting a worker until it is ready."""
 
 SEND_SECONDS = 10.0
-"""How long one that has nothing else to do may take to read a job, however large."""
+"""The most time that an idle worker may take to read a job, however large."""
 
 END_SECONDS = 10.0
-"""What killing a worker and removing what it ran in takes at most."""
+"""The most time that it takes to kill a worker and to remove its control group or container."""
 
 BUFFER_BYTES = 64 << 10
-"""Of jobs that wait, this much fits into the connection, whatever the kernel adds to each."""
+"""So many bytes of jobs fit into the connection's buffer, including the kernel's overhead."""
 
 INTERPRETER_OPTIONS = ("-P", "-s", "-S", "-B", "-X", "utf8", "-X", "int_max_str_digits=0")
-"""How a supervisor's interpreter is started: no site directory, no user code on its path, nothing written."""
+"""Options of a supervisor's interpreter: no site directory, no user code on its path, no files written."""
 
-COMMAND = "import os, sys; sys.path.append(os.getcwd()); os.chdir('/'); from selftaught.sandbox.worker.__main__ import main; main()()"
-"""What it is to do, after ``-c``, in the folder that holds this package: the name of a script would be told by the lowest frame in the jail."""
+COMMAND = (
+    "import os, sys; sys.path.append(os.getcwd()); os.chdir('/'); "
+    "from selftaught.sandbox.worker.__main__ import main; main()()"
+)
+"""The supervisor's code, for ``-c``, started in the folder that contains this package.
+
+A script instead would reveal its path to tasks, through the outermost frame of their stack.
+"""
 
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
-    "GLIBC_TUNABLES": "glibc.pthread.rseq=0",  # else the kernel writes to the memory of a process that does not run
+    # With rseq the kernel would write to the memory of a process that is not running.
+    "GLIBC_TUNABLES": "glibc.pthread.rseq=0",
 }
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")
-"""What some interpreters can't start without. Nothing else of an environment reaches a supervisor."""
+"""Environment variables that some interpreters need. A supervisor gets no others from its environment."""
 
 
-class Place(Protocol):
-    """Where a supervisor runs: a process, a container. Says how to reach it and how to end it.
+class Host(Protocol):
+    """What a supervisor runs in: a process of this machine, or a container.
 
-    connection: carries the supervisor's standard input and output. pid: the supervisor's, as this machine numbers it; 0 where it
-    runs elsewhere. below_filter: whether a system-call filter that answers with errors holds the supervisor already. groups: the
-    control groups that its jail is to enter. libraries: `selftaught.sandbox.jail.libraries.needed` of its interpreter, if that is known here; else
-    the supervisor finds them.
+    Attributes:
+        connection: A socket to the supervisor's standard input and output.
+        pid: The supervisor's process id on this machine; 0 if it runs elsewhere.
+        outer_filter: The supervisor already has a system-call filter that makes calls fail with errors.
+        groups: The directories of the control groups that its jail must enter.
+        libraries: What `selftaught.sandbox.jail.libraries.needed` returns in its interpreter; None if the supervisor
+            must call it.
     """
 
     connection: socket.socket
     pid: int
-    below_filter: bool
+    outer_filter: bool
     groups: list[str]
     libraries: dict[str, str] | None
 
-    def unwrap(self, data: bytes) -> bytes:
-        """What the supervisor has written, of the bytes that came through the connection."""
+    def demultiplex(self, data: bytes) -> bytes:
+        """Return what the supervisor wrote to standard output, from the bytes received through the connection."""
 
-    def allow_memory(self, limits: Limits) -> None:
-        """Make room for a phase with these limits, if there is less."""
+    def raise_memory_limit(self, limits: Limits) -> None:
+        """Raise the host's memory limit to what a phase with these limits needs, if it is lower."""
 
-    def last_words(self) -> str:
-        """What the supervisor wrote about its end, if that is known here."""
+    def error_output(self) -> str:
+        """Return what the supervisor wrote to standard error, if that is captured."""
 
     def abandon(self) -> None:
-        """After a fork of the caller: drop this copy's descriptors; the supervisor belongs to the parent."""
+        """In a forked child: close its copies of the descriptors. The supervisor belongs to the parent."""
 
-    def end(self, patience_seconds: float) -> None:
-        """Close the connection, give the supervisor so long to end by itself, then kill it. Leaves nothing behind."""
+    def end(self, timeout_seconds: float) -> None:
+        """Close the connection, which makes the supervisor end; after the timeout kill it. Then remove the host."""
 
 
 class Backend(Protocol):
-    """Where workers run; `selftaught.sandbox.backends.LEVELS` says what each can give. Opened by a `selftaught.sandbox.backends.Placement`."""
+    """Starts workers. `selftaught.sandbox.backends.WorkerConfig.open` returns one."""
 
     def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
-        """A worker of this level. processor: where all its processes run; they take turns, and a change of processor
-        at each turn would cost most of the throughput. Raises CannotConfine or WorkerFailed.
+        """Start a worker.
+
+        Args:
+            level: The confinement level that it must reach, one of `selftaught.sandbox.backends.LEVELS`.
+            limits: Limits that it must be able to serve from the start; later jobs may have higher ones.
+            processor: Run all its processes on this one. They take turns, and moving to another processor at each turn
+                would cost most of the throughput.
+
+        Returns:
+            The worker, which has proven its level.
+
+        Raises:
+            CannotConfine: The level can't be reached.
+            WorkerFailed: The worker died or did not answer in time.
         """
 
 
 class Worker:
-    """A running worker: jobs go in, outcomes come back in the same order.
+    """A running worker: receives jobs, and returns their outcomes in the same order.
 
-    Not thread-safe: one lane owns it. wanted: the engine that it must have, or ``auto``. level: proven. proof: the canaries'
-    evidence. engine: the one it has; reason: why none better. counters: the engine's. pid: the supervisor's.
+    Not thread-safe: one worker thread owns it.
+
+    Args:
+        host: What its supervisor runs in.
+        level: The confinement level that it must reach.
+        engine: The engine that it must use, or ``auto``.
+
+    Attributes:
+        level: The confinement level, which it has proven.
+        proof: The evidence of the canaries.
+        engine: The engine in use.
+        reason: Why no faster engine is in use.
+        python: The interpreter's name and version.
+        counters: The engine's counters.
+        pid: The supervisor's process id on this machine; 0 if it runs elsewhere.
+
+    Raises:
+        CannotConfine: The level or the engine is not available.
+        WorkerFailed: The worker died or did not answer in time.
     """
 
-    def __init__(self, place: Place, level: str, wanted: str = "auto") -> None:
-        self.level, self.pid = level, place.pid
-        self.engine, self.reason, self.python = wanted, "", ""
+    def __init__(self, host: Host, level: str, engine: str = "auto") -> None:
+        self.level, self.pid = level, host.pid
+        self.engine, self.reason, self.python = engine, "", ""
         self.counters = wire.Counters()
         self.proof: list[dict[str, Any]] = []
-        self._place = place
-        place.connection.settimeout(SEND_SECONDS)
+        self._host = host
+        host.connection.settimeout(SEND_SECONDS)
         self._frames = wire.Frames()
         self._waiting: deque[bytes] = deque()
         self._poll = select.poll()
-        self._poll.register(place.connection, select.POLLIN)
+        self._poll.register(host.connection, select.POLLIN)
         try:
-            self._introduce()
+            self._handshake()
         except BaseException:
             self.close()
             raise
 
-    def _introduce(self) -> None:
+    def _handshake(self) -> None:
         """Configure the supervisor and wait until it is ready. Raises CannotConfine or WorkerFailed."""
         try:
-            below = self._place.below_filter
+            below = self._host.outer_filter
             filters = [seccomp.compile_filter(below, traced).hex() for traced in (False, True)]
         except OSError as error:
             raise CannotConfine(f"seccomp: {error}") from error
@@ -119,8 +158,8 @@ class Worker:
             "filter": filters[0],
             "traced_filter": filters[1],
             "syscalls": seccomp.names(),
-            "cgroup": self._place.groups,
-            "libraries": self._place.libraries,
+            "cgroup": self._host.groups,
+            "libraries": self._host.libraries,
         }
         self._send(wire.frame(json.dumps(config).encode()))
         ready = json.loads(self._receive(START_SECONDS))
@@ -129,36 +168,47 @@ class Worker:
             raise kind(ready["error"])
         if ready.get("dialect") != wire.dialect():
             raise CannotConfine(
-                "the worker is of another build than this verifier: build its image again (make images)"
+                "the worker and this verifier are different builds: build its image again (make images)"
             )
         self.engine, self.reason = ready["engine"], ready["reason"]
         self.python, self.proof = ready["python"], ready["proof"]
 
     def submit(self, jobs: list[Job]) -> None:
-        """Send jobs. Raises WorkerFailed if the worker is gone, or has read nothing for `SEND_SECONDS`.
+        """Send jobs. A worker reads only when it is idle, so send a busy one no more than `BUFFER_BYTES` altogether.
 
-        It reads while it has nothing to do: send ahead only what the connection holds by itself, `BUFFER_BYTES`.
+        Args:
+            jobs: The jobs.
+
+        Raises:
+            WorkerFailed: The worker has died, or has read nothing for `SEND_SECONDS`.
         """
         for limits in {id(job.limits): job.limits for job in jobs}.values():
-            self._place.allow_memory(limits)
+            self._host.raise_memory_limit(limits)
         self._send(b"".join([wire.frame(wire.pack_job(job)) for job in jobs]))
 
     def collect(self, timeout_seconds: float) -> list[Outcome]:
-        """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
+        """Wait for the outcomes of the oldest job and return them.
+
+        Args:
+            timeout_seconds: How long to wait.
+
+        Raises:
+            WorkerFailed: The worker died, broke the protocol, or exceeded the time.
+        """
         data = self._waiting.popleft() if self._waiting else self._receive(timeout_seconds)
         try:
             outcomes, self.counters = wire.unpack_told(data)
         except (ValueError, struct.error) as error:
-            raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
+            raise WorkerFailed(f"the worker broke the protocol: {error}") from error
         return outcomes
 
     def ready(self, timeout_seconds: float) -> bool:
-        """Whether there is something to `collect`, or the worker is gone; waits for it no longer than this."""
+        """Wait until `collect` would not block, no longer than this; return True if it would not."""
         return bool(self._waiting) or bool(self._poll.poll(max(timeout_seconds, 0.0) * 1000))
 
     def _send(self, data: bytes) -> None:
         try:
-            self._place.connection.sendall(data)
+            self._host.connection.sendall(data)
         except OSError as error:
             raise WorkerFailed(f"the worker is gone: {error}") from error
 
@@ -169,30 +219,30 @@ class Worker:
             if left <= 0 or not self._poll.poll(left * 1000 + 1):
                 raise WorkerFailed(f"the worker did not answer within {timeout_seconds:.0f} s")
             try:
-                data = self._place.connection.recv(1 << 16)
+                data = self._host.connection.recv(1 << 16)
             except OSError as error:
                 raise WorkerFailed(f"the worker is gone: {error}") from error
             if not data:
-                words = self._place.last_words()
-                raise WorkerFailed(f"the worker died: {words}" if words else "the worker died")
-            self._waiting.extend(self._frames.feed(self._place.unwrap(data)))
+                output = self._host.error_output()
+                raise WorkerFailed(f"the worker died: {output}" if output else "the worker died")
+            self._waiting.extend(self._frames.feed(self._host.demultiplex(data)))
         return self._waiting.popleft()
 
     def interrupt(self) -> None:
-        """From any thread: make a waiting `collect` raise WorkerFailed."""
+        """Make a waiting `collect` raise WorkerFailed. May be called from any thread."""
         try:
-            self._place.connection.shutdown(socket.SHUT_RDWR)
+            self._host.connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # closed already
+            return  # it is closed
 
     def kill(self) -> None:
-        """End a worker that no longer behaves; one that still listens ends its own processes first."""
-        self._place.end(0.5)
+        """End a worker that failed, with little time for it to end its own processes."""
+        self._host.end(0.5)
 
     def abandon(self) -> None:
-        """After a fork of the caller: let go of a worker that belongs to the parent."""
-        self._place.abandon()
+        """In a forked child: close its copies of the descriptors. The worker belongs to the parent."""
+        self._host.abandon()
 
     def close(self) -> None:
-        """End the worker and everything in it; leaves no process, control group or container."""
-        self._place.end(2.0)
+        """End the worker; leave no process, control group or container."""
+        self._host.end(2.0)

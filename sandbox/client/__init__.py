@@ -1,8 +1,10 @@
-"""The verifier of a daemon: the same methods as `Verifier`, over HTTP or a Unix socket. Needs the extra ``selftaught[client]``.
+"""Clients of a daemon, with the methods of `Verifier`, over HTTP or a Unix socket. Need the extra
+``selftaught[client]``.
 
-`AsyncClient` belongs to one event loop. `Client` runs one in a thread of its own and can be used from any thread, from coroutines, and
-after a fork. What fails for a reason that is not the task's (no connection, a full queue, a server that ends, `retryable` verdicts) is
-tried again until the deadline; a task has one verdict, whatever happens in between. Judging has no side effects, so trying again is safe.
+`AsyncClient` belongs to one event loop. `Client` runs one in its own thread and can be used from any thread, from
+coroutines, and after a fork. A request that fails for a reason other than its task (no connection, a full queue, a
+server that shuts down, a `retryable` verdict) is retried until the deadline. A task gets exactly one verdict. Judging
+has no side effects, so retries are safe.
 """
 
 from __future__ import annotations

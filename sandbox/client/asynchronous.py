@@ -1,4 +1,4 @@
-"""The client for coroutines."""
+"""`AsyncClient`, the client for coroutines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, co
 from selftaught.sandbox.client.batch import BatchRequest
 from selftaught.sandbox.errors import ServerRefused
 from selftaught.sandbox.program import Ending, Program, Run
-from selftaught.sandbox.stream import Cancel, Done, ajudge_many, nothing
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing
 from selftaught.sandbox.task import MIB, Task
 from selftaught.sandbox.validation import check_program, check_task
 from selftaught.sandbox.verdict import Status, Verdict
@@ -25,12 +25,22 @@ DEADLINE_SECONDS = 600.0
 
 
 class AsyncClient:
-    """A verifier behind a URL: ``http://HOST:PORT``, or ``unix:PATH``.
+    """A client of a daemon, for one event loop. Use it as an asynchronous context manager, or call `close`.
 
-    token: what the server asks for. deadline_seconds: from a task's call to its verdict, with all waiting and trying again; after it the
-    verdict is ``internal_error`` and `retryable`. in_flight: the most tasks of a stream, and requests, under way at a time.
+    Its methods raise ServerRefused if the server refuses this client's requests.
 
-    Methods raise ServerRefused if the server does not take requests from this client.
+    Args:
+        url: ``http://HOST:PORT``, ``https://HOST:PORT``, or ``unix:PATH``.
+        token: The server's token, if it requires one.
+        deadline_seconds: The most time from the call for a task to its verdict, retries included. After it the verdict
+            is ``internal_error`` and `retryable`.
+        in_flight: The most requests, and the most tasks of a stream, that are pending at a time.
+
+    Attributes:
+        on_unreachable: Awaited after a broken connection, if set, before the next attempt.
+
+    Raises:
+        ValueError: An argument is invalid.
     """
 
     def __init__(
@@ -39,14 +49,21 @@ class AsyncClient:
         if deadline_seconds <= 0 or in_flight < 1:
             raise ValueError("deadline_seconds must be above 0 and in_flight at least 1")
         if not url.startswith(("http://", "https://", "unix:")):
-            raise ValueError(f"{url!r} is no address of a server: http://HOST:PORT or unix:PATH")
+            raise ValueError(f"{url!r} is not the address of a server: http://HOST:PORT or unix:PATH")
         self.url, self._token, self.deadline_seconds, self.in_flight = url, token, deadline_seconds, in_flight
         self._base = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
         self.on_unreachable: Callable[[], Awaitable[None]] | None = None
 
     async def verify(self, task: Task) -> Verdict:
-        """Judge one task."""
+        """Judge one task.
+
+        Args:
+            task: The puzzle and the solution.
+
+        Returns:
+            The verdict.
+        """
         checked = check_task(task)
         if isinstance(checked, Verdict):
             return checked
@@ -65,7 +82,14 @@ class AsyncClient:
         return await self._ask("/v1/verify", encode(checked), read, fail)
 
     async def run(self, program: Program) -> Run:
-        """Run a program; see `Verifier.run`."""
+        """Run a program. This judges nothing.
+
+        Args:
+            program: The source and its standard input.
+
+        Returns:
+            What the program did.
+        """
         checked = check_program(program)
         if isinstance(checked, Run):
             return checked
@@ -87,16 +111,28 @@ class AsyncClient:
     async def verify_many(
         self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
-        """Judge a stream of tasks; see `Verifier.averify_many`."""
+        """Judge a stream of tasks.
+
+        Args:
+            tasks: Any iterable, or asynchronous iterable.
+            ordered: See `Verifier.verify_many`.
+            repeat: See `Verifier.verify_many`.
+
+        Yields:
+            A verdict for each task.
+
+        Raises:
+            ValueError: `repeat` is invalid.
+        """
         request = BatchRequest(self, repeat)
 
         async def submit(task: Task, done: Done) -> Cancel:
             request.add(task, done)
-            return nothing  # all are cancelled at once, with the request
+            return cancel_nothing  # the request is cancelled as a whole
 
         driving = asyncio.create_task(request.drive())
         try:
-            # The server finds duplicates.
+            # The server deduplicates.
             found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)
             async with aclosing(found) as verdicts:
                 async for verdict in verdicts:
@@ -109,7 +145,11 @@ class AsyncClient:
                 await driving
 
     async def config(self) -> dict[str, Any]:
-        """What the server says of itself: version, level, engine, limits, protections."""
+        """Return the server's configuration: version, level, engine, limits, protections.
+
+        Raises:
+            ConnectionError: The server did not answer before the deadline.
+        """
 
         def fail(reason: str) -> dict[str, Any]:
             raise ConnectionError(reason)
@@ -131,7 +171,7 @@ class AsyncClient:
         await self.close()
 
     def session(self) -> aiohttp.ClientSession:
-        """The connections, made when first used."""
+        """Return the connection pool, created on first use."""
         if self._session is None:
             path = self.url.removeprefix("unix:")
             connector: aiohttp.BaseConnector
@@ -145,7 +185,18 @@ class AsyncClient:
         return self._session
 
     async def check(self, response: aiohttp.ClientResponse) -> dict[str, Any] | None:
-        """None if the answer is as asked for; the reason in it if the task is at fault. Raises Busy or ServerRefused."""
+        """Check the status of a response.
+
+        Args:
+            response: The response, unread.
+
+        Returns:
+            None if the request was served; ``{"detail": ...}`` if the task is invalid.
+
+        Raises:
+            Busy: The request may be retried.
+            ServerRefused: Retrying would not help.
+        """
         if response.status == 200:
             return None
         content = await content_of(response)
@@ -160,7 +211,7 @@ class AsyncClient:
     async def _ask(
         self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T], fail: Callable[[str], T]
     ) -> T:
-        """One request, tried again until the deadline."""
+        """Send a request, and retry it until the deadline."""
         waits, attempts, reason = Waits(), 0, "it did not answer"
         try:
             async with asyncio.timeout(self.deadline_seconds):
@@ -183,7 +234,9 @@ class AsyncClient:
     async def _ask_once(self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T]) -> T:
         headers = {"Content-Type": "application/json"}
         method = "GET" if body is None else "POST"
-        data = io.BytesIO(body) if body and len(body) > MIB else body  # else aiohttp writes all in one go, and warns
+        data = (
+            io.BytesIO(body) if body and len(body) > MIB else body
+        )  # aiohttp warns if a large body is bytes, since it writes them at once
         async with self.session().request(method, path, data=data, headers=headers) as response:
             if response.status == 503:
                 content = await content_of(response)
@@ -196,6 +249,6 @@ class AsyncClient:
             return read(response.status, problem or await content_of(response))
 
     async def reconnect(self) -> None:
-        """After a broken connection: have the server brought back, if somebody can."""
+        """After a broken connection: call `on_unreachable`, which may restart the server."""
         if self.on_unreachable is not None:
             await self.on_unreachable()

@@ -1,4 +1,4 @@
-"""What all requests have in common: their JSON, when to try again, and how long to wait before that."""
+"""What all requests share: JSON, conditions for a retry, and pauses before it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from selftaught.sandbox.records import parse
 from selftaught.sandbox.task import Task
 
 ATTEMPTS = 3
-"""How often a task is tried whose verdict is `internal_error`: the server itself has tried it twice each time."""
+"""How often a task is sent whose verdict is `internal_error`. The server itself makes two attempts each time."""
 
 BROKEN = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, OSError)
-"""How a connection that is no good shows itself."""
+"""Exceptions that mean a broken connection."""
 
 _WAITS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Busy(Exception):
-    """The server asks to be left alone for a while; `seconds`."""
+    """The server asks for a retry after so many `seconds`."""
 
     def __init__(self, seconds: float, reason: str) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class Busy(Exception):
 
 
 def encode(task: Task) -> bytes:
-    """A task as JSON."""
+    """Return a task as JSON."""
     fields: dict[str, Any] = {"id": task.id, "sat": task.sat, "sol": task.sol}
     if task.limits is not None:
         fields["limits"] = task.limits.to_dict()
@@ -39,7 +39,7 @@ def encode(task: Task) -> bytes:
 
 
 def to_json(content: dict[str, Any]) -> bytes:
-    """JSON, also of what orjson refuses."""
+    """Return an object as JSON; `json` writes what orjson refuses."""
     try:
         return orjson.dumps(content)
     except TypeError:  # lone surrogates
@@ -47,7 +47,7 @@ def to_json(content: dict[str, Any]) -> bytes:
 
 
 async def content_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The object in an answer; empty if there is none."""
+    """Return the JSON object in a response, or an empty one if there is none."""
     try:
         content = parse(await response.read())
     except ValueError:
@@ -56,17 +56,17 @@ async def content_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
 
 
 class Waits:
-    """Pauses between attempts: growing, and not the same for all clients."""
+    """Pauses between attempts: exponential backoff with jitter."""
 
     def __init__(self) -> None:
         self._number = 0
 
     async def wait(self, at_least_seconds: float = 0.0) -> None:
-        """The next pause."""
+        """Sleep for the next pause, or longer if the server asked for that."""
         pause = max(at_least_seconds, _WAITS[min(self._number, len(_WAITS) - 1)])
         self._number += 1
         await asyncio.sleep(pause * random.uniform(0.75, 1.25))
 
     def reset(self) -> None:
-        """There was an answer: begin with short pauses again."""
+        """Start with short pauses again, after a success."""
         self._number = 0

@@ -1,4 +1,4 @@
-"""Many tasks through one open request, and through the next if that breaks."""
+"""Many tasks through one open request, and through another if that breaks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,16 @@ class _Pending:
 
 
 class BatchRequest:
-    """Tasks on their way through one request that stays open, or through the next one if it breaks. Lives in the client's loop.
+    """The tasks of one stream, sent through one request that stays open. Runs in the client's event loop.
 
-    Raises ValueError for a `repeat` that makes no sense.
+    If the request breaks, another one sends all pending tasks again.
+
+    Args:
+        client: Whose connections are used.
+        repeat: How often each task is judged.
+
+    Raises:
+        ValueError: `repeat` is invalid.
     """
 
     def __init__(self, client: AsyncClient, repeat: int) -> None:
@@ -43,12 +50,17 @@ class BatchRequest:
         self._added = 0
         self._pending: dict[int, _Pending] = {}
         self._unsent: deque[int] = deque()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ended = False
         self._error: Exception | None = None
 
     def add(self, task: Task, done: Done) -> None:
-        """Have a task judged; `done` gets its verdict, or the exception that ended the request."""
+        """Send a task.
+
+        Args:
+            task: The task.
+            done: Called once with its verdict, or with the exception that ended the request.
+        """
         if self._error is not None:
             done(self._error)
             return
@@ -56,20 +68,20 @@ class BatchRequest:
         self._pending[self._added] = _Pending(encode(task) + b"\n", task.id, done, deadline)
         self._unsent.append(self._added)
         self._added += 1
-        self._news.set()
+        self._changed.set()
 
     def end(self) -> None:
-        """There are no more tasks: once all are settled `drive` returns."""
+        """Make `drive` return when all tasks have verdicts: there are no more tasks."""
         self._ended = True
-        self._news.set()
+        self._changed.set()
 
     async def drive(self) -> None:
-        """Send and receive until everything is settled."""
+        """Send tasks and receive verdicts until `end` was called and every task has one."""
         waits, reason = Waits(), "it did not answer"
         try:
             while not (self._ended and not self._pending):
                 if not self._pending:
-                    await self._wait_for_news()
+                    await self._wait_for_change()
                     continue
                 pause = 0.0
                 try:
@@ -88,12 +100,12 @@ class BatchRequest:
             for pending in self._pending.values():
                 pending.done(error)
 
-    async def _wait_for_news(self) -> None:
-        await self._news.wait()
-        self._news.clear()
+    async def _wait_for_change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
 
     async def _request(self, waits: Waits) -> None:
-        """One request: everything that is pending, then what comes. Returns at its regular end."""
+        """Send one request with all pending tasks and those added later. Returns at its regular end."""
         self._unsent = deque(self._pending)
         sent: list[int] = []
         headers = {"Content-Type": LINES}
@@ -107,12 +119,12 @@ class BatchRequest:
                 async for data in response.content.iter_any():
                     *lines, rest = (rest + data).split(b"\n")
                     for line in lines:
-                        self._take(sent, line)
+                        self._receive(sent, line)
                         waits.reset()
                     timer.reschedule(next(iter(self._pending.values())).deadline if self._pending else None)
 
     async def _lines(self, sent: list[int]) -> AsyncIterator[bytes]:
-        """The request's body. It stays open while verdicts are awaited: one may say that its task is to be sent again."""
+        """Yield the request's body. It stays open while verdicts are pending: a task may have to be sent again."""
         while self._pending or not self._ended:
             numbers = [number for number in self._unsent if number in self._pending]
             self._unsent.clear()
@@ -120,22 +132,22 @@ class BatchRequest:
                 sent += numbers
                 yield b"".join(self._pending[number].line for number in numbers)
             else:
-                await self._wait_for_news()
+                await self._wait_for_change()
 
-    def _take(self, sent: list[int], line: bytes) -> None:
-        """A verdict: settle its task, or have it sent again."""
+    def _receive(self, sent: list[int], line: bytes) -> None:
+        """Process a verdict: pass it on, or send its task again."""
         fields = parse(line)
         number = sent[fields.pop("index")]
         if (pending := self._pending.get(number)) is None:
             return
-        verdict = replace(Verdict.from_dict(fields), id=pending.id)  # a line that was too long has lost it
+        verdict = replace(Verdict.from_dict(fields), id=pending.id)  # the verdict on a line that was too long has no id
         pending.attempts += verdict.status is Status.INTERNAL_ERROR
         if verdict.retryable and pending.attempts < ATTEMPTS:
             self._unsent.append(number)
         else:
             del self._pending[number]
             pending.done(verdict)
-        self._news.set()
+        self._changed.set()
 
     def _expire(self, reason: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""The client for threads, and for coroutines of any loop."""
+"""`Client`, the client for threads, and for coroutines of any event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from selftaught.sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
 from selftaught.sandbox.client.batch import BatchRequest
 from selftaught.sandbox.program import Program, Run
-from selftaught.sandbox.stream import Cancel, Done, ajudge_many, in_loop, judge_many, nothing
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import Limits, Task
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
@@ -24,14 +24,26 @@ T = TypeVar("T")
 
 
 class Client:
-    """A verifier behind a URL, with the methods of `Verifier`: training code changes one line. See `AsyncClient` for the arguments."""
+    """A client of a daemon with the methods of `Verifier`, so that code changes in one line only.
+
+    Thread-safe, and usable from asyncio and after a fork of the caller. Use it as a context manager, or call `close`.
+
+    Args:
+        url: See `AsyncClient`.
+        token: See `AsyncClient`.
+        deadline_seconds: See `AsyncClient`.
+        in_flight: See `AsyncClient`.
+
+    Raises:
+        ValueError: An argument is invalid.
+    """
 
     def __init__(
         self, url: str, *, token: str | None = None, deadline_seconds: float = DEADLINE_SECONDS, in_flight: int = 256
     ) -> None:
         self._arguments: dict[str, Any] = {"token": token, "deadline_seconds": deadline_seconds, "in_flight": in_flight}
         self.url, self.in_flight = url, in_flight
-        self._make()  # raises ValueError now, if at all
+        self._make()  # raises ValueError for invalid arguments
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: AsyncClient | None = None
@@ -58,7 +70,7 @@ class Client:
     def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """See `Verifier.verify_many`."""
         with self._request(repeat) as request:
-            # The server finds duplicates.
+            # The server deduplicates.
             yield from judge_many(tasks, check_task, request.submit, self.in_flight, ordered, deduplicate=False)
             request.end().result()
 
@@ -79,7 +91,7 @@ class Client:
             await asyncio.wrap_future(request.end())
 
     def config(self) -> dict[str, Any]:
-        """What the server says of itself: version, level, engine, limits, protections. Raises ConnectionError."""
+        """See `AsyncClient.config`."""
         return self._wait(lambda client: client.config())
 
     @property
@@ -89,7 +101,7 @@ class Client:
 
     @property
     def engine(self) -> str:
-        """The engine in force at the server."""
+        """The engine in use at the server."""
         return str(self.config()["engine"])
 
     @property
@@ -99,7 +111,7 @@ class Client:
 
     @property
     def limits(self) -> Limits:
-        """The limits of tasks that bring none of their own, and the highest that a task may bring."""
+        """The limits for tasks that have none of their own, which are also the highest that a task may have."""
         return Limits(**self.config()["limits"])
 
     def close(self) -> None:
@@ -122,10 +134,10 @@ class Client:
         return AsyncClient(self.url, **self._arguments)
 
     def _running(self) -> tuple[asyncio.AbstractEventLoop, AsyncClient]:
-        """The thread's loop and client; started when first used, and anew after a fork of the caller."""
+        """Return the thread's loop and client. They are created on first use, and again after a fork of the caller."""
         if self._pid != os.getpid():
             self._lock = threading.Lock()
-            self._parents = self._client  # whose connections are not ours to close
+            self._parents = self._client  # kept: its destructor would close the parent's connections
             self._loop, self._client, self._pid = None, None, os.getpid()
         with self._lock:
             if self._closed:
@@ -149,7 +161,7 @@ class Client:
 
     @contextmanager
     def _request(self, repeat: int) -> Iterator[_Request]:
-        """A request for a stream of tasks; leaving it cancels what has not been judged."""
+        """Open a request for a stream of tasks; at exit cancel the unfinished ones."""
         loop, client = self._running()
         request = BatchRequest(client, repeat)
         driving = asyncio.run_coroutine_threadsafe(request.drive(), loop)
@@ -161,7 +173,7 @@ class Client:
 
 @dataclass(slots=True)
 class _Request:
-    """A BatchRequest, spoken to from another thread."""
+    """A BatchRequest that is used from another thread."""
 
     loop: asyncio.AbstractEventLoop
     request: BatchRequest
@@ -170,10 +182,10 @@ class _Request:
     def submit(self, task: Task, done: Done) -> Cancel:
         """See `BatchRequest.add`."""
         self.loop.call_soon_threadsafe(self.request.add, task, done)
-        return nothing  # all are cancelled at once, with the request
+        return cancel_nothing  # the request is cancelled as a whole
 
     def end(self) -> Future[None]:
-        """See `BatchRequest.end`; done when the request has ended."""
+        """See `BatchRequest.end`; the future is done when the request has ended."""
         self.loop.call_soon_threadsafe(self.request.end)
         return self.driving
 

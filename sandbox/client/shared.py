@@ -1,9 +1,10 @@
-"""One daemon for all processes of a user on a machine: started by the first that needs it, ended when the last is gone.
+"""One daemon for all processes of a user on a machine: the first client starts it, and it ends after the last has gone.
 
-Theory of operation. Everything lies in a directory that only the user can enter, under a name made of the configuration. Who needs the
-daemon holds a shared lock on the *lease* file, which the kernel lets go of when a process ends, however it ends. Under an exclusive
-lock on the *start* file it looks whether somebody listens on the socket, and starts a daemon if not; so of many that come at once
-one starts it. The daemon tries for an exclusive lock on the lease each second, and ends when it has been free for a while.
+All files are in a directory that only the user can enter; their name is a digest of the configuration. Each client
+keeps a shared lock on the *lease* file, which the kernel releases when the process ends in any way. A client that has
+an exclusive lock on the *start* file tests whether a daemon listens on the socket and starts one if not, so that one of
+several concurrent clients starts it. The daemon tries to lock the lease exclusively every second, and ends when that
+has succeeded for `idle_seconds`.
 """
 
 from __future__ import annotations
@@ -29,24 +30,36 @@ from typing import Any
 
 import selftaught
 from selftaught import sandbox
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.client import AsyncClient, Client
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.task import Limits
 
 START_SECONDS = 60.0
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _CREDENTIALS = struct.Struct("3i")
 
 
 class Shared(Client):
-    """A client of the shared daemon; see `Verifier.shared`. If the daemon has died, the next call starts another."""
+    """A client of the shared daemon; see `Verifier.shared`. If the daemon has died, the next call starts another.
 
-    def __init__(self, placement: Placement, *, workers: int | None, limits: Limits, idle_seconds: float) -> None:
+    Args:
+        config: See `Verifier.from_config`.
+        workers: See `Verifier`.
+        limits: See `Verifier`.
+        idle_seconds: See `Verifier.shared`.
+
+    Raises:
+        CannotConfine: The level can't be reached.
+        RuntimeError: The daemon does not start.
+        ValueError: `workers` is 0.
+    """
+
+    def __init__(self, config: WorkerConfig, *, workers: int | None, limits: Limits, idle_seconds: float) -> None:
         if workers == 0:
             raise ValueError("workers must not be 0")
-        self._options = _options(placement, workers, limits, idle_seconds)
-        self._engine_at = os.environ.get("DOCKER_HOST") if placement.backend == "docker" else None
+        self._options = _options(config, workers, limits, idle_seconds)
+        self._container_engine = os.environ.get("DOCKER_HOST") if config.backend == "docker" else None
         directory = _directory()
         name = hashlib.sha256(json.dumps(self._identity()).encode()).hexdigest()[:16]
         self._socket, self._log = directory / f"{name}.sock", directory / f"{name}.log"
@@ -55,13 +68,13 @@ class Shared(Client):
         self._lease: int | None = os.open(self._lease_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lease, fcntl.LOCK_SH)
         try:
-            self._ensure()
+            self._ensure_daemon()
         except BaseException:
             self.close()
             raise
 
     def stop(self) -> None:
-        """Have the daemon end, for all its clients; what it has begun is answered first."""
+        """Shut the daemon down, for all its clients. It first finishes the tasks that it has admitted."""
         with (
             contextlib.suppress(ProcessLookupError, ConnectionError, FileNotFoundError),
             socket.socket(socket.AF_UNIX) as peer,
@@ -71,7 +84,7 @@ class Shared(Client):
             os.kill(pid, signal.SIGTERM)
 
     def close(self) -> None:
-        """Let go of the daemon, which ends some time after its last client. May be called again."""
+        """Close every connection and release the lease. May be called again."""
         super().close()
         if self._lease is not None:
             os.close(self._lease)
@@ -79,18 +92,18 @@ class Shared(Client):
 
     def _identity(self) -> list[Any]:
         program = [selftaught.__version__, platform.python_version(), sys.executable, os.path.dirname(sandbox.__file__)]
-        return [*program, self._options, self._engine_at]
+        return [*program, self._options, self._container_engine]
 
     def _make(self) -> AsyncClient:
-        async def revive() -> None:
-            await asyncio.to_thread(self._ensure)
+        async def restart() -> None:
+            await asyncio.to_thread(self._ensure_daemon)
 
         client = super()._make()
-        client.on_unreachable = revive
+        client.on_unreachable = restart
         return client
 
-    def _ensure(self) -> None:
-        """Start the daemon if nobody listens. Raises CannotConfine, or RuntimeError if it does not come up."""
+    def _ensure_daemon(self) -> None:
+        """Start the daemon if none listens. Raises CannotConfine, or RuntimeError if it does not start."""
         with _locked(self._start_lock):
             if self._listens():
                 return
@@ -121,18 +134,16 @@ class Shared(Client):
                     )
                 if time.monotonic() > deadline:
                     process.kill()
-                    raise RuntimeError(
-                        f"the shared daemon did not come up within {START_SECONDS:.0f} s; see {self._log}"
-                    )
+                    raise RuntimeError(f"the shared daemon did not start within {START_SECONDS:.0f} s; see {self._log}")
                 time.sleep(0.02)
-            process.returncode = 0  # it outlives us: nothing to wait for
+            process.returncode = 0  # it outlives this process: Popen must not wait for it
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self._socket)) == 0
 
     def _answers(self) -> bool:
-        """Whether it serves, and does not only listen."""
+        """Return True if the daemon answers requests, not only accepts connections."""
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1.0)
             try:
@@ -143,9 +154,9 @@ class Shared(Client):
                 return False
 
 
-def _options(placement: Placement, workers: int | None, limits: Limits, idle_seconds: float) -> list[str]:
-    """The command line of a daemon with this configuration: the same one for all that mean the same."""
-    placement = replace(placement, require=placement.levels[-1])
+def _options(config: WorkerConfig, workers: int | None, limits: Limits, idle_seconds: float) -> list[str]:
+    """Return the command line of a daemon with this configuration, the same for equivalent configurations."""
+    config = replace(config, require=config.levels[-1])
     pairs: dict[str, Any] = {
         "--cpu-limit": limits.cpu_seconds,
         "--wall-limit": limits.wall_seconds,
@@ -154,19 +165,21 @@ def _options(placement: Placement, workers: int | None, limits: Limits, idle_sec
         "--output-limit": limits.output_bytes,
         "--idle": float(idle_seconds),
         "--workers": workers,
-        **{f"--{name}": value for name, value in placement.to_dict().items()},
+        **{f"--{name}": value for name, value in config.to_dict().items()},
     }
     return [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
 
 
 def _directory() -> Path:
-    """A directory that only this user can enter. Raises RuntimeError if somebody else has made it."""
+    """Return a directory that only this user can enter. Raises RuntimeError if others can enter it."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     path = Path(base, "selftaught") if base and os.access(base, os.W_OK) else Path("/tmp", f"selftaught-{os.getuid()}")
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise RuntimeError(f"{path} is not a directory of this user's alone: remove it, or set XDG_RUNTIME_DIR")
+        raise RuntimeError(
+            f"{path} is not a directory that only this user can enter: remove it, or set XDG_RUNTIME_DIR"
+        )
     return path
 
 
@@ -181,10 +194,16 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 async def stop_without_lease(stop: Callable[[], None], path: str, idle_seconds: float) -> None:
-    """In the daemon: stop it when nobody has held the lease for so long."""
+    """Stop the daemon when no client has had the lease for so long. Runs in the daemon.
+
+    Args:
+        stop: Shuts the daemon down.
+        path: The lease file.
+        idle_seconds: How long the lease must have been free.
+    """
     free_since: float | None = None
     while True:
-        await asyncio.sleep(min(_LOOK_SECONDS, idle_seconds / 2 + 0.01))
+        await asyncio.sleep(min(_POLL_SECONDS, idle_seconds / 2 + 0.01))
         with open(path, "rb") as lease:
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)

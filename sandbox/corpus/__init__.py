@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 def path() -> Path:
-    """The bundled file."""
+    """Return the path of the bundled file."""
     return Path(__file__).with_name("puzzles.jsonl")
 
 
 def records() -> list[dict[str, str]]:
-    """The puzzles, in the order of the file."""
+    """Return the puzzles, in the order of the file."""
     with path().open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

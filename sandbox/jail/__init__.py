@@ -1,1 +1,4 @@
-"""How untrusted code is held: one file a mechanism. `selftaught.sandbox.worker.inside.zygote` puts them in force, in order."""
+"""The confinement of untrusted code, one module for each mechanism.
+
+`selftaught.sandbox.worker.inside.zygote` applies them in order.
+"""

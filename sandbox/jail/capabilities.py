@@ -1,4 +1,4 @@
-"""Capabilities, all dropped, and no_new_privs (man 7 capabilities, man 2 prctl)."""
+"""Drop all capabilities and set no_new_privs (man 7 capabilities, man 2 prctl)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class _Sets(ctypes.Structure):
 
 
 def drop() -> None:
-    """Empty every capability set, the bounding set where that is permitted. Raises OSError."""
+    """Empty every capability set; the bounding set only if that is permitted. Raises OSError."""
     kernel.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
         try:
             kernel.prctl(_PR_CAPBSET_DROP, capability)
         except OSError:
-            break  # past the last one, or no right to: no_new_privs holds the rest
+            break  # no such capability, or not permitted: then no_new_privs is the protection
     kernel.call("capset", _Header(version=_VERSION_3), _Sets())
 
 
 def forbid_new() -> None:
-    """No program that is executed from here on can gain a right (no_new_privs). Raises OSError."""
+    """Set no_new_privs: no program executed from now on can gain privileges. Raises OSError."""
     kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -1,7 +1,8 @@
 """Control groups: memory and process limits for everything in a worker's jail, v2 or v1 (man 7 cgroups).
 
-The verifier makes a group for each worker (`Group`); the supervisor puts the zygote in before it has done anything, and children follow
-(`Member`). Groups are named after their owner, so that those of a verifier that was killed can be swept.
+The verifier creates a group for each worker (`Group`). The supervisor puts the zygote into it before the zygote does
+anything, and children inherit it (`Member`). A group's name contains its owner, so that a later verifier can remove the
+groups of a killed one.
 """
 
 from __future__ import annotations
@@ -18,22 +19,28 @@ from pathlib import Path
 from selftaught.sandbox.jail import owner
 
 PROCESSES = 4
-"""In a worker's jail: process 1, the zygote, a runner, and one child."""
+"""The most processes in a worker's jail: init, the zygote, a snapshot process, and one child."""
 
 _CONTROLLERS = {"memory", "pids"}
 _LEAF = "selftaught"
-_CLAIM_ATTEMPTS = 5  # processes that are starting others meanwhile may leave some behind
+_MOVE_ATTEMPTS = 5  # a process that forks during the move may leave its child behind
 _NAME = re.compile(r"selftaught-(?P<owner>.+)-\d+")
 _numbers = count()
 
 
 class Unavailable(OSError):
-    """No control group can be made here; the message says why, and what to do."""
+    """No control group can be created here; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """Where groups can be made: the directory for memory and that for processes (the same one in v2)."""
+    """The parent of the verifier's groups.
+
+    Attributes:
+        version: 1 or 2.
+        memory: The parent group for the memory controller.
+        pids: The parent group for the pids controller; the same directory in version 2.
+    """
 
     version: int
     memory: Path
@@ -41,10 +48,17 @@ class Hierarchy:
 
 
 def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
-    """The place for our groups: below this process's own group (v1), or next to it or further up (v2).
+    """Return the parent for the verifier's groups.
 
-    Where v2 has no such place yet but this process's group has been delegated to it, that becomes one (see `_claim`).
-    `root` replaces the directory that is mounted at /, for tests. Raises Unavailable.
+    In version 1 it is this process's own group. In version 2 it is the nearest ancestor that is writable and has the
+    controllers enabled, or else this process's own group if that is delegated to it (see `_enable_controllers`).
+
+    Args:
+        proc: The proc file system; tests replace it.
+        root: Replaces the directory that is mounted at /, for tests.
+
+    Raises:
+        Unavailable: There is none.
     """
     own = {}
     for line in (proc / "self/cgroup").read_text().splitlines():
@@ -69,7 +83,7 @@ def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
         if _words(directory / "cgroup.subtree_control") >= _CONTROLLERS and _is_ours(directory):
             return Hierarchy(2, directory, directory)
     if _is_ours(start) and _words(start / "cgroup.controllers") >= _CONTROLLERS:
-        _claim(start)
+        _enable_controllers(start)
         return Hierarchy(2, start, start)
     raise Unavailable(
         f"no writable control group with the memory and pids controllers at or above {start}: run as root, or have one "
@@ -78,28 +92,33 @@ def find(proc: Path = Path("/proc"), root: Path | None = None) -> Hierarchy:
 
 
 def _is_ours(group: Path) -> bool:
-    """Whether groups can be made in it and processes moved into them (man 7 cgroups, "delegation")."""
+    """Return True if this process may create groups in it and move processes to them (man 7 cgroups, "delegation")."""
     return all(os.access(path, os.W_OK) for path in (group, group / "cgroup.procs", group / "cgroup.subtree_control"))
 
 
-def _claim(group: Path) -> None:
-    """Enable the controllers for groups in it. Raises Unavailable.
+def _enable_controllers(group: Path) -> None:
+    """Enable the controllers for the group's children. Raises Unavailable.
 
-    A group that gives limits to others may hold no processes itself, so those in it move one down, this one among them.
+    A group with controllers enabled for its children must not contain processes (man 7 cgroups, "no internal
+    processes"), so all processes in it, this one included, are moved to a child group first.
     """
-    for _ in range(_CLAIM_ATTEMPTS):
+    for _ in range(_MOVE_ATTEMPTS):
         try:
             (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in sorted(_CONTROLLERS)))
             return
         except OSError as error:
             if error.errno != errno.EBUSY:
-                raise Unavailable(f"{group} can't give limits to groups in it: {error.strerror}") from error
+                raise Unavailable(
+                    f"{group}: the controllers can't be enabled for its children: {error.strerror}"
+                ) from error
         leaf = group / _LEAF
         leaf.mkdir(exist_ok=True)
         for pid in _words(group / "cgroup.procs"):
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the process has ended
                 (leaf / "cgroup.procs").write_text(pid)
-    raise Unavailable(f"the processes in {group} can't be moved to one below it: start this one in a group of its own")
+    raise Unavailable(
+        f"the processes in {group} can't be moved to a child group: start this process in a group of its own"
+    )
 
 
 def _words(path: Path) -> set[str]:
@@ -107,7 +126,7 @@ def _words(path: Path) -> set[str]:
 
 
 def _mounts(proc: Path, root: Path | None) -> dict[str, tuple[str, Path]]:
-    """Controller ("" for v2) -> the group that is mounted and where, from mountinfo (man 5 proc)."""
+    """Return for each controller ("" for v2) the group that is mounted and its mount point (man 5 proc, mountinfo)."""
     found: dict[str, tuple[str, Path]] = {}
     for line in (proc / "self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
@@ -130,7 +149,15 @@ def _own_directory(mount: tuple[str, Path], path: str) -> Path:
 
 
 class Group:
-    """The control group of one worker, made and removed by the verifier. Raises OSError where that fails."""
+    """The control group of one worker, created and removed by the verifier.
+
+    Args:
+        hierarchy: The parent of the group.
+        memory_bytes: Its memory limit.
+
+    Raises:
+        OSError: It can't be created.
+    """
 
     def __init__(self, hierarchy: Hierarchy, memory_bytes: int) -> None:
         sweep(hierarchy)
@@ -141,10 +168,10 @@ class Group:
         for directory in {self.memory, self.pids}:
             directory.mkdir()
         (self.pids / "pids.max").write_text(str(PROCESSES))
-        self.allow_memory(memory_bytes)
+        self.raise_memory_limit(memory_bytes)
 
-    def allow_memory(self, memory_bytes: int) -> None:
-        """Raise the memory limit to this, if it is lower."""
+    def raise_memory_limit(self, memory_bytes: int) -> None:
+        """Raise the memory limit to this many bytes if it is lower. Raises OSError."""
         if memory_bytes > self.memory_bytes:
             name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
             (self.memory / name).write_text(str(memory_bytes))
@@ -153,16 +180,20 @@ class Group:
             self.memory_bytes = memory_bytes
 
     def paths(self) -> list[str]:
-        """What a `Member` needs to know."""
+        """Return the directories of the group, for `Member`."""
         return sorted({str(self.memory), str(self.pids)})
 
     def remove(self) -> None:
-        """Remove the group; its processes are dead or dying."""
+        """Remove the group, after waiting for its dying processes."""
         _remove([self.memory, self.pids], 5.0)
 
 
 class Member:
-    """The supervisor's view of its worker's group. Opened before it enters its namespaces."""
+    """The supervisor's access to its worker's group. Open it before entering namespaces, which hide the group.
+
+    Args:
+        paths: What `Group.paths` returned.
+    """
 
     def __init__(self, paths: list[str]) -> None:
         self._paths = [Path(path) for path in paths]
@@ -179,7 +210,7 @@ class Member:
             os.write(descriptor, str(pid).encode())
 
     def oom_kills(self) -> int:
-        """How many of its processes the kernel has killed for lack of memory."""
+        """Return how many processes of the group the kernel has killed for lack of memory."""
         if self._events < 0:
             return 0
         for line in os.pread(self._events, 4096, 0).splitlines():
@@ -188,12 +219,12 @@ class Member:
         return 0
 
     def remove(self) -> None:
-        """Remove the group, in case that the verifier can't."""
+        """Remove the group, in case the verifier was killed and can't."""
         _remove(self._paths, 0.5)
 
 
 def sweep(hierarchy: Hierarchy) -> None:
-    """Remove the groups of verifiers of this pid namespace that are gone. Those of others are theirs to sweep."""
+    """Remove the groups of dead verifiers of this pid namespace. Those of other pid namespaces stay."""
     for directory in {hierarchy.memory, hierarchy.pids}:
         for path in directory.glob("selftaught-*"):
             match = _NAME.fullmatch(path.name)
@@ -201,8 +232,8 @@ def sweep(hierarchy: Hierarchy) -> None:
                 _remove([path], 0.0)
 
 
-def _remove(paths: list[Path], patience_seconds: float) -> None:
-    deadline = time.monotonic() + patience_seconds
+def _remove(paths: list[Path], timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
     for path in paths:
         while path.exists():
             try:
@@ -211,5 +242,5 @@ def _remove(paths: list[Path], patience_seconds: float) -> None:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    break  # swept by a later verifier
+                    break  # a later verifier removes it
                 time.sleep(0.005)

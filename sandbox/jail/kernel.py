@@ -29,7 +29,7 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def number(name: str) -> int:
-    """The number of a system call on this machine. Raises OSError where it is not known."""
+    """Return the number of a system call on this machine. Raises OSError if it is not known."""
     numbers = _NUMBERS.get(_MACHINE)
     if numbers is None:
         raise OSError(f"{_MACHINE} is not supported; x86_64 and aarch64 are")
@@ -37,7 +37,18 @@ def number(name: str) -> int:
 
 
 def call(name: str, *args: int | bytes | ctypes.Structure | None) -> int:
-    """Make a system call; structures are passed by reference. Raises OSError with the call's name."""
+    """Make a system call.
+
+    Args:
+        name: Its name.
+        args: Its arguments; structures are passed by reference.
+
+    Returns:
+        Its result.
+
+    Raises:
+        OSError: It failed; the message names it.
+    """
     converted = [
         ctypes.c_long(arg) if isinstance(arg, int)
         else ctypes.byref(arg) if isinstance(arg, ctypes.Structure)
@@ -48,23 +59,23 @@ def call(name: str, *args: int | bytes | ctypes.Structure | None) -> int:
 
 
 def prctl(option: int, *args: int) -> int:
-    """man 2 prctl."""
+    """Call prctl (man 2 prctl). Raises OSError."""
     longs = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
     return _checked(_libc.prctl(option, *longs), f"prctl({option})")
 
 
 def unshare(flags: int) -> None:
-    """man 2 unshare."""
+    """Call unshare (man 2 unshare). Raises OSError."""
     _checked(_libc.unshare(flags), f"unshare({flags:#x})")
 
 
 def umount(path: bytes, flags: int) -> None:
-    """man 2 umount2."""
+    """Call umount2 (man 2 umount2). Raises OSError."""
     _checked(_libc.umount2(path, flags), "umount2")
 
 
 def mount(source: bytes, target: bytes, flags: int) -> None:
-    """man 2 mount, for changes of flags and propagation."""
+    """Call mount (man 2 mount), to change flags or propagation. Raises OSError."""
     _checked(_libc.mount(source, target, None, ctypes.c_ulong(flags), None), "mount")
 
 

@@ -1,4 +1,4 @@
-"""Landlock: of all files, only the standard library, and that only for reading (man 7 landlock, kernel Landlock documentation)."""
+"""Landlock: allow reading the standard library and deny all other access to files (man 7 landlock)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,21 @@ class _Beneath(ctypes.Structure):
 
 
 def abi() -> int:
-    """The kernel's Landlock version. Raises OSError where there is none."""
+    """Return the kernel's Landlock ABI version. Raises OSError if it has none."""
     return kernel.call("landlock_create_ruleset", None, 0, _VERSION)
 
 
 def restrict(files: Iterable[str], directories: Iterable[str]) -> None:
-    """Deny all but reading `files` (whole trees) and listing `directories`; needs no_new_privs. Raises OSError.
+    """Deny this process all access that the kernel's Landlock version covers, except as follows; needs no_new_privs.
 
-    Everything that the kernel's version knows is denied, TCP and signals to the outside included.
+    TCP, and signals and abstract sockets to processes outside, are denied too if the version covers them.
+
+    Args:
+        files: Files that may be read, and directories whose whole trees may be read.
+        directories: Directories that may be listed, with everything below them.
+
+    Raises:
+        OSError: Landlock is not available, or a path is missing.
     """
     version = abi()
     rights = (1 << _FS_RIGHTS.get(version, _FS_RIGHTS_NEWEST)) - 1

@@ -1,6 +1,6 @@
-"""The shared libraries that modules of the standard library need, found by asking the dynamic loader (man 8 ld.so).
+"""Find the shared libraries that modules of the standard library need, by asking the dynamic loader (man 8 ld.so).
 
-It says what it would load for all of them together, by its own rules (RPATH, its cache, its directories), and runs nothing.
+The loader lists what it would load for all of them, by its own rules (RPATH, cache, directories), and runs nothing.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import os
 import sys
 
 CACHE = "/etc/ld.so.cache"
-"""Where the loader looks up libraries that are not in its own directories."""
+"""The loader's index of libraries outside its default directories."""
 
 _LEFT_OUT = "_tkinter"
-"""Of no use without a display, and it needs all of X."""
+"""Useless without a display, and it needs all the libraries of X."""
 _C_LIBRARY = "libc.so.6"
 
 
 @functools.cache
 def needed() -> dict[str, str]:
-    """Name -> path of every one, the C library among them. Empty where the loader is not glibc's. Raises OSError if it can't be run.
+    """Return the path of each library by name, those of the interpreter itself and the C library included.
 
-    Asked once a process: it takes about 0.01 s. A library that the interpreter itself has loaded is among them, too.
+    The result is cached; the first call takes about 0.01 s. It is empty if the loader is not glibc's.
+
+    Raises:
+        OSError: The interpreter can't be run.
     """
     python = getattr(sys, "_base_executable", None) or sys.executable
     variables = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": ":".join(_modules())}
@@ -43,13 +46,19 @@ def needed() -> dict[str, str]:
 
 
 def beside_the_c_library(libraries: dict[str, str]) -> dict[str, str]:
-    """Path -> path that it gets in a root without a cache: where the loader looks by itself, which it does where the C library is."""
+    """Return for each library's path its path in a root without the loader's cache: in the C library's directory.
+
+    The loader always searches that directory.
+
+    Args:
+        libraries: What `needed` returned.
+    """
     folder = os.path.dirname(libraries.get(_C_LIBRARY, ""))
     return {path: f"{folder}/{name}" for name, path in libraries.items() if folder and os.path.exists(path)}
 
 
 def _modules() -> list[str]:
-    """The extension modules, as files."""
+    """Return the files of the extension modules."""
     return [
         entry.path
         for folder in sys.path

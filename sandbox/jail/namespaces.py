@@ -1,8 +1,9 @@
-"""Namespaces: what a worker can't see it can't touch (man 7 namespaces, man 7 user_namespaces).
+"""Namespaces: a worker can't affect what it can't name (man 7 namespaces, man 7 user_namespaces).
 
-The supervisor enters the user namespace and, for its children, the others; the zygote then takes a mount and a cgroup
-namespace of its own. Inside, the zygote is nobody. Root maps itself too, so that files only root may read (a Python under
-/root, say) can be mounted into the jail before the zygote becomes nobody for good.
+The supervisor enters the user namespace and, for its children, the others. The zygote then enters its own mount and
+cgroup namespaces. In the user namespace the zygote is nobody. A supervisor that is root maps root too, so that files
+which only root may read (a Python under /root, say) can be mounted into the jail before the zygote finally becomes
+nobody.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ def enter() -> None:
 
 
 def enter_own() -> None:
-    """What the zygote adds: mounts (private from here on) and cgroup. Raises OSError."""
+    """In the zygote: enter new mount and cgroup namespaces. Raises OSError."""
     kernel.unshare(_NEWNS | _NEWCGROUP)
 
 
 def become_nobody() -> None:
-    """Give up the user and group ids that own anything. Raises OSError."""
+    """Change the user and group ids to nobody's, which own nothing. Raises OSError."""
     if os.geteuid() != NOBODY:
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def identity() -> dict[str, str]:
-    """The namespaces of this process: name -> inode, as the kernel shows them. Raises OSError."""
+    """Return the namespaces of this process: for each name the kernel's identifier. Raises OSError."""
     return {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMES}
 
 
 def _enter_user() -> None:
-    """A child that stays outside writes the id maps, since only the parent namespace may map root."""
+    """Enter a user namespace. A child outside it writes the id maps: only the parent namespace may map root."""
     uid, gid, supervisor = os.geteuid(), os.getegid(), os.getpid()
     if uid == 0:
         os.setgroups([])

@@ -1,6 +1,6 @@
-"""Whose something is that a killed verifier leaves behind, a control group or a container: so that a later verifier can remove it.
+"""Identify the owner of a control group or container, so that a later verifier can remove what a killed one left.
 
-A process number means something within one boot and one pid namespace, and only with the time at which the process started.
+A process id is unique only together with the boot, the pid namespace, and the time at which the process started.
 """
 
 from __future__ import annotations
@@ -13,32 +13,40 @@ _IDENTITY = re.compile(r"(?P<realm>[0-9a-f-]+\.\d+)\.(?P<pid>\d{1,9})\.(?P<start
 
 
 def identity() -> str:
-    """This process, as ``BOOT.NAMESPACE.NUMBER.START``: no other has that, on this machine or elsewhere. Raises OSError."""
+    """Return the globally unique identity of this process, ``BOOT.NAMESPACE.PID.START``. Raises OSError."""
     return f"{_realm()}.{os.getpid()}.{_start_time('self')}"
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the process of this identity has ended; False where that can't be told from here, as of another pid namespace. Raises OSError."""
+    """Return True if the process of this identity has ended, False also if that is not known, as in another pid
+    namespace.
+
+    Args:
+        owner: What `identity` returned in that process.
+
+    Raises:
+        OSError: /proc can't be read.
+    """
     found = _IDENTITY.fullmatch(owner)
     if found is None or found["realm"] != _realm() or os.readlink("/proc/self") != str(os.getpid()):
-        return False  # the last: /proc shows another namespace than ours
+        return False  # the last condition: /proc belongs to another pid namespace
     try:
         os.kill(int(found["pid"]), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is another user's, and /proc may hide it
+    except PermissionError:  # it belongs to another user, and /proc may hide it
         pass
     return _start_time(found["pid"]) not in (0, int(found["started"]))
 
 
 def _realm() -> str:
-    """Where a process number means something: this boot of this machine, and this pid namespace."""
+    """Return the boot and the pid namespace within which process ids are unique."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def _start_time(pid: str) -> int:
-    """When a process started, in clock ticks since boot (man 5 proc, stat); 0 if it can't be seen."""
+    """Return the start time of a process, in clock ticks since boot (man 5 proc, stat); 0 if it is not visible."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError):

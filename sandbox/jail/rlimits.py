@@ -1,4 +1,4 @@
-"""Resource limits: what every child has, and what a job adds (man 2 getrlimit)."""
+"""Resource limits: those of every child, and those of one phase (man 2 getrlimit)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ STACK_BYTES = 64 << 20
 
 
 def restrict_zygote() -> None:
-    """The limits that all children share: no core files, no file growth, few descriptors. Raises OSError."""
-    # A core file of one byte is none, nor is a program told of it that the host pipes them to; of none allowed it is (fs/coredump.c).
+    """Set the limits that all children inherit: no core files, no file growth, few descriptors. Raises OSError."""
+    # A limit of 1 byte for core files means none. With 0 the kernel would still start the host's core handler, if
+    # core files are piped to one (fs/coredump.c).
     for name, value in (
         ("STACK", STACK_BYTES),
         ("CORE", 1),
@@ -27,7 +28,15 @@ def restrict_zygote() -> None:
 
 
 def restrict_phase(address_space_bytes: int, cpu_seconds: float) -> None:
-    """The limits of one phase; the processor limit stands only behind the supervisor's finer one. Raises OSError."""
+    """Set the limits of one phase.
+
+    Args:
+        address_space_bytes: For RLIMIT_AS.
+        cpu_seconds: The phase's CPU limit. RLIMIT_CPU is a backstop above it: the supervisor's own limit is finer.
+
+    Raises:
+        OSError: A limit can't be set.
+    """
     seconds = math.ceil(cpu_seconds) + 1
     resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))

@@ -1,6 +1,7 @@
-"""The root: a read-only file system that holds the standard library and nothing else (man 2 pivot_root, man 2 mount_setattr).
+"""The jail's root file system: read-only, with only the standard library (man 2 pivot_root, man 2 mount_setattr).
 
-No /proc, /sys, /dev, /etc or /tmp exist in it. Of shared libraries those are in it that modules of the standard library need.
+It also contains the shared libraries that modules of the standard library need. It has no /proc, /sys, /dev, /etc,
+/tmp.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ class _MountAttr(ctypes.Structure):
 
 
 def library() -> list[str]:
-    """The directories that make the standard library, outermost first."""
+    """Return the directories of the standard library, outermost first."""
     stdlib, platform = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
     return [stdlib] if (platform + "/").startswith(stdlib + "/") else [stdlib, platform]
 
 
 def readable() -> list[str]:
-    """What of the standard library untrusted code may read: not third-party packages, nor what a link names elsewhere."""
+    """Return what untrusted code may read of the standard library: no third-party packages, no symbolic links."""
     return [
         entry.path
         for path in library()
@@ -50,7 +51,14 @@ def readable() -> list[str]:
 
 
 def enter(files: Mapping[str, str]) -> None:
-    """Make the root and move into it; needs a mount namespace of one's own. files: path -> path that it has there. Raises OSError."""
+    """Create the root and make it this process's root. Needs a private mount namespace.
+
+    Args:
+        files: Further files to mount: for each path its path in the new root.
+
+    Raises:
+        OSError: A mount failed.
+    """
     kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
     trees = [(path, _clone(path)) for path in library()]
     single = [(inside, _clone(path)) for path, inside in files.items()]
@@ -78,7 +86,7 @@ def _clone(path: str) -> int:
 
 
 def _tmpfs() -> int:
-    """A new, detached, small in-memory file system."""
+    """Return a descriptor of a new, detached, small tmpfs."""
     context = kernel.call("fsopen", b"tmpfs", 1)
     try:
         for key, value in ((b"size", b"1m"), (b"mode", b"0755")):
@@ -90,12 +98,12 @@ def _tmpfs() -> int:
 
 
 def _mount_point() -> str:
-    """Any directory will do: what lies below it has been cloned already."""
+    """Return a directory to mount on. Any will do: what is needed below it has been cloned already."""
     return next(path for path in ("/tmp", "/run", "/var", "/usr", "/proc") if os.path.isdir(path))
 
 
 def _attach(tree: int, path: str) -> None:
-    """Mount it there, and let go of its descriptor."""
+    """Mount the detached tree there and close its descriptor."""
     kernel.call("move_mount", tree, b"", _AT_FDCWD, os.fsencode(path), _MOVE_FROM_EMPTY)
     os.close(tree)
 

@@ -1,12 +1,13 @@
-"""The system-call filter: an allow-list; everything else is put before the supervisor (man 2 seccomp, man 2 seccomp_unotify).
+"""The system-call filter: an allow-list; all other calls notify the supervisor (man 2 seccomp, man 2 seccomp_unotify).
 
-It is compiled once, by libseccomp through pyseccomp, and installed once a worker; every child inherits it. A call that is not
-allowed stops its caller and reaches the supervisor with its number and registers. The supervisor lets pass the few that
-`selftaught.sandbox.worker.fork.engine` expects, and ends the phase on any other. If the supervisor is gone the kernel refuses the call.
+libseccomp compiles it, through pyseccomp. Each worker installs it once, and every child inherits it. A call that is not
+allowed blocks its caller, and the supervisor receives its number and registers. The supervisor permits the few calls
+that `selftaught.sandbox.worker.fork.engine` expects and ends the phase on any other. If the supervisor has ended, the
+kernel makes the call fail.
 
-Below another filter, as in a container, this one is stricter. A call that the outer filter answers with an error never reaches the supervisor,
-and a task could go on after it, so what is not on the list kills its caller there, for the kernel ranks that above an error. The
-price is that the call has no name in the verdict, but for `_NAMED`.
+Under an outer filter, as in a container, this one is stricter. A call to which the outer filter returns an error never
+reaches the supervisor, and the task could continue after it. So there a call that is not on the list kills its caller,
+which takes precedence over an error. The price is that the verdict does not name the call, except those in `_NAMED`.
 """
 
 from __future__ import annotations
@@ -25,69 +26,65 @@ if TYPE_CHECKING:
     import pyseccomp as libseccomp
 
 BIG_BYTES = 32 << 20
-"""A mapping this large is put before the supervisor, who notes whether it goes over the memory limit."""
+"""A mapping of at least this size notifies the supervisor, which records whether it exceeds the memory limit."""
 
-# What a single-threaded computation needs: memory, time, its own signals, and reading files. Not on the list since they tell of others or of
-# the past: sysinfo (load, memory, number of processes), mincore (what others have read), get_robust_list (who exists). Not needed without
-# threads: membarrier, rseq, set_robust_list, set_tid_address.
+# What a single-threaded computation needs: memory, time, its own signals, and reading files. Not on the list because
+# they reveal other processes or the past: sysinfo (load, memory, number of processes), mincore (what others have read),
+# get_robust_list (which processes exist). Not needed without threads: membarrier, rseq, set_robust_list,
+# set_tid_address.
 _ALLOWED = """
-    read readv pread64 preadv write writev close close_range fstat stat lstat newfstatat statx lseek access faccessat faccessat2
+    read readv pread64 preadv write writev close close_range fstat stat lstat newfstatat statx lseek
+    access faccessat faccessat2
     open openat getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
     rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigpending rt_sigtimedwait pause
     alarm setitimer getitimer nanosleep gettimeofday time times getrusage
     getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
     getrandom uname sched_yield getcpu getrlimit restart_syscall exit exit_group sendmsg
 """.split()
-# `sendmsg` is for the zygote, which hands the listener over through it. A child has no socket and can make none.
+# The zygote needs `sendmsg` to pass the listener to the supervisor. A child has no socket and can't create one.
 
 ANSWERED = ("getpid", "gettid")
-"""By the supervisor: the kernel's answer tells how many came before."""
+"""Calls that the supervisor answers: the kernel's answer would reveal how many processes ran before."""
 
 CLOCKS = (0, 1, 4, 5, 6, 7, 11)
 """CLOCK_REALTIME, _MONOTONIC, _MONOTONIC_RAW, the coarse ones, _BOOTTIME, _TAI."""
 _OWN_CLOCKS = (2, 3)
-"""CPU time of the process and of the thread. All others are of other processes or of devices, or wake the machine."""
+"""CPU time of the process and of the thread. Other clocks belong to other processes or devices, or wake the machine."""
 
 _LOW = 0xFFFFFFFF
-"""What the kernel looks at of an argument that is an int."""
-_PRIVATE, _REALTIME = (
-    128,
-    256,
-)  # FUTEX_PRIVATE_FLAG: else tasks could meet at a file that two workers map; FUTEX_CLOCK_REALTIME
+"""The bits of an argument of type int that the kernel reads."""
+_PRIVATE, _REALTIME = 128, 256  # FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
+# Without FUTEX_PRIVATE_FLAG two tasks could communicate through a file that both of their workers map.
 _EXECUTE, _WRITE, _ANONYMOUS, _HUGE = 4, 2, 0x20, 0x40000  # PROT_EXEC, PROT_WRITE, MAP_ANONYMOUS, MAP_HUGETLB
 
-_ARGUMENTS = {  # call: which argument, the bits of it that count, and what these may be
+_ARGUMENTS = {  # call: the argument's position, the bits that are compared, and their allowed values
     **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
     "clock_nanosleep": (0, _LOW, CLOCKS),
-    **dict.fromkeys(
-        ("getpgid", "getsid", "sched_getaffinity", "prlimit64"), (0, _LOW, (0,))
-    ),  # 0: its own; of others they tell who exists
-    "futex": (
-        1,
-        _LOW & ~_REALTIME,
-        tuple(_PRIVATE | operation for operation in (0, 1, 9, 10)),
-    ),  # wait or wake: those for locks tell the thread's id
+    # 0 is the caller itself; for any other number the result would reveal whether that process exists.
+    **dict.fromkeys(("getpgid", "getsid", "sched_getaffinity", "prlimit64"), (0, _LOW, (0,))),
+    # Wait and wake; the operations for locks reveal the thread's id.
+    "futex": (1, _LOW & ~_REALTIME, tuple(_PRIVATE | operation for operation in (0, 1, 9, 10))),
     "fcntl": (1, _LOW, (0, 1, 2, 3, 1030)),  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
-    # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD; TCGETS2, by which isatty(3) asks since glibc 2.42
+    # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD; TCGETS2, which isatty(3) uses since glibc 2.42
     "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B, 0x802C542A)),
-    "madvise": (
-        2,
-        _LOW,
-        (0, 1, 2, 3, 4, 8, 14, 15),
-    ),  # how it is used, DONTNEED, FREE, huge pages: not what evicts, merges or poisons pages
+    # Hints of use, DONTNEED, FREE, huge pages; none that evicts, merges or poisons pages.
+    "madvise": (2, _LOW, (0, 1, 2, 3, 4, 8, 14, 15)),
     "mprotect": (2, _EXECUTE, (0,)),
 }
 
-_MAPPINGS = {  # of mmap: bits of the rights, and of the flags; none that may be written is ever executable
-    "data": ((_EXECUTE, 0), (_HUGE, 0)),  # huge pages are the machine's, and count towards no limit
+_MAPPINGS = {  # mmap: (bits compared, value) of the rights and of the flags; no writable mapping is executable
+    "data": ((_EXECUTE, 0), (_HUGE, 0)),  # huge pages come from a pool of the machine and count towards no limit
     "code": ((_EXECUTE | _WRITE, _EXECUTE), (_HUGE | _ANONYMOUS, 0)),
 }
 
 _NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()
-"""What no outer filter refuses that lets the worker itself run. A runner of the snapshot engine needs some of it before its own filter."""
+"""Calls that notify the supervisor even under an outer filter: any outer filter under which a worker runs permits them.
+
+A snapshot process needs some of them before it installs its own filter.
+"""
 
 USER_MODE_ONLY = 1
-"""A flag of userfaultfd; with it no privilege is needed."""
+"""A flag of userfaultfd, which then needs no privilege."""
 
 _SET_MODE_FILTER = 1
 _NEW_LISTENER = 1 << 3
@@ -104,18 +101,23 @@ class _Program(ctypes.Structure):
 
 
 def nested() -> bool:
-    """Whether this process is below a filter already (man 5 proc, status)."""
+    """Return True if this process already has a seccomp filter (man 5 proc, status)."""
     with open("/proc/self/status") as file:
         return "Seccomp:\t2\n" in file
 
 
 @functools.cache
 def compile_filter(below_another: bool, traced: bool = False) -> bytes:
-    """The filter as BPF instructions for this machine. Raises OSError if libseccomp is missing or too old.
+    """Return the filter as BPF instructions for this machine.
 
-    below_another: whether the processes that it holds are below a filter that answers calls with errors.
-    traced: for a process that the supervisor traces. What is allowed elsewhere stops it for the tracer's decision, and
-    anything else sends it a signal, which stops it too: of two filters, the action of higher precedence holds.
+    Args:
+        below_another: The process already has an outer filter, which makes calls fail with errors.
+        traced: The filter is for a process that the supervisor traces, in addition to the other filter. A call that is
+            allowed elsewhere stops the process for the tracer's decision. Any other call sends it a signal, which stops
+            it too: of two filters, the action of higher precedence is taken.
+
+    Raises:
+        OSError: libseccomp is missing or too old.
     """
     try:
         import pyseccomp as libseccomp
@@ -128,7 +130,7 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
     allowed = libseccomp.TRACE(0) if traced else libseccomp.ALLOW
 
     def allow(name: str, *conditions: libseccomp.Arg, action: int = allowed) -> None:
-        if libseccomp.resolve_syscall(libseccomp.system_arch(), name) >= 0:  # arm64 lacks the old ones
+        if libseccomp.resolve_syscall(libseccomp.system_arch(), name) >= 0:  # arm64 lacks the older calls
             rules.add_rule(action, name, *conditions)
 
     for name in _ALLOWED:
@@ -144,16 +146,16 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
         ask("mmap", libseccomp.Arg(1, libseccomp.GE, BIG_BYTES), *data)
         ask("mmap", *_conditions("code"))
         ask("mremap", libseccomp.Arg(2, libseccomp.GE, BIG_BYTES))
-        for name in (*_NAMED, *ANSWERED, *(["userfaultfd"] if _gives_userfaultfd() else [])):
+        for name in (*_NAMED, *ANSWERED, *(["userfaultfd"] if _permits_userfaultfd() else [])):
             ask(name)
-    with open(os.memfd_create("filter"), "w+b") as file:  # no directory needs to be writable
+    with open(os.memfd_create("filter"), "w+b") as file:  # needs no writable directory
         rules.export_bpf(file)
         file.seek(0)
         return file.read()
 
 
 def _conditions(kind: str) -> list[libseccomp.Arg]:
-    """That the rights and the flags of mmap are those of this kind of mapping."""
+    """Return the conditions on the rights and flags of mmap for this kind of mapping."""
     import pyseccomp as libseccomp
 
     return [
@@ -163,12 +165,17 @@ def _conditions(kind: str) -> list[libseccomp.Arg]:
 
 
 def maps(kind: str, arguments: tuple[int, ...]) -> bool:
-    """Whether mmap with these arguments makes a mapping of this kind, ``data`` or ``code``. What is neither is forbidden."""
+    """Return True if mmap with these arguments creates a mapping of this kind. A mapping of neither kind is forbidden.
+
+    Args:
+        kind: ``data`` or ``code``.
+        arguments: The six arguments of the call.
+    """
     return all(arguments[place] & bits == value for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2))
 
 
-def _gives_userfaultfd() -> bool:
-    """Whether an outer filter lets the call pass that a runner needs besides: most container engines' does not."""
+def _permits_userfaultfd() -> bool:
+    """Return True if the outer filter permits userfaultfd, which the snapshot engine needs; most don't."""
     try:
         os.close(kernel.call("userfaultfd", os.O_CLOEXEC | USER_MODE_ONLY))
         return True
@@ -178,7 +185,7 @@ def _gives_userfaultfd() -> bool:
 
 @functools.cache
 def names() -> dict[int, str]:
-    """The names of this machine's system calls by number."""
+    """Return the names of this machine's system calls by number."""
     import pyseccomp as libseccomp
 
     arch, found = libseccomp.system_arch(), {}
@@ -191,14 +198,32 @@ def names() -> dict[int, str]:
 
 
 def install(program: bytes, listen: bool = True) -> int:
-    """Put the filter in force for this process and its children; returns the listener, if there is one. Raises OSError."""
+    """Install the filter for this process and its future children.
+
+    Args:
+        program: What `compile_filter` returned.
+        listen: Create a listener for calls that notify the supervisor.
+
+    Returns:
+        The descriptor of the listener, or 0 without one.
+
+    Raises:
+        OSError: The kernel refuses the filter.
+    """
     bpf = _Program(len(program) // 8, program)
     return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER if listen else 0, bpf)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that waits for the supervisor: who made it, and with what in its registers."""
+    """A system call that is blocked until the supervisor responds.
+
+    Attributes:
+        id: The kernel's number of the notification.
+        pid: The caller.
+        number: The number of the system call.
+        args: Its six arguments.
+    """
 
     id: int
     pid: int
@@ -207,13 +232,13 @@ class Call:
 
 
 class Listener:
-    """The supervisor's end: receives calls and lets them pass. What gets no answer stays stopped until it is killed."""
+    """The supervisor's end of the filter: receives blocked calls and responds. Until then the caller stays blocked."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def receive(self) -> Call | None:
-        """The next call, or None if its caller died meanwhile. Blocks if there is none."""
+        """Wait for the next call and return it, or None if its caller has died."""
         buffer = bytearray(_NOTIFICATION.size)
         try:
             fcntl.ioctl(self.descriptor, _RECV, buffer)
@@ -223,24 +248,25 @@ class Listener:
         return Call(ident, pid, number, tuple(args))
 
     def allow(self, call: Call) -> None:
-        """Let the call take place as it stands: sound only for decisions on numbers and registers."""
+        """Let the kernel execute the call. Safe only if the decision depends on its number and registers alone."""
         self._send(call, 0, _CONTINUE)
 
     def answer(self, call: Call, value: int) -> None:
-        """Let the call return this, without taking place."""
+        """Make the call return this value without executing it."""
         self._send(call, value, 0)
 
     def _send(self, call: Call, value: int, flags: int) -> None:
         try:
             fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, value, 0, flags)))
         except FileNotFoundError:
-            return  # its caller died meanwhile
+            return  # its caller has died
 
     def give(self, call: Call, descriptor: int, number: int) -> None:
-        """Make a descriptor of ours the caller's `number`, while its call waits. Raises OSError."""
+        """Install a descriptor of this process as the blocked caller's descriptor `number`. Raises OSError."""
         fcntl.ioctl(
             self.descriptor, _ADD_DESCRIPTOR, _NEW_DESCRIPTOR.pack(call.id, _AT_THIS_NUMBER, descriptor, number, 0)
         )
 
     def close(self) -> None:
+        """Close the descriptor."""
         os.close(self.descriptor)

@@ -1,4 +1,4 @@
-"""Where requests are admitted: a bounded number of tasks waits and runs, and what nobody waits for any more is cancelled."""
+"""Admission control: bounds the tasks that are queued or running, and cancels those of clients that have left."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from selftaught.sandbox.task import Limits, Task
 from selftaught.sandbox.verdict import Status, Verdict
 
 Item = Task | Program
-Found = Verdict | Run
+Result = Verdict | Run
 
 
-class Judge(Protocol):
-    """What the daemon needs of a verifier; `selftaught.sandbox.server.metrics.Measured` is one round another."""
+class TaskVerifier(Protocol):
+    """The part of a verifier that the daemon uses; `selftaught.sandbox.server.metrics.Measured` wraps one.
+
+    Attributes:
+        workers: See `Verifier`.
+        limits: See `Verifier`.
+    """
 
     workers: int
     limits: Limits
@@ -30,114 +35,142 @@ class Judge(Protocol):
     def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
         """See `Verifier.submit`."""
 
-    def count(self, verdict: Verdict) -> None:
-        """A verdict that was not judged for its task, but for another that is the same."""
+    def count_duplicate(self, verdict: Verdict) -> None:
+        """Count a verdict on a task that was a duplicate and not judged itself."""
 
 
 class Admission:
-    """Admits up to `capacity` tasks at a time, all requests together, as long as there is memory for them. Lives in one event loop.
+    """Admits up to `capacity` tasks at a time, of all requests, as long as there is memory. Runs in one event loop.
 
-    A place is taken from admission until the verdict, or until the client is gone.
+    A task occupies a slot from its admission to its verdict, or until its client has left.
+
+    Args:
+        verifier: Judges the tasks.
+        capacity: The number of slots.
+        memory: The memory that requests use.
+
+    Attributes:
+        admitted: The number of occupied slots.
+        cancelled: The number of tasks that were cancelled since the daemon ended first.
+        draining: Set when the daemon ends: no task is admitted any more.
     """
 
-    def __init__(self, judge: Judge, capacity: int, memory: Memory) -> None:
-        self.judge, self.capacity, self.memory = judge, capacity, memory
-        self.inside = 0
-        self.unanswered = 0  # cancelled by the end of the drain
+    def __init__(self, verifier: TaskVerifier, capacity: int, memory: Memory) -> None:
+        self.verifier, self.capacity, self.memory = verifier, capacity, memory
+        self.admitted = 0
+        self.cancelled = 0
         self.draining = asyncio.Event()
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._mail: deque[tuple[Callable[[Found], None], Found]] = deque()
-        self._mail_announced = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._results: deque[tuple[Callable[[Result], None], Result]] = deque()
+        self._delivery_scheduled = False
 
     def check(self) -> None:
-        """Raises Refused if nothing is admitted now."""
+        """Raise Refused if no task is admitted now."""
         if self.draining.is_set():
             raise shutting_down()
-        if self.inside >= self.capacity:
-            raise Refused(429, f"{self.inside} tasks wait already: try again later", retry_after=1)
+        if self.admitted >= self.capacity:
+            raise Refused(429, f"{self.admitted} tasks wait already: try again later", retry_after=1)
         if self.memory.full:
             raise self.memory.refusal()
 
-    async def wait_for_place(self) -> None:
-        """For the tasks of a batch, which wait in the request that brought them."""
-        while self.inside >= self.capacity:
-            place = asyncio.get_running_loop().create_future()
-            self._line.append(place)
+    async def wait_for_slot(self) -> None:
+        """Wait for a free slot: the tasks of a batch wait in their request instead of being refused."""
+        while self.admitted >= self.capacity:
+            slot = asyncio.get_running_loop().create_future()
+            self._waiting.append(slot)
             try:
-                await place
+                await slot
             except asyncio.CancelledError:
-                if place in self._line:
-                    self._line.remove(place)
-                else:  # it was given to one who has left: the next may have it
-                    self._call_next()
+                if slot in self._waiting:
+                    self._waiting.remove(slot)
+                else:  # this one was woken and then cancelled: wake the next instead
+                    self._wake_next()
                 raise
 
-    def _call_next(self) -> None:
-        """Wake the first in the line. One whose request was just cancelled is still in it, and would take the call with it."""
-        while self._line:
-            place = self._line.popleft()
-            if not place.done():
-                place.set_result(None)
+    def _wake_next(self) -> None:
+        """Wake the first that waits. Skip those that were just cancelled and have not left the queue yet."""
+        while self._waiting:
+            slot = self._waiting.popleft()
+            if not slot.done():
+                slot.set_result(None)
                 return
 
     def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
-        """Take a place and have the item judged; `done` is called in the loop. Returns what gives the place back and cancels."""
+        """Occupy a slot and submit the item to the verifier.
+
+        Args:
+            item: What to judge or to run.
+            done: Called once with the result, in the event loop, unless the item was cancelled.
+            repeat: See `Verifier.verify_many`.
+
+        Returns:
+            A function that frees the slot and cancels the item.
+        """
         loop = asyncio.get_running_loop()
-        self.inside += 1
-        left = False
+        self.admitted += 1
+        released = False
 
-        def leave() -> None:
-            nonlocal left
-            if not left:
-                left = True
-                self.inside -= 1
-                self._call_next()
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self.admitted -= 1
+                self._wake_next()
 
-        def settle(found: Found) -> None:
-            if not left:
-                leave()
-                self.unanswered += _is_cancelled(found)
-                done(found)
+        def settle(result: Result) -> None:
+            if not released:
+                release()
+                self.cancelled += _is_cancelled(result)
+                done(result)
 
-        def post(found: Found) -> None:
-            self._mail.append((settle, found))
-            if not self._mail_announced:
-                self._mail_announced = True
+        def post(result: Result) -> None:
+            self._results.append((settle, result))
+            if not self._delivery_scheduled:
+                self._delivery_scheduled = True
                 try:
                     loop.call_soon_threadsafe(self._deliver)
-                except RuntimeError:  # the loop is closed: nobody waits any more
+                except RuntimeError:  # the loop is closed: the results are no longer needed
                     return
 
-        cancel = self.judge.submit(item, post, repeat)
+        cancel = self.verifier.submit(item, post, repeat)
 
         def abandon() -> None:
-            if not left:
-                leave()
+            if not released:
+                release()
                 cancel()
 
         return abandon
 
-    def count(self, verdict: Verdict) -> None:
-        """A verdict goes to one more task, which is the same as the judged one and took no place."""
-        self.unanswered += _is_cancelled(verdict)
-        self.judge.count(verdict)
+    def count_duplicate(self, verdict: Verdict) -> None:
+        """Count a verdict on a duplicate, which occupied no slot."""
+        self.cancelled += _is_cancelled(verdict)
+        self.verifier.count_duplicate(verdict)
 
     def _deliver(self) -> None:
-        """Settle what threads have posted: the loop is woken once for all that has come since."""
-        self._mail_announced = False  # first: what is posted from here on announces itself
-        while self._mail:
-            settle, found = self._mail.popleft()
-            settle(found)
+        """Process all results that threads have posted. One wake-up of the loop serves all of them."""
+        self._delivery_scheduled = False  # first: a result that is posted from now on schedules its own delivery
+        while self._results:
+            settle, result = self._results.popleft()
+            settle(result)
 
     async def serve(self, item: Item, lost: asyncio.Event) -> Any:
-        """The verdict or run, for one request. Raises Refused, or Gone if the connection is lost first."""
+        """Return the result for the item of one request.
+
+        Args:
+            item: What to judge or to run.
+            lost: Set when the connection is lost.
+
+        Raises:
+            Refused: No task is admitted now.
+            Gone: The connection was lost first.
+        """
         self.check()
-        future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         abandon = self.submit(item, future.set_result)
         watch = asyncio.ensure_future(lost.wait())
         watch.add_done_callback(lambda _: future.cancel())
         try:
-            found = await future
+            result = await future
         except asyncio.CancelledError:
             if watch.done():
                 raise Gone from None
@@ -145,8 +178,8 @@ class Admission:
         finally:
             watch.cancel()
             abandon()
-        return found
+        return result
 
 
-def _is_cancelled(found: Found) -> bool:
-    return (found.status is Status.CANCELLED) if isinstance(found, Verdict) else (found.ending is Ending.CANCELLED)
+def _is_cancelled(result: Result) -> bool:
+    return (result.status is Status.CANCELLED) if isinstance(result, Verdict) else (result.ending is Ending.CANCELLED)

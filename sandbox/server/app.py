@@ -1,4 +1,4 @@
-"""The application: which path does what."""
+"""The application: routes and their handlers."""
 
 from __future__ import annotations
 
@@ -35,21 +35,31 @@ T = TypeVar("T")
 
 MOST_REPEATS = 100
 READY_SECONDS = 10.0
-"""A canary that is not judged within this time is a reason to send requests elsewhere."""
+"""The daemon is not ready if its canaries are not judged within this time."""
 
 _JSON = ("application/json",)
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the daemon serves.
+    """The settings of the daemon.
 
-    queue: tasks that may wait and run at a time. max_body: bytes of a request, of a line in a stream, and of what is read ahead.
-    max_buffered: bytes of all requests that are held at a time, and of answers that are not read. program_seconds: the most that a
-    program gets. drain_seconds: how long the end waits for what has begun. patience_seconds: how long headers may take, and a pause in a
-    body or line; see `selftaught.sandbox.server.body` for what follows from it.
+    Attributes:
+        queue: The most tasks that are queued or running at a time.
+        max_body: The most bytes of a request, of a line in a stream, and of the part of a stream that is read ahead.
+        max_buffered: The most bytes of all requests in memory, and of responses that clients have not read.
+        program_seconds: The most time that a program gets.
+        drain_seconds: How long a shutdown waits for admitted tasks.
+        patience_seconds: The most time for headers, and for a pause in a body or line;
+            `selftaught.sandbox.server.body` derives other timeouts from it.
+        require: The lowest acceptable confinement level, for ``/v1/config``.
+        token: What clients must send; None if they need not.
+        any_host: Accept any Host header without a token.
     """
 
     queue: int = 1000
@@ -64,7 +74,12 @@ class Settings:
 
 
 class Service:
-    """The handlers and what they share."""
+    """The handlers of all routes.
+
+    Args:
+        verifier: Judges the tasks.
+        settings: The settings.
+    """
 
     def __init__(self, verifier: Verifier, settings: Settings) -> None:
         self.verifier, self.settings = verifier, settings
@@ -77,8 +92,8 @@ class Service:
         self._ready_until = 0.0
 
     async def verify(self, request: Request) -> Response:
-        """POST /v1/verify."""
-        task = await self._asked(request, models.task, self.verifier.limits)
+        """Handle POST /v1/verify."""
+        task = await self._parse_request(request, models.task, self.verifier.limits)
         verdict = await self.admission.serve(task, request.state.lost)
         if verdict.status is Status.INVALID:
             raise Refused(422, verdict.message)
@@ -87,7 +102,7 @@ class Service:
         return reply(encode(verdict), 503, {"retry-after": "1"})
 
     async def verify_batch(self, request: Request) -> Response:
-        """POST /v1/verify/batch."""
+        """Handle POST /v1/verify/batch."""
         kind = _expect(request, (*_JSON, *_LINES))
         ordered, repeat = _options(request)
         self.admission.check()
@@ -95,29 +110,29 @@ class Service:
         if kind in _LINES:
             stream = Stream(request.receive, most, self._pace(), request.state.share)
             items, lost = batch.lines(stream, most, limits), request.state.lost
-            work = batch.Batch(self.admission, items, lost, ordered, repeat, stream.answered)
+            work = batch.Batch(self.admission, items, lost, ordered, repeat, stream.release)
             return _Lines(work.answer(), stream.close)
         text = models.array(await self._body(request))
         work = batch.Batch(self.admission, batch.elements(text, limits), request.state.lost, ordered, repeat)
         return _Lines(work.answer())
 
     async def run(self, request: Request) -> Response:
-        """POST /v1/run."""
-        program = await self._asked(request, models.run, self.program_limits)
+        """Handle POST /v1/run."""
+        program = await self._parse_request(request, models.run, self.program_limits)
         found = await self.admission.serve(program, request.state.lost)
         return reply(encode(found), 503, {"retry-after": "1"}) if found.retryable else reply(encode(found))
 
     async def run_code(self, request: Request) -> Response:
-        """POST /run_code."""
-        program = await self._asked(request, models.program, self.program_limits)
+        """Handle POST /run_code."""
+        program = await self._parse_request(request, models.program, self.program_limits)
         return reply(
             orjson.dumps(
                 models.program_response(await self.admission.serve(program, request.state.lost)), default=_struct
             )
         )
 
-    async def _asked(self, request: Request, read: Callable[[Any, Limits], T], ceiling: Limits) -> T:
-        """What a JSON request asks for; nothing else of it is kept. Raises Refused, or Gone if the client leaves."""
+    async def _parse_request(self, request: Request, read: Callable[[Any, Limits], T], ceiling: Limits) -> T:
+        """Return the task or program in a JSON request. Raises Refused, or Gone if the client leaves."""
         _expect(request, _JSON)
         self.admission.check()  # before anything large is read
         fields = models.parse(await self._body(request))
@@ -133,14 +148,14 @@ class Service:
         return Pace(self.settings.patience_seconds)
 
     async def healthz(self, request: Request) -> Response:
-        """GET /healthz."""
+        """Handle GET /healthz."""
         return reply({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        """GET /readyz."""
+        """Handle GET /readyz."""
         if self.admission.draining.is_set():
             return reply({"status": "shutting down"}, 503)
-        async with self._canary:  # one at a time, whoever asks
+        async with self._canary:  # one check at a time, however many clients ask
             if time.monotonic() >= self._ready_until:
                 problem = await self._judge_canary()
                 if problem:
@@ -149,7 +164,7 @@ class Service:
         return reply({"status": "ready", "level": self.verifier.level})
 
     async def _judge_canary(self) -> str:
-        """Why not to send requests here, or nothing: a right answer must be accepted and a wrong one must not be."""
+        """Return why the daemon is not ready, or "": a right answer must be accepted and a wrong one rejected."""
         sat = "def sat(x: int, n=3127): return 1 < x < n and n % x == 0"
         tasks = (
             Task("", sat, "def sol(n=3127): return next(i for i in range(2, n) if n % i == 0)"),
@@ -165,7 +180,7 @@ class Service:
         return ""
 
     async def config(self, request: Request) -> Response:
-        """GET /v1/config."""
+        """Handle GET /v1/config."""
         settings = self.settings
         return reply(
             {
@@ -187,18 +202,23 @@ class Service:
         )
 
     async def metrics(self, request: Request) -> Response:
-        """GET /metrics."""
+        """Handle GET /metrics."""
         return Response(self.measured.exposition(), headers={"content-type": CONTENT_TYPE})
 
     async def description(self, request: Request) -> Response:
-        """GET /openapi.json."""
+        """Handle GET /openapi.json."""
         return reply(openapi.description(self.settings.token is not None, self.verifier.limits, self.program_limits))
 
 
 class _Lines(Response):
-    """A stream of JSON lines. Not Starlette's, which reads from the request to learn of the client's leaving, and so would eat its body.
+    """A response that is a stream of JSON lines.
 
-    at_end: called however it ends.
+    Starlette's streaming response reads from the request to notice that the client has left, and so would consume its
+    body.
+
+    Args:
+        text: The lines.
+        at_end: Called when the response ends in any way.
     """
 
     def __init__(self, text: AsyncGenerator[bytes, None], at_end: Callable[[], None] = lambda: None) -> None:
@@ -223,7 +243,7 @@ def _struct(value: Any) -> Any:
 
 
 def _expect(request: Request, kinds: tuple[str, ...]) -> str:
-    """The body's type. Raises Refused for another: what a web form can send is not accepted, lest any page could make us work."""
+    """Return the body's type. Raises Refused for others, which a web form of any page could send."""
     kind = media_type(request)
     if kind not in kinds:
         raise Refused(415, f"send Content-Type: {' or '.join(kinds)}, not {kind or 'nothing'}")
@@ -231,7 +251,7 @@ def _expect(request: Request, kinds: tuple[str, ...]) -> str:
 
 
 def _options(request: Request) -> tuple[bool, int]:
-    """Whether in input order, and how often each task is judged. Raises Refused."""
+    """Return whether verdicts come in input order, and how often each task is judged. Raises Refused."""
     order, repeat = request.query_params.get("order", "input"), request.query_params.get("repeat", "1")
     if order not in ("input", "completion"):
         raise Refused(422, f"order is input or completion, not {order!r}")
@@ -265,12 +285,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return reply({"detail": error.detail, "retryable": False}, error.status_code, dict(error.headers or {}))
 
 
-async def _left(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # goes nowhere
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody receives it
 
 
 def make(verifier: Verifier, settings: Settings) -> tuple[Starlette, Service]:
-    """The application and what it serves with. To be called in the event loop that will run it."""
+    """Return the application and its handlers. Call it in the event loop that runs the application.
+
+    Args:
+        verifier: Judges the tasks.
+        settings: The settings.
+    """
     service = Service(verifier, settings)
     routes = [
         Route("/v1/verify", service.verify, methods=["POST"]),
@@ -295,5 +320,5 @@ def make(verifier: Verifier, settings: Settings) -> tuple[Starlette, Service]:
         answers=service.measured.answers,
         paths=frozenset(route.path for route in routes),
     )
-    handlers = {Refused: _refuse, HTTPException: _http_error, Gone: _left}
+    handlers = {Refused: _refuse, HTTPException: _http_error, Gone: _client_gone}
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers), service

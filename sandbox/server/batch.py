@@ -1,4 +1,4 @@
-"""Many tasks in one request: a JSON array or a stream of JSON lines in, a stream of JSON lines out as verdicts come."""
+"""Many tasks in one request: a JSON array or a stream of JSON lines in, a stream of JSON lines with verdicts out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from selftaught.sandbox.task import Limits, Task
 from selftaught.sandbox.verdict import Status, Verdict
 
 WINDOW = 64
-"""Tasks of one batch under way, for each worker."""
+"""The most pending tasks of one batch, for each worker."""
 
 Item = Task | Verdict
-"""A task, or the verdict on what is none."""
+"""A task, or the verdict on an invalid item."""
 
 
 def item(fields: Any, ceiling: Limits) -> Item:
-    """What one element of a batch asks for."""
+    """Return the task in one element of a batch, or the verdict `invalid`."""
     try:
         return models.task(fields, ceiling)
     except ValueError as error:
@@ -32,17 +32,17 @@ def item(fields: Any, ceiling: Limits) -> Item:
 
 
 Source = AsyncIterator[tuple[Item, int]]
-"""Items, each with the bytes that are held until its verdict has been handed over."""
+"""Items, each with the bytes that stay counted as used memory until its verdict was sent."""
 
 
 async def elements(text: str, ceiling: Limits) -> Source:
-    """The items of an array."""
+    """Yield the items of a JSON array."""
     for value in models.elements(text):
         yield item(value, ceiling), 0
 
 
 async def lines(stream: Stream, most: int, ceiling: Limits) -> Source:
-    """The items of a stream of JSON lines, of any length. A line over `most` bytes is invalid, and the rest is read on."""
+    """Yield the items of a stream of JSON lines, of any length. A line over `most` bytes is invalid."""
     rest, skipping = bytearray(), False
     async for data in stream.parts():
         *ends, tail = data.split(b"\n")
@@ -56,11 +56,11 @@ async def lines(stream: Stream, most: int, ceiling: Limits) -> Source:
             elif line.strip():
                 yield _read(line, ceiling), size
             else:
-                stream.answered(size)
+                stream.release(size)
         rest += tail
         if skipping or len(rest) > most:
             skipping = True
-            stream.answered(len(rest))
+            stream.release(len(rest))
             rest.clear()
 
 
@@ -73,10 +73,17 @@ def _read(line: bytes, ceiling: Limits) -> Item:
 
 
 class Batch:
-    """The tasks of one request. At most a window of them is under way, so that an endless stream takes constant memory.
+    """The tasks of one request. At most a window of them is pending, so that an endless stream needs constant memory.
 
-    Identical ones are judged once, as in `Verifier.verify_many`, and take one place. lost: the connection is. answered: told of bytes that
-    need not be held any more.
+    Duplicates are judged once, as in `Verifier.verify_many`, and occupy one slot.
+
+    Args:
+        admission: Admits the tasks.
+        items: The tasks.
+        lost: Set when the connection is lost.
+        ordered: See `Verifier.verify_many`.
+        repeat: See `Verifier.verify_many`.
+        on_sent: Called with the bytes of items whose verdicts were sent.
     """
 
     def __init__(
@@ -86,36 +93,38 @@ class Batch:
         lost: asyncio.Event,
         ordered: bool,
         repeat: int,
-        answered: Callable[[int], None] = lambda size: None,
+        on_sent: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self._admission, self._lost, self._repeat, self._answered = admission, lost, repeat, answered
+        self._admission, self._lost, self._repeat, self._on_sent = admission, lost, repeat, on_sent
         self._taken, self._sizes = 0, dict[int, int]()
-        window = WINDOW * admission.judge.workers
-        self._stream = AsyncStream(items, self._note, self._submit, window, ordered, copied=admission.count)
+        window = WINDOW * admission.verifier.workers
+        self._stream = AsyncStream(
+            items, self._check, self._submit, window, ordered, on_duplicate=admission.count_duplicate
+        )
 
     async def answer(self) -> AsyncGenerator[bytes, None]:
-        """The lines of the response, several at a time. Leaving cancels what has not been judged. Raises Gone."""
+        """Yield the lines of the response, several at a time. Leaving cancels the unfinished tasks. Raises Gone."""
         closing, leaving = asyncio.create_task(self._admission.draining.wait()), asyncio.create_task(self._lost.wait())
         try:
             async with self._stream as stream:
-                closing.add_done_callback(lambda _: stream.stop())  # at the server's end nothing more is taken in
+                closing.add_done_callback(lambda _: stream.stop())  # a server that shuts down admits no more tasks
                 leaving.add_done_callback(lambda _: stream.fail(Gone()))
                 while await stream.wait():
-                    found = [stream.give() for _ in range(stream.due)]
+                    found = [stream.pop() for _ in range(stream.due)]
                     yield b"".join([_line(*each) for each in found])
-                    self._answered(sum(self._sizes.pop(number) for number, _ in found))
+                    self._on_sent(sum(self._sizes.pop(number) for number, _ in found))
         finally:
             closing.cancel()
             leaving.cancel()
 
-    def _note(self, found: tuple[Item, int]) -> Item:
-        """A stream's Check, called once for each item in turn: `item` has checked it already."""
+    def _check(self, found: tuple[Item, int]) -> Item:
+        """Return the item and record its size. The stream calls this once for each, in order."""
         each, self._sizes[self._taken] = found
         self._taken += 1
         return each
 
     async def _submit(self, task: Task, done: Done) -> Cancel:
-        await self._admission.wait_for_place()
+        await self._admission.wait_for_slot()
         return self._admission.submit(task, done, self._repeat)
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests, within limits of size, time and memory: read whole, or read ahead of their use."""
+"""Read bodies of requests within limits of size, time and memory: whole, or as a stream with read-ahead."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from typing import Any
 from selftaught.sandbox.server.exchange import Gone, Receive, Refused, too_large
 from selftaught.sandbox.server.memory import Share
 
-LEAST_RATE = 16 << 10
-"""Bytes a second: what is large may take longer, but must not be slower than this."""
+MIN_RATE = 16 << 10
+"""Bytes per second: a large body may take so much longer."""
 
-ALTOGETHER = 3
-"""How many times the patience may be spent on one body or line, besides."""
+TOTAL_FACTOR = 3
+"""One body or line may take so many times `patience_seconds`, plus the time by `MIN_RATE`."""
 
-IDLE = 60
-"""How many times the patience a stream may lie idle, with no task under way."""
+IDLE_FACTOR = 60
+"""A stream without pending tasks may be idle for so many times `patience_seconds`."""
 
 _PIECE = 64 << 10
-"""Bytes of a stream that are worked on at a time: other connections get their turn in between."""
+"""Bytes of a stream that are processed at a time, so that other connections are served in between."""
 
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class Pace:
-    """How slowly a client may send one thing: no pause above the patience, three times that altogether, and more for what is large.
+    """The timeouts for one body or line: for each pause, and for all pauses together.
 
-    Only the time counts in which we wait for the client.
+    Only the time in which the server waits for the client counts.
+
+    Args:
+        patience_seconds: The longest pause. The total is `TOTAL_FACTOR` times that, plus the time by `MIN_RATE`.
     """
 
     def __init__(self, patience_seconds: float) -> None:
@@ -35,32 +38,46 @@ class Pace:
         self.restart(0)
 
     def restart(self, size: int) -> None:
-        """Something new has begun, and so many bytes of it have come."""
+        """Start the timeouts for a new body or line, of which so many bytes were received."""
         self._size, self._waited = size, 0.0
 
-    def came(self, size: int, waited_seconds: float) -> None:
-        """So many more bytes have come, after so long."""
+    def received(self, size: int, waited_seconds: float) -> None:
+        """Record that so many bytes were received after such a pause."""
         self._size += size
         self._waited += waited_seconds
 
     @property
     def left_seconds(self) -> float:
-        """How long the next bytes may take."""
-        altogether = ALTOGETHER * self.patience_seconds + self._size / LEAST_RATE
-        return min(self.patience_seconds, altogether - self._waited)
+        """The most time until the next bytes."""
+        total = TOTAL_FACTOR * self.patience_seconds + self._size / MIN_RATE
+        return min(self.patience_seconds, total - self._waited)
 
 
 async def read_whole(receive: Receive, most: int, pace: Pace, share: Share) -> bytes:
-    """The whole body, held by the share. Raises Refused if it is too large or too slow or finds no room, Gone if the client leaves."""
+    """Read a whole body.
+
+    Args:
+        receive: The ASGI function that returns parts of the request.
+        most: The most bytes.
+        pace: The timeouts.
+        share: Counts the bytes as used memory.
+
+    Returns:
+        The body.
+
+    Raises:
+        Refused: It is too large or too slow, or there is no memory.
+        Gone: The client left.
+    """
     body, more, clock = bytearray(), True, asyncio.get_running_loop().time
     while more:
-        asked = clock()
+        began = clock()
         try:
             message = await _next(receive, pace.left_seconds)
         except TimeoutError:
             raise Refused(408, "the request came too slowly: send all of it at once", close=True) from None
         part, more = message.get("body", b""), message.get("more_body", False)
-        pace.came(len(part), clock() - asked)
+        pace.received(len(part), clock() - began)
         if len(body) + len(part) > most:
             raise too_large(most)
         share.grow(len(part))
@@ -69,7 +86,7 @@ async def read_whole(receive: Receive, most: int, pace: Pace, share: Share) -> b
 
 
 async def _next(receive: Receive, within_seconds: float) -> MutableMapping[str, Any]:
-    """The next part of a request. Raises TimeoutError, or Gone if the client has left."""
+    """Return the next part of a request. Raises TimeoutError, or Gone if the client left."""
     async with asyncio.timeout(within_seconds):
         message = await receive()
     if message["type"] == "http.disconnect":
@@ -78,104 +95,110 @@ async def _next(receive: Receive, within_seconds: float) -> MutableMapping[str, 
 
 
 class Stream:
-    """A body of lines that is read ahead, up to `most` bytes: so a client may send all of it before it reads an answer.
+    """A body of lines, with read-ahead: a client may send a long body before it reads any verdict.
 
-    A line that comes too slowly, or finds no room, ends the stream before it, and so does a long time with nothing under way. The share
-    holds all bytes that have come until `answered`.
+    A line that is too slow, or for which there is no memory, ends the stream before it. So does a long time without
+    pending tasks.
+
+    Args:
+        receive: The ASGI function that returns parts of the request.
+        most: The most bytes that are read ahead.
+        pace: The timeouts.
+        share: Counts all received bytes as used memory until `release`.
     """
 
     def __init__(self, receive: Receive, most: int, pace: Pace, share: Share) -> None:
         self._receive, self._most, self._pace, self._share = receive, most, pace, share
-        self._held = bytearray()
-        self._open = 0  # bytes of the line that has not come to its end
-        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._buffer = bytearray()
+        self._open = 0  # bytes of the incomplete last line
+        self._changed, self._space = asyncio.Event(), asyncio.Event()
         self._ended = False
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         try:
-            while await self._read_on():
-                await self._wait_for_room()
+            while await self._read_part():
+                await self._wait_for_space()
             self._share.resize(self._share.size + 1)
-            self._held += b"\n"
+            self._buffer += b"\n"
         except (TimeoutError, Refused, Gone):
             pass
         self._ended = True
-        self._news.set()
+        self._changed.set()
 
-    async def _read_on(self) -> bool:
-        """Take in what comes next; says whether there may be more. Raises TimeoutError, Refused or Gone."""
+    async def _read_part(self) -> bool:
+        """Read the next part; return False after the last. Raises TimeoutError, Refused or Gone."""
         clock = asyncio.get_running_loop().time
-        asked = clock()
-        message = await self._wait_for_more()
+        began = clock()
+        message = await self._receive_part()
         part: bytes = message.get("body", b"")
-        await self._hold(len(part))
+        await self._reserve(len(part))
         rest = len(part) - 1 - part.rfind(b"\n")
         if rest < len(part) or not self._open:
             self._open = rest
             self._pace.restart(rest)
         else:
             self._open += rest
-            self._pace.came(rest, clock() - asked)
-        self._held += part
-        self._news.set()
+            self._pace.received(rest, clock() - began)
+        self._buffer += part
+        self._changed.set()
         return bool(message.get("more_body", False))
 
-    async def _wait_for_more(self) -> MutableMapping[str, Any]:
+    async def _receive_part(self) -> MutableMapping[str, Any]:
         while True:
             try:
                 return await _next(
-                    self._receive, self._pace.left_seconds if self._open else IDLE * self._pace.patience_seconds
+                    self._receive, self._pace.left_seconds if self._open else IDLE_FACTOR * self._pace.patience_seconds
                 )
             except TimeoutError:
                 if self._open or not self._share.size:
                     raise
 
-    async def _hold(self, size: int) -> None:
-        """Find room for what has come: that of our own lines that are under way will be free, that of others perhaps. Raises Refused."""
+    async def _reserve(self, size: int) -> None:
+        """Wait for memory for received bytes, unless pending lines of this stream will free theirs. Raises Refused."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + ALTOGETHER * self._pace.patience_seconds
-        while not self._lines_under_way():
+        deadline = clock() + TOTAL_FACTOR * self._pace.patience_seconds
+        while not self._has_pending_lines():
             try:
                 self._share.grow(size)
                 return
             except Refused:
                 if clock() > deadline:
                     raise
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
         self._share.resize(self._share.size + size)
 
-    async def _wait_for_room(self) -> None:
-        """Where memory is scarce nothing is read as long as lines of our own are under way, whose room will be free."""
-        while len(self._held) > self._most or (self._share.memory.scarce and self._lines_under_way()):
-            self._room.clear()
-            await self._room.wait()
+    async def _wait_for_space(self) -> None:
+        """Wait until the buffer has space. If memory is scarce, also wait for the pending lines of this stream."""
+        while len(self._buffer) > self._most or (self._share.memory.scarce and self._has_pending_lines()):
+            self._space.clear()
+            await self._space.wait()
 
-    def _lines_under_way(self) -> bool:
+    def _has_pending_lines(self) -> bool:
         return self._share.size > self._open
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes, with a newline after its end. What comes of a last line that was not waited for has none."""
+        """Yield the body as it is received, with a newline after its end unless its last line is incomplete."""
         try:
-            while self._held or not self._ended:
-                while self._held:
-                    part = bytes(self._held[:_PIECE])
-                    del self._held[:_PIECE]
-                    self._room.set()
+            while self._buffer or not self._ended:
+                while self._buffer:
+                    part = bytes(self._buffer[:_PIECE])
+                    del self._buffer[:_PIECE]
+                    self._space.set()
                     yield part
                     await asyncio.sleep(0)
                 if not self._ended:
-                    await self._news.wait()
-                    self._news.clear()
+                    await self._changed.wait()
+                    self._changed.clear()
         finally:
             if not self._ended:
                 self._reading.cancel()
 
-    def answered(self, size: int) -> None:
-        """So many bytes need not be held any more."""
+    def release(self, size: int) -> None:
+        """Stop counting so many bytes as used memory: their verdicts were sent."""
         self._share.shrink(size)
-        self._room.set()
+        self._space.set()
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._reading.cancel()

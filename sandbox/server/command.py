@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from selftaught.sandbox.interruption import Signals, Terminated
-from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, placement_of, size, where
+from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, size, where, worker_config
 
 _LEAST_TOKEN = 16
 _BUFFERED = 256 << 20
@@ -18,47 +18,63 @@ _BUFFERED = 256 << 20
 
 @click.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; another than loopback needs a token."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any other than loopback needs a token.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one and says which."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one and prints it.",
 )
-@click.option("--uds", metavar="PATH", help="Listen on a Unix socket instead, for this user alone.")
+@click.option("--uds", metavar="PATH", help="Listen on a Unix socket instead, which only this user can access.")
 @click.option("--token-file", type=click.Path(dir_okay=False), metavar="FILE",
-              help="Clients must show what is in this file: Authorization: Bearer ...")  # fmt: skip
+              help="Require the token in this file from clients: Authorization: Bearer ...")  # fmt: skip
 @click.option("--queue", type=click.IntRange(1), default=1000, show_default=True,
-              help="Tasks that may wait and run at a time; then 429. At least what all clients send at once.")  # fmt: skip
+              help="The most tasks queued and running at a time; more get 429. At least what all clients "
+                   "send at once.")  # fmt: skip
 @judging
 @where
 @click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=10.0, show_default=True,
-              help="Seconds that a program of /run_code gets at most.")  # fmt: skip
+              help="The most seconds for a program of /run_code or /v1/run.")  # fmt: skip
 @click.option(
-    "--max-body", type=size, default="16M", show_default=True, help="Size of a request, or of a line in a stream."
+    "--max-body", type=size, default="16M", show_default=True, help="The largest request, or line in a stream."
 )
 @click.option("--max-buffered", type=size,
-              help="Size of all requests held at a time, of all clients; then 503.  [default: 256M, or 4 x --max-body]")  # fmt: skip
+              help="Memory for requests and unread responses of all clients; more get 503.  "
+                   "[default: 256M, or 4 x --max-body]")  # fmt: skip
 @click.option(
     "--drain",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
-    help="Seconds that the end waits for what has begun.",
+    help="Seconds that a shutdown waits for admitted tasks.",
 )
 @click.option("--patience", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True,
-              help="Seconds that headers may take, and a pause in a body or line; a whole one gets three times that, and more if large.")  # fmt: skip
+              help="Timeout in seconds for headers, and for a pause in a body or line; a whole body gets three "
+                   "times that, and more if it is large.")  # fmt: skip
 @click.option(
-    "--level", type=click.Choice(["full", "restricted", "container"]), hidden=True, help="Exactly this level."
+    "--level", type=click.Choice(["full", "restricted", "container"]), hidden=True, help="Use exactly this level."
 )
 @click.option(
-    "--lease", type=click.Path(dir_okay=False), hidden=True, help="End when nobody holds a lock on this file."
+    "--lease", type=click.Path(dir_okay=False), hidden=True, help="End when no process has a lock on this file."
 )
-@click.option("--idle", type=float, default=60.0, hidden=True, help="Seconds without a lease after which to end.")
+@click.option(
+    "--idle", type=float, default=60.0, hidden=True, help="Seconds without a lock on the lease after which to end."
+)
 def serve(host: str, port: int, uds: str | None, token_file: str | None, **options: Any) -> None:
-    """Serve the verifier over HTTP: one task, batches, programs in SandboxFusion's shape, metrics, and a page to try it on.
+    """Serve the verifier over HTTP.
+
+    It judges single tasks and batches, runs programs (also in SandboxFusion's shape), and has metrics and a page to
+    try it.
 
     \b
     POST /v1/verify        {"sat", "sol", "id"?, "limits"?} -> a verdict
     POST /v1/verify/batch  an array, or JSON lines -> JSON lines (?order=completion, ?repeat=N)
+    POST /v1/run           {"code", "stdin"?, "id"?, "limits"?} -> what the program did
     POST /run_code         SandboxFusion's request for Python -> its response
     GET  /healthz /readyz /v1/config /metrics /openapi.json, and / for the page
 
@@ -70,11 +86,11 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
       curl -s localhost:8000/v1/verify -H 'Content-Type: application/json' \\
            -d '{"sat": "def sat(x: int): return x > 3", "sol": "4"}'
 
-    SIGTERM and Ctrl-C end it: nothing more is admitted, what has begun is answered within --drain seconds, and what is
-    not judged by then is answered with `cancelled`. A second signal does not wait.
+    SIGTERM and Ctrl-C shut it down: it admits no more tasks, judges admitted ones for --drain seconds, and answers
+    the rest with `cancelled`. A second signal ends it at once.
 
     \b
-    Exit code: 0 everything taken in was answered with a judgement; 1 some was cancelled at the end;
+    Exit code: 0 every admitted task was judged; 1 some were cancelled at the end;
     2 wrong usage, an address that can't be used, or a level that can't be reached.
     """
     try:
@@ -87,7 +103,7 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     from selftaught.sandbox.server.app import Settings
     from selftaught.sandbox.verifier import Verifier
 
-    judged, placement = limits(options), placement_of(options)
+    task_limits, config = limits(options), worker_config(options)
     token = _token(token_file) if token_file else None
     settings = Settings(
         queue=options["queue"],
@@ -96,7 +112,7 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         program_seconds=options["run_timeout"],
         drain_seconds=options["drain"],
         patience_seconds=options["patience"],
-        require=placement.levels[-1],
+        require=config.levels[-1],
         token=token,
         any_host=bool(uds),
     )
@@ -107,26 +123,26 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
             )
         with (
             Signals() as signals,
-            listener.open_unix_door(uds) if uds else listener.open_door(host, port) as door,
-            Verifier.at(placement, workers=options["workers"], limits=judged) as verifier,
+            listener.listen_unix(uds) if uds else listener.listen_tcp(host, port) as listening,
+            Verifier.from_config(config, workers=options["workers"], limits=task_limits) as verifier,
         ):
-            click.echo(f"selftaught {door.address}  level {verifier.level}, {verifier.workers} workers", err=True)
+            click.echo(f"selftaught {listening.address}  level {verifier.level}, {verifier.workers} workers", err=True)
             watch = _lease(options["lease"], options["idle"]) if options["lease"] else None
-            unanswered = listener.serve(verifier, settings, door, signals, watch)
+            cancelled = listener.serve(verifier, settings, listening, signals, watch)
     except Terminated:
-        sys.exit(OK)  # nothing had been taken in
+        sys.exit(OK)  # no task was admitted yet
     except listener.CannotListen as error:
         raise Unusable(str(error)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except CannotConfine as error:
-        lower = ", or give --require restricted" if placement.backend == "local" else " (with the same --backend)"
+        lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
         raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
-    if unanswered:
+    if cancelled:
         click.echo(
-            f"{unanswered} tasks were cancelled: they had not been judged within {settings.drain_seconds:g} s", err=True
+            f"{cancelled} tasks were cancelled: they had not been judged within {settings.drain_seconds:g} s", err=True
         )
-    sys.exit(SOME_UNJUDGED if unanswered else OK)
+    sys.exit(SOME_UNJUDGED if cancelled else OK)
 
 
 def _token(path: str) -> bytes:
@@ -146,7 +162,7 @@ def _buffered(given: int | None, max_body: int) -> int:
         return max(_BUFFERED, 4 * max_body)
     if given < max_body:
         raise click.UsageError(
-            f"--max-buffered of {given:,} bytes has no room for one request of --max-body, {max_body:,} bytes"
+            f"--max-buffered of {given:,} bytes is less than one request of --max-body, {max_body:,} bytes"
         )
     return given
 

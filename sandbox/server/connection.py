@@ -1,4 +1,4 @@
-"""One connection: what a client may not do to it before, between and after its requests (uvicorn and httptools do the rest)."""
+"""One connection: limits and timeouts before, between and after its requests; uvicorn and httptools do the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from selftaught.sandbox.server.body import ALTOGETHER, IDLE, LEAST_RATE
+from selftaught.sandbox.server.body import IDLE_FACTOR, MIN_RATE, TOTAL_FACTOR
 from selftaught.sandbox.server.exchange import Refused, shutting_down
 from selftaught.sandbox.server.memory import Memory, Share
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveEvent
 
 HEADER_BYTES = 64 << 10
-"""Of a request: what is not its body. Chunks may take `_CHUNK_BYTES` each besides."""
+"""The most bytes of a request without its body; each chunk may have `_CHUNK_BYTES` more."""
 
 _CHUNK_BYTES = 16
 _SLICE = 4 << 10
-"""Bytes that are parsed at a time: once a further request has begun, the rest waits for its turn."""
+"""Bytes that are parsed at a time: if they begin a further request, the rest waits until that is served."""
 
-_TAKEN_BYTES = 64 << 10
-"""What the client of a stream must take of it in the time that a stream may lie idle."""
+_MIN_READ_BYTES = 64 << 10
+"""What the client of a stream must read of it within the time that a stream may be idle."""
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 def _too_many_headers() -> Refused:
@@ -35,13 +35,16 @@ def _too_many_headers() -> Refused:
 
 
 def _authority(target: bytes) -> bytes:
-    """Whom the target of a request names, where it is not a path."""
+    """Return the host in the target of a request that is not a path."""
     return target.partition(b"://")[2].partition(b"/")[0]
 
 
 class _Transport(asyncio.Transport):
-    """A connection as an answer sees it. Not closed before the rest of the request has come, or a client that still sends it would find
-    the connection reset and never see the answer (RFC 9112, 9.6)."""
+    """A connection as a response uses it: closing it waits until the rest of the request was received.
+
+    Otherwise the kernel would reset the connection of a client that is still sending, and it would never see the
+    response (RFC 9112, 9.6).
+    """
 
     def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
         self.write, self.is_closing = transport.write, transport.is_closing  # type: ignore[method-assign]
@@ -51,11 +54,14 @@ class _Transport(asyncio.Transport):
 class Connection(HttpToolsProtocol):
     """A connection to one client.
 
-    Handlers find in `scope["state"]["lost"]` an event for its end: while they don't read, `receive` would not tell.
+    Its public methods override those of uvicorn's protocol. Handlers find in `scope["state"]["lost"]` an event that is
+    set when it is lost: `receive` reports that only to those that read.
 
-    memory: what is held of all clients. patience_seconds: from a connection, or the first byte of a further request, to the end of the
-    headers; other times follow from it (see `selftaught.sandbox.server.body`). most_discarded: bytes of a body that may still come after its request
-    was refused.
+    Attributes:
+        memory: The memory that all clients use.
+        patience_seconds: The most time from the connection, or from the first byte of a further request, to the end of
+            the headers; other timeouts are derived from it (see `selftaught.sandbox.server.body`).
+        most_discarded: The most bytes of a body that are read and discarded after its request was refused.
     """
 
     memory: Memory
@@ -71,15 +77,15 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = self._framing_bytes = self._discarded = self._received = 0
         self._unparsed = b""
         self._running: RequestResponseCycle | None = None
-        self._patience: asyncio.TimerHandle | None = None  # for the rest of headers, or of a body that is discarded
-        self._reader: asyncio.TimerHandle | None = None  # for what is written to be taken
-        self._leaving: asyncio.TimerHandle | None = None  # for another look
+        self._timeout: asyncio.TimerHandle | None = None  # for headers, or for a body that is discarded
+        self._write_timeout: asyncio.TimerHandle | None = None  # for the client to read
+        self._disconnect_poll: asyncio.TimerHandle | None = None  # while reading is paused
 
-    # What comes
+    # Receiving
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait(self._headers_too_slow)
+        self._start_timeout(self._headers_too_slow)
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
@@ -88,16 +94,16 @@ class Connection(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._parse(self._unparsed + data)
-        self._count()
-        if self.flow.read_paused and self._leaving is None:
-            self._look_for_leaving()
+        self._account()
+        if self.flow.read_paused and self._disconnect_poll is None:
+            self._poll_disconnect()
 
     def _parse(self, data: bytes) -> None:
-        """Parse until a further request waits for its turn; what follows that is kept and not read on."""
+        """Parse up to the beginning of a further request. Keep what follows, and stop reading, until that is served."""
         rest = memoryview(data)
         while rest and not self.pipeline and self._open():
-            if not self._in_body and self._patience is None:
-                self._wait(self._headers_too_slow)
+            if not self._in_body and self._timeout is None:
+                self._start_timeout(self._headers_too_slow)
             self._framing_bytes += len(rest[:_SLICE])
             super().data_received(rest[:_SLICE])  # type: ignore[arg-type]
             rest = rest[_SLICE:]
@@ -114,8 +120,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["state"]["lost"] = self._lost
         self._header_bytes = 0
-        if self._patience is None:
-            self._wait(self._headers_too_slow)
+        if self._timeout is None:
+            self._start_timeout(self._headers_too_slow)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -123,23 +129,23 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
-            self._give_up(Refused(400, "headers after a body are not understood", close=True))
+            self._abort_parsing(Refused(400, "headers after a body are not supported", close=True))
         super().on_header(name, value)
         self._header_bytes += len(name) + len(value) + len(": \r\n")
 
     def on_headers_complete(self) -> None:
         if self._header_bytes > HEADER_BYTES:
-            self._give_up(_too_many_headers())
+            self._abort_parsing(_too_many_headers())
         if not self.url.startswith((b"/", b"*")) and _authority(self.url) != dict(self.headers).get(b"host"):
-            self._give_up(Refused(400, "the target and the header host name different hosts", close=True))
-        self._stop_waiting()
+            self._abort_parsing(Refused(400, "the target and the header host name different hosts", close=True))
+        self._cancel_timeout()
         self._in_body = True
         try:
             super().on_headers_complete()
         except (httptools.HttpParserError, UnicodeDecodeError, ValueError) as error:
             raise httptools.HttpParserError(str(error)) from error
         self.cycle.transport = _Transport(self, self.transport)
-        self.cycle.receive = self._counted(self.cycle.receive)  # type: ignore[method-assign, assignment]
+        self.cycle.receive = self._accounting(self.cycle.receive)  # type: ignore[method-assign, assignment]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -157,16 +163,14 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._stop_waiting()
-        if (
-            self.cycle.response_complete
-        ):  # it was refused before: nothing else bounds how long the connection lies idle now
-            self._wait(self._headers_too_slow)
+        self._cancel_timeout()
+        if self.cycle.response_complete:  # it was refused before: no other timeout applies to the idle connection
+            self._start_timeout(self._headers_too_slow)
         self._in_body = False
         self._framing_bytes = self._discarded = 0
 
-    def _give_up(self, refusal: Refused) -> None:
-        """Within the parser: leave it, and refuse the request."""
+    def _abort_parsing(self, refusal: Refused) -> None:
+        """Leave the parser and refuse the request. Called by the parser."""
         self._refusal = refusal
         raise httptools.HttpParserError(refusal.detail)
 
@@ -174,64 +178,62 @@ class Connection(HttpToolsProtocol):
         self._refuse(self._refusal or Refused(400, msg, close=True))
 
     def _refuse(self, refusal: Refused) -> None:
-        """Answer what has not come whole, and end; without a word where that would look like the answer to another request."""
+        """Refuse an incomplete request and close. Send no response where it would look like that to another request."""
         if self.pipeline or (self.cycle.response_started if self._in_body else self._answering()):
             self.transport.close()
             return
-        if self._in_body:  # its handler finds the client gone
+        if self._in_body:  # its handler gets a disconnect
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         body = refusal.body()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers()}
         lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
         self.transport.write(b"".join([STATUS_LINE[refusal.status], *lines, b"\r\n", body]))
-        self._in_body = True  # what may still come of it is discarded like a body
+        self._in_body = True  # the rest of it is discarded like a body
         self.finish()
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    # What is not waited for
+    # Timeouts and the end
 
-    def _wait(self, then: Any) -> None:
-        self._stop_waiting()
-        self._patience = self.loop.call_later(self.patience_seconds, then)
+    def _start_timeout(self, then: Any) -> None:
+        self._cancel_timeout()
+        self._timeout = self.loop.call_later(self.patience_seconds, then)
 
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
 
     def _headers_too_slow(self) -> None:
-        self._patience = None
+        self._timeout = None
         if self._answering():
-            self._wait(
-                self._headers_too_slow
-            )  # an earlier request is being answered: then it is not the client who is slow
+            self._start_timeout(self._headers_too_slow)  # the server is slow, with an earlier request, not the client
         elif not self.transport.is_closing():
             self.transport.close()
 
     def on_response_complete(self) -> None:
         if not self.pipeline:
-            self.cycle.body.clear()  # nobody will read it
+            self.cycle.body.clear()  # no handler will read it
         super().on_response_complete()
         if self._in_body and not self.pipeline:
-            self._wait(self.transport.abort)
-        self._stop_watching()  # as a stream
+            self._start_timeout(self.transport.abort)
+        self._stop_watching()  # for a stream
         self._watch_reader()
         if not self.pipeline and self._unparsed:
             self._parse(self._unparsed)
-        self._count()
+        self._account()
 
     def finish(self) -> None:
-        """Close, but let what was refused come to its end, unread."""
+        """Close after the rest of the refused request was received and discarded."""
         if not self._in_body or self.pipeline or self._ending or self.transport.is_closing():
             self.transport.close()
             return
         self._finishing, self._unparsed = True, b""
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._wait(self.transport.abort)
+        self._start_timeout(self.transport.abort)
 
     def _discard(self, size: int) -> None:
         self._discarded += size
@@ -243,13 +245,13 @@ class Connection(HttpToolsProtocol):
         if self._finishing:
             self.transport.abort()
         elif self._in_body and not self.pipeline and not self.cycle.response_started:
-            self._refuse(shutting_down())  # the rest of its body would only be waited for in vain
+            self._refuse(shutting_down())  # don't wait for the rest of its body
         else:
             super().shutdown()
 
-    def _look_for_leaving(self) -> None:
-        """While nothing is read, the client's leaving is not told."""
-        self._leaving = None
+    def _poll_disconnect(self) -> None:
+        """Poll for a disconnect while reading is paused: asyncio reports none then."""
+        self._disconnect_poll = None
         if not self.flow.read_paused or self.transport.is_closing():
             return
         poll = select.poll()
@@ -257,38 +259,41 @@ class Connection(HttpToolsProtocol):
         if poll.poll(0):
             self.transport.abort()
         else:
-            self._leaving = self.loop.call_later(_LOOK_SECONDS, self._look_for_leaving)
+            self._disconnect_poll = self.loop.call_later(_POLL_SECONDS, self._poll_disconnect)
 
-    # What is not read
+    # Slow readers
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_reader()
-        self._count()
+        self._account()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_watching()
         self._watch_reader()
-        self._count()
+        self._account()
 
     def _watch_reader(self) -> None:
-        """See that what has been written is taken: an answer about as fast as a body must come; a stream that has filled its buffer in
-        the time that a stream may lie idle, and there what the client sends meanwhile counts too."""
+        """Start a timeout for the client to read what was written.
+
+        A response must be read about as fast as a body must be sent. Of a stream that has filled its buffer,
+        `_MIN_READ_BYTES` must be read within the time that a stream may be idle; what the client sends counts too.
+        """
         waiting = self.transport.get_write_buffer_size()
-        if self._reader is not None or not waiting:
+        if self._write_timeout is not None or not waiting:
             return
         if self.cycle.response_complete:
-            times, least, received = ALTOGETHER, int(LEAST_RATE * self.patience_seconds), 0
+            times, least, received = TOTAL_FACTOR, int(MIN_RATE * self.patience_seconds), 0
         elif self.flow.write_paused:
-            times, least, received = IDLE, _TAKEN_BYTES, self._received
+            times, least, received = IDLE_FACTOR, _MIN_READ_BYTES, self._received
         else:
             return
         arguments = waiting, min(least, waiting), received
-        self._reader = self.loop.call_later(times * self.patience_seconds, self._look_at_reader, *arguments)
+        self._write_timeout = self.loop.call_later(times * self.patience_seconds, self._check_reader, *arguments)
 
-    def _look_at_reader(self, waiting: int, least: int, received: int) -> None:
-        self._reader = None
+    def _check_reader(self, waiting: int, least: int, received: int) -> None:
+        self._write_timeout = None
         taken = waiting - self.transport.get_write_buffer_size()
         if received:
             taken += self._received - received
@@ -298,14 +303,14 @@ class Connection(HttpToolsProtocol):
             self._watch_reader()
 
     def _stop_watching(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            self._reader = None
+        if self._write_timeout is not None:
+            self._write_timeout.cancel()
+            self._write_timeout = None
 
-    # What it takes
+    # Memory
 
-    def _count(self) -> None:
-        """Hold what is not parsed, not taken by a handler, or not read by the client; refuse large headers if there is no room."""
+    def _account(self) -> None:
+        """Count bytes not parsed, not read by a handler, or not read by the client. May refuse large headers."""
         if self._lost.is_set():
             return
         cycles = [cycle for cycle, _ in self.pipeline]
@@ -317,23 +322,25 @@ class Connection(HttpToolsProtocol):
         if headers > _SLICE and self.memory.full and self._open():
             self._refuse(self.memory.refusal())
 
-    def _counted(self, receive: Callable[[], Awaitable[ASGIReceiveEvent]]) -> Callable[[], Awaitable[ASGIReceiveEvent]]:
-        """What a handler has taken is its own to hold."""
+    def _accounting(
+        self, receive: Callable[[], Awaitable[ASGIReceiveEvent]]
+    ) -> Callable[[], Awaitable[ASGIReceiveEvent]]:
+        """Return `receive`, so that what a handler has read no longer counts here: the handler counts it."""
 
         async def take() -> ASGIReceiveEvent:
             message = await receive()
-            self._count()
+            self._account()
             return message
 
         return take
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._patience, self._reader, self._leaving):
+        for timer in (self._timeout, self._write_timeout, self._disconnect_poll):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
         self._lost.set()
         self._share.close()
-        if self._running is not None:  # not the last one that came, where requests were sent ahead
+        if self._running is not None:  # with pipelined requests it is not the last one
             self._running.disconnected = True
             self._running.message_event.set()

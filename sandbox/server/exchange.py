@@ -1,4 +1,4 @@
-"""One request and its answer: refusing in a shape that can be relied on, and JSON."""
+"""Responses: refusals with a fixed shape, and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 @dataclass
 class Refused(Exception):
-    """The request is answered with this HTTP status and ``{"detail", "retryable"}``."""
+    """The request is refused with this HTTP status and the body ``{"detail", "retryable"}``.
+
+    Attributes:
+        status: The HTTP status.
+        detail: The reason.
+        retry_after: Seconds after which the client may retry; None if it should not.
+        close: Close the connection.
+    """
 
     status: int
     detail: str
@@ -27,7 +34,7 @@ class Refused(Exception):
     close: bool = False
 
     def headers(self) -> dict[str, str]:
-        """What goes with it."""
+        """Return the headers of the response."""
         headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else {}
         if self.close:
             headers["connection"] = "close"
@@ -36,21 +43,21 @@ class Refused(Exception):
         return headers
 
     def body(self) -> bytes:
-        """The answer's body."""
+        """Return the body of the response."""
         return orjson.dumps({"detail": self.detail, "retryable": self.retry_after is not None})
 
 
 class Gone(Exception):
-    """The client has left: there is nobody to answer."""
+    """The client has left, so there is no response."""
 
 
 def media_type(request: Request) -> str:
-    """The Content-Type without its parameters."""
+    """Return the Content-Type without its parameters."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def too_large(most: int) -> Refused:
-    """What is said of a body over the limit."""
+    """Return the refusal of a body over the limit."""
     return Refused(
         413,
         f"the request is larger than {most:,} bytes: send less at once, or start the server with --max-body",
@@ -59,19 +66,19 @@ def too_large(most: int) -> Refused:
 
 
 def shutting_down() -> Refused:
-    """What is said to requests that come too late."""
+    """Return the refusal of requests during a shutdown."""
     return Refused(503, "the server is shutting down", retry_after=5, close=True)
 
 
 def encode(found: Verdict | Run) -> bytes:
-    """A verdict or run as JSON."""
+    """Return a verdict or run as JSON."""
     try:
         return orjson.dumps(found)
-    except TypeError:  # lone surrogates, which only this writes
+    except TypeError:  # lone surrogates, which orjson refuses
         return json.dumps(found.to_dict(), separators=(",", ":")).encode()
 
 
 def reply(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Return a JSON response; bytes are JSON already."""
     body = content if isinstance(content, bytes) else orjson.dumps(content)
     return Response(body, status, headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What stands before every request: headers that can be read in one way only, the token, who may ask, and how large a body may claim to be."""
+"""Checks before every request: unambiguous headers, the token, Host and Origin, and the declared size of the body."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json")
-"""What needs no token: it says nothing that is secret and runs nothing of the caller's."""
+"""Paths that need no token: they reveal no secret and run no code of the caller."""
 
 STREAMS = ("/v1/verify/batch",)
-"""Where a body may be of any length: the handler bounds its parts."""
+"""Paths with bodies of any length: their handlers limit the parts."""
 
 ONCE = (
     b"host",
@@ -30,17 +30,26 @@ ONCE = (
     b"content-encoding",
     b"transfer-encoding",
 )
-"""Headers that would mean something else to whoever reads the other one of two."""
+"""Headers that must not occur twice: a proxy and this server might read different ones."""
 
 _SELF = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 class Guard:
-    """Refuses before anything is read. An ASGI middleware.
+    """An ASGI middleware that refuses requests before their bodies are read.
 
-    token: what clients must show; ``None`` asks for nothing, and then only names of this machine are accepted as Host, so that no web
-    page can reach us by a name of its own that resolves to here. any_host: without a token too (a Unix socket). A page of another
-    origin is refused always. memory: what is held of requests; each gets a share as `scope["state"]["share"]`, which ends with it.
+    Requests from pages of another origin are always refused. Each request gets a share of the memory as
+    `scope["state"]["share"]`, which is closed with it.
+
+    Args:
+        app: The application.
+        token: What clients must send. With None they need not, and only names of this machine are accepted as Host, so
+            that no web page can reach the server through a name that resolves to this machine (DNS rebinding).
+        any_host: Accept any Host without a token too (for a Unix socket).
+        most: The most bytes of a body.
+        memory: The memory that requests use.
+        answers: Counts responses by path and status.
+        paths: The known paths; the label of all others is ``other``.
     """
 
     def __init__(
@@ -81,47 +90,49 @@ class Guard:
             share.close()
 
     def _check(self, path: str, headers: dict[bytes, bytes]) -> None:
-        """Raises Refused."""
+        """Raise Refused if the request is not acceptable."""
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._any_host and _name(host) not in _SELF:
             raise Refused(
-                421, "without a token this server answers to localhost only: start it with --token-file", close=True
+                421,
+                "without a token this server accepts only localhost as host: start it with --token-file",
+                close=True,
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin.split("://")[-1] != host:
-            raise Refused(403, "a page of another origin may not ask here", close=True)
+            raise Refused(403, "requests from pages of another origin are refused", close=True)
         if self._token is not None and path not in OPEN:
             scheme, _, shown = headers.get(b"authorization", b"").partition(b" ")
             if not (hmac.compare_digest(shown.strip(), self._token) and scheme.lower() == b"bearer"):
-                raise Refused(401, "this server asks for its token: Authorization: Bearer ...", close=True)
+                raise Refused(401, "this server requires its token: Authorization: Bearer ...", close=True)
         length = headers.get(b"content-length", b"")
         if path not in STREAMS and length.isdigit() and int(length) > self._most:
             raise too_large(self._most)
 
 
 def _unambiguous(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name. Raises Refused where two readers might find two meanings in them."""
+    """Return the headers by name. Raises Refused if two readers could interpret them differently."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         if name in ONCE and name in headers:
-            raise Refused(400, f"the header {name.decode()} came twice", close=True)
+            raise Refused(400, f"the header {name.decode()} occurs twice", close=True)
         headers[name] = value
     if scope["http_version"] == "1.1" and b"host" not in headers:
         raise Refused(400, "the header host is missing", close=True)
     coding = headers.get(b"transfer-encoding")
     if coding is not None and (coding.strip().lower() != b"chunked" or scope["http_version"] != "1.1"):
-        raise Refused(400, "the only transfer-encoding that is understood is chunked, of HTTP/1.1", close=True)
+        raise Refused(400, "the only supported transfer-encoding is chunked, of HTTP/1.1", close=True)
     return headers
 
 
 def _name(host: str) -> str:
-    """The Host header without its port."""
+    """Return the Host header without its port."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
 
 
 async def answer(send: Send, refusal: Refused) -> None:
-    """Send a refusal without the framework."""
+    """Send a refusal, without Starlette."""
     body = refusal.body()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers()}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]

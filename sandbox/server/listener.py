@@ -1,4 +1,4 @@
-"""Serving: sockets, signals, and an end that answers what has begun (uvicorn does the rest)."""
+"""Serving: sockets, signals, and a graceful shutdown; uvicorn does the rest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from selftaught.sandbox.verifier import Verifier
 
 KEEP_ALIVE_SECONDS = 75
 _SPARE_DESCRIPTORS = 256
-_LISTEN = 4096
+_BACKLOG = 4096
 
 Watch = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
@@ -34,28 +34,35 @@ class CannotListen(Exception):
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that ends in a stated time and answers what it has taken in.
+    """A uvicorn server with a graceful shutdown of bounded time.
 
-    At the first SIGTERM or SIGINT nothing more is admitted; what has begun has `drain_seconds`; then the verifier is closed, and what still
-    waits is answered with ``cancelled``. At the second, that happens at once.
+    After the first SIGTERM or SIGINT it admits no tasks. Admitted tasks have `drain_seconds`; then the verifier is
+    closed, and the remaining ones get the status ``cancelled``. After the second signal that happens at once.
+
+    Args:
+        config: uvicorn's configuration.
+        service: The handlers.
+        listener: The listening socket.
+        signals: Counts signals that came before.
+        watch: A coroutine function that runs with the server and may call its argument to shut it down.
     """
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, door: Door, signals: Signals, watch: Watch | None
+        self, config: uvicorn.Config, service: Service, listener: Listener, signals: Signals, watch: Watch | None
     ) -> None:
         super().__init__(config)
-        self._service, self._door, self._signals, self._watch = service, door, signals, watch
+        self._service, self._listener, self._signals, self._watch = service, listener, signals, watch
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
 
-        def heed(number: int, frame: FrameType | None) -> None:
+        def handle(number: int, frame: FrameType | None) -> None:
             loop.call_soon_threadsafe(self.stop)
 
-        for number in SIGNALS:  # not the loop's own way, which would leave them to kill us when the loop is closed
-            signal.signal(number, heed)
-        if self._signals.came:
+        for number in SIGNALS:  # loop.add_signal_handler would restore the default, which kills, when the loop closes
+            signal.signal(number, handle)
+        if self._signals.count:
             self.stop()
         watching = loop.create_task(self._watch(self.stop)) if self._watch else None
         try:
@@ -67,24 +74,34 @@ class Server(uvicorn.Server):
                 watching.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._door.unlist()
+        self._listener.unlink()
         await super().shutdown(sockets)
 
     def stop(self) -> None:
-        """Begin the end, or hasten it."""
+        """Start the shutdown, or at the second call end it at once."""
         loop, first = asyncio.get_running_loop(), not self.should_exit
         self.should_exit = True
         self._service.admission.draining.set()
-        loop.call_later(self._service.settings.drain_seconds if first else 0.0, self._give_up)
+        loop.call_later(self._service.settings.drain_seconds if first else 0.0, self._close_verifier)
 
-    def _give_up(self) -> None:
+    def _close_verifier(self) -> None:
         threading.Thread(target=self._service.verifier.close, daemon=True).start()
 
 
-def serve(verifier: Verifier, settings: Settings, door: Door, signals: Signals, watch: Watch | None = None) -> int:
-    """Serve until a signal comes or has come, or `watch` calls what it is given; returns how many tasks were taken in and not judged.
+def serve(
+    verifier: Verifier, settings: Settings, listener: Listener, signals: Signals, watch: Watch | None = None
+) -> int:
+    """Serve until a signal, or until `watch` calls its argument. Afterwards signals are ignored.
 
-    Afterwards signals do nothing.
+    Args:
+        verifier: Judges the tasks.
+        settings: The settings.
+        listener: The listening socket.
+        signals: Counts signals that came before.
+        watch: A coroutine function that runs with the server and may call its argument to shut it down.
+
+    Returns:
+        The number of admitted tasks that were cancelled.
     """
     app, service = make(verifier, settings)
 
@@ -104,68 +121,78 @@ def serve(verifier: Verifier, settings: Settings, door: Door, signals: Signals, 
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        backlog=_LISTEN,
+        backlog=_BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         limit_concurrency=_raise_descriptors() - _SPARE_DESCRIPTORS,
         timeout_graceful_shutdown=int(settings.drain_seconds) + 10,
     )
-    server = Server(config, service, door, signals, watch)
-    server.run(sockets=[door.socket])
-    return service.admission.unanswered
+    server = Server(config, service, listener, signals, watch)
+    server.run(sockets=[listener.socket])
+    return service.admission.cancelled
 
 
 def _raise_descriptors() -> int:
-    """Allow as many open files as may be allowed; returns how many."""
+    """Raise the limit on open files as far as permitted; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    return max(soft, wanted)
+    limit = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+    return max(soft, limit)
 
 
-class Door:
-    """Where clients come in: a listening socket. A context manager that closes it and removes what it has put into the file system.
+class Listener:
+    """A listening socket. A context manager that closes it and removes a Unix socket's file.
 
-    path: of a Unix socket.
+    Args:
+        listening: The socket.
+        path: The path of a Unix socket.
     """
 
-    def __init__(self, listener: socket.socket, path: str | None = None) -> None:
-        self.socket, self.path = listener, path
+    def __init__(self, listening: socket.socket, path: str | None = None) -> None:
+        self.socket, self.path = listening, path
         self._identity = _identity(path) if path else None
 
     @property
     def address(self) -> str:
-        """What to tell a client."""
+        """The address for clients: a URL, or the path of a Unix socket."""
         if self.path:
             return self.path
         host, port = self.socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def unlist(self) -> None:
-        """Remove a Unix socket, unless another server has put its own there. May be called again."""
+    def unlink(self) -> None:
+        """Remove a Unix socket's file, unless another server has replaced it. May be called again."""
         ours, self._identity = self._identity, None
         with contextlib.suppress(FileNotFoundError):
             if self.path and ours and _identity(self.path) == ours:
                 os.unlink(self.path)
 
-    def __enter__(self) -> Door:
+    def __enter__(self) -> Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.unlist()
+        self.unlink()
         self.socket.close()
 
 
 def _identity(path: str) -> tuple[int, int]:
-    """Which file this is."""
+    """Return the device and inode of a file."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino
 
 
-def open_door(host: str, port: int) -> Door:
-    """Listen on this address. Raises CannotListen."""
+def listen_tcp(host: str, port: int) -> Listener:
+    """Listen on a TCP address.
+
+    Args:
+        host: A name or address of this machine.
+        port: The port; 0 for any free one.
+
+    Raises:
+        CannotListen: The address can't be used.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return Door(socket.create_server(address[:2], family=family, backlog=_LISTEN))
+        return Listener(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
     except OSError as error:
         raise CannotListen(
             f"{host} port {port}: {error.strerror or error}; choose another with --host and --port"
@@ -173,46 +200,53 @@ def open_door(host: str, port: int) -> Door:
 
 
 @contextlib.contextmanager
-def open_unix_door(path: str) -> Iterator[Door]:
-    """Listen at this path, for its owner alone. A socket that nobody listens on any more is replaced. Raises CannotListen.
+def listen_unix(path: str) -> Iterator[Listener]:
+    """Listen on a Unix socket that only its owner can connect to.
 
-    A signal that comes while the socket is made is heeded when it is known who removes it.
+    A socket file on which no server listens any more is replaced. Signals are blocked until the context is entered, so
+    that the file is always removed.
+
+    Args:
+        path: The path.
+
+    Raises:
+        CannotListen: The path can't be used.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        door = _bind_unix(path)
+        listener = _bind_unix(path)
     except BaseException:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         raise
-    with door:
+    with listener:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield door
+        yield listener
 
 
-def _bind_unix(path: str) -> Door:
+def _bind_unix(path: str) -> Listener:
     try:
         if os.path.lexists(path):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise CannotListen(f"{path} exists and is no socket: choose another with --uds")
+                raise CannotListen(f"{path} exists and is not a socket: choose another with --uds")
             with socket.socket(socket.AF_UNIX) as probe:
                 if probe.connect_ex(path) == 0:
                     raise CannotListen(f"{path}: another server listens there")
             os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX)
+        listening = socket.socket(socket.AF_UNIX)
         before = os.umask(0o177)
         try:
-            listener.bind(path)
+            listening.bind(path)
         finally:
             os.umask(before)
-        door = Door(listener, path)
-        listener.listen(_LISTEN)
+        listener = Listener(listening, path)
+        listening.listen(_BACKLOG)
     except OSError as error:
         raise CannotListen(f"{path}: {error.strerror or error}") from error
-    return door
+    return listener
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach this address. Raises CannotListen if it is none."""
+    """Return True if only this machine can reach this address. Raises CannotListen if it can't be resolved."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:

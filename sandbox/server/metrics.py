@@ -1,4 +1,4 @@
-"""What is counted and timed: a wrapper round a verifier, and the queue and workers read when somebody asks (Prometheus)."""
+"""Metrics for Prometheus: a wrapper that counts and times verdicts, and gauges read at each scrape."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ from selftaught.sandbox.wire import Counters
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _SNAPSHOT = {
-    "given_up": "Phases that the snapshot engine left to the fork engine.",
+    "given_up": "Phases that the snapshot engine passed to the fork engine.",
     "replaced": "Processes of the snapshot engine that were replaced.",
     "checked": "Full comparisons of a restored process with its snapshot.",
-    "mismatches": "Comparisons that found a difference; more than 0 is a fault of the verifier.",
+    "mismatches": "Comparisons that found a difference; more than 0 is a bug of the verifier.",
 }
 
 
 class Measured:
-    """A verifier that counts what it says and how long that took. Where it is used, only `Judge` is known of it."""
+    """Wraps a verifier and counts and times its results; see `selftaught.sandbox.server.admission.TaskVerifier`.
+
+    Args:
+        verifier: The verifier.
+    """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
@@ -42,7 +46,7 @@ class Measured:
         self._by_ending = {ending: programs.labels(ending.value) for ending in Ending}
         self._queue = Histogram(
             "selftaught_queue_seconds",
-            "From admission to a worker's attention.",
+            "Time from admission until a worker starts on the task.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -78,43 +82,51 @@ class Measured:
 
         return self._verifier.submit(item, measure, repeat)
 
-    def count(self, verdict: Verdict) -> None:
-        """See `selftaught.sandbox.server.admission.Judge.count`."""
+    def count_duplicate(self, verdict: Verdict) -> None:
+        """See `selftaught.sandbox.server.admission.TaskVerifier.count_duplicate`."""
         self._by_status[verdict.status].inc()
 
     def watch(self, admission: Admission) -> None:
-        """Show the admission's and the workers' state too."""
+        """Add gauges for the state of admission and workers."""
         self.registry.register(_State(self._verifier, admission))
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class _State(Collector):
-    """What is read at the moment it is asked for."""
+    """Gauges whose values are read at each scrape."""
 
     def __init__(self, verifier: Verifier, admission: Admission) -> None:
         self._verifier, self._admission = verifier, admission
 
     def collect(self) -> Iterator[Any]:
-        """The samples."""
+        """Yield the samples."""
         try:
             alive, queued, restarts = len(self._verifier.worker_pids()), self._verifier.queued, self._verifier.restarts
             counters = self._verifier.counters
-        except ValueError:  # closed already
+        except ValueError:  # the verifier is closed
             alive = queued = restarts = 0
             counters = Counters()
         yield GaugeMetricFamily("selftaught_queue_depth", "Tasks that no worker has yet.", queued)
-        yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._admission.inside)
-        yield GaugeMetricFamily("selftaught_tasks_limit", "How many are admitted at most.", self._admission.capacity)
+        yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._admission.admitted)
+        yield GaugeMetricFamily(
+            "selftaught_tasks_limit", "The most tasks that are admitted at a time.", self._admission.capacity
+        )
         memory = self._admission.memory
         yield GaugeMetricFamily(
-            "selftaught_buffered_bytes", "Held of requests, and of answers that are not read.", memory.held
+            "selftaught_buffered_bytes",
+            "Bytes of requests in memory, and of responses that clients have not read.",
+            memory.used,
         )
-        yield GaugeMetricFamily("selftaught_buffered_bytes_limit", "How many are held at most.", memory.most)
+        yield GaugeMetricFamily(
+            "selftaught_buffered_bytes_limit", "The limit on selftaught_buffered_bytes.", memory.limit
+        )
         yield GaugeMetricFamily("selftaught_workers", "Workers alive; an idle one may not have been started.", alive)
-        yield CounterMetricFamily("selftaught_worker_restarts", "Workers that died or were given up.", restarts)
+        yield CounterMetricFamily(
+            "selftaught_worker_restarts", "Workers that died or were killed, and were replaced.", restarts
+        )
         for name, meaning in _SNAPSHOT.items():
             yield CounterMetricFamily(f"selftaught_snapshot_{name}", meaning, getattr(counters, name))
         info = GaugeMetricFamily("selftaught_info", "Version and confinement level.", labels=["version", "level"])

@@ -1,4 +1,4 @@
-"""What may be asked over HTTP: checked strictly, and read from here into the OpenAPI description."""
+"""The types of requests and responses: requests are validated strictly, and the OpenAPI description is made of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Bytes = Annotated[int, Meta(gt=0, le=MOST_BYTES)]
 
 
 class LimitsRequest(Struct, forbid_unknown_fields=True):
-    """Limits of each phase, for this task alone. What is missing is as the server has it; nothing may be above that."""
+    """Limits of each phase, for this task alone. The default of each is the server's, which is also the maximum."""
 
     cpu_seconds: Seconds | None = None
     wall_seconds: Seconds | None = None
@@ -33,31 +33,32 @@ class LimitsRequest(Struct, forbid_unknown_fields=True):
 
 
 class ProgramLimitsRequest(LimitsRequest, forbid_unknown_fields=True):
-    """Limits of a program. What is missing is as the server has it; nothing may be above that."""
+    """Limits of a program. The default of each is the server's, which is also the maximum."""
 
 
 class TaskRequest(Struct):
-    """A puzzle and a solution to judge. Fields that are not named here are ignored."""
+    """A puzzle and a solution to judge. Unknown fields are ignored."""
 
     sat: Annotated[str, Meta(description="Source of the puzzle: def sat(answer: T, ...) -> bool")]
     sol: Annotated[str, Meta(description="Source of the solution: def sol(...), or a bare expression")]
-    id: Annotated[str | int, Meta(description="Comes back in the verdict, as text; need not be unique")] = ""
+    id: Annotated[str | int, Meta(description="The id of the verdict, as text; need not be unique")] = ""
     limits: LimitsRequest | None = None
 
 
 class ProgramRequest(Struct):
     """A Python program to run, in the shape of SandboxFusion's `/run_code`.
 
-    There are no files in the jail: `files` and `fetch_files` must be empty. `compile_timeout` and `args` mean nothing for Python.
+    There are no files in the jail: `files` and `fetch_files` must be empty. `compile_timeout` and `args` have no
+    meaning for Python.
     """
 
     code: str
     language: Literal["python"]
     stdin: str | None = None
-    run_timeout: Annotated[float, Meta(gt=0, description="Seconds; at most the server's --run-timeout counts")] = 10.0
-    memory_limit_MB: Annotated[int, Meta(description="At most the server's --memory counts; -1 means that")] = -1
+    run_timeout: Annotated[float, Meta(gt=0, description="Seconds; the maximum is the server's --run-timeout")] = 10.0
+    memory_limit_MB: Annotated[int, Meta(description="The maximum is the server's --memory; -1 means that")] = -1
     compile_timeout: float = 10.0
-    files: dict[str, str | None] = {}  # msgspec copies it
+    files: dict[str, str | None] = {}  # msgspec copies the default
     fetch_files: Annotated[list[str], Meta(max_length=0)] = []
     args: list[str] = []
 
@@ -67,12 +68,12 @@ class RunRequest(Struct):
 
     code: str
     stdin: str = ""
-    id: Annotated[str | int, Meta(description="Comes back in the answer, as text")] = ""
+    id: Annotated[str | int, Meta(description="The id of the run, as text")] = ""
     limits: ProgramLimitsRequest | None = None
 
 
 class CommandRunResult(Struct):
-    """SandboxFusion's account of a process. `return_code` is the program's own claim; minus a signal's number if that ended it."""
+    """A process, in SandboxFusion's shape. `return_code`, chosen by untrusted code, is negative after a signal."""
 
     status: Literal["Finished", "Error", "TimeLimitExceeded"]
     execution_time: float | None = None
@@ -82,7 +83,7 @@ class CommandRunResult(Struct):
 
 
 class ProgramResponse(Struct):
-    """SandboxFusion's answer. `Failed`: stopped, or ended with another code than 0. `SandboxError`: our fault; try again."""
+    """SandboxFusion's response. `Failed`: a limit, or an exit code not 0. `SandboxError`: the server failed; retry."""
 
     status: Literal["Success", "Failed", "SandboxError"]
     message: str
@@ -93,7 +94,7 @@ class ProgramResponse(Struct):
 
 
 def parse(body: bytes) -> Any:
-    """A JSON value. Raises Refused."""
+    """Parse the body of a request as JSON. Raises Refused."""
     try:
         return records.parse(body)
     except ValueError as error:
@@ -101,7 +102,7 @@ def parse(body: bytes) -> Any:
 
 
 def array(body: bytes) -> str:
-    """The text of an array that has been found to be one: as values it may take thirty times the memory. Raises Refused."""
+    """Return the text of a valid JSON array; its values could need thirty times the memory. Raises Refused."""
     values = parse(body)
     if not isinstance(values, list):
         raise Refused(
@@ -112,21 +113,29 @@ def array(body: bytes) -> str:
 
 
 def elements(text: str) -> Iterator[Any]:
-    """The values in the text of an array, one after the other."""
+    """Yield the values of a JSON array, parsed one by one."""
     at = text.index("[") + 1
-    while text[at := _BETWEEN.match(text, at).end()] != "]":  # type: ignore[union-attr]  # it matches nothing too
+    while text[at := _BETWEEN.match(text, at).end()] != "]":  # type: ignore[union-attr]  # it always matches
         value, at = _DECODER.raw_decode(text, at)
         yield value
 
 
 def task(fields: Any, ceiling: Limits) -> Task:
-    """The task in these fields, with limits no higher than the ceiling. Raises ValueError."""
+    """Return the task in a request.
+
+    Args:
+        fields: The JSON value.
+        ceiling: The server's limits.
+
+    Raises:
+        ValueError: It is not a task, or has a limit above the ceiling.
+    """
     request = msgspec.convert(_whole(fields), TaskRequest)
     return Task(str(request.id), request.sat, request.sol, _limits(request.limits, ceiling) if request.limits else None)
 
 
 def _whole(fields: Any) -> Any:
-    """With numbers such as 1.0 within its objects as integers, which they are in JSON."""
+    """Return the fields with numbers such as 1.0 in their objects as integers: JSON does not distinguish them."""
     if not isinstance(fields, dict):
         return fields
     return {
@@ -141,25 +150,41 @@ def _whole(fields: Any) -> Any:
 
 
 def _limits(asked: LimitsRequest, ceiling: Limits) -> Limits:
-    wanted = {name: value for name, value in msgspec.structs.asdict(asked).items() if value is not None}
-    for name, value in wanted.items():
+    limits = {name: value for name, value in msgspec.structs.asdict(asked).items() if value is not None}
+    for name, value in limits.items():
         if value > (most := getattr(ceiling, name)):
             raise ValueError(
                 f"{name} of {value:g} is above the server's {most:g}: ask for less, or start it with a higher limit"
             )
-    if "cpu_seconds" in wanted and "wall_seconds" not in wanted:
-        wanted["wall_seconds"] = min(Limits(wanted["cpu_seconds"]).wall_seconds, ceiling.wall_seconds)
-    return dataclasses.replace(ceiling, **wanted)
+    if "cpu_seconds" in limits and "wall_seconds" not in limits:
+        limits["wall_seconds"] = min(Limits(limits["cpu_seconds"]).wall_seconds, ceiling.wall_seconds)
+    return dataclasses.replace(ceiling, **limits)
 
 
 def run(fields: Any, ceiling: Limits) -> Program:
-    """The program in these fields, with limits no higher than the ceiling. Raises ValueError."""
+    """Return the program in a request to /v1/run.
+
+    Args:
+        fields: The JSON value.
+        ceiling: The server's limits for programs.
+
+    Raises:
+        ValueError: It is not a program, or has a limit above the ceiling.
+    """
     request = msgspec.convert(_whole(fields), RunRequest)
     return Program(str(request.id), request.code, request.stdin, _limits(request.limits or LimitsRequest(), ceiling))
 
 
 def program(fields: Any, ceiling: Limits) -> Program:
-    """The program in these fields. Limits above the ceiling are lowered: clients of SandboxFusion always ask. Raises ValueError."""
+    """Return the program in a request to /run_code. Limits above the ceiling are lowered, since every request has some.
+
+    Args:
+        fields: The JSON value.
+        ceiling: The server's limits for programs.
+
+    Raises:
+        ValueError: It is not a program, or has files.
+    """
     request = msgspec.convert(_whole({"": fields})[""], ProgramRequest)
     if any(content is not None for content in request.files.values()):
         raise ValueError("files are not supported: a program here has standard input and the standard library")
@@ -172,7 +197,7 @@ def program(fields: Any, ceiling: Limits) -> Program:
 
 
 def program_response(run: Run) -> ProgramResponse:
-    """A run in SandboxFusion's words."""
+    """Return a run in SandboxFusion's shape."""
     if run.ending in (Ending.CANCELLED, Ending.INTERNAL_ERROR, Ending.INVALID):
         return ProgramResponse("SandboxError", run.message or run.ending.value)
     out_of_time = run.ending is Ending.TIME_LIMIT
@@ -185,5 +210,5 @@ def program_response(run: Run) -> ProgramResponse:
     )
     notes = [run.message] if run.message else []
     if run.cut:
-        notes.append("the output was longer than is kept")
+        notes.append("the output was longer than the limit and was cut")
     return ProgramResponse("Success" if run.return_code == 0 else "Failed", "; ".join(notes), run_result=result)

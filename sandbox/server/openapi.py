@@ -1,4 +1,4 @@
-"""The OpenAPI description. What is asked and answered is described by the very types that check and make it."""
+"""The OpenAPI description, made of the types that validate requests and encode responses."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _ref(name: str) -> dict[str, str]:
 _WAIT = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 _ERROR = _ref("Error")
 _REFUSALS: dict[str, Any] = {
-    "400": _answer("Not JSON, or not HTTP that can be read in one way only.", _ERROR),
+    "400": _answer("Not JSON, or ambiguous HTTP.", _ERROR),
     "401": _answer("The token is missing or wrong.", _ERROR),
-    "403": _answer("A page of another origin asks.", _ERROR),
+    "403": _answer("The request comes from a page of another origin.", _ERROR),
     "408": _answer("The body came too slowly.", _ERROR),
     "413": _answer("Too large.", _ERROR),
     "415": _answer("Another Content-Type is needed.", _ERROR),
-    "421": _answer("Without a token the server answers to localhost only.", _ERROR),
-    "422": _answer("Not a task; the reason is said.", _ERROR),
+    "421": _answer("Without a token the server accepts only localhost as host.", _ERROR),
+    "422": _answer("Not a valid task; `detail` has the reason.", _ERROR),
     "431": _answer("The headers are too long.", _ERROR),
     "429": {**_answer("The queue is full: try again.", _ERROR), "headers": _WAIT},
 }
@@ -46,13 +46,13 @@ _PARAMETERS = [
     {
         "name": "order",
         "in": "query",
-        "description": "Verdicts in the order of the tasks, or as they come.",
+        "description": "Verdicts in the order of the tasks, or as they are reached.",
         "schema": {"enum": ["input", "completion"], "default": "input"},
     },
     {
         "name": "repeat",
         "in": "query",
-        "description": "Judge every task this often, with other random seeds; differing verdicts are `unstable`.",
+        "description": "Judge every task this many times; the status is `unstable` if the verdicts differ.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 1},
     },
 ]
@@ -64,19 +64,18 @@ def _paths() -> dict[str, Any]:
         "headers": _WAIT,
     }
     not_run = {
-        **_answer("Not run to an end of its own: try again.", {"anyOf": [_ref("Run"), _ERROR]}),
+        **_answer("The server failed or shut down: try again.", {"anyOf": [_ref("Run"), _ERROR]}),
         "headers": _WAIT,
     }
     shutting = {
-        **_answer("The server shuts down, or has no memory for more requests: try again.", _ERROR),
+        **_answer("The server is shutting down, or has no memory for more requests: try again.", _ERROR),
         "headers": _WAIT,
     }
-    lines = {"description": "A verdict a line, each with the `index` of its task. What is no task is `invalid`, in its place. "
-             "A stream that ends early has judged no more than it says.", "content": {_LINES: {}}}  # fmt: skip
+    lines = {"description": "One verdict on each line, with the `index` of its task. An item that is not a task is "
+             "`invalid`. If the stream ends early, the remaining tasks were not judged.",
+             "content": {_LINES: {}}}  # fmt: skip
     batch_body = {
-        **_content(
-            {"type": "array", "items": {"description": "A TaskRequest; what is none is `invalid` in its place."}}
-        ),
+        **_content({"type": "array", "items": {"description": "A TaskRequest; anything else is `invalid`."}}),
         **_content({"type": "string"}, _LINES),
     }
     free = {"type": "object"}
@@ -92,7 +91,7 @@ def _paths() -> dict[str, Any]:
         "/v1/verify/batch": {
             "post": {
                 "operationId": "verify_batch",
-                "summary": "Judge many tasks: an array, or a stream of JSON lines of any length that may go on while verdicts come.",
+                "summary": "Judge many tasks: a JSON array, or any number of JSON lines while verdicts arrive.",
                 "parameters": _PARAMETERS,
                 "requestBody": {"required": True, "content": batch_body},
                 "responses": {"200": lines, **_REFUSALS, "503": shutting},
@@ -101,7 +100,7 @@ def _paths() -> dict[str, Any]:
         "/v1/run": {
             "post": {
                 "operationId": "run",
-                "summary": "Run a Python program and say what it did. This judges nothing.",
+                "summary": "Run a Python program and return what it did. This judges nothing.",
                 "requestBody": {"required": True, "content": _content(_ref("RunRequest"))},
                 "responses": {"200": _answer("What it did.", _ref("Run")), **_REFUSALS, "503": not_run},
             }
@@ -109,7 +108,7 @@ def _paths() -> dict[str, Any]:
         "/run_code": {
             "post": {
                 "operationId": "run_code",
-                "summary": "Run a Python program, in SandboxFusion's shape. Its exit code is reported as it is and is no verdict.",
+                "summary": "Run a Python program, in SandboxFusion's shape. Its exit code is not a verdict.",
                 "requestBody": {"required": True, "content": _content(_ref("ProgramRequest"))},
                 "responses": {"200": _answer("What it did.", _ref("ProgramResponse")), **_REFUSALS, "503": shutting},
             }
@@ -125,15 +124,18 @@ def _paths() -> dict[str, Any]:
         "/readyz": {
             "get": {
                 "operationId": "readyz",
-                "summary": "Ready: a canary was just judged right, at the required level.",
+                "summary": "Ready: canaries were judged correctly, at the required level.",
                 "security": [],
-                "responses": {"200": _answer("Ready.", free), "503": _answer("Not ready; the reason is said.", free)},
+                "responses": {
+                    "200": _answer("Ready.", free),
+                    "503": _answer("Not ready; `status` has the reason.", free),
+                },
             }
         },
         "/v1/config": {
             "get": {
                 "operationId": "config",
-                "summary": "Version, limits, confinement level, engine, and each protection with its evidence.",
+                "summary": "Version, limits, confinement level, engine, and every protection with its evidence.",
                 "responses": {"200": _answer("The configuration.", free), "401": _REFUSALS["401"]},
             }
         },
@@ -148,7 +150,13 @@ def _paths() -> dict[str, Any]:
 
 
 def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str, Any]:
-    """The description of a server with these limits; token: whether it asks for one."""
+    """Return the description of a server.
+
+    Args:
+        token: It requires a token.
+        limits: Its limits for tasks.
+        program_limits: Its limits for programs.
+    """
     types = (TaskRequest, RunRequest, ProgramRequest, ProgramResponse, Verdict, Run)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for name, ceiling in (("LimitsRequest", limits), ("ProgramLimitsRequest", program_limits)):

@@ -1,4 +1,4 @@
-"""The two implementations of the answer codec, for tests that hold for both: they take the fixture `codec`."""
+"""The two implementations of the answer codec, for tests of both: those that use the fixture `codec`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PYTHON = Codec(python_encode, python_check, python_decode)
 
 
 def native() -> Codec:
-    """That in C. Skips the test where it was not built."""
+    """Return the one in C. Skip the test if it was not built."""
     if _codec is None:
         pytest.skip("without a C compiler there is the codec in Python alone")
     return Codec(_codec.encode, _codec.check, _codec.decode)

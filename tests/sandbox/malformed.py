@@ -1,4 +1,4 @@
-"""Everything that is no task: one a kind, made anew each time. And what looks odd but is one."""
+"""Malformed tasks, one of each kind, created anew each time; and unusual ones that are valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAT, SOL = "def sat(x: int): return x == 1", "1"
 
 
 class Text(str):
-    """A string that overrides what it inherits."""
+    """A string that overrides inherited methods."""
 
     def __hash__(self) -> int:
         raise TypeError("no hash of mine")
@@ -34,7 +34,7 @@ class Text(str):
 
 
 class Seconds(float):
-    """A number that overrides what it inherits."""
+    """A number that overrides inherited methods."""
 
     def __lt__(self, other: object) -> bool:
         raise RuntimeError("not to be compared")
@@ -60,7 +60,7 @@ class Raising(Task):
 
 
 class Changing(Task):
-    """A task whose source is text when it is looked at first, and no text when it is used."""
+    """A task whose source is a string when it is first read, and not when it is read again."""
 
     def __getattribute__(self, name: str) -> Any:
         if name == "sat":
@@ -71,7 +71,7 @@ class Changing(Task):
 
 
 class Unwilling(Exception):
-    """An error that can't even be told."""
+    """An error whose message can't be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text of mine")
@@ -90,7 +90,7 @@ class Anonymous(metaclass=Nameless):
 
 
 class Impostor:
-    """Says of itself that it is a task."""
+    """Pretends to be a task, through `__class__`."""
 
     id, sat, sol, limits = "x", SAT, SOL, None
 
@@ -100,7 +100,7 @@ class Impostor:
 
 
 class Denying:
-    """Does not say what it is."""
+    """Raises when its `__class__` is read."""
 
     @property
     def __class__(self) -> Any:
@@ -115,7 +115,7 @@ class Unprintable:
 
 
 class Stricter(Limits):
-    """Limits that override what they inherit."""
+    """Limits that override inherited methods."""
 
     def __hash__(self) -> int:
         raise TypeError("no hash of mine")
@@ -128,7 +128,7 @@ class Stricter(Limits):
 
 
 def forced(thing: Any, **fields: object) -> Any:
-    """A frozen object with other fields than its constructor allows."""
+    """Create a frozen object with fields that its constructor refuses."""
     for name, value in fields.items():
         object.__setattr__(thing, name, value)
     return thing
@@ -182,7 +182,7 @@ MALFORMED: dict[str, Callable[[], Any]] = {
         for name in ("id", "sat", "sol", "limits")
         for error in (ValueError("mine"), StopIteration(), AttributeError("mine"), MemoryError(), RecursionError())
     },
-    "a field that raises what can't be told": lambda: Raising("sat", Unwilling()),
+    "a field that raises an error without a message": lambda: Raising("sat", Unwilling()),
     "more characters than there may be": lambda: Task("x", SAT, _long()),
     "a dict for limits": lambda: Task("x", SAT, SOL, {"cpu_seconds": 1}),  # type: ignore[arg-type]
     "limits without fields": lambda: Task("x", SAT, SOL, object.__new__(Limits)),
@@ -192,7 +192,7 @@ MALFORMED: dict[str, Callable[[], Any]] = {
     "no seconds": limits(cpu_seconds=0),
     "not a number of seconds": limits(wall_seconds=float("nan")),
     "endless seconds": limits(cpu_seconds=float("inf")),
-    "more seconds than a float holds": limits(cpu_seconds=10**400),
+    "more seconds than the largest float": limits(cpu_seconds=10**400),
     "a list for bytes": limits(memory_bytes=[]),
     "a fraction of bytes": limits(answer_bytes=1.5),
     "true for bytes": limits(output_bytes=True),
@@ -211,4 +211,4 @@ ODD: dict[str, Callable[[], Task]] = {
     "a task of another class": lambda: type("Mine", (Task,), {})("x", SAT, SOL),
     "half a surrogate pair for an id": lambda: Task("x\ud800", SAT, SOL),
 }
-"""Each is a right task."""
+"""All of these are valid tasks."""

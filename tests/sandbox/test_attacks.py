@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from selftaught.sandbox import CannotConfine, Limits, Status, attacks, cases, cli, doctor
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.cases import Case, Expectation, Step
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.task import Task
@@ -36,14 +36,14 @@ def otherwise(case: Case) -> Case:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command on given cases at level `restricted`, the only one that this host has then."""
-    reached = doctor.examine(Placement())["levels"]["restricted"]
+    reached = doctor.examine(WorkerConfig())["levels"]["restricted"]
     if not reached["reached"]:
         pytest.skip(f"this host can't do level restricted: {reached['reason']}")
     found = {"level": "restricted", "host": {}, "levels": {"full": UNREACHED, "restricted": reached}}
 
     def run(loaded: tuple[Case, ...], *arguments: str) -> Result:
         monkeypatch.setattr(cases, "load", lambda: loaded)
-        monkeypatch.setattr(doctor, "survey", lambda placement: {**found, "levels": dict(found["levels"])})
+        monkeypatch.setattr(doctor, "survey", lambda config: {**found, "levels": dict(found["levels"])})
         monkeypatch.setattr(cli, "heed_sigterm", lambda: None)
         return CliRunner().invoke(cli.main, ["doctor", "--attacks", *arguments], catch_exceptions=False)
 
@@ -114,10 +114,10 @@ def test_what_can_not_be_opened_is_no_pass(
 ) -> None:
     at = attacks.Verifier.at
 
-    def refuse(placement: Placement, **options: Any) -> Any:
-        if placement.engine == "fork":
+    def refuse(config: WorkerConfig, **options: Any) -> Any:
+        if config.engine == "fork":
             raise error
-        return at(placement, **options)
+        return at(config, **options)
 
     monkeypatch.setattr(attacks.Verifier, "at", refuse)
     done = command(FEW, *ENGINE)
@@ -140,7 +140,7 @@ def test_the_plan_has_every_engine_of_every_level_that_is_reached() -> None:
         "restricted": {"reached": False, "reason": "why"},
         "container": {"reached": True},
     }
-    planned = [(place.level, place.engine, place.backend, why) for place, why in attacks.plan(Placement(), levels)]
+    planned = [(place.level, place.engine, place.backend, why) for place, why in attacks.plan(WorkerConfig(), levels)]
     assert planned == [
         ("full", "snapshot", "local", ""),
         ("full", "fork", "local", ""),
@@ -148,7 +148,7 @@ def test_the_plan_has_every_engine_of_every_level_that_is_reached() -> None:
         ("container", "snapshot", "docker", ""),
         ("container", "fork", "docker", ""),
     ]
-    asked = Placement(engine="fork", backend="docker", image="i", runtime="r", require="container")
+    asked = WorkerConfig(engine="fork", backend="docker", image="i", runtime="r", require="container")
     ((place, why),) = attacks.plan(asked, {"container": {"reached": True}})
     assert (place.level, place.engine, place.image, place.runtime, why) == ("container", "fork", "i", "r", "")
 
@@ -157,7 +157,7 @@ def test_cases_run_side_by_side_on_verifiers_of_their_own() -> None:
     open_verifier("restricted", engine="fork").close()
     seen: list[str] = []
     before = os.sched_getaffinity(0)
-    place = Placement(level="restricted", engine="fork")
+    place = WorkerConfig(level="restricted", engine="fork")
     result = attacks.run(place, FEW * 3, 2, lambda result, case, failure: seen.append(case.id))
     assert seen == [case.id for case in FEW * 3]
     assert (result.passed.total(), result.failures) == (9, [])
@@ -171,7 +171,7 @@ def test_an_error_of_the_verifier_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("gone")
 
     monkeypatch.setattr(attacks, "run_case", fail)
-    result = attacks.run(Placement(level="restricted", engine="fork"), FEW[:1], 1, lambda *_: None)
+    result = attacks.run(WorkerConfig(level="restricted", engine="fork"), FEW[:1], 1, lambda *_: None)
     assert [failure.got for failure in result.failures] == ["OSError: gone"]
 
 

@@ -20,20 +20,20 @@ from selftaught.sandbox.verifier import Verifier
 
 
 class FakeVerifier:
-    """Accepts everything, a few tasks behind what it has read, and cancels from a given task on."""
+    """Accepts everything, a few tasks after it has read them, and cancels from a given task on."""
 
     def __init__(self, cancel_from: int | None = None) -> None:
         self.cancel_from = cancel_from
 
     def verify_many(self, tasks: Iterable[Task], repeat: int = 1) -> Iterator[Verdict]:
-        held: list[Verdict] = []
+        pending: list[Verdict] = []
         for number, task in enumerate(tasks):
             accepted = self.cancel_from is None or number < self.cancel_from
             status = (Status.ACCEPTED if accepted else Status.CANCELLED) if isinstance(task, Task) else Status.INVALID
-            held.append(Verdict(getattr(task, "id", ""), status, verifier="fake"))
-            if len(held) > 3:
-                yield held.pop(0)
-        yield from held
+            pending.append(Verdict(getattr(task, "id", ""), status, verifier="fake"))
+            if len(pending) > 3:
+                yield pending.pop(0)
+        yield from pending
 
 
 def tasks(count: int, **fields: object) -> list[Record]:
@@ -106,7 +106,7 @@ def written(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"id": "3"\n', b"\0\0\0", written(4).splitlines()[3]], ids=str)
-def test_resuming_cuts_a_torn_last_line_and_skips_the_rest(tmp_path: Path, torn: bytes) -> None:
+def test_resuming_cuts_off_an_incomplete_last_line_and_skips_the_rest(tmp_path: Path, torn: bytes) -> None:
     out, source = tmp_path / "out", iter(tasks(6))
     out.write_bytes(written(3) + torn)
     assert batch.resume(out, source) == {"accepted": 3}
@@ -117,14 +117,14 @@ def test_resuming_cuts_a_torn_last_line_and_skips_the_rest(tmp_path: Path, torn:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (written(2) + b"{\n" + written(3).splitlines()[2] + b"\n", "3 is no verdict"),
-        (b"precious", "1 is no verdict"),
-        (b'{"id": "0", "sat": "s", "sol": "t"}\n' * 2, "1 is no verdict"),
+        (written(2) + b"{\n" + written(3).splitlines()[2] + b"\n", "3 is not a verdict"),
+        (b"precious", "1 is not a verdict"),
+        (b'{"id": "0", "sat": "s", "sol": "t"}\n' * 2, "1 is not a verdict"),
         (written(1) * 2, "2 is about '0', but the input has '1'"),
         (written(7), "more records than the input"),
     ],
 )
-def test_an_output_of_something_else_is_left_alone(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_an_output_of_something_else_is_not_changed(tmp_path: Path, content: bytes, reason: str) -> None:
     out = tmp_path / "out"
     out.write_bytes(content)
     with pytest.raises(batch.Mismatch, match=reason):

@@ -1,4 +1,4 @@
-"""The command: formats, exit codes, resuming, and what a violent end leaves behind."""
+"""The command: formats, exit codes, resuming, and what is left after it was killed."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_parquet_is_read(tmp_path: Path) -> None:
     assert [found.task.id for found in records.read(str(path)) if found.task] == ["1", "2"]
 
 
-def test_an_existing_output_is_not_overwritten_unless_told(tmp_path: Path) -> None:
+def test_an_existing_output_is_not_overwritten_without_force(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("precious\n")
     done = run("verify", "corpus:", "-o", str(out), *LEVEL)
@@ -145,14 +145,14 @@ def test_an_input_is_never_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_missing_input_leaves_the_old_output_alone(tmp_path: Path) -> None:
+def test_a_missing_input_does_not_change_the_old_output(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("precious\n")
     assert run("verify", "corpus:", str(tmp_path / "none"), "-o", str(out), "--force", *LEVEL).returncode == 2
     assert out.read_text() == "precious\n"
 
 
-def test_resuming_a_finished_output_still_tells_of_invalid_records(tmp_path: Path) -> None:
+def test_resuming_a_finished_output_still_reports_invalid_records(tmp_path: Path) -> None:
     path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     path.write_text(json.dumps(record(1)) + "\n{\n")
     arguments = ("verify", str(path), "-o", str(out), *LEVEL)
@@ -245,7 +245,7 @@ def test_resuming_with_another_input_is_refused(tmp_path: Path) -> None:
     before = out.read_bytes()
     done = run("verify", str(second), "-o", str(out), "--resume", *LEVEL)
     assert done.returncode == 2
-    assert b"not the same input" in done.stderr
+    assert b"it is another input" in done.stderr
     assert out.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""The bundled puzzles, checked by a plain interpreter: this is our own, trusted code."""
+"""The bundled puzzles, run by a plain interpreter: they are trusted code."""
 
 from __future__ import annotations
 

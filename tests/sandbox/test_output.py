@@ -141,4 +141,4 @@ def test_what_a_shell_opens_and_devices_are_written_to(tmp_path: Path, task_file
 
 def test_resuming_needs_a_file(task_file: Path) -> None:
     for out in ("-", "/dev/stdout"):
-        assert "needs the output file" in run("verify --resume", task_file, out).stderr
+        assert "needs an output file" in run("verify --resume", task_file, out).stderr

@@ -1,4 +1,4 @@
-"""Between callers and workers: what waits for what, what happens when things die, are cancelled or closed, and how long it takes at most."""
+"""The pool of workers: order of jobs, recovery from dead workers, cancellation, closing, and the bound on time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 import psutil
 import pytest
 
-from selftaught.sandbox import Limits, Status, Task, Verifier, judge, pool
+from selftaught.sandbox import Limits, Status, Task, Verifier, decision, pool
 from selftaught.sandbox.backends import local
 from selftaught.sandbox.backends import worker as conversation
 from selftaught.sandbox.verdict import Verdict
@@ -24,7 +25,7 @@ from tests.conftest import control_groups, gone, open_verifier
 from tests.sandbox.tasks import SLEEPER, task
 
 
-def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers: Verifier) -> None:
+def test_endless_loops_delay_nobody_and_still_get_their_whole_time(two_workers: Verifier) -> None:
     loops = [Task(f"loop {i}", "def sat(x): return True", f"def sol():\n    while True: {i}") for i in range(6)]
     slow = Task("slow", "def sat(x): return True", "def sol():\n    for i in range(5_000_000): pass\n    return 1")
     verdicts = list(two_workers.verify_many([*loops, slow, *map(task, range(60))], ordered=False))
@@ -37,7 +38,7 @@ def test_endless_loops_hold_nobody_up_and_still_get_their_whole_time(two_workers
     assert all(verdict.usage.cpu_seconds >= 1.0 for verdict in last)
 
 
-def test_a_long_task_that_came_first_does_not_hold_up_those_that_came_while_its_worker_woke() -> None:
+def test_a_long_task_that_came_first_does_not_delay_those_that_came_while_its_thread_woke() -> None:
     slow = Task("slow", "def sat(x): return x == 2", "def sol():\n    while True: pass", Limits(cpu_seconds=0.6))
     verdicts: SimpleQueue[Verdict] = SimpleQueue()
     with Verifier(workers=1, require="restricted") as verifier:
@@ -88,27 +89,27 @@ def test_a_task_that_costs_two_workers_is_an_internal_error() -> None:
         assert verifier.verify(task(1)).accepted
 
 
-def test_a_mistake_of_ours_costs_one_task_its_judgement_and_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge_rightly = judge.judge
+def test_a_bug_of_ours_costs_one_task_its_judgement_and_blocks_no_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = decision.decide
 
-    def judge_wrongly(ident: str, *evidence: Any) -> Verdict:
-        return judge_rightly(ident, *evidence) if ident != "3" else {}[ident]
+    def decide_or_fail(ident: str, *evidence: Any) -> Verdict:
+        return decide(ident, *evidence) if ident != "3" else {}[ident]
 
-    monkeypatch.setattr(judge, "judge", judge_wrongly)
+    monkeypatch.setattr(decision, "decide", decide_or_fail)
     tasks = [Task(f"{i}", f"def sat(x): return x == {i}", f"{i}") for i in range(8)]
     with open_verifier("restricted", workers=1) as verifier:
         statuses = [verdict.status for verdict in verifier.verify_many(tasks)]
     assert statuses == [Status.INTERNAL_ERROR if task.id == "3" else Status.ACCEPTED for task in tasks]
 
 
-def ticket(lane: object = None) -> pool.Ticket:
-    return pool.Ticket("", Job(b"", b"", Limits()), lambda verdict: None, lane=lane)
+def ticket(thread: threading.Thread | None = None) -> pool.Ticket:
+    return pool.Ticket("", Job(b"", b"", Limits()), lambda verdict: None, thread=thread)
 
 
-def test_a_worker_is_sent_its_share_of_what_waits_but_no_more_than_it_does_in_a_while_and_enough_for_a_moment() -> None:
+def test_a_worker_is_sent_its_share_of_the_queue_within_bounds_of_time() -> None:
     with open_verifier("restricted", workers=2) as verifier:
         running = verifier._running()
-        lane = running._lanes[0]
+        thread = running._threads[0]
         for seconds, waiting, sent in (
             (1e-4, 400, 200),
             (1e-4, 1000, 256),
@@ -117,32 +118,31 @@ def test_a_worker_is_sent_its_share_of_what_waits_but_no_more_than_it_does_in_a_
             (4e-3, 100, 10),
             (1.0, 10, 1),
         ):
-            lane._seconds = seconds
+            thread._job_seconds = seconds
             for _ in range(waiting):
                 running._queue.put(ticket())
-            assert len(lane._batch()) == sent, (seconds, waiting)
+            assert len(thread._batch()) == sent, (seconds, waiting)
             while not running._queue.empty():
                 running._queue.get()
 
 
-def test_what_was_tried_briefly_is_taken_up_where_it_was_if_there_is_a_choice() -> None:
+def test_a_demoted_job_returns_to_its_own_worker_if_there_is_a_choice() -> None:
     with open_verifier("restricted", workers=2) as verifier:
         running = verifier._running()
-        here, there = running._lanes
+        here, there = running._threads
         tickets = ticket(here), ticket(there), ticket(there)
-        running.later.extend(tickets)
-        assert [running.patient(there) for _ in range(4)] == [tickets[1], tickets[2], tickets[0], None]
+        running.demoted.extend(tickets)
+        assert [running.take_demoted(there) for _ in range(4)] == [tickets[1], tickets[2], tickets[0], None]
 
 
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     stated = " ".join((Verifier.__doc__ or "").split())
-    attempts, overhead, ahead = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MOST_AHEAD - 1
-    assert (
-        f"``(min(n, n / workers + {ahead}) + 1) * {attempts} * ({pool.RUNS} * wall_seconds + {overhead:g})``" in stated
-    )
+    attempts, overhead, others = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MAX_IN_FLIGHT - 1
+    tasks, seconds = f"(min(n, n / workers + {others}) + 1)", f"({pool.PHASE_RUNS} * wall_seconds + {overhead:g})"
+    assert f"``{tasks} * {attempts} * {seconds}``" in stated
 
 
-@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection holds"])
+@pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection's buffer"])
 def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
     limits = Limits(wall_seconds=0.5)
     with Verifier(workers=1, require="restricted", limits=limits) as verifier:
@@ -154,7 +154,7 @@ def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pyt
         ):
             monkeypatch.setattr(module, name, value)
         (pid,) = verifier.worker_pids()
-        verifier._running()._lanes[0].worker._place.connection.settimeout(0.5)  # type: ignore[union-attr]
+        verifier._running()._threads[0].worker._host.connection.settimeout(0.5)  # type: ignore[union-attr]
         os.kill(pid, signal.SIGSTOP)
         started = time.monotonic()
         verdicts = list(verifier.verify_many([task(i, f"def sol(): return '{'a' * length}'") for i in range(2)]))
@@ -192,7 +192,7 @@ def test_a_worker_that_cannot_be_started_for_a_while_costs_no_task_its_verdict(m
         assert time.monotonic() - began < 5
 
 
-def test_closing_cancels_what_is_under_way_and_leaves_no_process() -> None:
+def test_closing_cancels_unfinished_tasks_and_leaves_no_process() -> None:
     before = control_groups(os.getpid())
     verifier = Verifier(workers=2, require="restricted")
     assert verifier.verify(task(1)).accepted
@@ -273,13 +273,13 @@ def test_a_cancelled_task_is_killed_in_mid_run_and_its_neighbours_are_judged() -
         asyncio.run(main(verifier))
 
 
-def test_cancelling_over_and_over_costs_no_other_task_its_verdict() -> None:
-    """The tasks sent ahead with a cancelled one are sent again, and none is counted as having cost a worker."""
+def test_repeated_cancelling_costs_no_other_task_its_verdict() -> None:
+    """Tasks in flight with a cancelled one are sent again, and none counts an attempt."""
 
     async def main(verifier: Verifier) -> None:
         nap = Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(60)", Limits(wall_seconds=70))
         for _ in range(4):
-            await asyncio.gather(*(verifier.averify(task(i)) for i in range(30)))  # the lane sends several ahead
+            await asyncio.gather(*(verifier.averify(task(i)) for i in range(30)))  # several are sent at once
             running = asyncio.create_task(verifier.averify(nap))
             others = [asyncio.create_task(verifier.averify(task(i))) for i in range(10)]
             await asyncio.sleep(0.2)
@@ -294,7 +294,8 @@ def test_closing_ends_even_a_task_whose_worker_was_only_starting() -> None:
     for _ in range(3):
         verifier = Verifier(workers=2, require="restricted")
         verdicts: list[Verdict] = []
-        threads = [threading.Thread(target=lambda: verdicts.append(verifier.verify(SLEEPER))) for _ in range(2)]  # noqa: B023
+        verify = partial(lambda verifier, found: found.append(verifier.verify(SLEEPER)), verifier, verdicts)
+        threads = [threading.Thread(target=verify) for _ in range(2)]
         for thread in threads:
             thread.start()
         time.sleep(0.03)

@@ -1,4 +1,4 @@
-"""Running without judging: what a program prints and returns is reported as it is, and no more is let through than for a solution."""
+"""Running without judging: output and exit code are reported unchanged, and no more is allowed than to a solution."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_what_was_printed_before_a_program_was_stopped_is_kept(verifier: Verifie
     assert found.message
 
 
-def test_each_output_is_cut_at_the_cap_and_says_so(verifier: Verifier) -> None:
+def test_each_output_is_cut_at_its_limit_and_marked(verifier: Verifier) -> None:
     code = "import sys\nsys.stdout.write('o' * 5_000_000)\nsys.stderr.write('e' * 5_000_000)\nsys.exit(9)"
     found = run(verifier, code, output_bytes=1000)
     assert (found.stdout, found.stderr) == ("o" * 1000, "e" * 1000)
@@ -112,8 +112,11 @@ def test_a_memory_error_is_the_programs_own(verifier: Verifier) -> None:
 
 
 def test_a_program_can_forge_no_report_of_a_judgement(verifier: Verifier) -> None:
-    """Everything it can reach is written full of the reports that a judged phase makes."""
-    code = "import os, struct\nfor fd in range(64):\n    try: os.write(fd, struct.pack('<cQ', b'T', 0))\n    except OSError: pass"
+    """It writes the reports that a judged phase makes to every descriptor."""
+    code = (
+        "import os, struct\n"
+        "for fd in range(64):\n    try: os.write(fd, struct.pack('<cQ', b'T', 0))\n    except OSError: pass"
+    )
     found = run(verifier, code)
     assert found.ending is Ending.EXITED
     task = Task("1", "def sat(x): return x == 1", "2")
@@ -129,8 +132,10 @@ def test_a_program_can_forge_no_report_of_a_judgement(verifier: Verifier) -> Non
         "import sys\nsys.stdout.detach(); sys.stderr.detach()\n1 / 0",
         "import sys\nsys.excepthook = lambda *a: sys.exit(1)\n1 / 0",
         "import os\nos.write(1, bytes(range(256)) * 300)",
-        "import os, fcntl\nos.set_blocking(1, False)\nwhile True:\n    try: os.write(1, b'x' * 4096)\n    except BlockingIOError: break",
-        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\nsignal.setitimer(signal.ITIMER_REAL, 0.05)\nwhile True: pass",
+        "import os, fcntl\nos.set_blocking(1, False)\n"
+        "while True:\n    try: os.write(1, b'x' * 4096)\n    except BlockingIOError: break",
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_DFL)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05)\nwhile True: pass",
         "import os\nwhile True: os.write(2, b'x' * 65536)",
     ],
 )
@@ -155,21 +160,21 @@ def test_a_program_finds_nothing_of_the_one_before(verifier: Verifier) -> None:
     )
 
 
-def test_what_is_no_program_is_invalid(verifier: Verifier) -> None:
+def test_a_malformed_program_is_invalid(verifier: Verifier) -> None:
     assert verifier.run(Program("p", 5)).ending is Ending.INVALID  # type: ignore[arg-type]
     assert verifier.run("print(1)").ending is Ending.INVALID  # type: ignore[arg-type]
     assert run(verifier, "print(1)\0").return_code == 1
     assert run(verifier, "print('\ud800')").return_code == 1
 
 
-def test_a_program_is_never_tried_briefly() -> None:
+def test_a_program_never_runs_in_a_time_slice() -> None:
     task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print) for program in (False, True))
     for ticket in (task, program):
-        ticket.slice_time()
+        ticket.use_time_slice()
     assert task.job.sliced and not program.job.sliced
 
 
-def test_a_program_holds_up_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:
+def test_a_program_delays_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:
     arrived: dict[str, float] = {}
     ended = threading.Event()
 
@@ -179,10 +184,10 @@ def test_a_program_holds_up_no_verdict_that_was_reached_before_it(verifier: Veri
             ended.set()
 
     tasks = [Task(str(number), "def sat(x): return True", "1") for number in range(200)]
-    assert all(verdict.accepted for verdict in verifier.verify_many(tasks))  # from now on jobs are sent ahead
+    assert all(verdict.accepted for verdict in verifier.verify_many(tasks))  # from now on several jobs are sent at once
     verifier.submit(
         Task("nap", "def sat(x): return True", "import time\ndef sol(): time.sleep(0.01)"), done
-    )  # meanwhile the rest is queued
+    )  # the rest is queued behind it
     for number in range(5):
         verifier.submit(Task(str(number), "def sat(x): return True", str(number)), done)
     verifier.submit(Program("p", "import time\ntime.sleep(1.5)"), done)
@@ -209,7 +214,7 @@ def test_a_worker_killed_under_a_program_is_replaced_and_the_program_run_again()
 
 @pytest.mark.parametrize("number", ["0", "os.dup(0)"])
 def test_standard_input_can_be_mapped_and_read_but_not_run(verifier: Verifier, number: str) -> None:
-    """It is a file, and holds whatever its sender likes."""
+    """Standard input is a file with any content that its sender likes."""
     code = f"import mmap, os\nprint(mmap.mmap({number}, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | %s)[:2])"
     assert run(verifier, code % 0, "abc").stdout == "b'ab'\n"
     found = run(verifier, code % "mmap.PROT_EXEC", "abc")

@@ -1,4 +1,4 @@
-"""What was checked has plain types, and anything else is `invalid`: never an exception, never a judgement."""
+"""Validated input has plain types; anything else is `invalid`: not an exception, not a judgement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sandbox.malformed import MALFORMED, ODD, Raising, Stricter, Text, for
 
 
 @pytest.mark.parametrize("make", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_no_task_is_invalid_and_says_why(make: Callable[[], Any]) -> None:
+def test_a_malformed_task_is_invalid_with_a_reason(make: Callable[[], Any]) -> None:
     found = check_task(make(), "verifier")
     assert isinstance(found, Verdict)
     assert (found.status, found.judged, found.verifier) == (Status.INVALID, False, "verifier")
@@ -23,7 +23,7 @@ def test_what_is_no_task_is_invalid_and_says_why(make: Callable[[], Any]) -> Non
 
 
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD)
-def test_a_task_of_odd_types_becomes_one_of_plain_types(make: Callable[[], Task]) -> None:
+def test_a_task_of_unusual_types_becomes_one_of_plain_types(make: Callable[[], Task]) -> None:
     found = check_task(make())
     assert isinstance(found, Task), found
     assert [type(value) for value in (found, found.id, found.sat, found.sol)] == [Task, str, str, str]
@@ -57,25 +57,25 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "a list for an id": lambda: Program([], ""),  # type: ignore[arg-type]
     "text for limits": lambda: Program("x", "", limits="no limits"),  # type: ignore[arg-type]
     "text for seconds": lambda: Program("x", "", limits=forced(Limits(), cpu_seconds="1")),
-    "more than a message holds": lambda: Program("x", "", "x" * ((1 << 28) + 1)),
+    "more than fits into a frame": lambda: Program("x", "", "x" * ((1 << 28) + 1)),
 }
 
 
 @pytest.mark.parametrize("make", PROGRAMS.values(), ids=PROGRAMS)
-def test_what_is_no_program_is_invalid_and_says_why(make: Callable[[], Any]) -> None:
+def test_a_malformed_program_is_invalid_with_a_reason(make: Callable[[], Any]) -> None:
     found = check_program(make(), "verifier")
     assert isinstance(found, Run)
     assert (found.ending, found.verifier) == (Ending.INVALID, "verifier")
     assert found.message and type(found.id) is str
 
 
-def test_a_program_of_odd_types_becomes_one_of_plain_types() -> None:
+def test_a_program_of_unusual_types_becomes_one_of_plain_types() -> None:
     found = check_program(Program(Text("x"), Text("print(1)"), Text(""), Stricter()))
     assert found == Program("x", "print(1)", "", Limits())
     assert type(found.limits) is Limits
 
 
 @pytest.mark.parametrize("repeat", [0, -1, True, 1.0, "2", None])
-def test_a_repeat_that_makes_no_sense_is_an_error(repeat: object) -> None:
+def test_an_invalid_repeat_is_an_error(repeat: object) -> None:
     with pytest.raises(ValueError, match="repeat"):
         check_repeat(repeat)

@@ -1,4 +1,4 @@
-"""The library's door: streams, threads, coroutines, forks, and that a verdict is the same whatever happens around it."""
+"""The public API: streams, threads, coroutines, forks; a verdict does not depend on what else happens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_stream_comes_back_in_order(two_workers: Verifier) -> None:
     assert all(verdict.accepted for verdict in verdicts)
 
 
-def test_an_unordered_stream_holds_every_task_once(two_workers: Verifier) -> None:
+def test_an_unordered_stream_has_every_task_once(two_workers: Verifier) -> None:
     loop = "def sol():\n    for i in range(30_000_000): pass\n    return 1"
     slow = Task("slow", "def sat(x): return True", loop, Limits(cpu_seconds=20))
     ids = [verdict.id for verdict in two_workers.verify_many([slow, *map(task, range(50))], ordered=False)]
@@ -55,7 +55,8 @@ def test_an_endless_stream_is_read_only_as_far_as_needed(two_workers: Verifier) 
 
 
 def test_a_bad_item_is_invalid_and_the_rest_is_judged(two_workers: Verifier) -> None:
-    items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1"), task(4)]  # type: ignore[arg-type, list-item]
+    items = [task(1), "no task", Task("2", 5, "x"), Task("3", "\ud800", "1")]  # type: ignore[arg-type, list-item]
+    items.append(task(4))
     statuses = [verdict.status for verdict in two_workers.verify_many(items)]  # type: ignore[arg-type]
     assert statuses == ["accepted", "invalid", "invalid", "puzzle_error", "accepted"]
 
@@ -92,7 +93,9 @@ DOORS: dict[str, Ask] = {
 
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
-def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(two_workers: Verifier, ask: Ask) -> None:
+def test_malformed_tasks_are_invalid_at_every_entry_point_and_the_rest_is_judged(
+    two_workers: Verifier, ask: Ask
+) -> None:
     makers = {name: make for name, make in MALFORMED.items() if not (name == "a program" and ask is _submit_each)}
     items = [
         item for number, make in enumerate(makers.values()) for item in (make(), task(number), make(), task(number))
@@ -105,19 +108,19 @@ def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(two
 
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
-def test_a_task_of_odd_types_is_judged_at_every_door_as_what_it_is(two_workers: Verifier, ask: Ask) -> None:
+def test_a_task_of_unusual_types_is_judged_at_every_entry_point(two_workers: Verifier, ask: Ask) -> None:
     found = ask(two_workers, [make() for make in ODD.values() for _ in range(2)])
     assert [verdict.status for verdict in found] == ["accepted"] * (2 * len(ODD)), found
     assert {(type(verdict.id), verdict.id.rstrip("\ud800")) for verdict in found} == {(str, "x")}
 
 
-def test_a_verdict_in_the_place_of_a_task_is_no_verdict(two_workers: Verifier) -> None:
+def test_a_verdict_in_place_of_a_task_is_invalid(two_workers: Verifier) -> None:
     claim = Verdict("mine", Status.ACCEPTED)
     for ask in DOORS.values():
         assert [verdict.status for verdict in ask(two_workers, [claim, task(1)])] == ["invalid", "accepted"]
 
 
-def test_what_is_no_program_is_invalid_at_every_door(two_workers: Verifier) -> None:
+def test_a_malformed_program_is_invalid_at_every_entry_point(two_workers: Verifier) -> None:
     bad: list[Any] = [
         Program("x", "print(1)", limits="none"),  # type: ignore[arg-type]
         Program("x", "print(1)", limits=forced(Limits(), cpu_seconds="1")),
@@ -133,7 +136,7 @@ def test_what_is_no_program_is_invalid_at_every_door(two_workers: Verifier) -> N
     assert two_workers.restarts == 0
 
 
-def test_a_repeat_that_makes_no_sense_is_an_error_even_if_nothing_is_asked(two_workers: Verifier) -> None:
+def test_an_invalid_repeat_is_an_error_even_without_tasks(two_workers: Verifier) -> None:
     with pytest.raises(ValueError, match="repeat"):
         list(two_workers.verify_many([], repeat=0))
     with pytest.raises(ValueError, match="repeat"):
@@ -141,14 +144,14 @@ def test_a_repeat_that_makes_no_sense_is_an_error_even_if_nothing_is_asked(two_w
 
 
 def test_sources_of_many_megabytes_are_judged(two_workers: Verifier) -> None:
-    """The child needs large mappings to read them, before it reports for duty."""
+    """The child needs large mappings to read them, before its first notification."""
     long = "def sol(): return 1\n#" + "x" * (40 << 20)
     verdict = two_workers.verify(Task("long", "def sat(x): return x == 1", long, Limits(cpu_seconds=10)))
     assert verdict.accepted, verdict
     assert two_workers.restarts == 0
 
 
-def test_no_worker_is_given_up_for_a_child_that_reads_for_longer_than_its_limits_are() -> None:
+def test_no_worker_is_killed_for_a_child_that_reads_its_job_for_longer_than_its_limits() -> None:
     long = "def sol(): return 1\n#" + "x" * (16 << 20)
     with open_verifier("restricted", engine="fork") as verifier:
         verdict = verifier.verify(Task("long", "def sat(x): return x == 1", long, Limits(wall_seconds=0.001)))
@@ -169,7 +172,7 @@ def test_identical_tasks_are_judged_once_and_each_gets_its_verdict(two_workers: 
     assert asyncio.run(count()) == 1
 
 
-def test_tasks_that_differ_in_their_limits_alone_are_no_twins(two_workers: Verifier) -> None:
+def test_tasks_that_differ_in_their_limits_alone_are_not_duplicates(two_workers: Verifier) -> None:
     sol = "def sol(): return sum(range(4_000_000))"
     tasks = [Task(str(s), "def sat(x): return True", sol, Limits(cpu_seconds=s)) for s in (0.001, 5.0, 0.001)]
     assert [verdict.status for verdict in two_workers.verify_many(tasks)] == ["time_limit", "accepted", "time_limit"]
@@ -248,7 +251,7 @@ def test_verdicts_and_tasks_are_plain_data(two_workers: Verifier) -> None:
     assert verdict.to_dict()["status"] == "accepted"
 
 
-def test_limits_that_make_no_sense_are_refused() -> None:
+def test_invalid_limits_are_refused() -> None:
     for bad in ({"cpu_seconds": 0}, {"cpu_seconds": float("nan")}, {"memory_bytes": -1}, {"wall_seconds": "1"}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Limits(**bad)  # type: ignore[arg-type]
@@ -265,7 +268,7 @@ def test_every_p3_reference_is_accepted(p3: Path, two_workers: Verifier) -> None
     ]  # fmt: skip
     refused = [verdict for verdict in two_workers.verify_many(tasks) if not verdict.accepted]
     assert len(tasks) == 609
-    # These rely on how `sum` of floats used to round; since Python 3.12 it compensates, and they fail in any interpreter.
+    # These rely on how `sum` of floats rounded before Python 3.12; since then they fail in any interpreter.
     outdated = ["Nash:1#0", "Nash:3#0", "Nash:4#0"] if sys.version_info >= (3, 12) else []
     assert [verdict.id for verdict in refused] == outdated, refused
 
@@ -317,8 +320,8 @@ def sol(own={own!r}):  # finding its own marker shows that it can find one
 
 
 @pytest.mark.parametrize("puzzles", ["one puzzle", "many puzzles"])
-def test_a_job_finds_no_trace_of_its_neighbours_in_a_runner_that_it_shares_with_them(puzzles: str) -> None:
-    """As above, on the snapshot engine: without system calls, so it looks at the whole heap and wherever objects lie."""
+def test_a_job_finds_no_trace_of_its_neighbours_in_a_process_that_it_shares_with_them(puzzles: str) -> None:
+    """As above, on the snapshot engine: without system calls, by reading the whole heap and all other objects."""
     sol = """
 def sol(own={own!r}):
     import ctypes, gc, re

@@ -1,5 +1,5 @@
 "use strict";
-// Everything from the server is shown as text: nothing a task can say becomes markup.
+// Everything from the server is inserted as text, so that nothing a task prints becomes markup.
 
 const at = (id) => document.getElementById(id);
 const token = at("token");
@@ -37,11 +37,22 @@ function show(verdict, asked) {
   at("status").textContent = verdict.status;
   at("status").className = verdict.status === "accepted" ? "accepted" : refused ? "refused" : "";
   at("message").textContent = verdict.message;
-  const rows = [["decided in", verdict.phase === "sol" ? "phase sol: running the solution" : verdict.phase === "sat" ? "phase sat: asking the puzzle" : "no phase"]];
-  if (verdict.limit) rows.push(["limit", `${verdict.limit.name}: ${amount(verdict.limit.name, verdict.limit.configured)} allowed, ${amount(verdict.limit.name, verdict.limit.observed)} seen`]);
-  rows.push(["used", `${seconds(verdict.usage.cpu_seconds)} CPU, ${seconds(verdict.usage.wall_seconds)} elapsed, ${bytes(verdict.usage.peak_memory_bytes)} at most`]);
-  const inForce = limits && asked ? { ...limits, ...asked, wall_seconds: Math.min(limits.wall_seconds, 10 * asked.cpu_seconds + 1) } : limits;
-  if (inForce) rows.push(["limits", Object.entries(inForce).map(([name, value]) => `${name.replace(/_.*/, "")} ${amount(name, value)}`).join(", ")]);
+  const phases = { sol: "phase sol: running the solution", sat: "phase sat: calling the puzzle" };
+  const rows = [["decided in", phases[verdict.phase] ?? "no phase"]];
+  if (verdict.limit) {
+    const { name, configured, observed } = verdict.limit;
+    rows.push(["limit", `${name}: ${amount(name, configured)} allowed, ${amount(name, observed)} observed`]);
+  }
+  const { cpu_seconds: cpu, wall_seconds: wall, peak_memory_bytes: peak } = verdict.usage;
+  rows.push(["used", `${seconds(cpu)} CPU, ${seconds(wall)} elapsed, ${bytes(peak)} at most`]);
+  let inForce = limits;
+  if (limits && asked) {
+    inForce = { ...limits, ...asked, wall_seconds: Math.min(limits.wall_seconds, 10 * asked.cpu_seconds + 1) };
+  }
+  if (inForce) {
+    const shown = Object.entries(inForce).map(([name, value]) => `${name.replace(/_.*/, "")} ${amount(name, value)}`);
+    rows.push(["limits", shown.join(", ")]);
+  }
   if (verdict.answer_sha256) rows.push(["answer", `SHA-256 ${verdict.answer_sha256}`]);
   rows.push(["confined", verdict.level || "nothing ran"], ["by", verdict.verifier]);
   facts(rows);
@@ -64,7 +75,8 @@ async function judge(event) {
   if (at("cpu").value) task.limits = { cpu_seconds: Number(at("cpu").value) };
   at("judge").disabled = true;
   try {
-    const response = await ask("v1/verify", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(task) });
+    const headers = { "Content-Type": "application/json" };
+    const response = await ask("v1/verify", { method: "POST", headers, body: JSON.stringify(task) });
     const answer = await response.json();
     if (answer.status) show(answer, task.limits);
     else explain(`HTTP ${response.status}`, answer.detail);
@@ -79,7 +91,7 @@ async function connect() {
   const response = await ask("v1/config");
   at("token-field").hidden = response.status !== 401 && !token.value;
   if (!response.ok) {
-    at("server").textContent = response.status === 401 ? "this server asks for its token" : `HTTP ${response.status}`;
+    at("server").textContent = response.status === 401 ? "this server requires its token" : `HTTP ${response.status}`;
     return;
   }
   const config = await response.json();
@@ -112,10 +124,13 @@ function draw(counts) {
   history.splice(0, history.length - 60);
   at("rate").textContent = rate.toFixed(rate < 10 ? 1 : 0);
   const top = Math.max(1, ...history);
-  at("line").setAttribute("points", history.map((value, i) => `${(60 - history.length + i) * (600 / 59)},${78 - (value / top) * 74}`).join(" "));
-  at("counts").replaceChildren(...Object.entries(counts).filter(([, count]) => count).sort((a, b) => b[1] - a[1]).map(([status, count]) => {
+  const x = (i) => (60 - history.length + i) * (600 / 59), y = (value) => 78 - (value / top) * 74;
+  at("line").setAttribute("points", history.map((value, i) => `${x(i)},${y(value)}`).join(" "));
+  const rows = Object.entries(counts).filter(([, count]) => count).sort((a, b) => b[1] - a[1]);
+  at("counts").replaceChildren(...rows.map(([status, count]) => {
     const row = document.createElement("tr");
-    for (const text of [status, count.toLocaleString("en"), `${(count / total * 100).toFixed(1)} %`]) row.insertCell().textContent = text;
+    const share = `${(count / total * 100).toFixed(1)} %`;
+    for (const text of [status, count.toLocaleString("en"), share]) row.insertCell().textContent = text;
     return row;
   }));
 }

@@ -149,7 +149,9 @@ def _warm() -> None:
     heap.gather()  # for the runners, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
-    import_module("selectors")  # tries epoll when it is imported, which the filter forbids; socket imports it up to 3.13
+    import_module(
+        "selectors"
+    )  # tries epoll when it is imported, which the filter forbids; socket imports it up to 3.13
     if sys.version_info >= (3, 14):
         import_module("_ast_unparse")
     _settle_extensions()

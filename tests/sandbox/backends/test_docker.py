@@ -1,4 +1,4 @@
-"""Containers: how they are held, what their death means, and what they leave behind."""
+"""Containers: their confinement, their death, and what they leave."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from selftaught.sandbox import CannotConfine, Limits, Status, Task, Verifier
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import owner
 from tests.conftest import open_verifier
@@ -41,19 +41,19 @@ def contained() -> Iterator[Verifier]:
 
 
 def owned_by(client: Any, pid: int) -> list[Any]:
-    """The containers whose label says that this process made them."""
+    """Return the containers whose label names this process as owner."""
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
     return [one for one in found if process_of(one) == pid]
 
 
 def owners(client: Any) -> set[int]:
-    """The numbers of the processes whose containers there are."""
+    """Return the process ids of all owners of containers."""
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": backend.OWNER_LABEL})
     return {process_of(one) for one in found}
 
 
 def process_of(container: Any) -> int:
-    """The number in its label."""
+    """Return the process id in its label."""
     return int(container.labels[backend.OWNER_LABEL].split(".")[-2])
 
 
@@ -64,7 +64,7 @@ def gone(client: Any, pid: int, seconds: float = 10.0) -> bool:
     return not owned_by(client, pid)
 
 
-def test_a_container_is_held_as_the_engine_says(contained: Verifier, engine: Any) -> None:
+def test_a_container_is_confined_as_the_engine_reports(contained: Verifier, engine: Any) -> None:
     (container,) = owned_by(engine, os.getpid())
     host, config = container.attrs["HostConfig"], container.attrs["Config"]
     assert host["NetworkMode"] == "none"
@@ -123,21 +123,22 @@ def test_closing_in_mid_run_leaves_no_container(engine: Any) -> None:
 
 
 def test_a_task_may_have_more_memory_than_the_verifier_gives_by_default(contained: Verifier) -> None:
-    large = Task("large", "def sat(n: int): return n == 900 << 20", "def sol(): return len(bytearray(b'x') * (900 << 20))",
+    sol = "def sol(): return len(bytearray(b'x') * (900 << 20))"
+    large = Task("large", "def sat(n: int): return n == 900 << 20", sol,
                  Limits(cpu_seconds=10, memory_bytes=1 << 30))  # fmt: skip
     assert contained.verify(large).accepted
 
 
 FILLERS = {
-    "in steps": "held = []\n    while True: held.append(bytearray(1 << 20))",
-    "in large steps": "held = []\n    while True: held.append(b'x' * (100 << 20))",
+    "in steps": "kept = []\n    while True: kept.append(bytearray(1 << 20))",
+    "in large steps": "kept = []\n    while True: kept.append(b'x' * (100 << 20))",
     "by doubling": "text = 'x'\n    while True: text += text",
     "at once": "return len(bytearray(1 << 40))",
 }
 
 
-def test_tasks_over_their_memory_limit_are_told_so_and_cost_no_container_however_many_workers_have_one() -> None:
-    """The container's own limit leaves room for the supervisor: it is not what ends them."""
+def test_tasks_over_their_memory_limit_get_that_status_and_cost_no_container() -> None:
+    """The container's own limit has room for the supervisor: it is not what ends them."""
     fill = [Task(f"sol {name}", "def sat(x): return True", f"def sol():\n    {body}") for name, body in FILLERS.items()]
     fill += [Task(f"sat {name}", f"def sat(x):\n    {body}", "1") for name, body in FILLERS.items()]
     largest = Task("answer", "def sat(x: str): return True", "def sol(): return 'x' * (31 << 20)")
@@ -198,7 +199,9 @@ def test_ranks_may_share_a_daemon_whose_workers_are_containers(
         assert (one.level, one.engine) == ("container", contained.engine)
         assert one.verify(task(1)).level == same.verify(task(2)).level == "container"
         (daemon,) = owners(engine) - {os.getpid()}
-        monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")  # another engine is another daemon, which can't start here
+        monkeypatch.setenv(
+            "DOCKER_HOST", "unix:///nowhere"
+        )  # another engine means another daemon, which can't start here
         with pytest.raises(CannotConfine, match="no container engine answers"):
             Verifier.shared(**arguments)
         monkeypatch.delenv("DOCKER_HOST")
@@ -206,8 +209,8 @@ def test_ranks_may_share_a_daemon_whose_workers_are_containers(
         assert gone(engine, daemon)
 
 
-def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_else(engine: Any) -> None:
-    """A container that was created and never started stays; others' must stay too, whatever their numbers."""
+def test_containers_of_a_killed_caller_are_removed_at_the_next_start_and_no_others(engine: Any) -> None:
+    """A container that was created and never started remains until then; those of other owners must stay."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     own = owner.identity()
@@ -224,7 +227,7 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
         for name, label in labels.items()
     }
     try:
-        backend.Docker(Placement(backend="docker"))
+        backend.Docker(WorkerConfig(backend="docker"))
         left = {container.id for container in engine.containers.list(all=True)}
         assert {name for name, container in made.items() if container.id in left} == {
             "own",
@@ -239,12 +242,12 @@ def test_what_a_killed_caller_has_left_is_removed_at_the_next_start_and_nothing_
                 continue
 
 
-def test_verifiers_that_start_side_by_side_remove_the_same_leftovers_in_peace(engine: Any) -> None:
+def test_verifiers_that_start_at_the_same_time_can_remove_the_same_containers(engine: Any) -> None:
     label = owner.identity().rpartition(".")[0] + ".1"
     for _ in range(4):
         engine.containers.create(backend.IMAGE, labels={backend.OWNER_LABEL: label}, network_mode="none")
     with ThreadPoolExecutor() as pool:
-        opened = [pool.submit(backend.Docker, Placement(backend="docker")) for _ in range(4)]
+        opened = [pool.submit(backend.Docker, WorkerConfig(backend="docker")) for _ in range(4)]
     assert all(future.result() for future in opened)
     assert gone(engine, os.getpid())
 
@@ -266,7 +269,7 @@ def test_an_image_of_another_version_is_refused(engine: Any) -> None:
         "selftaught-stale", conf={"Labels": {backend.VERSION_LABEL: "0.0.1"}}
     )
     try:
-        with pytest.raises(CannotConfine, match=r"holds selftaught 0\.0\.1.*make images"):
+        with pytest.raises(CannotConfine, match=r"contains selftaught 0\.0\.1.*make images"):
             Verifier(workers=1, backend="docker", image="selftaught-stale")
     finally:
         for container in engine.containers.list(all=True, filters={"status": "created", "ancestor": backend.IMAGE}):
@@ -278,16 +281,16 @@ def test_an_image_of_another_version_is_refused(engine: Any) -> None:
 def test_without_an_engine_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     with pytest.raises(CannotConfine, match=r"no container engine answers.*DOCKER_HOST"):
-        Placement(backend="docker").open()
+        WorkerConfig(backend="docker").open()
 
 
 def test_an_engine_behind_ssh_is_refused_with_the_way_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://nowhere")
     with pytest.raises(CannotConfine, match="forward its socket"):
-        Placement(backend="docker").open()
+        WorkerConfig(backend="docker").open()
 
 
-def test_what_a_supervisor_says_before_it_dies_is_passed_on(engine: Any) -> None:
+def test_what_a_supervisor_prints_before_it_dies_is_reported(engine: Any) -> None:
     broken = f"FROM {backend.IMAGE}\nENV PYTHONHOME=/nowhere\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(broken.encode()), tag="selftaught-broken", rm=True)
     try:

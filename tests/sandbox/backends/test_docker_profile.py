@@ -1,4 +1,4 @@
-"""What our profile allows a supervisor and what it denies, and that the snapshot engine judges by itself in containers that it holds."""
+"""The seccomp profile of containers: what it allows and denies, and that the snapshot engine works under it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from selftaught.sandbox import Limits, Task
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.jail import seccomp
 from tests.conftest import open_verifier
 
@@ -23,7 +23,7 @@ backend = pytest.importorskip("selftaught.sandbox.backends.docker")
 
 
 def test_our_profile_allows_all_that_the_jails_own_filter_allows() -> None:
-    """What it did not allow would fail before the jail's filter could let it pass."""
+    """A call that it did not allow would fail before the jail's filter could allow it."""
     profile = json.loads(backend._PROFILE)
     allowed = {name for group in profile["syscalls"] for name in group["names"]}
     assert all(group["action"] == "SCMP_ACT_ALLOW" for group in profile["syscalls"])
@@ -43,7 +43,10 @@ import selftaught.sandbox.backends.local, selftaught.sandbox.pool, subprocess
 tables = json.loads(sys.argv[1])["syscalls"]
 rules = pyseccomp.SyscallFilter(pyseccomp.TRACE(0))
 for table in tables:
-    conditions = [pyseccomp.Arg(a["index"], getattr(pyseccomp, a["op"].removeprefix("SCMP_CMP_")), a["value"], a["valueTwo"]) for a in table.get("args", ())]
+    conditions = [
+        pyseccomp.Arg(a["index"], getattr(pyseccomp, a["op"].removeprefix("SCMP_CMP_")), a["value"], a["valueTwo"])
+        for a in table.get("args", ())
+    ]
     for name in table["names"]:
         if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) >= 0:
             rules.add_rule(pyseccomp.ALLOW, name, *conditions)
@@ -53,13 +56,16 @@ libc.mmap.restype = ctypes.c_long
 print([libc.mmap(None, 4096, rights, 0x22, -1, 0) != -1 for rights in (3, 5, 7)])
 print([libc.mprotect(None, 0, rights) != -1 for rights in (3, 5, 7)])
 with Verifier(workers=1, level="restricted") as verifier:
-    for sol in ("def sol():\\n    import _lsprof\\n    return 1", "def sol():\\n    import mmap\\n    mmap.mmap(-1, 4096, prot=7)"):
+    for sol in (
+        "def sol():\\n    import _lsprof\\n    return 1",
+        "def sol():\\n    import mmap\\n    mmap.mmap(-1, 4096, prot=7)",
+    ):
         print(verifier.verify(Task("1", "def sat(x: int): return x == 1", sol)).status)
 """
 
 
-def test_below_our_profile_no_memory_is_written_and_run_and_a_worker_starts() -> None:
-    """As a container engine would make a filter of it."""
+def test_under_our_profile_no_memory_is_writable_and_executable_and_a_worker_starts() -> None:
+    """With the filter that a container engine would make of it."""
     command = [sys.executable, "-c", BELOW_THE_PROFILE, backend._PROFILE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines() == ["[True, True, False]", "[True, False, False]", "accepted", "forbidden"], (
@@ -68,11 +74,13 @@ def test_below_our_profile_no_memory_is_written_and_run_and_a_worker_starts() ->
 
 
 def test_our_profile_denies_a_supervisor_what_it_does_not_list(engine: Any) -> None:
-    """Run in a container held by it, where no filter of the jail stands before it."""
+    """In a container with the profile and without the jail's own filter."""
     attempt = """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
-for call, *arguments in ((165, 0, 0, 0, 0, 0), (272, 0x10000000), (250, 0, -3, 0), (321, 0, 0, 0), (41, 2, 1, 0), (39,)):
+for call, *arguments in (
+    (165, 0, 0, 0, 0, 0), (272, 0x10000000), (250, 0, -3, 0), (321, 0, 0, 0), (41, 2, 1, 0), (39,)
+):
     print(call, libc.syscall(call, *arguments) >= 0)
 """
     if os.uname().machine != "x86_64":
@@ -88,15 +96,15 @@ for call, *arguments in ((165, 0, 0, 0, 0, 0), (272, 0x10000000), (250, 0, -3, 0
     assert printed.split(b"\n")[:6] == [b"165 False", b"272 False", b"250 False", b"321 False", b"41 False", b"39 True"]
 
 
-def test_what_a_snapshot_engine_needs_works_for_a_supervisor(engine: Any) -> None:
+def test_what_the_snapshot_engine_needs_works_for_a_supervisor(engine: Any) -> None:
     """Trace a child, read and write its memory, take a descriptor of it, ask for a userfaultfd, scan its page table."""
     attempt = """
 import ctypes, fcntl, os, signal, struct, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long] * 4
 libc.ptrace.restype = ctypes.c_long
-cell = ctypes.create_string_buffer(b"before")
-address = ctypes.addressof(cell)
+value = ctypes.create_string_buffer(b"before")
+address = ctypes.addressof(value)
 child = os.fork()
 if child == 0:
     while True: signal.pause()
@@ -146,8 +154,8 @@ os.kill(child, 9)
                                     *(f"{name} ok" for name in [*expected[4:], "pagemap_scan"])]  # fmt: skip
 
 
-def test_the_snapshot_engine_judges_in_containers_that_our_profile_holds(engine: Any) -> None:
-    """By itself, without falling back: the kernel of this machine allows it, and our profile must too."""
+def test_the_snapshot_engine_judges_in_containers_with_our_profile(engine: Any) -> None:
+    """Without falling back to fork: this machine's kernel allows it, so our profile must too."""
     open_verifier("restricted", engine="snapshot").close()
     with open_verifier("container", engine="snapshot") as verifier:
         tasks = [
@@ -177,10 +185,11 @@ def test_the_image_has_the_library_if_it_could_be_built_and_fork_serves_without_
     engine: Any, change: str, why: str
 ) -> None:
     open_verifier("restricted", engine="snapshot").close()
-    code = f"import pathlib; path = pathlib.Path('/opt/selftaught/selftaught/sandbox/worker/native/_accelerator.so'); {change}"
+    library = "/opt/selftaught/selftaught/sandbox/worker/native/_accelerator.so"
+    code = f"import pathlib; path = pathlib.Path('{library}'); {change}"
     recipe = f"FROM {backend.IMAGE}\nUSER 0\nRUN {json.dumps(['python3', '-c', code])}\nUSER 65534:65534\n"
     image, _ = engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag="selftaught-accelerated", rm=True)
-    worker = Placement(backend="docker", image="selftaught-accelerated").open().start("container", Limits())
+    worker = WorkerConfig(backend="docker", image="selftaught-accelerated").open().start("container", Limits())
     try:
         assert worker.engine == ("fork" if why else "snapshot")
         assert re.search(why, worker.reason) if why else worker.reason == "", worker.reason

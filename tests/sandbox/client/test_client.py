@@ -1,4 +1,4 @@
-"""The client has the verifier's methods and gives the verifier's verdicts, whatever lies between."""
+"""The client has the verifier's methods and returns the same verdicts."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ DOORS: dict[str, Ask] = {
 
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
-def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(client: Client, ask: Ask) -> None:
+def test_malformed_tasks_are_invalid_at_every_entry_point_and_the_rest_is_judged(client: Client, ask: Ask) -> None:
     items = [
         item for number, make in enumerate(MALFORMED.values()) for item in (make(), task(number), make(), task(number))
     ]
@@ -123,14 +123,15 @@ def test_whatever_is_no_task_is_invalid_at_every_door_and_the_rest_is_judged(cli
 
 
 @pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
-def test_a_task_of_odd_types_is_judged_at_every_door_as_what_it_is(client: Client, ask: Ask) -> None:
+def test_a_task_of_unusual_types_is_judged_at_every_entry_point(client: Client, ask: Ask) -> None:
     found = ask(client, [make() for make in ODD.values() for _ in range(2)])
     assert [verdict.status for verdict in found] == ["accepted"] * (2 * len(ODD)), found
     assert {(type(verdict.id), verdict.id.rstrip("\ud800")) for verdict in found} == {(str, "x")}
 
 
-def test_what_is_no_program_is_invalid(client: Client) -> None:
-    bad: list[Any] = ["print(1)", Program("x", 5), Program("x", "", limits="none"), object.__new__(Program)]  # type: ignore[arg-type]
+def test_a_malformed_program_is_invalid(client: Client) -> None:
+    program: Any = Program
+    bad: list[Any] = ["print(1)", program("x", 5), program("x", "", limits="none"), object.__new__(Program)]
     for program in bad:
         assert client.run(program).ending is asyncio.run(client.arun(program)).ending is Ending.INVALID
 
@@ -230,13 +231,13 @@ def test_a_program_is_run(client: Client) -> None:
     assert client.run(Program("p", "1", limits=Limits(cpu_seconds=50))).ending is Ending.INVALID
 
 
-def test_it_says_what_the_server_is_like(client: Client) -> None:
+def test_the_servers_configuration_is_available(client: Client) -> None:
     assert client.level in ("full", "restricted")
     assert client.workers == 2
     assert client.limits == Limits()
 
 
-def test_a_limit_above_the_servers_is_invalid_and_says_so(client: Client) -> None:
+def test_a_limit_above_the_servers_is_invalid_with_that_reason(client: Client) -> None:
     too_much = Task("1", "def sat(x): return True", "1", Limits(cpu_seconds=99))
     for verdict in (client.verify(too_much), *client.verify_many([too_much])):
         assert verdict.status is Status.INVALID
@@ -261,7 +262,7 @@ async def _first(stream: AsyncIterator[Verdict]) -> Verdict:
     raise AssertionError
 
 
-def test_a_closed_client_says_so(daemon: Daemon) -> None:  # noqa: F811
+def test_a_closed_client_raises(daemon: Daemon) -> None:  # noqa: F811
     client = Client(daemon.url)
     assert client.verify(task(1)).accepted
     client.close()
@@ -271,12 +272,12 @@ def test_a_closed_client_says_so(daemon: Daemon) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", ""])
-def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+def test_an_invalid_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="unix:PATH"):
         Client(url)
 
 
-def test_a_server_that_is_not_there_is_an_infrastructure_failure() -> None:
+def test_an_unreachable_server_is_an_infrastructure_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", deadline_seconds=0.5) as client:
@@ -292,7 +293,7 @@ Script = Callable[[int], tuple[int, dict[str, str], Any]]
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[[Script], tuple[str, list[int]]]]:
-    """A server that answers as told: the script gets the number of the request."""
+    """A server that answers by a script, which gets the number of the request."""
     servers: list[ThreadingHTTPServer] = []
 
     def begin(script: Script) -> tuple[str, list[int]]:
@@ -327,7 +328,7 @@ ACCEPTED = Verdict("1", Status.ACCEPTED).to_dict()
 UNJUDGED = Verdict("1", Status.INTERNAL_ERROR, message="worker gone", retryable=True).to_dict()
 
 
-def test_what_is_retryable_is_tried_again(scripted: Any) -> None:
+def test_retryable_failures_are_retried(scripted: Any) -> None:
     answers = [
         (429, {"retry-after": "0"}, {"detail": "full"}),
         (503, {}, UNJUDGED),
@@ -340,7 +341,7 @@ def test_what_is_retryable_is_tried_again(scripted: Any) -> None:
     assert len(asked) == 4
 
 
-def test_what_is_not_retryable_is_not_tried_again(scripted: Any) -> None:
+def test_other_failures_are_not_retried(scripted: Any) -> None:
     url, asked = scripted(lambda number: (200, {}, Verdict("1", Status.TIME_LIMIT).to_dict()))
     with Client(url) as client:
         assert client.verify(task(1)).status is Status.TIME_LIMIT
@@ -350,7 +351,7 @@ def test_what_is_not_retryable_is_not_tried_again(scripted: Any) -> None:
     assert (len(asked), len(more)) == (1, 1)
 
 
-def test_an_internal_error_is_believed_after_three_times(scripted: Any) -> None:
+def test_an_internal_error_is_final_after_three_attempts(scripted: Any) -> None:
     url, asked = scripted(lambda number: (503, {}, UNJUDGED))
     with Client(url, deadline_seconds=30) as client:
         verdict = client.verify(task(1))
@@ -358,7 +359,7 @@ def test_an_internal_error_is_believed_after_three_times(scripted: Any) -> None:
     assert "worker gone" in verdict.message
 
 
-def test_retry_after_is_heeded(scripted: Any) -> None:
+def test_retry_after_is_respected(scripted: Any) -> None:
     url, asked = scripted(
         lambda number: (200, {}, ACCEPTED) if number else (429, {"retry-after": "1"}, {"detail": "full"})
     )
@@ -370,7 +371,7 @@ def test_retry_after_is_heeded(scripted: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 421, 500])
-def test_a_server_that_does_not_take_us_is_an_error_and_no_verdict(scripted: Any, status: int) -> None:
+def test_a_server_that_refuses_the_client_is_an_error_and_not_a_verdict(scripted: Any, status: int) -> None:
     url, _ = scripted(lambda number: (status, {}, {"detail": "go away"}))
     with Client(url) as client:
         with pytest.raises(ServerRefused, match="go away"):

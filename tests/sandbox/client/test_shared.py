@@ -1,4 +1,4 @@
-"""One daemon for all processes of a user: started once, whoever comes first, and ended when nobody is left."""
+"""One daemon for all processes of a user: started once, by the first client, and ended after the last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ with Verifier.shared(workers=1, require="restricted", idle_seconds=2) as verifie
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime directory of our own; whatever daemon is left in it at the end is killed."""
+    """Use a temporary runtime directory; at the end kill the daemons that are left in it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     yield tmp_path / "selftaught"
     for daemon in daemons(tmp_path):
@@ -41,7 +41,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def daemons(folder: Path) -> list[psutil.Process]:
-    """The daemons whose sockets lie in this directory."""
+    """Return the daemons whose sockets are in this directory."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
@@ -54,7 +54,7 @@ def task(number: int) -> Task:
     return Task(str(number), f"def sat(x: int): return x == {number}", str(number))
 
 
-def test_ranks_that_come_at_once_start_one_daemon_and_the_last_to_leave_ends_it(tmp_path: Path) -> None:
+def test_concurrent_ranks_start_one_daemon_and_the_last_to_leave_ends_it(tmp_path: Path) -> None:
     ranks = [
         subprocess.Popen([sys.executable, "-c", RANK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(5)
@@ -100,7 +100,7 @@ def test_equal_arguments_share_and_others_do_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [{"engine": "fork"}, {"level": "restricted", "require": None}, {"workers": -1}], ids=str
 )
-def test_other_arguments_of_a_verifier_make_another_daemon_that_keeps_to_them(
+def test_other_arguments_of_a_verifier_start_another_daemon_with_them(
     tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
     usual: dict[str, Any] = {"workers": 1, "require": "full" if os.geteuid() == 0 else "restricted"}
@@ -142,9 +142,7 @@ def test_arguments_that_a_verifier_refuses_start_no_daemon(
     assert not daemons(tmp_path)
 
 
-def test_an_engine_that_is_not_there_is_an_error_with_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unavailable_engine_is_an_error_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     with pytest.raises(CannotConfine, match="no container engine answers"):
         Verifier.shared(workers=1, backend="docker")
@@ -173,7 +171,7 @@ def test_the_directory_and_the_socket_are_for_the_user_alone(runtime: Path) -> N
         verifier.stop()
 
 
-def test_a_directory_that_somebody_else_could_write_to_is_not_used(runtime: Path) -> None:
+def test_a_directory_that_others_could_write_to_is_not_used(runtime: Path) -> None:
     runtime.mkdir(mode=0o777)
     runtime.chmod(0o777)
     with pytest.raises(RuntimeError, match="alone"):
@@ -194,7 +192,7 @@ def test_a_daemon_that_cannot_start_is_an_error_with_its_reason(
     assert not daemons(tmp_path)
 
 
-def test_a_stopped_daemon_that_still_ends_does_not_take_its_successors_socket(tmp_path: Path) -> None:
+def test_a_daemon_that_is_still_shutting_down_does_not_remove_its_successors_socket(tmp_path: Path) -> None:
     with Verifier.shared(workers=1, require="restricted", idle_seconds=2) as verifier:
         (first,) = daemons(tmp_path)
         os.kill(first.pid, signal.SIGSTOP)  # it ends later than its successor begins

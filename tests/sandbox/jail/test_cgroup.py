@@ -1,4 +1,4 @@
-"""Control groups, of version 2 in a made-up tree and of whatever version this host has."""
+"""Control groups: version 2 in a temporary tree, and the version of this host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 def tree(
     tmp_path: Path, own: str, controllers: str = "cpu memory pids", enabled: str = "cpu memory pids"
 ) -> tuple[Path, Path]:
-    """A made-up /proc and root with version 2 mounted, `enabled` at its top, and this process in the group `own`."""
+    """Create /proc and a root with version 2 mounted, `enabled` at its top, and this process in the group `own`."""
     proc, root = tmp_path / "proc", tmp_path / "root"
     (proc / "self").mkdir(parents=True)
     (proc / "self/cgroup").write_text(f"0::{own}\n")
@@ -59,7 +59,7 @@ def test_version_2_controllers_are_enabled_where_that_is_all_that_is_missing(tmp
 
 
 class Kernel:
-    """The rule that a group which gives limits to others holds no processes, for a made-up tree."""
+    """Emulates the rule of no internal processes (man 7 cgroups) in the temporary tree."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, group: Path, obeys: bool = True) -> None:
         self.group, self.obeys, self.write = group, obeys, Path.write_text
@@ -103,8 +103,8 @@ def test_version_2_limits_are_written_by_their_names(tmp_path: Path) -> None:
     made = cgroup.Group(cgroup.Hierarchy(2, tmp_path, tmp_path), 1 << 20)
     assert (made.memory / "memory.max").read_text() == str(1 << 20)
     assert (made.pids / "pids.max").read_text() == str(cgroup.PROCESSES)
-    made.allow_memory(1 << 21)
-    made.allow_memory(1 << 10)
+    made.raise_memory_limit(1 << 21)
+    made.raise_memory_limit(1 << 10)
     assert (made.memory / "memory.max").read_text() == str(1 << 21)
 
 
@@ -117,7 +117,7 @@ def test_version_2_oom_kills_are_counted(tmp_path: Path) -> None:
     assert (tmp_path / "cgroup.procs").read_text() == "1234"
 
 
-def test_groups_of_a_verifier_that_is_gone_are_swept(tmp_path: Path) -> None:
+def test_groups_of_a_dead_verifier_are_removed(tmp_path: Path) -> None:
     realm = owner.identity().rsplit(".", 2)[0]
     (tmp_path / f"selftaught-{realm}.999999999.1-0").mkdir()
     (tmp_path / f"selftaught-{realm}.{os.getpid()}.1-0").mkdir()
@@ -127,8 +127,8 @@ def test_groups_of_a_verifier_that_is_gone_are_swept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [mine]
 
 
-def test_verifiers_of_two_pid_namespaces_on_one_tree_leave_each_other_their_groups(tmp_path: Path) -> None:
-    """In the other namespace no process has the numbers that owners have here, and the reverse."""
+def test_verifiers_of_two_pid_namespaces_on_one_tree_keep_each_others_groups(tmp_path: Path) -> None:
+    """The process ids of owners here exist in no other namespace, and the reverse."""
     code = f"""
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The shared libraries of the jail's root are those that the loader would take, wherever they lie."""
+"""The shared libraries in the jail's root are those that the loader would load, wherever they are."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ import sys
 from selftaught.sandbox import Task, Verifier
 from selftaught.sandbox.jail import libraries
 print(libraries.needed()["libbz2.so.1.0"])
+sol = "import bz2\\ndef sol(): return len(bz2.decompress(bz2.compress(b'x')))"
 with Verifier(workers=1, level=sys.argv[1]) as verifier:
-    print(verifier.verify(Task("1", "def sat(x: int): return x == 1", "import bz2\\ndef sol(): return len(bz2.decompress(bz2.compress(b'x')))")).status)
+    print(verifier.verify(Task("1", "def sat(x: int): return x == 1", sol)).status)
 """
 
 
-def test_what_is_needed_is_there_and_nothing_of_a_display_is() -> None:
+def test_what_is_needed_is_there_and_nothing_for_a_display() -> None:
     found = libraries.needed()
     assert all(os.path.exists(path) for path in found.values())
     assert "libc.so.6" in found

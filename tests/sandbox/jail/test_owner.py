@@ -1,4 +1,4 @@
-"""Whose what is left behind is, as told from this process and from others."""
+"""The identity of an owner, and whether it is gone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def test_this_process_is_there_and_a_dead_one_is_gone() -> None:
     assert owner.is_gone(of_process(dead.pid))
 
 
-def test_a_number_that_another_process_has_now_is_no_sign_of_life() -> None:
+def test_a_process_id_that_was_reused_does_not_count() -> None:
     assert owner.is_gone(of_process(os.getpid()))
 
 
-def test_nothing_is_said_of_another_boot_another_pid_namespace_or_of_no_identity() -> None:
+def test_owners_of_another_boot_or_pid_namespace_are_not_reported_gone() -> None:
     boot, namespace, *_ = owner.identity().split(".")
     for other in (
         f"{boot[::-1]}.{namespace}.1.1",

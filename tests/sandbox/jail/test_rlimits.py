@@ -1,4 +1,4 @@
-"""The resource limits of a worker where its verifier has lower ones already."""
+"""The resource limits of a worker whose verifier has lower ones."""
 
 from __future__ import annotations
 

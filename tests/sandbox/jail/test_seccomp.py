@@ -1,4 +1,4 @@
-"""The filter below another one, as a container engine's."""
+"""The filter under an outer filter, such as a container engine's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_the_supervisor_answers_and_what_needs_code_of_a_file_works_below_a
 
 
 def below(name: str, sol: str) -> list[str]:
-    """The verdicts on this solution and on an honest one, where an outer filter answers the call of this name with an error."""
+    """Return the statuses of this solution and of an honest one under an outer filter that makes the call fail."""
     done = subprocess.run(
         [sys.executable, "-c", BELOW, name, sol], capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, spoken to over loopback."""
+"""Daemons in separate processes, for tests that send requests over loopback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Daemon:
         self.port = int(self.wait_for(r"127\.0\.0\.1:(\d+)")[1]) if "--uds" not in options else 0
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until the daemon has said this."""
+        """Wait until the daemon has printed this."""
         deadline = time.monotonic() + 30
         while not (found := re.search(pattern, self.log.read_text())):
             assert self.process.poll() is None, self.log.read_text()
@@ -59,7 +59,7 @@ class Daemon:
     def ask(
         self, method: str, path: str, content: Any = None, headers: dict[str, str] | None = None, timeout: float = 60
     ) -> tuple[int, Any, dict[str, str]]:
-        """Status, body (parsed if it is JSON) and headers of one request on a connection of its own."""
+        """Send a request on a new connection; return status, body (parsed if it is JSON) and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
             body = content if isinstance(content, (bytes, type(None))) else json.dumps(content).encode()
@@ -70,29 +70,29 @@ class Daemon:
             return response.status, json.loads(text) if kind == "application/json" else text, dict(response.headers)
 
     def raw(self) -> socket.socket:
-        """A connection to write anything to."""
+        """Return a raw connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def metric(self, name: str) -> float:
-        """The value of one sample."""
+        """Return the value of a metric."""
         _, text, _ = self.ask("GET", "/metrics")
         found = re.search(rf"^{re.escape(name)} (\S+)$", text.decode(), re.M)
         assert found, name
         return float(found[1])
 
     def until(self, name: str, value: float, within_seconds: float = 20) -> None:
-        """Wait for a sample to have this value."""
+        """Wait until a metric has this value."""
         deadline = time.monotonic() + within_seconds
         while (seen := self.metric(name)) != value:
             assert time.monotonic() < deadline, f"{name} is {seen}, not {value}"
             time.sleep(0.05)
 
     def supervisors(self) -> list[psutil.Process]:
-        """The processes that hold the workers."""
+        """Return the supervisors' processes."""
         return psutil.Process(self.process.pid).children()
 
     def stop(self, number: int = signal.SIGTERM, within_seconds: float = 60) -> int:
-        """Send a signal and wait for the end; returns the exit code."""
+        """Send a signal, wait for the end, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(within_seconds)
@@ -100,7 +100,7 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One for all tests of a module that do it no harm; at its end it must not have logged an error."""
+    """A daemon that tests of a module share if they do not harm it. It must not log an error."""
     made = Daemon(tmp_path_factory.mktemp("daemon") / "log", "--workers", "2", "--patience", "1", "--max-body", "1M")
     try:
         yield made
@@ -112,7 +112,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Any]:
-    """Makes daemons, and ends them."""
+    """Return a function that starts daemons; end them after the test."""
     made: list[Daemon] = []
 
     def begin(*options: str, port: int = 0) -> Daemon:

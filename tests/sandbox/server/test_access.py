@@ -1,4 +1,4 @@
-"""Who may ask: tokens, addresses, and pages of other origins."""
+"""Access: tokens, addresses, and pages of other origins."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_without_the_right_token_nothing_is_done(guarded: Daemon, method: str, p
     assert SECRET not in str(content)
 
 
-def test_with_the_token_everything_is_as_without(guarded: Daemon) -> None:
+def test_with_the_token_everything_works(guarded: Daemon) -> None:
     headers = {"Authorization": f"Bearer {SECRET}"}
     assert guarded.ask("POST", "/v1/verify", task(1), headers)[1]["status"] == "accepted"
     assert guarded.ask("POST", "/v1/verify", task(1), {"Authorization": f"bearer  {SECRET} "})[0] == 200
@@ -77,7 +77,7 @@ def test_with_the_token_everything_is_as_without(guarded: Daemon) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json"])
-def test_what_says_nothing_secret_is_open(guarded: Daemon, path: str) -> None:
+def test_paths_without_secrets_are_open(guarded: Daemon, path: str) -> None:
     assert guarded.ask("GET", path)[0] == 200
 
 
@@ -95,7 +95,7 @@ def test_an_address_that_others_can_reach_needs_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "short", "with a space inside it", "nön-ascii-token-here"])
-def test_a_token_that_is_none_is_refused_at_start(tmp_path: Path, content: str) -> None:
+def test_an_invalid_token_is_refused_at_start(tmp_path: Path, content: str) -> None:
     (tmp_path / "token").write_text(content)
     done = serve("--token-file", str(tmp_path / "token"), "--port", "0")
     assert done.returncode == 2
@@ -103,23 +103,23 @@ def test_a_token_that_is_none_is_refused_at_start(tmp_path: Path, content: str) 
     assert not content or content not in done.stderr
 
 
-def test_a_token_file_that_is_not_there_is_an_error() -> None:
+def test_a_missing_token_file_is_an_error() -> None:
     assert serve("--token-file", "/no/such/file").returncode == 2
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost.evil.example"]
 )
-def test_a_name_that_someone_made_to_point_here_is_not_answered(daemon: Daemon, host: str) -> None:
+def test_other_names_of_this_machine_are_refused_as_host(daemon: Daemon, host: str) -> None:
     assert daemon.ask("POST", "/v1/verify", task(1), {"Host": host})[0] == 421
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1234", "127.0.0.1", "[::1]:8000"])
-def test_names_of_this_machine_are(daemon: Daemon, host: str) -> None:
+def test_localhost_is_accepted_as_host(daemon: Daemon, host: str) -> None:
     assert daemon.ask("POST", "/v1/verify", task(1), {"Host": host})[0] == 200
 
 
-def test_a_page_of_another_origin_may_not_ask(daemon: Daemon) -> None:
+def test_a_page_of_another_origin_is_refused(daemon: Daemon) -> None:
     for origin in ("http://evil.example", "null", f"http://localhost:{daemon.port + 1}"):
         assert (
             daemon.ask("POST", "/v1/verify", task(1), {"Host": f"localhost:{daemon.port}", "Origin": origin})[0] == 403

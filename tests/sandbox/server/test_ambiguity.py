@@ -1,4 +1,4 @@
-"""Requests that two readers could understand differently, and headers without measure: refused, and never answered out of turn."""
+"""Ambiguous requests and oversized headers are refused, and responses keep the order of requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def chunked(body: bytes, trailers: bytes = b"", extension: bytes = b"") -> bytes
 
 
 def ask(daemon: Daemon, *parts: bytes) -> tuple[int, Any]:
-    """Status and content of the only answer to what is sent in these parts."""
+    """Send a request in these parts; return status and content of the only response."""
     with closing(daemon.raw()) as connection:
         for part in parts:
             connection.sendall(part)
@@ -66,11 +66,11 @@ def test_a_header_that_may_come_once_is_refused_when_it_comes_twice(daemon: Daem
 @pytest.mark.parametrize(
     "twice", [(HOST, b"Host: evil.example"), (HOST, b"Origin: http://localhost", b"Origin: http://evil.example")]
 )
-def test_that_holds_for_every_path(daemon: Daemon, path: bytes, twice: tuple[bytes, ...]) -> None:
+def test_that_is_so_for_every_path(daemon: Daemon, path: bytes, twice: tuple[bytes, ...]) -> None:
     assert ask(daemon, request(*twice, body=b"", line=path + b" HTTP/1.1"))[0] == 400
 
 
-def test_it_holds_with_a_token_too(start: Any, tmp_path: Any) -> None:
+def test_that_is_so_with_a_token_too(start: Any, tmp_path: Any) -> None:
     (tmp_path / "token").write_text("0123456789abcdef")
     daemon = start("--token-file", str(tmp_path / "token"), "--patience", "1")
     right, wrong = b"Authorization: Bearer 0123456789abcdef", b"Authorization: Bearer x"
@@ -144,7 +144,7 @@ def test_headers_just_under_the_limit_are_read(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("where", ["first", "behind another request", "behind a body in the same read"])
-def test_the_limit_holds_for_every_request_of_a_connection(daemon: Daemon, where: str) -> None:
+def test_the_limit_applies_to_every_request_of_a_connection(daemon: Daemon, where: str) -> None:
     first = {"first": b"", "behind another request": request(HOST, line=b"GET /healthz HTTP/1.1", body=b"")}.get(
         where, request(HOST, KIND, LENGTH)
     )
@@ -162,7 +162,7 @@ def test_what_surrounds_chunks_is_limited_too(daemon: Daemon, extension: bytes) 
     assert ask(daemon, short)[1]["status"] == "accepted"
 
 
-def test_a_body_in_chunks_of_a_byte_is_no_excess(daemon: Daemon) -> None:
+def test_a_body_in_chunks_of_a_byte_is_accepted(daemon: Daemon) -> None:
     body = json.dumps(task(1, note="x" * 20_000)).encode()
     tiny = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     assert ask(daemon, request(HOST, KIND, CHUNKED, b"Connection: close", body=tiny))[1]["status"] == "accepted"
@@ -171,9 +171,7 @@ def test_a_body_in_chunks_of_a_byte_is_no_excess(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "garbage", [b"\x00\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", request(HOST, b"X: " + b"x" * LIMIT, body=b"")]
 )
-def test_what_is_wrong_with_a_later_request_is_not_said_in_the_place_of_an_earlier_answer(
-    daemon: Daemon, garbage: bytes
-) -> None:
+def test_a_refusal_of_a_later_request_does_not_replace_an_earlier_response(daemon: Daemon, garbage: bytes) -> None:
     body = json.dumps(sleeper(0.5)).encode()
     with closing(daemon.raw()) as connection:
         connection.sendall(request(HOST, KIND, b"Content-Length: %d" % len(body), body=body))
@@ -201,7 +199,7 @@ def test_garbage_in_a_stream_of_tasks_does_not_end_up_in_the_stream_of_verdicts(
     assert not seen.endswith(b"0\r\n\r\n"), "what was cut off must not look whole"
 
 
-def test_thousands_of_requests_sent_ahead_are_answered_in_order_and_hold_little(start: Any) -> None:
+def test_thousands_of_pipelined_requests_are_answered_in_order_and_use_little_memory(start: Any) -> None:
     daemon = start("--patience", "5")
     body = json.dumps(sleeper(1)).encode()
     with closing(daemon.raw()) as connection:

@@ -1,4 +1,4 @@
-"""The daemon with workers in containers: the same answers, and nothing lost or left behind, whatever dies."""
+"""The daemon with workers in containers: the same responses, and nothing lost or left, whatever dies."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ docker = pytest.importorskip("docker", reason="the extra `docker` is not install
 
 @pytest.fixture
 def begin(engine: Any, start: Callable[..., Daemon]) -> Callable[..., Daemon]:
-    """Makes daemons whose workers are containers."""
+    """Return a function that starts daemons whose workers are containers."""
     return lambda *options: start("--backend", "docker", "--require", "container", *options)
 
 
 def running(engine: Any, daemon: Daemon, count: int) -> list[Any]:
-    """The daemon's containers, when there are so many."""
+    """Return the daemon's containers when there are so many."""
     deadline = time.monotonic() + 30
     while len(found := [one for one in owned_by(engine, daemon.process.pid) if one.status == "running"]) < count:
         assert time.monotonic() < deadline, f"{len(found)} containers"
@@ -39,7 +39,7 @@ def running(engine: Any, daemon: Daemon, count: int) -> list[Any]:
     return found
 
 
-def test_each_door_answers_from_containers(begin: Any, engine: Any) -> None:
+def test_each_path_answers_from_containers(begin: Any, engine: Any) -> None:
     daemon = begin("--workers", "2")
     status, verdict, _ = daemon.ask("POST", "/v1/verify", task(1))
     assert (status, verdict["status"], verdict["level"]) == (200, "accepted", "container")
@@ -109,7 +109,7 @@ def test_containers_killed_in_mid_load_lose_nothing_and_nothing_is_judged_twice(
 
 
 def _busy(daemon: Daemon, count: int) -> list[threading.Thread]:
-    """Requests that are on their way until the daemon ends."""
+    """Send requests until the daemon ends."""
 
     def ask() -> None:
         with suppress(OSError, ConnectionError):

@@ -1,4 +1,4 @@
-"""Load, and violent ends in the middle of it: the client's ledger must show one verdict for every task, whatever died."""
+"""Load, and processes killed during it: the client must have one verdict for every task, whatever died."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def right_or_wrong(number: int) -> Task:
 
 
 def check(ledger: list[Verdict], count: int) -> None:
-    """One verdict for every task, and the right one."""
+    """Assert that every task has one verdict, and the right one."""
     assert Counter(verdict.id for verdict in ledger) == Counter(map(str, range(count)))
     for verdict in ledger:
         if int(verdict.id) % 3 == 0:
@@ -91,10 +91,10 @@ def test_killing_processes_of_workers_over_and_over_loses_nothing(start: Any, vi
                 supervisor = random.choice(daemon.supervisors())
                 children = sorted(
                     supervisor.children(), key=psutil.Process.create_time
-                )  # process 1 if there is one, the zygote, runners
+                )  # init if there is one, the zygote, snapshot processes
                 in_turn = children[
                     kills[victim] % len(children)
-                ]  # never the zygote alone: nobody misses it before there is need to fork
+                ]  # never the zygote alone: its death is noticed only at the next fork
                 chosen = {"supervisor": supervisor, "first child": children[0], "its children in turn": in_turn}[victim]
                 chosen.kill()
                 kills[victim] += 1
@@ -125,7 +125,7 @@ def test_killing_processes_of_workers_over_and_over_loses_nothing(start: Any, vi
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_is_ended_and_started_again_loses_nothing(start: Any, number: int) -> None:
-    """The client sends again what was not answered; what was answered is not asked again."""
+    """The client sends unanswered tasks again, and no others."""
     port, count = free_port(), 1500
     daemons = [start("--drain", "1", port=port)]
     ledger: list[Verdict] = []
@@ -162,7 +162,7 @@ def test_a_daemon_that_is_ended_and_started_again_loses_nothing(start: Any, numb
     assert deaths == 2
 
 
-def test_what_has_begun_is_answered_before_the_end(start: Any) -> None:
+def test_admitted_tasks_are_judged_before_the_end(start: Any) -> None:
     daemon = start("--workers", "1", "--drain", "20")
     answers: list[tuple[int, Any]] = []
     threads = [
@@ -186,7 +186,7 @@ def test_what_has_begun_is_answered_before_the_end(start: Any) -> None:
     assert gone(supervisors)
 
 
-def test_what_is_not_judged_in_the_stated_time_is_answered_with_cancelled(start: Any) -> None:
+def test_tasks_that_are_not_judged_within_the_drain_time_are_cancelled(start: Any) -> None:
     daemon = start("--workers", "1", "--drain", "0.5", "--cpu-limit", "30")
     answers: list[tuple[int, Any]] = []
     threads = [
@@ -238,8 +238,8 @@ def test_identical_tasks_of_a_client_that_leaves_are_killed_and_do_not_keep_othe
     with daemon.raw() as connection:
         body = json.dumps([sleeper(60)] * 20).encode()
         connection.sendall(
-            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(body), body)
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         )
         daemon.until("selftaught_tasks", 1)
     daemon.until("selftaught_tasks", 0)
@@ -285,11 +285,12 @@ def test_a_second_signal_does_not_wait(start: Any) -> None:
     thread.join()
 
 
-def test_an_open_stream_ends_with_the_daemon_and_says_no_more_than_was_judged(start: Any) -> None:
+def test_an_open_stream_ends_with_the_daemon_and_has_only_verdicts_that_were_reached(start: Any) -> None:
     daemon = start("--workers", "1", "--drain", "5")
     with daemon.raw() as connection:
         connection.sendall(
-            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         line = b'{"id": "1", "sat": "def sat(x): return x == 1", "sol": "1"}\n'
         connection.sendall(b"%x\r\n%b\r\n" % (len(line), line))
@@ -343,5 +344,5 @@ def test_a_deadline_counts_the_time_in_the_queue(start: Any) -> None:
         verdicts = list(client.verify_many([slow, queued]))
         assert [each.status for each in verdicts] == ["internal_error", "internal_error"]
         daemon.until("selftaught_tasks", 0)  # and the daemon does not go on with them
-    with Client(daemon.url) as patient:  # its worker was killed, and the next may take more than a second to start
-        assert patient.verify(right_or_wrong(0)).accepted
+    with Client(daemon.url) as client:  # its worker was killed, and the next may take more than a second to start
+        assert client.verify(right_or_wrong(0)).accepted

@@ -1,4 +1,4 @@
-"""What clients can make the daemon hold: a stated total, free again however a request ends; and time that grows with what is sent, not faster."""
+"""The memory that clients can make the daemon use: bounded, and freed in whatever way a request ends."""
 
 from __future__ import annotations
 
@@ -35,16 +35,14 @@ def send(connection: socket.socket, data: bytes, seconds: float = 3.0) -> None:
 
 def until_above(daemon: Daemon, least: float) -> float:
     deadline = time.monotonic() + 10
-    while (held := daemon.metric(BUFFERED)) <= least:
-        assert time.monotonic() < deadline, held
+    while (used := daemon.metric(BUFFERED)) <= least:
+        assert time.monotonic() < deadline, used
         time.sleep(0.05)
-    return held
+    return used
 
 
 @pytest.mark.parametrize("path", ["/v1/verify", "/v1/run", "/run_code", "/v1/verify/batch"])
-def test_bodies_of_all_clients_together_are_bounded_and_what_has_no_room_is_told_when_to_come_back(
-    start: Any, path: str
-) -> None:
+def test_bodies_of_all_clients_together_are_bounded_and_refusals_have_retry_after(start: Any, path: str) -> None:
     daemon = start(*SMALL)
     head = HEAD.replace(b"/v1/verify", path.encode()) + b"Content-Length: 1000000\r\n\r\n"
     with ExitStack() as stack:
@@ -65,7 +63,7 @@ def test_bodies_of_all_clients_together_are_bounded_and_what_has_no_room_is_told
     assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"
 
 
-def test_the_process_holds_about_what_it_says(start: Any) -> None:
+def test_the_process_uses_about_what_it_reports(start: Any) -> None:
     daemon = start("--workers", "1", "--max-buffered", "64M", "--patience", "8")
     daemon.ask("POST", "/v1/verify", task(1))
     process = psutil.Process(daemon.process.pid)
@@ -103,7 +101,7 @@ def leave(connection: socket.socket, how: str) -> None:
     ],
     ids=["body", "headers", "line", "stream under way", "array under way", "task under way"],
 )
-def test_a_client_that_leaves_gives_its_room_back(start: Any, part: bytes, how: str) -> None:
+def test_a_client_that_leaves_frees_its_memory(start: Any, part: bytes, how: str) -> None:
     daemon = start(*SMALL, "--cpu-limit", "30")
     connection = daemon.raw()
     send(connection, part)
@@ -116,7 +114,7 @@ def test_a_client_that_leaves_gives_its_room_back(start: Any, part: bytes, how: 
     "ended",
     ["answered", "not JSON", "no task", "too large", "too slow", "refused", "wrong path", "bad chunk", "killed worker"],
 )
-def test_a_request_gives_its_room_back_however_it_ends(start: Any, ended: str) -> None:
+def test_a_request_frees_its_memory_however_it_ends(start: Any, ended: str) -> None:
     daemon = start("--workers", "1", "--max-body", "1M", "--patience", "0.5")
     body = json.dumps(sleeper(3) if ended == "killed worker" else task(1)).encode().ljust(300_000)
     kept = HEAD + b"Connection: close\r\n"
@@ -154,10 +152,10 @@ def test_a_request_gives_its_room_back_however_it_ends(start: Any, ended: str) -
 
 @pytest.mark.parametrize("size", [3 * MIB, 12 * MIB])
 def test_a_refusal_is_seen_by_a_client_that_is_still_sending(start: Any, size: int) -> None:
-    """Closed with bytes unread, the connection would be reset under its hands."""
+    """If it were closed with unread bytes, the kernel would reset the connection."""
     daemon = start("--max-body", "16M", "--max-buffered", "16M", "--patience", "5")
-    with closing(daemon.raw()) as holder:
-        send(holder, HEAD + b"Content-Length: 15500000\r\n\r\n" + b" " * 15_000_000)
+    with closing(daemon.raw()) as blocker:
+        send(blocker, HEAD + b"Content-Length: 15500000\r\n\r\n" + b" " * 15_000_000)
         daemon.until(BUFFERED, 15_000_000)
         for _ in range(5):
             status, content, headers = daemon.ask("POST", "/v1/verify", b" " * size)
@@ -168,14 +166,14 @@ def test_a_refusal_is_seen_by_a_client_that_is_still_sending(start: Any, size: i
         assert daemon.ask("POST", "/v1/verify", b" " * (16 * MIB + size))[0] == 413
 
 
-def test_a_cap_below_one_request_is_refused_at_start() -> None:
+def test_a_limit_below_one_request_is_refused_at_start() -> None:
     command = [sys.executable, "-m", "selftaught.sandbox.cli", "serve", "--max-body", "2M", "--max-buffered", "1M"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "--max-body" in done.stderr
 
 
-def test_streams_wait_for_their_own_lines_instead_of_failing_where_memory_is_scarce(start: Any) -> None:
+def test_streams_wait_for_their_own_lines_if_memory_is_scarce(start: Any) -> None:
     daemon = start("--workers", "2", "--max-body", "1M", "--max-buffered", "8M")
 
     def text(base: int) -> bytes:
@@ -205,7 +203,7 @@ def test_streams_wait_for_their_own_lines_instead_of_failing_where_memory_is_sca
     daemon.until(BUFFERED, 0)
 
 
-def test_a_client_of_ours_gets_every_verdict_though_there_is_not_room_for_all(start: Any) -> None:
+def test_our_client_gets_every_verdict_though_there_is_not_memory_for_all(start: Any) -> None:
     daemon = start("--workers", "2", "--max-body", "1M", "--max-buffered", "1M")
     tasks = [
         Task(str(n), f"def sat(x: int): return x == {n}", f"#{'x' * 200_000}\ndef sol(): return {n}") for n in range(40)
@@ -223,8 +221,8 @@ def test_a_client_of_ours_gets_every_verdict_though_there_is_not_room_for_all(st
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(44, "30"), (150, "0.2")])
-def test_lines_under_way_are_held_until_their_verdicts_are_written(start: Any, count: int, seconds: str) -> None:
-    """Nor is a client's leaving missed where nothing is read any more. (Behind more than the sockets hold, no one can see it.)"""
+def test_pending_lines_count_until_their_verdicts_are_written(start: Any, count: int, seconds: str) -> None:
+    """A client that leaves is noticed also while reading is paused, unless the sockets' buffers are full."""
     daemon = start("--workers", "1", "--max-body", "1M", "--max-buffered", "8M", "--cpu-limit", seconds)
     with closing(daemon.raw()) as connection:
         connection.sendall(STREAM)
@@ -232,7 +230,7 @@ def test_lines_under_way_are_held_until_their_verdicts_are_written(start: Any, c
             line = json.dumps(endless(sat=f"def sat(x): return x == {number}", note="x" * 100_000)).encode() + b"\n"
             send(connection, chunk(line), seconds=0.2)
         assert until_above(daemon, 3 * MIB) < 6 * MIB  # half of the total, and what was on its way
-        assert daemon.ask("POST", "/v1/verify", [])[0] == 422  # others find room
+        assert daemon.ask("POST", "/v1/verify", [])[0] == 422  # others get memory
     daemon.until(BUFFERED, 0)
 
 
@@ -264,7 +262,7 @@ def cpu_seconds(daemon: Daemon) -> float:
 
 
 @pytest.mark.parametrize("unit", [b"x", b" ", b"[", b"\n", b"9", b"1,", b'{"a":', b"{}\n", b'"\\ud800",'], ids=str)
-def test_the_time_that_a_stream_takes_grows_with_its_size_and_not_faster(start: Any, unit: bytes) -> None:
+def test_the_time_for_a_stream_is_linear_in_its_size(start: Any, unit: bytes) -> None:
     daemon = start("--workers", "1", "--max-body", "8M")
     spent = []
     for size in (MIB // 8, MIB):
@@ -275,8 +273,8 @@ def test_the_time_that_a_stream_takes_grows_with_its_size_and_not_faster(start: 
     assert spent[1] < 24 * spent[0] + 0.5
 
 
-def test_single_bytes_that_come_one_by_one_do_not_take_the_loop(start: Any) -> None:
-    """Each took a copy of the whole line: one connection had 97 % of the loop."""
+def test_single_bytes_do_not_block_the_loop(start: Any) -> None:
+    """If each byte cost a copy of the line, one connection would take 97 % of the loop."""
     daemon = start("--workers", "1")
     with closing(daemon.raw()) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -290,8 +288,8 @@ def test_single_bytes_that_come_one_by_one_do_not_take_the_loop(start: Any) -> N
 
 
 @pytest.mark.parametrize("leave_early", [False, True])
-def test_ids_are_not_kept_of_what_is_done_with(start: Any, leave_early: bool) -> None:
-    """Neither with the verdicts that a stream remembers for its twins, nor in the queue of what nobody waits for any more."""
+def test_ids_of_finished_tasks_are_not_kept(start: Any, leave_early: bool) -> None:
+    """Neither as verdicts that a stream remembers for duplicates, nor in the queue as cancelled tasks."""
     daemon = start("--workers", "1", "--max-body", "4M", "--cpu-limit", "30")
     process = psutil.Process(daemon.process.pid)
     long = [json.dumps(task(number, id="x" * 3_900_000)).encode() for number in range(60)]
@@ -320,8 +318,8 @@ def test_ids_are_not_kept_of_what_is_done_with(start: Any, leave_early: bool) ->
         assert process.memory_info().rss - before < 120 * MIB
 
 
-class Judge:
-    """Judges when it is told to."""
+class NeverDone:
+    """A verifier that keeps every task pending."""
 
     workers, limits, level = 1, None, ""
 
@@ -332,16 +330,16 @@ class Judge:
         self.waiting.append(done)
         return lambda: None
 
-    def count(self, verdict: object) -> None:
-        """Nothing."""
+    def count_duplicate(self, verdict: object) -> None:
+        """Does nothing."""
 
 
 @pytest.mark.parametrize("given_first", [False, True])
-def test_a_place_is_not_lost_with_one_who_leaves_the_line_at_the_moment_that_it_becomes_free(given_first: bool) -> None:
+def test_a_slot_is_not_lost_if_the_first_that_waits_is_cancelled_when_it_becomes_free(given_first: bool) -> None:
     async def main() -> None:
-        admission = Admission(Judge(), 1, Memory(1))  # type: ignore[arg-type]
+        admission = Admission(NeverDone(), 1, Memory(1))  # type: ignore[arg-type]
         abandon = admission.submit(Task("", "", ""), lambda found: None)
-        first, second = (asyncio.create_task(admission.wait_for_place()) for _ in range(2))
+        first, second = (asyncio.create_task(admission.wait_for_slot()) for _ in range(2))
         await asyncio.sleep(0)
         if given_first:
             abandon()

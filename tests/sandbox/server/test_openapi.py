@@ -1,4 +1,4 @@
-"""What the description promises holds: schemathesis makes requests from it, valid and not, and checks every answer against it."""
+"""The description is correct: schemathesis makes valid and invalid requests and checks every response against it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def operation(daemon: Daemon, path: str) -> Any:
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
-def test_what_is_asked_as_described_is_answered_as_described(daemon: Daemon, path: str) -> None:
+def test_valid_requests_get_responses_as_described(daemon: Daemon, path: str) -> None:
     described = operation(daemon, path)
 
     @given(case=described.as_strategy(generation_mode=GenerationMode.POSITIVE))
@@ -47,7 +47,7 @@ def test_what_is_asked_as_described_is_answered_as_described(daemon: Daemon, pat
 
 
 @pytest.mark.parametrize("path", [path for path in OPERATIONS if "post" in DESCRIPTION["paths"][path]])
-def test_what_is_asked_otherwise_is_refused_as_described(daemon: Daemon, path: str) -> None:
+def test_invalid_requests_are_refused_as_described(daemon: Daemon, path: str) -> None:
     described = operation(daemon, path)
 
     @given(case=described.as_strategy(generation_mode=GenerationMode.NEGATIVE))

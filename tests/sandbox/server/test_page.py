@@ -1,4 +1,4 @@
-"""The page at /, looked at in a real browser: Debian's Chromium, driven over its own debugging pipe."""
+"""The page at / in a real browser: Debian's Chromium, controlled through its debugging pipe."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_pasted_task_shows_its_verdict_with_phase_limits_and_usage(
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window"
 
 
-def test_a_tripped_limit_and_a_refusal_are_explained(daemon: Daemon, browser: Browser) -> None:
+def test_a_limit_hit_and_a_refusal_are_explained(daemon: Daemon, browser: Browser) -> None:
     browser.open(daemon.url + "/")
     browser.fill("sol", "def sol(n=36):\n    while True: pass")
     browser.fill("cpu", "0.1")
@@ -177,7 +177,7 @@ def test_a_tripped_limit_and_a_refusal_are_explained(daemon: Daemon, browser: Br
     assert "above the server's 1" in browser.text("message")
 
 
-def test_nothing_that_a_task_says_becomes_markup(daemon: Daemon, browser: Browser) -> None:
+def test_nothing_that_a_task_prints_becomes_markup(daemon: Daemon, browser: Browser) -> None:
     browser.open(daemon.url + "/")
     evil = "<img src=x onerror='document.title=666'><script>document.title=666</script>"
     browser.fill("sat", f"def sat(x):\n    raise ValueError({evil!r})")
@@ -208,7 +208,8 @@ def test_the_page_asks_for_the_token_where_one_is_needed(start: Any, browser: Br
     browser.judge()
     assert browser.text("status") == "HTTP 401"
     browser.evaluate(
-        "document.getElementById('token').value = 'a-token-of-some-length'; document.getElementById('token').dispatchEvent(new Event('change'))"
+        "document.getElementById('token').value = 'a-token-of-some-length';"
+        "document.getElementById('token').dispatchEvent(new Event('change'))"
     )
     browser.until("document.getElementById('server').innerText.includes('1 worker')")
     browser.judge()

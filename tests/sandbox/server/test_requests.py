@@ -1,4 +1,4 @@
-"""Requests as nobody should send them, clients that leave, and more work than there is room for."""
+"""Malformed requests, clients that leave, and more work than is admitted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicatio
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the daemon closes or is silent for long."""
+    """Return all that the daemon sends until it closes or is silent for long."""
     connection.settimeout(15)
     parts = []
     try:
@@ -55,7 +55,7 @@ def answer(connection: socket.socket) -> bytes:
         (b'{"sat": "x", "sol": "1", "limits": {"memory_bytes": ' + b"9" * 5000 + b"}}", 400),
     ],
 )
-def test_what_is_no_task_is_refused_with_a_reason(daemon: Daemon, body: bytes, status: int) -> None:
+def test_a_malformed_task_is_refused_with_a_reason(daemon: Daemon, body: bytes, status: int) -> None:
     seen, content, _ = daemon.ask("POST", "/v1/verify", body)
     assert (seen, content["retryable"]) == (status, False)
     assert content["detail"]
@@ -87,7 +87,8 @@ def test_wrong_methods_and_paths_are_answered_as_json(daemon: Daemon, method: st
         b"POST /v1/verify HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
         b"POST /v1/verify HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"POST /v1/verify HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nzz\r\n",
+        b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/json\r\n\r\nzz\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET \xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nBad Header\r\n\r\n",
@@ -164,7 +165,7 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(daemon: Daemon) -> None
     assert sent < 1 << 25
 
 
-def test_a_refused_body_is_not_read_for_ever(daemon: Daemon) -> None:
+def test_a_refused_body_is_not_read_endlessly(daemon: Daemon) -> None:
     with closing(daemon.raw()) as connection:
         connection.sendall(HEAD.replace(b"json", b"xml") + b"Transfer-Encoding: chunked\r\n\r\n")
         sent = 0
@@ -191,7 +192,7 @@ def test_a_large_task_within_the_limit_is_judged(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset"])
 @pytest.mark.parametrize("path", ["/v1/verify", "/v1/verify/batch", "/run_code"])
-def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, path: str, leave: str) -> None:
+def test_a_client_that_leaves_frees_its_slot_and_its_run_is_killed(start: Any, path: str, leave: str) -> None:
     daemon = start("--workers", "1", "--queue", "1", "--cpu-limit", "30", "--run-timeout", "30")
     code = "while True: pass"
     content = {
@@ -201,7 +202,10 @@ def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, 
     }[path]
     body = json.dumps(content).encode()
     with closing(daemon.raw()) as connection:
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         connection.sendall(head.encode() + body)
         daemon.until("selftaught_tasks", 1)
         time.sleep(0.3)
@@ -232,7 +236,7 @@ def test_a_client_that_leaves_frees_its_place_and_its_run_is_killed(start: Any, 
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500,
     ],
 )
-def test_a_client_that_leaves_is_missed_though_it_has_sent_requests_ahead(start: Any, ahead: bytes) -> None:
+def test_a_client_that_leaves_is_noticed_though_it_has_pipelined_requests(start: Any, ahead: bytes) -> None:
     daemon = start("--workers", "1", "--cpu-limit", "30")
     body = json.dumps(endless()).encode()
     with closing(daemon.raw()) as connection:
@@ -243,11 +247,12 @@ def test_a_client_that_leaves_is_missed_though_it_has_sent_requests_ahead(start:
     daemon.until("selftaught_buffered_bytes", 0, within_seconds=5)
 
 
-def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> None:
+def test_a_batch_whose_client_leaves_frees_all_its_slots(start: Any) -> None:
     daemon = start("--workers", "1", "--cpu-limit", "30")
     with closing(daemon.raw()) as connection:
         connection.sendall(
-            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         for number in range(300):
             line = json.dumps(endless(sat=f"def sat(x): return x == {number}")).encode() + b"\n"
@@ -257,7 +262,7 @@ def test_a_batch_whose_client_leaves_gives_all_its_places_back(start: Any) -> No
     assert daemon.ask("POST", "/v1/verify", task(1))[1]["status"] == "accepted"
 
 
-def test_a_full_queue_is_said_at_once_with_when_to_come_back(start: Any) -> None:
+def test_a_full_queue_is_refused_at_once_with_retry_after(start: Any) -> None:
     daemon = start("--workers", "1", "--queue", "3", "--cpu-limit", "20")
     answers: list[int] = []
     threads = [
@@ -283,7 +288,7 @@ def test_a_full_queue_is_said_at_once_with_when_to_come_back(start: Any) -> None
     assert daemon.ask("POST", "/v1/verify", task(1))[0] == 200
 
 
-def test_a_batch_larger_than_the_queue_waits_for_places_instead_of_failing(start: Any) -> None:
+def test_a_batch_larger_than_the_queue_waits_for_slots_instead_of_failing(start: Any) -> None:
     daemon = start("--workers", "1", "--queue", "2")
     content = daemon.ask("POST", "/v1/verify/batch", [task(number) for number in range(50)])[1]
     assert content.count(b'"accepted"') == 50
@@ -313,7 +318,7 @@ def test_thousands_of_idle_and_broken_connections_leave_nothing_behind(daemon: D
     assert descriptors(daemon.process.pid) <= before
 
 
-def test_requests_sent_ahead_on_one_connection_are_answered_in_order(daemon: Daemon) -> None:
+def test_pipelined_requests_are_answered_in_order(daemon: Daemon) -> None:
     with closing(daemon.raw()) as connection:
         for number in range(5):
             body = json.dumps(task(number)).encode()

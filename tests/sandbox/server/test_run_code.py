@@ -1,8 +1,8 @@
 """`/run_code` in SandboxFusion's shape: its fields and words, and how verl's client reads them.
 
-The models follow RunCodeRequest, RunCodeResponse and CommandRunResult of bytedance/SandboxFusion (sandbox/server/sandbox_api.py,
-sandbox/runners/types.py), the reading of a response `_process_single_case` of volcengine/verl
-(verl/utils/reward_score/sandbox_fusion/utils.py).
+The models follow RunCodeRequest, RunCodeResponse and CommandRunResult of bytedance/SandboxFusion
+(sandbox/server/sandbox_api.py, sandbox/runners/types.py), the reading of a response `_process_single_case` of
+volcengine/verl (verl/utils/reward_score/sandbox_fusion/utils.py).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def test_output_is_kept_apart_and_the_exit_code_is_as_it_is(daemon: Daemon) -> N
     assert (response.status, response.run_result.status) == ("Failed", "Finished")
 
 
-def test_output_beyond_the_cap_is_cut_and_said_to_be(daemon: Daemon) -> None:
+def test_output_beyond_the_limit_is_cut_with_a_message(daemon: Daemon) -> None:
     response = run(daemon, "print('x' * 3_000_000)")
     assert response.run_result is not None
     assert len(response.run_result.stdout or "") == 1 << 20
@@ -130,7 +130,7 @@ def test_only_code_and_language_are_needed(daemon: Daemon) -> None:
     assert (status, content["status"], content["run_result"]["stdout"]) == (200, "Success", "hello\n")
 
 
-def test_a_memory_limit_holds_and_minus_one_means_the_servers(daemon: Daemon) -> None:
+def test_a_memory_limit_applies_and_minus_one_means_the_servers(daemon: Daemon) -> None:
     code = "x = bytearray(200 << 20)\nprint(len(x))"
     assert run(daemon, code).status == "Success"
     assert run(daemon, code, memory_limit_MB=-1).status == "Success"
@@ -169,7 +169,7 @@ def test_what_is_not_supported_is_refused_and_not_ignored(daemon: Daemon, wrong:
     assert content["detail"]
 
 
-def test_a_dead_worker_is_a_sandbox_error_and_no_exit_code(start: Any) -> None:
+def test_a_dead_worker_is_a_sandbox_error_and_not_an_exit_code(start: Any) -> None:
     daemon = start("--workers", "1", "--run-timeout", "30")
     answers: list[RunCodeResponse] = []
     thread = threading.Thread(target=lambda: answers.append(run(daemon, "import time\ntime.sleep(20)", run_timeout=30)))
@@ -187,7 +187,7 @@ def test_a_dead_worker_is_a_sandbox_error_and_no_exit_code(start: Any) -> None:
     assert as_verl_reads_it(response, "") == -1
 
 
-def test_a_run_in_the_librarys_own_words_too(daemon: Daemon) -> None:
+def test_v1_run_returns_what_the_library_returns(daemon: Daemon) -> None:
     status, content, _ = daemon.ask("POST", "/v1/run", {"code": "print(input())", "stdin": "hey", "id": 7})
     found = Run.from_dict(content)
     assert (status, found.id, found.ending, found.stdout) == (200, "7", "exited", "hey\n")

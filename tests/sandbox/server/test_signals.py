@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT at whatever moment: an end with exit code 0, no socket file, no process left, no traceback."""
+"""SIGTERM and SIGINT at any moment: exit code 0, no socket file, no process left, no traceback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.sandbox.server.test_requests import answer
 WAIT = """
 import os, signal, sys
 from selftaught.sandbox.server import listener
-from selftaught.sandbox.server.listener import Door
+from selftaught.sandbox.server.listener import Listener
 from selftaught.sandbox.verifier import Verifier
 def here(*_):
     os.kill(os.getpid(), signal.{number})
@@ -34,15 +34,58 @@ sys.argv = ["selftaught", "serve", "--require", "restricted", "--workers", "1", 
 cli.main()
 """
 MOMENTS = {
-    "as soon as the socket is made": "whole = Door.__init__\ndef init(self, *a):\n    here()\n    whole(self, *a)\n    here()\nDoor.__init__ = init",
-    "before the workers": "whole = Verifier._begin\ndef init(self, *a, **k):\n    here()\n    whole(self, *a, **k)\nVerifier._begin = init",
-    "with the workers": "whole = Verifier._begin\ndef init(self, *a, **k):\n    whole(self, *a, **k)\n    here()\nVerifier._begin = init",
-    "before the loop": "whole = listener.serve\ndef serve(*a):\n    here()\n    return whole(*a)\nlistener.serve = serve",
-    "in the loop": "whole = listener.Server.startup\nasync def startup(self, *a, **k):\n    here()\n    await whole(self, *a, **k)\nlistener.Server.startup = startup",
-    "in the end": "whole = listener.Server.startup\nasync def startup(self, *a, **k):\n    await whole(self, *a, **k)\n    here()\nlistener.Server.startup = startup\n"
-    "close = Verifier.close\ndef closing(self):\n    here()\n    close(self)\n    here()\nVerifier.close = closing\n"
-    "unlist = Door.unlist\ndef unlisting(self):\n    here()\n    unlist(self)\n    here()\nDoor.unlist = unlisting",
-}  # fmt: skip
+    "as soon as the socket is made": (
+        "whole = Listener.__init__\n"
+        "def init(self, *a):\n"
+        "    here()\n"
+        "    whole(self, *a)\n"
+        "    here()\n"
+        "Listener.__init__ = init\n"
+    ),
+    "before the workers": (
+        "whole = Verifier._set_up\n"
+        "def init(self, *a, **k):\n"
+        "    here()\n"
+        "    whole(self, *a, **k)\n"
+        "Verifier._set_up = init\n"
+    ),
+    "with the workers": (
+        "whole = Verifier._set_up\n"
+        "def init(self, *a, **k):\n"
+        "    whole(self, *a, **k)\n"
+        "    here()\n"
+        "Verifier._set_up = init\n"
+    ),
+    "before the loop": (
+        "whole = listener.serve\ndef serve(*a):\n    here()\n    return whole(*a)\nlistener.serve = serve\n"
+    ),
+    "in the loop": (
+        "whole = listener.Server.startup\n"
+        "async def startup(self, *a, **k):\n"
+        "    here()\n"
+        "    await whole(self, *a, **k)\n"
+        "listener.Server.startup = startup\n"
+    ),
+    "in the end": (
+        "whole = listener.Server.startup\n"
+        "async def startup(self, *a, **k):\n"
+        "    await whole(self, *a, **k)\n"
+        "    here()\n"
+        "listener.Server.startup = startup\n"
+        "close = Verifier.close\n"
+        "def closing(self):\n"
+        "    here()\n"
+        "    close(self)\n"
+        "    here()\n"
+        "Verifier.close = closing\n"
+        "unlink = Listener.unlink\n"
+        "def unlinking(self):\n"
+        "    here()\n"
+        "    unlink(self)\n"
+        "    here()\n"
+        "Listener.unlink = unlinking\n"
+    ),
+}
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
@@ -59,7 +102,7 @@ def test_a_signal_at_a_chosen_moment_ends_it_in_order(tmp_path: Path, moment: st
 
 def test_a_second_signal_ends_a_start_that_hangs(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    hang = "import time\nVerifier._begin = lambda *a, **k: (here(), time.sleep(1), here(), time.sleep(60))"
+    hang = "import time\nVerifier._set_up = lambda *a, **k: (here(), time.sleep(1), here(), time.sleep(60))"
     code = WAIT.format(number="SIGTERM", patch=hang, where=f'"--uds", {str(path)!r}')
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
@@ -116,8 +159,8 @@ def test_signals_right_after_the_start_leave_nothing(tmp_path: Path, begun: Any,
     assert log.count("Traceback") == log.count("Exception ignored")  # of a second one that hit a destructor
 
 
-def test_the_socket_is_gone_while_what_has_begun_is_answered(tmp_path: Path, begun: Any) -> None:
-    """So that the next server can take its place, and is not robbed of it by the end of this one."""
+def test_the_socket_is_removed_before_admitted_tasks_are_answered(tmp_path: Path, begun: Any) -> None:
+    """So that the next server can use the path, and the end of this one does not remove its socket."""
     path = tmp_path / "s"
     first = begun(path)
     body = b'{"sat": "def sat(x): return x", "sol": "import time\\ndef sol():\\n    time.sleep(3)\\n    return True"}'
@@ -159,7 +202,7 @@ def connected(path: Path) -> socket.socket:
         time.sleep(0.05)
 
 
-def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -> None:
+def test_the_end_does_not_wait_for_clients_without_a_request(start: Any) -> None:
     daemon: Daemon = start("--drain", "20", "--patience", "30")
     with (
         closing(daemon.raw()) as half,
@@ -168,7 +211,8 @@ def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -
         closing(daemon.raw()) as refused,
     ):
         half.sendall(
-            b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+            b"POST /v1/verify HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
         refused.sendall(b"POST /v1/verify HTTP/1.1\r\nHost: evil\r\nContent-Length: 9\r\n\r\n{")
         heading.sendall(b"GET / HT")
@@ -182,7 +226,7 @@ def test_the_end_does_not_wait_for_clients_that_have_not_asked_yet(start: Any) -
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_a_link_at_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_link_at_the_path_of_the_socket_is_kept(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "s"
     with closing(socket.socket(socket.AF_UNIX)) as stale:
         stale.bind(str(target))

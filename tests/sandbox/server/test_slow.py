@@ -1,6 +1,6 @@
-"""Clients that take their time: cut off by how far they have come and by how long it took altogether, unless it is us who are slow.
+"""Slow clients: disconnected by pauses and by total time, unless it is the daemon that is slow.
 
-The shared daemon has a patience of 1 s: 3 s for a whole body or line.
+The shared daemon has --patience 1: 3 s for a whole body or line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from tests.sandbox.server.conftest import Daemon, sleeper, task
 from tests.sandbox.server.test_requests import HEAD, answer
 
 BODY = json.dumps(task(1)).encode()
-STREAM = b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM = (
+    b"POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 
 
 def chunk(data: bytes) -> bytes:
@@ -27,7 +30,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def trickle(connection: socket.socket, data: Iterator[bytes], pause: float, seconds: float) -> float:
-    """Send piece by piece until there is an answer or an end; returns after how long that was."""
+    """Send piece by piece until a response or the end; return the elapsed time."""
     began = time.monotonic()
     connection.settimeout(pause)
     for piece in data:
@@ -94,7 +97,7 @@ def test_a_line_that_stops_ends_the_stream(daemon: Daemon) -> None:
         assert 0.5 < time.monotonic() - began < 5
 
 
-def test_pauses_between_lines_are_the_clients_business(daemon: Daemon) -> None:
+def test_pauses_between_lines_are_allowed(daemon: Daemon) -> None:
     with closing(daemon.raw()) as connection:
         connection.sendall(STREAM)
         for _ in range(3):
@@ -109,7 +112,7 @@ def test_pauses_between_lines_are_the_clients_business(daemon: Daemon) -> None:
 
 
 def test_a_stream_whose_verdicts_are_slow_is_not_cut(start: Any) -> None:
-    """Not for its age, nor for the silence of a client that waits, nor for a line that we do not read."""
+    """Not for its age, nor for the silence of a waiting client, nor for a line that the daemon does not read."""
     daemon = start("--workers", "1", "--patience", "0.1", "--cpu-limit", "30", "--max-body", "64K")
     slow = [{**sleeper(1), "id": str(number), "sat": f"def sat(x): return x != -{number + 1}"} for number in range(9)]
     padding = [{**task(number), "note": "x" * 20_000} for number in range(200)]
@@ -126,7 +129,7 @@ def test_a_stream_whose_verdicts_are_slow_is_not_cut(start: Any) -> None:
     assert seen.count(b'"accepted"') == 209
 
 
-def test_a_stream_that_lies_idle_is_ended_at_last(start: Any) -> None:
+def test_a_stream_that_is_idle_for_long_is_ended(start: Any) -> None:
     daemon = start("--workers", "1", "--patience", "0.05")
     for first, lasts in ((b"", 3.0), (chunk(BODY + b"\n"), 3.0), (chunk(json.dumps(sleeper(5)).encode() + b"\n"), 5.0)):
         with closing(daemon.raw()) as connection:
@@ -160,7 +163,7 @@ def test_what_trickles_in_between_requests_keeps_no_connection(daemon: Daemon, p
         assert time.monotonic() - began < 5
 
 
-def test_a_connection_does_not_lie_idle_for_ever_after_a_body_that_was_refused_before_it_came(daemon: Daemon) -> None:
+def test_a_connection_is_not_idle_forever_after_a_body_that_was_refused_before_it_came(daemon: Daemon) -> None:
     with closing(daemon.raw()) as connection:
         connection.sendall(HEAD.replace(b"json", b"xml") + b"Content-Length: 9\r\n\r\n")
         assert b" 415 " in connection.recv(1 << 16)
@@ -217,7 +220,7 @@ def test_an_answer_that_is_read_slowly_arrives_whole(start: Any) -> None:
     assert time.monotonic() - began > 3
 
 
-def test_a_stream_whose_verdicts_are_not_read_is_given_up(start: Any) -> None:
+def test_a_stream_whose_verdicts_are_not_read_is_ended(start: Any) -> None:
     daemon = start("--workers", "1", "--patience", "0.05", "--max-body", "64K")
     line = json.dumps(task(1, id="x" * 5000)).encode() + b"\n"
     with closing(small_window(daemon)) as connection:

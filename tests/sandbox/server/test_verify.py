@@ -1,4 +1,4 @@
-"""Tasks over HTTP: one at a time and many, limits that may only be lowered, and what the daemon says of itself."""
+"""Tasks over HTTP: single and many, limits that may only be lowered, the daemon's configuration and metrics."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_limit_may_be_raised(daemon: Daemon, name: str) -> None:
         [],
     ],
 )
-def test_a_limit_that_makes_no_sense_is_refused_and_not_ignored(daemon: Daemon, limits: Any) -> None:
+def test_an_invalid_limit_is_refused_and_not_ignored(daemon: Daemon, limits: Any) -> None:
     assert daemon.ask("POST", "/v1/verify", task(1, limits=limits))[0] == 422
 
 
@@ -129,7 +129,7 @@ def test_identical_tasks_of_a_batch_are_judged_once_and_each_gets_the_verdict_un
     assert daemon.metric('selftaught_verdicts_total{status="rejected"}') == 3 * 50
 
 
-def test_identical_tasks_take_one_place(start: Any) -> None:
+def test_identical_tasks_occupy_one_slot(start: Any) -> None:
     daemon = start("--workers", "1", "--queue", "2")
     batch = [{**endless(limits={"cpu_seconds": 1}), "id": str(number)} for number in range(50)]
     answers: list[bytes] = []
@@ -178,10 +178,13 @@ def test_verdicts_come_while_the_stream_of_tasks_goes_on(daemon: Daemon) -> None
 
 
 def test_a_client_may_send_all_before_it_reads_anything(daemon: Daemon) -> None:
-    """3,000 verdicts are more than the sockets hold: the daemon must read on though it can't write."""
+    """3,000 verdicts exceed the sockets' buffers: the daemon must read on though it can't write."""
     body = b"".join(json.dumps(task(number)).encode() + b"\n" for number in range(3000))
     with daemon.raw() as connection:
-        head = "POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\nContent-Length: "
+        head = (
+            "POST /v1/verify/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+            "Connection: close\r\nContent-Length: "
+        )
         connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
         time.sleep(0.5)
         connection.settimeout(120)
@@ -217,7 +220,7 @@ def test_strange_text_is_judged_and_not_mangled(daemon: Daemon) -> None:
     assert daemon.ask("POST", "/v1/verify", task(1, sol="'\ud800'"))[1]["status"] == "solution_error"
 
 
-def test_the_daemon_says_what_is_in_force(daemon: Daemon) -> None:
+def test_the_daemon_reports_its_configuration(daemon: Daemon) -> None:
     status, config, _ = daemon.ask("GET", "/v1/config")
     assert status == 200
     assert config["workers"] == 2
@@ -248,7 +251,7 @@ def test_metrics_count_what_was_done(start: Any) -> None:
 
 
 @pytest.mark.parametrize(("engine", "given_up"), [("snapshot", 1), ("fork", 0)])
-def test_what_the_engine_does_is_counted_and_which_it_is_is_told(start: Any, engine: str, given_up: int) -> None:
+def test_the_engine_is_reported_and_its_work_is_counted(start: Any, engine: str, given_up: int) -> None:
     daemon = start("--workers", "1", "--engine", engine)
     assert daemon.ask("GET", "/v1/config")[1]["engine"] == engine
     assert daemon.metric("selftaught_snapshot_given_up_total") == 0
@@ -258,7 +261,7 @@ def test_what_the_engine_does_is_counted_and_which_it_is_is_told(start: Any, eng
     assert daemon.metric("selftaught_snapshot_mismatches_total") == 0
 
 
-def test_a_worker_that_dies_under_a_task_is_503_and_no_verdict(start: Any) -> None:
+def test_a_worker_that_dies_under_a_task_is_503_and_not_a_verdict(start: Any) -> None:
     daemon = start("--workers", "1")
     answers: list[tuple[int, Any, dict[str, str]]] = []
     napping = task(0, sol="import time\ndef sol(): time.sleep(10)")

@@ -72,7 +72,7 @@ def puzzles(seed: int, count: int) -> Iterator[str]:
     dice = random.Random(seed)
     fill: Callable[[str], str] = lambda text: (
         text.replace("{set}", _set(dice)).replace("{tuple}", _tuple(dice)).replace("{atom}", dice.choice(_ATOMS))
-    )  # noqa: E731
+    )
     for number in range(count):
         annotation = dice.choice(("", ": int", ": 'int'", ": List[int]"))
         text = dice.choice(("'of the module'\n", "", "x: int = 5\n")) + "import sys, zlib\n"

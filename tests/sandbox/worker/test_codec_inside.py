@@ -12,7 +12,7 @@ import pytest
 
 import selftaught
 from selftaught.sandbox import Task, codec, doctor
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from tests.conftest import ENGINES, open_verifier
 
 IN_C, IN_PYTHON = "builtin_function_or_method", "function"
@@ -51,7 +51,9 @@ def test_the_image_has_the_codec_in_c_if_it_could_be_built(level: str) -> None:
 
 
 def test_the_doctor_says_which_codec_there_is() -> None:
-    assert doctor.examine(Placement())["host"]["answer codec"].split(";")[0] == ("C" if codec.IS_NATIVE else "Python")
+    assert doctor.examine(WorkerConfig())["host"]["answer codec"].split(";")[0] == (
+        "C" if codec.IS_NATIVE else "Python"
+    )
 
 
 @needs_native

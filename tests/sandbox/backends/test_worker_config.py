@@ -1,4 +1,4 @@
-"""Where code runs is one value, checked when it is made."""
+"""WorkerConfig: one value that is checked when it is created."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from selftaught.sandbox import Verifier
-from selftaught.sandbox.backends import Placement
+from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.client.shared import _options
-from selftaught.sandbox.options import placement_of
+from selftaught.sandbox.options import worker_config
 from selftaught.sandbox.task import Limits
 from tests.sandbox.tasks import task
 
@@ -30,7 +30,7 @@ from tests.sandbox.tasks import task
 def test_levels_are_tried_from_the_strongest_down_to_the_one_required(
     fields: dict[str, str], levels: tuple[str, ...]
 ) -> None:
-    assert Placement(**fields).levels == levels
+    assert WorkerConfig(**fields).levels == levels
 
 
 @pytest.mark.parametrize(
@@ -46,29 +46,29 @@ def test_levels_are_tried_from_the_strongest_down_to_the_one_required(
     ],
     ids=str,
 )
-def test_what_makes_no_sense_together_is_refused(fields: dict[str, str], reason: str) -> None:
+def test_contradictory_fields_are_refused(fields: dict[str, str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        Placement(**fields)
+        WorkerConfig(**fields)
 
 
-def test_a_verifier_keeps_to_its_placement() -> None:
-    with Verifier.at(Placement(level="restricted", engine="fork"), workers=1) as verifier:
+def test_a_verifier_uses_its_config() -> None:
+    with Verifier.from_config(WorkerConfig(level="restricted", engine="fork"), workers=1) as verifier:
         assert (verifier.level, verifier.engine, verifier.workers) == ("restricted", "fork", 1)
         assert verifier.verify(task(1)).accepted
 
 
-def test_the_options_of_a_shared_daemon_give_the_placement_that_was_asked_for() -> None:
-    for placement in (
-        Placement(),
-        Placement(require="restricted", engine="fork"),
-        Placement(level="restricted"),
-        Placement(backend="docker", image="image", runtime="runtime"),
+def test_the_options_of_a_shared_daemon_give_the_same_config() -> None:
+    for config in (
+        WorkerConfig(),
+        WorkerConfig(require="restricted", engine="fork"),
+        WorkerConfig(level="restricted"),
+        WorkerConfig(backend="docker", image="image", runtime="runtime"),
     ):
-        options = _options(placement, 1, Limits(), 60.0)
+        options = _options(config, 1, Limits(), 60.0)
         given = dict(zip(options[::2], options[1::2], strict=True))
-        asked = placement_of({name.removeprefix("--"): value for name, value in given.items()})
-        assert (asked.levels, asked.engine, asked.backend) == (placement.levels, placement.engine, placement.backend)
-        assert (asked.image, asked.runtime) == (placement.image, placement.runtime)
+        asked = worker_config({name.removeprefix("--"): value for name, value in given.items()})
+        assert (asked.levels, asked.engine, asked.backend) == (config.levels, config.engine, config.backend)
+        assert (asked.image, asked.runtime) == (config.image, config.runtime)
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["serve", "--port", "0"], ["verify", "corpus:"]], ids=" ".join)
@@ -80,9 +80,7 @@ def test_the_options_of_a_shared_daemon_give_the_placement_that_was_asked_for() 
     ],
     ids=["level", "image"],
 )
-def test_commands_refuse_a_placement_that_makes_no_sense_as_wrong_usage(
-    command: list[str], options: list[str], reason: str
-) -> None:
+def test_commands_refuse_an_invalid_config_as_wrong_usage(command: list[str], options: list[str], reason: str) -> None:
     line = [sys.executable, "-m", "selftaught.sandbox.cli", *command, *options]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, reason in done.stderr) == (2, True), done.stderr

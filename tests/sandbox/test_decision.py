@@ -1,15 +1,15 @@
-"""Evidence -> verdict."""
+"""The pure functions from outcomes to a verdict."""
 
 from __future__ import annotations
 
 import pytest
 
-from selftaught.sandbox import Limits, Status, Verdict, judge
+from selftaught.sandbox import Limits, Status, Verdict, decision
 from selftaught.sandbox.wire import End, Outcome
 
 
 def verdict(*outcomes: Outcome) -> Verdict:
-    return judge.judge("x", list(outcomes), Limits(), "full", "v")
+    return decision.decide("x", list(outcomes), Limits(), "full", "v")
 
 
 @pytest.mark.parametrize("end", list(End), ids=lambda end: end.name)
@@ -26,9 +26,15 @@ def test_usage_adds_up_over_the_phases() -> None:
 
 @pytest.mark.parametrize(
     ("end", "name"),
-    [(End.CPU, "cpu_seconds"), (End.WALL, "wall_seconds"), (End.MEMORY, "memory_bytes"), (End.OUTPUT, "output_bytes"), (End.TOO_LARGE, "answer_bytes")],
-)  # fmt: skip
-def test_a_tripped_limit_is_named_with_its_value(end: End, name: str) -> None:
+    [
+        (End.CPU, "cpu_seconds"),
+        (End.WALL, "wall_seconds"),
+        (End.MEMORY, "memory_bytes"),
+        (End.OUTPUT, "output_bytes"),
+        (End.TOO_LARGE, "answer_bytes"),
+    ],
+)
+def test_the_limit_that_was_hit_is_named_with_its_value(end: End, name: str) -> None:
     hit = verdict(Outcome(end, observed=9e9)).limit
     assert hit is not None
     assert (hit.name, hit.configured, hit.observed) == (name, getattr(Limits(), name), 9e9)
@@ -41,6 +47,6 @@ def test_a_message_cannot_speak_to_a_terminal() -> None:
 def test_repeats_combine_and_an_unjudged_one_is_never_hidden() -> None:
     right, wrong = Verdict("x", Status.ACCEPTED), Verdict("x", Status.REJECTED)
     failed = Verdict("x", Status.INTERNAL_ERROR)
-    assert judge.combine([right, right]) is right
-    assert judge.combine([right, wrong]).status is Status.UNSTABLE
-    assert judge.combine([right, failed, wrong]) is failed
+    assert decision.combine([right, right]) is right
+    assert decision.combine([right, wrong]).status is Status.UNSTABLE
+    assert decision.combine([right, failed, wrong]) is failed

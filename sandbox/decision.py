@@ -1,4 +1,8 @@
-"""Evidence -> verdict: a pure function. When several things happened in a phase, `End` is already in order of precedence."""
+"""Pure functions from outcomes to a Verdict or Run.
+
+Where several things happened in a phase, its outcome names the first in order of precedence
+(`selftaught.sandbox.wire.End`).
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,11 @@ _STATUS = {
     End.PUZZLE_ERROR: Status.PUZZLE_ERROR,
     End.ACCEPTED: Status.ACCEPTED,
     End.REJECTED: Status.REJECTED,
-    End.EXITED: Status.CRASHED,  # how a program ends, and no phase of a judgement
-    End.UNFINISHED: Status.INTERNAL_ERROR,  # it should have been tried again
+    End.EXITED: Status.CRASHED,  # only programs end so, never a phase of a task
+    End.UNFINISHED: Status.INTERNAL_ERROR,  # the pool runs it again and never decides on it
 }
 _FORGED_IN_SOL, _FORGED_IN_SAT = {End.ANSWER, End.ACCEPTED, End.REJECTED}, {End.ANSWER}
-"""What ends a judgement only if a report was forged: a solution's honest answer is never the last outcome."""
+"""Ends that only a forged report can give to the last outcome: an honest answer is followed by phase `sat`."""
 _LIMIT = {
     End.CPU: ("cpu_seconds", "more than {:g} s of CPU time"),
     End.WALL: ("wall_seconds", "more than {:g} s of elapsed time"),
@@ -37,10 +41,15 @@ _LIMIT = {
 }
 
 
-def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Verdict:
-    """The verdict on a task whose phases ended like this: ``sol``, then ``sat`` if there was an answer.
+def decide(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Verdict:
+    """Return the verdict on a task.
 
-    verifier: program and interpreter; the engines of the phases are added.
+    Args:
+        ident: The task's id.
+        outcomes: The outcome of phase `sol`, then that of phase `sat` if there was an answer.
+        limits: The limits of each phase.
+        level: The confinement level.
+        verifier: Program, version and interpreter; the engines of the phases are added.
     """
     first, last = outcomes[0], outcomes[-1]
     phase, forged, engines = "sol", _FORGED_IN_SOL, first.engine
@@ -52,7 +61,7 @@ def judge(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verif
             engines += f"+{last.engine}"
     message, hit = _limit_hit(last, limits)
     if last.end in forged:
-        status, message = Status.CRASHED, "it reported what only the other phase does"
+        status, message = Status.CRASHED, "it reported what only the other phase can report"
     else:
         status = _STATUS[last.end]
     return Verdict(
@@ -77,7 +86,7 @@ _ENDING = {
 
 
 def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Run:
-    """What a program did: no judgement, whatever it printed and returned."""
+    """Return the run of a program from its one outcome; the arguments are those of `decide`."""
     (outcome,) = outcomes
     ending, code = _ENDING.get(outcome.end, (Ending.EXITED, int(outcome.observed)))
     stdout, stderr, cut = wire.unpack_output(outcome.payload)
@@ -98,7 +107,7 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
 
 
 def _limit_hit(outcome: Outcome, limits: Limits) -> tuple[str, LimitHit | None]:
-    """The message of an outcome, and the limit that ended it, if one did."""
+    """Return the message of an outcome, and the limit that ended it, if one did."""
     if outcome.end not in _LIMIT:
         return outcome.detail, None
     name, text = _LIMIT[outcome.end]
@@ -108,7 +117,10 @@ def _limit_hit(outcome: Outcome, limits: Limits) -> tuple[str, LimitHit | None]:
 
 
 def combine(verdicts: list[Verdict]) -> Verdict:
-    """One verdict from repeats of a judgement: the first, or ``unstable`` if they differ."""
+    """Return one verdict for repeats of a judgement.
+
+    It is the first that is not a judgement, or else the first if all have the same status, or else `unstable`.
+    """
     for verdict in verdicts:
         if not verdict.judged:
             return verdict
