@@ -236,7 +236,7 @@ def _open(config: WorkerConfig, number: int, stack: ExitStack) -> SimpleQueue[Ve
     try:
         for i in range(number):
             os.sched_setaffinity(0, {processors[i % len(processors)]})  # else all would choose the same processor
-            verifiers.put(stack.enter_context(Verifier.at(config, workers=1)))
+            verifiers.put(stack.enter_context(Verifier.from_config(config, workers=1)))
     finally:
         os.sched_setaffinity(0, processors)
     return verifiers
