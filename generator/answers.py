@@ -101,7 +101,7 @@ def allowed(kind: Type | None, answer_types: str) -> bool:
     return answer_types == "plain" or kind.nested_lists_only()
 
 
-def simple(kind: Type) -> list[Any]:
+def small_answers(kind: Type) -> list[Any]:
     """The paper's trivial answers: ints from -10 to 100, short words, small floats, lists of up to two of a small base."""
     if kind.name == "int":
         return list(range(-10, 101))
@@ -120,7 +120,7 @@ _BASE: dict[str, list[Any]] = {
 }
 
 
-def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
+def suggested_answers(puzzle: Puzzle, kind: Type) -> list[Any]:
     """The paper's answers, and those that a look at the puzzle suggests: its constants and defaults, their neighbours, parts,
     and small collections of them. The most telling come first."""
     lifted = list(_constants(puzzle.source))
@@ -130,7 +130,7 @@ def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
     small = {name: [*base[name][:6], *_BASE[name][:3]] for name in _SCALARS}
     built = _built(kind, small) if kind.inner else iter(())
     leaves = [other for value in base.get(kind.name, []) for other in [value, *_near(value)]]
-    return _unique([*whole, *changed, *leaves, *itertools.islice(built, _MANY // 2), *simple(kind)])[:_MANY]
+    return _unique([*whole, *changed, *leaves, *itertools.islice(built, _MANY // 2), *small_answers(kind)])[:_MANY]
 
 
 def _built(kind: Type, base: dict[str, list[Any]]) -> Iterator[Any]:

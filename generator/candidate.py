@@ -30,7 +30,7 @@ STAGES = (
 )
 """The filters, in their order; what passes the last is kept. The last three need attempts."""
 
-ALONE, LATE = STAGES[:4], STAGES[8:]
+STATIC_STAGES, ATTEMPT_STAGES = STAGES[:4], STAGES[8:]
 """The filters that look at a puzzle alone, and those that come when it has been admitted."""
 """The filters, in their order; what passes the last is kept. The last three need attempts."""
 
@@ -144,45 +144,45 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) ->
     if not found.puzzle.uses_argument:
         found.fails("used", f"the body does not use {found.puzzle.argument}")
         return found
-    if recipe.bound and (names := found.puzzle.unbound):
+    if recipe.refuse_undefined_names and (names := found.puzzle.undefined_names):
         found.fails("used", f"nothing defines {', '.join(names)}")
         return found
-    if recipe.may_hold and not found.puzzle.may_hold:
+    if recipe.refuse_never_true and not found.puzzle.can_return_true:
         found.fails("used", "no return can be True")
         return found
     found.passes("used")
     return found
 
 
-def compare(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe) -> None:
+def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe) -> None:
     """The filters `new` and `held_out`, in the order of the candidates."""
     for one in candidates:
         if one.refused or one.puzzle is None:
             continue
-        if known.meet(one.id) and recipe.exact_dedup:
+        if known.add_seen(one.id) and recipe.exact_dedup:
             one.fails("new", "the same puzzle was written before")
             continue
         one.passes("new")
-        score = held_out.similarity(one.form) if recipe.contamination < 1 and len(held_out) else 0.0
-        if held_out.holds(one.puzzle.source):
+        score = held_out.similarity(one.form) if recipe.held_out_similarity < 1 and len(held_out) else 0.0
+        if held_out.contains(one.puzzle.source):
             one.fails("held_out", "its canonical form is held out", 1.0)
-        elif recipe.contamination < 1 and score >= recipe.contamination:
+        elif recipe.held_out_similarity < 1 and score >= recipe.held_out_similarity:
             one.fails("held_out", "too similar to a held-out puzzle", score)
         else:
             one.passes("held_out", score)
 
 
-def admit(candidates: list[Candidate], known: Known, recipe: Recipe) -> list[Candidate]:
+def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe) -> list[Candidate]:
     """The filter `quota`, in the order of the candidates; those it lets through count from then on, and are returned."""
     admitted = []
     for one in candidates:
         if one.refused:
             continue
-        one.cluster, score = known.cluster(one.template, one.form) if recipe.per_cluster else (one.template, 0.0)
-        if recipe.per_template and known.of_template(one.template) >= recipe.per_template:
-            one.fails("quota", f"{recipe.per_template} of this canonical form already", 1.0)
-        elif recipe.per_cluster and known.in_cluster(one.cluster) >= recipe.per_cluster:
-            one.fails("quota", f"{recipe.per_cluster} near-duplicates already", score)
+        one.cluster, score = known.cluster(one.template, one.form) if recipe.max_per_cluster else (one.template, 0.0)
+        if recipe.max_per_template and known.of_template(one.template) >= recipe.max_per_template:
+            one.fails("quota", f"{recipe.max_per_template} of this canonical form already", 1.0)
+        elif recipe.max_per_cluster and known.in_cluster(one.cluster) >= recipe.max_per_cluster:
+            one.fails("quota", f"{recipe.max_per_cluster} near-duplicates already", score)
         else:
             one.passes("quota", score)
             known.admit(one.template, one.form, one.cluster)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from selftaught.generator import answers, equation, example
 from selftaught.generator.answers import Type
-from selftaught.generator.equation import Equation, put
+from selftaught.generator.equation import Equation, substitute
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 
 _REVERSED = 0.15
@@ -73,7 +73,7 @@ class Links:
             if kind := equation.kind(source):
                 self._names[kind][name] += 1
 
-    def chains(self, most: int, chance: random.Random) -> Iterator[Chain]:
+    def chains(self, most: int, rng: random.Random) -> Iterator[Chain]:
         """Up to `most` chains, spread evenly over the pairs of forms whose types fit, simple pairs before others."""
         fitting = []
         for inner in self._by_form.values():
@@ -81,13 +81,13 @@ class Links:
                 kind = answers.read_type(outer[0].asked.puzzle.annotation)
                 if kind and answers.fits(inner[0].asked.value, kind):
                     size = min(one.size for one in inner) + min(one.size for one in outer)
-                    fitting.append((size, chance.random(), inner, outer))
+                    fitting.append((size, rng.random(), inner, outer))
         fitting.sort(key=lambda pair: pair[:2])
         for number in range(most if fitting else 0):
             _, _, inner, outer = fitting[number % len(fitting)]
-            yield Chain(chance.choice(inner), chance.choice(outer))
+            yield Chain(rng.choice(inner), rng.choice(outer))
 
-    def close(self, chain: Chain, printed: str, chance: random.Random) -> tuple[str, str] | None:
+    def complete_chain(self, chain: Chain, printed: str, rng: random.Random) -> tuple[str, str] | None:
         """The chained puzzle ``f`` with its target, and the guess at its solution ``g``; None if what was printed is no short
         plain value, or if nobody knows how to call a parameter."""
         inner, outer = chain.inner, chain.outer
@@ -98,7 +98,7 @@ class Links:
             (1, outer.asked.target): printed
         }
         order = list(sources)
-        chance.shuffle(order)
+        rng.shuffle(order)
         named = self._named([sources[key] for key in order], inner.argument)
         if named is None:
             return None
@@ -106,12 +106,12 @@ class Links:
         new: tuple[dict[str, ast.expr], dict[str, ast.expr]] = ({}, {})
         for (part, name), other in zip(order, named, strict=True):
             new[part][name] = ast.Name(other)
-        inside = put(inner.asked.expression, new[0])
-        sides = [put(outer.asked.expression, {**new[1], outer.argument: inside}), new[1][outer.asked.target]]
-        if chance.random() < _REVERSED:
+        inside = substitute(inner.asked.expression, new[0])
+        sides = [substitute(outer.asked.expression, {**new[1], outer.argument: inside}), new[1][outer.asked.target]]
+        if rng.random() < _REVERSED:
             sides.reverse()
         asked = ast.unparse(ast.Compare(sides[0], [ast.Eq()], [sides[1]]))
-        answer = ast.unparse(put(inner.answer, {**new[0], inner.asked.target: put(outer.answer, new[1])}))
+        answer = ast.unparse(substitute(inner.answer, {**new[0], inner.asked.target: substitute(outer.answer, new[1])}))
         puzzle = f"def f({inner.argument}: {inner.asked.puzzle.annotation}, {head}):\n    return {asked}"
         return puzzle, f"def g({head}):\n    return {answer}"
 
@@ -129,7 +129,7 @@ class Links:
 
 def _link(puzzle: Puzzle, solution: str) -> Link | None:
     """A solved puzzle as a link; None if puzzle or solution has another shape."""
-    asked, answer = equation.read(puzzle), equation.returned(solution)
+    asked, answer = equation.read(puzzle), equation.returned_expression(solution)
     if asked is None or answer is None:
         return None
     used = equation.names(answer)

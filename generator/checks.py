@@ -63,10 +63,10 @@ def sol():
 """
 
 
-def trivial(ident: str, puzzle: Puzzle, kind: Type, how: str) -> list[Task]:
+def trivial_tasks(ident: str, puzzle: Puzzle, kind: Type, how: str) -> list[Task]:
     """Tasks of which one is accepted if the puzzle has a trivial answer (see `Recipe.trivial`): the first tries all, and
     decides unless it was ended by a limit; then the others do."""
-    tried = answers.searched(puzzle, kind) if how == "search" else answers.simple(kind)
+    tried = answers.suggested_answers(puzzle, kind) if how == "search" else answers.small_answers(kind)
     groups = [tried, *(tried[start : start + _CHUNK] for start in range(0, len(tried), _CHUNK))]
     return [
         Task(f"{ident}/{number}", puzzle.source, _TRY_ALL.replace("{answers}", repr(group)))
@@ -74,8 +74,8 @@ def trivial(ident: str, puzzle: Puzzle, kind: Type, how: str) -> list[Task]:
     ]
 
 
-def depends(ident: str, puzzle: Puzzle, kind: Type, solution: str) -> Task:
+def dependence_task(ident: str, puzzle: Puzzle, kind: Type, solution: str) -> Task:
     """Accepted if the puzzle refuses at least one of some answers near the solution's and a few plain ones; rejected if it
     takes all of them."""
-    plain = repr(answers.simple(kind)[:8])
+    plain = repr(answers.small_answers(kind)[:8])
     return Task(ident, puzzle.source + _REFUSES_ONE, solution + _CHANGE.replace("{plain}", plain))

@@ -252,4 +252,4 @@ def why(ident: str, folder: str, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(chain, option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo(provenance.tell(chain))
+        click.echo(provenance.describe(chain))

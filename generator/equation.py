@@ -35,13 +35,13 @@ class Equation:
     def program(self, answer: ast.expr, before: str = "") -> str:
         """A program that prints what the expression makes of an answer; for the verifier to run, and nobody else."""
         names = {name: ast.parse(source, mode="eval").body for name, source in self.others.items()}
-        return f"{before}\nprint(repr({ast.unparse(put(self.expression, {**names, self.puzzle.argument: answer}))}))"
+        return f"{before}\nprint(repr({ast.unparse(substitute(self.expression, {**names, self.puzzle.argument: answer}))}))"
 
-    def achieved(self, solution: str) -> str:
+    def value_program(self, solution: str) -> str:
         """A program that prints what the expression makes of a solution's answer."""
         return self.program(ast.Call(ast.Name("g"), [], []), solution)
 
-    def aimed(self, printed: str) -> str | None:
+    def with_target(self, printed: str) -> str | None:
         """The puzzle's source with another target; None if what was printed is no short plain value of the same type."""
         if not plain(printed) or kind(printed) != answers.type_of(self.value):
             return None
@@ -53,7 +53,7 @@ class Equation:
 
 def read(puzzle: Puzzle) -> Equation | None:
     """The puzzle as an equation; None if it has another form."""
-    compared, defaults = returned(puzzle.source), dict(puzzle.defaults)
+    compared, defaults = returned_expression(puzzle.source), dict(puzzle.defaults)
     if not isinstance(compared, ast.Compare) or len(compared.ops) != 1 or not isinstance(compared.ops[0], ast.Eq):
         return None
     for target, expression in ((compared.left, compared.comparators[0]), (compared.comparators[0], compared.left)):
@@ -68,7 +68,7 @@ def read(puzzle: Puzzle) -> Equation | None:
     return None
 
 
-def returned(source: str) -> ast.expr | None:
+def returned_expression(source: str) -> ast.expr | None:
     """What a function returns that does nothing else; None for any other."""
     try:
         (function,) = puzzles.tree(source).body
@@ -114,7 +114,7 @@ class _Put(ast.NodeTransformer):
         return copy.deepcopy(self._names.get(node.id, node))
 
 
-def put(expression: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
+def substitute(expression: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
     """The expression with names replaced."""
     made = _Put(names).visit(copy.deepcopy(expression))
     assert isinstance(made, ast.expr)

@@ -66,7 +66,7 @@ class Judgement:
     repeats: int = 1
 
     @classmethod
-    def of(cls, verdict: Verdict, repeats: int = 1) -> Judgement:
+    def from_verdict(cls, verdict: Verdict, repeats: int = 1) -> Judgement:
         """The part of a verdict that is kept."""
         usage = verdict.usage
         return cls(

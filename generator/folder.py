@@ -120,7 +120,7 @@ class Folder:
         self._save()
         shutil.rmtree(self._calls(number), ignore_errors=True)
 
-    def spent(self, **seconds: float) -> None:
+    def add_seconds(self, **seconds: float) -> None:
         """Add seconds to the counts."""
         self.tally.spend(**seconds)
         self._save()
@@ -129,7 +129,7 @@ class Folder:
         sizes = {name: file.tell() for name, file in self._files.items()}
         _replace(self.path / "progress.json", {"waves": self.waves, "bytes": sizes, **self.tally.to_dict()})
 
-    def recall(self, wave: int, call: str, asked: str) -> list[list[str]] | None:
+    def load_call(self, wave: int, call: str, asked: str) -> list[list[str]] | None:
         """What the model said when it was asked this before."""
         path = self._calls(wave) / f"{call}.json"
         if not path.exists():
@@ -137,7 +137,7 @@ class Folder:
         told = orjson.loads(path.read_bytes())
         return told["texts"] if told["asked"] == asked else None
 
-    def remember(self, wave: int, call: str, asked: str, texts: list[list[str]]) -> None:
+    def save_call(self, wave: int, call: str, asked: str, texts: list[list[str]]) -> None:
         """Keep what the model said until the wave is done."""
         self._calls(wave).mkdir(parents=True, exist_ok=True)
         _replace(self._calls(wave) / f"{call}.json", {"asked": asked, "texts": texts})

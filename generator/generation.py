@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selftaught.generator import candidate, example, prompts, selection
-from selftaught.generator.candidate import ALONE, LATE, STAGES, Attempt, Candidate
+from selftaught.generator.candidate import ATTEMPT_STAGES, STAGES, STATIC_STAGES, Attempt, Candidate
 from selftaught.generator.derivation import Derivation
 from selftaught.generator.example import Example, Judgement
 from selftaught.generator.folder import Folder, Tally
@@ -28,7 +28,7 @@ from selftaught.generator.puzzle import NotAPuzzle, exact
 from selftaught.generator.recipe import Recipe
 from selftaught.generator.sampler import Sampler
 from selftaught.generator.seeds import Seed
-from selftaught.generator.trial import Trial
+from selftaught.generator.verification import Verification
 from selftaught.sandbox import Status, Verifier, interruption
 
 AHEAD = 3
@@ -75,13 +75,13 @@ class Generation:
         self.seed, self.iteration = seed, iteration
         self._verifier, self._on_progress = verifier, on_progress
         for one in seeds:
-            self.held_out.refuse(one.puzzle.source)
-        self._known, self._derivation = Known(recipe.near), Derivation(recipe, self.held_out)
+            self.held_out.check(one.puzzle.source)
+        self._known, self._derivation = Known(recipe.cluster_similarity), Derivation(recipe, self.held_out)
         for record in [*earlier, *folder.puzzles()]:
-            self._derivation.recall(record)
-            if record["refused"] not in ALONE and record["sampling"]["model"]:
-                self._known.meet(record["id"])
-            if record["refused"] in ("", *LATE) and record["sampling"]["model"]:
+            self._derivation.add_record(record)
+            if record["refused"] not in STATIC_STAGES and record["sampling"]["model"]:
+                self._known.add_seen(record["id"])
+            if record["refused"] in ("", *ATTEMPT_STAGES) and record["sampling"]["model"]:
                 self._known.admit(record["template"], record["form"], record["cluster"])
         self._pairs = {one.id for one in example.read(folder.path / "pairs.jsonl")}
 
@@ -99,7 +99,11 @@ class Generation:
         self._under_way: deque[Wave] = deque()
         running: deque[asyncio.Task[None]] = deque()
         last, barren, started = None, 0, time.perf_counter()
-        waves = float("inf") if puzzles is None else -(-puzzles // (self.recipe.prompts * self.recipe.samples))
+        waves = (
+            float("inf")
+            if puzzles is None
+            else -(-puzzles // (self.recipe.prompts_per_wave * self.recipe.samples_per_prompt))
+        )
         try:
             while not self._enough(pairs, puzzles) and barren < patience:
                 while len(running) < AHEAD and (number := last.number + 1 if last else self.folder.waves) < waves:
@@ -118,7 +122,7 @@ class Generation:
                 task.cancel()
             self._sampler.close()
             await asyncio.gather(*running, return_exceptions=True)
-            self.folder.spent(elapsed=time.perf_counter() - started, model=self._sampler.busy)
+            self.folder.add_seconds(elapsed=time.perf_counter() - started, model=self._sampler.busy)
         return self.folder.tally
 
     def _enough(self, pairs: int | None, puzzles: int | None) -> bool:
@@ -129,27 +133,27 @@ class Generation:
 
     async def _run(self, wave: Wave, before: Wave | None) -> None:
         """One wave, from its prompts to the file."""
-        trial = Trial(self._verifier, self.recipe, wave.tally)
+        verification = Verification(self._verifier, self.recipe, wave.tally)
         written = await self._write(wave)
         if before:
             await before.admitted.wait()
-        candidate.compare(written, self._known, self.held_out, self.recipe)
+        candidate.filter_known(written, self._known, self.held_out, self.recipe)
         self._count(wave, written)
-        await trial.trivial(written, self._chance(wave, "lots"))
-        admitted = candidate.admit(written, self._known, self.recipe)
+        await verification.check_trivial(written, self._rng(wave, "lots"))
+        admitted = candidate.apply_quotas(written, self._known, self.recipe)
         wave.admitted.set()
         self._count(wave, written)
-        await self._solve(wave, trial, admitted)
-        if self.recipe.hindsight:
-            await trial.borrow(admitted)
-        kept = await trial.settle(admitted)
+        await self._solve(wave, verification, admitted)
+        if self.recipe.hindsight_attempts:
+            await verification.try_hindsight(admitted)
+        kept = await verification.select_pairs(admitted)
         if before:
             await before.written.wait()
-        if self.recipe.retarget or self.recipe.chains:
-            trial = Trial(
+        if self.recipe.retarget_unsolved or self.recipe.chains_per_wave:
+            verification = Verification(
                 self._verifier, self.recipe, Tally(seconds=wave.tally.seconds)
             )  # counts attempts of the model alone
-            derived, more = await self._derivation.derive(admitted, trial, self._seed(wave, "derived"))
+            derived, more = await self._derivation.derive(admitted, verification, self._seed(wave, "derived"))
             written = [*written, *derived]
             admitted, kept = [*admitted, *(one for one, _ in more)], [*kept, *(pairs for _, pairs in more)]
         examples = [
@@ -166,47 +170,54 @@ class Generation:
 
     async def _write(self, wave: Wave) -> list[Candidate]:
         """The wave's puzzles as they are written, in the order of prompts and samples."""
-        chance, tokens = self._chance(wave, "prompts"), self.recipe.puzzle_tokens
+        rng, tokens = self._rng(wave, "prompts"), self.recipe.puzzle_max_new_tokens
         asked = [
-            prompts.for_puzzle(self.seeds, self.model, self.style, chance, tokens, self.held_out)
-            for _ in range(self.recipe.prompts)
+            prompts.for_puzzle(self.seeds, self.model, self.style, rng, tokens, self.held_out)
+            for _ in range(self.recipe.prompts_per_wave)
         ]
-        seed, heat, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
+        seed, temperature, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
         async for number, texts in self._sampler.call(
-            wave.number, "puzzles", asked, self.recipe.samples, tokens, heat, seed
+            wave.number, "puzzles", asked, self.recipe.samples_per_prompt, tokens, temperature, seed
         ):
-            origins = (self._sampler.origin(asked[number], tokens, heat, seed, sample) for sample in range(len(texts)))
+            origins = (
+                self._sampler.origin(asked[number], tokens, temperature, seed, sample) for sample in range(len(texts))
+            )
             found[number] = [
                 candidate.read(asked[number], text, origin, self.recipe)
                 for text, origin in zip(texts, origins, strict=True)
             ]
         return [one for number in range(len(asked)) for one in found[number]]
 
-    async def _solve(self, wave: Wave, trial: Trial, candidates: list[Candidate]) -> None:
+    async def _solve(self, wave: Wave, verification: Verification, candidates: list[Candidate]) -> None:
         """Attempts in rounds; a puzzle with enough passes, or hopeless after many, gets no more."""
         recipe = self.recipe
         asked: dict[int, Prompt] = {}
         for number, one in enumerate(candidates):
             assert one.puzzle is not None
             asked[number] = prompts.for_solution(one.puzzle, self.style)
-            if self.model.tokens(asked[number].text) + recipe.solution_tokens > self.model.context:
+            if self.model.tokens(asked[number].text) + recipe.solution_max_new_tokens > self.model.context:
                 one.fails("solved", "too long for the model's context")
-        for start in range(0, recipe.attempts, recipe.round):
+        for start in range(0, recipe.max_attempts, recipe.attempts_per_round):
             going = [n for n, one in enumerate(candidates) if not one.refused and _worth_more(one, recipe)]
             if not going:
                 break
-            count = min(recipe.round, recipe.attempts - start)
-            await trial.attempts(self._attempts(wave, start, count, [(candidates[n], asked[n]) for n in going]))
+            count = min(recipe.attempts_per_round, recipe.max_attempts - start)
+            await verification.verify_attempts(
+                self._attempts(wave, start, count, [(candidates[n], asked[n]) for n in going])
+            )
             self._count(wave)
 
     async def _attempts(
         self, wave: Wave, start: int, count: int, asked: list[tuple[Candidate, Prompt]]
     ) -> AsyncIterator[tuple[Candidate, Attempt]]:
         """One round: attempts as they are written. start: how many each puzzle had before."""
-        tokens, seed = self.recipe.solution_tokens, self._seed(wave, f"solutions from {start}")
-        texts, heat = [prompt for _, prompt in asked], self.recipe.solution_temperature or self.recipe.temperature
+        tokens, seed = self.recipe.solution_max_new_tokens, self._seed(wave, f"solutions from {start}")
+        texts, temperature = (
+            [prompt for _, prompt in asked],
+            self.recipe.solution_temperature or self.recipe.temperature,
+        )
         async for number, found in self._sampler.call(
-            wave.number, f"solutions-{start}", texts, count, tokens, heat, seed
+            wave.number, f"solutions-{start}", texts, count, tokens, temperature, seed
         ):
             one, prompt = asked[number]
             assert one.puzzle is not None
@@ -216,7 +227,7 @@ class Generation:
                     exact(solution)
                 except NotAPuzzle:
                     solution = ""
-                origin = self._sampler.origin(prompt, tokens, heat, seed, start + sample)
+                origin = self._sampler.origin(prompt, tokens, temperature, seed, start + sample)
                 yield one, Attempt(origin, prompts.cut(text), solution)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
@@ -233,7 +244,7 @@ class Generation:
             cluster=one.cluster,
             attempts=attempts,
             passes=passes,
-            weight=selection.learnability(passes, attempts) if self.recipe.learnability else 1.0,
+            weight=selection.learnability(passes, attempts) if self.recipe.learnability_weights else 1.0,
             borrowed_from=attempt.borrowed_from,
             recipe=self.recipe.name,
             iteration=self.iteration,
@@ -264,7 +275,7 @@ class Generation:
             total.add(part)
         self._on_progress(total)
 
-    def _chance(self, wave: Wave, what: str) -> random.Random:
+    def _rng(self, wave: Wave, what: str) -> random.Random:
         return random.Random(self._seed(wave, what))
 
     def _seed(self, wave: Wave, what: str) -> int:
@@ -273,9 +284,9 @@ class Generation:
 
 def _worth_more(one: Candidate, recipe: Recipe) -> bool:
     passed = {exact(attempt.solution) for attempt in one.passed}
-    if recipe.enough and len(passed) >= recipe.enough:
+    if recipe.target_passes and len(passed) >= recipe.target_passes:
         return False
-    return bool(passed) or not recipe.hopeless or len(one.attempts) < recipe.hopeless
+    return bool(passed) or not recipe.give_up_after or len(one.attempts) < recipe.give_up_after
 
 
 def stages() -> tuple[str, ...]:

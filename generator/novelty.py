@@ -40,13 +40,13 @@ class HeldOut:
         """Changes with the set."""
         return example.digest(*sorted(self._templates))
 
-    def holds(self, source: str) -> bool:
+    def contains(self, source: str) -> bool:
         """Whether a puzzle of the same canonical form is held out. Raises NotAPuzzle."""
         return example.template(source) in self._templates
 
-    def refuse(self, source: str) -> None:
+    def check(self, source: str) -> None:
         """Raises Contaminated for a puzzle that is held out."""
-        if self.holds(source):
+        if self.contains(source):
             raise Contaminated(f"a held-out puzzle must not be shown to a model: {source.splitlines()[0]}")
 
     def similarity(self, form: str) -> float:
@@ -69,7 +69,7 @@ class Known:
         self._sketches: dict[str, MinHash] = {}
         self._index: MinHashLSH | None = None
 
-    def meet(self, ident: str) -> bool:
+    def add_seen(self, ident: str) -> bool:
         """Whether exactly this puzzle was met before; from now on it was."""
         before = ident in self._ids
         self._ids.add(ident)

@@ -95,7 +95,7 @@ def cut(text: str) -> str:
 
 
 def for_puzzle(
-    seeds: Sequence[Seed], model: Completer, style: Style, chance: random.Random, new_tokens: int, held_out: HeldOut
+    seeds: Sequence[Seed], model: Completer, style: Style, rng: random.Random, new_tokens: int, held_out: HeldOut
 ) -> Prompt:
     """A prompt for one more puzzle: seeds, one instance of each problem, shuffled, as many as fit.
 
@@ -106,8 +106,8 @@ def for_puzzle(
     instances: dict[str, list[Seed]] = {}
     for seed in seeds:
         instances.setdefault(seed.problem, []).append(seed)
-    chosen = [chance.choice(group) for group in instances.values()]
-    chance.shuffle(chosen)
+    chosen = [rng.choice(group) for group in instances.values()]
+    rng.shuffle(chosen)
     room = model.context - new_tokens - model.tokens("def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
@@ -115,7 +115,7 @@ def for_puzzle(
         room -= model.tokens(shown.source + "\n\n") + _NUMBER
         if room < 0:
             break
-        held_out.refuse(seed.puzzle.source)
+        held_out.check(seed.puzzle.source)
         packed.append(shown.named(f"f{place}"))
     number = str(len(packed) + 1)
     return Prompt("\n\n".join([*packed, f"def f{number}("]), number, tuple(seed.id for seed in chosen[: len(packed)]))

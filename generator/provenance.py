@@ -74,7 +74,7 @@ def _chain(ident: str, index: dict[str, dict[str, Any]], above: frozenset[str]) 
     return {"id": ident, **entry, "parents": links, "unknown_parents": missing}
 
 
-def tell(chain: dict[str, Any]) -> str:
+def describe(chain: dict[str, Any]) -> str:
     """The chain in words."""
     kind, record = chain["kind"], chain["record"]
     lines = [f"{kind} {chain['id']}  ({chain['run']})"]
@@ -84,14 +84,14 @@ def tell(chain: dict[str, Any]) -> str:
     text = record["text"] if kind == "pair" else record["puzzle"]
     lines += ["", indent(text, "    "), ""]
     if kind == "pair":
-        lines += _tell_pair(record)
+        lines += _describe_pair(record)
     else:
-        lines += _tell_puzzle(record)
+        lines += _describe_puzzle(record)
     for parent in chain["parents"]:
         if parent["kind"] == "seed":
             continue
         role = "solution borrowed from" if parent["id"] == record.get("borrowed_from") else "its puzzle:"
-        lines += ["", f"{role} {tell(parent)}"]
+        lines += ["", f"{role} {describe(parent)}"]
     seeds = [parent for parent in chain["parents"] if parent["kind"] == "seed"]
     if seeds:
         names = ", ".join(f"{parent['record']['id']} ({parent['id']})" for parent in seeds)
@@ -101,7 +101,7 @@ def tell(chain: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _tell_pair(record: dict[str, Any]) -> list[str]:
+def _describe_pair(record: dict[str, Any]) -> list[str]:
     judged = record["judgement"]
     memory = judged["peak_memory_bytes"] / (1 << 20)
     return [
@@ -114,7 +114,7 @@ def _tell_pair(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def _tell_puzzle(record: dict[str, Any]) -> list[str]:
+def _describe_puzzle(record: dict[str, Any]) -> list[str]:
     statuses = Counter(attempt["status"] for attempt in record["attempts"])
     outcome = f"refused by {record['refused']}" if record["refused"] else "kept"
     attempts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())

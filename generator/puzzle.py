@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from selftaught.generator.identity import write
+from selftaught.generator.normalization import normalize
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class Puzzle:
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
 
     @property
-    def may_hold(self) -> bool:
+    def can_return_true(self) -> bool:
         """Whether some `return` could give ``True``, as far as its form tells."""
         (function,) = tree(self.source).body
         assert isinstance(function, ast.FunctionDef)
@@ -118,7 +118,7 @@ class Puzzle:
         return parse(b"".join(kept).decode())
 
     @property
-    def unbound(self) -> list[str]:
+    def undefined_names(self) -> list[str]:
         """Names that the body reads and nothing defines: reaching one of them raises NameError, whatever the answer."""
         tables, found = [_symbols(self.source)], set()
         while tables:
@@ -182,7 +182,7 @@ def exact(source: str) -> str:
 def _written(source: str, constants: bool) -> str:
     parsed = tree(source)
     try:
-        return write(parsed, constants=constants)
+        return normalize(parsed, constants=constants)
     except (ValueError, RecursionError) as error:
         raise NotAPuzzle("parses", f"can't be normalised: {type(error).__name__}") from None
 

@@ -51,7 +51,7 @@ class Sampler:
         settings = {"max_new_tokens": new_tokens, "temperature": temperature, "top_p": self._top_p, "seed": seed}
         identity = repr((self._model.name, self._model.digest, texts, samples, settings)).encode("utf-8", "replace")
         asked = hashlib.sha256(identity).hexdigest()
-        told = self._folder.recall(wave, name, asked)
+        told = self._folder.load_call(wave, name, asked)
         if told is not None:
             for number, found in enumerate(told):
                 yield number, found
@@ -64,7 +64,7 @@ class Sampler:
                 yield number, said[number]
         finally:
             self._turns.give()
-        self._folder.remember(wave, name, asked, [said[number] for number in range(len(prompts))])
+        self._folder.save_call(wave, name, asked, [said[number] for number in range(len(prompts))])
 
     async def _ask(
         self, texts: list[str], samples: int, settings: dict[str, Any]

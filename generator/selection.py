@@ -55,6 +55,6 @@ def transplant(body: str, written_for: Puzzle, puzzle: Puzzle) -> str | None:
     return solution
 
 
-def spread(total: int, some: int) -> Sequence[int]:
+def evenly_spaced(total: int, some: int) -> Sequence[int]:
     """`some` places evenly spread over `total`."""
     return range(total) if total <= some else [place * total // some for place in range(some)]

@@ -246,8 +246,8 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
 def _imitate(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
     from selftaught.generator import example
+    from selftaught.generator.settings import changed
     from selftaught.trainer import sft
-    from selftaught.trainer.settings import changed
 
     examples = {one.id: one for path in data for one in example.read(Path(path))}
     chosen = changed(sft.Settings(), settings)
@@ -258,8 +258,8 @@ def _reinforce(
     data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], bare: bool, seed: int
 ) -> dict[str, Any]:
     from selftaught.generator import prompts, seeds
+    from selftaught.generator.settings import changed
     from selftaught.trainer import grpo
-    from selftaught.trainer.settings import changed
 
     puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
     style = prompts.BARE if bare else prompts.Style()

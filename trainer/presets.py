@@ -71,7 +71,7 @@ class Preset:
         """The recipe of an iteration, from 1."""
         if not self.growing:
             return self.recipe
-        return replace(self.recipe, per_template=self.recipe.per_template * iteration)
+        return replace(self.recipe, max_per_template=self.recipe.max_per_template * iteration)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data."""
@@ -105,26 +105,26 @@ def tiny() -> Preset:
         recipe=replace(
             recipe.DEFAULT,
             name="tiny",
-            prompts=1,
-            samples=800,
+            prompts_per_wave=1,
+            samples_per_prompt=800,
             temperature=1.0,
             solution_temperature=0.8,
-            puzzle_tokens=100,
-            solution_tokens=60,
-            attempts=24,
-            round=8,
-            enough=2,
-            hopeless=0,
-            exempt=0.3,
-            repeat=2,
-            per_template=4,
-            per_cluster=0,
-            contamination=1.0,
-            keep=2,
-            hindsight=4,
-            learnability=True,
-            retarget=True,
-            chains=500,
+            puzzle_max_new_tokens=100,
+            solution_max_new_tokens=60,
+            max_attempts=24,
+            attempts_per_round=8,
+            target_passes=2,
+            give_up_after=0,
+            keep_trivial_share=0.3,
+            verify_repeats=2,
+            max_per_template=4,
+            max_per_cluster=0,
+            held_out_similarity=1.0,
+            max_solutions=2,
+            hindsight_attempts=4,
+            learnability_weights=True,
+            retarget_unsolved=True,
+            chains_per_wave=500,
         ),
         style=prompts.BARE,
         puzzles=3200,
@@ -165,16 +165,16 @@ def smollm2() -> Preset:
         recipe=replace(
             recipe.DEFAULT,
             name="smollm2",
-            prompts=8,
-            samples=8,
+            prompts_per_wave=8,
+            samples_per_prompt=8,
             temperature=0.7,
-            puzzle_tokens=90,
-            solution_tokens=60,
-            attempts=16,
-            round=8,
-            exempt=0.5,
-            retarget=True,
-            chains=50,
+            puzzle_max_new_tokens=90,
+            solution_max_new_tokens=60,
+            max_attempts=16,
+            attempts_per_round=8,
+            keep_trivial_share=0.5,
+            retarget_unsolved=True,
+            chains_per_wave=50,
         ),
         style=prompts.Style(),
         puzzles=768,
@@ -218,5 +218,7 @@ def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -
         sizes = {
             size: getattr(mine, size) for size in ("prompts", "samples", "puzzle_tokens", "solution_tokens", "attempts")
         }
-        preset = replace(preset, recipe=replace(recipe.PAPER, **sizes, round=mine.attempts), growing=False)
+        preset = replace(
+            preset, recipe=replace(recipe.PAPER, **sizes, attempts_per_round=mine.max_attempts), growing=False
+        )
     return replace(preset, recipe=preset.recipe.changed(*settings))

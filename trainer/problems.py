@@ -45,6 +45,6 @@ def mark_trivial(problems: Sequence[Problem], verifier: Verifier, how: str = "se
     for number, problem in enumerate(problems):
         kind = answers.read_type(problem.puzzle.annotation)
         if kind:
-            tasks += checks.trivial(str(number), problem.puzzle, kind, how)[:1]
+            tasks += checks.trivial_tasks(str(number), problem.puzzle, kind, how)[:1]
     solved = {int(verdict.id.partition("/")[0]) for verdict in verifier.verify_many(tasks) if verdict.accepted}
     return [replace(problem, trivial=number in solved) for number, problem in enumerate(problems)]

@@ -28,14 +28,14 @@ class Unsupported(TypeError):
     """This model's attention can't be split."""
 
 
-def can_share(model: Any, prefix: Any) -> bool:
+def supports_shared_prefix(model: Any, prefix: Any) -> bool:
     """Whether the model's attention can be told to look at a prefix apart: full attention in every layer."""
     return bool(getattr(model, "_supports_attention_backend", False)) and all(
         type(layer) is DynamicLayer for layer in prefix.layers
     )
 
 
-class Suffixes(DynamicCache):  # type: ignore[misc]  # transformers is not followed
+class SharedPrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is not followed
     """The caches of rows that follow a shared prefix (a cache of one row)."""
 
     def __init__(self, prefix: Any) -> None:
@@ -79,9 +79,9 @@ def _grown(buffer: Any, length: int) -> Any:
 
 
 @contextmanager
-def sharing(model: Any, cache: Any) -> Iterator[None]:
+def shared_prefix_attention(model: Any, cache: Any) -> Iterator[None]:
     """While it lasts, the model's attention looks at the cache's prefix too (if it has one)."""
-    if not isinstance(cache, Suffixes):
+    if not isinstance(cache, SharedPrefixCache):
         yield
         return
     usual = model.config._attn_implementation
@@ -116,9 +116,11 @@ def attention(
     first = (together @ before_keys.transpose(1, 2)).view(groups, rows, -1, prefix).transpose(0, 1)
     scores = torch.cat([first, queries @ key.transpose(2, 3)], -1)
     scores = scores.view(rows, groups, heads // groups, length, -1) + attention_mask.unsqueeze(1)
-    chances = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype).view(rows, groups, -1, scores.shape[-1])
-    common = chances[..., :prefix].transpose(0, 1).reshape(groups, -1, prefix) @ before_values
-    out = common.view(groups, rows, -1, width).transpose(0, 1) + chances[..., prefix:] @ value
+    probabilities = (
+        torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype).view(rows, groups, -1, scores.shape[-1])
+    )
+    common = probabilities[..., :prefix].transpose(0, 1).reshape(groups, -1, prefix) @ before_values
+    out = common.view(groups, rows, -1, width).transpose(0, 1) + probabilities[..., prefix:] @ value
     return out.reshape(rows, heads, length, width).transpose(1, 2), None
 
 

@@ -31,8 +31,8 @@ class Scripted:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFailed(f"{path}: not a script: {error}") from error
 
-        def script(prompt: str, chance: random.Random) -> str:
-            return next((chance.choice(texts) for ends, texts in rules if prompt.endswith(ends)), "")
+        def script(prompt: str, rng: random.Random) -> str:
+            return next((rng.choice(texts) for ends, texts in rules if prompt.endswith(ends)), "")
 
         made = cls(script, name=f"scripted:{Path(path).name}", **options)
         made.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -56,5 +56,5 @@ class Scripted:
         """See `selftaught.generator.models.Completer`."""
         for number, prompt in enumerate(prompts):
             self.prompts.append(prompt)
-            chance = random.Random(f"{seed} {number}")
-            yield number, [self.script(prompt, chance) for _ in range(samples)]
+            rng = random.Random(f"{seed} {number}")
+            yield number, [self.script(prompt, rng) for _ in range(samples)]

@@ -23,7 +23,12 @@ try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
-    from selftaught.generator.models.prefix import Suffixes, Unsupported, can_share, sharing
+    from selftaught.generator.models.prefix import (
+        SharedPrefixCache,
+        Unsupported,
+        shared_prefix_attention,
+        supports_shared_prefix,
+    )
 except ImportError as error:
     raise ModelFailed(
         f"running a model here needs torch and transformers: pip install 'selftaught[generator]' ({error})"
@@ -108,7 +113,7 @@ class Transformers:
         queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.rows)
         while queue:
             batch = queue.pop(0)
-            drawn = _Draw(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
+            drawn = _TokenSampler(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
             try:
                 rows = self._decode(prefix, [ids[number] for number, _ in batch], batch, max_new_tokens, drawn, stop)
             except Unsupported:
@@ -138,8 +143,8 @@ class Transformers:
 
     def _following(self, prefix: Any, rows: int) -> Any:
         """A cache for rows that follow a prefix: beside it where the model allows, else with a copy of it in each."""
-        if self._shares and prefix.get_seq_length() and can_share(self.model, prefix):
-            return Suffixes(prefix)
+        if self._shares and prefix.get_seq_length() and supports_shared_prefix(self.model, prefix):
+            return SharedPrefixCache(prefix)
         cache = copy.deepcopy(prefix)
         if prefix.get_seq_length():
             cache.batch_repeat_interleave(rows)
@@ -151,12 +156,18 @@ class Transformers:
         given = {"position_ids": positions.to(self.model.device), "logits_to_keep": 1, "use_cache": True}
         kept = {key: value for key, value in given.items() if key in self._accepts}
         device = self.model.device
-        with torch.inference_mode(), sharing(self.model, cache):
+        with torch.inference_mode(), shared_prefix_attention(self.model, cache):
             out = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=cache, **kept)
         return out.logits[:, -1].float()
 
     def _decode(
-        self, prefix: Any, ids: list[list[int]], batch: list[tuple[int, int]], limit: int, draw: _Draw, stop: Stop
+        self,
+        prefix: Any,
+        ids: list[list[int]],
+        batch: list[tuple[int, int]],
+        limit: int,
+        draw: _TokenSampler,
+        stop: Stop,
     ) -> list[tuple[int, str]]:
         """A completion for every row of a batch, with its prompt's number."""
         common = prefix.get_seq_length()
@@ -168,7 +179,7 @@ class Transformers:
         cache = self._following(prefix, len(ids))
         owner = torch.tensor([place for place, (_, count) in enumerate(batch) for _ in range(count)])
         found = [_Row(self.tokenizer, ids[place][-_TAIL:], batch[place][0]) for place in owner.tolist()]
-        with sharing(self.model, cache):
+        with shared_prefix_attention(self.model, cache):
             logits = self._forward(padded, mask, cache)
             cache.batch_select_indices(owner.to(self.model.device))
             logits, mask = logits[owner.to(logits.device)], mask[owner]
@@ -176,7 +187,7 @@ class Transformers:
         return [(row.number, row.text) for row in found]
 
     def _continue(
-        self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _Draw, stop: Stop
+        self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _TokenSampler, stop: Stop
     ) -> None:
         """Draw token after token until every row is complete or has `limit` of them."""
         for step in range(limit):
@@ -220,7 +231,7 @@ class _Row:
         return text
 
 
-class _Draw:
+class _TokenSampler:
     """Draws a token for every row."""
 
     def __init__(self, temperature: float, top_p: float, source: Any) -> None:
@@ -229,15 +240,17 @@ class _Draw:
     def __call__(self, logits: Any) -> Any:
         if self._temperature == 0:
             return logits.argmax(-1)
-        chances = torch.softmax(logits / self._temperature, -1)
+        probabilities = torch.softmax(logits / self._temperature, -1)
         if self._top_p < 1:
-            sorted_chances, order = chances.sort(descending=True)
-            beyond = sorted_chances.cumsum(-1) - sorted_chances >= self._top_p
-            chances = torch.zeros_like(chances).scatter(-1, order, sorted_chances.masked_fill(beyond, 0))
-        if chances.device.type != "cpu":
-            return torch.multinomial(chances, 1, generator=self._source).squeeze(-1)
+            sorted_probabilities, order = probabilities.sort(descending=True)
+            beyond = sorted_probabilities.cumsum(-1) - sorted_probabilities >= self._top_p
+            probabilities = torch.zeros_like(probabilities).scatter(
+                -1, order, sorted_probabilities.masked_fill(beyond, 0)
+            )
+        if probabilities.device.type != "cpu":
+            return torch.multinomial(probabilities, 1, generator=self._source).squeeze(-1)
         # The same by one random number a row: `multinomial` draws one for every token of the vocabulary.
-        sums = chances.cumsum(-1)
+        sums = probabilities.cumsum(-1)
         level = torch.rand(len(sums), 1, generator=self._source) * sums[:, -1:]
         return torch.searchsorted(sums, level, right=True).squeeze(-1).clamp(max=sums.shape[-1] - 1)
 

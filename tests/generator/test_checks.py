@@ -26,7 +26,7 @@ def is_trivial(judge: Verifier, source: str, how: str) -> bool:
     puzzle = parse(source)
     kind = read_type(puzzle.annotation)
     assert kind
-    first, *rest = checks.trivial("p", puzzle, kind, how)
+    first, *rest = checks.trivial_tasks("p", puzzle, kind, how)
     verdict = judge.verify(first)
     if verdict.status in (Status.TIME_LIMIT, Status.MEMORY_LIMIT):
         return any(verdict.accepted for verdict in judge.verify_many(rest))
@@ -90,7 +90,7 @@ def takes_changes(judge: Verifier, source: str, solution: str) -> Status:
     puzzle = parse(source)
     kind = read_type(puzzle.annotation)
     assert kind
-    return judge.verify(checks.depends("p", puzzle, kind, solution)).status
+    return judge.verify(checks.dependence_task("p", puzzle, kind, solution)).status
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_all_answers_that_are_tried_are_of_the_type(text: str) -> None:
         f"def f(x: {text}, a=417, b=['pear', 'fig'], c={{1: 2}}, d=-3.5, e=(7, 'x')):\n    return x == 1e999"
     )
     wanted = eval(text, vars(typing))
-    for tried in (answers.simple(kind), answers.searched(puzzle, kind)):
+    for tried in (answers.small_answers(kind), answers.suggested_answers(puzzle, kind)):
         assert 0 < len(tried) <= 400
         assert all(annotation.matches(value, wanted) for value in tried)
 
@@ -178,4 +178,4 @@ plain: Any = st.recursive(
 @given(plain)
 def test_any_constant_can_be_looked_at(value: object) -> None:
     puzzle = parse(f"def f(x: List[int], inf=0, nan=0, a={value!r}):\n    return x == a")
-    answers.searched(puzzle, Type("List", (Type("int"),)))
+    answers.suggested_answers(puzzle, Type("List", (Type("int"),)))

@@ -26,7 +26,18 @@ SCRIPT = [
     {"ends": "b=1342):", "texts": [" return b - a", " return a", "\n    c = b - a\n    return c"]},
     {"ends": "t='melon'):", "texts": [" return t * 3 + t.upper()", " return t"]},
 ]
-QUICK = ("--require", "restricted", "--workers", "1", "--set", "samples=4", "--set", "attempts=8", "--set", "round=8")
+QUICK = (
+    "--require",
+    "restricted",
+    "--workers",
+    "1",
+    "--set",
+    "samples_per_prompt=4",
+    "--set",
+    "max_attempts=8",
+    "--set",
+    "attempts_per_round=8",
+)
 
 
 @pytest.fixture
@@ -94,7 +105,7 @@ def test_a_finished_folder_is_not_touched_and_an_interrupted_one_goes_on(tmp_pat
     assert "--resume" in again.stderr
     assert selftaught(*command, "--resume").returncode == 0
     assert (out / "pairs.jsonl").read_bytes() == before
-    other = selftaught(*command, "--resume", "--set", "hindsight=0")
+    other = selftaught(*command, "--resume", "--set", "hindsight_attempts=0")
     assert other.returncode == 2
     assert "recipe was" in other.stderr
 
@@ -131,7 +142,7 @@ def test_a_model_that_runs_dry_is_an_exit_code_of_its_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--puzzles", "1", "--set", "hindsite=1"), "sets nothing"),
+        (("--puzzles", "1", "--set", "hindsite=1"), "hindsight_attempts"),
         ((), "-n PAIRS or --puzzles"),
         (("-n", "1", "--seeds", "/nowhere"), "/nowhere"),
         (("-n", "1", "--model", "/nowhere"), "no causal model"),

@@ -51,7 +51,17 @@ SOLUTIONS = {
     "x * 0 == a": [" return 7", " return 8"],
     "x == x": [" return 12345"],
 }
-SMALL = replace(DEFAULT, prompts=2, samples=8, round=4, attempts=12, hopeless=8, enough=3, exempt=0.0, repeat=2)
+SMALL = replace(
+    DEFAULT,
+    prompts_per_wave=2,
+    samples_per_prompt=8,
+    attempts_per_round=4,
+    max_attempts=12,
+    give_up_after=8,
+    target_passes=3,
+    keep_trivial_share=0.0,
+    verify_repeats=2,
+)
 
 
 class Killed(Exception):
@@ -75,11 +85,11 @@ class Counting(Scripted):
         self.answered.append((*prompts, str(settings["seed"])))
 
 
-def script(prompt: str, chance: random.Random) -> str:
+def script(prompt: str, rng: random.Random) -> str:
     if prompt.endswith("("):
-        return chance.choice(list(PUZZLES.values()))
+        return rng.choice(list(PUZZLES.values()))
     last = prompt.rpartition("def f")[2]
-    return next((chance.choice(texts) for key, texts in SOLUTIONS.items() if key in last), " return 0")
+    return next((rng.choice(texts) for key, texts in SOLUTIONS.items() if key in last), " return 0")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +197,7 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(tmp_path:
 def test_the_model_is_not_asked_for_more_puzzles_than_are_wanted(tmp_path: Path, judge: Verifier) -> None:
     model = Scripted(script)
     run(tmp_path, judge, model=model, puzzles=16)
-    assert sum(prompt.endswith("(") for prompt in model.prompts) == SMALL.prompts
+    assert sum(prompt.endswith("(") for prompt in model.prompts) == SMALL.prompts_per_wave
 
 
 def test_older_waves_are_served_first(tmp_path: Path, judge: Verifier) -> None:
@@ -207,8 +217,8 @@ def test_a_run_stops_when_it_has_enough_pairs(tmp_path: Path, judge: Verifier) -
 def test_a_model_that_says_nothing_useful_ends_the_run_instead_of_running_forever(
     tmp_path: Path, judge: Verifier
 ) -> None:
-    tally = run(tmp_path, judge, pairs=1, model=Scripted(lambda prompt, chance: "?"))
-    assert tally.refusals["parses"] == tally.stages["written"] == 20 * SMALL.prompts * SMALL.samples
+    tally = run(tmp_path, judge, pairs=1, model=Scripted(lambda prompt, rng: "?"))
+    assert tally.refusals["parses"] == tally.stages["written"] == 20 * SMALL.prompts_per_wave * SMALL.samples_per_prompt
 
 
 def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, judge: Verifier) -> None:
@@ -224,7 +234,7 @@ def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, j
 
 def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Path, judge: Verifier) -> None:
     near = "def f(s: str, t='melon'):\n    return s == t * 3 + t.upper() or s == 5"
-    run(tmp_path, judge, replace(SMALL, contamination=0.3), held_out=HeldOut([near]))
+    run(tmp_path, judge, replace(SMALL, held_out_similarity=0.3), held_out=HeldOut([near]))
     (score,) = {
         outcome["score"]
         for record in records(tmp_path)
@@ -236,7 +246,9 @@ def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Pa
 
 
 def test_the_papers_recipe_keeps_the_shortest_solutions_and_repeats_puzzles(tmp_path: Path, judge: Verifier) -> None:
-    paper = replace(PAPER, samples=32, attempts=24, round=24, keep=2, exempt=0.0)
+    paper = replace(
+        PAPER, samples_per_prompt=32, max_attempts=24, attempts_per_round=24, max_solutions=2, keep_trivial_share=0.0
+    )
     run(tmp_path, judge, paper, puzzles=192)
     assert refused(tmp_path, "good words").count("") > 1
     assert "new" not in {record["refused"] for record in records(tmp_path)}
@@ -245,7 +257,7 @@ def test_the_papers_recipe_keeps_the_shortest_solutions_and_repeats_puzzles(tmp_
 
 
 def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge, replace(SMALL, exempt=1.0, depends=False))
+    run(tmp_path, judge, replace(SMALL, keep_trivial_share=1.0, refuse_answer_independent=False))
     (outcome,) = {
         outcome.outcome
         for one in example.read(tmp_path / "pairs.jsonl")
@@ -259,25 +271,25 @@ def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, judge
 def test_a_puzzle_that_takes_any_answer_is_refused_even_if_the_lot_lets_it_through(
     tmp_path: Path, judge: Verifier
 ) -> None:
-    run(tmp_path, judge, replace(SMALL, exempt=1.0))
+    run(tmp_path, judge, replace(SMALL, keep_trivial_share=1.0))
     assert refused(tmp_path, "any answer")[0] == "depends"
 
 
 def test_a_solution_that_is_right_by_chance_is_refused(tmp_path: Path, judge: Verifier) -> None:
-    def guess(prompt: str, chance: random.Random) -> str:
+    def guess(prompt: str, rng: random.Random) -> str:
         if prompt.endswith("("):
             return "x: int, a=417):\n    return x % 2 == a % 2 and x > 10 ** 5"
-        return f"\n    import random\n    return 100001 + random.randrange({chance.randrange(2, 1000)})"
+        return f"\n    import random\n    return 100001 + random.randrange({rng.randrange(2, 1000)})"
 
-    tally = run(tmp_path, judge, replace(SMALL, repeat=16), model=Scripted(guess))
+    tally = run(tmp_path, judge, replace(SMALL, verify_repeats=16), model=Scripted(guess))
     assert tally.refusals["stable"] == 1
     assert tally.stages["pairs"] == 0
 
 
 def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifier) -> None:
-    def swap(prompt: str, chance: random.Random) -> str:
+    def swap(prompt: str, rng: random.Random) -> str:
         if prompt.endswith("("):
-            return chance.choice(
+            return rng.choice(
                 ["x: int, a=41777):\n    return x == a * a", "x: int, b=90210):\n    return x - b == b // 7"]
             )
         return (
@@ -286,7 +298,7 @@ def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifi
             else "\n    return 41777 * 41777"
         )
 
-    assert run(tmp_path / "off", judge, replace(SMALL, hindsight=0), model=Scripted(swap)).stages["pairs"] == 0
+    assert run(tmp_path / "off", judge, replace(SMALL, hindsight_attempts=0), model=Scripted(swap)).stages["pairs"] == 0
     run(tmp_path / "on", judge, model=Scripted(swap))
     pairs = list(example.read(tmp_path / "on" / "pairs.jsonl"))
     assert len(pairs) == 2
@@ -295,14 +307,14 @@ def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifi
 
 
 def test_a_right_answer_to_the_same_template_is_borrowed_before_any_other(tmp_path: Path, judge: Verifier) -> None:
-    def half(prompt: str, chance: random.Random) -> str:
+    def half(prompt: str, rng: random.Random) -> str:
         if prompt.endswith("("):
-            return chance.choice(
+            return rng.choice(
                 ["x: int, a=417, b=9342):\n    return x + a == b", "x: int, a=31, b=8088):\n    return x + a == b"]
             )
-        return " return b - a" if "9342" in prompt else f" return {chance.randrange(1000)}"
+        return " return b - a" if "9342" in prompt else f" return {rng.randrange(1000)}"
 
-    run(tmp_path, judge, replace(SMALL, per_template=2, hindsight=1), model=Scripted(half))
+    run(tmp_path, judge, replace(SMALL, max_per_template=2, hindsight_attempts=1), model=Scripted(half))
     borrowed = [one for one in example.read(tmp_path / "pairs.jsonl") if one.borrowed_from]
     assert [one.solution for one in borrowed] == ["def g(a=31, b=8088): return b - a"]
 
@@ -315,12 +327,12 @@ def test_rounds_end_when_a_puzzle_is_solved_enough_or_hopeless(tmp_path: Path, j
         ]
         for name in ("unsolvable", "good words")
     }
-    assert max(numbers["unsolvable"]) - SMALL.hindsight <= SMALL.hopeless
+    assert max(numbers["unsolvable"]) - SMALL.hindsight_attempts <= SMALL.give_up_after
     assert set(numbers["good words"]) <= {0, 12}
 
 
 def test_a_puzzle_that_does_not_fit_the_context_is_not_asked_about(tmp_path: Path, judge: Verifier) -> None:
-    tally = run(tmp_path, judge, replace(SMALL, solution_tokens=2000))
+    tally = run(tmp_path, judge, replace(SMALL, solution_max_new_tokens=2000))
     assert tally.stages["attempts"] == 0
     assert tally.refusals["solved"] > 0
 
@@ -365,10 +377,10 @@ def test_nothing_that_a_model_writes_runs_outside_the_workers(tmp_path: Path, ju
     ]
     answers = [f" return {write}", f"\n    return [{write}, 417 * 417][1]", "\n    __import__('os')._exit(0)"]
 
-    def attack(prompt: str, chance: random.Random) -> str:
-        return chance.choice(evil if prompt.endswith("(") else answers)
+    def attack(prompt: str, rng: random.Random) -> str:
+        return rng.choice(evil if prompt.endswith("(") else answers)
 
-    for recipe in (SMALL, replace(PAPER, samples=16, attempts=6, round=6)):
+    for recipe in (SMALL, replace(PAPER, samples_per_prompt=16, max_attempts=6, attempts_per_round=6)):
         tally = run(tmp_path / recipe.name, judge, recipe, model=Scripted(attack))
         assert tally.stages["written"] == 64
         assert tally.stages["pairs"] == 0

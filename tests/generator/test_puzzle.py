@@ -176,21 +176,21 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
     ],
 )
 def test_a_puzzle_that_can_never_hold_is_seen(body: str, may: bool) -> None:
-    assert parse(f"def f(x: int):\n    {body}").may_hold is may
+    assert parse(f"def f(x: int):\n    {body}").can_return_true is may
 
 
 def test_every_bundled_and_published_puzzle_may_hold(p3: Path) -> None:
     sources = [record["sat"] for record in corpus.records()] + [puzzle["sat"] for puzzle in json.loads(p3.read_text())]
-    assert [source for source in sources if not parse(source).may_hold] == []
+    assert [source for source in sources if not parse(source).can_return_true] == []
 
 
 def test_names_that_nothing_defines_are_found() -> None:
-    def unbound(body: str) -> list[str]:
-        return parse(f"def f(x: List[int], a=3):\n    {body}").unbound
+    def undefined_names(body: str) -> list[str]:
+        return parse(f"def f(x: List[int], a=3):\n    {body}").undefined_names
 
-    assert unbound("return sum(i * a for i in x) == len(y) + z") == ["y", "z"]
-    assert unbound("import math\n    n = math.pi\n    return f(x) or (lambda q: q + n)(1) > Optional[a]") == []
-    assert all(parse(record["sat"]).unbound == [] for record in corpus.records())
+    assert undefined_names("return sum(i * a for i in x) == len(y) + z") == ["y", "z"]
+    assert undefined_names("import math\n    n = math.pi\n    return f(x) or (lambda q: q + n)(1) > Optional[a]") == []
+    assert all(parse(record["sat"]).undefined_names == [] for record in corpus.records())
 
 
 def test_a_puzzle_without_its_docstring_is_the_same_puzzle() -> None:

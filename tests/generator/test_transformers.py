@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from tokenizers.trainers import BpeTrainer
     from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from selftaught.generator.models.transformers import Transformers, _Draw
+    from selftaught.generator.models.transformers import Transformers, _TokenSampler
 
 PROMPTS = ["def f(x):\n    return x", "def f(x):\n    return x + 1\n\ndef g", "def f(", "def f(y, z):"]
 
@@ -269,16 +269,16 @@ def test_what_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_tokens_are_drawn_as_often_as_the_model_says_and_impossible_ones_never() -> None:
-    chances = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
-    token = _Draw(1.0, 1.0, torch.Generator().manual_seed(3))(chances.log().repeat(20_000, 1))
+    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    token = _TokenSampler(1.0, 1.0, torch.Generator().manual_seed(3))(probabilities.log().repeat(20_000, 1))
     found = torch.bincount(token, minlength=6) / 20_000
-    assert torch.allclose(found, chances, atol=0.02)
-    assert not found[chances == 0].any()
+    assert torch.allclose(found, probabilities, atol=0.02)
+    assert not found[probabilities == 0].any()
 
 
 def test_top_p_leaves_out_the_unlikely_tail() -> None:
-    chances = torch.tensor([0.1, 0.6, 0.3])
-    token = _Draw(1.0, 0.7, torch.Generator().manual_seed(3))(chances.log().repeat(1_000, 1))
+    probabilities = torch.tensor([0.1, 0.6, 0.3])
+    token = _TokenSampler(1.0, 0.7, torch.Generator().manual_seed(3))(probabilities.log().repeat(1_000, 1))
     assert set(token.tolist()) == {1, 2}
 
 

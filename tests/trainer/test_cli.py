@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from selftaught.generator.settings import changed
 from selftaught.sandbox.cli import main
 from selftaught.trainer import evaluation, presets
 from selftaught.trainer.evaluation import Result
-from selftaught.trainer.settings import changed
 from selftaught.trainer.sft import Settings
-from tests.trainer.school import School, preset
+from tests.trainer.stub import StubLearner, preset
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -27,12 +27,12 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(presets.PRESETS, "school", lambda: preset(School()))
+    monkeypatch.setitem(presets.PRESETS, "stub", lambda: preset(StubLearner()))
     out = str(tmp_path / "run")
     command = (
         "loop",
         "--preset",
-        "school",
+        "stub",
         "--iterations",
         "1",
         "--require",
@@ -95,10 +95,13 @@ def test_settings_are_changed_by_name_and_keep_their_type() -> None:
 
 @pytest.mark.parametrize("preset_name", ["tiny"])
 def test_a_presets_settings_are_plain_data_and_the_papers_recipe_keeps_its_sizes(preset_name: str) -> None:
-    mine, paper = presets.make(preset_name), presets.make(preset_name, "paper", ["keep=4"])
+    mine, paper = presets.make(preset_name), presets.make(preset_name, "paper", ["max_solutions=4"])
     assert json.loads(json.dumps(mine.to_dict()))["recipe"]["name"] == preset_name
-    assert paper.recipe.name == "paper" and paper.recipe.keep == 4 and paper.recipe.hindsight == 0
-    assert paper.recipe.attempts == mine.recipe.attempts and paper.recipe.samples == mine.recipe.samples
+    assert paper.recipe.name == "paper" and paper.recipe.max_solutions == 4 and paper.recipe.hindsight_attempts == 0
+    assert (
+        paper.recipe.max_attempts == mine.recipe.max_attempts
+        and paper.recipe.samples_per_prompt == mine.recipe.samples_per_prompt
+    )
 
 
 def test_the_quota_of_a_template_grows_with_the_iterations() -> None:

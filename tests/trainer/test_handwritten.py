@@ -57,9 +57,9 @@ def test_every_puzzle_depends_on_its_answer(judge: Verifier) -> None:
         kind = answers.read_type(puzzle.annotation)
         assert kind
         solution = record["sol"].replace("def sol(", "def g(", 1)
-        assert judge.verify(checks.depends(record["id"], puzzle, kind, solution)).status is Status.ACCEPTED, record[
-            "id"
-        ]
+        assert judge.verify(checks.dependence_task(record["id"], puzzle, kind, solution)).status is Status.ACCEPTED, (
+            record["id"]
+        )
 
 
 def test_no_puzzle_shares_its_canonical_form_with_one_that_models_are_shown(p3: Path) -> None:
@@ -75,4 +75,4 @@ def test_the_generator_guards_the_set_by_itself() -> None:
     held_out = bundled_held_out()
     for record in RECORDS:
         with pytest.raises(Contaminated):
-            held_out.refuse(record["sat"].replace("def sat(", "def f99("))
+            held_out.check(record["sat"].replace("def sat(", "def f99("))

@@ -17,7 +17,7 @@ from selftaught.generator.puzzle import canonical
 from selftaught.sandbox import Verifier
 from selftaught.trainer.loop import Loop
 from selftaught.trainer.run import Mismatch
-from tests.trainer.school import HELD_OUT, Pupil, School, preset
+from tests.trainer.stub import HELD_OUT, StubLearner, StubModel, preset
 
 ITERATIONS = 2
 
@@ -48,7 +48,7 @@ def _without_clocks(lines: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, judge: Verifier) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("loop") / "run"
-    return folder, Loop(preset(School()), ITERATIONS, folder, judge).run()
+    return folder, Loop(preset(StubLearner()), ITERATIONS, folder, judge).run()
 
 
 def test_metrics_have_the_promised_shape_from_the_base_model_on(done: tuple[Path, dict[str, Any]]) -> None:
@@ -106,7 +106,7 @@ class Killed(Exception):
 def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
     stage: str, done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
 ) -> None:
-    learner = School()
+    learner = StubLearner()
 
     def kill(line: str) -> None:
         if line.startswith(stage):
@@ -125,7 +125,7 @@ def test_a_model_examined_aside_gives_the_same_data(
     done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    Loop(replace(preset(School()), aside=True), ITERATIONS, tmp_path / "run", judge, say=said.append).run()
+    Loop(replace(preset(StubLearner()), aside=True), ITERATIONS, tmp_path / "run", judge, say=said.append).run()
     assert files(tmp_path / "run") == files(done[0])
     assert said.index("1-generate ...") < next(place for place, line in enumerate(said) if line.startswith("  Pass@1"))
 
@@ -135,15 +135,15 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
 ) -> None:
     begun, loaded = threading.Event(), []
 
-    class Slow(Pupil):
+    class Slow(StubModel):
         def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:
             for answer in super().complete(prompts, **settings):
                 begun.set()
                 time.sleep(0.5)
                 yield answer
 
-    class Slowly(School):
-        def load(self, folder: Path) -> Pupil:
+    class SlowLearner(StubLearner):
+        def load(self, folder: Path) -> StubModel:
             loaded.append(folder)  # first to write puzzles, then to be examined
             return super().load(folder) if len(loaded) == 1 else Slow(super().load(folder).skill)
 
@@ -154,13 +154,13 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
 
     started = time.monotonic()
     with pytest.raises(Killed):
-        Loop(replace(preset(Slowly()), aside=True), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+        Loop(replace(preset(SlowLearner()), aside=True), ITERATIONS, tmp_path / "run", judge, say=kill).run()
     assert time.monotonic() - started < 0.5 * len(HELD_OUT)
     assert not (tmp_path / "run" / "stages" / "0-evaluate.json").exists()
 
 
 def test_more_iterations_continue_a_finished_run(judge: Verifier, tmp_path: Path) -> None:
-    learner = School()
+    learner = StubLearner()
     Loop(preset(learner), 1, tmp_path / "run", judge).run()
     metrics = Loop(preset(learner), 2, tmp_path / "run", judge).run()
     assert len(metrics["iterations"]) == 3 and learner.taught == 2
@@ -168,10 +168,10 @@ def test_more_iterations_continue_a_finished_run(judge: Verifier, tmp_path: Path
 
 def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[str, Any]], judge: Verifier) -> None:
     with pytest.raises(Mismatch, match="seed was 0, is 1"):
-        Loop(preset(School()), ITERATIONS, done[0], judge, seed=1)
+        Loop(preset(StubLearner()), ITERATIONS, done[0], judge, seed=1)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(judge: Verifier, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(Mismatch, match="holds no run"):
-        Loop(preset(School()), 1, tmp_path, judge)
+        Loop(preset(StubLearner()), 1, tmp_path, judge)

@@ -129,6 +129,6 @@ class TinyHeldOut(HeldOut):
         super().__init__(record["sat"] for record in records)
         self._guard = Guard(records)
 
-    def holds(self, source: str) -> bool:
+    def contains(self, source: str) -> bool:
         """Whether the puzzle breaks a rule."""
         return not self._guard.allows(source)

@@ -24,13 +24,13 @@ HELD_OUT = DOCUMENTS[:16]
 _RIGHT = {one.sat: one.right.partition("\n")[2] for one in DOCUMENTS}
 
 
-class Pupil:
+class StubModel:
     """Writes puzzles of the corpus, and solves one correctly with a chance that is its skill."""
 
     context = 4096
 
     def __init__(self, skill: float) -> None:
-        self.skill, self.name, self.digest = skill, "pupil", f"{skill:.3f}"
+        self.skill, self.name, self.digest = skill, "stub", f"{skill:.3f}"
         self.calls = 0
 
     def tokens(self, text: str) -> int:
@@ -48,21 +48,21 @@ class Pupil:
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
         self.calls += 1
-        chance = random.Random(f"{seed} {temperature}")
+        rng = random.Random(f"{seed} {temperature}")
         for number, prompt in enumerate(prompts):
             if prompt == "def f(":
-                yield number, [chance.choice(DOCUMENTS).sat.removeprefix("def f(") for _ in range(samples)]
+                yield number, [rng.choice(DOCUMENTS).sat.removeprefix("def f(") for _ in range(samples)]
             else:
                 right = _RIGHT[prompt.partition("\n\ndef g(")[0]]
                 yield (
                     number,
-                    ["\n" + right if chance.random() < self.skill else "\n    return None" for _ in range(samples)],
+                    ["\n" + right if rng.random() < self.skill else "\n    return None" for _ in range(samples)],
                 )
 
 
 @dataclass
-class School:
-    """A learner whose models are pupils: more examples, more skill. taught: how often a model was trained."""
+class StubLearner:
+    """A learner whose models are stubs: more examples, more skill. taught: how often a model was trained."""
 
     taught: int = 0
 
@@ -70,8 +70,8 @@ class School:
         folder.mkdir(parents=True)
         (folder / "skill.json").write_text("0.2")
 
-    def load(self, folder: Path) -> Pupil:
-        return Pupil(json.loads((folder / "skill.json").read_text()))
+    def load(self, folder: Path) -> StubModel:
+        return StubModel(json.loads((folder / "skill.json").read_text()))
 
     def train(
         self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
@@ -83,15 +83,15 @@ class School:
         return {}
 
     def to_dict(self) -> dict[str, object]:
-        return {"kind": "school"}
+        return {"kind": "stub"}
 
 
-def preset(learner: School) -> Preset:
+def preset(learner: StubLearner) -> Preset:
     """A loop of seconds."""
-    recipe = replace(DEFAULT, name="school", prompts=1, samples=20, attempts=4, round=4, per_template=0, per_cluster=0,
-                     contamination=1.0, repeat=1, exempt=0.0, hindsight=0)  # fmt: skip
+    recipe = replace(DEFAULT, name="stub", prompts_per_wave=1, samples_per_prompt=20, max_attempts=4, attempts_per_round=4, max_per_template=0, max_per_cluster=0,
+                     held_out_similarity=1.0, verify_repeats=1, keep_trivial_share=0.0, hindsight_attempts=0)  # fmt: skip
     return Preset(
-        name="school",
+        name="stub",
         learner=learner,
         recipe=recipe,
         style=prompts.BARE,

@@ -15,7 +15,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, *_COMPREHENSIONS, ast.Lambda, ast.ClassDef)
 
 
-def write(tree: ast.Module, *, constants: bool) -> str:
+def normalize(tree: ast.Module, *, constants: bool) -> str:
     """The tree with bound names numbered in order of appearance, scope by scope; free names and attributes stay.
 
     constants: keep them, or write only their type; a display of constants alone is then one constant. Docstrings, comments,
