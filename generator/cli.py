@@ -44,7 +44,9 @@ TOO_FEW = 1
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
 @click.option("--iteration", type=click.IntRange(0), default=0, help="Noted with every pair.")
 @click.option("--context", type=click.IntRange(64), help="Tokens of prompt and answer.  [default: the model's]")
-@click.option("--rows", type=click.IntRange(1), help="Sequences that a local model writes side by side.")
+@click.option(
+    "--batch-size", "--rows", type=click.IntRange(1), help="Sequences that a local model writes side by side."
+)
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
@@ -100,7 +102,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
     shown = [seed for seed in seeds.read(options["seeds"]) if _wanted(seed, recipe)]
-    given = {name: options[name] for name in ("context", "rows") if options[name]}
+    given = {name: options[name] for name in ("context", "batch_size") if options[name]}
     try:
         model = models.load(options["model_name"], **given)
         limits = Limits(cpu_seconds=options["cpu_limit"])

@@ -70,10 +70,10 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         preset = presets.make(preset_name, options["recipe_name"], options["settings"])
     except (ValueError, ModelFailed) as error:
         raise click.UsageError(str(error)) from error
-    say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
+    on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
         with _verifier(preset.limits, options) as verifier:
-            metrics = Loop(preset, iterations, output, verifier, seed, say).run()
+            metrics = Loop(preset, iterations, output, verifier, seed, on_message).run()
     except (Mismatch, ModelFailed) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
@@ -92,7 +92,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
 @click.option("-n", "attempts", type=click.IntRange(1), default=20, show_default=True, help="Attempts at each puzzle.")
 @click.option("-T", "temperatures", type=click.FloatRange(0), multiple=True, default=(0.8,), show_default=True,
               help="May be repeated.")  # fmt: skip
-@click.option("--new-tokens", type=click.IntRange(1), default=150, show_default=True)
+@click.option("--max-new-tokens", "--new-tokens", type=click.IntRange(1), default=150, show_default=True)
 @click.option("--bare", is_flag=True, help="No worked examples in the prompt, for a model trained on puzzles alone.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), callback=no_link,
               help="Every attempt, a problem and temperature a line. No symbolic link.")  # fmt: skip
@@ -122,15 +122,15 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
         asked = problems.read(options["puzzles"], options["split"], options["every_instance"])
         with _verifier(Limits(cpu_seconds=options["cpu_limit"]), options) as verifier:
             asked = problems.mark_trivial(asked, verifier)
-            memory, results = evaluation.Memory(verifier), []
+            cache, results = evaluation.VerdictCache(verifier), []
             for temperature in options["temperatures"]:
-                results += evaluation.attempt(
+                results += evaluation.evaluate(
                     model,
                     asked,
-                    memory,
+                    cache,
                     attempts=options["attempts"],
                     temperature=temperature,
-                    new_tokens=options["new_tokens"],
+                    max_new_tokens=options["max_new_tokens"],
                     style=prompts.BARE if options["bare"] else prompts.Style(),
                     seed=options["seed"],
                 )

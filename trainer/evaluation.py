@@ -59,46 +59,46 @@ _UNJUDGED = (Status.INTERNAL_ERROR, Status.CANCELLED)
 UNPARSED = "unparsed"
 
 
-class Memory:
+class VerdictCache:
     """Verdicts by puzzle and solution: the same attempt is judged once, however many models write it. judged: really sent to
     the verifier; seconds: waited for it."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
         self._known: dict[tuple[str, str], str] = {}
-        self.judged, self.seconds = 0, 0.0
+        self.verified, self.seconds = 0, 0.0
 
-    def learn(self, sat: str, statuses: dict[str, str]) -> None:
+    def add(self, sat: str, statuses: dict[str, str]) -> None:
         """Take over verdicts of an earlier process."""
         self._known |= {(sat, sol): status for sol, status in statuses.items() if status not in _UNJUDGED}
 
-    def judge(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    def verify(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """The status of each pair."""
         started, statuses = time.perf_counter(), {}
-        wanted = dict.fromkeys(pairs)
-        fresh = [pair for pair in wanted if pair not in self._known]
+        distinct = dict.fromkeys(pairs)
+        fresh = [pair for pair in distinct if pair not in self._known]
         tasks = (Task(str(number), *pair) for number, pair in enumerate(fresh))
         for pair, verdict in zip(fresh, self._verifier.verify_many(tasks), strict=True):
             statuses[pair] = str(verdict.status)
             if verdict.judged or verdict.status is Status.INVALID:
                 self._known[pair] = statuses[pair]
-        self.judged += len(fresh)
+        self.verified += len(fresh)
         self.seconds += time.perf_counter() - started
-        return {pair: self._known.get(pair) or statuses[pair] for pair in wanted}
+        return {pair: self._known.get(pair) or statuses[pair] for pair in distinct}
 
 
 class Stopped(Exception):
     """An evaluation was ended before it was complete."""
 
 
-def attempt(
+def evaluate(
     model: Completer,
     problems: Sequence[Problem],
-    memory: Memory,
+    cache: VerdictCache,
     *,
     attempts: int,
     temperature: float,
-    new_tokens: int,
+    max_new_tokens: int,
     style: Style,
     seed: int,
     stopped: Callable[[], bool] = lambda: False,
@@ -109,7 +109,7 @@ def attempt(
     for number, texts in model.complete(
         [prompt.text for prompt in asked],
         samples=attempts,
-        max_new_tokens=new_tokens,
+        max_new_tokens=max_new_tokens,
         temperature=temperature,
         stop=prompts.Unindented(),
         seed=seed,
@@ -118,7 +118,7 @@ def attempt(
             raise Stopped
         written[number] = [_read(problems[number].puzzle, asked[number], text) for text in texts]
     sources = [problem.puzzle.source for problem in problems]
-    verdicts = memory.judge((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
+    verdicts = cache.verify((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
     results = []
     for number, problem in enumerate(problems):
         result = Result(problem.id, problem.group, problem.trivial, temperature)

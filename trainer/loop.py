@@ -18,12 +18,12 @@ from selftaught.generator.folder import Folder
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
 from selftaught.trainer import evaluation, problems, report
-from selftaught.trainer.evaluation import Memory, Problem, Result
+from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
 from selftaught.trainer.presets import Preset
 from selftaught.trainer.run import RunFolder, replace
 
-Say = Callable[[str], None]
+MessageCallback = Callable[[str], None]
 
 
 class Loop:
@@ -39,49 +39,49 @@ class Loop:
         path: Path,
         verifier: Verifier,
         seed: int = 0,
-        say: Say = lambda line: None,
+        on_message: MessageCallback = lambda line: None,
     ) -> None:
         self.preset, self.iterations, self.seed = preset, iterations, seed
         self.config = {**preset.to_dict(), "seed": seed}
         self.folder = RunFolder(path, self.config)
-        self._verifier, self._say, self._memory = verifier, say, Memory(verifier)
-        self._ending = threading.Event()
+        self._verifier, self._report, self._verdicts = verifier, on_message, VerdictCache(verifier)
+        self._stopping = threading.Event()
 
     def run(self) -> dict[str, Any]:
         """Do what is not done; returns (and writes) the metrics."""
-        self._stage("problems", self._mark)
+        self._stage("problems", self._find_trivial)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
-        with ThreadPoolExecutor(1, "examining") as pool:
+        with ThreadPoolExecutor(1, "evaluation") as pool:
             try:
                 self._iterate(pool)
             except BaseException:
-                self._ending.set()  # the pool waits for what it does
+                self._stopping.set()  # the pool waits for what it does
                 raise
-        return self._publish(self.iterations)
+        return self._write_results(self.iterations)
 
     def _iterate(self, pool: ThreadPoolExecutor) -> None:
         """Every model is examined once: aside, if the preset says so, while the next one is trained, which takes one processor."""
-        aside: Future[None] | None = None
+        pending: Future[None] | None = None
         for number in range(1, self.iterations + 1):
-            if not self.preset.aside:
-                self._examined(number - 1)
+            if not self.preset.evaluate_while_training:
+                self._evaluate_once(number - 1)
             self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
-            if self.preset.aside:
-                if aside:
-                    aside.result()
-                aside = pool.submit(self._examined, number - 1)
+            if self.preset.evaluate_while_training:
+                if pending:
+                    pending.result()
+                pending = pool.submit(self._evaluate_once, number - 1)
             self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
-        if aside:
-            aside.result()
-        self._examined(self.iterations)
+        if pending:
+            pending.result()
+        self._evaluate_once(self.iterations)
 
-    def _examined(self, number: int) -> None:
+    def _evaluate_once(self, number: int) -> None:
         self._evaluate(number)
         if number:
-            self._publish(number)
+            self._write_results(number)
 
-    def _publish(self, number: int) -> dict[str, Any]:
+    def _write_results(self, number: int) -> dict[str, Any]:
         """Write the metrics, the report and the dataset as far as the run is."""
         metrics = gather(self.folder.path, number, self.config)
         old, new = (list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number))
@@ -94,70 +94,70 @@ class Loop:
 
     def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if not self.folder.done(name):
-            self._say(f"{name} ...")
+            self._report(f"{name} ...")
         return self.folder.stage(name, work)
 
-    def _watch(self, step: int, steps: int, loss: float) -> None:
-        self._say(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
+    def _on_step(self, step: int, steps: int, loss: float) -> None:
+        self._report(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
 
     def _make_base(self, base: Path) -> dict[str, Any]:
-        self.preset.learner.make_base(base, self.derive("base"), self._watch)
+        self.preset.learner.make_base(base, self.derive("base"), self._on_step)
         return {}
 
     def _evaluate(self, number: int) -> None:
         path = self.folder.iteration(number) / "evaluation.jsonl"
-        result = self._stage(f"{number}-evaluate", lambda: self._examine(number, path))
-        self._remember(path)
+        result = self._stage(f"{number}-evaluate", lambda: self._evaluate_into(number, path))
+        self._load_verdicts(path)
         best = result["summary"]["pass_at_k"]
-        self._say(
+        self._report(
             "  " + ", ".join(f"Pass@{k} {one['value']:.1%} at T {one['temperature']:g}" for k, one in best.items())
         )
 
-    def _examine(self, number: int, path: Path) -> dict[str, Any]:
-        before = self._memory.seconds
-        results = self.examine(self.folder.iteration(number) / "model", f"evaluate {number}")
+    def _evaluate_into(self, number: int, path: Path) -> dict[str, Any]:
+        before = self._verdicts.seconds
+        results = self.evaluate(self.folder.iteration(number) / "model", f"evaluate {number}")
         evaluation.write(results, path)
-        return {"summary": evaluation.summary(results), "seconds_verifying": self._memory.seconds - before}
+        return {"summary": evaluation.summary(results), "seconds_verifying": self._verdicts.seconds - before}
 
-    def examine(self, folder: Path, purpose: str) -> list[Result]:
+    def evaluate(self, folder: Path, purpose: str) -> list[Result]:
         """The attempts of the model in a folder at the held-out problems, at every temperature."""
         model = self.preset.learner.load(folder)
         results: list[Result] = []
-        for temperature in self.preset.temperatures:
-            results += evaluation.attempt(
+        for temperature in self.preset.eval_temperatures:
+            results += evaluation.evaluate(
                 model,
                 self._problems,
-                self._memory,
-                attempts=self.preset.attempts,
+                self._verdicts,
+                attempts=self.preset.eval_attempts,
                 temperature=temperature,
-                new_tokens=self.preset.new_tokens,
+                max_new_tokens=self.preset.eval_max_new_tokens,
                 style=self.preset.style,
                 seed=self.derive(f"{purpose} {temperature}"),
-                stopped=self._ending.is_set,
+                stopped=self._stopping.is_set,
             )
         return results
 
-    def _mark(self) -> dict[str, Any]:
+    def _find_trivial(self) -> dict[str, Any]:
         """Which held-out problems a trivial answer solves: they are reported apart."""
         marked = problems.mark_trivial(self.preset.problems(), self._verifier)
         return {"trivial": [problem.id for problem in marked if problem.trivial]}
 
     @property
     def _problems(self) -> list[Problem]:
-        trivial = set(self._stage("problems", self._mark)["trivial"])
+        trivial = set(self._stage("problems", self._find_trivial)["trivial"])
         return [dataclasses.replace(one, trivial=one.id in trivial) for one in self.preset.problems()]
 
-    def _remember(self, path: Path) -> None:
+    def _load_verdicts(self, path: Path) -> None:
         """Verdicts of evaluations that an earlier process made count in this one."""
         sources = {problem.id: problem.puzzle.source for problem in self._problems}
         for result in evaluation.read(path):
-            self._memory.learn(sources[result.id], result.solutions)
+            self._verdicts.add(sources[result.id], result.solutions)
 
     def _generate(self, number: int) -> dict[str, Any]:
         model = self.preset.learner.load(self.folder.iteration(number - 1) / "model")
         recipe = self.preset.for_iteration(number)
         seeds, path = self.preset.seeds(), self.folder.iteration(number) / "generation"
-        settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles}
+        settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles_per_iteration}
         with Folder(path, settings, seeds, resume=True) as folder:
             earlier = [record for before in range(1, number) for record in self.written(before)]
             generation = Generation(
@@ -172,7 +172,7 @@ class Loop:
                 seed=self.derive(f"generate {number}"),
                 iteration=number,
             )
-            tally = generation.run(puzzles=self.preset.puzzles)
+            tally = generation.run(puzzles=self.preset.puzzles_per_iteration)
         counts = tally.to_dict()
         return {**counts, "seconds_of": counts["seconds"]}
 
@@ -189,7 +189,7 @@ class Loop:
                 example.write(one, out)
         base = self.folder.iteration(0) / "model"
         counts = self.preset.learner.train(
-            base, examples, folder / "model", self.derive(f"train {number}"), self._watch
+            base, examples, folder / "model", self.derive(f"train {number}"), self._on_step
         )
         return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 

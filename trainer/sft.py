@@ -21,7 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from selftaught.generator.example import Example, training_text
 from selftaught.generator.models.transformers import Transformers
 
-Watch = Callable[[int, int, float], None]
+StepCallback = Callable[[int, int, float], None]
 _IGNORED = -100
 
 
@@ -36,19 +36,20 @@ class Settings:
     training goes on; log_steps: between reports.
     """
 
-    rate: float = 5e-6
-    schedule: str = "constant"
-    warm_up: float = 0.0
-    epochs: float = 4.0
-    block: int = 1024
-    rows: int = 1
-    accumulate: int = 1
-    lora: int = 0
-    solution_only: bool = False
-    weighted: bool = False
+    learning_rate: float = 5e-6
+    lr_scheduler_type: str = "constant"
+    warmup_steps: float = 0.0
+    num_train_epochs: float = 4.0
+    max_length: int = 1024
+    per_device_train_batch_size: int = 1
+    gradient_accumulation_steps: int = 1
+    lora_r: int = 0
+    lora_alpha: int = 0
+    completion_only_loss: bool = False
+    use_example_weights: bool = False
     report_to: str = "none"
     save_steps: int = 500
-    log_steps: int = 10
+    logging_steps: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +67,32 @@ def tokenize(tokenizer: Any, one: Example, settings: Settings) -> Tokens:
     found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     ids = [*found["input_ids"], tokenizer.eos_token_id]
     labels = list(ids)
-    if settings.solution_only:
+    if settings.completion_only_loss:
         body = len(one.puzzle) + 2 + len(one.solution.partition("\n")[0])
         labels = [
             number if start >= body else _IGNORED
             for number, (start, _) in zip(ids, [*found["offset_mapping"], (len(text), 0)], strict=True)
         ]
-    return Tokens(ids, labels, one.weight if settings.weighted else 1.0)
+    return Tokens(ids, labels, one.weight if settings.use_example_weights else 1.0)
 
 
-def pack(examples: Sequence[Tokens], block: int) -> list[list[Tokens]]:
-    """Rows of at most `block` tokens, the longest examples first into the fullest row that has room. An example that is longer than
+def pack(examples: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
+    """Rows of at most `block` tokens, the longest examples first into the fullest row that has free. An example that is longer than
     a block is left out."""
     rows: list[list[Tokens]] = []
-    room: list[int] = []
+    free: list[int] = []
     for one in sorted(examples, key=lambda example: -len(example.ids)):
         size = len(one.ids)
-        if size > block:
+        if size > max_length:
             continue
-        fitting = [number for number, left in enumerate(room) if left >= size]
+        fitting = [number for number, left in enumerate(free) if left >= size]
         if fitting:
-            fullest = min(fitting, key=lambda number: room[number])
+            fullest = min(fitting, key=lambda number: free[number])
             rows[fullest].append(one)
-            room[fullest] -= size
+            free[fullest] -= size
         else:
             rows.append([one])
-            room.append(block - size)
+            free.append(max_length - size)
     return rows
 
 
@@ -135,16 +136,21 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]  # transformers is n
 
 
 class _Progress(transformers.TrainerCallback):  # type: ignore[misc]
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, on_step: StepCallback) -> None:
+        self._on_step = on_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            self._watch(state.global_step, state.max_steps, logs["loss"])
+            self._on_step(state.global_step, state.max_steps, logs["loss"])
 
 
 def train(
-    base: str, examples: Sequence[Example], folder: Path, settings: Settings, seed: int = 0, watch: Watch | None = None
+    base: str,
+    examples: Sequence[Example],
+    folder: Path,
+    settings: Settings,
+    seed: int = 0,
+    on_step: StepCallback | None = None,
 ) -> dict[str, Any]:
     """Fine-tune `base` (a folder or name that transformers loads, GGUF too) and save it in Hugging Face's layout.
 
@@ -155,25 +161,27 @@ def train(
     loaded = for_training(base)
     model, tokenizer = loaded.model.train(), loaded.tokenizer
     tokens = [tokenize(tokenizer, one, settings) for one in examples]
-    rows = pack(tokens, settings.block)
+    rows = pack(tokens, settings.max_length)
     if not rows:
-        raise ValueError("there is nothing to train on: no example, or none that fits a block")
-    if settings.lora:
-        model = _adapted(model, settings.lora)
+        raise ValueError("there is nothing to train on: no example, or none of at most max_length tokens")
+    if settings.lora_r:
+        import peft
+
+        model = peft.get_peft_model(model, lora_config(settings.lora_r, settings.lora_alpha))
     checkpoints = folder / "checkpoints"
     trainer = _Trainer(
         model=model,
-        args=_arguments(checkpoints, settings, seed),
+        args=_training_arguments(checkpoints, settings, seed),
         train_dataset=rows,
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
-        callbacks=[_Progress(watch)] if watch else [],
+        callbacks=[_Progress(on_step)] if on_step else [],
     )
-    trainer.remove_callback(transformers.PrinterCallback)  # `watch` sees the same
+    trainer.remove_callback(transformers.PrinterCallback)  # `on_step` gets the same figures
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     outcome = trainer.train(resume_from_checkpoint=last)
     if trainer.is_world_process_zero():
         trained = trainer.accelerator.unwrap_model(trainer.model)
-        if settings.lora:
+        if settings.lora_r:
             trained = trained.merge_and_unload()
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -201,35 +209,35 @@ def for_training(base: str) -> Transformers:
     return loaded
 
 
-def _adapted(model: Any, rank: int) -> Any:
+def lora_config(r: int, lora_alpha: int) -> Any:
+    """Return PEFT's configuration of LoRA adapters on all linear layers; `lora_alpha` 0 means twice `r`."""
     import peft
 
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return peft.get_peft_model(model, config)
+    return peft.LoraConfig(r=r, lora_alpha=lora_alpha or 2 * r, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def _arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
-    card = torch.cuda.is_available()
+def _training_arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
+    cuda = torch.cuda.is_available()
     return transformers.TrainingArguments(
         output_dir=str(checkpoints),
-        learning_rate=settings.rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warm_up,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.rows,
-        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
+        num_train_epochs=settings.num_train_epochs,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
         weight_decay=0.0,
         optim="adamw_torch",
-        bf16=card and torch.cuda.is_bf16_supported(),
+        bf16=cuda and torch.cuda.is_bf16_supported(),
         save_steps=settings.save_steps,
         save_total_limit=2,
-        logging_steps=settings.log_steps,
+        logging_steps=settings.logging_steps,
         report_to=settings.report_to,
         remove_unused_columns=False,
         seed=seed,
         data_seed=seed,
         disable_tqdm=True,
-        use_cpu=not card,
+        use_cpu=not cuda,
     )
 
 
@@ -242,23 +250,23 @@ class PretrainedLearner:
 
     model: str
     settings: Settings
-    rows: int = 64
+    batch_size: int = 64
     context: int | None = None
 
-    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+    def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
         """Note which model is meant: it is not copied."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "base.json").write_text(json.dumps({"model": self.model}) + "\n")
 
     def load(self, folder: Path) -> Transformers:
         """The model of a folder, ready to write."""
-        return Transformers.from_name(self._name(folder), rows=self.rows, context=self.context)
+        return Transformers.from_name(self._name(folder), batch_size=self.batch_size, context=self.context)
 
     def train(
-        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
         """Fine-tune the base model on examples, into a folder."""
-        return train(self._name(base), examples, folder, self.settings, seed, watch)
+        return train(self._name(base), examples, folder, self.settings, seed, on_step)
 
     def to_dict(self) -> dict[str, object]:
         """The settings as plain data."""

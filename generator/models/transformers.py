@@ -46,13 +46,13 @@ class Transformers:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, name: str = "", rows: int | None = None, context: int | None = None
+        self, model: Any, tokenizer: Any, *, name: str = "", batch_size: int | None = None, context: int | None = None
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
         self._shares = True
-        self.rows = rows or (256 if model.device.type == "cuda" else 64)
+        self.batch_size = batch_size or (256 if model.device.type == "cuda" else 64)
         self._accepts = set(inspect.signature(model.forward).parameters)
         ends = model.generation_config.eos_token_id if getattr(model, "generation_config", None) else None
         ends = tokenizer.eos_token_id if ends is None else ends
@@ -110,7 +110,7 @@ class Transformers:
             )
         prefix = self._prefill(ids)
         texts: dict[int, list[str]] = defaultdict(list)
-        queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.rows)
+        queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.batch_size)
         while queue:
             batch = queue.pop(0)
             drawn = _TokenSampler(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
@@ -121,10 +121,10 @@ class Transformers:
                 queue.insert(0, batch)
                 continue
             except torch.OutOfMemoryError:
-                self.rows = sum(count for _, count in batch) // 2
-                if not self.rows:
+                self.batch_size = sum(count for _, count in batch) // 2
+                if not self.batch_size:
                     raise ModelFailed(f"{self.name}: out of memory with a single row") from None
-                queue = [half for pending in [batch, *queue] for half in _halves(pending, self.rows)]
+                queue = [half for pending in [batch, *queue] for half in _halves(pending, self.batch_size)]
                 continue
             for number, text in rows:
                 texts[number].append(text)
@@ -260,25 +260,25 @@ def _seeded(device: Any, *seed: int) -> Any:
     return torch.Generator(device).manual_seed(number)
 
 
-def _batches(order: list[int], samples: int, rows: int) -> list[list[tuple[int, int]]]:
-    """Prompts with how many samples of each, in batches of at most `rows`."""
+def _batches(order: list[int], samples: int, batch_size: int) -> list[list[tuple[int, int]]]:
+    """Prompts with how many samples of each, in batches of at most `batch_size`."""
     batches: list[list[tuple[int, int]]] = []
-    room = 0
+    free = 0
     for number in order:
         left = samples
         while left:
-            if not room:
+            if not free:
                 batches.append([])
-                room = rows
-            count = min(left, room)
+                free = batch_size
+            count = min(left, free)
             batches[-1].append((number, count))
-            left, room = left - count, room - count
+            left, free = left - count, free - count
     return batches
 
 
-def _halves(batch: list[tuple[int, int]], rows: int) -> list[list[tuple[int, int]]]:
-    """The batch again, in batches of at most `rows`."""
-    return [part for number, count in batch for part in _batches([number], count, rows)]
+def _halves(batch: list[tuple[int, int]], batch_size: int) -> list[list[tuple[int, int]]]:
+    """The batch again, in batches of at most `batch_size`."""
+    return [part for number, count in batch for part in _batches([number], count, batch_size)]
 
 
 def _fastest(device: str) -> str:

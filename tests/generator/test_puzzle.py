@@ -241,7 +241,13 @@ READ_ALL = """
 import sys
 from selftaught.generator.puzzle import *
 source = eval(sys.stdin.read())
-for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound, lambda source: parse(source).may_hold):
+readers = [parse, canonical, exact, lambda source: rename(source, {"f": "h"})]
+readers += [
+    lambda source: parse(source).uses_argument,
+    lambda source: parse(source).undefined_names,
+    lambda source: parse(source).can_return_true,
+]
+for read in readers:
     try:
         read(source)
     except NotAPuzzle:

@@ -72,7 +72,7 @@ def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(mo
         ids = model.tokenizer(prompt, return_tensors="pt").input_ids
         out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=12, do_sample=False, pad_token_id=0)
         expected.append(model.tokenizer.decode(out[0], skip_special_tokens=True)[len(prompt) :])
-    model.rows = rows
+    model.batch_size = rows
     assert len(set(expected)) > 1
     assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
 
@@ -128,7 +128,7 @@ def greedy(model: Any, prompt: str) -> str:
 
 
 def test_samples_follow_the_models_distribution(model: Any) -> None:
-    model.rows = 64
+    model.batch_size = 64
     prompt = PROMPTS[0]
     with torch.inference_mode():
         logits = model.model(**model.tokenizer(PROMPTS[0], return_tensors="pt")).logits[0, -1]
@@ -168,7 +168,7 @@ def test_a_stop_string_ends_a_completion(model: Any) -> None:
 def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: Any = Transformers.from_name(str(folder), rows=16)
+    model: Any = Transformers.from_name(str(folder), batch_size=16)
     decode, sizes = model._decode, []
 
     def hungry(prefix: Any, ids: Any, batch: Any, *rest: Any) -> Any:

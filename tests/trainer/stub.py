@@ -16,7 +16,7 @@ from selftaught.generator.novelty import HeldOut
 from selftaught.generator.recipe import DEFAULT, replace
 from selftaught.sandbox import Limits
 from selftaught.trainer.evaluation import Problem
-from selftaught.trainer.presets import Preset, Watch
+from selftaught.trainer.presets import Preset, StepCallback
 from selftaught.trainer.tiny import corpus
 
 DOCUMENTS = list(islice(corpus.documents(0), 60))
@@ -66,7 +66,7 @@ class StubLearner:
 
     taught: int = 0
 
-    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
+    def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
         folder.mkdir(parents=True)
         (folder / "skill.json").write_text("0.2")
 
@@ -74,7 +74,7 @@ class StubLearner:
         return StubModel(json.loads((folder / "skill.json").read_text()))
 
     def train(
-        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, object]:
         self.taught += 1
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,10 +95,10 @@ def preset(learner: StubLearner) -> Preset:
         learner=learner,
         recipe=recipe,
         style=prompts.BARE,
-        puzzles=40,
-        attempts=10,
-        temperatures=(0.5, 1.0),
-        new_tokens=50,
+        puzzles_per_iteration=40,
+        eval_attempts=10,
+        eval_temperatures=(0.5, 1.0),
+        eval_max_new_tokens=50,
         limits=Limits(cpu_seconds=0.5),
         problems=lambda: [Problem(f"p{n}", puzzle.parse(one.sat), one.family) for n, one in enumerate(HELD_OUT)],
         held_out=lambda: HeldOut(one.sat for one in HELD_OUT),

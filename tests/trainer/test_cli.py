@@ -85,10 +85,10 @@ def test_a_model_that_cannot_be_loaded_is_an_error_with_its_name(tmp_path: Path)
 
 
 def test_settings_are_changed_by_name_and_keep_their_type() -> None:
-    assert changed(Settings(), ["lora=16", "rate=1e-4", "solution_only=yes", "schedule=cosine"]) == Settings(
-        lora=16, rate=1e-4, solution_only=True, schedule="cosine"
-    )
-    for wrong in ("lora", "ranks=3", "lora=many", "solution_only=maybe"):
+    assert changed(
+        Settings(), ["lora_r=16", "learning_rate=1e-4", "completion_only_loss=yes", "lr_scheduler_type=cosine"]
+    ) == Settings(lora_r=16, learning_rate=1e-4, completion_only_loss=True, lr_scheduler_type="cosine")
+    for wrong in ("lora_r", "ranks=3", "lora_r=many", "completion_only_loss=maybe"):
         with pytest.raises(ValueError, match=wrong.partition("=")[0]):
             changed(Settings(), [wrong])
 
@@ -106,7 +106,7 @@ def test_a_presets_settings_are_plain_data_and_the_papers_recipe_keeps_its_sizes
 
 def test_the_quota_of_a_template_grows_with_the_iterations() -> None:
     tiny = presets.make("tiny")
-    assert tiny.for_iteration(3).per_template == 3 * tiny.for_iteration(1).per_template
+    assert tiny.for_iteration(3).max_per_template == 3 * tiny.for_iteration(1).max_per_template
 
 
 def test_importing_the_trainer_does_not_import_torch() -> None:

@@ -113,7 +113,7 @@ def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
             raise Killed
 
     with pytest.raises(Killed):
-        Loop(preset(learner), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+        Loop(preset(learner), ITERATIONS, tmp_path / "run", judge, on_message=kill).run()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "stages").iterdir()}
     Loop(preset(learner), ITERATIONS, tmp_path / "run", judge).run()
     assert files(tmp_path / "run") == files(done[0])
@@ -125,7 +125,13 @@ def test_a_model_examined_aside_gives_the_same_data(
     done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    Loop(replace(preset(StubLearner()), aside=True), ITERATIONS, tmp_path / "run", judge, say=said.append).run()
+    Loop(
+        replace(preset(StubLearner()), evaluate_while_training=True),
+        ITERATIONS,
+        tmp_path / "run",
+        judge,
+        on_message=said.append,
+    ).run()
     assert files(tmp_path / "run") == files(done[0])
     assert said.index("1-generate ...") < next(place for place, line in enumerate(said) if line.startswith("  Pass@1"))
 
@@ -154,7 +160,13 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
 
     started = time.monotonic()
     with pytest.raises(Killed):
-        Loop(replace(preset(SlowLearner()), aside=True), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+        Loop(
+            replace(preset(SlowLearner()), evaluate_while_training=True),
+            ITERATIONS,
+            tmp_path / "run",
+            judge,
+            on_message=kill,
+        ).run()
     assert time.monotonic() - started < 0.5 * len(HELD_OUT)
     assert not (tmp_path / "run" / "stages" / "0-evaluate.json").exists()
 

@@ -91,7 +91,7 @@ def main(run: Path, variant: str, require: str) -> None:
         }
         examples = list(choices[variant]())
         learner.train(run / "iterations" / "0" / "model", examples, out / "model", loop.derive(f"train {last}"))
-        results = loop.examine(out / "model", f"evaluate {variant}")
+        results = loop.evaluate(out / "model", f"evaluate {variant}")
     evaluation.write(results, out / "evaluation.jsonl")
     summary: dict[str, Any] = {"examples": len(examples), **evaluation.summary(results)}
     replace(out / "summary.json", summary)

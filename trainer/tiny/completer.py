@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from selftaught.generator.models import ModelFailed, Stop
 from selftaught.trainer.tiny import tokenizer
-from selftaught.trainer.tiny.model import Shape, Transformer
+from selftaught.trainer.tiny.model import Config, Transformer
 from selftaught.trainer.tiny.sampling import sample
 
 _STOPS = [tokenizer.VOCABULARY[piece] for piece in ("\n\ndef g(", "\n\nassert f(g())")]
@@ -25,7 +26,7 @@ class Tiny:
 
     def __init__(self, model: Transformer, name: str = "tiny") -> None:
         self.model, self.name = model.eval(), name
-        self.context = model.shape.context
+        self.context = model.config.max_position_embeddings
 
     @cached_property
     def digest(self) -> str:
@@ -67,17 +68,17 @@ class Tiny:
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and the tokenizer, as transformers' LlamaForCausalLM reads them."""
         folder.mkdir(parents=True, exist_ok=True)
-        shape = self.model.shape
+        sizes = self.model.config
         config = {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
-            "vocab_size": shape.vocabulary,
-            "hidden_size": shape.width,
-            "intermediate_size": shape.hidden,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.heads,
-            "max_position_embeddings": shape.context,
+            "vocab_size": sizes.vocab_size,
+            "hidden_size": sizes.hidden_size,
+            "intermediate_size": sizes.intermediate_size,
+            "num_hidden_layers": sizes.num_hidden_layers,
+            "num_attention_heads": sizes.num_attention_heads,
+            "num_key_value_heads": sizes.num_attention_heads,
+            "max_position_embeddings": sizes.max_position_embeddings,
             "rms_norm_eps": 1e-6,
             "rope_theta": 10_000.0,
             "hidden_act": "silu",
@@ -99,15 +100,8 @@ class Tiny:
             state = _imported(load_file(folder / "model.safetensors"))
         except (OSError, ValueError) as error:
             raise ModelFailed(f"{folder}: no tiny model: {error}") from error
-        shape = Shape(
-            config["vocab_size"],
-            config["hidden_size"],
-            config["num_hidden_layers"],
-            config["num_attention_heads"],
-            config["intermediate_size"],
-            config["max_position_embeddings"],
-        )
-        model = Transformer(shape)
+        sizes = {field.name: config[field.name] for field in dataclasses.fields(Config)}
+        model = Transformer(Config(**sizes))
         model.load_state_dict(state)
         return cls(model, name)
 

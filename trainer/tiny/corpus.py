@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from selftaught.trainer.tiny.operations import ANNOTATIONS, OPERATIONS, RECIPES, Operation, Recipe
+from selftaught.trainer.tiny.operations import ANNOTATIONS, CONDITIONS, OPERATIONS, Conditions, Operation
 
 _NAMES = {"int": "abcdnmk", "str": "stu", "list": "lpq", "words": "vwz"}
 """Of parameters, in the order in which they stand."""
@@ -39,11 +39,11 @@ class Noise:
     operation of a fitting type. extra: answers to which one operation more is applied.
     """
 
-    right: float = 0.08
-    foreign: float = 0.3
-    forward: float = 0.35
+    correct: float = 0.08
+    other_puzzle: float = 0.3
+    not_inverted: float = 0.35
     skipped: float = 0.15
-    extra: float = 0.4
+    extra_operation: float = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Puzzle:
     body: str = ""
     target: str = ""
     steps: tuple[tuple[Operation, dict[str, str]], ...] = ()
-    recipe: tuple[Recipe, dict[str, str]] | None = None
+    template: tuple[Conditions, dict[str, str]] | None = None
 
     def header(self) -> str:
         """The parameters as the solution declares them."""
@@ -160,13 +160,13 @@ def build(rng: random.Random, operations: list[Operation]) -> Puzzle | None:
 
 def conditions(rng: random.Random) -> Puzzle:
     """A puzzle of several conditions."""
-    recipe = rng.choice(RECIPES)
-    puzzle = Puzzle(recipe.answer_type, {}, {})
+    template = rng.choice(CONDITIONS)
+    puzzle = Puzzle(template.answer_type, {}, {})
     filled = {
         name: puzzle.add(rng, "str" if kind in ("str", "digit") else "int", value(rng, kind))
-        for name, kind in recipe.parameters
+        for name, kind in template.parameters
     }
-    puzzle.body, puzzle.recipe = tidy(recipe.conditions.format(x="x", **filled)), (recipe, filled)
+    puzzle.body, puzzle.template = tidy(template.conditions.format(x="x", **filled)), (template, filled)
     _order(rng, puzzle)
     return puzzle
 
@@ -188,9 +188,9 @@ def _order(rng: random.Random, puzzle: Puzzle) -> None:
     puzzle.steps = tuple(
         (operation, {slot: new.get(name, name) for slot, name in filled.items()}) for operation, filled in puzzle.steps
     )
-    if puzzle.recipe:
-        recipe, filled = puzzle.recipe
-        puzzle.recipe = recipe, {slot: new[name] for slot, name in filled.items()}
+    if puzzle.template:
+        template, filled = puzzle.template
+        puzzle.template = template, {slot: new[name] for slot, name in filled.items()}
 
 
 def evaluate(expression: str, names: dict[str, Any]) -> Any:
@@ -211,9 +211,9 @@ def tidy(expression: str) -> str:
 
 def right(puzzle: Puzzle) -> str:
     """The answer that undoes every step."""
-    if puzzle.recipe:
-        recipe, filled = puzzle.recipe
-        return tidy(recipe.answer.format(**filled))
+    if puzzle.template:
+        template, filled = puzzle.template
+        return tidy(template.answer.format(**filled))
     expression = puzzle.target
     for operation, filled in reversed(puzzle.steps):
         expression = operation.inverse.format(y=f"({expression})", **filled)
@@ -222,11 +222,11 @@ def right(puzzle: Puzzle) -> str:
 
 def wrong(rng: random.Random, puzzle: Puzzle, noise: Noise) -> str:
     """An answer with the noise in it; now and then it is right."""
-    if rng.random() < noise.foreign:
-        return tidy(_foreign(rng, puzzle))
-    if puzzle.recipe:
+    if rng.random() < noise.other_puzzle:
+        return tidy(_of_other_puzzle(rng, puzzle))
+    if puzzle.template:
         answer = right(puzzle)
-        return answer if rng.random() < noise.right else tidy(_mutate(rng, puzzle, answer, noise))
+        return answer if rng.random() < noise.correct else tidy(_mutate(rng, puzzle, answer, noise))
     expression = puzzle.target
     for operation, filled in reversed(puzzle.steps):
         expression = _step(rng, puzzle, operation, noise).format(
@@ -237,7 +237,7 @@ def wrong(rng: random.Random, puzzle: Puzzle, noise: Noise) -> str:
 
 def _extra(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str:
     """The answer, now and then with one operation more."""
-    if rng.random() >= noise.extra:
+    if rng.random() >= noise.extra_operation:
         return answer
     more = rng.choice(fitting(puzzle.answer_type, puzzle.answer_type))
     return more.format(x=f"({answer})", y=f"({answer})", **_fill(rng, puzzle, {}))
@@ -245,12 +245,12 @@ def _extra(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str
 
 def _step(rng: random.Random, puzzle: Puzzle, operation: Operation, noise: Noise) -> str:
     draw = rng.random()
-    if draw < noise.right:
+    if draw < noise.correct:
         return operation.inverse
     if operation.takes == operation.gives:
-        if draw < noise.right + noise.forward:
+        if draw < noise.correct + noise.not_inverted:
             return operation.forward
-        if draw < noise.right + noise.forward + noise.skipped:
+        if draw < noise.correct + noise.not_inverted + noise.skipped:
             return "{y}"
     return rng.choice(fitting(operation.gives, operation.takes))
 
@@ -267,7 +267,7 @@ def _fill(rng: random.Random, puzzle: Puzzle, filled: dict[str, str]) -> dict[st
     return {slot: puzzle.any(rng, kind) for slot, kind in _SLOTS.items()} | {"c": str(rng.randrange(2, 10))} | filled
 
 
-def _foreign(rng: random.Random, puzzle: Puzzle) -> str:
+def _of_other_puzzle(rng: random.Random, puzzle: Puzzle) -> str:
     """The answer of another puzzle of the same type, with this one's parameters put in its place."""
     for _ in range(50):
         other = conditions(rng) if rng.random() < 0.3 else chain(rng, rng.randrange(1, 3))

@@ -25,7 +25,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Conditions:
     """A puzzle of several conditions with a known answer. Its parameters: name -> type, in the order of use."""
 
     answer_type: str
@@ -96,7 +96,7 @@ words words [i.swapcase() for i in {x}]  [i.swapcase() for i in {y}]
 words words [i + {s} for i in {x}]      [i[:-len({s})] for i in {y}]
 """
 
-_RECIPES = """
+_CONDITIONS = """
 int   | {x} > {a} and {x} % {b} == {c}                      | {a} * {b} + {c}                       | a=int b=small c=unit
 int   | {x} > {a} and {x} < {b}                             | {a} + 1                             | a=int b=greater
 int   | {x} % {a} == {b} and {x} > {c}                      | {c} * {a} + {b}                     | a=int b=small c=int
@@ -139,15 +139,15 @@ def _operations() -> tuple[Operation, ...]:
     return tuple(rows)
 
 
-def _recipes() -> tuple[Recipe, ...]:
+def _condition_puzzles() -> tuple[Conditions, ...]:
     rows = []
-    for line in _RECIPES.strip().splitlines():
+    for line in _CONDITIONS.strip().splitlines():
         kind, conditions, answer, parameters = (part.strip() for part in line.split("|"))
         pairs = tuple((name, of) for name, of in (pair.split("=") for pair in parameters.split()))
-        rows.append(Recipe(kind, conditions, answer, pairs))
+        rows.append(Conditions(kind, conditions, answer, pairs))
     return tuple(rows)
 
 
 OPERATIONS = _operations()
-RECIPES = _recipes()
+CONDITIONS = _condition_puzzles()
 ANNOTATIONS = {"int": "int", "str": "str", "list": "List[int]", "words": "List[str]"}

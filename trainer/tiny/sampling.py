@@ -64,14 +64,14 @@ def _continue(
     rows = torch.arange(len(last))
     stop = torch.tensor(stops)
     written: list[list[int]] = [[] for _ in range(len(last))]
-    room = min(new_tokens, model.shape.context - ids.shape[1])
-    for step in range(room):
+    steps = min(new_tokens, model.config.max_position_embeddings - ids.shape[1])
+    for step in range(steps):
         tokens = choose(last, temperature, generator)
         alive = ~torch.isin(tokens, stop)
         for row, token, going in zip(rows.tolist(), tokens.tolist(), alive.tolist(), strict=True):
             if going:
                 written[row].append(token)
-        if step + 1 == room or not alive.any():
+        if step + 1 == steps or not alive.any():
             break
         if alive.float().mean() < 0.85:
             rows, tokens, cache = rows[alive], tokens[alive], _keep(cache, alive)
