@@ -1,7 +1,8 @@
-"""Puzzles that no model writes: made in every wave out of those that a model wrote, and of its attempts at them.
+"""Derived puzzles: made in every wave from the puzzles that a model wrote and its attempts at them.
 
-Two ways. An unsolved equation is asked again with a target that one of its failed attempts reached: then it has an answer for sure, and one of the
-attempts may find it (hindsight on the puzzle's side). And two solved equations are chained into a harder one (see `selftaught.generator.chains`).
+There are two ways. An unsolved equation is asked again with a target that one of its failed attempts reached, so that
+an answer exists and one of the attempts may compute it (hindsight relabelling of the puzzle). And two solved equations
+are composed into a harder one (see `selftaught.generator.chains`).
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from selftaught.generator.verification import Verification
 from selftaught.sandbox import Status
 
 _TRIES = 2
-"""Failed attempts whose answers are tried as the source of a target."""
+"""Number of failed attempts of a puzzle whose answers are tried as a new target."""
 
 Settled = tuple[Candidate, list[tuple[Attempt, Judgement]]]
 Guess = tuple[str, str]
-"""A solution, and the id of the puzzle that it comes from."""
+"""A solution, and the id of the puzzle that it was written for."""
 
 
 class Derivation:
-    """What a run derives; remembers the puzzles derived and the links found."""
+    """Derives puzzles in a run. It keeps the puzzles derived so far and the links of chains."""
 
     def __init__(self, recipe: Recipe, held_out: HeldOut) -> None:
         self._recipe, self._held_out = recipe, held_out
         self._known, self._links = Known(recipe.cluster_similarity), Links()
 
     def add_record(self, record: dict[str, Any]) -> None:
-        """Take in a recorded puzzle of an earlier wave or run, written or derived."""
+        """Add a puzzle that an earlier wave or run recorded, written or derived."""
         derived, chained = not record["sampling"]["model"], len(record["sampling"]["parents"]) == 2
         if derived:
             if record["refused"] not in STATIC_STAGES:
@@ -52,7 +53,16 @@ class Derivation:
     async def derive(
         self, admitted: Sequence[Candidate], verification: Verification, seed: int
     ) -> tuple[list[Candidate], list[Settled]]:
-        """All puzzles derived from a wave's admitted ones and what came before, and what is kept of those that were admitted."""
+        """Derive puzzles from a wave's admitted ones and from earlier waves.
+
+        Args:
+            admitted: The wave's candidates that passed the filter `quota`, after their attempts.
+            verification: Verifies the derived puzzles.
+            seed: Random seed.
+
+        Returns:
+            All derived puzzles, and the pairs to keep of those that were admitted.
+        """
         rng = random.Random(seed)
         made: list[Candidate] = []
         settled: list[Settled] = []
@@ -72,7 +82,7 @@ class Derivation:
     async def _verify(
         self, derived: list[tuple[Candidate, list[Guess]]], verification: Verification, rng: random.Random
     ) -> tuple[list[Candidate], list[Settled]]:
-        """All filters, then the guesses."""
+        """Apply all filters to derived puzzles, then verify the guesses."""
         made = [one for one, _ in derived]
         candidate.filter_known(made, self._known, self._held_out, self._recipe)
         await verification.check_trivial(made, rng)
@@ -126,8 +136,11 @@ class Derivation:
 
 
 def _again(origin: Candidate, puzzle: Puzzle, target: str) -> list[Guess]:
-    """The attempts at a puzzle that read its target, as attempts at the same with another one. (The others would be right by
-    construction: one of them gave the target.)"""
+    """Return the attempts at a puzzle that read its target, moved to the copy with another target.
+
+    An attempt that does not read the target is left out: one of them produced the target, so it would be right by
+    construction.
+    """
     assert origin.puzzle is not None
     bodies = dict.fromkeys(
         attempt.body for attempt in origin.attempts if attempt.solution and equation.reads(attempt.solution, target)

@@ -1,6 +1,7 @@
-"""Syntax trees as text in which the same program, otherwise written, reads the same.
+"""Normalised text of syntax trees: programs that differ in names or layout only have the same text.
 
-Our own writer rather than `ast.dump`: the text is an identity that is kept in files, and must not change with Python's version.
+It does not use `ast.dump`, because the text is hashed into ids that are kept in files, and must not change with
+Python's version.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ _SCOPES = (*_FUNCTIONS, *_COMPREHENSIONS, ast.Lambda, ast.ClassDef)
 
 
 def normalize(tree: ast.Module, *, constants: bool) -> str:
-    """The tree with bound names numbered in order of appearance, scope by scope; free names and attributes stay.
+    """Return the tree as text in which bound names are numbered in order of appearance, scope by scope.
 
-    constants: keep them, or write only their type; a display of constants alone is then one constant. Docstrings, comments,
-    layout, and annotations of anything but a function's first argument go.
+    Free names and attributes stay. Docstrings, comments, layout, and annotations of all but a function's first argument
+    are dropped.
+
+    Args:
+        tree: The tree of a source.
+        constants: Keep constants; else write their types only, and treat a display of constants as one constant.
     """
     return _Writer(constants).block(tree.body)
 
@@ -36,7 +41,7 @@ class _Writer:
         return " ".join(self.node(statement) for statement in body)
 
     def node(self, node: ast.AST) -> str:
-        """A node and all below it."""
+        """Return the text of a node and all nodes below it."""
         if isinstance(node, ast.Name):
             return self.names.get(node.id, node.id)
         if not self.constants and (kind := _kind(node)):
@@ -88,7 +93,7 @@ class _Writer:
         return text
 
     def _scope(self, node: ast.AST) -> str:
-        """A comprehension, lambda or class: what it binds is numbered within it alone."""
+        """Return the text of a comprehension, lambda or class; the names that it binds are numbered within it only."""
         outer, count = dict(self.names), self.count
         if isinstance(node, ast.Lambda):
             defaults = self._field([*node.args.defaults, *node.args.kw_defaults])
@@ -116,7 +121,7 @@ class _Writer:
 
 
 def _kind(node: ast.AST) -> str:
-    """The placeholder of a constant, or of a display of nothing but constants; empty for anything else."""
+    """Return the placeholder of a constant or of a display of constants; empty for anything else."""
     if isinstance(node, ast.Constant):
         return f"<{_type(node)}>" if isinstance(node.value, (str, bytes)) or _number(node) else repr(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)) and _number(node.operand):
@@ -174,12 +179,12 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _targets(node: ast.AST) -> Iterator[str]:
-    """The names that an assignment target binds."""
+    """Return the names that an assignment target binds."""
     return (part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
-    """The names that a node binds in the scope it stands in, in order of appearance."""
+    """Yield the names that a node binds in its scope, in order of appearance."""
     if isinstance(node, ast.Name):
         if isinstance(node.ctx, (ast.Store, ast.Del)):
             yield node.id

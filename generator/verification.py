@@ -1,4 +1,4 @@
-"""What the verifier is asked about candidates and attempts. All of it is judged in the verifier's workers."""
+"""The filters and attempts that need the verifier. All code of puzzles and solutions runs in the verifier's workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selftaught.generator.recipe import Recipe
 from selftaught.sandbox import Program, Run, Status, Task, Verdict, Verifier
 
 _ENDED = (Status.TIME_LIMIT, Status.MEMORY_LIMIT, Status.OUTPUT_LIMIT, Status.CRASHED, Status.FORBIDDEN)
-"""A search for a trivial answer that ends so has tried some answers only."""
+"""Statuses after which a search for a trivial answer has tried some answers only."""
 
 _TOGETHER = 25
 
@@ -34,17 +34,23 @@ for program in {programs}:
 
 
 class Closed(RuntimeError):
-    """The verifier was closed, or can judge nothing: not a verdict on anybody."""
+    """The verifier was closed during a generation."""
 
 
 class Verification:
-    """The filters and attempts of one wave. tally: counts into it."""
+    """Verifies the candidates and attempts of one wave.
+
+    Args:
+        verifier: The verifier.
+        recipe: The switches.
+        tally: Receives the counts.
+    """
 
     def __init__(self, verifier: Verifier, recipe: Recipe, tally: Tally) -> None:
         self._verifier, self._recipe, self._tally = verifier, recipe, tally
 
     async def check_trivial(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        """The filter `trivial`, with its exemption by lot."""
+        """Apply the filter `trivial`; a share of the trivial puzzles stays, chosen at random."""
         lots = [
             rng.random() < self._recipe.keep_trivial_share for _ in candidates
         ]  # drawn for all, whatever becomes of them
@@ -67,8 +73,11 @@ class Verification:
                 one.fails("trivial", "a trivial answer solves it")
 
     async def run_programs(self, programs: Iterable[str]) -> list[str]:
-        """The first line that each program prints; empty if it ended badly. Many run in one process, since starting one costs more than
-        they do; alone again if one of them ends that."""
+        """Return the first line that each program prints; empty if it failed.
+
+        Several programs run in one process, since starting a process costs more than running one. If one of them ends
+        the process, all of them run again in a process each.
+        """
         given = list(programs)
         groups = [given[start : start + _TOGETHER] for start in range(0, len(given), _TOGETHER)]
         found = await asyncio.gather(*(self._run_together(group) for group in groups))
@@ -88,7 +97,8 @@ class Verification:
         return run
 
     async def verify_attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
-        """Judge attempts as they come, what is the same program once; sets each one's status and verdict."""
+        """Verify attempts as they come and set their status and verdict; attempts that are the same program are
+        verified once."""
         came: list[tuple[str, Attempt]] = []
         verdicts: dict[str, Verdict] = {}
 
@@ -114,8 +124,11 @@ class Verification:
             self._tally.statuses[attempt.status] += 1
 
     async def try_hindsight(self, candidates: Sequence[Candidate]) -> None:
-        """Hindsight: try answers to other puzzles on the unsolved ones of the same type: what solved one of the same template
-        first, then what solved another, then failed ones."""
+        """Verify solutions of other puzzles on the unsolved puzzles with the same type of answer (hindsight).
+
+        Solutions that solved a puzzle of the same template come first, then those that solved another one, then failed
+        ones.
+        """
         donors: dict[str, dict[str, tuple[Candidate, Attempt]]] = {}
         for status in (Status.ACCEPTED, Status.REJECTED):
             for one in candidates:
@@ -137,7 +150,7 @@ class Verification:
         await self.verify_attempts(transplants())
 
     async def select_pairs(self, candidates: Sequence[Candidate]) -> list[list[tuple[Attempt, Judgement]]]:
-        """The filters `solved`, `stable` and `depends`; what is kept of each candidate: nothing of one that fails."""
+        """Apply the filters `solved`, `stable` and `depends`, and return the pairs to keep of each candidate."""
         chosen = {number: self._choose(one) for number, one in enumerate(candidates)}
         for number, one in enumerate(candidates):
             if chosen[number]:
@@ -157,7 +170,8 @@ class Verification:
         return [[] if one.refused else stable[number][:keep] for number, one in enumerate(candidates)]
 
     def _choose(self, one: Candidate) -> list[Attempt]:
-        """Distinct right attempts in order of preference; some in reserve if repeats may sort some out."""
+        """Return distinct accepted attempts in order of preference, twice as many as are kept if repeated verification
+        may refuse some."""
         keep = self._recipe.max_solutions * (2 if self._recipe.verify_repeats > 1 else 1)
         by_text: dict[str, Attempt] = {}
         for attempt in one.passed:
@@ -215,7 +229,8 @@ class Verification:
 
 
 def _nearest(one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int) -> list[tuple[Candidate, Attempt]]:
-    """The donors to try on a puzzle: right answers to its template, right ones, failed ones, each kind evenly spread."""
+    """Return the attempts to try on a puzzle: accepted ones of its template, accepted ones, failed ones, each kind
+    spread evenly."""
     kinds: dict[int, list[tuple[Candidate, Attempt]]] = {0: [], 1: [], 2: []}
     for donor in donors:
         right = donor[1].status == Status.ACCEPTED

@@ -39,12 +39,12 @@ def read(source: str, split: str | None = None, every_instance: bool = False) ->
     return [Problem(seed.name, seed.puzzle) for seed in found]
 
 
-def mark_trivial(problems: Sequence[Problem], verifier: Verifier, how: str = "search") -> list[Problem]:
+def mark_trivial(problems: Sequence[Problem], verifier: Verifier, trivial_check: str = "search") -> list[Problem]:
     """The same problems, those marked that a trivial answer solves (see `selftaught.generator.checks`)."""
     tasks = []
     for number, problem in enumerate(problems):
         kind = answers.read_type(problem.puzzle.annotation)
         if kind:
-            tasks += checks.trivial_tasks(str(number), problem.puzzle, kind, how)[:1]
+            tasks += checks.trivial_tasks(str(number), problem.puzzle, kind, trivial_check)[:1]
     solved = {int(verdict.id.partition("/")[0]) for verdict in verifier.verify_many(tasks) if verdict.accepted}
     return [replace(problem, trivial=number in solved) for number, problem in enumerate(problems)]

@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from selftaught.generator import settings
 from selftaught.sandbox.output import open_output
 
 
@@ -35,7 +36,7 @@ class RunFolder:
         if (path / "config.json").exists():
             _same(path, orjson.loads((path / "config.json").read_bytes()), config)
         elif path.exists() and any(path.iterdir()):
-            raise Mismatch(f"{path} is not empty and holds no run: name another folder")
+            raise Mismatch(f"{path} is not empty and is not the folder of a run: name another folder")
         (path / "stages").mkdir(parents=True, exist_ok=True)
         if not (path / "config.json").exists():
             replace(path / "config.json", config)
@@ -65,15 +66,21 @@ class RunFolder:
 
 def replace(path: Path, content: object) -> None:
     """Write a JSON file in one step: a reader finds the old one or the new one."""
-    aside = path.with_name(path.name + ".new")
-    with open_output(aside) as file:
+    temporary = path.with_name(path.name + ".new")
+    with open_output(temporary) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    os.replace(temporary, path)
 
 
 def _same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    unknown = settings.unknown_names(old, new)
+    if unknown:
+        raise Mismatch(
+            f"{path} is the run of another version of selftaught, whose settings this one does not have: "
+            f"{', '.join(unknown)}. Continue it with that version, or name another folder"
+        )
     different = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     if different:
         details = "; ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in different)

@@ -1,7 +1,8 @@
-"""Attention over a prefix that all rows share: its keys and values exist once, whatever the number of rows.
+"""Attention over a prefix that all rows share: its keys and values are stored once, whatever the number of rows.
 
-With a long few-shot prefix, reading (and, in a growing cache, copying) its keys and values for every row and token costs several times as much as
-the model's own arithmetic. Here the queries of all rows meet the prefix in one matrix product; the result is the same.
+With a long few-shot prefix, reading its keys and values for every row and token (and copying them in a growing cache)
+costs several times the model's arithmetic. Here one matrix product computes the attention of all rows to the prefix;
+the result is the same.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _shared: ContextVar[Sequence[tuple[Any, Any]] | None] = ContextVar("shared", def
 
 
 class Unsupported(TypeError):
-    """This model's attention can't be split."""
+    """This model's attention can't be split into prefix and suffix."""
 
 
 def supports_shared_prefix(model: Any, prefix: Any) -> bool:
-    """Whether the model's attention can be told to look at a prefix apart: full attention in every layer."""
+    """Return True if every layer of the model has full attention that transformers lets a backend compute."""
     return bool(getattr(model, "_supports_attention_backend", False)) and all(
         type(layer) is DynamicLayer for layer in prefix.layers
     )
@@ -45,7 +46,7 @@ class SharedPrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is 
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values after the prefix, in buffers with room to grow."""
+    """Keys and values after the prefix, in buffers that grow by chunks."""
 
     def __init__(self, before: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """The keys and values of the rows alone."""
+        """Append keys and values; return those of the rows, without the prefix."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self._length = self._length, self._length + key_states.shape[2]
@@ -80,7 +81,7 @@ def _grown(buffer: Any, length: int) -> Any:
 
 @contextmanager
 def shared_prefix_attention(model: Any, cache: Any) -> Iterator[None]:
-    """While it lasts, the model's attention looks at the cache's prefix too (if it has one)."""
+    """Use attention over the cache's prefix inside the `with` block; do nothing for a cache without one."""
     if not isinstance(cache, SharedPrefixCache):
         yield
         return
@@ -97,9 +98,14 @@ def shared_prefix_attention(model: Any, cache: Any) -> Iterator[None]:
 def attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
 ) -> tuple[Any, None]:
-    """Attention in transformers' form; `key` and `value` hold the rows' own tokens, `attention_mask` also the prefix's.
+    """Attention as transformers calls it, over the shared prefix and the rows' own tokens.
 
-    Raises Unsupported for kinds of attention that it does not know.
+    Args:
+        key: Keys of the rows' own tokens, (rows, key heads, tokens, head size); `value` likewise.
+        attention_mask: Additive mask over prefix and own tokens.
+
+    Raises:
+        Unsupported: The model needs softcap, sinks or position biases.
     """
     shared = _shared.get()
     if shared is None:

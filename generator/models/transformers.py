@@ -1,7 +1,8 @@
-"""Causal models of the transformers library, on a processor or a graphics card.
+"""Causal models of the transformers library, on a CPU or GPU.
 
-One prefill of what all prompts begin with, one of the rest for every prompt, its cache repeated for the samples; rows that
-are complete leave the batch. Faster than `generate` here, where hundreds of rows share a prompt and end at different times.
+What all prompts have in common is prefilled once, the rest of each prompt once; its cache is repeated for the samples,
+and complete rows leave the batch. This is faster than `generate` when hundreds of rows share a prompt and end at
+different times.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ _TAIL = 4
 
 
 class Transformers:
-    """A model and its tokenizer, in memory.
+    """A model and its tokenizer in memory.
 
-    rows: sequences in a batch; halved when memory runs out. context: tokens; ``None`` is what the model was trained with.
-    Any attention model that takes a `DynamicCache` works; recurrent ones do not.
+    Any attention model that takes a `DynamicCache` works; recurrent models do not.
+
+    Args:
+        model: A causal model of transformers.
+        tokenizer: Its tokenizer.
+        name: The name to record (empty: the one in the model's configuration).
+        batch_size: Maximum number of sequences in a batch; halved when memory runs out (None: 256 on a GPU, 64 on a
+            CPU).
+        context: Tokens of prompt and completion (None: what the model was trained with).
     """
 
     def __init__(
@@ -60,10 +68,17 @@ class Transformers:
 
     @classmethod
     def from_name(cls, name: str, *, device: str | None = None, dtype: str | None = None, **options: Any) -> Self:
-        """Load a folder or a hub's name; a folder with one ``.gguf`` file is dequantised.
+        """Load a folder or a name on the hub. A folder with one ``.gguf`` file is dequantised.
 
-        device: ``cuda`` where there is one. dtype: ``bfloat16`` where the card or the processor multiplies it, else ``float16``
-        on a card and ``float32`` on a processor. Raises ModelFailed.
+        Args:
+            name: The folder or name.
+            device: A device of torch (None: ``cuda`` if available, else ``cpu``).
+            dtype: A dtype of torch (None: ``bfloat16`` if the device multiplies it in hardware, else ``float16`` on a
+                GPU and ``float32`` on a CPU).
+            options: Keyword arguments of the constructor.
+
+        Raises:
+            ModelFailed: The model can't be loaded.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -79,7 +94,7 @@ class Transformers:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the weights."""
+        """SHA-256 of the weights."""
         total = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
             total.update(key.encode())
@@ -87,7 +102,7 @@ class Transformers:
         return total.hexdigest()
 
     def tokens(self, text: str) -> int:
-        """As many as the tokenizer makes."""
+        """Return the number of tokens that the tokenizer makes."""
         return len(self.tokenizer(text).input_ids)
 
     def complete(
@@ -101,7 +116,8 @@ class Transformers:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `selftaught.generator.models.Completer`. The same call gives the same texts on the same machine."""
+        """Sample completions (see `selftaught.generator.models.Completer`). The same call gives the same texts on the
+        same machine."""
         ids = [self.tokenizer(prompt).input_ids for prompt in prompts]
         longest = max(map(len, ids), default=0)
         if longest + max_new_tokens > self.context or not all(ids):
@@ -133,7 +149,7 @@ class Transformers:
                     yield number, texts.pop(number)
 
     def _prefill(self, ids: list[list[int]]) -> Any:
-        """The cache of what all prompts begin with, short of any prompt's last token."""
+        """Return the cache of the tokens that all prompts begin with, at most all but one of the shortest prompt's."""
         columns = takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False))
         length = min(sum(1 for _ in columns), min(map(len, ids), default=1) - 1)
         cache = DynamicCache(config=self.model.config)
@@ -142,7 +158,8 @@ class Transformers:
         return cache
 
     def _following(self, prefix: Any, rows: int) -> Any:
-        """A cache for rows that follow a prefix: beside it where the model allows, else with a copy of it in each."""
+        """Return a cache for rows that follow a prefix: shared if the model supports it, else with a copy for each
+        row."""
         if self._shares and prefix.get_seq_length() and supports_shared_prefix(self.model, prefix):
             return SharedPrefixCache(prefix)
         cache = copy.deepcopy(prefix)
@@ -151,7 +168,7 @@ class Transformers:
         return cache
 
     def _forward(self, ids: Any, mask: Any, cache: Any) -> Any:
-        """The logits of the last position; `mask` covers what is in the cache and the new tokens."""
+        """Return the logits of the last position; `mask` covers the tokens in the cache and the new ones."""
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         given = {"position_ids": positions.to(self.model.device), "logits_to_keep": 1, "use_cache": True}
         kept = {key: value for key, value in given.items() if key in self._accepts}
@@ -169,7 +186,7 @@ class Transformers:
         draw: _TokenSampler,
         stop: Stop,
     ) -> list[tuple[int, str]]:
-        """A completion for every row of a batch, with its prompt's number."""
+        """Return a completion for every row of a batch, with the index of its prompt."""
         common = prefix.get_seq_length()
         width = max(map(len, ids)) - common
         padded = torch.tensor([[0] * (width + common - len(one)) + one[common:] for one in ids])
@@ -189,7 +206,7 @@ class Transformers:
     def _continue(
         self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _TokenSampler, stop: Stop
     ) -> None:
-        """Draw token after token until every row is complete or has `limit` of them."""
+        """Sample token after token until every row is complete or has `limit` tokens."""
         for step in range(limit):
             new = draw(logits).tolist()
             for row, token in zip(alive, new, strict=True):
@@ -232,7 +249,7 @@ class _Row:
 
 
 class _TokenSampler:
-    """Draws a token for every row."""
+    """Samples a token for every row."""
 
     def __init__(self, temperature: float, top_p: float, source: Any) -> None:
         self._temperature, self._top_p, self._source = temperature, top_p, source
@@ -261,7 +278,7 @@ def _seeded(device: Any, *seed: int) -> Any:
 
 
 def _batches(order: list[int], samples: int, batch_size: int) -> list[list[tuple[int, int]]]:
-    """Prompts with how many samples of each, in batches of at most `batch_size`."""
+    """Return prompts with their numbers of samples, in batches of at most `batch_size` rows."""
     batches: list[list[tuple[int, int]]] = []
     free = 0
     for number in order:
@@ -277,24 +294,24 @@ def _batches(order: list[int], samples: int, batch_size: int) -> list[list[tuple
 
 
 def _halves(batch: list[tuple[int, int]], batch_size: int) -> list[list[tuple[int, int]]]:
-    """The batch again, in batches of at most `batch_size`."""
+    """Return the batch as batches of at most `rows` rows."""
     return [part for number, count in batch for part in _batches([number], count, batch_size)]
 
 
 def _fastest(device: str) -> str:
-    """The type in which a device multiplies fastest, short of quantisation."""
+    """Return the name of the dtype in which a device multiplies fastest, quantised ones left out."""
     if device == "cpu":
-        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch don't tell
+        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
         return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
 def _gguf(name: str) -> dict[str, Any]:
-    """What to tell transformers of a folder that holds a quantised model."""
+    """Return what `from_pretrained` needs for a folder with a GGUF file; empty for any other."""
     path = Path(name)
     if path.suffix == ".gguf":
         raise ModelFailed(f"{name}: name the folder, {path.parent or os.curdir}, not the file")
     files = sorted(path.glob("*.gguf")) if path.is_dir() and not (path / "config.json").exists() else []
     if len(files) > 1:
-        raise ModelFailed(f"{name} holds several GGUF files: keep one in a folder of its own")
+        raise ModelFailed(f"{name} has several GGUF files: keep one in a folder of its own")
     return {"gguf_file": files[0].name} if files else {}

@@ -1,4 +1,4 @@
-"""The questions that the verifier is asked about puzzles: is it trivial, does it depend on its answer? And the answers tried."""
+"""Filters that run a puzzle: is it trivial, does it depend on its answer? And the answers that are tried."""
 
 from __future__ import annotations
 

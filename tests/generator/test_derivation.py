@@ -1,4 +1,4 @@
-"""Puzzles that no model writes: what can be chained or asked with another target, what is kept of it, and where it says that it comes from."""
+"""Derived puzzles: what can be chained or asked with another target, what is kept, and its recorded provenance."""
 
 from __future__ import annotations
 

@@ -77,7 +77,9 @@ class Counting(Scripted):
         super().__init__(*given)
         self.answered: list[tuple[str, ...]] = []
 
-    def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:  # type: ignore[override]
+    def complete(  # type: ignore[override]
+        self, prompts: Sequence[str], **settings: Any
+    ) -> Iterator[tuple[int, list[str]]]:
         if not self.left:
             raise Killed
         self.left -= 1

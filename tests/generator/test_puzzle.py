@@ -63,8 +63,10 @@ def test_an_annotation_is_read_however_it_is_written(annotation: str) -> None:
 
 SAME = [
     PUZZLE,
-    "def f7(answer: list[int], k=[9], t='other'):\n    return sum(j for j in answer if j > -1) == k[5] and len(answer) < len(t)",
-    "def f(x: List[int], a=[1], b=''):\n    '''Doc.'''\n    # why\n    return (sum(x for x in x if x > 3)\n        == a[0]) and len(x) < len(b)",
+    "def f7(answer: list[int], k=[9], t='other'):\n"
+    "    return sum(j for j in answer if j > -1) == k[5] and len(answer) < len(t)",
+    "def f(x: List[int], a=[1], b=''):\n    '''Doc.'''\n    # why\n"
+    "    return (sum(x for x in x if x > 3)\n        == a[0]) and len(x) < len(b)",
 ]
 
 
@@ -120,7 +122,8 @@ def test_the_identity_that_files_keep_is_this_text_under_every_version_of_python
     )
     assert canonical(source) == (
         "(def v0 [] 0,2,0,False,False list[str] [<int>] [(Return (BoolOp (Or) [(Call all [(GeneratorExp v1 [[v4 [] 0]] "
-        "[(BoolOp (And) [(JoinedStr [(FormattedValue v4 114 (JoinedStr [<str>]))]) (Subscript v4 (Slice - v2 -))])])] []) "
+        "[(BoolOp (And) [(JoinedStr [(FormattedValue v4 114 (JoinedStr [<str>]))]) "
+        "(Subscript v4 (Slice - v2 -))])])] []) "
         "(Compare <dict <str> <list <bool>|<int>>> [(NotEq)] [(NamedExpr v3 v2)])]))])"
     )
     assert exact("def f(x: int):\n    return x == -31") == (

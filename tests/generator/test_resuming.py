@@ -56,5 +56,5 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, judge: Verifier) 
     assert (tmp_path / "pairs.jsonl").read_bytes() == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
-    with pytest.raises(Mismatch, match="holds no run"):
+    with pytest.raises(Mismatch, match="is not the folder of a run"):
         run(tmp_path / "other", judge)

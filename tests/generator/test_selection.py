@@ -1,4 +1,4 @@
-"""What is kept of a solved puzzle, what it weighs, and the second life of failed answers; recipes; novelty."""
+"""Selection and weights of solutions, solutions adapted to other puzzles, recipes, novelty, seeds."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ def test_the_papers_recipe_is_the_papers() -> None:
     ) == (False, 1, 0, 0, 0)
 
 
-BASE = "def f(x: List[int], n=9, li=[3, 1, 2]):\n    return sum(x) == n and len(x) == len(li) and sorted(x) == sorted(li) and x[0] > x[1] > x[2]"
+BASE = (
+    "def f(x: List[int], n=9, li=[3, 1, 2]):\n"
+    "    return sum(x) == n and len(x) == len(li) and sorted(x) == sorted(li) and x[0] > x[1] > x[2]"
+)
 NEAR = BASE.replace("x[1] > x[2]", "x[1]")
 
 

@@ -1,4 +1,4 @@
-"""The transformers backend on a model of a few thousand weights: it must draw what the library's own `generate` would."""
+"""The transformers backend on a model of a few thousand weights: it must sample what the library's `generate` does."""
 
 from __future__ import annotations
 

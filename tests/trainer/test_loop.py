@@ -185,5 +185,5 @@ def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[st
 
 def test_a_folder_that_holds_something_else_is_left_alone(judge: Verifier, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(Mismatch, match="holds no run"):
+    with pytest.raises(Mismatch, match="is not the folder of a run"):
         Loop(preset(StubLearner()), 1, tmp_path, judge)
