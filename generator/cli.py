@@ -71,8 +71,9 @@ TOO_FEW = 1
 def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any) -> None:
     """Let a model write puzzles and solve them; keep the pairs that are new, not trivial, and verified.
 
-    FOLDER receives pairs.jsonl (training pairs with their provenance; `datasets` reads it), puzzles.jsonl (every puzzle with
-    the results of its filters), and the state from which an interrupted run continues. `selftaught why ID` explains a pair.
+    FOLDER receives pairs.jsonl (training pairs with their provenance; `datasets` reads it), puzzles.jsonl (every puzzle
+    with the results of its filters), and the state from which an interrupted run continues. `selftaught why ID`
+    explains a pair.
 
     \b
     Examples:

@@ -117,8 +117,8 @@ def _describe_pair(record: dict[str, Any]) -> list[str]:
     memory = judged["peak_memory_bytes"] / (1 << 20)
     return [
         f"  solution {_drawn(record['solution_sampling'])}",
-        f"  {judged['status']} in {judged['repeats']} of {judged['repeats']} verifications at level {judged['level']} by "
-        f"{judged['verifier']}: {judged['cpu_seconds']:.3f} s CPU, {memory:.0f} MiB, "
+        f"  {judged['status']} in {judged['repeats']} of {judged['repeats']} verifications at level {judged['level']} "
+        f"by {judged['verifier']}: {judged['cpu_seconds']:.3f} s CPU, {memory:.0f} MiB, "
         f"answer {judged['answer_sha256'][:16]}",
         f"  its puzzle: {record['passes']} of {record['attempts']} attempts correct, weight {record['weight']:.2f}, "
         f"recipe {record['recipe']}, iteration {record['iteration']}",

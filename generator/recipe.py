@@ -38,8 +38,8 @@ class Recipe:
             ``plain`` (also tuples, sets, dicts and optionals).
         refuse_undefined_names: Refuse a puzzle that reads a name which nothing defines.
         refuse_never_true: Refuse a puzzle that can't return True, as far as its syntax shows.
-        trivial_check: Answers tried to find trivial puzzles: ``paper`` (a fixed list of small answers), ``search`` (also
-            constants of the source and values near them) or ``off``.
+        trivial_check: Answers tried to find trivial puzzles: ``paper`` (a fixed list of small answers), ``search``
+            (also constants of the source and values near them) or ``off``.
         keep_trivial_share: Keep this share of the trivial puzzles, chosen at random (0 to 1).
         refuse_answer_independent: Refuse a puzzle that accepts every changed answer.
         verify_repeats: Verify a pair this many times; keep it if all verdicts agree.
@@ -53,8 +53,8 @@ class Recipe:
 
         max_solutions: Maximum number of distinct solutions kept of a puzzle, shortest first.
         diverse_solutions: Keep one solution of each canonical form before a second one of any form.
-        hindsight_attempts: For each unsolved puzzle, try this many solutions that were written for other puzzles with the
-            same type of answer (0: off).
+        hindsight_attempts: For each unsolved puzzle, try this many solutions that were written for other puzzles with
+            the same type of answer (0: off).
         learnability_weights: Weight pairs by the pass rate of their puzzle (see `selftaught.generator.selection`).
 
         retarget_unsolved: Ask an unsolved equation again with a target value that a failed attempt reached (see

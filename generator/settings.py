@@ -19,8 +19,8 @@ def changed(settings: T, changes: Iterable[str]) -> T:
         changes: The changes, each as ``NAME=VALUE``; a value is converted to the type of the field.
 
     Raises:
-        ValueError: A name is unknown (the message names the nearest known ones), a value has another type, or the dataclass
-            itself refuses it.
+        ValueError: A name is unknown (the message names the nearest known ones), a value has another type, or the
+            dataclass itself refuses it.
     """
     values: dict[str, Any] = {}
     names = [field.name for field in dataclasses.fields(settings)]  # type: ignore[arg-type]  # a dataclass

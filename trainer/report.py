@@ -1,4 +1,4 @@
-"""What a run leaves for people: report.md with its pictures, the dataset with its card, and one sentence."""
+"""The results of a run for readers: report.md with plots, the dataset with its card, and a sentence."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ from selftaught.trainer.passk import Estimate, Score, ratio
 def gains(
     first: Sequence[Result], last: Sequence[Result], before: dict[str, Any], after: dict[str, Any]
 ) -> dict[str, Any]:
-    """How many times better the last model is than the first, each at its own best temperature: {k: {value, low, high}}.
-    before, after: their `pass_at_k`."""
+    """Return the ratio of Pass@k of the last model to the first, each at its own best temperature.
+
+    Args:
+        first: Results of the first model.
+        last: Results of the last model.
+        before: `pass_at_k` of the first model's summary.
+        after: `pass_at_k` of the last model's summary.
+
+    Returns:
+        ``{k: {"value": ..., "low": ..., "high": ...}}``, without those k at which the first model solves nothing.
+    """
     found: dict[str, Any] = {}
     for k in before:
         old, new = scores(first, before[k]["temperature"]), scores(last, after[k]["temperature"])
@@ -29,7 +38,7 @@ def gains(
 
 
 def sentence(metrics: dict[str, Any]) -> str:
-    """The run in one sentence."""
+    """Return the run's result as one sentence."""
     first, last = metrics["iterations"][0], metrics["iterations"][-1]
     parts = []
     for k, before in first["pass_at_k"].items():
@@ -48,7 +57,13 @@ def _shown(found: dict[str, Any]) -> str:
 
 
 def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
-    """Write report.md and its pictures."""
+    """Write report.md and its plots.
+
+    Args:
+        metrics: The contents of metrics.json.
+        folder: The run's folder.
+        notes: What the figures mean (see `selftaught.trainer.presets.Preset`).
+    """
     from selftaught.trainer import plots
 
     entries = metrics["iterations"]
@@ -96,7 +111,14 @@ def _groups(entries: Sequence[dict[str, Any]], ks: Sequence[str]) -> list[str]:
 
 
 def dataset(examples: Sequence[Example], metrics: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
-    """Write all pairs of a run as data/train.jsonl, and the card that says what they are (README.md)."""
+    """Write all pairs of a run as data/train.jsonl, and the dataset card as README.md.
+
+    Args:
+        examples: The pairs.
+        metrics: The contents of metrics.json.
+        config: The run's settings.
+        folder: The run's folder.
+    """
     (folder / "data").mkdir(exist_ok=True)
     with open(folder / "data" / "train.jsonl", "wb") as out:
         for one in examples:
