@@ -1,7 +1,7 @@
 """Supervised fine-tuning on verified pairs with transformers' Trainer: full or LoRA, one device or several, resumable.
 
-Examples are packed into blocks, an end token after each. Positions start anew with every example, which is how transformers knows
-that nothing may attend across examples. For several GPUs see `selftaught train -h`.
+Examples are packed into rows, each followed by an end token. Position ids restart with every example; transformers
+derives from them that no token attends to another example. For several GPUs see `selftaught train -h`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,24 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to fine-tune. The defaults are the paper's.
+    """Settings of a fine-tuning, named as in ``TrainingArguments``, TRL's ``SFTConfig`` and ``ModelConfig``. The
+    defaults are the paper's.
 
-    rate, schedule, warm_up: learning rate, its schedule (transformers' names), share of steps until it is reached. block: tokens
-    of a packed row. rows: of a step on each device; accumulate: steps whose gradients are added up. lora: rank of the
-    adapters, 0 for full fine-tuning; they are merged into the saved model. solution_only: no loss on the puzzle.
-    weighted: let examples count by their `weight`. report_to: trackers. save_steps: between checkpoints, from which an interrupted
-    training goes on; log_steps: between reports.
+    Attributes:
+        learning_rate: Initial learning rate.
+        lr_scheduler_type: Schedule of the learning rate.
+        warmup_steps: Steps of linear warm-up; a value below 1 is a share of all steps.
+        num_train_epochs: Passes over the examples.
+        max_length: Tokens of a packed row; longer examples are left out.
+        per_device_train_batch_size: Rows in a step on each device.
+        gradient_accumulation_steps: Steps whose gradients are added up before an update.
+        lora_r: Rank of the LoRA adapters, which are merged into the saved model (0: full fine-tuning).
+        lora_alpha: Scaling of the LoRA adapters (0: twice `lora_r`).
+        completion_only_loss: Compute the loss on the solution only, not on the puzzle.
+        use_example_weights: Multiply the loss of an example by its `weight`.
+        report_to: Experiment trackers.
+        save_steps: Steps between checkpoints.
+        logging_steps: Steps between reports.
     """
 
     learning_rate: float = 5e-6
@@ -54,7 +65,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An example as token ids, the ids that carry loss (others are -100), and what it counts."""
+    """An example as token ids, its labels (-100: no loss), and its weight."""
 
     ids: list[int]
     labels: list[int]
@@ -62,7 +73,7 @@ class Tokens:
 
 
 def tokenize(tokenizer: Any, one: Example, settings: Settings) -> Tokens:
-    """The example's text with an end token after it."""
+    """Return the tokens of an example's text followed by an end token."""
     text = training_text(one.puzzle, one.solution)
     found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     ids = [*found["input_ids"], tokenizer.eos_token_id]
@@ -77,8 +88,7 @@ def tokenize(tokenizer: Any, one: Example, settings: Settings) -> Tokens:
 
 
 def pack(examples: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
-    """Rows of at most `block` tokens, the longest examples first into the fullest row that has free. An example that is longer than
-    a block is left out."""
+    """Return rows of at most `max_length` tokens: best fit, longest examples first. Longer examples are left out."""
     rows: list[list[Tokens]] = []
     free: list[int] = []
     for one in sorted(examples, key=lambda example: -len(example.ids)):
@@ -97,7 +107,16 @@ def pack(examples: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
 
 
 def collate(rows: Sequence[list[Tokens]], pad: int) -> dict[str, torch.Tensor]:
-    """A batch of packed rows. There is no attention mask on purpose: positions that start anew say where an example begins."""
+    """Return a batch of packed rows. It has no attention mask on purpose: restarting position ids separate the
+    examples.
+
+    Args:
+        rows: Packed rows.
+        pad: Id of the padding token.
+
+    Returns:
+        ``input_ids``, ``labels``, ``position_ids`` and ``weights``, each of shape (rows, longest row).
+    """
     longest = max(sum(len(one.ids) for one in row) for row in rows)
     ids = torch.full((len(rows), longest), pad)
     labels = torch.full((len(rows), longest), _IGNORED)
@@ -118,7 +137,7 @@ def collate(rows: Sequence[list[Tokens]], pad: int) -> dict[str, torch.Tensor]:
 
 
 class _Trainer(transformers.Trainer):  # type: ignore[misc]  # transformers is not followed
-    """Loss over the labelled tokens, each with its example's weight."""
+    """Mean loss over the labelled tokens, weighted by their examples' weights."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -152,10 +171,25 @@ def train(
     seed: int = 0,
     on_step: StepCallback | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune `base` (a folder or name that transformers loads, GGUF too) and save it in Hugging Face's layout.
+    """Fine-tune a model on verified pairs, and save it in Hugging Face's layout.
 
-    Goes on from the last checkpoint in ``folder/checkpoints`` if there is one. Returns counts. Raises ModelFailed, and ValueError
-    if no example fits a block.
+    Training continues from the last checkpoint in ``folder/checkpoints`` if there is one.
+
+    Args:
+        base: The base model: a folder or name that transformers loads (GGUF too).
+        examples: The pairs.
+        folder: Where the trained model and its checkpoints are saved.
+        settings: Settings of the training.
+        seed: Random seed.
+        on_step: Called at every logged step.
+
+    Returns:
+        ``examples`` (trained on), ``too_long`` (left out), ``blocks`` (packed rows), ``steps`` (optimiser steps) and
+        ``loss`` (mean).
+
+    Raises:
+        ModelFailed: The base model can't be loaded.
+        ValueError: There is no example of at most `max_length` tokens.
     """
     transformers.set_seed(seed)
     loaded = for_training(base)
@@ -197,8 +231,12 @@ def train(
 
 
 def for_training(base: str) -> Transformers:
-    """The model of a folder or name, in full precision on a processor, and without the mark of a quantisation that loading has
-    already undone. Raises ModelFailed."""
+    """Return a model to train: in float32 on a CPU, and without the quantisation settings that loading has already
+    undone.
+
+    Raises:
+        ModelFailed: The model can't be loaded.
+    """
     loaded = Transformers.from_name(base, dtype=None if torch.cuda.is_available() else "float32")
     model = loaded.model
     if "gguf" in str(getattr(model, "quantization_method", "")).lower():
@@ -243,9 +281,14 @@ def _training_arguments(checkpoints: Path, settings: Settings, seed: int) -> Any
 
 @dataclass(frozen=True, slots=True)
 class PretrainedLearner:
-    """A pretrained model, fine-tuned from its own weights in every iteration (see `selftaught.trainer.presets.Learner`).
+    """A pretrained model, fine-tuned from its own weights in every iteration (see
+    `selftaught.trainer.presets.Learner`).
 
-    model: a folder or name that transformers loads. rows: sequences that it writes side by side.
+    Attributes:
+        model: A folder or name that transformers loads.
+        settings: Settings of the fine-tuning.
+        batch_size: Maximum number of sequences that are sampled at once.
+        context: Tokens of prompt and completion (None: what the model was trained with).
     """
 
     model: str
@@ -254,22 +297,22 @@ class PretrainedLearner:
     context: int | None = None
 
     def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
-        """Note which model is meant: it is not copied."""
+        """Record the name of the base model, which is not copied."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "base.json").write_text(json.dumps({"model": self.model}) + "\n")
 
     def load(self, folder: Path) -> Transformers:
-        """The model of a folder, ready to write."""
+        """Return the model in a folder for sampling."""
         return Transformers.from_name(self._name(folder), batch_size=self.batch_size, context=self.context)
 
     def train(
         self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
-        """Fine-tune the base model on examples, into a folder."""
+        """Fine-tune the base model on examples."""
         return train(self._name(base), examples, folder, self.settings, seed, on_step)
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain data."""
+        """Return the settings as plain data."""
         return dataclasses.asdict(self)
 
     def _name(self, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""The tiny model as the generator sees a language model: text in, texts out; and its folder in Hugging Face's layout."""
+"""The tiny model as a `Completer`, and its folder in Hugging Face's layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ _STOPS = [tokenizer.VOCABULARY[piece] for piece in ("\n\ndef g(", "\n\nassert f(
 
 
 class Tiny:
-    """The model, ready to write. The end of a puzzle and of a solution are its own tokens; other stops are not looked at."""
+    """The model ready for sampling. It ends puzzles and solutions with tokens of its own; `stop` is ignored.
+
+    Args:
+        model: The model.
+        name: The name to record.
+    """
 
     def __init__(self, model: Transformer, name: str = "tiny") -> None:
         self.model, self.name = model.eval(), name
@@ -30,7 +35,7 @@ class Tiny:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the weights."""
+        """SHA-256 of the weights."""
         total = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
             total.update(key.encode())
@@ -38,7 +43,7 @@ class Tiny:
         return total.hexdigest()
 
     def tokens(self, text: str) -> int:
-        """As many as the tokenizer makes, and the one that begins every text."""
+        """Return the number of tokens of a text, the one at the beginning included."""
         return 1 + len(tokenizer.encode(text))
 
     def complete(
@@ -52,7 +57,11 @@ class Tiny:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `selftaught.generator.models.Completer`. Raises ModelFailed for a prompt that is too long, or a top_p other than 1."""
+        """Sample completions (see `selftaught.generator.models.Completer`).
+
+        Raises:
+            ModelFailed: A prompt is too long, or `top_p` is not 1.
+        """
         if top_p != 1:
             raise ModelFailed("the tiny model samples from its whole distribution: leave top_p at 1")
         ids = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]
@@ -94,7 +103,7 @@ class Tiny:
 
     @classmethod
     def load(cls, folder: Path, name: str = "tiny") -> Tiny:
-        """Read what `save` wrote. Raises ModelFailed."""
+        """Return the model that `save` wrote. Raises ModelFailed."""
         try:
             config = json.loads((folder / "config.json").read_text())
             state = _imported(load_file(folder / "model.safetensors"))
@@ -120,7 +129,7 @@ _JOINED = {
 
 
 def _exported(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """This project's names -> transformers' names."""
+    """Return the weights under transformers' names."""
     named = {}
     for key, tensor in state.items():
         if key in _TOP:
@@ -134,7 +143,7 @@ def _exported(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _imported(named: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The opposite of `_exported`."""
+    """Return the weights under this project's names: the inverse of `_exported`."""
     state = {mine: named[theirs] for mine, theirs in _TOP.items()}
     for number in {key.split(".")[2] for key in named if key.startswith("model.layers.")}:
         layer = f"model.layers.{number}"
