@@ -1,4 +1,4 @@
-"""Reinforcement learning (GRPO) by TRL, with the verifier as the reward function (`selftaught.trainer.rewards.reward`)."""
+"""Reinforcement learning (GRPO) with TRL, rewarded by the verifier (`selftaught.trainer.rewards.reward`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Settings:
     Attributes:
         learning_rate: Initial learning rate.
         num_generations: Completions sampled for each puzzle, whose rewards are compared with each other.
-        per_device_train_batch_size: Completions in one step on each device; over all devices a multiple of `num_generations`.
+        per_device_train_batch_size: Completions in one step on each device; over all devices a multiple of
+            `num_generations`.
         max_completion_length: Maximum number of tokens of a completion.
         temperature: Sampling temperature of completions.
         num_train_epochs: Passes over the puzzles, unless `max_steps` is set.

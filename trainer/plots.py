@@ -41,7 +41,8 @@ def draw(metrics: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     entries = metrics["iterations"]
     learned = entries[1:]
     pictures: list[tuple[str, str, Callable[[Axes], None]]] = [
-        ("pass_at_k", "Pass@k on held-out puzzles, each model at its best temperature; bars are 95 % intervals over problems",
+        ("pass_at_k",
+         "Pass@k on held-out puzzles, each model at its best temperature; bars are 95 % intervals over problems",
          lambda axes: _pass_at_k(axes, entries)),
         ("temperatures", "Pass@k at every temperature that was tried", lambda axes: _temperatures(axes, entries)),
         ("yield", "Puzzles left after each filter", lambda axes: _yield(axes, learned)),

@@ -117,12 +117,14 @@ class Preset:
         }
 
 
-_TINY_NOTES = """What this shows: the loop works from end to end, and verified pairs of a model's own making raise what it solves. What it does not
-show: that a model learns to program. The puzzles are one-liners from a fixed family of operations, and the base model has read
-them with solutions that are mostly wrong; much of the gain is that verification tells right from wrong among what it already
-half knows. The group `compositions` holds pairs of operations that no training text shows. Most of what is gained on puzzles of two
-operations comes from puzzles that are chained out of two solved ones; the rule of chaining is this program's, not the model's
-(`--set chains=0 --set retarget=0` leaves it out)."""
+_TINY_NOTES = """\
+What this shows: the loop works from end to end, and a model solves more puzzles after training on its own verified
+pairs. What it does not show: that a model learns to program. The puzzles are one-liners from a fixed family of
+operations, and the base model was trained on them with solutions that are mostly wrong; much of the gain is that
+verification separates correct solutions from wrong ones among what it has seen. The group `compositions` has pairs of
+operations that are in no text of the corpus. Most of the gain on puzzles of two operations comes from puzzles that are
+chained out of two solved ones; the rule of chaining is this program's, not the model's (`--set chains_per_wave=0 --set
+retarget_unsolved=0` turns it off)."""
 
 
 def tiny() -> Preset:
@@ -178,8 +180,10 @@ def machine_problems() -> list[Problem]:
     return [Problem(record["id"], puzzle.parse(record["sat"]), record["half"]) for record in heldout.records("machine")]
 
 
-_SMOLLM2_NOTES = """What this shows: the loop runs with a pretrained model of the ecosystem, by its own trainer. What it does not show: what the loop
-does for a model that can program. This one solves few puzzles and writes fewer that can be solved, so it learns from little."""
+_SMOLLM2_NOTES = """\
+What this shows: the loop runs with a pretrained model and transformers' Trainer. What it does not show: what the
+loop does for a model that can program. This one solves few puzzles and writes fewer that can be solved, so it is
+trained on little."""
 
 
 def smollm2() -> Preset:

@@ -47,8 +47,8 @@ def sentence(metrics: dict[str, Any]) -> str:
         parts.append(f"Pass@{k} from {_shown(before)} to {_shown(last['pass_at_k'][k])}{times}")
     rounds = "iteration" if last["iteration"] == 1 else "iterations"
     return (
-        f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model goes, on "
-        f"{first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
+        f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model "
+        f"goes, on {first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
     )
 
 
@@ -84,12 +84,12 @@ def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
     trivial = entries[-1]["trivial"]
     if trivial["problems"]:
         best = ", ".join(f"Pass@{k} {_shown(one)}" for k, one in trivial["pass_at_k"].items())
-        lines += [f"Apart from these, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
+        lines += [f"Reported separately, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
     seconds = max(metrics["seconds"], 1e-9)
     lines += [
-        f"The run took {seconds / 60:.1f} minutes. For {metrics['seconds_waiting'] / seconds:.0%} of them the verifier was waited for, with no model "
-        f"at work; what it judged took {metrics['seconds_verifying']:.0f} seconds of processor time ({metrics['seconds_verifying'] / seconds:.0%}), "
-        "most of them beside the writing.",
+        f"The run took {seconds / 60:.1f} minutes. During {metrics['seconds_waiting'] / seconds:.0%} of them it waited "
+        f"for the verifier with no model working. Verification took {metrics['seconds_verifying']:.0f} seconds of "
+        f"processor time ({metrics['seconds_verifying'] / seconds:.0%}), mostly while a model was writing.",
         "",
     ]
     for name, caption in plots.draw(metrics, folder):
@@ -155,14 +155,16 @@ configs:
 ---
 # Puzzles and solutions that a model wrote and a Python interpreter verified
 
-{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (names and constants apart).
+{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (ignoring names and
+constants).
 Made by `selftaught loop`, preset `{preset}`, recipe `{recipe}`, seed {seed}, {iterations} iterations.
 
-* **What a line is.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (what a model is trained on), and where they
-  come from: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID` prints it.
+* **Fields.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (the training text), and their
+  provenance: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID`
+  prints it.
 * **Answer types.** {kinds}.
-* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in another
-  ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or stated in good style.
+* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in
+  another ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or in good style.
 * **Decontaminated** against the held-out set of the preset: no puzzle here is one of it.
 * **Load it** with `datasets.load_dataset("json", data_files="data/train.jsonl")`.
 * **Limits.** Machine-made code; not reviewed by people. Run it in a sandbox.

@@ -1,4 +1,4 @@
-"""A learner that needs no neural network: it knows the right answers to some machine-written puzzles, and learns the rest."""
+"""A learner without a neural network: its models solve a share of the machine-written puzzles that grows with training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RIGHT = {one.sat: one.right.partition("\n")[2] for one in DOCUMENTS}
 
 
 class StubModel:
-    """Writes puzzles of the corpus, and solves one correctly with a chance that is its skill."""
+    """Writes puzzles of the corpus, and solves each with a probability that is its skill."""
 
     context = 4096
 
@@ -62,9 +62,9 @@ class StubModel:
 
 @dataclass
 class StubLearner:
-    """A learner whose models are stubs: more examples, more skill. taught: how often a model was trained."""
+    """A learner whose models are stubs: more examples, more skill. trained: number of trainings."""
 
-    taught: int = 0
+    trained: int = 0
 
     def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
         folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ class StubLearner:
     def train(
         self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, object]:
-        self.taught += 1
+        self.trained += 1
         folder.mkdir(parents=True, exist_ok=True)
         skill = json.loads((base / "skill.json").read_text()) + len(examples) / 15
         (folder / "skill.json").write_text(json.dumps(min(skill, 0.9)))
@@ -88,7 +88,8 @@ class StubLearner:
 
 def preset(learner: StubLearner) -> Preset:
     """A loop of seconds."""
-    recipe = replace(DEFAULT, name="stub", prompts_per_wave=1, samples_per_prompt=20, max_attempts=4, attempts_per_round=4, max_per_template=0, max_per_cluster=0,
+    recipe = replace(DEFAULT, name="stub", prompts_per_wave=1, samples_per_prompt=20, max_attempts=4,
+                     attempts_per_round=4, max_per_template=0, max_per_cluster=0,
                      held_out_similarity=1.0, verify_repeats=1, keep_trivial_share=0.0, hindsight_attempts=0)  # fmt: skip
     return Preset(
         name="stub",

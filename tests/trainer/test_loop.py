@@ -118,7 +118,7 @@ def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
     Loop(preset(learner), ITERATIONS, tmp_path / "run", judge).run()
     assert files(tmp_path / "run") == files(done[0])
     assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished stage was done again"
-    assert learner.taught == ITERATIONS
+    assert learner.trained == ITERATIONS
 
 
 def test_a_model_examined_aside_gives_the_same_data(
@@ -175,7 +175,7 @@ def test_more_iterations_continue_a_finished_run(judge: Verifier, tmp_path: Path
     learner = StubLearner()
     Loop(preset(learner), 1, tmp_path / "run", judge).run()
     metrics = Loop(preset(learner), 2, tmp_path / "run", judge).run()
-    assert len(metrics["iterations"]) == 3 and learner.taught == 2
+    assert len(metrics["iterations"]) == 3 and learner.trained == 2
 
 
 def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[str, Any]], judge: Verifier) -> None:

@@ -1,4 +1,4 @@
-"""Rewards in every framework's shape: what is right earns 1, what is wrong 0, and what was not judged never a number."""
+"""Rewards for every framework: 1 for a correct solution, 0 for a wrong one, never a number for one that was not judged."""
 
 from __future__ import annotations
 

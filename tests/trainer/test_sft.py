@@ -45,8 +45,8 @@ def examples(count: int) -> list[Example]:
     sampling = Sampling("m", "d", "p", 1.0, 1.0, 9, 0, 0)
     judgement = Judgement("accepted", "full", "v", 0.0, 0.0, 0, "", 1)
     return [
-        Example(pair_id(one.sat, one.right), one.sat, one.right, "int", puzzle_id(one.sat), template(one.sat), "", 1, 1, 1.0, "",
-                "r", 1, sampling, sampling, [], judgement)
+        Example(pair_id(one.sat, one.right), one.sat, one.right, "int", puzzle_id(one.sat), template(one.sat), "", 1, 1,
+                1.0, "", "r", 1, sampling, sampling, [], judgement)
         for one in islice(corpus.documents(1, Noise(correct=1)), count)
     ]  # fmt: skip
 

@@ -98,7 +98,8 @@ def main(run: Path, variant: str, require: str) -> None:
     for k, one in summary["pass_at_k"].items():
         base = done[0]["pass_at_k"][k]["value"]
         click.echo(
-            f"{variant}: {len(examples):,} pairs, Pass@{k} {one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}] (base {base:.1%})"
+            f"{variant}: {len(examples):,} pairs, Pass@{k} {one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}] "
+            f"(base {base:.1%})"
         )
 
 

@@ -1,4 +1,4 @@
-"""The preset's learner: makes the base model, and trains it on examples."""
+"""The learner of the preset `tiny`: it trains the base model from scratch, and fine-tunes it on examples."""
 
 from __future__ import annotations
 
@@ -23,13 +23,22 @@ StepCallback = Callable[[int, int, float], None]
 
 
 class Leaked(ValueError):
-    """A held-out puzzle is among what a model would be trained on."""
+    """A held-out puzzle is among the examples to train on."""
 
 
 @dataclass(frozen=True, slots=True)
 class TinyLearner:
-    """documents: that the base model reads. base, tuning: how it is trained first, and on pairs. threads: of torch; part of
-    the configuration, since sums come out differently with others."""
+    """Makes and trains tiny models (see `selftaught.trainer.presets.Learner`).
+
+    Attributes:
+        num_documents: Documents of the corpus on which the base model is trained.
+        hidden_size: Size of the hidden states.
+        num_hidden_layers: Number of layers.
+        num_threads: Number of torch's threads. Sums, and so the weights, depend on it.
+        noise: How solutions of the corpus are wrong.
+        pretraining: Settings of the base model's training.
+        finetuning: Settings of the training on pairs.
+    """
 
     num_documents: int = 30_000
     hidden_size: int = 128
@@ -44,12 +53,12 @@ class TinyLearner:
     )
 
     def corpus(self, seed: int) -> list[corpus.Document]:
-        """What the base model reads; the guard keeps held-out puzzles out."""
+        """Return the documents for the base model, without held-out puzzles."""
         guard = Guard(heldout.records("machine"))
         return list(itertools.islice(corpus.documents(seed, self.noise, guard.allows), self.num_documents))
 
     def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
-        """Train the base model from scratch into a folder."""
+        """Train the base model from scratch."""
         torch.set_num_threads(self.num_threads)
         torch.manual_seed(seed)
         num_attention_heads = max(1, self.hidden_size // 32)
@@ -67,14 +76,18 @@ class TinyLearner:
         Tiny(model, "tiny-base").save(folder)
 
     def load(self, folder: Path) -> Tiny:
-        """The model of a folder, ready to write."""
+        """Return the model in a folder for sampling."""
         torch.set_num_threads(self.num_threads)
         return Tiny.load(folder, f"tiny-{folder.parent.name}")
 
     def train(
         self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
-        """Train the base model on examples, into a folder. Raises Leaked if a held-out puzzle is among them."""
+        """Fine-tune the base model on examples.
+
+        Raises:
+            Leaked: A held-out puzzle is among the examples.
+        """
         guard = Guard(heldout.records("machine"))
         for one in examples:
             if broken := guard.breaks(one.puzzle):
@@ -88,10 +101,10 @@ class TinyLearner:
         return {}
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain data."""
+        """Return the settings as plain data."""
         return dataclasses.asdict(self)
 
 
 def _intermediate_size(hidden_size: int) -> int:
-    """About 8/3 of the width, in multiples of 8."""
+    """Return about 8/3 of the hidden size, as a multiple of 8."""
     return round(hidden_size * 8 / 3 / 8) * 8 or 8

@@ -1,4 +1,5 @@
-"""A small decoder-only transformer, the same function as Hugging Face's LlamaForCausalLM, without what slows it at this size."""
+"""A small decoder-only transformer that computes the same function as LlamaForCausalLM, with less overhead at this
+size."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Sizes of the model."""
+    """Sizes of the model, named as in transformers' LlamaConfig."""
 
     vocab_size: int
     hidden_size: int = 128
@@ -22,16 +23,16 @@ class Config:
 
     @property
     def head_dim(self) -> int:
-        """Width of an attention head."""
+        """Size of an attention head."""
         return self.hidden_size // self.num_attention_heads
 
 
 Cache = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer, each (rows, heads, positions, head width)."""
+"""Keys and values of each layer, each of shape (rows, heads, positions, head size)."""
 
 
 class Layer(nn.Module):  # type: ignore[misc]  # torch is not followed
-    """Attention and a gated feed-forward, each after a norm and added to the stream."""
+    """Attention and a gated feed-forward network, each after a norm and added to the residual stream."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -66,7 +67,8 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Transformer(nn.Module):  # type: ignore[misc]
-    """Token ids (rows, positions) -> logits. All rows of a batch have the same positions: nothing is padded on the left."""
+    """Token ids (rows, positions) -> logits (rows, positions, vocabulary). Rows of a batch have the same length, so
+    there is no padding mask."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -88,7 +90,12 @@ class Transformer(nn.Module):  # type: ignore[misc]
                 nn.init.normal_(last.weight, std=0.02 / (2 * config.num_hidden_layers) ** 0.5)
 
     def hidden(self, ids: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """The last layer's output at every position, and the grown cache."""
+        """Return the last layer's output at every position, and the extended cache.
+
+        Args:
+            ids: Token ids, of shape (rows, positions).
+            past: The cache of earlier positions.
+        """
         start = past[0][0].shape[2] if past else 0
         cos, sin = self.cos[start : start + ids.shape[1]], self.sin[start : start + ids.shape[1]]
         x, grown = self.embedding(ids), []
@@ -98,7 +105,7 @@ class Transformer(nn.Module):  # type: ignore[misc]
         return self.norm(x), grown
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary; the embedding is tied."""
+        """Return the logits of hidden states; the embedding is tied."""
         return linear(hidden, self.embedding.weight)
 
     def forward(self, ids: Tensor) -> Tensor:

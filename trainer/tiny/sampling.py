@@ -1,4 +1,4 @@
-"""Many continuations of many prompts, fast: equal lengths together, one prefill a prompt, finished rows dropped."""
+"""Batched sampling: prompts of equal length together, each prefilled once, complete rows removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from selftaught.trainer.tiny.model import Cache, Transformer
 
 ROWS = 768
-"""Rows under way at once: more are no faster on a CPU, and need more memory."""
+"""Rows in a batch. More are no faster on a CPU, and need more memory."""
 
 
 def sample(
@@ -24,10 +24,21 @@ def sample(
     stops: Sequence[int],
     seed: int,
 ) -> Iterator[tuple[int, list[list[int]]]]:
-    """The number of every prompt with `each` continuations, shortest prompts first, each without its stop token.
+    """Sample continuations of prompts, shortest prompts first.
 
-    A continuation that did not stop within `new_tokens` is returned as far as it came. temperature 0 is greedy.
     The same arguments give the same tokens, whatever else runs.
+
+    Args:
+        model: The model.
+        prompts: Token ids of each prompt.
+        each: Number of continuations of each prompt.
+        temperature: Sampling temperature; 0 is greedy decoding.
+        new_tokens: Maximum number of tokens of a continuation.
+        stops: Tokens that end a continuation; they are not part of it.
+        seed: Random seed.
+
+    Yields:
+        The index of a prompt with its continuations.
     """
     generator = torch.Generator().manual_seed(seed)
     by_length: dict[int, list[int]] = defaultdict(list)
@@ -88,7 +99,13 @@ def _keep(cache: Cache, alive: Tensor) -> Cache:
 
 
 def choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """A token a row."""
+    """Return a token for each row, sampled by the Gumbel-max trick.
+
+    Args:
+        logits: Logits of shape (rows, vocabulary).
+        temperature: Sampling temperature; 0 is greedy decoding.
+        generator: Source of randomness.
+    """
     if temperature == 0:
         return logits.argmax(-1)
     noise = torch.empty_like(logits).exponential_(generator=generator).clamp_min_(1e-20)

@@ -1,4 +1,4 @@
-"""Training of the tiny model: many small steps, examples of like length together, nothing attends across examples."""
+"""Training of the tiny model: many small steps on batches of examples of similar length, one example a row."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from selftaught.trainer.tiny.tokenizer import END, PAD, encode
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. A step reads about `tokens` tokens; the rate falls linearly to a tenth after a warm-up.
+    """Settings of a training, named as in ``TrainingArguments`` where it has them. The learning rate decays linearly
+    after warm-up.
 
-    puzzle_loss: weight of the loss on what stands before the solution; 1 is loss on all tokens.
+    Attributes:
+        learning_rate: Peak learning rate of AdamW.
+        muon_learning_rate: Peak learning rate of Muon on the matrices inside the layers (0: AdamW for all).
+        max_tokens_per_batch: Maximum number of tokens in a step, padding included.
+        num_train_epochs: Passes over the examples; may be a fraction.
+        warmup_steps: Steps of linear warm-up.
+        min_lr_rate: Share of the peak learning rate at the end.
+        prompt_loss_weight: Weight of the loss on the puzzle (1: the same as on the solution).
     """
 
     learning_rate: float = 2e-3
@@ -32,7 +40,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids between two end tokens, where the solution starts in them, and how much the example counts."""
+    """A training text: token ids between two end tokens, the index of the solution's first token, and the weight."""
 
     ids: tuple[int, ...]
     solution: int
@@ -40,14 +48,14 @@ class Example:
 
 
 def example(puzzle: str, solution: str, weight: float = 1.0) -> Example:
-    """The text as the model reads it: end token, puzzle, blank line, solution, assertion, end token."""
+    """Return the text as the model reads it: end token, puzzle, blank line, solution, assertion, end token."""
     before = encode(f"{puzzle}\n\n{solution.partition(chr(10))[0]}")
     after = encode(f"\n{solution.partition(chr(10))[2]}\n\nassert f(g())")
     return Example((END, *before, *after, END), 1 + len(before), weight)
 
 
 def batches(examples: Sequence[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
-    """All examples once, in random batches of like length."""
+    """Return all examples once, in batches of similar length in random order."""
     order = sorted(examples, key=lambda example: (len(example.ids), rng.random()))
     made: list[list[Example]] = []
     batch: list[Example] = []
@@ -63,7 +71,8 @@ def batches(examples: Sequence[Example], tokens: int, rng: random.Random) -> lis
 
 
 def collate(batch: Sequence[Example], prompt_loss_weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, targets, and the weight of each target; padding stands at the right and weighs nothing."""
+    """Return inputs, targets and the weight of each target, each of shape (examples, longest text - 1); padding weighs
+    nothing."""
     longest = max(len(one.ids) for one in batch)
     ids = torch.full((len(batch), longest), PAD)
     weights = torch.zeros(len(batch), longest)
@@ -81,7 +90,15 @@ def train(
     seed: int,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train in place. watch(step, steps, loss) is called every hundred steps."""
+    """Train the model in place.
+
+    Args:
+        model: The model.
+        examples: The training texts.
+        settings: Settings of the training.
+        seed: Random seed.
+        on_step: Called with step, steps and mean loss every hundred steps.
+    """
     rng = random.Random(seed)
     plan: list[list[Example]] = []
     whole = int(settings.num_train_epochs)
@@ -113,7 +130,7 @@ def train(
 
 
 def _optimizers(model: Transformer, settings: Settings) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the matrices inside the layers, if it has a rate, and AdamW for the rest; each with its rate."""
+    """Return the optimisers with their peak learning rates."""
     inner = [one for one in model.layers.parameters() if one.dim() == 2] if settings.muon_learning_rate else []
     known = {id(one) for one in inner}
     rest = [one for one in model.parameters() if id(one) not in known]
