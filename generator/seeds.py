@@ -60,7 +60,7 @@ def read(source: str) -> list[Seed]:
             raise Unreadable(f"{source}:{number}: no puzzle: {error}") from error
         found.setdefault(seed.id, seed)
     if not found:
-        raise Unreadable(f"{source} holds no puzzles")
+        raise Unreadable(f"{source} has no puzzles")
     return list(found.values())
 
 

@@ -281,7 +281,7 @@ def _task(source: str, completion: Any, prompt: Any = "") -> Task:
     try:
         return Task("", puzzle.parse(source).named("f"), solution(source, completion, prompt))
     except NotAPuzzle as error:
-        raise ValueError(f"the column `puzzle` holds something else: {error}") from error
+        raise ValueError(f"the column `puzzle` has something else than puzzles: {error}") from error
 
 
 async def _judge(task: Task) -> Verdict:

@@ -64,11 +64,11 @@ def test_a_run_writes_pairs_and_says_the_yield_of_every_stage(tmp_path: Path, mo
     assert run.stdout == ""
 
 
-def test_why_tells_the_whole_chain_of_a_pair_and_of_a_refused_puzzle(tmp_path: Path, model: str) -> None:
+def test_why_prints_the_whole_chain_of_a_pair_and_of_a_refused_puzzle(tmp_path: Path, model: str) -> None:
     selftaught("generate", "--model", model, "-n", 2, "-o", tmp_path / "run" / "one", *QUICK, "--quiet")
     pair = pairs(tmp_path / "run" / "one")[0]
-    told = selftaught("why", str(pair["id"])[:10], cwd=tmp_path).stdout
-    assert str(pair["solution"]).splitlines()[0] in told
+    described = selftaught("why", str(pair["id"])[:10], cwd=tmp_path).stdout
+    assert str(pair["solution"]).splitlines()[0] in described
     for word in (
         "accepted in 3 of 3",
         "trivial: passed",
@@ -77,7 +77,7 @@ def test_why_tells_the_whole_chain_of_a_pair_and_of_a_refused_puzzle(tmp_path: P
         "parents:",
         "seed",
     ):
-        assert word in told
+        assert word in described
     chain = json.loads(selftaught("why", pair["id"], tmp_path, "--json").stdout)
     assert [parent["kind"] for parent in chain["parents"]] == ["puzzle"]
     assert {seed["kind"] for seed in chain["parents"][0]["parents"]} == {"seed"}

@@ -17,7 +17,7 @@ from selftaught.sandbox import corpus
 PUZZLE = "def sat(x: List[int], a=[1, 2], b='q'):\n    return sum(i for i in x if i > 3) == a[0] and len(x) < len(b)"
 
 
-def test_the_parts_of_a_puzzle_are_told_apart() -> None:
+def test_a_puzzle_has_its_parts() -> None:
     puzzle = parse(f"\n{PUZZLE}\n\n")
     assert (puzzle.name, puzzle.argument, puzzle.annotation) == ("sat", "x", "List[int]")
     assert puzzle.defaults == (("a", "[1, 2]"), ("b", "'q'"))
@@ -178,11 +178,11 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
         ("def inner():\n        return True\n    return len(x)", False),
     ],
 )
-def test_a_puzzle_that_can_never_hold_is_seen(body: str, may: bool) -> None:
+def test_a_puzzle_that_can_never_return_true_is_seen(body: str, may: bool) -> None:
     assert parse(f"def f(x: int):\n    {body}").can_return_true is may
 
 
-def test_every_bundled_and_published_puzzle_may_hold(p3: Path) -> None:
+def test_every_bundled_and_published_puzzle_can_return_true(p3: Path) -> None:
     sources = [record["sat"] for record in corpus.records()] + [puzzle["sat"] for puzzle in json.loads(p3.read_text())]
     assert [source for source in sources if not parse(source).can_return_true] == []
 

@@ -119,7 +119,7 @@ def test_the_estimate_of_similarity_is_about_the_truth() -> None:
     assert 0.6 < sketch(canonical(BASE)).jaccard(sketch(canonical(NEAR))) < 1
 
 
-def test_bundled_puzzles_are_told_apart() -> None:
+def test_bundled_puzzles_are_not_near_duplicates() -> None:
     known = Known(0.85)
     for record in corpus.records():
         form = canonical(record["sat"])
@@ -146,7 +146,7 @@ def test_seeds_are_read_from_every_format(p3: Path) -> None:
 def test_seeds_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path = tmp_path / "seeds.jsonl"
     for content, complaint in [
-        ("", "holds no puzzles"),
+        ("", "has no puzzles"),
         ('{"sat": "def f(x: int): return x"}\n{"sat": "def f("}', "seeds.jsonl:2: no puzzle"),
         ("{", "seeds.jsonl: "),
         ('{"id": "x"}', "seeds.jsonl:1"),

@@ -1,4 +1,4 @@
-"""A learner without a neural network: its models solve a share of the machine-written puzzles that grows with training."""
+"""A learner without a neural network: its models solve a share of machine-written puzzles that grows with training."""
 
 from __future__ import annotations
 
@@ -88,9 +88,20 @@ class StubLearner:
 
 def preset(learner: StubLearner) -> Preset:
     """A loop of seconds."""
-    recipe = replace(DEFAULT, name="stub", prompts_per_wave=1, samples_per_prompt=20, max_attempts=4,
-                     attempts_per_round=4, max_per_template=0, max_per_cluster=0,
-                     held_out_similarity=1.0, verify_repeats=1, keep_trivial_share=0.0, hindsight_attempts=0)  # fmt: skip
+    recipe = replace(
+        DEFAULT,
+        name="stub",
+        prompts_per_wave=1,
+        samples_per_prompt=20,
+        max_attempts=4,
+        attempts_per_round=4,
+        max_per_template=0,
+        max_per_cluster=0,
+        held_out_similarity=1.0,
+        verify_repeats=1,
+        keep_trivial_share=0.0,
+        hindsight_attempts=0,
+    )
     return Preset(
         name="stub",
         learner=learner,

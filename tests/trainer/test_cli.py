@@ -48,7 +48,7 @@ def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
     assert picture.endswith("pass_at_k.png") and Path(picture.split()[-1]).exists()
     assert "Pass@1 from " in sentence and "Pass@10 from " in sentence and sentence.count("[") >= 4
     code, again = invoke(*command)
-    assert code == 0 and again.splitlines()[-1] == sentence, "a finished run is told, not repeated"
+    assert code == 0 and again.splitlines()[-1] == sentence, "a finished run is reported, not repeated"
     code, output = invoke(*command, "--seed", "5")
     assert code == 2 and "belongs to another run: seed was 0, is 5" in output
 

@@ -138,12 +138,12 @@ def test_nothing_to_train_on_is_an_error(base: str, tmp_path: Path) -> None:
         sft.train(base, examples(1), tmp_path, Settings(max_length=8))
 
 
-def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Path, judge: Any) -> None:
+def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Path, verifier: Any) -> None:
     pytest.importorskip("trl")
     from selftaught.generator import prompts, puzzle
     from selftaught.trainer import grpo, rewards
 
-    rewards.use(judge)
+    rewards.use(verifier)
     puzzles = [puzzle.parse(one.puzzle) for one in examples(4)]
     settings = grpo.Settings(num_generations=2, per_device_train_batch_size=2, max_completion_length=8, max_steps=2)
     counts = grpo.train(base, puzzles, tmp_path, settings, prompts.BARE)

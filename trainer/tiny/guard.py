@@ -106,11 +106,11 @@ class Guard:
         self._constants: dict[str, set[str]] = defaultdict(set)
         self._compositions: set[str] = set()
         for record in heldout:
-            held = Form(record["sat"])
+            form = Form(record["sat"])
             if record["half"] == "compositions":
-                self._compositions.add(max(held.parts, key=len))
+                self._compositions.add(max(form.parts, key=len))
             else:
-                self._constants[held.template] |= held.constants
+                self._constants[form.template] |= form.constants
 
     def breaks(self, sat: str) -> str | None:
         """Return the rule that a puzzle breaks, or ``None``.

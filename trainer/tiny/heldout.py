@@ -103,6 +103,6 @@ def make(verifier: Verifier, seed: int = SEED) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    with Verifier() as judge:
-        lines = [json.dumps(one) + "\n" for one in make(judge)]
+    with Verifier() as verifier:
+        lines = [json.dumps(one) + "\n" for one in make(verifier)]
     heldout.path("machine").write_text("".join(lines), encoding="utf-8")

@@ -97,36 +97,36 @@ words words [i + {s} for i in {x}]      [i[:-len({s})] for i in {y}]
 """
 
 _CONDITIONS = """
-int   | {x} > {a} and {x} % {b} == {c}                       | {a} * {b} + {c}                      | a=int b=small c=unit
-int   | {x} > {a} and {x} < {b}                              | {a} + 1                              | a=int b=greater
-int   | {x} % {a} == {b} and {x} > {c}                       | {c} * {a} + {b}                      | a=int b=small c=int
-int   | {x} % {a} == 0 and {x} % {b} == 0 and {x} > {c}      | {a} * {b} * {c}                      | a=small b=small c=int
-int   | {x} - {a} > {b}                                      | {a} + {b} + 1                        | a=int b=int
-int   | {x} + {a} < {b}                                      | {b} - {a} - 1                        | a=int b=int
-int   | {x} > {a} + {b} and {x} % {c} == 0                   | ({a} + {b}) * {c}                    | a=int b=int c=small
-int   | len(str({x})) == {a}                                 | 10 ** ({a} - 1)                      | a=size
-int   | str({x}).count({s}) == {a}                           | int({s} * {a})                       | s=digit a=size
-int   | str({x}).startswith(str({a})) and {x} > {b}          | {a} * 10 ** len(str({b}))            | a=int b=int
-list  | len({x}) == {a} and {x}[0] == {b}                    | [{b}] * {a}                          | a=size b=int
-list  | len({x}) == {a} and max({x}) == {b}                  | [{b}] * {a}                          | a=size b=int
-list  | len({x}) == {a} and sum({x}) == {b}                  | [{b}] + [0] * ({a} - 1)              | a=size b=int
-list  | {x}[0] == {a} and {x}[-1] == {b}                     | [{a}, {b}]                           | a=int b=int
-list  | {x}[0] == {a} and sum({x}) == {b}                    | [{a}, {b} - {a}]                     | a=int b=greater
-list  | max({x}) == {b} and min({x}) == {a}                  | [{a}, {b}]                           | a=int b=greater
-list  | max({x}) - min({x}) == {a}                           | [0, {a}]                             | a=int
-list  | len(set({x})) == {a}                                 | list(range({a}))                     | a=size
-list  | {x}.count({a}) == {b} and {x}.count({c}) == 1        | [{a}] * {b} + [{c}]                  | a=int b=size c=int
-list  | {a} in {x} and {b} in {x} and len({x}) == {c}        | [{a}, {b}] + [0] * ({c} - 2)         | a=int b=int c=size
-str   | len({x}) == {a} and {x}.startswith({s})              | {s} + 'a' * ({a} - len({s}))         | a=length s=str
-str   | len({x}) == {a} and {x}.endswith({s})                | 'a' * ({a} - len({s})) + {s}         | a=length s=str
-str   | {x}.startswith({s}) and {x}.endswith({t})            | {s} + {t}                            | s=str t=str
-str   | {x}.count({s}) == {a} and {t} in {x}                 | {s} * {a} + {t}                      | a=size s=str t=str
-str   | {s} in {x} and {t} in {x} and len({x}) == {a}        | {s} + {t} + 'a' * ({a} - len({s} + {t})) | s=str t=str a=length
-str   | {x}.upper() == {x} and len({x}) == {a}               | 'A' * {a}                            | a=size
-str   | {x}.count({s}) == {a} and len({x}) == {a} * len({s}) | {s} * {a}                            | a=size s=str
-words | len({x}) == {a} and {s} in {x}                       | [{s}] * {a}                          | a=size s=str
-words | {x}[0] == {s} and {x}[-1] == {t}                     | [{s}, {t}]                           | s=str t=str
-words | len({x}) == {a} and ''.join({x}) == {s}              | [{s}] + [''] * ({a} - 1)             | a=size s=str
+int   | {x} > {a} and {x} % {b} == {c}                     | {a} * {b} + {c}                | a=int b=small c=unit
+int   | {x} > {a} and {x} < {b}                            | {a} + 1                        | a=int b=greater
+int   | {x} % {a} == {b} and {x} > {c}                     | {c} * {a} + {b}                | a=int b=small c=int
+int   | {x} % {a} == 0 and {x} % {b} == 0 and {x} > {c}    | {a} * {b} * {c}                | a=small b=small c=int
+int   | {x} - {a} > {b}                                    | {a} + {b} + 1                  | a=int b=int
+int   | {x} + {a} < {b}                                    | {b} - {a} - 1                  | a=int b=int
+int   | {x} > {a} + {b} and {x} % {c} == 0                 | ({a} + {b}) * {c}              | a=int b=int c=small
+int   | len(str({x})) == {a}                               | 10 ** ({a} - 1)                | a=size
+int   | str({x}).count({s}) == {a}                         | int({s} * {a})                 | s=digit a=size
+int   | str({x}).startswith(str({a})) and {x} > {b}        | {a} * 10 ** len(str({b}))      | a=int b=int
+list  | len({x}) == {a} and {x}[0] == {b}                  | [{b}] * {a}                    | a=size b=int
+list  | len({x}) == {a} and max({x}) == {b}                | [{b}] * {a}                    | a=size b=int
+list  | len({x}) == {a} and sum({x}) == {b}                | [{b}] + [0] * ({a} - 1)        | a=size b=int
+list  | {x}[0] == {a} and {x}[-1] == {b}                   | [{a}, {b}]                     | a=int b=int
+list  | {x}[0] == {a} and sum({x}) == {b}                  | [{a}, {b} - {a}]               | a=int b=greater
+list  | max({x}) == {b} and min({x}) == {a}                | [{a}, {b}]                     | a=int b=greater
+list  | max({x}) - min({x}) == {a}                         | [0, {a}]                       | a=int
+list  | len(set({x})) == {a}                               | list(range({a}))               | a=size
+list  | {x}.count({a}) == {b} and {x}.count({c}) == 1      | [{a}] * {b} + [{c}]            | a=int b=size c=int
+list  | {a} in {x} and {b} in {x} and len({x}) == {c}      | [{a}, {b}] + [0] * ({c} - 2)   | a=int b=int c=size
+str   | len({x}) == {a} and {x}.startswith({s})            | {s} + 'a' * ({a} - len({s}))   | a=length s=str
+str   | len({x}) == {a} and {x}.endswith({s})              | 'a' * ({a} - len({s})) + {s}   | a=length s=str
+str   | {x}.startswith({s}) and {x}.endswith({t})          | {s} + {t}                      | s=str t=str
+str   | {x}.count({s}) == {a} and {t} in {x}               | {s} * {a} + {t}                | a=size s=str t=str
+str   | {s} in {x} and {t} in {x} and len({x}) == {a}      | {s} + {t} + 'a' * ({a} - len({s} + {t})) | s=str t=str a=length
+str   | {x}.upper() == {x} and len({x}) == {a}             | 'A' * {a}                      | a=size
+str   | {x}.count({s}) == {a} and len({x}) == {a} * len({s}) | {s} * {a}                      | a=size s=str
+words | len({x}) == {a} and {s} in {x}                     | [{s}] * {a}                    | a=size s=str
+words | {x}[0] == {s} and {x}[-1] == {t}                   | [{s}, {t}]                     | s=str t=str
+words | len({x}) == {a} and ''.join({x}) == {s}            | [{s}] + [''] * ({a} - 1)       | a=size s=str
 """
 
 
