@@ -121,7 +121,7 @@ str   | len({x}) == {a} and {x}.startswith({s})            | {s} + 'a' * ({a} - 
 str   | len({x}) == {a} and {x}.endswith({s})              | 'a' * ({a} - len({s})) + {s}   | a=length s=str
 str   | {x}.startswith({s}) and {x}.endswith({t})          | {s} + {t}                      | s=str t=str
 str   | {x}.count({s}) == {a} and {t} in {x}               | {s} * {a} + {t}                | a=size s=str t=str
-str   | {s} in {x} and {t} in {x} and len({x}) == {a}      | {s} + {t} + 'a' * ({a} - len({s} + {t})) | s=str t=str a=length
+str | {s} in {x} and {t} in {x} and len({x}) == {a} | {s} + {t} + 'a' * ({a} - len({s} + {t})) | s=str t=str a=length
 str   | {x}.upper() == {x} and len({x}) == {a}             | 'A' * {a}                      | a=size
 str   | {x}.count({s}) == {a} and len({x}) == {a} * len({s}) | {s} * {a}                      | a=size s=str
 words | len({x}) == {a} and {s} in {x}                     | [{s}] * {a}                    | a=size s=str
