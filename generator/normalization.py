@@ -47,7 +47,7 @@ class _Writer:
         if not self.constants and (kind := _kind(node)):
             return kind
         if isinstance(node, ast.Constant):
-            value = f"{node.value:x}" if type(node.value) is int else repr(node.value)  # hex: of any length
+            value = f"{node.value:x}" if type(node.value) is int else repr(node.value)  # hex has no limit on digits
             return f"{_type(node)}:{value}"
         if isinstance(node, _FUNCTIONS):
             return self._function(node)
@@ -105,7 +105,7 @@ class _Writer:
             text = f"(class {head} [{self.block(_without_docstring(node.body), top=False)}])"
         else:
             assert isinstance(node, _COMPREHENSIONS)
-            first = self.node(node.generators[0].iter)  # evaluated outside
+            first = self.node(node.generators[0].iter)  # evaluated in the enclosing scope
             self._bind(name for part in node.generators for name in _targets(part.target))
             parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             rest = [[part.target, part.ifs, part.is_async, part.iter] for part in node.generators]
@@ -192,7 +192,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield node.name
     elif isinstance(node, ast.alias):
         yield _alias(node)
-    elif isinstance(node, _COMPREHENSIONS):  # only `:=` reaches out of it
+    elif isinstance(node, _COMPREHENSIONS):  # only `:=` binds names outside it
         for part in ast.walk(node):
             if isinstance(part, ast.NamedExpr):
                 yield from _targets(part.target)

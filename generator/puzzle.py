@@ -122,7 +122,7 @@ class Puzzle:
         if ast.get_docstring(function, clean=False) is None or not rest:
             return self
         if first.lineno == function.lineno or rest[0].lineno <= (first.end_lineno or 0):
-            return self  # it shares a line
+            return self  # the docstring shares a line with code
         lines = self.source.encode().splitlines(keepends=True)
         kept = lines[: first.lineno - 1] + lines[rest[0].lineno - 1 :]
         return parse(b"".join(kept).decode())
@@ -238,7 +238,7 @@ def _read(source: str, reader: Callable[[str], T]) -> T:
         raise NotAPuzzle("parses", f"longer than {MAX_SOURCE:,} characters")
     try:
         with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes such as \d: the model's business, not the user's
+            warnings.simplefilter("ignore")  # about escapes such as \d in what a model wrote
             digits = sys.get_int_max_str_digits()
             sys.set_int_max_str_digits(MAX_SOURCE)  # puzzles may contain integers that are longer than the default
             try:

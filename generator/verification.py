@@ -51,9 +51,8 @@ class Verification:
 
     async def check_trivial(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
         """Apply the filter `trivial`; a share of the trivial puzzles stays, chosen at random."""
-        lots = [
-            rng.random() < self._recipe.keep_trivial_share for _ in candidates
-        ]  # drawn for all, whatever becomes of them
+        # Drawn for every candidate: the random numbers must not depend on verdicts.
+        kept_at_random = [rng.random() < self._recipe.keep_trivial_share for _ in candidates]
         asked = {}
         for number, one in enumerate(candidates):
             if not one.refused and one.puzzle and one.kind and self._recipe.trivial_check != "off":
@@ -67,8 +66,8 @@ class Verification:
                 one.fails("trivial", f"could not be judged: {verdicts[0].message}")
             elif not any(verdict.accepted for verdict in verdicts):
                 one.passes("trivial")
-            elif lots[number]:
-                one.exempt("trivial", "let through by lot")
+            elif kept_at_random[number]:
+                one.exempt("trivial", "kept at random")
             else:
                 one.fails("trivial", "a trivial answer solves it")
 

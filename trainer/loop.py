@@ -69,7 +69,7 @@ class Loop:
             try:
                 self._iterate(pool)
             except BaseException:
-                self._stopping.set()  # the pool waits for what it does
+                self._stopping.set()  # else leaving the pool would wait for the whole evaluation
                 raise
         return self._write_results(self.iterations)
 

@@ -22,9 +22,8 @@ def gather(path: Path, iterations: int, config: dict[str, Any]) -> dict[str, Any
         verdicts with no model working).
     """
     entries = [_entry(path, number) for number in range(iterations + 1)]
-    overlapped = (
-        entries[:-1] if config["evaluate_while_training"] else []
-    )  # evaluated beside a training: nothing waited for that
+    # Evaluations during a training delay nothing.
+    overlapped = entries[:-1] if config["evaluate_while_training"] else []
     seconds = sum(stage for entry in entries for stage in entry["seconds"].values())
     waiting = sum(sum(entry["seconds_waiting"].values()) for entry in entries)
     return {

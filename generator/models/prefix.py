@@ -116,7 +116,7 @@ def attention(
     before_keys, before_values = (part[0] for part in shared[module.layer_idx])  # heads, prefix, width
     rows, heads, length, width = query.shape
     groups, prefix = key.shape[1], before_keys.shape[1]
-    # The query heads that share a key head stand side by side.
+    # The query heads that share a key head are adjacent.
     queries = query.reshape(rows, groups, -1, width) * (width**-0.5 if scaling is None else scaling)
     together = queries.transpose(0, 1).reshape(groups, -1, width)
     first = (together @ before_keys.transpose(1, 2)).view(groups, rows, -1, prefix).transpose(0, 1)

@@ -214,7 +214,7 @@ class Transformers:
             keep = [place for place, row in enumerate(alive) if not row.complete]
             if not keep or step + 1 == limit:
                 break
-            # Moving the cache costs about a step: done when it saves a quarter of the rows.
+            # Compacting the cache costs about a step, so it waits until a quarter of the rows is complete.
             if len(keep) <= 0.75 * len(alive):
                 cache.batch_select_indices(torch.tensor(keep, device=self.model.device))
                 mask, alive, new = mask[keep], [alive[place] for place in keep], [new[place] for place in keep]
@@ -266,7 +266,7 @@ class _TokenSampler:
             )
         if probabilities.device.type != "cpu":
             return torch.multinomial(probabilities, 1, generator=self._source).squeeze(-1)
-        # The same by one random number a row: `multinomial` draws one for every token of the vocabulary.
+        # The same with one random number per row; `multinomial` draws one for every token of the vocabulary.
         sums = probabilities.cumsum(-1)
         level = torch.rand(len(sums), 1, generator=self._source) * sums[:, -1:]
         return torch.searchsorted(sums, level, right=True).squeeze(-1).clamp(max=sums.shape[-1] - 1)

@@ -58,3 +58,13 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, verifier: Verifie
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(Mismatch, match="is not the folder of a run"):
         run(tmp_path / "other", verifier)
+
+
+def test_a_folder_with_settings_of_another_version_is_refused_with_their_names(
+    tmp_path: Path, verifier: Verifier
+) -> None:
+    run(tmp_path, verifier)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"chains_per_wave"', '"chains"'))
+    with pytest.raises(Mismatch, match="another version of selftaught.*: chains. Continue it with that version"):
+        run(tmp_path, verifier, resume=True)

@@ -72,6 +72,14 @@ def test_a_recipe_is_changed_by_name_and_a_mistake_is_named() -> None:
             DEFAULT.changed(setting)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("hindsight", "hindsight_attempts"), ("round", "attempts_per_round"), ("chain", "chains_per_wave")]
+)
+def test_an_unknown_switch_is_answered_with_the_nearest_known_ones(old: str, new: str) -> None:
+    with pytest.raises(ValueError, match=f"there is no setting '{old}'; did you mean .*{new}.*NAME is one of"):
+        DEFAULT.changed(f"{old}=3")
+
+
 def test_the_papers_recipe_is_the_papers() -> None:
     assert Recipe() == PAPER == RECIPES["paper"]
     figures = (

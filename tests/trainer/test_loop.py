@@ -183,7 +183,7 @@ def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[st
         Loop(preset(StubLearner()), ITERATIONS, done[0], verifier, seed=1)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(verifier: Verifier, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_left_alone(verifier: Verifier, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(Mismatch, match="is not the folder of a run"):
         Loop(preset(StubLearner()), 1, tmp_path, verifier)

@@ -84,7 +84,7 @@ def test_loss_can_be_on_the_solution_alone(base: str) -> None:
     assert learnt == f"\n{body}\n\nassert f(g())"
 
 
-def test_rows_hold_every_example_that_fits_and_are_nearly_full() -> None:
+def test_rows_have_every_example_that_fits_and_are_nearly_full() -> None:
     sizes = [100, 400, 30, 900, 60, 500, 300, 2000, 10, 10]
     rows = sft.pack([Tokens([1] * size, [1] * size, 1.0) for size in sizes], 1000)
     assert sorted(len(one.ids) for row in rows for one in row) == sorted(sizes)[:-1]

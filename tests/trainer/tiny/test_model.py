@@ -81,7 +81,7 @@ def test_loss_is_on_all_tokens_or_on_the_solution_alone() -> None:
     assert everywhere.all() and len(ids[0]) == len(one.ids) - 1
 
 
-def test_batches_hold_every_example_once_and_few_tokens_too_many() -> None:
+def test_batches_have_every_example_once_and_few_tokens_too_many() -> None:
     import random
 
     examples = [training.example(one.sat, one.sol) for one in islice(corpus.documents(1), 300)]
