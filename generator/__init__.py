@@ -1,1 +1,1 @@
-"""Asks a language model for puzzles and solutions, and keeps what is new and verified."""
+"""Generate puzzles and solutions with a language model; keep the pairs that are new and verified."""

@@ -1,4 +1,4 @@
-"""Types of answers, and answers that need no thought: what a puzzle must not be solved by."""
+"""Types of answers, and the trivial answers by which a puzzle must not be solved."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ _WORDS = (
 )
 _FLOATS = (0.0, 1.0, -1.0, 0.5, -0.5, 0.1, 2.0, -2.0, 3.0, 10.0, 100.0, 1.5, 0.01, 1e-6)
 _MANY = 400
-"""Answers tried at most."""
+"""Maximum number of answers that are tried on a puzzle."""
 _LITERAL = 2_000
-"""Characters of all constants together that the search looks at."""
+"""Maximum length of all constants of a source together, in characters of their `repr`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """An answer's type: a name as in P3, and the types within."""
+    """The type of an answer: a name as in P3 (``List``), and the types of its elements."""
 
     name: str
     inner: tuple[Type, ...] = ()
 
     def leaves(self) -> Iterator[str]:
-        """The names of the scalars in it."""
+        """Yield the names of the scalar types in it."""
         if not self.inner:
             yield self.name
         for one in self.inner:
             yield from one.leaves()
 
     def nested_lists_only(self) -> bool:
-        """A scalar, or lists of lists ... of a scalar."""
+        """Return True for a scalar, and for lists (of lists ...) of one."""
         return self.name in _SCALARS if not self.inner else self.name == "List" and self.inner[0].nested_lists_only()
 
 
 def read_type(annotation: str) -> Type | None:
-    """The type that an annotation names; ``None`` if it is not one of plain data."""
+    """Return the type that an annotation names, or ``None`` if it is not one of plain data."""
     try:
         return _read(ast.parse(annotation, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -84,7 +84,7 @@ def _read(node: ast.expr) -> Type | None:
 
 
 def type_of(value: Any) -> Type | None:
-    """The type of a scalar or of lists of one type; ``None`` for anything else, and for an empty list."""
+    """Return the type of a scalar or of lists of one type; ``None`` for anything else and for an empty list."""
     if type(value) in _SCALARS.values():
         return Type(type(value).__name__)
     if type(value) is not list:
@@ -95,14 +95,22 @@ def type_of(value: Any) -> Type | None:
 
 
 def allowed(kind: Type | None, answer_types: str) -> bool:
-    """Whether a recipe takes puzzles with such answers (see `Recipe.answer_types`); bool alone is always refused."""
+    """Return True if a recipe accepts puzzles with answers of this type.
+
+    Args:
+        kind: The type; ``None`` is never accepted, nor is bool alone.
+        answer_types: See `selftaught.generator.recipe.Recipe.answer_types`.
+    """
     if kind is None or kind.name == "bool" or (kind.name == "Optional" and "bool" in kind.leaves()):
         return False
     return answer_types == "plain" or kind.nested_lists_only()
 
 
-def simple(kind: Type) -> list[Any]:
-    """The paper's trivial answers: ints from -10 to 100, short words, small floats, lists of up to two of a small base."""
+def small_answers(kind: Type) -> list[Any]:
+    """Return the paper's trivial answers of a type.
+
+    These are ints from -10 to 100, short words, small floats, and lists of up to two elements of a small base.
+    """
     if kind.name == "int":
         return list(range(-10, 101))
     if kind.name == "float":
@@ -120,9 +128,12 @@ _BASE: dict[str, list[Any]] = {
 }
 
 
-def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
-    """The paper's answers, and those that a look at the puzzle suggests: its constants and defaults, their neighbours, parts,
-    and small collections of them. The most telling come first."""
+def suggested_answers(puzzle: Puzzle, kind: Type) -> list[Any]:
+    """Return trivial answers of a type, those that the puzzle itself suggests first.
+
+    These are the puzzle's constants and defaults, values near them, parts and small collections of them, and
+    `small_answers`.
+    """
     lifted = list(_constants(puzzle.source))
     whole = [value for value in lifted if fits(value, kind)]
     changed = [other for value in whole for other in _near(value) if fits(other, kind)]
@@ -130,11 +141,11 @@ def searched(puzzle: Puzzle, kind: Type) -> list[Any]:
     small = {name: [*base[name][:6], *_BASE[name][:3]] for name in _SCALARS}
     built = _built(kind, small) if kind.inner else iter(())
     leaves = [other for value in base.get(kind.name, []) for other in [value, *_near(value)]]
-    return _unique([*whole, *changed, *leaves, *itertools.islice(built, _MANY // 2), *simple(kind)])[:_MANY]
+    return _unique([*whole, *changed, *leaves, *itertools.islice(built, _MANY // 2), *small_answers(kind)])[:_MANY]
 
 
 def _built(kind: Type, base: dict[str, list[Any]]) -> Iterator[Any]:
-    """Values of a type with up to two elements."""
+    """Yield values of a type with up to two elements."""
     if kind.name in _SCALARS:
         yield from base[kind.name]
     elif kind.name == "Optional":
@@ -157,7 +168,7 @@ def _built(kind: Type, base: dict[str, list[Any]]) -> Iterator[Any]:
 
 
 def _near(value: Any) -> list[Any]:
-    """What is one step from a value."""
+    """Return values one simple operation away from a value."""
     if type(value) is int:
         return [value + 1, value - 1, -value, 2 * value, value // 2] if value.bit_length() < 4_000 else []
     if type(value) is float:
@@ -173,16 +184,16 @@ def _near(value: Any) -> list[Any]:
 
 
 def _constants(source: str) -> Iterator[Any]:
-    """The literals of a source, displays as wholes first."""
-    room = _LITERAL
+    """Yield the literals of a source; a display comes before its elements."""
+    left = _LITERAL
     for node in ast.walk(puzzles.tree(source)):
         if isinstance(node, (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.UnaryOp)):
             try:
                 value = ast.literal_eval(node)
-                room -= len(repr(value))
+                left -= len(repr(value))
             except (ValueError, TypeError, RecursionError):
                 continue
-            if room >= 0:
+            if left >= 0:
                 yield value
 
 
@@ -197,7 +208,7 @@ def _scalars(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def fits(value: Any, kind: Type) -> bool:
-    """Whether a value is exactly of a type."""
+    """Return True if a value is exactly of a type."""
     if kind.name in _SCALARS:
         return type(value) is _SCALARS[kind.name]
     if kind.name == "Optional":
@@ -220,5 +231,5 @@ def _hashable(value: Any) -> bool:
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:
-    """Without repetitions; 1, 1.0 and True differ."""
+    """Return the values without repetitions; 1, 1.0 and True differ."""
     return list({repr(value): value for value in values}.values())

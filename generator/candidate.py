@@ -1,4 +1,4 @@
-"""A puzzle that a model wrote, on its way through the filters and the attempts."""
+"""A puzzle on its way through the filters and the attempts, and the filters that need no verifier."""
 
 from __future__ import annotations
 
@@ -28,17 +28,24 @@ STAGES = (
     "stable",
     "depends",
 )
-"""The filters, in their order; what passes the last is kept. The last three need attempts."""
+"""The filters in their order. A puzzle that passes all of them is kept."""
 
-ALONE, LATE = STAGES[:4], STAGES[8:]
-"""The filters that look at a puzzle alone, and those that come when it has been admitted."""
-"""The filters, in their order; what passes the last is kept. The last three need attempts."""
+STATIC_STAGES, ATTEMPT_STAGES = STAGES[:4], STAGES[8:]
+"""The filters that need the puzzle's text alone, and those that need attempts (after a puzzle is admitted)."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A solution that a model wrote. body: what follows the signature. solution: the whole, ``def g(...)``, or empty if it
-    doesn't parse. status: the verdict's, ``unparsed``, or empty as long as it isn't judged."""
+    """A solution that a model wrote.
+
+    Attributes:
+        sampling: How it was sampled.
+        body: What follows the signature.
+        solution: The whole function ``def g(...)``; empty if it doesn't parse.
+        status: The verdict's status or ``unparsed``; empty before verification.
+        verdict: The verdict; ``None`` before verification and for what doesn't parse.
+        borrowed_from: Id of the puzzle that it was written for, if that is another one; else empty.
+    """
 
     sampling: Sampling
     body: str
@@ -48,7 +55,7 @@ class Attempt:
     borrowed_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """What is recorded of it."""
+        """Return the fields that are recorded in puzzles.jsonl."""
         return {
             "attempt": self.sampling.attempt,
             "seed": self.sampling.seed,
@@ -60,9 +67,20 @@ class Attempt:
 
 @dataclass(slots=True)
 class Candidate:
-    """A puzzle as written, with what is known of it so far. refused: the filter that it failed, or empty.
+    """A puzzle as it was written, with the results of the filters so far.
 
-    form, template, cluster: its canonical form, that form's digest, and the near-duplicates it belongs to.
+    Attributes:
+        text: The completion with its prompt's head.
+        sampling: How it was sampled.
+        puzzle: The parsed puzzle; ``None`` if it doesn't parse.
+        kind: The type of its answers; ``None`` if that is not plain data.
+        id: Digest of the puzzle with names normalised.
+        form: Its canonical form (see `selftaught.generator.puzzle.canonical`).
+        template: Digest of its canonical form.
+        cluster: The cluster of near-duplicates that it belongs to.
+        refused: The filter that it failed; empty if none.
+        outcomes: The outcome of every filter that it reached.
+        attempts: Solutions that were tried on it.
     """
 
     text: str
@@ -79,12 +97,15 @@ class Candidate:
 
     @property
     def derived(self) -> bool:
-        """Whether no model wrote it (see `selftaught.generator.derivation`)."""
+        """True if no model wrote it (see `selftaught.generator.derivation`)."""
         return not self.sampling.model
 
     @property
     def judged(self) -> list[Attempt]:
-        """The model's own attempts that count: also what doesn't parse, but not what the verifier could not judge."""
+        """The attempts that were written for this puzzle and count for its pass rate.
+
+        What doesn't parse counts as wrong. What the verifier could not judge does not count.
+        """
         return [one for one in self.attempts if not one.borrowed_from and _counts(one)]
 
     @property
@@ -93,20 +114,20 @@ class Candidate:
         return [attempt for attempt in self.attempts if attempt.status == "accepted"]
 
     def passes(self, stage: str, score: float = 0.0, detail: str = "") -> None:
-        """Note that a filter let it through."""
+        """Record that it passed a filter."""
         self.outcomes.append(Outcome(stage, "passed", float(score), detail))
 
     def exempt(self, stage: str, detail: str = "") -> None:
-        """Note that it failed a filter and goes on by lot."""
+        """Record that it failed a filter and was chosen at random to stay."""
         self.outcomes.append(Outcome(stage, "exempt", 0.0, detail))
 
     def fails(self, stage: str, detail: str, score: float = 0.0) -> None:
-        """Note that a filter refused it."""
+        """Record that a filter refused it."""
         self.outcomes.append(Outcome(stage, "refused", float(score), detail))
         self.refused = stage
 
     def to_dict(self) -> dict[str, Any]:
-        """What is recorded of it, every field of one type."""
+        """Return the fields that are recorded in puzzles.jsonl; every field has one type."""
         return {
             "id": self.id,
             "puzzle": self.puzzle.source if self.puzzle else self.text,
@@ -123,7 +144,7 @@ class Candidate:
 
 
 def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) -> Candidate:
-    """A completion as a candidate that has met the filters which look at it alone."""
+    """Return a completion as a candidate that has been through the filters of `STATIC_STAGES`."""
     found = Candidate(f"def f{prompt.number}({prompts.cut(completion)}", sampling)
     try:
         found.puzzle = prompts.read_puzzle(prompt, completion)
@@ -144,45 +165,45 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) ->
     if not found.puzzle.uses_argument:
         found.fails("used", f"the body does not use {found.puzzle.argument}")
         return found
-    if recipe.bound and (names := found.puzzle.unbound):
+    if recipe.refuse_undefined_names and (names := found.puzzle.undefined_names):
         found.fails("used", f"nothing defines {', '.join(names)}")
         return found
-    if recipe.may_hold and not found.puzzle.may_hold:
+    if recipe.refuse_never_true and not found.puzzle.can_return_true:
         found.fails("used", "no return can be True")
         return found
     found.passes("used")
     return found
 
 
-def compare(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe) -> None:
-    """The filters `new` and `held_out`, in the order of the candidates."""
+def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe) -> None:
+    """Apply the filters `new` and `held_out`, in the order of the candidates."""
     for one in candidates:
         if one.refused or one.puzzle is None:
             continue
-        if known.meet(one.id) and recipe.exact_dedup:
+        if known.add_seen(one.id) and recipe.exact_dedup:
             one.fails("new", "the same puzzle was written before")
             continue
         one.passes("new")
-        score = held_out.similarity(one.form) if recipe.contamination < 1 and len(held_out) else 0.0
-        if held_out.holds(one.puzzle.source):
+        score = held_out.similarity(one.form) if recipe.held_out_similarity < 1 and len(held_out) else 0.0
+        if held_out.contains(one.puzzle.source):
             one.fails("held_out", "its canonical form is held out", 1.0)
-        elif recipe.contamination < 1 and score >= recipe.contamination:
+        elif recipe.held_out_similarity < 1 and score >= recipe.held_out_similarity:
             one.fails("held_out", "too similar to a held-out puzzle", score)
         else:
             one.passes("held_out", score)
 
 
-def admit(candidates: list[Candidate], known: Known, recipe: Recipe) -> list[Candidate]:
-    """The filter `quota`, in the order of the candidates; those it lets through count from then on, and are returned."""
+def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe) -> list[Candidate]:
+    """Apply the filter `quota` in the order of the candidates, and return those that pass."""
     admitted = []
     for one in candidates:
         if one.refused:
             continue
-        one.cluster, score = known.cluster(one.template, one.form) if recipe.per_cluster else (one.template, 0.0)
-        if recipe.per_template and known.of_template(one.template) >= recipe.per_template:
-            one.fails("quota", f"{recipe.per_template} of this canonical form already", 1.0)
-        elif recipe.per_cluster and known.in_cluster(one.cluster) >= recipe.per_cluster:
-            one.fails("quota", f"{recipe.per_cluster} near-duplicates already", score)
+        one.cluster, score = known.cluster(one.template, one.form) if recipe.max_per_cluster else (one.template, 0.0)
+        if recipe.max_per_template and known.of_template(one.template) >= recipe.max_per_template:
+            one.fails("quota", f"{recipe.max_per_template} of this canonical form already", 1.0)
+        elif recipe.max_per_cluster and known.in_cluster(one.cluster) >= recipe.max_per_cluster:
+            one.fails("quota", f"{recipe.max_per_cluster} near-duplicates already", score)
         else:
             one.passes("quota", score)
             known.admit(one.template, one.form, one.cluster)

@@ -1,8 +1,9 @@
-"""Harder puzzles out of solved ones: two are chained, so that what one asks for is what the other starts from.
+"""Compose two solved equations into a harder one.
 
-``return E(x) == a`` is solved by ``A(a)``, ``return F(y) == b`` by ``B(b)``; then ``return F(E(x)) == c`` may be solved by ``A(B(c))``, where
-c is what F makes of a. That is a guess, made on syntax trees and no more: the verifier runs F, and says whether the solution is right, and
-the puzzle meets the same filters as a written one.
+``return E(x) == a`` is solved by ``A(a)``, and ``return F(y) == b`` by ``B(b)``. Then ``return F(E(x)) == c`` may be
+solved by ``A(B(c))``, where c is F of a. Both are built from syntax trees only, so the solution is a guess. The
+verifier runs F to compute c, the solution is verified like any other, and the puzzle passes through the same filters as
+one that a model wrote.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from dataclasses import dataclass
 
 from selftaught.generator import answers, equation, example
 from selftaught.generator.answers import Type
-from selftaught.generator.equation import Equation, put
+from selftaught.generator.equation import Equation, substitute
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 
 _REVERSED = 0.15
-"""Share of chained puzzles whose target stands on the left."""
+"""Share of chained puzzles whose target is on the left of ``==``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A solved puzzle that can be part of a chain. form: digest of its types and expression. answer: what the solution
-    returns. size: nodes of expression and answer."""
+    """A solved equation that can be part of a chain.
+
+    Attributes:
+        asked: The equation.
+        form: Digest of its types and its expression.
+        answer: The expression that the solution returns.
+        size: Number of syntax tree nodes of expression and answer.
+    """
 
     asked: Equation
     form: str
@@ -34,37 +41,37 @@ class Link:
 
     @property
     def argument(self) -> str:
-        """The name of its answer."""
+        """The name of the answer's argument."""
         return self.asked.puzzle.argument
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Two links, whose target is not known before `program` has printed it."""
+    """Two links. The target of the chained puzzle is what `program` prints."""
 
     inner: Link
     outer: Link
 
     @property
     def parents(self) -> list[str]:
-        """The ids of both puzzles, the inner first."""
+        """The ids of both puzzles, the inner one first."""
         return [example.puzzle_id(link.asked.puzzle.source) for link in (self.inner, self.outer)]
 
     @property
     def program(self) -> str:
-        """Prints the target; for the verifier to run."""
+        """A program that prints the target. Only the verifier may run it."""
         return self.outer.asked.program(ast.parse(repr(self.inner.asked.value), mode="eval").body)
 
 
 class Links:
-    """The links found so far, and how their puzzles call parameters."""
+    """The links found so far, and the parameter names that their puzzles use."""
 
     def __init__(self) -> None:
         self._by_form: dict[str, list[Link]] = defaultdict(list)
         self._names: dict[Type, Counter[str]] = defaultdict(Counter)
 
     def add(self, puzzle: Puzzle, solutions: Sequence[str]) -> None:
-        """Take a solved puzzle, with the shortest of its solutions, if it can be a link."""
+        """Add a solved puzzle with the shortest of its solutions, if both have the shape of a link."""
         found = _link(puzzle, min(solutions, key=lambda solution: (len(solution), solution)))
         if found is None:
             return
@@ -73,23 +80,36 @@ class Links:
             if kind := equation.kind(source):
                 self._names[kind][name] += 1
 
-    def chains(self, most: int, chance: random.Random) -> Iterator[Chain]:
-        """Up to `most` chains, spread evenly over the pairs of forms whose types fit, simple pairs before others."""
+    def chains(self, most: int, rng: random.Random) -> Iterator[Chain]:
+        """Yield chains, spread evenly over the pairs of forms whose types fit, small forms first.
+
+        Args:
+            most: Maximum number of chains.
+            rng: Source of randomness.
+        """
         fitting = []
         for inner in self._by_form.values():
             for outer in self._by_form.values():
                 kind = answers.read_type(outer[0].asked.puzzle.annotation)
                 if kind and answers.fits(inner[0].asked.value, kind):
                     size = min(one.size for one in inner) + min(one.size for one in outer)
-                    fitting.append((size, chance.random(), inner, outer))
+                    fitting.append((size, rng.random(), inner, outer))
         fitting.sort(key=lambda pair: pair[:2])
         for number in range(most if fitting else 0):
             _, _, inner, outer = fitting[number % len(fitting)]
-            yield Chain(chance.choice(inner), chance.choice(outer))
+            yield Chain(rng.choice(inner), rng.choice(outer))
 
-    def close(self, chain: Chain, printed: str, chance: random.Random) -> tuple[str, str] | None:
-        """The chained puzzle ``f`` with its target, and the guess at its solution ``g``; None if what was printed is no short
-        plain value, or if nobody knows how to call a parameter."""
+    def complete_chain(self, chain: Chain, printed: str, rng: random.Random) -> tuple[str, str] | None:
+        """Return the chained puzzle ``f`` and the guess at its solution ``g``.
+
+        Args:
+            chain: The chain.
+            printed: What `Chain.program` printed: the target.
+            rng: Source of randomness.
+
+        Returns:
+            Puzzle and solution, or ``None`` if the target is no short plain value or no name is left for a parameter.
+        """
         inner, outer = chain.inner, chain.outer
         if not equation.plain(printed):
             return None
@@ -98,7 +118,7 @@ class Links:
             (1, outer.asked.target): printed
         }
         order = list(sources)
-        chance.shuffle(order)
+        rng.shuffle(order)
         named = self._named([sources[key] for key in order], inner.argument)
         if named is None:
             return None
@@ -106,17 +126,17 @@ class Links:
         new: tuple[dict[str, ast.expr], dict[str, ast.expr]] = ({}, {})
         for (part, name), other in zip(order, named, strict=True):
             new[part][name] = ast.Name(other)
-        inside = put(inner.asked.expression, new[0])
-        sides = [put(outer.asked.expression, {**new[1], outer.argument: inside}), new[1][outer.asked.target]]
-        if chance.random() < _REVERSED:
+        inside = substitute(inner.asked.expression, new[0])
+        sides = [substitute(outer.asked.expression, {**new[1], outer.argument: inside}), new[1][outer.asked.target]]
+        if rng.random() < _REVERSED:
             sides.reverse()
         asked = ast.unparse(ast.Compare(sides[0], [ast.Eq()], [sides[1]]))
-        answer = ast.unparse(put(inner.answer, {**new[0], inner.asked.target: put(outer.answer, new[1])}))
+        answer = ast.unparse(substitute(inner.answer, {**new[0], inner.asked.target: substitute(outer.answer, new[1])}))
         puzzle = f"def f({inner.argument}: {inner.asked.puzzle.annotation}, {head}):\n    return {asked}"
         return puzzle, f"def g({head}):\n    return {answer}"
 
     def _named(self, sources: Sequence[str], argument: str) -> list[str] | None:
-        """For each parameter the most usual name of its type that is still free."""
+        """Return the most frequent unused name of its type for each parameter, or ``None`` if one has none."""
         named = [argument]
         for source in sources:
             kind = equation.kind(source)
@@ -128,8 +148,8 @@ class Links:
 
 
 def _link(puzzle: Puzzle, solution: str) -> Link | None:
-    """A solved puzzle as a link; None if puzzle or solution has another shape."""
-    asked, answer = equation.read(puzzle), equation.returned(solution)
+    """Return a solved puzzle as a link, or ``None`` if puzzle or solution has another shape."""
+    asked, answer = equation.read(puzzle), equation.returned_expression(solution)
     if asked is None or answer is None:
         return None
     used = equation.names(answer)

@@ -1,7 +1,7 @@
-"""The filters that run a puzzle: each is a task for the verifier, since nothing of a puzzle runs anywhere else.
+"""Filters that run a puzzle, as tasks for the verifier. No code of a puzzle runs anywhere else.
 
-A verdict says only whether an answer was accepted, so each question is put as a puzzle of its own: "does one of these answers do?",
-"is one of these changed answers refused?".
+A verdict only says whether an answer was accepted. So each filter builds a puzzle of its own: "does one of these
+answers solve it?", "is one of these changed answers refused?".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from selftaught.generator.puzzle import Puzzle
 from selftaught.sandbox import Task
 
 _CHUNK = 25
-"""Answers tried together again when trying all of them at once ended badly: one of them may never return."""
+"""Number of answers in one task when the task with all answers hit a limit: one of them may never return."""
 
 _TRY_ALL = """
 inf = float("inf")
@@ -51,8 +51,8 @@ def sol():
             return ["", value + "~", value[1:], "".join(chr(ord(c) ^ 1) for c in value)]
         if kind is list or kind is tuple:
             parts = [kind(), value[1:], value + value, value[::-1]]
-            swapped = [value[:i] + kind([other]) + value[i + 1:] for i in range(min(3, len(value))) for other in near(value[i])]
-            return parts + swapped
+            others = [(i, other) for i in range(min(3, len(value))) for other in near(value[i])]
+            return parts + [value[:i] + kind([other]) + value[i + 1:] for i, other in others]
         if kind is set:
             return [set(), set(list(value)[1:])] + [{*value, other} for one in list(value)[:1] for other in near(one)]
         if kind is dict:
@@ -63,10 +63,18 @@ def sol():
 """
 
 
-def trivial(ident: str, puzzle: Puzzle, kind: Type, how: str) -> list[Task]:
-    """Tasks of which one is accepted if the puzzle has a trivial answer (see `Recipe.trivial`): the first tries all, and
-    decides unless it was ended by a limit; then the others do."""
-    tried = answers.searched(puzzle, kind) if how == "search" else answers.simple(kind)
+def trivial_tasks(ident: str, puzzle: Puzzle, kind: Type, trivial_check: str) -> list[Task]:
+    """Return tasks of which one is accepted if the puzzle has a trivial answer.
+
+    The first task tries all answers, and decides unless it hits a limit. The others try a few answers each.
+
+    Args:
+        ident: The tasks' ids are ``ident/0``, ``ident/1`` ...
+        puzzle: The puzzle.
+        kind: The type of its answers.
+        trivial_check: ``paper`` or ``search`` (see `selftaught.generator.recipe.Recipe`).
+    """
+    tried = answers.suggested_answers(puzzle, kind) if trivial_check == "search" else answers.small_answers(kind)
     groups = [tried, *(tried[start : start + _CHUNK] for start in range(0, len(tried), _CHUNK))]
     return [
         Task(f"{ident}/{number}", puzzle.source, _TRY_ALL.replace("{answers}", repr(group)))
@@ -74,8 +82,11 @@ def trivial(ident: str, puzzle: Puzzle, kind: Type, how: str) -> list[Task]:
     ]
 
 
-def depends(ident: str, puzzle: Puzzle, kind: Type, solution: str) -> Task:
-    """Accepted if the puzzle refuses at least one of some answers near the solution's and a few plain ones; rejected if it
-    takes all of them."""
-    plain = repr(answers.simple(kind)[:8])
+def dependence_task(ident: str, puzzle: Puzzle, kind: Type, solution: str) -> Task:
+    """Return a task that shows whether a puzzle's result depends on its answer.
+
+    The task is accepted if the puzzle refuses at least one of some answers near the solution's and a few plain ones. It
+    is rejected if the puzzle accepts all of them.
+    """
+    plain = repr(answers.small_answers(kind)[:8])
     return Task(ident, puzzle.source + _REFUSES_ONE, solution + _CHANGE.replace("{plain}", plain))

@@ -29,43 +29,61 @@ TOO_FEW = 1
               "/v1/completions.")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
               help="Puzzles for prompts: JSON Lines with a field `sat`, or P3's puzzles.json.")  # fmt: skip
-@click.option("-n", "pairs", type=click.IntRange(1), help="Stop when so many pairs are kept.")
-@click.option("--puzzles", type=click.IntRange(1), help="Stop when so many puzzles are written.")
+@click.option("-n", "pairs", type=click.IntRange(1), help="Stop after this many pairs are kept.")
+@click.option("--puzzles", type=click.IntRange(1), help="Stop after this many puzzles are written.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", callback=no_link,
-              help="Where pairs.jsonl and all else goes. No symbolic link.")  # fmt: skip
+              help="The run's folder, with pairs.jsonl. No symbolic link.")  # fmt: skip
 @click.option("--recipe", "recipe_name", type=click.Choice(["default", "paper"]), default="default", show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
-              help="Change a switch of the recipe, such as hindsight=0; may be repeated.")  # fmt: skip
+              help="Change a switch of the recipe, such as max_attempts=32; may be repeated.")  # fmt: skip
 @click.option("--held-out", multiple=True, metavar="FILE",
-              help="Puzzles to keep out, besides the bundled held-out set; may be repeated.")  # fmt: skip
-@click.option("--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles are not new any more.")
-@click.option("--bare", is_flag=True, help="Prompts without seeds and examples, for a model trained on puzzles alone.")
-@click.option("--docstrings", is_flag=True, help="Leave docstrings in the seeds that a prompt shows.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
-@click.option("--iteration", type=click.IntRange(0), default=0, help="Noted with every pair.")
-@click.option("--context", type=click.IntRange(64), help="Tokens of prompt and answer.  [default: the model's]")
-@click.option("--rows", type=click.IntRange(1), help="Sequences that a local model writes side by side.")
+              help="Puzzles to hold out, besides the bundled held-out set; may be repeated.")  # fmt: skip
+@click.option(
+    "--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles count as written before; may be repeated."
+)
+@click.option(
+    "--bare", is_flag=True, help="Prompts without seeds and few-shot examples, for a model trained on puzzles only."
+)
+@click.option("--docstrings", is_flag=True, help="Keep the docstrings of seeds in prompts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--iteration", type=click.IntRange(0), default=0, help="Number of the loop's iteration, recorded with every pair."
+)
+@click.option(
+    "--context",
+    type=click.IntRange(64),
+    help="Maximum number of tokens of prompt and completion.  [default: the model's]",
+)
+@click.option(
+    "--batch-size",
+    "--rows",
+    type=click.IntRange(1),
+    help="Maximum number of sequences that a local model samples at once.",
+)
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
-@click.option("--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of worker processes.  [default: one for each processor]"
+)
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-              help="The confinement level that must be reached.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Continue the run in the folder: nothing is asked or judged twice.")
+              help="The confinement level that is required.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue the run in the folder; nothing is sampled or verified twice.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any) -> None:
     """Let a model write puzzles and solve them; keep the pairs that are new, not trivial, and verified.
 
-    The FOLDER gets pairs.jsonl (what to train on, each with its provenance; `datasets` reads it), puzzles.jsonl (every puzzle
-    with what became of it), and what a killed run needs to go on. `selftaught why ID` explains a pair.
+    FOLDER receives pairs.jsonl (training pairs with their provenance; `datasets` reads it), puzzles.jsonl (every puzzle
+    with the results of its filters), and the state from which an interrupted run continues. `selftaught why ID`
+    explains a pair.
 
     \b
     Examples:
       selftaught generate --model ./smollm2 -n 1000 -o out/first
       selftaught generate --model http://127.0.0.1:8000/v1 --seeds puzzles.json --recipe paper -n 100000 -o out/paper
-      selftaught generate --model ./smollm2 -n 1000 -o out/ablation --set hindsight=0 --set trivial=paper
+      selftaught generate --model ./smollm2 -n 1000 -o out/ablation --set hindsight_attempts=0 --set trivial_check=paper
 
     \b
-    Exit code: 0 done; 1 the model ran dry before enough pairs were kept; 2 wrong usage, or model, files or
-    confinement are out of reach; 130 interrupted, 143 terminated: --resume goes on.
+    Exit code: 0 done; 1 the model wrote no more pairs before enough were kept; 2 wrong usage, or model, files or
+    confinement level not available; 130 interrupted, 143 terminated: --resume continues.
     """
     from selftaught.generator.folder import Mismatch
     from selftaught.generator.models import ModelFailed
@@ -74,7 +92,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
     from selftaught.sandbox import CannotConfine
 
     if pairs is None and puzzles is None:
-        raise click.UsageError("say how much: -n PAIRS or --puzzles PUZZLES")
+        raise click.UsageError("give -n PAIRS or --puzzles PUZZLES")
     heed_sigterm()
     try:
         tally = _generate(pairs, puzzles, Path(output), options)
@@ -86,7 +104,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
         click.echo(f"interrupted; continue with --resume -o {output}", err=True)
         sys.exit(exit_code(stop))
     if pairs and tally.stages["pairs"] < pairs and not (puzzles and tally.stages["written"] >= puzzles):
-        click.echo(f"the model kept failing: {tally.stages['pairs']} of {pairs} pairs", err=True)
+        click.echo(f"the model wrote too few pairs: {tally.stages['pairs']} of {pairs} pairs", err=True)
         sys.exit(TOO_FEW)
 
 
@@ -99,8 +117,8 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
 
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
-    shown = [seed for seed in seeds.read(options["seeds"]) if _wanted(seed, recipe)]
-    given = {name: options[name] for name in ("context", "rows") if options[name]}
+    shown = [seed for seed in seeds.read(options["seeds"]) if _accepted(seed, recipe)]
+    given = {name: options[name] for name in ("context", "batch_size") if options[name]}
     try:
         model = models.load(options["model_name"], **given)
         limits = Limits(cpu_seconds=options["cpu_limit"])
@@ -143,8 +161,17 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
 
 
 def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
-    """The held-out set that comes with the package (entry points of the group ``selftaught.held_out``: functions that take the
-    set's name and give records with a field `sat`), and those of files. Raises Unreadable."""
+    """Return the held-out set: the bundled puzzles and those of files.
+
+    Bundled puzzles are entry points of the group ``selftaught.held_out``: functions that take the set's name and return
+    records with a field `sat`.
+
+    Args:
+        files: More files of puzzles to hold out.
+
+    Raises:
+        Unreadable: A file can't be read.
+    """
     from selftaught.generator import seeds
     from selftaught.generator.novelty import HeldOut
 
@@ -163,8 +190,8 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
         raise click.UsageError(f"--set {error}") from error
 
 
-def _wanted(seed: Seed, recipe: Recipe) -> bool:
-    """A seed shows the model what to write: so only what the filters would let through."""
+def _accepted(seed: Seed, recipe: Recipe) -> bool:
+    """Return True if the recipe's filters would accept answers of this seed's type."""
     from selftaught.generator import answers
 
     return answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types)
@@ -177,7 +204,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 class _Live:
-    """The yield of every stage: on a terminal as it grows, elsewhere once at the end."""
+    """Shows the yield of every stage: updated on a terminal, printed once at the end elsewhere."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -206,7 +233,7 @@ class _Live:
 
 
 def table(tally: Tally) -> Table:
-    """The yield of every stage."""
+    """Return a table of the puzzles that passed each stage."""
     from rich.table import Table
 
     from selftaught.generator.candidate import STAGES
@@ -224,7 +251,7 @@ def table(tally: Tally) -> Table:
     attempts, right = tally.stages["attempts"], tally.stages["right"]
     made.add_section()
     made.add_row("attempts", f"{attempts:,}", "", "")
-    made.add_row("right", f"{right:,}", f"{right / attempts:.1%}" if attempts else "", "")
+    made.add_row("correct", f"{right:,}", f"{right / attempts:.1%}" if attempts else "", "")
     made.add_row("pairs kept", f"{tally.stages['pairs']:,}", "", "")
     return made
 
@@ -234,11 +261,12 @@ def table(tally: Tally) -> Table:
 @click.argument("folder", default=".", metavar="[FOLDER]")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def why(ident: str, folder: str, as_json: bool) -> None:
-    """Explain why a pair was kept or a puzzle refused: how it was written, every filter, every judgement, its parents.
+    """Explain why a pair was kept or a puzzle refused: its sampling, filters, verdicts and parents.
 
-    ID is the id of a pair or of a puzzle, or its beginning; it is looked for in all runs below FOLDER (here, by default).
+    ID is the id of a pair or puzzle, or the beginning of one. All runs below FOLDER (default: the current folder) are
+    searched.
 
-    Exit code: 0 found; 1 nothing or several things have that ID.
+    Exit code: 0 found; 1 no record or several records have that ID.
     """
     import orjson
 
@@ -252,4 +280,4 @@ def why(ident: str, folder: str, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(chain, option=orjson.OPT_INDENT_2).decode())
     else:
-        click.echo(provenance.tell(chain))
+        click.echo(provenance.describe(chain))

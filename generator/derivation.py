@@ -1,7 +1,8 @@
-"""Puzzles that no model writes: made in every wave out of those that a model wrote, and of its attempts at them.
+"""Derived puzzles: made in every wave from the puzzles that a model wrote and its attempts at them.
 
-Two ways. An unsolved equation is asked again with a target that one of its failed attempts reached: then it has an answer for sure, and one of the
-attempts may find it (hindsight on the puzzle's side). And two solved equations are chained into a harder one (see `selftaught.generator.chains`).
+There are two ways. An unsolved equation is asked again with a target that one of its failed attempts reached, so that
+an answer exists and one of the attempts may compute it (hindsight relabelling of the puzzle). And two solved equations
+are composed into a harder one (see `selftaught.generator.chains`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from selftaught.generator import candidate, equation, selection
-from selftaught.generator.candidate import ALONE, LATE, Attempt, Candidate
+from selftaught.generator.candidate import ATTEMPT_STAGES, STATIC_STAGES, Attempt, Candidate
 from selftaught.generator.chains import Links
 from selftaught.generator.equation import Equation
 from selftaught.generator.example import Judgement, Sampling
@@ -19,84 +20,95 @@ from selftaught.generator.novelty import HeldOut, Known
 from selftaught.generator.prompts import Prompt
 from selftaught.generator.puzzle import Puzzle, parse
 from selftaught.generator.recipe import Recipe
-from selftaught.generator.trial import Trial
+from selftaught.generator.verification import Verification
 from selftaught.sandbox import Status
 
 _TRIES = 2
-"""Failed attempts whose answers are tried as the source of a target."""
+"""Number of failed attempts of a puzzle whose answers are tried as a new target."""
 
 Settled = tuple[Candidate, list[tuple[Attempt, Judgement]]]
 Guess = tuple[str, str]
-"""A solution, and the id of the puzzle that it comes from."""
+"""A solution, and the id of the puzzle that it was written for."""
 
 
 class Derivation:
-    """What a run derives; remembers the puzzles derived and the links found."""
+    """Derives puzzles in a run. It keeps the puzzles derived so far and the links of chains."""
 
     def __init__(self, recipe: Recipe, held_out: HeldOut) -> None:
         self._recipe, self._held_out = recipe, held_out
-        self._known, self._links = Known(recipe.near), Links()
+        self._known, self._links = Known(recipe.cluster_similarity), Links()
 
-    def recall(self, record: dict[str, Any]) -> None:
-        """Take in a recorded puzzle of an earlier wave or run, written or derived."""
+    def add_record(self, record: dict[str, Any]) -> None:
+        """Add a puzzle that an earlier wave or run recorded, written or derived."""
         derived, chained = not record["sampling"]["model"], len(record["sampling"]["parents"]) == 2
         if derived:
-            if record["refused"] not in ALONE:
-                self._known.meet(record["id"])
-            if record["refused"] in ("", *LATE):
+            if record["refused"] not in STATIC_STAGES:
+                self._known.add_seen(record["id"])
+            if record["refused"] in ("", *ATTEMPT_STAGES):
                 self._known.admit(record["template"], record["form"], record["cluster"])
-        if not record["refused"] and not (derived and chained) and self._recipe.chains:
+        if not record["refused"] and not (derived and chained) and self._recipe.chains_per_wave:
             right = [attempt["solution"] for attempt in record["attempts"] if attempt["status"] == Status.ACCEPTED]
             self._links.add(parse(record["puzzle"]), right)
 
     async def derive(
-        self, admitted: Sequence[Candidate], trial: Trial, seed: int
+        self, admitted: Sequence[Candidate], verification: Verification, seed: int
     ) -> tuple[list[Candidate], list[Settled]]:
-        """All puzzles derived from a wave's admitted ones and what came before, and what is kept of those that were admitted."""
-        chance = random.Random(seed)
+        """Derive puzzles from a wave's admitted ones and from earlier waves.
+
+        Args:
+            admitted: The wave's candidates that passed the filter `quota`, after their attempts.
+            verification: Verifies the derived puzzles.
+            seed: Random seed.
+
+        Returns:
+            All derived puzzles, and the pairs to keep of those that were admitted.
+        """
+        rng = random.Random(seed)
         made: list[Candidate] = []
         settled: list[Settled] = []
-        if self._recipe.retarget:
-            written, found = await self._judge(await self._retargeted(admitted, trial, chance, seed), trial, chance)
+        if self._recipe.retarget_unsolved:
+            written, found = await self._verify(
+                await self._retargeted(admitted, verification, rng, seed), verification, rng
+            )
             made, settled = made + written, settled + found
-        if self._recipe.chains:
+        if self._recipe.chains_per_wave:
             for one in (*admitted, *(one for one, _ in settled)):
                 if not one.refused and one.puzzle:
                     self._links.add(one.puzzle, [attempt.solution for attempt in one.passed])
-            written, found = await self._judge(await self._chained(trial, chance, seed), trial, chance)
+            written, found = await self._verify(await self._chained(verification, rng, seed), verification, rng)
             made, settled = made + written, settled + found
         return made, settled
 
-    async def _judge(
-        self, derived: list[tuple[Candidate, list[Guess]]], trial: Trial, chance: random.Random
+    async def _verify(
+        self, derived: list[tuple[Candidate, list[Guess]]], verification: Verification, rng: random.Random
     ) -> tuple[list[Candidate], list[Settled]]:
-        """All filters, then the guesses."""
+        """Apply all filters to derived puzzles, then verify the guesses."""
         made = [one for one, _ in derived]
-        candidate.compare(made, self._known, self._held_out, self._recipe)
-        await trial.trivial(made, chance)
-        admitted = candidate.admit(made, self._known, self._recipe)
+        candidate.filter_known(made, self._known, self._held_out, self._recipe)
+        await verification.check_trivial(made, rng)
+        admitted = candidate.apply_quotas(made, self._known, self._recipe)
 
         async def attempts() -> AsyncIterator[tuple[Candidate, Attempt]]:
             for one, guesses in derived:
                 for solution, origin in () if one.refused else guesses:
                     yield one, Attempt(one.sampling, solution.partition(":")[2], solution, borrowed_from=origin)
 
-        await trial.attempts(attempts())
-        return made, list(zip(admitted, await trial.settle(admitted), strict=True))
+        await verification.verify_attempts(attempts())
+        return made, list(zip(admitted, await verification.select_pairs(admitted), strict=True))
 
     async def _retargeted(
-        self, admitted: Sequence[Candidate], trial: Trial, chance: random.Random, seed: int
+        self, admitted: Sequence[Candidate], verification: Verification, rng: random.Random, seed: int
     ) -> list[tuple[Candidate, list[Guess]]]:
         tried = []
         for one in admitted:
             failed = [attempt for attempt in one.attempts if attempt.status == Status.REJECTED]
             asked = equation.read(one.puzzle) if one.puzzle and one.refused and failed else None
             if asked:
-                tried += [(one, asked, attempt) for attempt in chance.sample(failed, min(_TRIES, len(failed)))]
-        printed = await trial.printed(asked.achieved(attempt.solution) for _, asked, attempt in tried)
+                tried += [(one, asked, attempt) for attempt in rng.sample(failed, min(_TRIES, len(failed)))]
+        printed = await verification.run_programs(asked.value_program(attempt.solution) for _, asked, attempt in tried)
         aimed: dict[str, tuple[Candidate, Equation, str]] = {}
         for (one, asked, _), text in zip(tried, printed, strict=True):
-            source = asked.aimed(text)
+            source = asked.with_target(text)
             if source and source != asked.puzzle.source:
                 aimed.setdefault(one.id, (one, asked, source))
         made = []
@@ -105,13 +117,15 @@ class Derivation:
             made.append((derived, _again(origin, derived.puzzle, asked.target) if derived.puzzle else []))
         return made
 
-    async def _chained(self, trial: Trial, chance: random.Random, seed: int) -> list[tuple[Candidate, list[Guess]]]:
-        chains = list(self._links.chains(self._recipe.chains, chance))
+    async def _chained(
+        self, verification: Verification, rng: random.Random, seed: int
+    ) -> list[tuple[Candidate, list[Guess]]]:
+        chains = list(self._links.chains(self._recipe.chains_per_wave, rng))
         made = []
         for number, (chain, text) in enumerate(
-            zip(chains, await trial.printed(one.program for one in chains), strict=True)
+            zip(chains, await verification.run_programs(one.program for one in chains), strict=True)
         ):
-            closed = self._links.close(chain, text, chance)
+            closed = self._links.complete_chain(chain, text, rng)
             if closed:
                 made.append((self._read(closed[0], chain.parents, seed, number), [(closed[1], chain.parents[0])]))
         return made
@@ -122,8 +136,11 @@ class Derivation:
 
 
 def _again(origin: Candidate, puzzle: Puzzle, target: str) -> list[Guess]:
-    """The attempts at a puzzle that read its target, as attempts at the same with another one. (The others would be right by
-    construction: one of them gave the target.)"""
+    """Return the attempts at a puzzle that read its target, moved to the copy with another target.
+
+    An attempt that does not read the target is left out: one of them produced the target, so it would be right by
+    construction.
+    """
     assert origin.puzzle is not None
     bodies = dict.fromkeys(
         attempt.body for attempt in origin.attempts if attempt.solution and equation.reads(attempt.solution, target)

@@ -1,4 +1,5 @@
-"""Puzzles of one form, ``return expression == target`` or the other way round: the target can be changed so that an answer is known to exist."""
+"""Puzzles of the form ``return expression == target`` (or reversed), whose target can be changed to one with a known
+answer."""
 
 from __future__ import annotations
 
@@ -14,16 +15,20 @@ from selftaught.generator.answers import Type
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 
 TARGET = 30
-"""Characters that a target takes at most when it is set."""
+"""Maximum length of a new target, in characters."""
 UNREADABLE = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """A puzzle that says what an expression of its answer must be equal to.
+    """A puzzle that compares an expression of its answer with a parameter.
 
-    target: the parameter that it must equal, read nowhere else, and its value. others: the parameters that the expression
-    reads, with the sources of their values.
+    Attributes:
+        puzzle: The puzzle.
+        expression: The expression; it reads the answer.
+        target: The parameter that it must equal; nothing else reads it.
+        value: The target's value.
+        others: The parameters that the expression reads, with the sources of their values.
     """
 
     puzzle: Puzzle
@@ -33,16 +38,24 @@ class Equation:
     others: dict[str, str]
 
     def program(self, answer: ast.expr, before: str = "") -> str:
-        """A program that prints what the expression makes of an answer; for the verifier to run, and nobody else."""
+        """Return a program that prints the expression's value for an answer. Only the verifier may run it."""
         names = {name: ast.parse(source, mode="eval").body for name, source in self.others.items()}
-        return f"{before}\nprint(repr({ast.unparse(put(self.expression, {**names, self.puzzle.argument: answer}))}))"
+        computed = substitute(self.expression, {**names, self.puzzle.argument: answer})
+        return f"{before}\nprint(repr({ast.unparse(computed)}))"
 
-    def achieved(self, solution: str) -> str:
-        """A program that prints what the expression makes of a solution's answer."""
+    def value_program(self, solution: str) -> str:
+        """Return a program that prints the expression's value for a solution's answer. Only the verifier may run it."""
         return self.program(ast.Call(ast.Name("g"), [], []), solution)
 
-    def aimed(self, printed: str) -> str | None:
-        """The puzzle's source with another target; None if what was printed is no short plain value of the same type."""
+    def with_target(self, printed: str) -> str | None:
+        """Return the puzzle's source with another target.
+
+        Args:
+            printed: The `repr` of the new target.
+
+        Returns:
+            The source, or ``None`` if `printed` is no short plain value of the target's type.
+        """
         if not plain(printed) or kind(printed) != answers.type_of(self.value):
             return None
         parameters = ((name, printed if name == self.target else source) for name, source in self.puzzle.defaults)
@@ -52,8 +65,8 @@ class Equation:
 
 
 def read(puzzle: Puzzle) -> Equation | None:
-    """The puzzle as an equation; None if it has another form."""
-    compared, defaults = returned(puzzle.source), dict(puzzle.defaults)
+    """Return the puzzle as an equation, or ``None`` if it has another form."""
+    compared, defaults = returned_expression(puzzle.source), dict(puzzle.defaults)
     if not isinstance(compared, ast.Compare) or len(compared.ops) != 1 or not isinstance(compared.ops[0], ast.Eq):
         return None
     for target, expression in ((compared.left, compared.comparators[0]), (compared.comparators[0], compared.left)):
@@ -68,8 +81,8 @@ def read(puzzle: Puzzle) -> Equation | None:
     return None
 
 
-def returned(source: str) -> ast.expr | None:
-    """What a function returns that does nothing else; None for any other."""
+def returned_expression(source: str) -> ast.expr | None:
+    """Return the expression of a function that is a single `return`; ``None`` for any other source."""
     try:
         (function,) = puzzles.tree(source).body
     except (NotAPuzzle, ValueError):
@@ -80,13 +93,13 @@ def returned(source: str) -> ast.expr | None:
 
 
 def reads(solution: str, name: str) -> bool:
-    """Whether a function's body reads a name."""
+    """Return True if a function's body reads a name."""
     (function,) = puzzles.tree(solution).body
     return isinstance(function, ast.FunctionDef) and any(name in names(statement) for statement in function.body)
 
 
 def plain(printed: str) -> bool:
-    """Whether a text is the `repr` of a short plain value."""
+    """Return True if a text is the `repr` of a short plain value."""
     try:
         return len(printed) <= TARGET and repr(ast.literal_eval(printed)) == printed
     except UNREADABLE:
@@ -94,7 +107,7 @@ def plain(printed: str) -> bool:
 
 
 def kind(source: str) -> Type | None:
-    """The type of a literal."""
+    """Return the type of a literal, or ``None`` if it has none."""
     try:
         return answers.type_of(ast.literal_eval(source))
     except UNREADABLE:
@@ -102,7 +115,7 @@ def kind(source: str) -> Type | None:
 
 
 def names(node: ast.AST) -> set[str]:
-    """The names that an expression holds."""
+    """Return the names in an expression."""
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
@@ -114,8 +127,8 @@ class _Put(ast.NodeTransformer):
         return copy.deepcopy(self._names.get(node.id, node))
 
 
-def put(expression: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
-    """The expression with names replaced."""
+def substitute(expression: ast.expr, names: Mapping[str, ast.expr]) -> ast.expr:
+    """Return a copy of the expression with names replaced by expressions."""
     made = _Put(names).visit(copy.deepcopy(expression))
     assert isinstance(made, ast.expr)
     return made

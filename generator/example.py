@@ -1,4 +1,4 @@
-"""What is kept: a verified pair of puzzle and solution, with everything about how it came to be. JSONL in and out."""
+"""A verified pair of puzzle and solution with its provenance, and its JSON Lines format."""
 
 from __future__ import annotations
 
@@ -21,13 +21,21 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a text was drawn from a model.
+    """How a text was sampled from a model.
 
-    model, model_digest: its name, and what changes with its weights. prompt_sha256: of the whole prompt. seed: of the call;
-    attempt: which of the call's samples for this prompt, from 0. parents: ids of the puzzles that stood in the prompt.
+    A derived puzzle (see `selftaught.generator.derivation`) has no model: `model` is empty, and `parents` is one puzzle
+    (the same with another target) or two (chained).
 
-    No model wrote a derived puzzle (see `selftaught.generator.derivation`): `model` is empty, and the parents are one puzzle, of which it is a copy
-    with another target, or two that it chains.
+    Attributes:
+        model: The model's name.
+        model_digest: Digest of its weights.
+        prompt_sha256: SHA-256 of the whole prompt.
+        temperature: Sampling temperature.
+        top_p: Nucleus sampling threshold.
+        max_new_tokens: Maximum number of tokens.
+        seed: Random seed of the call.
+        attempt: Index of the sample among those of its prompt, from 0.
+        parents: Ids of the puzzles in the prompt.
     """
 
     model: str
@@ -43,8 +51,14 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a filter said of a puzzle. outcome: ``passed``, ``exempt`` (let through by lot) or ``off``. score: where it
-    has one (a similarity, a share), else 0. detail: in words."""
+    """The result of one filter.
+
+    Attributes:
+        filter: One of `selftaught.generator.candidate.STAGES`.
+        outcome: ``passed``, ``refused`` or ``exempt`` (failed, but chosen at random to stay).
+        score: A similarity or share if the filter computes one, else 0.
+        detail: An explanation, or empty.
+    """
 
     filter: str
     outcome: str
@@ -54,7 +68,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on a pair, and what it cost; `verifier` is program, version, interpreter and engine."""
+    """The verdict on a pair, with its cost. `verifier` names program, version, interpreter and engine."""
 
     status: str
     level: str
@@ -66,8 +80,8 @@ class Judgement:
     repeats: int = 1
 
     @classmethod
-    def of(cls, verdict: Verdict, repeats: int = 1) -> Judgement:
-        """The part of a verdict that is kept."""
+    def from_verdict(cls, verdict: Verdict, repeats: int = 1) -> Judgement:
+        """Return the fields of a verdict that are recorded."""
         usage = verdict.usage
         return cls(
             str(verdict.status),
@@ -85,10 +99,24 @@ class Judgement:
 class Example:
     """A verified pair.
 
-    id: digest of puzzle and solution with names normalised. puzzle: ``def f(...)``. solution: ``def g(...)``. answer_type:
-    as in P3. puzzle_id: the puzzle's own id; template: digest of its canonical form; cluster: of near-duplicates it
-    belongs to. attempts, passes: of this puzzle in this run. weight: for training, from the pass rate (see
-    `selftaught.generator.selection`). borrowed_from: id of the puzzle that the solution was written for (hindsight), or empty.
+    Attributes:
+        id: Digest of puzzle and solution with names normalised.
+        puzzle: ``def f(...)``.
+        solution: ``def g(...)``.
+        answer_type: The annotation of the answer as in P3 (``List[int]``).
+        puzzle_id: Digest of the puzzle with names normalised.
+        template: Digest of the puzzle's canonical form.
+        cluster: The cluster of near-duplicates that the puzzle belongs to.
+        attempts: Attempts at this puzzle in this run.
+        passes: Accepted ones among them.
+        weight: Weight in training (see `selftaught.generator.selection.learnability`).
+        borrowed_from: Id of the puzzle that the solution was written for, if that is another one; else empty.
+        recipe: Name of the recipe.
+        iteration: Iteration of the loop, from 1 (0: no loop).
+        puzzle_sampling: How the puzzle was sampled.
+        solution_sampling: How the solution was sampled.
+        filters: The outcome of every filter.
+        judgement: The verdict.
     """
 
     id: str
@@ -111,16 +139,21 @@ class Example:
 
     @property
     def text(self) -> str:
-        """What a model is trained on: puzzle, blank line, solution, and the assertion that it is right."""
+        """The training text: puzzle, blank line, solution, and the assertion that it is right."""
         return training_text(self.puzzle, self.solution)
 
     def to_dict(self) -> dict[str, Any]:
-        """The example as plain data, with its `text`; every field has one type, so that `datasets` can load it."""
+        """Return the example as plain data, with its `text`; every field has one type, so that `datasets` can load
+        it."""
         return {**dataclasses.asdict(self), "text": self.text}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Example:
-        """The opposite of `to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
+        """Return the example of such a dict.
+
+        Raises:
+            KeyError, TypeError, ValueError: The dict is no example.
+        """
         known = {name: value for name, value in fields.items() if name != "text"}
         known["puzzle_sampling"] = Sampling(**known["puzzle_sampling"])
         known["solution_sampling"] = Sampling(**known["solution_sampling"])
@@ -130,27 +163,27 @@ class Example:
 
 
 def training_text(puzzle: str, solution: str) -> str:
-    """The paper's format of a pair."""
+    """Return a pair in the paper's format."""
     return f"{puzzle}\n\n{solution}\n\nassert f(g())"
 
 
 def digest(*parts: str) -> str:
-    """A short stable name for texts: 16 hexadecimal digits."""
+    """Return the first 16 hexadecimal digits of a SHA-256 of texts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def puzzle_id(puzzle: str) -> str:
-    """The same for the same puzzle with other names. Raises NotAPuzzle."""
+    """Return a digest that is equal for puzzles that differ in names only. Raises NotAPuzzle."""
     return digest(exact(puzzle))
 
 
 def pair_id(puzzle: str, solution: str) -> str:
-    """The same for the same pair with other names. Raises NotAPuzzle."""
+    """Return a digest that is equal for pairs that differ in names only. Raises NotAPuzzle."""
     return digest(exact(puzzle), exact(solution))
 
 
 def template(puzzle: str) -> str:
-    """The same for puzzles that differ in names and constants at most. Raises NotAPuzzle."""
+    """Return a digest that is equal for puzzles that differ in names and constants only. Raises NotAPuzzle."""
     return digest(canonical(puzzle))
 
 
@@ -161,7 +194,7 @@ def write(example: Example, out: IO[bytes]) -> None:
 
 
 def read(path: Path) -> Iterator[Example]:
-    """The examples of a file. Raises Unreadable."""
+    """Yield the examples of a file. Raises Unreadable."""
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
             try:

@@ -1,11 +1,11 @@
-"""A generation's folder: what it was asked for, what came out, and how far it is. A run that is killed goes on from there.
+"""The folder of a generation. A run that was interrupted continues from its files.
 
-config.json    what the run was asked for; a run goes on only with the same
+config.json    the run's settings; only a run with the same settings continues
 seeds.jsonl    the puzzles that prompts were made of
 pairs.jsonl    the kept examples (see `selftaught.generator.example`)
 puzzles.jsonl  every puzzle that was written, with its filters and attempts
-progress.json  waves done, sizes of both files, counts and seconds; replaced last, in one step
-calls/         what the model said in waves that are not done, so that nothing is asked twice
+progress.json  number of complete waves, sizes of both files, counts and seconds; replaced atomically, after the other
+files calls/         completions of waves that are not complete, so that no prompt is sampled twice
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import orjson
 
-from selftaught.generator import example
+from selftaught.generator import example, settings
 from selftaught.generator.candidate import Candidate
 from selftaught.generator.example import Example
 from selftaught.generator.seeds import Seed
@@ -28,13 +28,19 @@ from selftaught.sandbox.output import open_output
 
 
 class Mismatch(ValueError):
-    """The folder belongs to another run; the message says what differs and what to do."""
+    """The folder belongs to another run. The message says what differs and what to do."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts. stages: puzzles that passed each filter, and attempts, passes and pairs. refusals: by filter. statuses: of
-    attempts. seconds: the model's, the verifier's, and elapsed."""
+    """Counts of a run or wave.
+
+    Attributes:
+        stages: Puzzles that passed each filter; attempts, correct attempts (``right``) and pairs.
+        refusals: Puzzles that each filter refused.
+        statuses: Attempts with each status.
+        seconds: Time of the model (``model``), CPU time of the verifier (``verifier``), and ``elapsed``.
+    """
 
     stages: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
@@ -42,7 +48,7 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
-        """Add another's counts to these."""
+        """Add the counts of another tally."""
         self.stages.update(other.stages)
         self.refusals.update(other.refusals)
         self.statuses.update(other.statuses)
@@ -54,7 +60,7 @@ class Tally:
             self.seconds[name] = self.seconds.get(name, 0.0) + more
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """The counts as plain data."""
+        """Return the counts as plain data."""
         return {
             "stages": dict(self.stages),
             "refusals": dict(self.refusals),
@@ -64,13 +70,23 @@ class Tally:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Tally:
-        """The opposite of `to_dict`; other fields are ignored."""
+        """Return the tally of such a dict; other keys are ignored."""
         stages, refusals, statuses = (Counter(fields[name]) for name in ("stages", "refusals", "statuses"))
         return cls(stages, refusals, statuses, dict(fields["seconds"]))
 
 
 class Folder:
-    """The files of a run. Raises Mismatch if the folder holds another run, or holds one at all and `resume` is off."""
+    """The files of a run.
+
+    Args:
+        path: The folder; it is created.
+        config: The run's settings, as plain data.
+        seeds: The puzzles that prompts are made of.
+        resume: Continue the run that is in the folder, if there is one.
+
+    Raises:
+        Mismatch: The folder has another run's files, or a run and `resume` is off.
+    """
 
     def __init__(self, path: Path, config: dict[str, Any], seeds: Sequence[Seed], *, resume: bool) -> None:
         self.path, self.waves, self.tally = path, 0, Tally()
@@ -78,7 +94,7 @@ class Folder:
         if (path / "config.json").exists():
             _compare(path, orjson.loads((path / "config.json").read_bytes()), config, resume)
         elif path.exists() and any(path.iterdir()):
-            raise Mismatch(f"{path} exists and holds no run: name another folder")
+            raise Mismatch(f"{path} exists and is not the folder of a run: name another folder")
         (path / "calls").mkdir(parents=True, exist_ok=True)
         if (path / "progress.json").exists():
             done = orjson.loads((path / "progress.json").read_bytes())
@@ -93,7 +109,7 @@ class Folder:
             _replace(path / "config.json", config)
 
     def _cut(self, sizes: dict[str, int]) -> None:
-        """Open both files, without what was written after the last wave that is done."""
+        """Open both files, truncated to the last complete wave."""
         self._files: dict[str, IO[bytes]] = {}
         for name, size in sizes.items():
             self._files[name] = open_output(self.path / name, "ab")  # closed by `close`
@@ -101,13 +117,14 @@ class Folder:
             self._files[name].seek(0, os.SEEK_END)
 
     def puzzles(self) -> Iterator[dict[str, Any]]:
-        """The recorded puzzles of the waves that are done."""
+        """Yield the recorded puzzles of the complete waves."""
         with open(self.path / "puzzles.jsonl", "rb") as lines:
             for line in lines:
                 yield orjson.loads(line)
 
     def commit(self, examples: Iterable[Example], candidates: Iterable[Candidate], tally: Tally) -> None:
-        """A wave is done: write what came of it, then say so, so that a crash in between loses nothing and doubles nothing."""
+        """Write the results of a wave, then the progress, so that a crash in between neither loses nor doubles
+        anything."""
         for one in examples:
             example.write(one, self._files["pairs.jsonl"])
         for candidate in candidates:
@@ -120,7 +137,7 @@ class Folder:
         self._save()
         shutil.rmtree(self._calls(number), ignore_errors=True)
 
-    def spent(self, **seconds: float) -> None:
+    def add_seconds(self, **seconds: float) -> None:
         """Add seconds to the counts."""
         self.tally.spend(**seconds)
         self._save()
@@ -129,16 +146,22 @@ class Folder:
         sizes = {name: file.tell() for name, file in self._files.items()}
         _replace(self.path / "progress.json", {"waves": self.waves, "bytes": sizes, **self.tally.to_dict()})
 
-    def recall(self, wave: int, call: str, asked: str) -> list[list[str]] | None:
-        """What the model said when it was asked this before."""
+    def load_call(self, wave: int, call: str, asked: str) -> list[list[str]] | None:
+        """Return the stored completions of a call, or ``None`` if there are none for exactly this request.
+
+        Args:
+            wave: Number of the wave.
+            call: Name of the call within the wave.
+            asked: Digest of the request.
+        """
         path = self._calls(wave) / f"{call}.json"
         if not path.exists():
             return None
-        told = orjson.loads(path.read_bytes())
-        return told["texts"] if told["asked"] == asked else None
+        call_record = orjson.loads(path.read_bytes())
+        return call_record["texts"] if call_record["asked"] == asked else None
 
-    def remember(self, wave: int, call: str, asked: str, texts: list[list[str]]) -> None:
-        """Keep what the model said until the wave is done."""
+    def save_call(self, wave: int, call: str, asked: str, texts: list[list[str]]) -> None:
+        """Store completions until the wave is complete."""
         self._calls(wave).mkdir(parents=True, exist_ok=True)
         _replace(self._calls(wave) / f"{call}.json", {"asked": asked, "texts": texts})
 
@@ -159,7 +182,13 @@ class Folder:
 
 def _compare(path: Path, old: dict[str, Any], new: dict[str, Any], resume: bool) -> None:
     if not resume:
-        raise Mismatch(f"{path} holds a run already: give --resume to continue it, or name another folder")
+        raise Mismatch(f"{path} has a run already: give --resume to continue it, or name another folder")
+    unknown = settings.unknown_names(old, new)
+    if unknown:
+        raise Mismatch(
+            f"{path} is the run of another version of selftaught, whose settings this one does not have: "
+            f"{', '.join(unknown)}. Continue it with that version, or name another folder"
+        )
     different = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
     if different:
         details = "; ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in sorted(different))
@@ -167,10 +196,10 @@ def _compare(path: Path, old: dict[str, Any], new: dict[str, Any], resume: bool)
 
 
 def _replace(path: Path, content: object) -> None:
-    """Write a file in one step: a reader finds the old one or the new one."""
-    aside = path.with_suffix(".new")
-    with open_output(aside) as file:
+    """Write a file atomically: a reader finds the old one or the new one."""
+    temporary = path.with_suffix(".new")
+    with open_output(temporary) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    os.replace(temporary, path)

@@ -1,9 +1,9 @@
-"""A model writes puzzles and solves them; what passes the filters and the verifier is kept.
+"""A generation: a model writes puzzles and solves them; pairs that pass the filters and the verifier are kept.
 
-Work goes in waves: puzzles are written, filtered, attempted in rounds, and kept. Up to `AHEAD` waves are under way at
-once, so that the model writes one while the verifier judges another and the file of a third is written; and within a wave the first
-texts are judged while the last are drawn. What a wave does depends on earlier waves alone, never on timing: the same seed gives
-the same data, resumed or not.
+Work is divided into waves: puzzles are written, filtered, attempted in rounds, and kept. Up to `AHEAD` waves run
+concurrently, so that the model writes one while the verifier works on another; within a wave the first texts are
+verified while the last are sampled. What a wave does depends on earlier waves and the seed, never on timing: the same
+seed gives the same data, resumed or not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selftaught.generator import candidate, example, prompts, selection
-from selftaught.generator.candidate import ALONE, LATE, STAGES, Attempt, Candidate
+from selftaught.generator.candidate import ATTEMPT_STAGES, STAGES, STATIC_STAGES, Attempt, Candidate
 from selftaught.generator.derivation import Derivation
 from selftaught.generator.example import Example, Judgement
 from selftaught.generator.folder import Folder, Tally
@@ -28,16 +28,16 @@ from selftaught.generator.puzzle import NotAPuzzle, exact
 from selftaught.generator.recipe import Recipe
 from selftaught.generator.sampler import Sampler
 from selftaught.generator.seeds import Seed
-from selftaught.generator.trial import Trial
+from selftaught.generator.verification import Verification
 from selftaught.sandbox import Status, Verifier, interruption
 
 AHEAD = 3
-"""Waves under way at once."""
+"""Number of waves that run concurrently."""
 
 
 @dataclass(slots=True)
 class Wave:
-    """One wave: its number, what it has counted, and how far it is."""
+    """A wave: its number, its counts, and the two points that the next wave waits for."""
 
     number: int
     tally: Tally = field(default_factory=Tally)
@@ -46,13 +46,23 @@ class Wave:
 
 
 class Generation:
-    """A run that fills a folder.
+    """A run that fills a folder with verified pairs.
 
-    seeds: puzzles for prompts. held_out: see `HeldOut`; a seed that is one is refused. earlier: records of puzzles from other
-    runs (`Folder.puzzles`), which count as met from the start. iteration: for provenance. on_progress: called with the
-    counts so far, of waves under way too, whenever they change.
+    Args:
+        model: Writes puzzles and solutions.
+        seeds: Puzzles that prompts are made of.
+        verifier: Verifies attempts and runs the filters that execute a puzzle.
+        folder: The run's files; a run that was interrupted continues.
+        recipe: The switches.
+        style: The form of prompts (None: with few-shot examples).
+        held_out: Puzzles that must not be in a prompt nor kept.
+        earlier: Records of puzzles from other runs (`Folder.puzzles`), which count as written before.
+        seed: Random seed.
+        iteration: Recorded with every pair.
+        on_progress: Called with the counts, those of incomplete waves included, whenever they change.
 
-    Raises Contaminated if a seed is held out.
+    Raises:
+        Contaminated: A seed is a held-out puzzle.
     """
 
     def __init__(
@@ -75,36 +85,54 @@ class Generation:
         self.seed, self.iteration = seed, iteration
         self._verifier, self._on_progress = verifier, on_progress
         for one in seeds:
-            self.held_out.refuse(one.puzzle.source)
-        self._known, self._derivation = Known(recipe.near), Derivation(recipe, self.held_out)
+            self.held_out.check(one.puzzle.source)
+        self._known, self._derivation = Known(recipe.cluster_similarity), Derivation(recipe, self.held_out)
         for record in [*earlier, *folder.puzzles()]:
-            self._derivation.recall(record)
-            if record["refused"] not in ALONE and record["sampling"]["model"]:
-                self._known.meet(record["id"])
-            if record["refused"] in ("", *LATE) and record["sampling"]["model"]:
+            self._derivation.add_record(record)
+            if record["refused"] not in STATIC_STAGES and record["sampling"]["model"]:
+                self._known.add_seen(record["id"])
+            if record["refused"] in ("", *ATTEMPT_STAGES) and record["sampling"]["model"]:
                 self._known.admit(record["template"], record["form"], record["cluster"])
         self._pairs = {one.id for one in example.read(folder.path / "pairs.jsonl")}
 
     def run(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
-        """Generate until so many pairs are kept or so many puzzles written (whichever comes first; the wave that gets there
-        is kept whole), or until `patience` waves in a row kept nothing. Returns the counts. Raises ModelFailed, and Closed if
-        the verifier is closed meanwhile."""
+        """Generate until a number of pairs or puzzles is reached, whichever comes first.
+
+        The wave that reaches it is kept whole.
+
+        Args:
+            pairs: Number of pairs to keep (None: no bound).
+            puzzles: Number of puzzles to write (None: no bound).
+            patience: Stop after this many consecutive waves without a pair.
+
+        Returns:
+            The counts of the run, earlier processes included.
+
+        Raises:
+            ValueError: Neither `pairs` nor `puzzles` is given.
+            ModelFailed: The model can't be used.
+            Closed: The verifier was closed during the run.
+        """
         return interruption.run(self.arun(pairs=pairs, puzzles=puzzles, patience=patience))
 
     async def arun(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
-        """`run` for coroutines."""
+        """`run` as a coroutine."""
         if pairs is None and puzzles is None:
-            raise ValueError("say how many pairs or puzzles are wanted")
+            raise ValueError("give a number of pairs or of puzzles")
         self._sampler = Sampler(self.model, self.folder, self.recipe.top_p)
-        self._under_way: deque[Wave] = deque()
+        self._running_waves: deque[Wave] = deque()
         running: deque[asyncio.Task[None]] = deque()
-        last, barren, started = None, 0, time.perf_counter()
-        waves = float("inf") if puzzles is None else -(-puzzles // (self.recipe.prompts * self.recipe.samples))
+        last, empty_waves, started = None, 0, time.perf_counter()
+        waves = (
+            float("inf")
+            if puzzles is None
+            else -(-puzzles // (self.recipe.prompts_per_wave * self.recipe.samples_per_prompt))
+        )
         try:
-            while not self._enough(pairs, puzzles) and barren < patience:
+            while not self._is_done(pairs, puzzles) and empty_waves < patience:
                 while len(running) < AHEAD and (number := last.number + 1 if last else self.folder.waves) < waves:
                     wave = Wave(number)
-                    self._under_way.append(wave)
+                    self._running_waves.append(wave)
                     running.append(asyncio.create_task(self._run(wave, last)))
                     last = wave
                 if not running:
@@ -112,44 +140,43 @@ class Generation:
                 kept = self.folder.tally.stages["pairs"]
                 await running[0]
                 running.popleft()
-                barren = 0 if self.folder.tally.stages["pairs"] > kept else barren + 1
+                empty_waves = 0 if self.folder.tally.stages["pairs"] > kept else empty_waves + 1
         finally:
             for task in running:
                 task.cancel()
             self._sampler.close()
             await asyncio.gather(*running, return_exceptions=True)
-            self.folder.spent(elapsed=time.perf_counter() - started, model=self._sampler.busy)
+            self.folder.add_seconds(elapsed=time.perf_counter() - started, model=self._sampler.busy)
         return self.folder.tally
 
-    def _enough(self, pairs: int | None, puzzles: int | None) -> bool:
+    def _is_done(self, pairs: int | None, puzzles: int | None) -> bool:
         stages = self.folder.tally.stages
         return (pairs is not None and stages["pairs"] >= pairs) or (
             puzzles is not None and stages["written"] >= puzzles
         )
 
-    async def _run(self, wave: Wave, before: Wave | None) -> None:
-        """One wave, from its prompts to the file."""
-        trial = Trial(self._verifier, self.recipe, wave.tally)
+    async def _run(self, wave: Wave, previous: Wave | None) -> None:
+        """Run one wave, from its prompts to its lines in the files."""
+        verification = Verification(self._verifier, self.recipe, wave.tally)
         written = await self._write(wave)
-        if before:
-            await before.admitted.wait()
-        candidate.compare(written, self._known, self.held_out, self.recipe)
+        if previous:
+            await previous.admitted.wait()
+        candidate.filter_known(written, self._known, self.held_out, self.recipe)
         self._count(wave, written)
-        await trial.trivial(written, self._chance(wave, "lots"))
-        admitted = candidate.admit(written, self._known, self.recipe)
+        await verification.check_trivial(written, self._rng(wave, "lots"))
+        admitted = candidate.apply_quotas(written, self._known, self.recipe)
         wave.admitted.set()
         self._count(wave, written)
-        await self._solve(wave, trial, admitted)
-        if self.recipe.hindsight:
-            await trial.borrow(admitted)
-        kept = await trial.settle(admitted)
-        if before:
-            await before.written.wait()
-        if self.recipe.retarget or self.recipe.chains:
-            trial = Trial(
-                self._verifier, self.recipe, Tally(seconds=wave.tally.seconds)
-            )  # counts attempts of the model alone
-            derived, more = await self._derivation.derive(admitted, trial, self._seed(wave, "derived"))
+        await self._solve(wave, verification, admitted)
+        if self.recipe.hindsight_attempts:
+            await verification.try_hindsight(admitted)
+        kept = await verification.select_pairs(admitted)
+        if previous:
+            await previous.written.wait()
+        if self.recipe.retarget_unsolved or self.recipe.chains_per_wave:
+            tally = Tally(seconds=wave.tally.seconds)  # guesses are not counted among the model's attempts
+            verification = Verification(self._verifier, self.recipe, tally)
+            derived, more = await self._derivation.derive(admitted, verification, self._seed(wave, "derived"))
             written = [*written, *derived]
             admitted, kept = [*admitted, *(one for one, _ in more)], [*kept, *(pairs for _, pairs in more)]
         examples = [
@@ -157,56 +184,64 @@ class Generation:
             for one, pairs in zip(admitted, kept, strict=True)
             for attempt, judgement in pairs
         ]
-        fresh = list({one.id: one for one in reversed(examples) if one.id not in self._pairs}.values())[::-1]
-        self._pairs.update(one.id for one in fresh)
-        self._count(wave, written, len(fresh))
-        self._under_way.remove(wave)
-        self.folder.commit(fresh, written, wave.tally)
+        new = list({one.id: one for one in reversed(examples) if one.id not in self._pairs}.values())[::-1]
+        self._pairs.update(one.id for one in new)
+        self._count(wave, written, len(new))
+        self._running_waves.remove(wave)
+        self.folder.commit(new, written, wave.tally)
         wave.written.set()
 
     async def _write(self, wave: Wave) -> list[Candidate]:
-        """The wave's puzzles as they are written, in the order of prompts and samples."""
-        chance, tokens = self._chance(wave, "prompts"), self.recipe.puzzle_tokens
+        """Return the wave's puzzles in the order of prompts and samples, with the static filters applied."""
+        rng, tokens = self._rng(wave, "prompts"), self.recipe.puzzle_max_new_tokens
         asked = [
-            prompts.for_puzzle(self.seeds, self.model, self.style, chance, tokens, self.held_out)
-            for _ in range(self.recipe.prompts)
+            prompts.for_puzzle(self.seeds, self.model, self.style, rng, tokens, self.held_out)
+            for _ in range(self.recipe.prompts_per_wave)
         ]
-        seed, heat, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
+        seed, temperature, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
         async for number, texts in self._sampler.call(
-            wave.number, "puzzles", asked, self.recipe.samples, tokens, heat, seed
+            wave.number, "puzzles", asked, self.recipe.samples_per_prompt, tokens, temperature, seed
         ):
-            origins = (self._sampler.origin(asked[number], tokens, heat, seed, sample) for sample in range(len(texts)))
+            origins = (
+                self._sampler.origin(asked[number], tokens, temperature, seed, sample) for sample in range(len(texts))
+            )
             found[number] = [
                 candidate.read(asked[number], text, origin, self.recipe)
                 for text, origin in zip(texts, origins, strict=True)
             ]
         return [one for number in range(len(asked)) for one in found[number]]
 
-    async def _solve(self, wave: Wave, trial: Trial, candidates: list[Candidate]) -> None:
-        """Attempts in rounds; a puzzle with enough passes, or hopeless after many, gets no more."""
+    async def _solve(self, wave: Wave, verification: Verification, candidates: list[Candidate]) -> None:
+        """Sample and verify attempts in rounds until a puzzle has enough passes or is given up."""
         recipe = self.recipe
         asked: dict[int, Prompt] = {}
         for number, one in enumerate(candidates):
             assert one.puzzle is not None
             asked[number] = prompts.for_solution(one.puzzle, self.style)
-            if self.model.tokens(asked[number].text) + recipe.solution_tokens > self.model.context:
+            if self.model.tokens(asked[number].text) + recipe.solution_max_new_tokens > self.model.context:
                 one.fails("solved", "too long for the model's context")
-        for start in range(0, recipe.attempts, recipe.round):
+        for start in range(0, recipe.max_attempts, recipe.attempts_per_round):
             going = [n for n, one in enumerate(candidates) if not one.refused and _worth_more(one, recipe)]
             if not going:
                 break
-            count = min(recipe.round, recipe.attempts - start)
-            await trial.attempts(self._attempts(wave, start, count, [(candidates[n], asked[n]) for n in going]))
+            count = min(recipe.attempts_per_round, recipe.max_attempts - start)
+            await verification.verify_attempts(
+                self._attempts(wave, start, count, [(candidates[n], asked[n]) for n in going])
+            )
             self._count(wave)
 
     async def _attempts(
         self, wave: Wave, start: int, count: int, asked: list[tuple[Candidate, Prompt]]
     ) -> AsyncIterator[tuple[Candidate, Attempt]]:
-        """One round: attempts as they are written. start: how many each puzzle had before."""
-        tokens, seed = self.recipe.solution_tokens, self._seed(wave, f"solutions from {start}")
-        texts, heat = [prompt for _, prompt in asked], self.recipe.solution_temperature or self.recipe.temperature
+        """Yield the attempts of one round as they are written; `start` is the number of earlier attempts at each
+        puzzle."""
+        tokens, seed = self.recipe.solution_max_new_tokens, self._seed(wave, f"solutions from {start}")
+        texts, temperature = (
+            [prompt for _, prompt in asked],
+            self.recipe.solution_temperature or self.recipe.temperature,
+        )
         async for number, found in self._sampler.call(
-            wave.number, f"solutions-{start}", texts, count, tokens, heat, seed
+            wave.number, f"solutions-{start}", texts, count, tokens, temperature, seed
         ):
             one, prompt = asked[number]
             assert one.puzzle is not None
@@ -216,7 +251,7 @@ class Generation:
                     exact(solution)
                 except NotAPuzzle:
                     solution = ""
-                origin = self._sampler.origin(prompt, tokens, heat, seed, start + sample)
+                origin = self._sampler.origin(prompt, tokens, temperature, seed, start + sample)
                 yield one, Attempt(origin, prompts.cut(text), solution)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
@@ -233,7 +268,7 @@ class Generation:
             cluster=one.cluster,
             attempts=attempts,
             passes=passes,
-            weight=selection.learnability(passes, attempts) if self.recipe.learnability else 1.0,
+            weight=selection.learnability(passes, attempts) if self.recipe.learnability_weights else 1.0,
             borrowed_from=attempt.borrowed_from,
             recipe=self.recipe.name,
             iteration=self.iteration,
@@ -244,7 +279,7 @@ class Generation:
         )
 
     def _count(self, wave: Wave, written: list[Candidate] | None = None, pairs: int = 0) -> None:
-        """Bring the wave's counts up to date, and tell whoever watches."""
+        """Update the wave's counts and call `on_progress`."""
         tally = wave.tally
         if written is not None:
             tally.stages.clear()
@@ -260,24 +295,26 @@ class Generation:
                     tally.refusals[one.refused] += 1
             tally.stages["pairs"] = pairs
         total = Tally()
-        for part in (self.folder.tally, *(other.tally for other in self._under_way)):
+        for part in (self.folder.tally, *(other.tally for other in self._running_waves)):
             total.add(part)
         self._on_progress(total)
 
-    def _chance(self, wave: Wave, what: str) -> random.Random:
+    def _rng(self, wave: Wave, what: str) -> random.Random:
         return random.Random(self._seed(wave, what))
 
     def _seed(self, wave: Wave, what: str) -> int:
+        """Return a seed for one purpose in a wave. The data of a run depends on the text that is hashed here."""
         return int(example.digest(f"{self.seed} {self.iteration} {wave.number} {what}")[:8], 16) // 2
 
 
 def _worth_more(one: Candidate, recipe: Recipe) -> bool:
+    """Return True if a puzzle gets another round of attempts."""
     passed = {exact(attempt.solution) for attempt in one.passed}
-    if recipe.enough and len(passed) >= recipe.enough:
+    if recipe.target_passes and len(passed) >= recipe.target_passes:
         return False
-    return bool(passed) or not recipe.hopeless or len(one.attempts) < recipe.hopeless
+    return bool(passed) or not recipe.give_up_after or len(one.attempts) < recipe.give_up_after
 
 
 def stages() -> tuple[str, ...]:
-    """The names of the counts, in the order in which a puzzle meets them."""
+    """Return the names of the counts, in the order in which a puzzle reaches them."""
     return ("written", "derived", *STAGES, "attempts", "right", "pairs")

@@ -1,4 +1,4 @@
-"""Is a puzzle new? And is it far from what a model will be examined on?"""
+"""Deduplication, near-duplicates by MinHash, and the held-out set."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
 _PERMUTATIONS = 128
 _SHINGLE = 4
-"""Tokens of a canonical form that are compared together."""
+"""Number of consecutive tokens of a canonical form in one shingle."""
 
 
 class Contaminated(ValueError):
-    """A held-out puzzle is where it must not be: in a prompt, or among the seeds."""
+    """A held-out puzzle is in a prompt or among the seeds."""
 
 
 class HeldOut:
-    """Puzzles kept for examination: never in a prompt, never kept. Matched by canonical form; `similarity` looks further."""
+    """Puzzles for evaluation only: never in a prompt, never kept. Matched by canonical form.
+
+    Args:
+        sources: The puzzles' sources.
+    """
 
     def __init__(self, sources: Iterable[str] = ()) -> None:
         forms = [canonical(source) for source in sources]
@@ -37,20 +41,20 @@ class HeldOut:
 
     @property
     def digest(self) -> str:
-        """Changes with the set."""
+        """Digest of the set."""
         return example.digest(*sorted(self._templates))
 
-    def holds(self, source: str) -> bool:
-        """Whether a puzzle of the same canonical form is held out. Raises NotAPuzzle."""
+    def contains(self, source: str) -> bool:
+        """Return True if a puzzle of the same canonical form is held out. Raises NotAPuzzle."""
         return example.template(source) in self._templates
 
-    def refuse(self, source: str) -> None:
-        """Raises Contaminated for a puzzle that is held out."""
-        if self.holds(source):
+    def check(self, source: str) -> None:
+        """Raise Contaminated if a puzzle is held out."""
+        if self.contains(source):
             raise Contaminated(f"a held-out puzzle must not be shown to a model: {source.splitlines()[0]}")
 
     def similarity(self, form: str) -> float:
-        """The largest estimated Jaccard similarity of a canonical form with a held-out one, from 0 to 1."""
+        """Return the largest estimated Jaccard similarity of a canonical form to a held-out one, from 0 to 1."""
         if self._sketches is None:
             self._sketches = [sketch(form) for form in self._forms]
         mine = sketch(form)
@@ -58,7 +62,11 @@ class HeldOut:
 
 
 class Known:
-    """The puzzles met and admitted so far, to tell repetitions and near-duplicates. near: see `Recipe.near`."""
+    """The puzzles written and admitted so far, with their clusters of near-duplicates.
+
+    Args:
+        near: See `selftaught.generator.recipe.Recipe.cluster_similarity`.
+    """
 
     def __init__(self, near: float) -> None:
         self._near = near
@@ -69,23 +77,26 @@ class Known:
         self._sketches: dict[str, MinHash] = {}
         self._index: MinHashLSH | None = None
 
-    def meet(self, ident: str) -> bool:
-        """Whether exactly this puzzle was met before; from now on it was."""
+    def add_seen(self, ident: str) -> bool:
+        """Add the id of a puzzle that was written; return True if it was seen before."""
         before = ident in self._ids
         self._ids.add(ident)
         return before
 
     def of_template(self, template: str) -> int:
-        """How many admitted puzzles have this canonical form."""
+        """Return the number of admitted puzzles with this canonical form."""
         return self._templates[template]
 
     def in_cluster(self, cluster: str) -> int:
-        """How many admitted puzzles are in this cluster."""
+        """Return the number of admitted puzzles in this cluster."""
         return self._clusters[cluster]
 
     def cluster(self, template: str, form: str) -> tuple[str, float]:
-        """The cluster of a canonical form, with the similarity that put it there: that of the most similar admitted form, if
-        it reaches `near`, or else one of its own (named like its template)."""
+        """Return the cluster of a canonical form and the similarity that put it there.
+
+        It is the cluster of the most similar admitted form if their similarity reaches the threshold, else a new one
+        named like the template.
+        """
         if template in self._cluster_of:
             return self._cluster_of[template], 1.0
         if self._index is None:
@@ -96,7 +107,7 @@ class Known:
         return (self._cluster_of[closest], score) if score >= self._near else (template, score)
 
     def admit(self, template: str, form: str, cluster: str) -> None:
-        """Count a puzzle in."""
+        """Add an admitted puzzle to the counts."""
         self._templates[template] += 1
         self._clusters[cluster] += 1
         if template not in self._cluster_of:
@@ -110,7 +121,7 @@ class Known:
 
 
 def sketch(form: str) -> MinHash:
-    """The MinHash of a canonical form's shingles."""
+    """Return the MinHash of a canonical form's shingles."""
     from datasketch import MinHash
 
     tokens = re.findall(r"[()\[\]]|[^\s()\[\]]+", form)

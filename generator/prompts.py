@@ -1,7 +1,7 @@
-"""What a model is asked, and how its answer is cut and read.
+"""Prompts for puzzles and solutions, and how completions are cut and parsed.
 
-A prompt ends where a token surely ends: ``def f7(`` and ``def g7(...):``. One that ended in a newline or an indent would cut a
-learnt token in two and put the model off its distribution.
+A prompt ends where a token surely ends: ``def f7(`` or ``def g7(...):``. A prompt that ended in a newline or an indent
+would split a token that the model has learnt, and the completions would be off its distribution.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ SHOTS: tuple[tuple[str, str], ...] = (
         "def g2(total=91):\n    n = 1\n    while n * (n + 1) // 2 < total:\n        n += 1\n    return n",
     ),
     (
-        "def f3(li: List[int], words=['plum', 'fig', 'cherry']):\n    return [w[i] for w, i in zip(words, li)] == ['m', 'i', 'c'] and len(li) == 3",
+        "def f3(li: List[int], words=['plum', 'fig', 'cherry']):\n"
+        "    return [w[i] for w, i in zip(words, li)] == ['m', 'i', 'c'] and len(li) == 3",
         "def g3(words=['plum', 'fig', 'cherry']):\n    return [w.index(c) for w, c in zip(words, 'mic')]",
     ),
     (
@@ -38,20 +39,22 @@ SHOTS: tuple[tuple[str, str], ...] = (
         "def g5(text='salt;pepper;;thyme'):\n    return text.split(';')",
     ),
 )
-"""Worked pairs, the fixed beginning of every solution prompt."""
+"""Few-shot examples: pairs of puzzle and solution at the beginning of every solution prompt."""
 
 
 _NUMBER = 3
-"""Tokens that a number in a name takes at most."""
+"""Maximum number of tokens of the number in a function's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
     """The form of prompts.
 
-    shots: worked pairs before a puzzle to solve. packed: training puzzles before a puzzle to write; a model that was trained
-    on puzzles alone needs none. Without both, functions are called ``f`` and ``g``, as in training texts. docstrings: leave
-    them in the training puzzles; a small model makes stories of them.
+    Attributes:
+        shots: Few-shot pairs before a puzzle to solve.
+        packed: Put seed puzzles before a puzzle to write. A model that was trained on puzzles only needs none. Without
+            shots and seeds functions are called ``f`` and ``g``, as in training texts.
+        docstrings: Keep the docstrings of seed puzzles. Small models imitate them at length.
     """
 
     shots: tuple[tuple[str, str], ...] = SHOTS
@@ -60,12 +63,18 @@ class Style:
 
 
 BARE = Style((), False)
-"""For a model that knows nothing but puzzles."""
+"""For a model that was trained on puzzles only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text to continue. number: of the function that it begins; empty without numbers. parents: ids of the puzzles in it."""
+    """A text to continue.
+
+    Attributes:
+        text: The text.
+        number: Number in the name of the function that it begins; empty if names have no numbers.
+        parents: Ids of the puzzles in it.
+    """
 
     text: str
     number: str
@@ -73,7 +82,8 @@ class Prompt:
 
 
 class Unindented:
-    """Stops a completion at the first line that isn't indented. (As strings: openings that such a line usually has.)"""
+    """Stops a completion at the first line that isn't indented. `strings` has typical beginnings of such lines, for
+    servers."""
 
     strings = ("\ndef ", "\nassert", "\nclass ", "\nprint")
 
@@ -82,9 +92,10 @@ class Unindented:
 
 
 def cut(text: str) -> str:
-    """The text up to the first line that isn't indented, without blank lines at the end; its first line always counts.
+    """Return the text up to the first line that isn't indented, without trailing blank lines; the first line always
+    counts.
 
-    Lines inside brackets or strings are no exception: the paper's rule, and a model's usual style.
+    Lines inside brackets or strings are no exception. This is the paper's rule.
     """
     lines = text.split("\n")
     for number, line in enumerate(lines[1:], 1):
@@ -95,40 +106,50 @@ def cut(text: str) -> str:
 
 
 def for_puzzle(
-    seeds: Sequence[Seed], model: Completer, style: Style, chance: random.Random, new_tokens: int, held_out: HeldOut
+    seeds: Sequence[Seed], model: Completer, style: Style, rng: random.Random, new_tokens: int, held_out: HeldOut
 ) -> Prompt:
-    """A prompt for one more puzzle: seeds, one instance of each problem, shuffled, as many as fit.
+    """Return a prompt for another puzzle: one instance of each seed problem, shuffled, as many as fit.
 
-    Raises Contaminated if a held-out puzzle would stand in it.
+    Args:
+        seeds: The seed puzzles.
+        model: Counts tokens and limits the context.
+        style: The form of prompts.
+        rng: Source of randomness.
+        new_tokens: Number of tokens left for the completion.
+        held_out: Puzzles that must not be in the prompt.
+
+    Raises:
+        Contaminated: A chosen seed is held out.
     """
     if not style.packed:
         return Prompt("def f(", "")
     instances: dict[str, list[Seed]] = {}
     for seed in seeds:
         instances.setdefault(seed.problem, []).append(seed)
-    chosen = [chance.choice(group) for group in instances.values()]
-    chance.shuffle(chosen)
-    room = model.context - new_tokens - model.tokens("def f100(")
+    chosen = [rng.choice(group) for group in instances.values()]
+    rng.shuffle(chosen)
+    tokens_left = model.context - new_tokens - model.tokens("def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
         shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
-        room -= model.tokens(shown.source + "\n\n") + _NUMBER
-        if room < 0:
+        tokens_left -= model.tokens(shown.source + "\n\n") + _NUMBER
+        if tokens_left < 0:
             break
-        held_out.refuse(seed.puzzle.source)
+        held_out.check(seed.puzzle.source)
         packed.append(shown.named(f"f{place}"))
     number = str(len(packed) + 1)
     return Prompt("\n\n".join([*packed, f"def f{number}("]), number, tuple(seed.id for seed in chosen[: len(packed)]))
 
 
 def read_puzzle(prompt: Prompt, completion: str) -> Puzzle:
-    """The puzzle that a completion makes, called ``f``. Raises NotAPuzzle."""
+    """Return the puzzle that a completion makes, called ``f``. Raises NotAPuzzle."""
     source = f"def f{prompt.number}({cut(completion)}"
     return puzzles.parse(puzzles.parse(source).named("f"))
 
 
 def for_solution(puzzle: Puzzle, style: Style) -> Prompt:
-    """A prompt for a solution: the worked pairs, the puzzle, and the head of its solution with its defaults verbatim."""
+    """Return a prompt for a solution: few-shot pairs, the puzzle, and the solution's signature with the defaults
+    verbatim."""
     number = str(len(style.shots) + 1) if style.shots else ""
     parts = [text for pair in style.shots for text in pair]
     parts += [puzzle.named(f"f{number}"), f"def g{number}({puzzle.parameters}):"]
@@ -136,6 +157,7 @@ def for_solution(puzzle: Puzzle, style: Style) -> Prompt:
 
 
 def read_solution(puzzle: Puzzle, prompt: Prompt, completion: str) -> str:
-    """The solution that a completion makes, called ``g``, of the puzzle called ``f``. Raises NotAPuzzle if it doesn't parse."""
+    """Return the solution ``g`` that a completion makes, for a puzzle called ``f``. Raises NotAPuzzle if it doesn't
+    parse."""
     source = f"def g{prompt.number}({puzzle.parameters}):{cut(completion)}"
     return puzzles.rename(source, {f"g{prompt.number}": "g", f"f{prompt.number}": "f"})

@@ -1,4 +1,4 @@
-"""Where a pair or a puzzle comes from: found in the files of runs, and told."""
+"""Where a pair or puzzle comes from: found in the files of runs, and described in words."""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ from selftaught.generator.puzzle import NotAPuzzle
 
 
 class NotFound(LookupError):
-    """No record has that id, or several do."""
+    """No record has that id, or several have."""
 
 
 def explain(ident: str, folder: Path) -> dict[str, Any]:
-    """Everything known of the pair or puzzle whose id is, or begins with, `ident`: ``kind`` (``pair``, ``puzzle`` or
-    ``seed``), its record, the run, and its parents, each of them so again. Raises NotFound."""
+    """Return everything that is recorded about a pair or puzzle, with its parents.
+
+    Args:
+        ident: Its id or the beginning of it.
+        folder: All runs below this folder are searched.
+
+    Returns:
+        ``kind`` (``pair``, ``puzzle`` or ``seed``), ``record``, ``run`` (the run's folder), ``parents`` (dicts like
+        this one) and ``unknown_parents`` (ids that were not found).
+
+    Raises:
+        NotFound: No record has that id, or several have.
+    """
     index = _index(folder)
     found = {key for key in index if key.startswith(ident)} if ident else set()
     if ident in index:
@@ -33,7 +44,7 @@ def explain(ident: str, folder: Path) -> dict[str, Any]:
 
 
 def _index(folder: Path) -> dict[str, dict[str, Any]]:
-    """All records of all runs by id: pairs, puzzles (the last kept one, or else the first refused one), seeds."""
+    """Return all records by id: pairs, puzzles (the last kept one, or else the first refused one) and seeds."""
     index: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("seeds.jsonl")):
         for record in _lines(path):
@@ -55,7 +66,7 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file that a run may still be writing."""
+    """Return the complete lines of a file to which a run may be appending."""
     lines = path.read_bytes().splitlines(keepends=True)
     return [orjson.loads(line) for line in lines if line.endswith(b"\n")]
 
@@ -74,8 +85,8 @@ def _chain(ident: str, index: dict[str, dict[str, Any]], above: frozenset[str]) 
     return {"id": ident, **entry, "parents": links, "unknown_parents": missing}
 
 
-def tell(chain: dict[str, Any]) -> str:
-    """The chain in words."""
+def describe(chain: dict[str, Any]) -> str:
+    """Return the result of `explain` as text."""
     kind, record = chain["kind"], chain["record"]
     lines = [f"{kind} {chain['id']}  ({chain['run']})"]
     if kind == "seed":
@@ -84,14 +95,14 @@ def tell(chain: dict[str, Any]) -> str:
     text = record["text"] if kind == "pair" else record["puzzle"]
     lines += ["", indent(text, "    "), ""]
     if kind == "pair":
-        lines += _tell_pair(record)
+        lines += _describe_pair(record)
     else:
-        lines += _tell_puzzle(record)
+        lines += _describe_puzzle(record)
     for parent in chain["parents"]:
         if parent["kind"] == "seed":
             continue
         role = "solution borrowed from" if parent["id"] == record.get("borrowed_from") else "its puzzle:"
-        lines += ["", f"{role} {tell(parent)}"]
+        lines += ["", f"{role} {describe(parent)}"]
     seeds = [parent for parent in chain["parents"] if parent["kind"] == "seed"]
     if seeds:
         names = ", ".join(f"{parent['record']['id']} ({parent['id']})" for parent in seeds)
@@ -101,20 +112,21 @@ def tell(chain: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _tell_pair(record: dict[str, Any]) -> list[str]:
+def _describe_pair(record: dict[str, Any]) -> list[str]:
     judged = record["judgement"]
     memory = judged["peak_memory_bytes"] / (1 << 20)
     return [
         f"  solution {_drawn(record['solution_sampling'])}",
-        f"  {judged['status']} in {judged['repeats']} of {judged['repeats']} judgements at level {judged['level']} by "
-        f"{judged['verifier']}: {judged['cpu_seconds']:.3f} s CPU, {memory:.0f} MiB, answer {judged['answer_sha256'][:16]}",
-        f"  its puzzle: {record['passes']} of {record['attempts']} attempts right, weight {record['weight']:.2f}, "
+        f"  {judged['status']} in {judged['repeats']} of {judged['repeats']} verifications at level {judged['level']} "
+        f"by {judged['verifier']}: {judged['cpu_seconds']:.3f} s CPU, {memory:.0f} MiB, "
+        f"answer {judged['answer_sha256'][:16]}",
+        f"  its puzzle: {record['passes']} of {record['attempts']} attempts correct, weight {record['weight']:.2f}, "
         f"recipe {record['recipe']}, iteration {record['iteration']}",
         *_filters(record["filters"]),
     ]
 
 
-def _tell_puzzle(record: dict[str, Any]) -> list[str]:
+def _describe_puzzle(record: dict[str, Any]) -> list[str]:
     statuses = Counter(attempt["status"] for attempt in record["attempts"])
     outcome = f"refused by {record['refused']}" if record["refused"] else "kept"
     attempts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
@@ -127,7 +139,9 @@ def _tell_puzzle(record: dict[str, Any]) -> list[str]:
 
 def _drawn(sampling: dict[str, Any]) -> str:
     if not sampling["model"]:
-        return f"by nobody: {'two solved puzzles chained' if len(sampling['parents']) == 2 else 'with another target'}"
+        return (
+            f"by no model: {'two solved puzzles chained' if len(sampling['parents']) == 2 else 'with another target'}"
+        )
     return (
         f"by {sampling['model']} (weights {sampling['model_digest'][:12]}), sample {sampling['attempt']} of the prompt "
         f"{sampling['prompt_sha256'][:12]}, temperature {sampling['temperature']}, top-p {sampling['top_p']}, at most "

@@ -1,6 +1,6 @@
-"""A puzzle as the generator sees it: its parts, and the form by which two puzzles are the same.
+"""A puzzle's parts, and the canonical form by which two puzzles are the same.
 
-Nothing here runs a puzzle's code: sources are parsed, never compiled.
+Sources are parsed, never compiled or run.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from selftaught.generator.identity import write
+from selftaught.generator.normalization import normalize
 
 T = TypeVar("T")
 
 MAX_SOURCE = 20_000
-"""Characters; a longer source is refused before it is parsed."""
+"""Maximum length of a source in characters; a longer one is refused before it is parsed."""
 
 _DEFINED = {*dir(builtins), "List", "Dict", "Set", "Tuple", "Optional", "Union", "Any"}
-"""What every puzzle may read without defining it."""
+"""Names that every puzzle may read without defining them."""
 
 _NEVER_TRUE = {
     "sum",
@@ -60,7 +60,13 @@ _NAMED = {"list": "List", "dict": "Dict", "set": "Set", "tuple": "Tuple"}
 
 
 class NotAPuzzle(ValueError):
-    """A source is no puzzle. rule: ``parses`` or ``signature``, what it breaks. line: where, from 1."""
+    """A source is no puzzle.
+
+    Attributes:
+        rule: The filter that it fails: ``parses`` or ``signature``.
+        reason: What is wrong.
+        line: Where, from 1.
+    """
 
     def __init__(self, rule: str, reason: str, line: int = 1) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -71,9 +77,13 @@ class NotAPuzzle(ValueError):
 class Puzzle:
     """A puzzle, ``def sat(answer: T, ...defaults): ...``.
 
-    source: as given, without blank lines at its ends. name: of the function. argument: the answer's name. annotation:
-    the answer's type, written as in P3 (``List[int]``). defaults: names and sources of the other arguments.
-    parameters: those arguments verbatim, as a solution's signature takes them over.
+    Attributes:
+        source: The source, without blank lines at its ends.
+        name: The function's name.
+        argument: The name of the answer.
+        annotation: The type of the answer, as P3 writes it (``List[int]``).
+        defaults: Names and default values (as source) of the other arguments.
+        parameters: Those arguments verbatim, as a solution's signature repeats them.
     """
 
     source: str
@@ -85,41 +95,41 @@ class Puzzle:
 
     @property
     def canonical(self) -> str:
-        """See `canonical`."""
+        """The canonical form (see `canonical`)."""
         return canonical(self.source)
 
     @property
     def uses_argument(self) -> bool:
-        """Whether the body reads the answer at all."""
+        """True if the body reads the answer."""
         (function,) = tree(self.source).body
         assert isinstance(function, ast.FunctionDef)
         nodes = (node for statement in function.body for node in ast.walk(statement))
         return any(isinstance(node, ast.Name) and node.id == self.argument for node in nodes)
 
     @property
-    def may_hold(self) -> bool:
-        """Whether some `return` could give ``True``, as far as its form tells."""
+    def can_return_true(self) -> bool:
+        """True unless the syntax of every `return` shows that its value can't be ``True``."""
         (function,) = tree(self.source).body
         assert isinstance(function, ast.FunctionDef)
         return any(isinstance(node, ast.Return) and node.value and _may_be_true(node.value) for node in _own(function))
 
     @property
     def without_docstring(self) -> Puzzle:
-        """The same puzzle, with nothing but code."""
+        """The same puzzle without its docstring; itself if the docstring shares a line with code."""
         (function,) = tree(self.source).body
         assert isinstance(function, ast.FunctionDef)
         first, *rest = function.body
         if ast.get_docstring(function, clean=False) is None or not rest:
             return self
         if first.lineno == function.lineno or rest[0].lineno <= (first.end_lineno or 0):
-            return self  # it shares a line
+            return self  # the docstring shares a line with code
         lines = self.source.encode().splitlines(keepends=True)
         kept = lines[: first.lineno - 1] + lines[rest[0].lineno - 1 :]
         return parse(b"".join(kept).decode())
 
     @property
-    def unbound(self) -> list[str]:
-        """Names that the body reads and nothing defines: reaching one of them raises NameError, whatever the answer."""
+    def undefined_names(self) -> list[str]:
+        """Names that the body reads and nothing defines: reading one raises NameError, whatever the answer."""
         tables, found = [_symbols(self.source)], set()
         while tables:
             table = tables.pop()
@@ -128,14 +138,16 @@ class Puzzle:
         return sorted(found - _DEFINED - {self.name})
 
     def named(self, name: str) -> str:
-        """The source with the function called `name`."""
+        """Return the source with the function renamed."""
         return rename(self.source, {self.name: name})
 
 
 def parse(source: str) -> Puzzle:
-    """The parts of a puzzle: one function with a `return`, and one annotated argument without default, its first.
+    """Return the parts of a puzzle: one function with a `return` whose first argument is annotated and alone without
+    default.
 
-    Raises NotAPuzzle.
+    Raises:
+        NotAPuzzle: The source is none.
     """
     source = source.strip("\n").rstrip()
     body = tree(source).body
@@ -165,30 +177,33 @@ def parse(source: str) -> Puzzle:
 
 @lru_cache(1 << 14)
 def canonical(source: str) -> str:
-    """The identity of a puzzle: its syntax tree with names and constants normalised, in text.
+    """Return the canonical form: the syntax tree as text, with names and constants normalised.
 
-    Two puzzles with the same canonical form differ at most in names, constants (a list of constants counts as one), comments,
-    docstrings and layout. Used for deduplication, decontamination and to guard held-out sets. Raises NotAPuzzle.
+    Two puzzles with the same canonical form differ at most in names, constants (a list of constants counts as one),
+    comments, docstrings and layout. It is used for deduplication and to exclude held-out puzzles.
+
+    Raises:
+        NotAPuzzle: The source can't be parsed or normalised.
     """
     return _written(source, constants=False)
 
 
 @lru_cache(1 << 14)
 def exact(source: str) -> str:
-    """As `canonical`, but with the constants: same text, same program. Raises NotAPuzzle."""
+    """Return the text of the syntax tree with names normalised and constants kept. Raises NotAPuzzle."""
     return _written(source, constants=True)
 
 
 def _written(source: str, constants: bool) -> str:
     parsed = tree(source)
     try:
-        return write(parsed, constants=constants)
+        return normalize(parsed, constants=constants)
     except (ValueError, RecursionError) as error:
         raise NotAPuzzle("parses", f"can't be normalised: {type(error).__name__}") from None
 
 
 def rename(source: str, names: dict[str, str]) -> str:
-    """The source with functions, and what refers to them, called otherwise. Raises NotAPuzzle if it doesn't parse."""
+    """Return the source with functions and references to them renamed. Raises NotAPuzzle if it doesn't parse."""
     names, parsed = {old: new for old, new in names.items() if old != new}, tree(source)
     if not names:
         return source
@@ -209,12 +224,12 @@ def rename(source: str, names: dict[str, str]) -> str:
 
 
 def tree(source: str) -> ast.Module:
-    """The syntax tree of a source that may be hostile. Raises NotAPuzzle."""
+    """Return the syntax tree of a source that may be hostile. Raises NotAPuzzle."""
     return _read(source, ast.parse)
 
 
 def _symbols(source: str) -> symtable.SymbolTable:
-    """The names of a source and what they mean where. Raises NotAPuzzle, also for what no interpreter would take."""
+    """Return the symbol table of a source. Raises NotAPuzzle, also for what the compiler's symbol pass refuses."""
     return _read(source, lambda text: symtable.symtable(text, "<puzzle>", "exec"))
 
 
@@ -223,9 +238,9 @@ def _read(source: str, reader: Callable[[str], T]) -> T:
         raise NotAPuzzle("parses", f"longer than {MAX_SOURCE:,} characters")
     try:
         with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes such as \d: the model's business, not the user's
+            warnings.simplefilter("ignore")  # about escapes such as \d in what a model wrote
             digits = sys.get_int_max_str_digits()
-            sys.set_int_max_str_digits(MAX_SOURCE)  # puzzles may hold integers that are longer than the default
+            sys.set_int_max_str_digits(MAX_SOURCE)  # puzzles may contain integers that are longer than the default
             try:
                 return reader(source)
             finally:
@@ -237,7 +252,7 @@ def _read(source: str, reader: Callable[[str], T]) -> T:
 
 
 def _own(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function without those of functions and classes inside it."""
+    """Yield the nodes of a function without those of functions and classes inside it."""
     nodes: list[ast.AST] = list(function.body)
     while nodes:
         node = nodes.pop()
@@ -247,7 +262,7 @@ def _own(function: ast.FunctionDef) -> Iterator[ast.AST]:
 
 
 def _may_be_true(value: ast.expr) -> bool:
-    """Whether an expression's value could be exactly ``True``; only what surely can't is denied."""
+    """Return True unless an expression's value surely isn't ``True``."""
     nodes = [value]
     while nodes:
         node = nodes.pop()
@@ -273,7 +288,8 @@ def _surely_not_true(node: ast.expr) -> bool:
 
 
 def _type(annotation: ast.expr) -> str:
-    """The annotation as P3 writes it: ``list[int]``, ``typing.List[int]`` and ``"List[int]"`` are ``List[int]``."""
+    """Return the annotation as P3 writes it: ``list[int]``, ``typing.List[int]`` and ``"List[int]"`` are
+    ``List[int]``."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         text = annotation.value
     else:
@@ -285,7 +301,7 @@ def _type(annotation: ast.expr) -> str:
 
 
 def _between(lines: list[bytes], first: ast.arg | ast.expr, last: ast.expr) -> str:
-    """The source from one node's start to another's end; columns count bytes."""
+    """Return the source from one node's start to another's end; columns count bytes."""
     assert last.end_lineno is not None
     text = b"".join(lines[first.lineno - 1 : last.end_lineno])
     tail = len(lines[last.end_lineno - 1]) - (last.end_col_offset or 0)

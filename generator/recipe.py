@@ -1,5 +1,8 @@
-"""How pairs are made: one table of switches. `PAPER` is Haluptzok et al. 2023; `DEFAULT` is meant to be better; in between lies
-an ablation, ``replace(DEFAULT, hindsight=False)``."""
+"""The recipe: every switch of how pairs are generated, in one table.
+
+`PAPER` is the recipe of Haluptzok et al. 2023 (https://arxiv.org/abs/2207.14502). `DEFAULT` filters more. An ablation
+is a recipe in between, such as ``replace(DEFAULT, hindsight_attempts=0)``.
+"""
 
 from __future__ import annotations
 
@@ -7,121 +10,151 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
+from selftaught.generator import settings
+
 __all__ = ["DEFAULT", "PAPER", "RECIPES", "Recipe", "replace"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The switches. The defaults are the paper's.
+    """The switches of a generation. The defaults are the paper's.
 
-    Sampling. prompts: of puzzles, in a wave. samples: puzzles for each prompt. temperature, top_p: of puzzles and solutions;
-    solution_temperature: of solutions alone (0: the same). puzzle_tokens, solution_tokens: at most so many new ones. attempts: at
-    most so many for a puzzle, in rounds of `round`. enough: a puzzle with so many distinct passes gets no more rounds (0:
-    never). hopeless: nor does one without any after so many attempts (0: never).
+    Attributes:
+        name: The recipe's name, recorded with every pair.
 
-    Filters. answer_types: ``paper`` (int, float, str, nested lists of these and bool) or ``plain`` (also tuples, sets,
-    dicts, optionals). bound: refuse a puzzle that reads a name which nothing defines. may_hold: refuse one that
-    can't return True, as its form tells. trivial: ``paper`` (fixed small answers), ``search`` (also constants of the source
-    and what is near them) or ``off``. exempt: share of trivial puzzles kept, by lot. depends: refuse a puzzle that accepts every changed answer. repeat: a pass must be judged the same so often.
+        prompts_per_wave: Puzzle prompts in one wave (a wave is the unit that is written to disk).
+        samples_per_prompt: Puzzles sampled from each puzzle prompt.
+        temperature: Sampling temperature of puzzles, and of solutions unless `solution_temperature` is set.
+        solution_temperature: Sampling temperature of solutions (0: the same as `temperature`).
+        top_p: Nucleus sampling threshold of puzzles and solutions (1: no truncation).
+        puzzle_max_new_tokens: Maximum number of tokens of a puzzle.
+        solution_max_new_tokens: Maximum number of tokens of a solution.
+        max_attempts: Maximum number of solutions sampled for a puzzle.
+        attempts_per_round: Solutions sampled for a puzzle before the two early stops below are checked.
+        target_passes: Stop sampling a puzzle after this many distinct correct solutions (0: no early stop).
+        give_up_after: Stop sampling a puzzle after this many attempts without a correct one (0: no early stop).
 
-    Novelty. per_template: puzzles with one canonical form (0: any number; puzzles that are exactly known never count
-    twice unless `exact_dedup` is off). per_cluster: near-duplicates, that is puzzles whose MinHash similarity reaches `near`
-    (0: not looked at). contamination: refuse puzzles that are as similar as this to a held-out one (those of the same
-    canonical form are refused under every recipe).
+        answer_types: Types of answers that are accepted: ``paper`` (int, float, str, nested lists of these and bool) or
+            ``plain`` (also tuples, sets, dicts and optionals).
+        refuse_undefined_names: Refuse a puzzle that reads a name which nothing defines.
+        refuse_never_true: Refuse a puzzle that can't return True, as far as its syntax shows.
+        trivial_check: Answers tried to find trivial puzzles: ``paper`` (a fixed list of small answers), ``search``
+            (also constants of the source and values near them) or ``off``.
+        keep_trivial_share: Keep this share of the trivial puzzles, chosen at random (0 to 1).
+        refuse_answer_independent: Refuse a puzzle that accepts every changed answer.
+        verify_repeats: Verify a pair this many times; keep it if all verdicts agree.
 
-    Selection. keep: distinct solutions of a puzzle, shortest first. diverse: rather one of each canonical form before
-    a second of any. hindsight: answers to other puzzles that are tried on each unsolved one of the same type.
-    learnability: weight pairs by their puzzle's pass rate.
+        exact_dedup: Refuse a puzzle that was written before.
+        max_per_template: Maximum number of puzzles with one canonical form (0: no maximum).
+        max_per_cluster: Maximum number of puzzles in one cluster of near-duplicates (0: clusters are not computed).
+        cluster_similarity: MinHash similarity from which two puzzles are near-duplicates (0 to 1).
+        held_out_similarity: Refuse a puzzle whose MinHash similarity to a held-out puzzle is at least this (1: off). A
+            puzzle with the canonical form of a held-out one is always refused.
 
-    Derivation (see `selftaught.generator.derivation`). retarget: ask an unsolved equation again, with a target that a failed attempt reached.
-    chains: so many times in a wave, chain two solved equations into a harder one.
+        max_solutions: Maximum number of distinct solutions kept of a puzzle, shortest first.
+        diverse_solutions: Keep one solution of each canonical form before a second one of any form.
+        hindsight_attempts: For each unsolved puzzle, try this many solutions that were written for other puzzles with
+            the same type of answer (0: off).
+        learnability_weights: Weight pairs by the pass rate of their puzzle (see `selftaught.generator.selection`).
+
+        retarget_unsolved: Ask an unsolved equation again with a target value that a failed attempt reached (see
+            `selftaught.generator.derivation`).
+        chains_per_wave: Number of times in a wave that two solved equations are composed into a harder one (0: off).
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     name: str = "paper"
-    prompts: int = 1
-    samples: int = 64
+    prompts_per_wave: int = 1
+    samples_per_prompt: int = 64
     temperature: float = 0.9
     solution_temperature: float = 0.0
     top_p: float = 1.0
-    puzzle_tokens: int = 200
-    solution_tokens: int = 150
-    attempts: int = 128
-    round: int = 128
-    enough: int = 0
-    hopeless: int = 0
+    puzzle_max_new_tokens: int = 200
+    solution_max_new_tokens: int = 150
+    max_attempts: int = 128
+    attempts_per_round: int = 128
+    target_passes: int = 0
+    give_up_after: int = 0
     answer_types: str = "paper"
-    bound: bool = False
-    may_hold: bool = False
-    trivial: str = "paper"
-    exempt: float = 0.05
-    depends: bool = False
-    repeat: int = 1
+    refuse_undefined_names: bool = False
+    refuse_never_true: bool = False
+    trivial_check: str = "paper"
+    keep_trivial_share: float = 0.05
+    refuse_answer_independent: bool = False
+    verify_repeats: int = 1
     exact_dedup: bool = False
-    per_template: int = 0
-    per_cluster: int = 0
-    near: float = 0.85
-    contamination: float = 1.0
-    keep: int = 8
-    diverse: bool = False
-    hindsight: int = 0
-    learnability: bool = False
-    retarget: bool = False
-    chains: int = 0
+    max_per_template: int = 0
+    max_per_cluster: int = 0
+    cluster_similarity: float = 0.85
+    held_out_similarity: float = 1.0
+    max_solutions: int = 8
+    diverse_solutions: bool = False
+    hindsight_attempts: int = 0
+    learnability_weights: bool = False
+    retarget_unsolved: bool = False
+    chains_per_wave: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("prompts", "samples", "attempts", "round", "puzzle_tokens", "solution_tokens", "repeat", "keep"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name, allowed in (("answer_types", ("paper", "plain")), ("trivial", ("paper", "search", "off"))):
+        for name, allowed in (("answer_types", ("paper", "plain")), ("trivial_check", ("paper", "search", "off"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("exempt", "near", "contamination"):
+        for name in ("keep_trivial_share", "cluster_similarity", "held_out_similarity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The switches as plain data."""
+        """Return the switches as plain data."""
         return dataclasses.asdict(self)
 
-    def changed(self, *settings: str) -> Recipe:
-        """The recipe with some switches set, each as ``NAME=VALUE``. Raises ValueError."""
-        values: dict[str, Any] = {}
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            if not equals or name not in {field.name for field in dataclasses.fields(self)}:
-                names = ", ".join(field.name for field in dataclasses.fields(self))
-                raise ValueError(f"{setting!r} sets nothing: give NAME=VALUE, NAME one of {names}")
-            kind = type(getattr(self, name))
-            try:
-                values[name] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
-            except (ValueError, KeyError):
-                raise ValueError(f"{setting!r}: {name} is of type {kind.__name__}") from None
-        return replace(self, **values)
+    def changed(self, *changes: str) -> Recipe:
+        """Return the recipe with some switches changed.
+
+        Args:
+            changes: The changes, each as ``NAME=VALUE``.
+
+        Raises:
+            ValueError: A name is unknown, or a value is out of range.
+        """
+        return settings.changed(self, changes)
 
 
-_BOOLEANS = {"true": True, "false": False, "on": True, "off": False, "yes": True, "no": False, "1": True, "0": False}
+_AT_LEAST_ONE = (
+    "prompts_per_wave",
+    "samples_per_prompt",
+    "max_attempts",
+    "attempts_per_round",
+    "puzzle_max_new_tokens",
+    "solution_max_new_tokens",
+    "verify_repeats",
+    "max_solutions",
+)
 
 PAPER = Recipe()
 DEFAULT = replace(
     PAPER,
     name="default",
-    prompts=4,
-    samples=16,
-    round=16,
-    enough=8,
-    hopeless=64,
+    prompts_per_wave=4,
+    samples_per_prompt=16,
+    attempts_per_round=16,
+    target_passes=8,
+    give_up_after=64,
     answer_types="plain",
-    bound=True,
-    may_hold=True,
-    trivial="search",
-    depends=True,
-    repeat=3,
+    refuse_undefined_names=True,
+    refuse_never_true=True,
+    trivial_check="search",
+    refuse_answer_independent=True,
+    verify_repeats=3,
     exact_dedup=True,
-    per_template=1,
-    per_cluster=8,
-    contamination=0.85,
-    diverse=True,
-    hindsight=16,
-    learnability=True,
+    max_per_template=1,
+    max_per_cluster=8,
+    held_out_similarity=0.85,
+    diverse_solutions=True,
+    hindsight_attempts=16,
+    learnability_weights=True,
 )
 RECIPES = {recipe.name: recipe for recipe in (PAPER, DEFAULT)}

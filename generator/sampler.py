@@ -1,4 +1,4 @@
-"""Asks a model in a thread of its own, and remembers what it said until it isn't needed any more."""
+"""Samples a model in a thread of its own, and stores completions until their wave is complete."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from selftaught.generator.prompts import Prompt, Unindented
 
 
 class Sampler:
-    """One call of the model at a time, older waves first; answers come prompt by prompt.
+    """Makes one call of the model at a time, those of older waves first.
 
-    busy: seconds that the model has worked.
+    Attributes:
+        busy: Seconds that the model has worked.
     """
 
     def __init__(self, model: Completer, folder: Folder, top_p: float) -> None:
         self._model, self._folder, self._top_p = model, folder, top_p
-        self._pool = ThreadPoolExecutor(1, "sampling")
+        self._pool = ThreadPoolExecutor(1, "sampler")
         self._stop = _Stop()
-        self._turns = _Turns()
+        self._lock = _PriorityLock()
         self.busy = 0.0
 
     def origin(self, prompt: Prompt, new_tokens: int, temperature: float, seed: int, attempt: int) -> Sampling:
-        """How a sample of a call was drawn."""
+        """Return the record of how a sample of a call was drawn."""
         hashed = hashlib.sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()
         drawn = (temperature, self._top_p, new_tokens, seed, attempt)
         return Sampling(self._model.name, self._model.digest, hashed, *drawn, list(prompt.parents))
@@ -45,26 +46,41 @@ class Sampler:
         temperature: float,
         seed: int,
     ) -> AsyncIterator[tuple[int, list[str]]]:
-        """Every prompt's number with its samples, cut at the first line that isn't indented; not asked again if the folder knows the
-        answer. Raises ModelFailed."""
+        """Sample completions of prompts, or yield those that the folder has stored for the same request.
+
+        Args:
+            wave: Number of the wave.
+            name: Name of the call within the wave.
+            prompts: The prompts.
+            samples: Number of completions of each prompt.
+            new_tokens: Maximum number of tokens of a completion.
+            temperature: Sampling temperature.
+            seed: Random seed.
+
+        Yields:
+            The index of a prompt with its completions, which end at the first line that isn't indented or later.
+
+        Raises:
+            ModelFailed: The model can't be used.
+        """
         texts = [prompt.text for prompt in prompts]
         settings = {"max_new_tokens": new_tokens, "temperature": temperature, "top_p": self._top_p, "seed": seed}
         identity = repr((self._model.name, self._model.digest, texts, samples, settings)).encode("utf-8", "replace")
         asked = hashlib.sha256(identity).hexdigest()
-        told = self._folder.recall(wave, name, asked)
-        if told is not None:
-            for number, found in enumerate(told):
+        cached = self._folder.load_call(wave, name, asked)
+        if cached is not None:
+            for number, found in enumerate(cached):
                 yield number, found
             return
-        said: dict[int, list[str]] = {}
-        await self._turns.take(wave)
+        answers: dict[int, list[str]] = {}
+        await self._lock.acquire(wave)
         try:
             async for number, found in self._ask(texts, samples, settings):
-                said[number] = [text.encode("utf-8", "replace").decode() for text in found]
-                yield number, said[number]
+                answers[number] = [text.encode("utf-8", "replace").decode() for text in found]
+                yield number, answers[number]
         finally:
-            self._turns.give()
-        self._folder.remember(wave, name, asked, [said[number] for number in range(len(prompts))])
+            self._lock.release()
+        self._folder.save_call(wave, name, asked, [answers[number] for number in range(len(prompts))])
 
     async def _ask(
         self, texts: list[str], samples: int, settings: dict[str, Any]
@@ -86,46 +102,46 @@ class Sampler:
         future = loop.run_in_executor(self._pool, work)
         while (answer := await queue.get()) is not None:
             yield answer
-        await future  # raises what the model raised
+        await future  # raises the model's exception
         if self._stop.now:
             raise asyncio.CancelledError
 
     def close(self) -> None:
-        """End what the model is writing, and the thread."""
+        """Stop the call that is running, and the thread."""
         self._stop.now = True
         self._pool.shutdown(cancel_futures=True)
 
 
-class _Turns:
-    """Whose turn it is to ask the model: the oldest wave's."""
+class _PriorityLock:
+    """A lock that the oldest waiting wave gets first."""
 
     def __init__(self) -> None:
         self._taken = False
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._came = 0
+        self._count = 0
 
-    async def take(self, wave: int) -> None:
-        """Wait for a turn."""
+    async def acquire(self, wave: int) -> None:
+        """Wait for the lock."""
         if not self._taken:
             self._taken = True
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._came += 1
-        heapq.heappush(self._waiting, (wave, self._came, turn))
-        await turn
+        waiter = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._waiting, (wave, self._count, waiter))
+        await waiter
 
-    def give(self) -> None:
-        """End a turn."""
+    def release(self) -> None:
+        """Release the lock."""
         while self._waiting:
-            turn = heapq.heappop(self._waiting)[2]
-            if not turn.done():
-                turn.set_result(None)
+            waiter = heapq.heappop(self._waiting)[2]
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         self._taken = False
 
 
 class _Stop(Unindented):
-    """Stops a completion where `Unindented` does, and all of them when nobody waits any more."""
+    """Stops a completion where `Unindented` does, and every completion after `now` is set."""
 
     now = False
 

@@ -12,17 +12,23 @@ from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.sandbox import corpus
 
 CORPUS = "corpus:"
-"""The bundled puzzles."""
+"""Name of the bundled puzzles."""
 
 
 class Unreadable(ValueError):
-    """A file of puzzles can't be read; the message says where and why."""
+    """A file of puzzles can't be read. The message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A puzzle to show a model. id: the puzzle's own (see `selftaught.generator.example.puzzle_id`). name: in its file. problem: whose
-    instance it is; a prompt holds one instance of each."""
+    """A puzzle to show to a model.
+
+    Attributes:
+        id: Digest of the puzzle (see `selftaught.generator.example.puzzle_id`).
+        name: Its name in the file.
+        problem: The problem that it is an instance of; a prompt has one instance of each problem.
+        puzzle: The puzzle.
+    """
 
     id: str
     name: str
@@ -31,8 +37,14 @@ class Seed:
 
 
 def read(source: str) -> list[Seed]:
-    """The puzzles of P3's puzzles.json, of JSON Lines with a field `sat` or `puzzle` (this package's own files too), or of
-    the bundled corpus (`CORPUS`). A line with a puzzle that can't be parsed is an error. Raises Unreadable.
+    """Return the puzzles of a file.
+
+    Args:
+        source: P3's puzzles.json, JSON Lines with a field `sat` or `puzzle` (this package's own files too), or
+            `CORPUS`.
+
+    Raises:
+        Unreadable: The file can't be read, has no puzzles, or a line whose puzzle can't be parsed.
     """
     path = corpus.path() if source == CORPUS else Path(source)
     try:
@@ -48,7 +60,7 @@ def read(source: str) -> list[Seed]:
             raise Unreadable(f"{source}:{number}: no puzzle: {error}") from error
         found.setdefault(seed.id, seed)
     if not found:
-        raise Unreadable(f"{source} holds no puzzles")
+        raise Unreadable(f"{source} has no puzzles")
     return list(found.values())
 
 

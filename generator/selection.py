@@ -1,4 +1,4 @@
-"""Which verified solutions of a puzzle are kept, what they weigh, and what failed ones may still be good for."""
+"""Which verified solutions are kept, how they are weighted, and how a solution is adapted to another puzzle."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from selftaught.generator.puzzle import Puzzle, canonical, exact
 
 
 def choose(solutions: Iterable[str], keep: int, diverse: bool) -> list[str]:
-    """Up to `keep` distinct solutions, shortest first. diverse: one of each canonical form before a second of any.
+    """Return distinct solutions, shortest first.
 
-    Distinct means not equal after renaming; every solution must parse (see `selftaught.generator.prompts.read_solution`).
+    Args:
+        solutions: Solutions that parse (see `selftaught.generator.prompts.read_solution`). Two are distinct if they
+            differ in more than names.
+        keep: Maximum number.
+        diverse: Return one of each canonical form before a second one of any form.
     """
     ordered = sorted(set(solutions), key=lambda solution: (len(solution), solution))
     distinct = list({exact(solution): solution for solution in reversed(ordered)}.values())[::-1]
@@ -28,16 +32,25 @@ def choose(solutions: Iterable[str], keep: int, diverse: bool) -> list[str]:
 
 
 def learnability(passes: int, attempts: int) -> float:
-    """The weight of a puzzle's pairs, ``4 p (1 - p)`` with the pass rate p estimated by Laplace's rule: 1 for a puzzle that is
-    solved half the time, towards 0 for one that is always or never solved."""
+    """Return the weight of a puzzle's pairs, ``4 p (1 - p)``.
+
+    The pass rate p is estimated by Laplace's rule. The weight is 1 for a puzzle that is solved half the time and
+    approaches 0 for one that is always or never solved.
+    """
     rate = (passes + 1) / (attempts + 2)
     return 4 * rate * (1 - rate)
 
 
 def transplant(body: str, written_for: Puzzle, puzzle: Puzzle) -> str | None:
-    """A solution of `puzzle` with the body of a failed solution of another; ``None`` if it doesn't parse.
+    """Return the body of a solution of another puzzle as a solution of this one; ``None`` if it doesn't parse.
 
-    Arguments that both puzzles have take this puzzle's values; what the body uses of the other's alone is assigned first.
+    Arguments that both puzzles have take this puzzle's values. Those of the other puzzle only are assigned first if the
+    body reads them.
+
+    Args:
+        body: What follows the signature of the other solution.
+        written_for: The other puzzle.
+        puzzle: This puzzle.
     """
     names = {name for name, _ in puzzle.defaults}
     try:
@@ -55,6 +68,6 @@ def transplant(body: str, written_for: Puzzle, puzzle: Puzzle) -> str | None:
     return solution
 
 
-def spread(total: int, some: int) -> Sequence[int]:
-    """`some` places evenly spread over `total`."""
+def evenly_spaced(total: int, some: int) -> Sequence[int]:
+    """Return `some` indices spread evenly over `total`."""
     return range(total) if total <= some else [place * total // some for place in range(some)]

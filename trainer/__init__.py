@@ -1,1 +1,1 @@
-"""The learning loop: fine-tune a model on its own verified puzzles, and measure what that taught it."""
+"""The learning loop: fine-tune a model on its own verified puzzles, and measure what it learnt."""

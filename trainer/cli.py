@@ -25,10 +25,10 @@ def _verifier(limits: Limits, options: dict[str, Any]) -> Verifier:
 
 
 _WORKERS = click.option(
-    "--workers", type=click.IntRange(1), help="How many judge side by side.  [default: one a processor]"
+    "--workers", type=click.IntRange(1), help="Number of worker processes.  [default: one for each processor]"
 )
 _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-                        help="The confinement level that must be reached.")  # fmt: skip
+                        help="The confinement level that is required.")  # fmt: skip
 
 
 @click.command()
@@ -37,28 +37,28 @@ _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), 
 @click.option("--iterations", type=click.IntRange(0), default=3, show_default=True)
 @click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), callback=no_link,
               help="The run's folder. No symbolic link.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all randomness.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--recipe", "recipe_name", type=click.Choice(["preset", "paper"]), default="preset", show_default=True,
-              help="How pairs come about; paper keeps the preset's sizes.")  # fmt: skip
+              help="How pairs are generated; paper has the preset's sizes.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
-              help="Change a switch of the recipe, such as hindsight=0; may be repeated.")  # fmt: skip
+              help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
 @_WORKERS
 @_REQUIRE
-@click.option("--quiet", is_flag=True, help="Only the last line.")
+@click.option("--quiet", is_flag=True, help="Print the last two lines only.")
 def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:
     """Let a model teach itself: write puzzles, solve them, keep what is verified, train on it, and measure.
 
-    DIR gets everything: metrics.json, report.md with its pictures, the dataset with its card, every model and
-    every attempt. A run that was stopped goes on when the same command is given again.
+    DIR receives metrics.json, report.md with plots, the dataset with its card, every model and every attempt. An
+    interrupted run continues when the same command is given again.
 
     \b
     Examples:
       selftaught loop --preset tiny --iterations 3 --out out/tiny
-      selftaught loop --preset tiny --set hindsight=0 --seed 1 --out out/no-hindsight
+      selftaught loop --preset tiny --set hindsight_attempts=0 --seed 1 --out out/no-hindsight
 
     \b
-    Exit code: 0 done; 2 wrong usage, or this machine can't reach the required level;
-    130 interrupted, 143 terminated: give the command again to go on.
+    Exit code: 0 done; 2 wrong usage, or the required level is not available on this machine;
+    130 interrupted, 143 terminated: give the command again to continue.
     """
     from selftaught.generator.models import ModelFailed
     from selftaught.trainer import presets, report
@@ -70,32 +70,33 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         preset = presets.make(preset_name, options["recipe_name"], options["settings"])
     except (ValueError, ModelFailed) as error:
         raise click.UsageError(str(error)) from error
-    say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
+    on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
         with _verifier(preset.limits, options) as verifier:
-            metrics = Loop(preset, iterations, output, verifier, seed, say).run()
+            metrics = Loop(preset, iterations, output, verifier, seed, on_message).run()
     except (Mismatch, ModelFailed) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
-        click.echo("interrupted; give the same command again to go on", err=True)
+        click.echo("interrupted; give the same command again to continue", err=True)
         sys.exit(exit_code(stop))
-    click.echo(f"{output / 'report.md'}, picture {output / 'pass_at_k.png'}")
+    click.echo(f"{output / 'report.md'}, plot {output / 'pass_at_k.png'}")
     click.echo(report.sentence(metrics))
 
 
 @click.command()
 @click.argument("model_name", metavar="MODEL")
 @click.option("--puzzles", default="heldout:handwritten", show_default=True, metavar="FILE",
-              help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or JSON Lines with a field `sat`.")  # fmt: skip
-@click.option("--split", metavar="FILE", help="P3's split.json: only its test problems are asked.")
+              help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or JSON Lines with "
+              "a field `sat`.")  # fmt: skip
+@click.option("--split", metavar="FILE", help="P3's split.json: evaluate its test problems only.")
 @click.option("--every-instance", is_flag=True, help="All instances of a problem, not only its first.")
 @click.option("-n", "attempts", type=click.IntRange(1), default=20, show_default=True, help="Attempts at each puzzle.")
 @click.option("-T", "temperatures", type=click.FloatRange(0), multiple=True, default=(0.8,), show_default=True,
               help="May be repeated.")  # fmt: skip
-@click.option("--new-tokens", type=click.IntRange(1), default=150, show_default=True)
-@click.option("--bare", is_flag=True, help="No worked examples in the prompt, for a model trained on puzzles alone.")
+@click.option("--max-new-tokens", "--new-tokens", type=click.IntRange(1), default=150, show_default=True)
+@click.option("--bare", is_flag=True, help="No few-shot examples in the prompt, for a model trained on puzzles only.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), callback=no_link,
-              help="Every attempt, a problem and temperature a line. No symbolic link.")  # fmt: skip
+              help="All attempts, one line for each problem and temperature. No symbolic link.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @_WORKERS
@@ -103,8 +104,8 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
 def evaluate(model_name: str, output: Path, **options: Any) -> None:
     """Measure how well MODEL solves held-out puzzles: unbiased Pass@k with n, T and an interval over problems.
 
-    MODEL is a folder or a name that transformers loads, tiny:FOLDER, or http://host:port/v1#NAME. Problems that a trivial
-    answer solves are reported apart. `selftaught compare` sets two results side by side.
+    MODEL is a folder or a name that transformers loads, tiny:FOLDER, or http://host:port/v1#NAME. Problems that a
+    trivial answer solves are reported separately. `selftaught compare` compares two results.
 
     \b
     Examples:
@@ -122,15 +123,15 @@ def evaluate(model_name: str, output: Path, **options: Any) -> None:
         asked = problems.read(options["puzzles"], options["split"], options["every_instance"])
         with _verifier(Limits(cpu_seconds=options["cpu_limit"]), options) as verifier:
             asked = problems.mark_trivial(asked, verifier)
-            memory, results = evaluation.Memory(verifier), []
+            cache, results = evaluation.VerdictCache(verifier), []
             for temperature in options["temperatures"]:
-                results += evaluation.attempt(
+                results += evaluation.evaluate(
                     model,
                     asked,
-                    memory,
+                    cache,
                     attempts=options["attempts"],
                     temperature=temperature,
-                    new_tokens=options["new_tokens"],
+                    max_new_tokens=options["max_new_tokens"],
                     style=prompts.BARE if options["bare"] else prompts.Style(),
                     seed=options["seed"],
                 )
@@ -176,9 +177,10 @@ def _show(summary: dict[str, Any]) -> None:
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 def compare(first: Path, second: Path) -> None:
-    """Set two results of `selftaught evaluate` (or of a loop's evaluation.jsonl) side by side, problem by problem.
+    """Compare two results of `selftaught evaluate` (or evaluation.jsonl of a loop) problem by problem.
 
-    Prints, for each k and each run's own best temperature, SECOND less FIRST and their ratio, with paired bootstrap intervals.
+    Prints for each k, at each run's best temperature, the difference SECOND - FIRST and their ratio, with paired
+    bootstrap intervals.
     """
     from selftaught.trainer import evaluation, passk
 
@@ -210,63 +212,70 @@ def compare(first: Path, second: Path) -> None:
     "--model", "model_name", required=True, metavar="MODEL", help="A folder or name that transformers loads; GGUF too."
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", callback=no_link,
-              help="Where the trained model goes. No symbolic link.")  # fmt: skip
+              help="Folder of the trained model. No symbolic link.")  # fmt: skip
 @click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
-              help="Imitate verified pairs, or be rewarded by the verifier.")  # fmt: skip
+              help="Fine-tune on verified pairs, or reinforce by the verifier's reward.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="A setting of the method (see below); may be repeated.")  # fmt: skip
-@click.option("--bare", is_flag=True, help="grpo: no worked examples in the prompt.")
+@click.option("--bare", is_flag=True, help="grpo: no few-shot examples in the prompt.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
     """Fine-tune MODEL on verified pairs (DATA: pairs.jsonl of `selftaught generate`, train.jsonl of a loop).
 
     \b
-    Settings of sft (the defaults are the paper's): rate=5e-6 schedule=constant warm_up=0 epochs=4 block=1024 rows=1
-      accumulate=1 lora=0 solution_only=false weighted=false report_to=none save_steps=500
-    Settings of grpo: rate=1e-6 samples=8 puzzles_a_step=4 new_tokens=150 temperature=0.9 epochs=1 steps=0 beta=0
-      lora=0 report_to=none save_steps=100. DATA: any file with a field `puzzle` or `sat`, P3's puzzles.json, corpus:.
+    Settings of sft (named as in TrainingArguments and TRL's SFTConfig; the defaults are the paper's):
+      learning_rate=5e-6 lr_scheduler_type=constant warmup_steps=0 num_train_epochs=4 max_length=1024
+      per_device_train_batch_size=1 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0 (twice lora_r)
+      completion_only_loss=false use_example_weights=false report_to=none save_steps=500 logging_steps=10
+    Settings of grpo (named as in TRL's GRPOConfig):
+      learning_rate=1e-6 num_generations=8 per_device_train_batch_size=32 (completions) max_completion_length=150
+      temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 lora_r=0 lora_alpha=0 report_to=none save_steps=100
+    DATA for grpo: any file with a field `puzzle` or `sat`, P3's puzzles.json, or corpus:.
 
-    Checkpoints go to DIR/checkpoints; the same command goes on from the last one. The model is saved in Hugging Face's layout.
+    Checkpoints go to DIR/checkpoints; the same command continues from the last one. The model is saved in Hugging
+    Face's layout.
 
     \b
-    One GPU:       selftaught train pairs.jsonl --model Qwen/Qwen2.5-Coder-1.5B -o out --set rows=8
-    Several GPUs:  accelerate launch --multi_gpu -m selftaught.trainer.cli train pairs.jsonl --model MODEL -o out
+    One GPU:
+      selftaught train pairs.jsonl --model Qwen/Qwen2.5-Coder-1.5B -o out --set per_device_train_batch_size=8
+    Several GPUs:
+      accelerate launch --multi_gpu -m selftaught.trainer.cli train pairs.jsonl --model MODEL -o out
     """
     from selftaught.generator.models import ModelFailed
 
     try:
         if method == "sft":
-            counts = _imitate(data, model_name, output, options["settings"], options["seed"])
+            counts = _train_sft(data, model_name, output, options["settings"], options["seed"])
         else:
-            counts = _reinforce(data, model_name, output, options["settings"], options["bare"], options["seed"])
+            counts = _train_grpo(data, model_name, output, options["settings"], options["bare"], options["seed"])
     except (ModelFailed, ValueError, OSError, ImportError) as error:
         raise Unusable(str(error)) from error
     click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
 
 
-def _imitate(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
+def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
     from selftaught.generator import example
+    from selftaught.generator.settings import changed
     from selftaught.trainer import sft
-    from selftaught.trainer.settings import changed
 
     examples = {one.id: one for path in data for one in example.read(Path(path))}
     chosen = changed(sft.Settings(), settings)
-    return sft.train(model, list(examples.values()), output, chosen, seed, _report_step)
+    return sft.train(model, list(examples.values()), output, chosen, seed, _print_step)
 
 
-def _reinforce(
+def _train_grpo(
     data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], bare: bool, seed: int
 ) -> dict[str, Any]:
     from selftaught.generator import prompts, seeds
+    from selftaught.generator.settings import changed
     from selftaught.trainer import grpo
-    from selftaught.trainer.settings import changed
 
     puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
     style = prompts.BARE if bare else prompts.Style()
     return grpo.train(model, puzzles, output, changed(grpo.Settings(), settings), style, seed)
 
 
-def _report_step(step: int, steps: int, loss: float) -> None:
+def _print_step(step: int, steps: int, loss: float) -> None:
     click.echo(f"step {step:,} of {steps:,}, loss {loss:.4f}", err=True)
 
 

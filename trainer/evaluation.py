@@ -1,4 +1,4 @@
-"""How well a model solves held-out puzzles: attempts at several temperatures, judged by the verifier, summed up as Pass@k."""
+"""Evaluation: attempts at held-out puzzles at several temperatures, verified, and summarised as Pass@k."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ KS = (1, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A held-out puzzle. group: whose figures are also given apart, or empty. trivial: an answer without thought solves it."""
+    """A held-out puzzle.
+
+    Attributes:
+        id: Its id in results.
+        puzzle: The puzzle.
+        group: The group whose Pass@k is also reported separately; or empty.
+        trivial: True if a trivial answer solves it; such problems are reported separately.
+    """
 
     id: str
     puzzle: Puzzle
@@ -35,7 +42,16 @@ class Problem:
 
 @dataclass(slots=True)
 class Result:
-    """One problem's attempts at one temperature. statuses: of all attempts, unjudged ones too. solutions: text -> status."""
+    """The attempts at one problem at one temperature.
+
+    Attributes:
+        id: The problem's id.
+        group: The problem's group.
+        trivial: True if a trivial answer solves the problem.
+        temperature: Sampling temperature.
+        statuses: Number of attempts with each status, unverified ones included.
+        solutions: Status of each distinct solution.
+    """
 
     id: str
     group: str
@@ -46,12 +62,13 @@ class Result:
 
     @property
     def score(self) -> Score:
-        """What was judged; an attempt that does not parse counts as wrong, one that could not be judged not at all."""
+        """The number of verified attempts and of correct ones. What does not parse is wrong; what could not be verified
+        does not count."""
         unjudged = sum(self.statuses[status] for status in _UNJUDGED)
         return Score(self.statuses.total() - unjudged, self.statuses[Status.ACCEPTED])
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain data."""
+        """Return the result as plain data."""
         return {**dataclasses.asdict(self), "statuses": dict(self.statuses)}
 
 
@@ -59,57 +76,84 @@ _UNJUDGED = (Status.INTERNAL_ERROR, Status.CANCELLED)
 UNPARSED = "unparsed"
 
 
-class Memory:
-    """Verdicts by puzzle and solution: the same attempt is judged once, however many models write it. judged: really sent to
-    the verifier; seconds: waited for it."""
+class VerdictCache:
+    """Verdicts by puzzle and solution: a solution is verified once, however many models write it.
+
+    Args:
+        verifier: The verifier.
+
+    Attributes:
+        verified: Number of pairs that were sent to the verifier.
+        seconds: Time spent waiting for it.
+    """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
         self._known: dict[tuple[str, str], str] = {}
-        self.judged, self.seconds = 0, 0.0
+        self.verified, self.seconds = 0, 0.0
 
-    def learn(self, sat: str, statuses: dict[str, str]) -> None:
-        """Take over verdicts of an earlier process."""
+    def add(self, sat: str, statuses: dict[str, str]) -> None:
+        """Add verdicts of an earlier process: statuses of solutions of one puzzle. Failures of the verifier are
+        ignored."""
         self._known |= {(sat, sol): status for sol, status in statuses.items() if status not in _UNJUDGED}
 
-    def judge(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """The status of each pair."""
+    def verify(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Return the status of each pair of puzzle and solution."""
         started, statuses = time.perf_counter(), {}
-        wanted = dict.fromkeys(pairs)
-        fresh = [pair for pair in wanted if pair not in self._known]
+        distinct = dict.fromkeys(pairs)
+        fresh = [pair for pair in distinct if pair not in self._known]
         tasks = (Task(str(number), *pair) for number, pair in enumerate(fresh))
         for pair, verdict in zip(fresh, self._verifier.verify_many(tasks), strict=True):
             statuses[pair] = str(verdict.status)
             if verdict.judged or verdict.status is Status.INVALID:
                 self._known[pair] = statuses[pair]
-        self.judged += len(fresh)
+        self.verified += len(fresh)
         self.seconds += time.perf_counter() - started
-        return {pair: self._known.get(pair) or statuses[pair] for pair in wanted}
+        return {pair: self._known.get(pair) or statuses[pair] for pair in distinct}
 
 
 class Stopped(Exception):
-    """An evaluation was ended before it was complete."""
+    """The evaluation was stopped before it was complete."""
 
 
-def attempt(
+def evaluate(
     model: Completer,
     problems: Sequence[Problem],
-    memory: Memory,
+    cache: VerdictCache,
     *,
     attempts: int,
     temperature: float,
-    new_tokens: int,
+    max_new_tokens: int,
     style: Style,
     seed: int,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[Result]:
-    """Solve every problem so many times. Raises ModelFailed, and Stopped as soon as `stopped` says so."""
+    """Attempt every problem at one temperature, and verify the attempts.
+
+    Args:
+        model: The model.
+        problems: The problems.
+        cache: Verdicts that are known, and the verifier.
+        attempts: Number of attempts at each problem (n of Pass@k).
+        temperature: Sampling temperature; 0 is greedy decoding.
+        max_new_tokens: Maximum number of tokens of a solution.
+        style: The form of the prompts.
+        seed: Random seed.
+        stopped: Polled after each problem; True ends the evaluation.
+
+    Returns:
+        A result for each problem, in the order of the problems.
+
+    Raises:
+        ModelFailed: The model can't be used.
+        Stopped: `stopped` returned True.
+    """
     asked = [prompts.for_solution(problem.puzzle, style) for problem in problems]
     written: dict[int, list[str | None]] = {}
     for number, texts in model.complete(
         [prompt.text for prompt in asked],
         samples=attempts,
-        max_new_tokens=new_tokens,
+        max_new_tokens=max_new_tokens,
         temperature=temperature,
         stop=prompts.Unindented(),
         seed=seed,
@@ -118,7 +162,7 @@ def attempt(
             raise Stopped
         written[number] = [_read(problems[number].puzzle, asked[number], text) for text in texts]
     sources = [problem.puzzle.source for problem in problems]
-    verdicts = memory.judge((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
+    verdicts = cache.verify((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
     results = []
     for number, problem in enumerate(problems):
         result = Result(problem.id, problem.group, problem.trivial, temperature)
@@ -139,7 +183,17 @@ def _read(puzzle: Puzzle, prompt: prompts.Prompt, text: str) -> str | None:
 
 
 def summary(results: Sequence[Result], seed: int = 0) -> dict[str, Any]:
-    """Pass@k of a model: at its best temperature (of each k), at every temperature, for each group, and the trivial ones apart."""
+    """Return the Pass@k of a model with bootstrap intervals.
+
+    Args:
+        results: All results of the model.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        ``problems`` (their number), ``pass_at_k`` (at the best temperature of each k), ``temperatures`` (at each),
+        ``groups`` (of each), ``trivial`` (problems that a trivial answer solves; in no other figure) and ``statuses``
+        (numbers of attempts).
+    """
     trivial = [result for result in results if result.trivial]
     counted = [result for result in results if not result.trivial]
     found = _by_temperature(counted, seed)
@@ -174,7 +228,7 @@ def _by_temperature(results: Sequence[Result], seed: int) -> dict[str, dict[str,
 
 
 def _best(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """For each k the temperature with the highest Pass@k."""
+    """Return the highest Pass@k over temperatures, for each k."""
     best: dict[str, Any] = {}
     for temperature, entry in found.items():
         for k, one in entry["pass_at_k"].items():
@@ -184,18 +238,18 @@ def _best(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def scores(results: Sequence[Result], temperature: float) -> dict[str, Score]:
-    """Scores at one temperature by problem, trivial problems left out."""
+    """Return the scores at one temperature by problem, without trivial problems."""
     return {result.id: result.score for result in results if result.temperature == temperature and not result.trivial}
 
 
 def write(results: Iterable[Result], path: Path) -> None:
-    """One result a line. Raises OSError, also if the path is a symbolic link."""
+    """Write results as JSON Lines. Raises OSError, also if the path is a symbolic link."""
     with open_output(path) as file:
         file.writelines(orjson.dumps(result.to_dict()) + b"\n" for result in results)
 
 
 def read(path: Path) -> Iterator[Result]:
-    """What `write` wrote. Raises OSError or ValueError."""
+    """Yield the results that `write` wrote. Raises OSError or ValueError."""
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             fields = orjson.loads(line)

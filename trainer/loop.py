@@ -1,4 +1,4 @@
-"""The loop: write puzzles, solve them, keep what is verified, train the base model on all of it, and again."""
+"""The loop: write puzzles, solve them, keep verified pairs, train the base model on all of them, and repeat."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from selftaught.generator.folder import Folder
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
 from selftaught.trainer import evaluation, problems, report
-from selftaught.trainer.evaluation import Memory, Problem, Result
+from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
 from selftaught.trainer.presets import Preset
 from selftaught.trainer.run import RunFolder, replace
 
-Say = Callable[[str], None]
+MessageCallback = Callable[[str], None]
 
 
 class Loop:
-    """A run of the loop in a folder; goes on where an earlier process stopped.
+    """A run of the loop in a folder. It continues from the complete stages of an earlier process.
 
-    say: called with a line of progress now and then. Raises Mismatch if the folder belongs to a run with other settings.
+    Args:
+        preset: The settings.
+        iterations: Number of iterations.
+        path: The run's folder.
+        verifier: The verifier.
+        seed: Random seed.
+        on_message: Called with lines about the progress.
+
+    Raises:
+        Mismatch: The folder belongs to a run with other settings.
     """
 
     def __init__(
@@ -39,50 +48,54 @@ class Loop:
         path: Path,
         verifier: Verifier,
         seed: int = 0,
-        say: Say = lambda line: None,
+        on_message: MessageCallback = lambda line: None,
     ) -> None:
         self.preset, self.iterations, self.seed = preset, iterations, seed
         self.config = {**preset.to_dict(), "seed": seed}
         self.folder = RunFolder(path, self.config)
-        self._verifier, self._say, self._memory = verifier, say, Memory(verifier)
-        self._ending = threading.Event()
+        self._verifier, self._report, self._verdicts = verifier, on_message, VerdictCache(verifier)
+        self._stopping = threading.Event()
 
     def run(self) -> dict[str, Any]:
-        """Do what is not done; returns (and writes) the metrics."""
-        self._stage("problems", self._mark)
+        """Run all stages that are not complete; return the metrics, which are also in metrics.json.
+
+        Raises:
+            ModelFailed: A model can't be used.
+        """
+        self._stage("problems", self._find_trivial)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
-        with ThreadPoolExecutor(1, "examining") as pool:
+        with ThreadPoolExecutor(1, "evaluation") as pool:
             try:
                 self._iterate(pool)
             except BaseException:
-                self._ending.set()  # the pool waits for what it does
+                self._stopping.set()  # else leaving the pool would wait for the whole evaluation
                 raise
-        return self._publish(self.iterations)
+        return self._write_results(self.iterations)
 
     def _iterate(self, pool: ThreadPoolExecutor) -> None:
-        """Every model is examined once: aside, if the preset says so, while the next one is trained, which takes one processor."""
-        aside: Future[None] | None = None
+        """Train and evaluate every model. If the preset says so, a model is evaluated while the next one is trained."""
+        pending: Future[None] | None = None
         for number in range(1, self.iterations + 1):
-            if not self.preset.aside:
-                self._examined(number - 1)
+            if not self.preset.evaluate_while_training:
+                self._evaluate_once(number - 1)
             self._stage(f"{number}-generate", lambda: self._generate(number))  # noqa: B023  # called at once
-            if self.preset.aside:
-                if aside:
-                    aside.result()
-                aside = pool.submit(self._examined, number - 1)
+            if self.preset.evaluate_while_training:
+                if pending:
+                    pending.result()
+                pending = pool.submit(self._evaluate_once, number - 1)
             self._stage(f"{number}-train", lambda: self._train(number))  # noqa: B023
-        if aside:
-            aside.result()
-        self._examined(self.iterations)
+        if pending:
+            pending.result()
+        self._evaluate_once(self.iterations)
 
-    def _examined(self, number: int) -> None:
+    def _evaluate_once(self, number: int) -> None:
         self._evaluate(number)
         if number:
-            self._publish(number)
+            self._write_results(number)
 
-    def _publish(self, number: int) -> dict[str, Any]:
-        """Write the metrics, the report and the dataset as far as the run is."""
+    def _write_results(self, number: int) -> dict[str, Any]:
+        """Write metrics, report and dataset up to an iteration; return the metrics."""
         metrics = gather(self.folder.path, number, self.config)
         old, new = (list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number))
         before, after = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
@@ -94,70 +107,75 @@ class Loop:
 
     def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if not self.folder.done(name):
-            self._say(f"{name} ...")
+            self._report(f"{name} ...")
         return self.folder.stage(name, work)
 
-    def _watch(self, step: int, steps: int, loss: float) -> None:
-        self._say(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
+    def _on_step(self, step: int, steps: int, loss: float) -> None:
+        self._report(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
 
     def _make_base(self, base: Path) -> dict[str, Any]:
-        self.preset.learner.make_base(base, self.derive("base"), self._watch)
+        self.preset.learner.make_base(base, self.derive("base"), self._on_step)
         return {}
 
     def _evaluate(self, number: int) -> None:
         path = self.folder.iteration(number) / "evaluation.jsonl"
-        result = self._stage(f"{number}-evaluate", lambda: self._examine(number, path))
-        self._remember(path)
+        result = self._stage(f"{number}-evaluate", lambda: self._evaluate_into(number, path))
+        self._load_verdicts(path)
         best = result["summary"]["pass_at_k"]
-        self._say(
+        self._report(
             "  " + ", ".join(f"Pass@{k} {one['value']:.1%} at T {one['temperature']:g}" for k, one in best.items())
         )
 
-    def _examine(self, number: int, path: Path) -> dict[str, Any]:
-        before = self._memory.seconds
-        results = self.examine(self.folder.iteration(number) / "model", f"evaluate {number}")
+    def _evaluate_into(self, number: int, path: Path) -> dict[str, Any]:
+        before = self._verdicts.seconds
+        results = self.evaluate(self.folder.iteration(number) / "model", f"evaluate {number}")
         evaluation.write(results, path)
-        return {"summary": evaluation.summary(results), "seconds_verifying": self._memory.seconds - before}
+        return {"summary": evaluation.summary(results), "seconds_verifying": self._verdicts.seconds - before}
 
-    def examine(self, folder: Path, purpose: str) -> list[Result]:
-        """The attempts of the model in a folder at the held-out problems, at every temperature."""
+    def evaluate(self, folder: Path, purpose: str) -> list[Result]:
+        """Return the results of a model on the held-out problems at every temperature.
+
+        Args:
+            folder: The model's folder.
+            purpose: Text from which the random seeds are derived.
+        """
         model = self.preset.learner.load(folder)
         results: list[Result] = []
-        for temperature in self.preset.temperatures:
-            results += evaluation.attempt(
+        for temperature in self.preset.eval_temperatures:
+            results += evaluation.evaluate(
                 model,
                 self._problems,
-                self._memory,
-                attempts=self.preset.attempts,
+                self._verdicts,
+                attempts=self.preset.eval_attempts,
                 temperature=temperature,
-                new_tokens=self.preset.new_tokens,
+                max_new_tokens=self.preset.eval_max_new_tokens,
                 style=self.preset.style,
                 seed=self.derive(f"{purpose} {temperature}"),
-                stopped=self._ending.is_set,
+                stopped=self._stopping.is_set,
             )
         return results
 
-    def _mark(self) -> dict[str, Any]:
-        """Which held-out problems a trivial answer solves: they are reported apart."""
+    def _find_trivial(self) -> dict[str, Any]:
+        """Return the held-out problems that a trivial answer solves; they are reported separately."""
         marked = problems.mark_trivial(self.preset.problems(), self._verifier)
         return {"trivial": [problem.id for problem in marked if problem.trivial]}
 
     @property
     def _problems(self) -> list[Problem]:
-        trivial = set(self._stage("problems", self._mark)["trivial"])
+        trivial = set(self._stage("problems", self._find_trivial)["trivial"])
         return [dataclasses.replace(one, trivial=one.id in trivial) for one in self.preset.problems()]
 
-    def _remember(self, path: Path) -> None:
-        """Verdicts of evaluations that an earlier process made count in this one."""
+    def _load_verdicts(self, path: Path) -> None:
+        """Add the verdicts of a complete evaluation to the cache."""
         sources = {problem.id: problem.puzzle.source for problem in self._problems}
         for result in evaluation.read(path):
-            self._memory.learn(sources[result.id], result.solutions)
+            self._verdicts.add(sources[result.id], result.solutions)
 
     def _generate(self, number: int) -> dict[str, Any]:
         model = self.preset.learner.load(self.folder.iteration(number - 1) / "model")
         recipe = self.preset.for_iteration(number)
         seeds, path = self.preset.seeds(), self.folder.iteration(number) / "generation"
-        settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles}
+        settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles_per_iteration}
         with Folder(path, settings, seeds, resume=True) as folder:
             earlier = [record for before in range(1, number) for record in self.written(before)]
             generation = Generation(
@@ -172,12 +190,12 @@ class Loop:
                 seed=self.derive(f"generate {number}"),
                 iteration=number,
             )
-            tally = generation.run(puzzles=self.preset.puzzles)
+            tally = generation.run(puzzles=self.preset.puzzles_per_iteration)
         counts = tally.to_dict()
         return {**counts, "seconds_of": counts["seconds"]}
 
     def written(self, number: int) -> list[dict[str, Any]]:
-        """The puzzles that an iteration wrote."""
+        """Return the records of the puzzles that an iteration wrote."""
         path = self.folder.iteration(number) / "generation" / "puzzles.jsonl"
         return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
@@ -189,12 +207,12 @@ class Loop:
                 example.write(one, out)
         base = self.folder.iteration(0) / "model"
         counts = self.preset.learner.train(
-            base, examples, folder / "model", self.derive(f"train {number}"), self._watch
+            base, examples, folder / "model", self.derive(f"train {number}"), self._on_step
         )
         return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 
     def examples(self, number: int) -> list[Example]:
-        """Everything kept up to an iteration, each pair once."""
+        """Return all pairs kept up to an iteration, each once."""
         kept: dict[str, Example] = {}
         for before in range(1, number + 1):
             for one in example.read(self.folder.iteration(before) / "generation" / "pairs.jsonl"):
@@ -202,5 +220,5 @@ class Loop:
         return list(kept.values())
 
     def derive(self, purpose: str) -> int:
-        """A seed of its own for every purpose."""
+        """Return a seed for one purpose. The data of a run depends on the text that is hashed here."""
         return int.from_bytes(hashlib.sha256(f"{self.seed} {purpose}".encode()).digest()[:4]) // 2

@@ -1,4 +1,4 @@
-"""Pass@k: the chance that one of k attempts is right, estimated without bias, with intervals over problems."""
+"""Pass@k: the probability that one of k attempts is correct, with bootstrap intervals over problems."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """attempts: that were judged. right: of them."""
+    """The attempts at one problem that were verified, and the correct ones among them."""
 
     attempts: int
-    right: int
+    correct: int
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over problems, and the bounds of its bootstrap interval (`CONFIDENCE`)."""
+    """A mean over problems with the bounds of its bootstrap interval (at `CONFIDENCE`)."""
 
     value: float
     low: float
@@ -35,32 +35,73 @@ class Estimate:
 
 
 @cache
-def pass_at_k(attempts: int, right: int, k: int) -> float:
-    """1 - C(n - c, k) / C(n, k), the unbiased estimate of Chen et al. 2021. Raises ValueError for k > n, or c > n."""
-    if not 0 <= right <= attempts:
-        raise ValueError(f"{right} right of {attempts} attempts makes no sense")
+def pass_at_k(attempts: int, correct: int, k: int) -> float:
+    """Return 1 - C(n - c, k) / C(n, k), the unbiased estimate of Chen et al. 2021 (https://arxiv.org/abs/2107.03374),
+    section 2.1.
+
+    Args:
+        attempts: Number of attempts, n.
+        correct: Number of correct attempts, c.
+        k: Number of attempts of which one has to be correct.
+
+    Raises:
+        ValueError: k > n, or c > n.
+    """
+    if not 0 <= correct <= attempts:
+        raise ValueError(f"{correct} correct of {attempts} attempts makes no sense")
     if not 1 <= k <= attempts:
         raise ValueError(f"Pass@{k} can't be estimated from {attempts} attempts")
-    if attempts - right < k:
+    if attempts - correct < k:
         return 1.0
-    return 1 - prod(1 - k / n for n in range(attempts - right + 1, attempts + 1))
+    return 1 - prod(1 - k / n for n in range(attempts - correct + 1, attempts + 1))
 
 
 def estimate(scores: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
-    """Mean Pass@k over the problems with at least k judged attempts; None if there is none."""
-    return bootstrap([pass_at_k(s.attempts, s.right, k) for s in scores if s.attempts >= k], seed)
+    """Return the mean Pass@k over problems with at least k verified attempts.
+
+    Args:
+        scores: A score for each problem.
+        k: See `pass_at_k`.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The estimate, or ``None`` if no problem has k attempts.
+    """
+    return bootstrap([pass_at_k(s.attempts, s.correct, k) for s in scores if s.attempts >= k], seed)
 
 
 def compare(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
-    """Mean difference, second less first, of Pass@k on the same problems in the same order; the interval is of pairs."""
+    """Return the mean difference in Pass@k, second minus first, with a paired bootstrap interval.
+
+    Args:
+        first: A score for each problem.
+        second: Scores for the same problems in the same order.
+        k: See `pass_at_k`.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The estimate, or ``None`` if no problem has k attempts in both.
+    """
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
-    return bootstrap([pass_at_k(b.attempts, b.right, k) - pass_at_k(a.attempts, a.right, k) for a, b in pairs], seed)
+    return bootstrap(
+        [pass_at_k(b.attempts, b.correct, k) - pass_at_k(a.attempts, a.correct, k) for a, b in pairs], seed
+    )
 
 
 def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
-    """How many times the second's Pass@k is the first's, on the same problems; None where the first solves nothing."""
+    """Return the ratio of mean Pass@k, second to first, with a paired bootstrap interval.
+
+    Args:
+        first: A score for each problem.
+        second: Scores for the same problems in the same order.
+        k: See `pass_at_k`.
+        seed: Random seed of the bootstrap.
+
+    Returns:
+        The estimate, or ``None`` if the first solves nothing.
+    """
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
-    values = [(pass_at_k(a.attempts, a.right, k), pass_at_k(b.attempts, b.right, k)) for a, b in pairs]
+    values = [(pass_at_k(a.attempts, a.correct, k), pass_at_k(b.attempts, b.correct, k)) for a, b in pairs]
 
     def quotient(chosen: Sequence[tuple[float, float]]) -> float:
         below = sum(one for one, _ in chosen)
@@ -72,7 +113,7 @@ def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate | None:
-    """The mean with its percentile interval."""
+    """Return the mean with its percentile bootstrap interval, or ``None`` if there are no values."""
     return _interval(values, lambda chosen: sum(chosen) / len(chosen), seed) if values else None
 
 

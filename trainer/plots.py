@@ -1,4 +1,4 @@
-"""The pictures of a run's report, as PNG files."""
+"""The plots of a run's report, as PNG files."""
 
 from __future__ import annotations
 
@@ -29,11 +29,20 @@ _FILTERS = (
 
 
 def draw(metrics: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
-    """Draw all pictures; returns the name and the caption of each."""
+    """Draw all plots of a run.
+
+    Args:
+        metrics: The contents of metrics.json.
+        folder: Where the PNG files go.
+
+    Returns:
+        The name (without ``.png``) and the caption of each plot.
+    """
     entries = metrics["iterations"]
     learned = entries[1:]
     pictures: list[tuple[str, str, Callable[[Axes], None]]] = [
-        ("pass_at_k", "Pass@k on held-out puzzles, each model at its best temperature; bars are 95 % intervals over problems",
+        ("pass_at_k",
+         "Pass@k on held-out puzzles, each model at its best temperature; bars are 95 % intervals over problems",
          lambda axes: _pass_at_k(axes, entries)),
         ("temperatures", "Pass@k at every temperature that was tried", lambda axes: _temperatures(axes, entries)),
         ("yield", "Puzzles left after each filter", lambda axes: _yield(axes, learned)),
@@ -116,7 +125,7 @@ def _yield(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
 
 
 def _stacked(axes: Axes, entries: Sequence[dict[str, Any]], parts: Sequence[dict[str, float]]) -> None:
-    """One bar an entry, its parts on top of each other, the largest first."""
+    """Draw one stacked bar for each entry, the largest part at the bottom."""
     total = {name: sum(part.get(name, 0) for part in parts) for part in parts for name in part}
     places, height = _iterations(axes, entries), [0.0] * len(entries)
     for number, name in enumerate(sorted(total, key=lambda name: -total[name])):

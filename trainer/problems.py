@@ -1,4 +1,4 @@
-"""Held-out puzzles to evaluate on: bundled sets, P3's puzzles.json with its split, or JSON Lines."""
+"""Problems for evaluation: bundled sets, P3's puzzles.json with its split, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ BUNDLED = "heldout:"
 
 
 def read(source: str, split: str | None = None, every_instance: bool = False) -> list[Problem]:
-    """The problems of a file or of a bundled set (``heldout:NAME``).
+    """Return the problems of a file or of a bundled set.
 
-    split: P3's split.json, of which only the problems under ``test`` are taken. every_instance: not only the first puzzle of
-    each problem. Raises Unreadable, OSError or ValueError.
+    Args:
+        source: A file (see `selftaught.generator.seeds.read`), or ``heldout:NAME``.
+        split: P3's split.json; only problems under its ``test`` are returned.
+        every_instance: Return all puzzles of each problem, not only the first.
+
+    Raises:
+        Unreadable, OSError, ValueError: A file can't be read, or has no such problems.
     """
     if source.startswith(BUNDLED):
         return [
@@ -39,12 +44,18 @@ def read(source: str, split: str | None = None, every_instance: bool = False) ->
     return [Problem(seed.name, seed.puzzle) for seed in found]
 
 
-def mark_trivial(problems: Sequence[Problem], verifier: Verifier, how: str = "search") -> list[Problem]:
-    """The same problems, those marked that a trivial answer solves (see `selftaught.generator.checks`)."""
+def mark_trivial(problems: Sequence[Problem], verifier: Verifier, trivial_check: str = "search") -> list[Problem]:
+    """Return the problems with `trivial` set on those that a trivial answer solves.
+
+    Args:
+        problems: The problems.
+        verifier: The verifier.
+        trivial_check: See `selftaught.generator.recipe.Recipe`.
+    """
     tasks = []
     for number, problem in enumerate(problems):
         kind = answers.read_type(problem.puzzle.annotation)
         if kind:
-            tasks += checks.trivial(str(number), problem.puzzle, kind, how)[:1]
+            tasks += checks.trivial_tasks(str(number), problem.puzzle, kind, trivial_check)[:1]
     solved = {int(verdict.id.partition("/")[0]) for verdict in verifier.verify_many(tasks) if verdict.accepted}
     return [replace(problem, trivial=number in solved) for number, problem in enumerate(problems)]

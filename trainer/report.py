@@ -1,4 +1,4 @@
-"""What a run leaves for people: report.md with its pictures, the dataset with its card, and one sentence."""
+"""The results of a run for readers: report.md with plots, the dataset with its card, and a sentence."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ from selftaught.trainer.passk import Estimate, Score, ratio
 def gains(
     first: Sequence[Result], last: Sequence[Result], before: dict[str, Any], after: dict[str, Any]
 ) -> dict[str, Any]:
-    """How many times better the last model is than the first, each at its own best temperature: {k: {value, low, high}}.
-    before, after: their `pass_at_k`."""
+    """Return the ratio of Pass@k of the last model to the first, each at its own best temperature.
+
+    Args:
+        first: Results of the first model.
+        last: Results of the last model.
+        before: `pass_at_k` of the first model's summary.
+        after: `pass_at_k` of the last model's summary.
+
+    Returns:
+        ``{k: {"value": ..., "low": ..., "high": ...}}``, without those k at which the first model solves nothing.
+    """
     found: dict[str, Any] = {}
     for k in before:
         old, new = scores(first, before[k]["temperature"]), scores(last, after[k]["temperature"])
@@ -29,7 +38,7 @@ def gains(
 
 
 def sentence(metrics: dict[str, Any]) -> str:
-    """The run in one sentence."""
+    """Return the run's result as one sentence."""
     first, last = metrics["iterations"][0], metrics["iterations"][-1]
     parts = []
     for k, before in first["pass_at_k"].items():
@@ -38,8 +47,8 @@ def sentence(metrics: dict[str, Any]) -> str:
         parts.append(f"Pass@{k} from {_shown(before)} to {_shown(last['pass_at_k'][k])}{times}")
     rounds = "iteration" if last["iteration"] == 1 else "iterations"
     return (
-        f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model goes, on "
-        f"{first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
+        f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model "
+        f"goes, on {first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
     )
 
 
@@ -48,7 +57,13 @@ def _shown(found: dict[str, Any]) -> str:
 
 
 def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
-    """Write report.md and its pictures."""
+    """Write report.md and its plots.
+
+    Args:
+        metrics: The contents of metrics.json.
+        folder: The run's folder.
+        notes: What the figures mean (see `selftaught.trainer.presets.Preset`).
+    """
     from selftaught.trainer import plots
 
     entries = metrics["iterations"]
@@ -69,12 +84,12 @@ def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
     trivial = entries[-1]["trivial"]
     if trivial["problems"]:
         best = ", ".join(f"Pass@{k} {_shown(one)}" for k, one in trivial["pass_at_k"].items())
-        lines += [f"Apart from these, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
+        lines += [f"Reported separately, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
     seconds = max(metrics["seconds"], 1e-9)
     lines += [
-        f"The run took {seconds / 60:.1f} minutes. For {metrics['seconds_waiting'] / seconds:.0%} of them the verifier was waited for, with no model "
-        f"at work; what it judged took {metrics['seconds_verifying']:.0f} seconds of processor time ({metrics['seconds_verifying'] / seconds:.0%}), "
-        "most of them beside the writing.",
+        f"The run took {seconds / 60:.1f} minutes. During {metrics['seconds_waiting'] / seconds:.0%} of them it waited "
+        f"for the verifier with no model working. Verification took {metrics['seconds_verifying']:.0f} seconds of "
+        f"processor time ({metrics['seconds_verifying'] / seconds:.0%}), mostly while a model was writing.",
         "",
     ]
     for name, caption in plots.draw(metrics, folder):
@@ -96,7 +111,14 @@ def _groups(entries: Sequence[dict[str, Any]], ks: Sequence[str]) -> list[str]:
 
 
 def dataset(examples: Sequence[Example], metrics: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
-    """Write all pairs of a run as data/train.jsonl, and the card that says what they are (README.md)."""
+    """Write all pairs of a run as data/train.jsonl, and the dataset card as README.md.
+
+    Args:
+        examples: The pairs.
+        metrics: The contents of metrics.json.
+        config: The run's settings.
+        folder: The run's folder.
+    """
     (folder / "data").mkdir(exist_ok=True)
     with open(folder / "data" / "train.jsonl", "wb") as out:
         for one in examples:
@@ -133,14 +155,16 @@ configs:
 ---
 # Puzzles and solutions that a model wrote and a Python interpreter verified
 
-{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (names and constants apart).
+{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (ignoring names and
+constants).
 Made by `selftaught loop`, preset `{preset}`, recipe `{recipe}`, seed {seed}, {iterations} iterations.
 
-* **What a line is.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (what a model is trained on), and where they
-  come from: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID` prints it.
+* **Fields.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (the training text), and their
+  provenance: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID`
+  prints it.
 * **Answer types.** {kinds}.
-* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in another
-  ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or stated in good style.
+* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in
+  another ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or in good style.
 * **Decontaminated** against the held-out set of the preset: no puzzle here is one of it.
 * **Load it** with `datasets.load_dataset("json", data_files="data/train.jsonl")`.
 * **Limits.** Machine-made code; not reviewed by people. Run it in a sandbox.

@@ -1,18 +1,24 @@
-"""The verifier as a reward, in the shape that each training framework wants.
+"""The verifier as a reward function, for several training frameworks.
 
-1.0 for a solution that is right, 0.0 for one that is not, and for what was *not judged* never a number: ``None`` where the framework
-takes it, else `NotJudged` is raised, so that a failure of the machine is never learnt from.
+A correct solution gets 1.0 and a wrong one 0.0. A solution that could not be verified never gets a number: the result
+is ``None`` if the framework accepts it, else `NotJudged` is raised, so that no model learns from a failure of the
+machine.
 
-TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`; the data set has columns `prompt` and `puzzle`
-verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or acompute_score);
-             the puzzle is reward_model.ground_truth. (verl's manager `prime` makes 0 of every exception: take `naive`.)
-verifiers    --env.taskset.task.rewards.verified.fn=selftaught.trainer.rewards:verified, for tasks whose data has a field `puzzle`;
+TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`; the dataset has columns `prompt` and `puzzle`
+verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or
+acompute_score);
+             the puzzle is reward_model.ground_truth. (verl's manager `prime` turns every exception into 0: use
+             `naive`.)
+verifiers    --env.taskset.task.rewards.verified.fn=selftaught.trainer.rewards:verified, for tasks with a field
+`puzzle`;
              before verifiers 0.2: vf.Rubric(funcs=[rewards.rubric]), the puzzle is `answer`
-OpenRLHF     a file with ``from selftaught.trainer.rewards import reward_func`` as the remote reward model; the puzzle is the label
-open-r1      `Provider`, where a code execution provider goes
+OpenRLHF     a file with ``from selftaught.trainer.rewards import reward_func`` as the remote reward model; the puzzle
+is
+             the label
+open-r1      `Provider` in place of a code execution provider
 
-A completion may be what follows ``def g(...):`` in a prompt of ours, or text (a chat message too) with the whole function, fenced
-or not. The verifier is one for the process, made when first needed; `use` brings another.
+A completion is what follows ``def g(...):`` in one of our prompts, or text (also a chat message) with the whole
+function, fenced or not. One verifier serves the process; it is created when first needed, unless `use` sets another.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from selftaught.generator.puzzle import NotAPuzzle
 from selftaught.sandbox import Task, Verdict, Verifier
 
 TRIES = 3
-"""How often a judgement that failed for reasons of its own is asked for."""
+"""Maximum number of verifications of a solution that could not be judged."""
 
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.S)
 _FUNCTION = re.compile(r"^(?:def (?:g|sol)\d*\()", re.M)
@@ -41,18 +47,26 @@ _lock = threading.Lock()
 
 
 class NotJudged(RuntimeError):
-    """The verifier could not judge: the message says why. No reward may be made of that."""
+    """The verifier could not judge a solution. The message says why. There is no reward for it."""
 
 
 def use(verifier: Verifier) -> None:
-    """Judge with this verifier from now on (for other limits, workers, or a lower confinement level)."""
+    """Set the verifier of all reward functions (for other limits, workers, or a lower confinement level).
+
+    Args:
+        verifier: The verifier. The caller closes it.
+    """
     global _verifier
     with _lock:
         _verifier = verifier
 
 
 def current() -> Verifier:
-    """The verifier in use. Raises CannotConfine if there is none and none can be made."""
+    """Return the verifier in use; create one if there is none.
+
+    Raises:
+        CannotConfine: None can be created on this machine.
+    """
     global _verifier
     with _lock:
         if _verifier is None:
@@ -62,7 +76,19 @@ def current() -> Verifier:
 
 
 def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """For TRL. columns: `puzzle`, the source of each prompt's puzzle. ``None``: not judged, and left out by the trainer."""
+    """Return rewards for TRL's trainers.
+
+    Args:
+        prompts: The prompts, as text or messages.
+        completions: Their completions, as text or messages.
+        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, others are ignored.
+
+    Returns:
+        1.0 or 0.0 for each completion; ``None`` if it could not be judged, which TRL leaves out.
+
+    Raises:
+        ValueError: There is no column `puzzle`, or it has something else.
+    """
     tasks = _tasks(columns, prompts, completions)
     verdicts = list(current().verify_many(tasks))
     for _ in range(TRIES - 1):
@@ -73,36 +99,87 @@ def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
 
 
 async def areward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-    """`reward` as a coroutine function: TRL runs it beside other rewards."""
+    """Return rewards for TRL's trainers, as a coroutine that runs concurrently with other reward functions (see
+    `reward`)."""
     return [_value(verdict) for verdict in await asyncio.gather(*map(_judge, _tasks(columns, prompts, completions)))]
 
 
 async def acompute_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **settings: Any
 ) -> float:
-    """For verl. ground_truth: the puzzle's source. Raises NotJudged."""
+    """Return the reward of a solution for verl, as a coroutine (see `compute_score`)."""
     return _sure(await _judge(_task(ground_truth, solution_str)))
 
 
 def compute_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **settings: Any
 ) -> float:
-    """`acompute_score` as a plain function."""
+    """Return the reward of a solution for verl.
+
+    Args:
+        data_source: Name of the dataset; ignored.
+        solution_str: The completion.
+        ground_truth: The puzzle's source.
+        extra_info: Ignored.
+        settings: Ignored.
+
+    Returns:
+        1.0 or 0.0.
+
+    Raises:
+        NotJudged: The solution could not be judged.
+    """
     return _sure(_judge_now(_task(ground_truth, solution_str)))
 
 
 async def verified(task: Any, trace: Any) -> float:
-    """For verifiers. task: data with the puzzle's source in `puzzle`. Raises NotJudged, which verifiers records as the task's error."""
+    """Return the reward of a trace for verifiers.
+
+    Args:
+        task: A task with the puzzle's source in `puzzle`.
+        trace: A trace; `last_reply` is the completion.
+
+    Returns:
+        1.0 or 0.0.
+
+    Raises:
+        NotJudged: The solution could not be judged; verifiers records it as the task's error.
+    """
     return _sure(await _judge(_task(task.puzzle, trace.last_reply)))
 
 
 async def rubric(completion: Any, answer: str, **rest: Any) -> float:
-    """For the rubrics of verifiers before 0.2. answer: the puzzle's source. Raises NotJudged."""
+    """Return the reward of a completion for rubrics of verifiers before 0.2.
+
+    Args:
+        completion: The completion, as text or messages.
+        answer: The puzzle's source.
+        rest: Ignored.
+
+    Returns:
+        1.0 or 0.0.
+
+    Raises:
+        NotJudged: The solution could not be judged.
+    """
     return _sure(await _judge(_task(answer, completion)))
 
 
 def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    """For OpenRLHF. queries: prompts with completions. labels: the puzzles' sources. Raises NotJudged."""
+    """Return rewards for OpenRLHF.
+
+    Args:
+        queries: Prompts with their completions.
+        prompts: The prompts.
+        labels: The puzzles' sources.
+
+    Returns:
+        ``rewards`` and ``scores``: a float32 tensor of shape (queries,) with 1.0 or 0.0; ``extra_logs``: the same as
+        ``verified``.
+
+    Raises:
+        NotJudged: A solution could not be judged.
+    """
     import torch
 
     completions = [query.removeprefix(prompt) for query, prompt in zip(queries, prompts, strict=True)]
@@ -114,11 +191,18 @@ def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence
 
 
 class Provider:
-    """For open-r1, where `get_provider` gives a code execution provider. A script is a puzzle and a solution, as in
-    `Example.text`; languages other than Python are not judged."""
+    """A code execution provider for open-r1 (what its `get_provider` returns)."""
 
     def execute_scripts(self, scripts: Sequence[str], languages: Sequence[str]) -> list[float | None]:
-        """1.0, 0.0, or ``None`` for what was not judged."""
+        """Return rewards of scripts.
+
+        Args:
+            scripts: Puzzles with solutions, as in `selftaught.generator.example.Example.text`.
+            languages: The language of each script; only Python is verified.
+
+        Returns:
+            1.0 or 0.0 for each script; ``None`` if it was not judged.
+        """
         given = list(zip(scripts, languages, strict=True))
         judged = [
             number for number, (_, language) in enumerate(given) if language.lower() in ("python", "py", "python3")
@@ -132,9 +216,16 @@ class Provider:
 
 
 def solution(source: str, completion: Any, prompt: Any = "") -> str:
-    """The solution ``g`` that a completion holds, for the puzzle of that source; text that is none is given back as it is.
+    """Return the solution ``g`` in a completion, for a puzzle called ``f``. Text without a solution is returned as the
+    body of one.
 
-    completion, prompt: text, or messages of a chat, of which the last counts. Raises NotAPuzzle for the source.
+    Args:
+        source: The puzzle's source.
+        completion: Text, or the messages of a chat, of which the last one counts.
+        prompt: The prompt, if the completion continues it; text or messages.
+
+    Raises:
+        NotAPuzzle: The source is no puzzle.
     """
     text, asked = _SPECIAL.sub("", _last(completion)), _last(prompt)
     fenced = [block for block in _FENCED.findall(text) if _FUNCTION.search(block)]
@@ -152,7 +243,7 @@ def solution(source: str, completion: Any, prompt: Any = "") -> str:
 
 
 def _unfenced(text: str) -> str:
-    """A text that is a program with the function, or else the function alone; empty if it holds none."""
+    """Return the text if it is a program with the function, else the function; empty if it has none."""
     found = _FUNCTION.search(text)
     if not found:
         return ""
@@ -171,7 +262,7 @@ def _renamed(source: str, names: dict[str, str]) -> str:
 
 
 def _last(text: Any) -> str:
-    """A text, or that of a chat's last message."""
+    """Return a text, or that of a chat's last message."""
     if isinstance(text, str):
         return text
     message = text[-1] if text else ""
@@ -190,7 +281,7 @@ def _task(source: str, completion: Any, prompt: Any = "") -> Task:
     try:
         return Task("", puzzle.parse(source).named("f"), solution(source, completion, prompt))
     except NotAPuzzle as error:
-        raise ValueError(f"the column `puzzle` holds something else: {error}") from error
+        raise ValueError(f"the column `puzzle` has something else than puzzles: {error}") from error
 
 
 async def _judge(task: Task) -> Verdict:

@@ -1,12 +1,12 @@
-"""The folder of a run: what was asked for, which stages are done, and where things lie.
+"""The folder of a run: its settings, its complete stages, and its files.
 
-config.json                the resolved settings and seeds; a run goes on only with the same
-stages/NAME.json           a stage that is done: its result, and the seconds that it took
+config.json                the settings and the seed; only a run with the same settings continues
+stages/NAME.json           a complete stage: its result, and its seconds
 iterations/N/model/        the model after N iterations; 0 is the base model
-iterations/N/generation/   what the model before it wrote (see `selftaught.generator.folder`)
+iterations/N/generation/   what the previous model wrote (see `selftaught.generator.folder`)
 iterations/N/train.jsonl   what the model was trained on
 iterations/N/evaluation.jsonl
-metrics.json, report.md, README.md (the data card), *.png
+metrics.json, report.md, README.md (the dataset card), *.png
 """
 
 from __future__ import annotations
@@ -19,15 +19,24 @@ from typing import Any
 
 import orjson
 
+from selftaught.generator import settings
 from selftaught.sandbox.output import open_output
 
 
 class Mismatch(ValueError):
-    """The folder belongs to a run with other settings; the message says which."""
+    """The folder belongs to a run with other settings. The message says which."""
 
 
 class RunFolder:
-    """A run's folder. Raises Mismatch if it holds a run with other settings."""
+    """A run's folder.
+
+    Args:
+        path: The folder; it is created.
+        config: The run's settings, as plain data.
+
+    Raises:
+        Mismatch: The folder has a run with other settings, or other files.
+    """
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
@@ -35,24 +44,30 @@ class RunFolder:
         if (path / "config.json").exists():
             _same(path, orjson.loads((path / "config.json").read_bytes()), config)
         elif path.exists() and any(path.iterdir()):
-            raise Mismatch(f"{path} is not empty and holds no run: name another folder")
+            raise Mismatch(f"{path} is not empty and is not the folder of a run: name another folder")
         (path / "stages").mkdir(parents=True, exist_ok=True)
         if not (path / "config.json").exists():
             replace(path / "config.json", config)
 
     def iteration(self, number: int) -> Path:
-        """The folder of an iteration, made on demand."""
+        """Return the folder of an iteration; it is created."""
         folder = self.path / "iterations" / str(number)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def done(self, name: str) -> bool:
-        """Whether a stage is done."""
+        """Return True if a stage is complete."""
         return (self.path / "stages" / f"{name}.json").exists()
 
     def stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The result of a stage: from its file if it is done, or else by doing it. A killed stage is done again; the seconds
-        that a killed process spent in it are lost."""
+        """Return the result of a stage, from its file if it is complete.
+
+        A stage that was interrupted runs again. Its recorded seconds are those of the process that completed it.
+
+        Args:
+            name: The stage's name.
+            work: Runs the stage.
+        """
         done = self.path / "stages" / f"{name}.json"
         if done.exists():
             found: dict[str, Any] = orjson.loads(done.read_bytes())
@@ -64,16 +79,22 @@ class RunFolder:
 
 
 def replace(path: Path, content: object) -> None:
-    """Write a JSON file in one step: a reader finds the old one or the new one."""
-    aside = path.with_name(path.name + ".new")
-    with open_output(aside) as file:
+    """Write a JSON file atomically: a reader finds the old one or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    with open_output(temporary) as file:
         file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    os.replace(temporary, path)
 
 
 def _same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    unknown = settings.unknown_names(old, new)
+    if unknown:
+        raise Mismatch(
+            f"{path} is the run of another version of selftaught, whose settings this one does not have: "
+            f"{', '.join(unknown)}. Continue it with that version, or name another folder"
+        )
     different = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     if different:
         details = "; ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in different)

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on verified pairs with transformers' Trainer: full or LoRA, one device or several, resumable.
 
-Examples are packed into blocks, an end token after each. Positions start anew with every example, which is how transformers knows
-that nothing may attend across examples. For several GPUs see `selftaught train -h`.
+Examples are packed into rows, each followed by an end token. Position ids restart with every example; transformers
+derives from them that no token attends to another example. For several GPUs see `selftaught train -h`.
 """
 
 from __future__ import annotations
@@ -21,39 +21,51 @@ from transformers.trainer_utils import get_last_checkpoint
 from selftaught.generator.example import Example, training_text
 from selftaught.generator.models.transformers import Transformers
 
-Watch = Callable[[int, int, float], None]
+StepCallback = Callable[[int, int, float], None]
 _IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to fine-tune. The defaults are the paper's.
+    """Settings of a fine-tuning, named as in ``TrainingArguments``, TRL's ``SFTConfig`` and ``ModelConfig``. The
+    defaults are the paper's.
 
-    rate, schedule, warm_up: learning rate, its schedule (transformers' names), share of steps until it is reached. block: tokens
-    of a packed row. rows: of a step on each device; accumulate: steps whose gradients are added up. lora: rank of the
-    adapters, 0 for full fine-tuning; they are merged into the saved model. solution_only: no loss on the puzzle.
-    weighted: let examples count by their `weight`. report_to: trackers. save_steps: between checkpoints, from which an interrupted
-    training goes on; log_steps: between reports.
+    Attributes:
+        learning_rate: Initial learning rate.
+        lr_scheduler_type: Schedule of the learning rate.
+        warmup_steps: Steps of linear warm-up; a value below 1 is a share of all steps.
+        num_train_epochs: Passes over the examples.
+        max_length: Tokens of a packed row; longer examples are left out.
+        per_device_train_batch_size: Rows in a step on each device.
+        gradient_accumulation_steps: Steps whose gradients are added up before an update.
+        lora_r: Rank of the LoRA adapters, which are merged into the saved model (0: full fine-tuning).
+        lora_alpha: Scaling of the LoRA adapters (0: twice `lora_r`).
+        completion_only_loss: Compute the loss on the solution only, not on the puzzle.
+        use_example_weights: Multiply the loss of an example by its `weight`.
+        report_to: Experiment trackers.
+        save_steps: Steps between checkpoints.
+        logging_steps: Steps between reports.
     """
 
-    rate: float = 5e-6
-    schedule: str = "constant"
-    warm_up: float = 0.0
-    epochs: float = 4.0
-    block: int = 1024
-    rows: int = 1
-    accumulate: int = 1
-    lora: int = 0
-    solution_only: bool = False
-    weighted: bool = False
+    learning_rate: float = 5e-6
+    lr_scheduler_type: str = "constant"
+    warmup_steps: float = 0.0
+    num_train_epochs: float = 4.0
+    max_length: int = 1024
+    per_device_train_batch_size: int = 1
+    gradient_accumulation_steps: int = 1
+    lora_r: int = 0
+    lora_alpha: int = 0
+    completion_only_loss: bool = False
+    use_example_weights: bool = False
     report_to: str = "none"
     save_steps: int = 500
-    log_steps: int = 10
+    logging_steps: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An example as token ids, the ids that carry loss (others are -100), and what it counts."""
+    """An example as token ids, its labels (-100: no loss), and its weight."""
 
     ids: list[int]
     labels: list[int]
@@ -61,42 +73,50 @@ class Tokens:
 
 
 def tokenize(tokenizer: Any, one: Example, settings: Settings) -> Tokens:
-    """The example's text with an end token after it."""
+    """Return the tokens of an example's text followed by an end token."""
     text = training_text(one.puzzle, one.solution)
     found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     ids = [*found["input_ids"], tokenizer.eos_token_id]
     labels = list(ids)
-    if settings.solution_only:
+    if settings.completion_only_loss:
         body = len(one.puzzle) + 2 + len(one.solution.partition("\n")[0])
         labels = [
             number if start >= body else _IGNORED
             for number, (start, _) in zip(ids, [*found["offset_mapping"], (len(text), 0)], strict=True)
         ]
-    return Tokens(ids, labels, one.weight if settings.weighted else 1.0)
+    return Tokens(ids, labels, one.weight if settings.use_example_weights else 1.0)
 
 
-def pack(examples: Sequence[Tokens], block: int) -> list[list[Tokens]]:
-    """Rows of at most `block` tokens, the longest examples first into the fullest row that has room. An example that is longer than
-    a block is left out."""
+def pack(examples: Sequence[Tokens], max_length: int) -> list[list[Tokens]]:
+    """Return rows of at most `max_length` tokens: best fit, longest examples first. Longer examples are left out."""
     rows: list[list[Tokens]] = []
-    room: list[int] = []
+    free: list[int] = []
     for one in sorted(examples, key=lambda example: -len(example.ids)):
         size = len(one.ids)
-        if size > block:
+        if size > max_length:
             continue
-        fitting = [number for number, left in enumerate(room) if left >= size]
+        fitting = [number for number, left in enumerate(free) if left >= size]
         if fitting:
-            fullest = min(fitting, key=lambda number: room[number])
+            fullest = min(fitting, key=lambda number: free[number])
             rows[fullest].append(one)
-            room[fullest] -= size
+            free[fullest] -= size
         else:
             rows.append([one])
-            room.append(block - size)
+            free.append(max_length - size)
     return rows
 
 
 def collate(rows: Sequence[list[Tokens]], pad: int) -> dict[str, torch.Tensor]:
-    """A batch of packed rows. There is no attention mask on purpose: positions that start anew say where an example begins."""
+    """Return a batch of packed rows. It has no attention mask on purpose: restarting position ids separate the
+    examples.
+
+    Args:
+        rows: Packed rows.
+        pad: Id of the padding token.
+
+    Returns:
+        ``input_ids``, ``labels``, ``position_ids`` and ``weights``, each of shape (rows, longest row).
+    """
     longest = max(sum(len(one.ids) for one in row) for row in rows)
     ids = torch.full((len(rows), longest), pad)
     labels = torch.full((len(rows), longest), _IGNORED)
@@ -117,7 +137,7 @@ def collate(rows: Sequence[list[Tokens]], pad: int) -> dict[str, torch.Tensor]:
 
 
 class _Trainer(transformers.Trainer):  # type: ignore[misc]  # transformers is not followed
-    """Loss over the labelled tokens, each with its example's weight."""
+    """Mean loss over the labelled tokens, weighted by their examples' weights."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -135,45 +155,67 @@ class _Trainer(transformers.Trainer):  # type: ignore[misc]  # transformers is n
 
 
 class _Progress(transformers.TrainerCallback):  # type: ignore[misc]
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, on_step: StepCallback) -> None:
+        self._on_step = on_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            self._watch(state.global_step, state.max_steps, logs["loss"])
+            self._on_step(state.global_step, state.max_steps, logs["loss"])
 
 
 def train(
-    base: str, examples: Sequence[Example], folder: Path, settings: Settings, seed: int = 0, watch: Watch | None = None
+    base: str,
+    examples: Sequence[Example],
+    folder: Path,
+    settings: Settings,
+    seed: int = 0,
+    on_step: StepCallback | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune `base` (a folder or name that transformers loads, GGUF too) and save it in Hugging Face's layout.
+    """Fine-tune a model on verified pairs, and save it in Hugging Face's layout.
 
-    Goes on from the last checkpoint in ``folder/checkpoints`` if there is one. Returns counts. Raises ModelFailed, and ValueError
-    if no example fits a block.
+    Training continues from the last checkpoint in ``folder/checkpoints`` if there is one.
+
+    Args:
+        base: The base model: a folder or name that transformers loads (GGUF too).
+        examples: The pairs.
+        folder: Where the trained model and its checkpoints are saved.
+        settings: Settings of the training.
+        seed: Random seed.
+        on_step: Called at every logged step.
+
+    Returns:
+        ``examples`` (trained on), ``too_long`` (left out), ``blocks`` (packed rows), ``steps`` (optimiser steps) and
+        ``loss`` (mean).
+
+    Raises:
+        ModelFailed: The base model can't be loaded.
+        ValueError: There is no example of at most `max_length` tokens.
     """
     transformers.set_seed(seed)
     loaded = for_training(base)
     model, tokenizer = loaded.model.train(), loaded.tokenizer
     tokens = [tokenize(tokenizer, one, settings) for one in examples]
-    rows = pack(tokens, settings.block)
+    rows = pack(tokens, settings.max_length)
     if not rows:
-        raise ValueError("there is nothing to train on: no example, or none that fits a block")
-    if settings.lora:
-        model = _adapted(model, settings.lora)
+        raise ValueError("there is nothing to train on: no example, or none of at most max_length tokens")
+    if settings.lora_r:
+        import peft
+
+        model = peft.get_peft_model(model, lora_config(settings.lora_r, settings.lora_alpha))
     checkpoints = folder / "checkpoints"
     trainer = _Trainer(
         model=model,
-        args=_arguments(checkpoints, settings, seed),
+        args=_training_arguments(checkpoints, settings, seed),
         train_dataset=rows,
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
-        callbacks=[_Progress(watch)] if watch else [],
+        callbacks=[_Progress(on_step)] if on_step else [],
     )
-    trainer.remove_callback(transformers.PrinterCallback)  # `watch` sees the same
+    trainer.remove_callback(transformers.PrinterCallback)  # `on_step` gets the same figures
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     outcome = trainer.train(resume_from_checkpoint=last)
     if trainer.is_world_process_zero():
         trained = trainer.accelerator.unwrap_model(trainer.model)
-        if settings.lora:
+        if settings.lora_r:
             trained = trained.merge_and_unload()
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -189,8 +231,12 @@ def train(
 
 
 def for_training(base: str) -> Transformers:
-    """The model of a folder or name, in full precision on a processor, and without the mark of a quantisation that loading has
-    already undone. Raises ModelFailed."""
+    """Return a model to train: in float32 on a CPU, and without the quantisation settings that loading has already
+    undone.
+
+    Raises:
+        ModelFailed: The model can't be loaded.
+    """
     loaded = Transformers.from_name(base, dtype=None if torch.cuda.is_available() else "float32")
     model = loaded.model
     if "gguf" in str(getattr(model, "quantization_method", "")).lower():
@@ -201,67 +247,72 @@ def for_training(base: str) -> Transformers:
     return loaded
 
 
-def _adapted(model: Any, rank: int) -> Any:
+def lora_config(r: int, lora_alpha: int) -> Any:
+    """Return PEFT's configuration of LoRA adapters on all linear layers; `lora_alpha` 0 means twice `r`."""
     import peft
 
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    return peft.get_peft_model(model, config)
+    return peft.LoraConfig(r=r, lora_alpha=lora_alpha or 2 * r, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def _arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
-    card = torch.cuda.is_available()
+def _training_arguments(checkpoints: Path, settings: Settings, seed: int) -> Any:
+    cuda = torch.cuda.is_available()
     return transformers.TrainingArguments(
         output_dir=str(checkpoints),
-        learning_rate=settings.rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warm_up,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.rows,
-        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
+        num_train_epochs=settings.num_train_epochs,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
         weight_decay=0.0,
         optim="adamw_torch",
-        bf16=card and torch.cuda.is_bf16_supported(),
+        bf16=cuda and torch.cuda.is_bf16_supported(),
         save_steps=settings.save_steps,
         save_total_limit=2,
-        logging_steps=settings.log_steps,
+        logging_steps=settings.logging_steps,
         report_to=settings.report_to,
         remove_unused_columns=False,
         seed=seed,
         data_seed=seed,
         disable_tqdm=True,
-        use_cpu=not card,
+        use_cpu=not cuda,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainedLearner:
-    """A pretrained model, fine-tuned from its own weights in every iteration (see `selftaught.trainer.presets.Learner`).
+    """A pretrained model, fine-tuned from its own weights in every iteration (see
+    `selftaught.trainer.presets.Learner`).
 
-    model: a folder or name that transformers loads. rows: sequences that it writes side by side.
+    Attributes:
+        model: A folder or name that transformers loads.
+        settings: Settings of the fine-tuning.
+        batch_size: Maximum number of sequences that are sampled at once.
+        context: Tokens of prompt and completion (None: what the model was trained with).
     """
 
     model: str
     settings: Settings
-    rows: int = 64
+    batch_size: int = 64
     context: int | None = None
 
-    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
-        """Note which model is meant: it is not copied."""
+    def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
+        """Record the name of the base model, which is not copied."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "base.json").write_text(json.dumps({"model": self.model}) + "\n")
 
     def load(self, folder: Path) -> Transformers:
-        """The model of a folder, ready to write."""
-        return Transformers.from_name(self._name(folder), rows=self.rows, context=self.context)
+        """Return the model in a folder for sampling."""
+        return Transformers.from_name(self._name(folder), batch_size=self.batch_size, context=self.context)
 
     def train(
-        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
-        """Fine-tune the base model on examples, into a folder."""
-        return train(self._name(base), examples, folder, self.settings, seed, watch)
+        """Fine-tune the base model on examples."""
+        return train(self._name(base), examples, folder, self.settings, seed, on_step)
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain data."""
+        """Return the settings as plain data."""
         return dataclasses.asdict(self)
 
     def _name(self, folder: Path) -> str:

@@ -1,7 +1,7 @@
-"""Language models behind one small interface: text in, texts out.
+"""Language models behind one interface: prompts in, completions out.
 
 A backend is a module: `transformers` (CPU or GPU, Hugging Face folders and GGUF), `openai` (any server with
-``/v1/completions``), `scripted` (for tests). `load` picks one by the form of a name; nothing is imported before that.
+``/v1/completions``) and `scripted` (for tests). `load` selects one by the form of a name and imports only that one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 Stop = Callable[[str], bool] | Sequence[str]
-"""When a completion is complete: a function of the text so far, or strings, before the first of which it ends.
+"""When a completion is complete: a predicate of the text so far, or strings, before the first of which it ends.
 
-A function may have an attribute `strings`: what a server that takes only strings gets instead. They must not stop
-earlier than the function would.
+A predicate may have an attribute `strings`: what is sent to a server that accepts only strings. They must not stop a
+completion earlier than the predicate does.
 """
 
 
 class Completer(Protocol):
     """A language model that continues texts.
 
-    name: as provenance records it. digest: changes when the weights do. context: tokens of prompt and completion together.
+    Attributes:
+        name: The model's name, recorded with every sample.
+        digest: A digest that changes when the weights change.
+        context: Maximum number of tokens of prompt and completion together.
     """
 
     @property
@@ -33,7 +36,7 @@ class Completer(Protocol):
     def context(self) -> int: ...
 
     def tokens(self, text: str) -> int:
-        """How many tokens a prompt has (an upper estimate where the tokenizer is out of reach)."""
+        """Return the number of tokens of a text, or an upper estimate if the tokenizer is not available."""
 
     def complete(
         self,
@@ -46,22 +49,40 @@ class Completer(Protocol):
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """For every prompt its number and `samples` continuations, as soon as they are there, in any order.
+        """Sample completions of prompts.
 
-        temperature: 0 is greedy. stop: see `Stop`; what follows the stop may be cut or not. seed: the same seed gives the
-        same texts, as far as the backend can promise that. Raises ModelFailed.
+        Args:
+            prompts: The texts to continue.
+            samples: Number of completions of each prompt.
+            max_new_tokens: Maximum number of tokens of a completion.
+            temperature: Sampling temperature; 0 is greedy decoding.
+            top_p: Nucleus sampling threshold; 1 samples from the whole distribution.
+            stop: When a completion is complete; the text after that point may be cut or not.
+            seed: Random seed. The same seed gives the same texts, as far as the backend supports it.
+
+        Yields:
+            The index of a prompt with its `samples` completions, in any order, as soon as they are complete.
+
+        Raises:
+            ModelFailed: The model can't be used.
         """
 
 
 class ModelFailed(RuntimeError):
-    """A model can't be loaded, reached or used; the message names the remedy."""
+    """A model can't be loaded, reached or used. The message names the remedy."""
 
 
 def load(name: str, **options: Any) -> Completer:
-    """The model of that name: ``http://host:port/v1#MODEL`` is a server, ``scripted:FILE`` a file of answers (for tests),
-    anything else a folder or a name that transformers loads (a folder with one ``.gguf`` file is read as such).
+    """Load a model.
 
-    options: passed to the backend. Raises ModelFailed.
+    Args:
+        name: ``http://host:port/v1#MODEL`` is a server, ``scripted:FILE`` a file of answers (for tests), anything else
+            a folder or name that transformers loads (a folder with one ``.gguf`` file and no ``config.json`` is read as
+            GGUF).
+        options: Keyword arguments of the backend's constructor.
+
+    Raises:
+        ModelFailed: There is no such model, or its backend is not installed.
     """
     if name.startswith(("http://", "https://")):
         from selftaught.generator.models.openai import OpenAI
@@ -78,7 +99,7 @@ def load(name: str, **options: Any) -> Completer:
 
 
 def is_complete(text: str, stop: Stop) -> bool:
-    """Whether the text has reached its stop."""
+    """Return True if the text has reached its stop."""
     if callable(stop):
         return stop(text)
     return any(string in text for string in stop)

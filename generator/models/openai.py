@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's ``/v1/completions``: vLLM, llama.cpp, SGLang, TGI and others."""
+"""Models behind a server with OpenAI's ``/v1/completions``: vLLM, llama.cpp, SGLang, TGI and others."""
 
 from __future__ import annotations
 
@@ -18,17 +18,26 @@ except ImportError as error:
 
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 _MAX_STRINGS = 4
-"""Stop strings that the protocol allows."""
+"""Maximum number of stop strings in OpenAI's protocol."""
 
 
 class OpenAI:
-    """A model behind ``address`` (such as ``http://127.0.0.1:8000/v1``).
+    """A model behind a server.
 
-    model: as the server names it; empty is the first that it lists. context: tokens; ``None`` asks the server, and takes 2,048 if it
-    doesn't say. concurrency: requests under way at once. tries: of a request that fails for a passing reason, with growing
-    pauses. The key, where one is needed, comes from the environment's OPENAI_API_KEY. Raises ModelFailed.
+    The digest covers what the server says of the model. It does not change when weights change behind the same name. If
+    the server needs a key, it is read from the environment variable OPENAI_API_KEY.
 
-    The digest is of what the server says of the model: weights that change behind the same name are not seen.
+    Args:
+        address: The server's base address, such as ``http://127.0.0.1:8000/v1``.
+        model: The model's name on the server; empty: the first one that it lists.
+        context: Tokens of prompt and completion (None: what the server says, or 2,048).
+        concurrency: Maximum number of concurrent requests.
+        max_tries: Maximum number of tries of a request that fails with a transient error.
+        backoff_factor: Seconds before the second retry; doubled before each one after it.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        ModelFailed: The server can't be reached or does not have the model.
     """
 
     def __init__(
@@ -38,13 +47,13 @@ class OpenAI:
         *,
         context: int | None = None,
         concurrency: int = 8,
-        tries: int = 5,
-        pause: float = 0.5,
+        max_tries: int = 5,
+        backoff_factor: float = 0.5,
         timeout: float = 600.0,
     ) -> None:
         key = os.environ.get("OPENAI_API_KEY", "")
         self._address, self._concurrency, self._timeout = address.rstrip("/"), concurrency, timeout
-        retry = Retry(tries - 1, backoff_factor=pause, status_forcelist=_RETRIED, allowed_methods=None)
+        retry = Retry(max_tries - 1, backoff_factor=backoff_factor, status_forcelist=_RETRIED, allowed_methods=None)
         self._session = requests.Session()
         self._session.mount(self._address, requests.adapters.HTTPAdapter(pool_maxsize=concurrency, max_retries=retry))
         if key:
@@ -62,7 +71,7 @@ class OpenAI:
         self._counted: dict[str, int] = {}
 
     def tokens(self, text: str) -> int:
-        """What the server's own tokenizer says (vLLM's ``/tokenize``), or else half the characters."""
+        """Return the count of the server's tokenizer (vLLM's ``/tokenize``), or half the number of characters."""
         if text not in self._counted:
             self._counted[text] = self._count(text)
         return self._counted[text]
@@ -87,7 +96,7 @@ class OpenAI:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `selftaught.generator.models.Completer`. Each prompt has a seed of its own, so the order of answers changes nothing."""
+        """Sample completions (see `selftaught.generator.models.Completer`). Each prompt has its own seed."""
         strings = list(getattr(stop, "strings", ()) if callable(stop) else stop)[:_MAX_STRINGS]
         settings: dict[str, Any] = {
             "model": self._model,
@@ -109,7 +118,7 @@ class OpenAI:
                     future.cancel()
 
     def _one(self, request: dict[str, Any], samples: int, seed: int) -> list[str]:
-        """All samples of a prompt; asked for again while the server gives fewer than `n`, as some do."""
+        """Return all samples of a prompt. Some servers return fewer than `n`; they are asked again for the rest."""
         texts: list[str] = []
         while len(texts) < samples:
             asked = {**request, "n": samples - len(texts), "seed": (seed + len(texts)) % 2**31}
@@ -124,7 +133,7 @@ class OpenAI:
         return texts[:samples]
 
     def _json(self, method: str, address: str, body: object = None) -> dict[str, Any]:
-        """The server's answer; passing faults are tried again. Raises ModelFailed."""
+        """Return the server's answer; the session retries transient errors. Raises ModelFailed."""
         try:
             answer = self._session.request(method, address, json=body, timeout=(10, self._timeout))
         except requests.RequestException as error:

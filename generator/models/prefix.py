@@ -1,7 +1,8 @@
-"""Attention over a prefix that all rows share: its keys and values exist once, whatever the number of rows.
+"""Attention over a prefix that all rows share: its keys and values are stored once, whatever the number of rows.
 
-With a long few-shot prefix, reading (and, in a growing cache, copying) its keys and values for every row and token costs several times as much as
-the model's own arithmetic. Here the queries of all rows meet the prefix in one matrix product; the result is the same.
+With a long few-shot prefix, reading its keys and values for every row and token (and copying them in a growing cache)
+costs several times the model's arithmetic. Here one matrix product computes the attention of all rows to the prefix;
+the result is the same.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ _shared: ContextVar[Sequence[tuple[Any, Any]] | None] = ContextVar("shared", def
 
 
 class Unsupported(TypeError):
-    """This model's attention can't be split."""
+    """This model's attention can't be split into prefix and suffix."""
 
 
-def can_share(model: Any, prefix: Any) -> bool:
-    """Whether the model's attention can be told to look at a prefix apart: full attention in every layer."""
+def supports_shared_prefix(model: Any, prefix: Any) -> bool:
+    """Return True if every layer of the model has full attention that transformers lets a backend compute."""
     return bool(getattr(model, "_supports_attention_backend", False)) and all(
         type(layer) is DynamicLayer for layer in prefix.layers
     )
 
 
-class Suffixes(DynamicCache):  # type: ignore[misc]  # transformers is not followed
+class SharedPrefixCache(DynamicCache):  # type: ignore[misc]  # transformers is not followed
     """The caches of rows that follow a shared prefix (a cache of one row)."""
 
     def __init__(self, prefix: Any) -> None:
@@ -45,7 +46,7 @@ class Suffixes(DynamicCache):  # type: ignore[misc]  # transformers is not follo
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values after the prefix, in buffers with room to grow."""
+    """Keys and values after the prefix, in buffers that grow by chunks."""
 
     def __init__(self, before: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """The keys and values of the rows alone."""
+        """Append keys and values; return those of the rows, without the prefix."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, self._length = self._length, self._length + key_states.shape[2]
@@ -79,9 +80,9 @@ def _grown(buffer: Any, length: int) -> Any:
 
 
 @contextmanager
-def sharing(model: Any, cache: Any) -> Iterator[None]:
-    """While it lasts, the model's attention looks at the cache's prefix too (if it has one)."""
-    if not isinstance(cache, Suffixes):
+def shared_prefix_attention(model: Any, cache: Any) -> Iterator[None]:
+    """Use attention over the cache's prefix inside the `with` block; do nothing for a cache without one."""
+    if not isinstance(cache, SharedPrefixCache):
         yield
         return
     usual = model.config._attn_implementation
@@ -97,9 +98,14 @@ def sharing(model: Any, cache: Any) -> Iterator[None]:
 def attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
 ) -> tuple[Any, None]:
-    """Attention in transformers' form; `key` and `value` hold the rows' own tokens, `attention_mask` also the prefix's.
+    """Attention as transformers calls it, over the shared prefix and the rows' own tokens.
 
-    Raises Unsupported for kinds of attention that it does not know.
+    Args:
+        key: Keys of the rows' own tokens, (rows, key heads, tokens, head size); `value` likewise.
+        attention_mask: Additive mask over prefix and own tokens.
+
+    Raises:
+        Unsupported: The model needs softcap, sinks or position biases.
     """
     shared = _shared.get()
     if shared is None:
@@ -110,15 +116,17 @@ def attention(
     before_keys, before_values = (part[0] for part in shared[module.layer_idx])  # heads, prefix, width
     rows, heads, length, width = query.shape
     groups, prefix = key.shape[1], before_keys.shape[1]
-    # The query heads that share a key head stand side by side.
+    # The query heads that share a key head are adjacent.
     queries = query.reshape(rows, groups, -1, width) * (width**-0.5 if scaling is None else scaling)
     together = queries.transpose(0, 1).reshape(groups, -1, width)
     first = (together @ before_keys.transpose(1, 2)).view(groups, rows, -1, prefix).transpose(0, 1)
     scores = torch.cat([first, queries @ key.transpose(2, 3)], -1)
     scores = scores.view(rows, groups, heads // groups, length, -1) + attention_mask.unsqueeze(1)
-    chances = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype).view(rows, groups, -1, scores.shape[-1])
-    common = chances[..., :prefix].transpose(0, 1).reshape(groups, -1, prefix) @ before_values
-    out = common.view(groups, rows, -1, width).transpose(0, 1) + chances[..., prefix:] @ value
+    probabilities = (
+        torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype).view(rows, groups, -1, scores.shape[-1])
+    )
+    common = probabilities[..., :prefix].transpose(0, 1).reshape(groups, -1, prefix) @ before_values
+    out = common.view(groups, rows, -1, width).transpose(0, 1) + probabilities[..., prefix:] @ value
     return out.reshape(rows, heads, length, width).transpose(1, 2), None
 
 

@@ -1,4 +1,4 @@
-"""A completer that says what it was told to: for tests."""
+"""A completer whose completions come from a function or file: for tests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from selftaught.generator.models import ModelFailed, Stop
 
 Script = Callable[[str, random.Random], str]
-"""The continuation of a prompt, drawn with the given source of randomness."""
+"""Returns the completion of a prompt, drawn with the given source of randomness."""
 
 
 class Scripted:
-    """Continues prompts by a function. `prompts` holds everything that it was asked."""
+    """Completes prompts by a function. `prompts` records every prompt."""
 
     def __init__(self, script: Script, *, name: str = "scripted", context: int = 2048) -> None:
         self.script, self.name, self.context = script, name, context
@@ -24,22 +24,27 @@ class Scripted:
 
     @classmethod
     def from_file(cls, path: str, **options: int) -> Scripted:
-        """Rules from a JSON file, ``[{"ends": TEXT, "texts": [...]}, ...]``: the first rule whose text ends the prompt
-        gives one of its texts. Raises ModelFailed."""
+        """Return a completer with rules from a JSON file, ``[{"ends": TEXT, "texts": [...]}, ...]``.
+
+        The first rule whose text ends the prompt gives one of its texts.
+
+        Raises:
+            ModelFailed: The file can't be read or has another format.
+        """
         try:
             rules = [(rule["ends"], rule["texts"]) for rule in json.loads(Path(path).read_text())]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFailed(f"{path}: not a script: {error}") from error
 
-        def script(prompt: str, chance: random.Random) -> str:
-            return next((chance.choice(texts) for ends, texts in rules if prompt.endswith(ends)), "")
+        def script(prompt: str, rng: random.Random) -> str:
+            return next((rng.choice(texts) for ends, texts in rules if prompt.endswith(ends)), "")
 
         made = cls(script, name=f"scripted:{Path(path).name}", **options)
         made.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return made
 
     def tokens(self, text: str) -> int:
-        """A token for every four characters."""
+        """Return a token for every four characters."""
         return len(text) // 4 + 1
 
     def complete(
@@ -53,8 +58,8 @@ class Scripted:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `selftaught.generator.models.Completer`."""
+        """Return the script's completions (see `selftaught.generator.models.Completer`)."""
         for number, prompt in enumerate(prompts):
             self.prompts.append(prompt)
-            chance = random.Random(f"{seed} {number}")
-            yield number, [self.script(prompt, chance) for _ in range(samples)]
+            rng = random.Random(f"{seed} {number}")
+            yield number, [self.script(prompt, rng) for _ in range(samples)]

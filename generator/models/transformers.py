@@ -1,7 +1,8 @@
-"""Causal models of the transformers library, on a processor or a graphics card.
+"""Causal models of the transformers library, on a CPU or GPU.
 
-One prefill of what all prompts begin with, one of the rest for every prompt, its cache repeated for the samples; rows that
-are complete leave the batch. Faster than `generate` here, where hundreds of rows share a prompt and end at different times.
+What all prompts have in common is prefilled once, the rest of each prompt once; its cache is repeated for the samples,
+and complete rows leave the batch. This is faster than `generate` when hundreds of rows share a prompt and end at
+different times.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GgufConfig
 
-    from selftaught.generator.models.prefix import Suffixes, Unsupported, can_share, sharing
+    from selftaught.generator.models.prefix import (
+        SharedPrefixCache,
+        Unsupported,
+        shared_prefix_attention,
+        supports_shared_prefix,
+    )
 except ImportError as error:
     raise ModelFailed(
         f"running a model here needs torch and transformers: pip install 'selftaught[generator]' ({error})"
@@ -34,20 +40,27 @@ _TAIL = 4
 
 
 class Transformers:
-    """A model and its tokenizer, in memory.
+    """A model and its tokenizer in memory.
 
-    rows: sequences in a batch; halved when memory runs out. context: tokens; ``None`` is what the model was trained with.
-    Any attention model that takes a `DynamicCache` works; recurrent ones do not.
+    Any attention model that takes a `DynamicCache` works; recurrent models do not.
+
+    Args:
+        model: A causal model of transformers.
+        tokenizer: Its tokenizer.
+        name: The name to record (empty: the one in the model's configuration).
+        batch_size: Maximum number of sequences in a batch; halved when memory runs out (None: 256 on a GPU, 64 on a
+            CPU).
+        context: Tokens of prompt and completion (None: what the model was trained with).
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, name: str = "", rows: int | None = None, context: int | None = None
+        self, model: Any, tokenizer: Any, *, name: str = "", batch_size: int | None = None, context: int | None = None
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
         self._shares = True
-        self.rows = rows or (256 if model.device.type == "cuda" else 64)
+        self.batch_size = batch_size or (256 if model.device.type == "cuda" else 64)
         self._accepts = set(inspect.signature(model.forward).parameters)
         ends = model.generation_config.eos_token_id if getattr(model, "generation_config", None) else None
         ends = tokenizer.eos_token_id if ends is None else ends
@@ -55,10 +68,17 @@ class Transformers:
 
     @classmethod
     def from_name(cls, name: str, *, device: str | None = None, dtype: str | None = None, **options: Any) -> Self:
-        """Load a folder or a hub's name; a folder with one ``.gguf`` file is dequantised.
+        """Load a folder or a name on the hub. A folder with one ``.gguf`` file is dequantised.
 
-        device: ``cuda`` where there is one. dtype: ``bfloat16`` where the card or the processor multiplies it, else ``float16``
-        on a card and ``float32`` on a processor. Raises ModelFailed.
+        Args:
+            name: The folder or name.
+            device: A device of torch (None: ``cuda`` if available, else ``cpu``).
+            dtype: A dtype of torch (None: ``bfloat16`` if the device multiplies it in hardware, else ``float16`` on a
+                GPU and ``float32`` on a CPU).
+            options: Keyword arguments of the constructor.
+
+        Raises:
+            ModelFailed: The model can't be loaded.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
@@ -74,7 +94,7 @@ class Transformers:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the weights."""
+        """SHA-256 of the weights."""
         total = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
             total.update(key.encode())
@@ -82,7 +102,7 @@ class Transformers:
         return total.hexdigest()
 
     def tokens(self, text: str) -> int:
-        """As many as the tokenizer makes."""
+        """Return the number of tokens that the tokenizer makes."""
         return len(self.tokenizer(text).input_ids)
 
     def complete(
@@ -96,7 +116,8 @@ class Transformers:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `selftaught.generator.models.Completer`. The same call gives the same texts on the same machine."""
+        """Sample completions (see `selftaught.generator.models.Completer`). The same call gives the same texts on the
+        same machine."""
         ids = [self.tokenizer(prompt).input_ids for prompt in prompts]
         longest = max(map(len, ids), default=0)
         if longest + max_new_tokens > self.context or not all(ids):
@@ -105,10 +126,10 @@ class Transformers:
             )
         prefix = self._prefill(ids)
         texts: dict[int, list[str]] = defaultdict(list)
-        queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.rows)
+        queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.batch_size)
         while queue:
             batch = queue.pop(0)
-            drawn = _Draw(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
+            drawn = _TokenSampler(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
             try:
                 rows = self._decode(prefix, [ids[number] for number, _ in batch], batch, max_new_tokens, drawn, stop)
             except Unsupported:
@@ -116,10 +137,10 @@ class Transformers:
                 queue.insert(0, batch)
                 continue
             except torch.OutOfMemoryError:
-                self.rows = sum(count for _, count in batch) // 2
-                if not self.rows:
+                self.batch_size = sum(count for _, count in batch) // 2
+                if not self.batch_size:
                     raise ModelFailed(f"{self.name}: out of memory with a single row") from None
-                queue = [half for pending in [batch, *queue] for half in _halves(pending, self.rows)]
+                queue = [half for pending in [batch, *queue] for half in _halves(pending, self.batch_size)]
                 continue
             for number, text in rows:
                 texts[number].append(text)
@@ -128,7 +149,7 @@ class Transformers:
                     yield number, texts.pop(number)
 
     def _prefill(self, ids: list[list[int]]) -> Any:
-        """The cache of what all prompts begin with, short of any prompt's last token."""
+        """Return the cache of the tokens that all prompts begin with, at most all but one of the shortest prompt's."""
         columns = takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False))
         length = min(sum(1 for _ in columns), min(map(len, ids), default=1) - 1)
         cache = DynamicCache(config=self.model.config)
@@ -137,28 +158,35 @@ class Transformers:
         return cache
 
     def _following(self, prefix: Any, rows: int) -> Any:
-        """A cache for rows that follow a prefix: beside it where the model allows, else with a copy of it in each."""
-        if self._shares and prefix.get_seq_length() and can_share(self.model, prefix):
-            return Suffixes(prefix)
+        """Return a cache for rows that follow a prefix: shared if the model supports it, else with a copy for each
+        row."""
+        if self._shares and prefix.get_seq_length() and supports_shared_prefix(self.model, prefix):
+            return SharedPrefixCache(prefix)
         cache = copy.deepcopy(prefix)
         if prefix.get_seq_length():
             cache.batch_repeat_interleave(rows)
         return cache
 
     def _forward(self, ids: Any, mask: Any, cache: Any) -> Any:
-        """The logits of the last position; `mask` covers what is in the cache and the new tokens."""
+        """Return the logits of the last position; `mask` covers the tokens in the cache and the new ones."""
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         given = {"position_ids": positions.to(self.model.device), "logits_to_keep": 1, "use_cache": True}
         kept = {key: value for key, value in given.items() if key in self._accepts}
         device = self.model.device
-        with torch.inference_mode(), sharing(self.model, cache):
+        with torch.inference_mode(), shared_prefix_attention(self.model, cache):
             out = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=cache, **kept)
         return out.logits[:, -1].float()
 
     def _decode(
-        self, prefix: Any, ids: list[list[int]], batch: list[tuple[int, int]], limit: int, draw: _Draw, stop: Stop
+        self,
+        prefix: Any,
+        ids: list[list[int]],
+        batch: list[tuple[int, int]],
+        limit: int,
+        draw: _TokenSampler,
+        stop: Stop,
     ) -> list[tuple[int, str]]:
-        """A completion for every row of a batch, with its prompt's number."""
+        """Return a completion for every row of a batch, with the index of its prompt."""
         common = prefix.get_seq_length()
         width = max(map(len, ids)) - common
         padded = torch.tensor([[0] * (width + common - len(one)) + one[common:] for one in ids])
@@ -168,7 +196,7 @@ class Transformers:
         cache = self._following(prefix, len(ids))
         owner = torch.tensor([place for place, (_, count) in enumerate(batch) for _ in range(count)])
         found = [_Row(self.tokenizer, ids[place][-_TAIL:], batch[place][0]) for place in owner.tolist()]
-        with sharing(self.model, cache):
+        with shared_prefix_attention(self.model, cache):
             logits = self._forward(padded, mask, cache)
             cache.batch_select_indices(owner.to(self.model.device))
             logits, mask = logits[owner.to(logits.device)], mask[owner]
@@ -176,9 +204,9 @@ class Transformers:
         return [(row.number, row.text) for row in found]
 
     def _continue(
-        self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _Draw, stop: Stop
+        self, alive: list[_Row], logits: Any, mask: Any, cache: Any, limit: int, draw: _TokenSampler, stop: Stop
     ) -> None:
-        """Draw token after token until every row is complete or has `limit` of them."""
+        """Sample token after token until every row is complete or has `limit` tokens."""
         for step in range(limit):
             new = draw(logits).tolist()
             for row, token in zip(alive, new, strict=True):
@@ -186,7 +214,7 @@ class Transformers:
             keep = [place for place, row in enumerate(alive) if not row.complete]
             if not keep or step + 1 == limit:
                 break
-            # Moving the cache costs about a step: done when it saves a quarter of the rows.
+            # Compacting the cache costs about a step, so it waits until a quarter of the rows is complete.
             if len(keep) <= 0.75 * len(alive):
                 cache.batch_select_indices(torch.tensor(keep, device=self.model.device))
                 mask, alive, new = mask[keep], [alive[place] for place in keep], [new[place] for place in keep]
@@ -220,8 +248,8 @@ class _Row:
         return text
 
 
-class _Draw:
-    """Draws a token for every row."""
+class _TokenSampler:
+    """Samples a token for every row."""
 
     def __init__(self, temperature: float, top_p: float, source: Any) -> None:
         self._temperature, self._top_p, self._source = temperature, top_p, source
@@ -229,15 +257,17 @@ class _Draw:
     def __call__(self, logits: Any) -> Any:
         if self._temperature == 0:
             return logits.argmax(-1)
-        chances = torch.softmax(logits / self._temperature, -1)
+        probabilities = torch.softmax(logits / self._temperature, -1)
         if self._top_p < 1:
-            sorted_chances, order = chances.sort(descending=True)
-            beyond = sorted_chances.cumsum(-1) - sorted_chances >= self._top_p
-            chances = torch.zeros_like(chances).scatter(-1, order, sorted_chances.masked_fill(beyond, 0))
-        if chances.device.type != "cpu":
-            return torch.multinomial(chances, 1, generator=self._source).squeeze(-1)
-        # The same by one random number a row: `multinomial` draws one for every token of the vocabulary.
-        sums = chances.cumsum(-1)
+            sorted_probabilities, order = probabilities.sort(descending=True)
+            beyond = sorted_probabilities.cumsum(-1) - sorted_probabilities >= self._top_p
+            probabilities = torch.zeros_like(probabilities).scatter(
+                -1, order, sorted_probabilities.masked_fill(beyond, 0)
+            )
+        if probabilities.device.type != "cpu":
+            return torch.multinomial(probabilities, 1, generator=self._source).squeeze(-1)
+        # The same with one random number per row; `multinomial` draws one for every token of the vocabulary.
+        sums = probabilities.cumsum(-1)
         level = torch.rand(len(sums), 1, generator=self._source) * sums[:, -1:]
         return torch.searchsorted(sums, level, right=True).squeeze(-1).clamp(max=sums.shape[-1] - 1)
 
@@ -247,41 +277,41 @@ def _seeded(device: Any, *seed: int) -> Any:
     return torch.Generator(device).manual_seed(number)
 
 
-def _batches(order: list[int], samples: int, rows: int) -> list[list[tuple[int, int]]]:
-    """Prompts with how many samples of each, in batches of at most `rows`."""
+def _batches(order: list[int], samples: int, batch_size: int) -> list[list[tuple[int, int]]]:
+    """Return prompts with their numbers of samples, in batches of at most `batch_size` rows."""
     batches: list[list[tuple[int, int]]] = []
-    room = 0
+    free = 0
     for number in order:
         left = samples
         while left:
-            if not room:
+            if not free:
                 batches.append([])
-                room = rows
-            count = min(left, room)
+                free = batch_size
+            count = min(left, free)
             batches[-1].append((number, count))
-            left, room = left - count, room - count
+            left, free = left - count, free - count
     return batches
 
 
-def _halves(batch: list[tuple[int, int]], rows: int) -> list[list[tuple[int, int]]]:
-    """The batch again, in batches of at most `rows`."""
-    return [part for number, count in batch for part in _batches([number], count, rows)]
+def _halves(batch: list[tuple[int, int]], batch_size: int) -> list[list[tuple[int, int]]]:
+    """Return the batch as batches of at most `rows` rows."""
+    return [part for number, count in batch for part in _batches([number], count, batch_size)]
 
 
 def _fastest(device: str) -> str:
-    """The type in which a device multiplies fastest, short of quantisation."""
+    """Return the name of the dtype in which a device multiplies fastest, quantised ones left out."""
     if device == "cpu":
-        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch don't tell
+        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
         return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
 def _gguf(name: str) -> dict[str, Any]:
-    """What to tell transformers of a folder that holds a quantised model."""
+    """Return what `from_pretrained` needs for a folder with a GGUF file; empty for any other."""
     path = Path(name)
     if path.suffix == ".gguf":
         raise ModelFailed(f"{name}: name the folder, {path.parent or os.curdir}, not the file")
     files = sorted(path.glob("*.gguf")) if path.is_dir() and not (path / "config.json").exists() else []
     if len(files) > 1:
-        raise ModelFailed(f"{name} holds several GGUF files: keep one in a folder of its own")
+        raise ModelFailed(f"{name} has several GGUF files: keep one in a folder of its own")
     return {"gguf_file": files[0].name} if files else {}

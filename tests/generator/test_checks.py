@@ -1,4 +1,4 @@
-"""The questions that the verifier is asked about puzzles: is it trivial, does it depend on its answer? And the answers tried."""
+"""Filters that run a puzzle: is it trivial, does it depend on its answer? And the answers that are tried."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from selftaught.sandbox.worker.inside import annotation
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Verifier]:
+def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, require="restricted", limits=Limits(cpu_seconds=0.3)) as made:
         yield made
 
 
-def is_trivial(judge: Verifier, source: str, how: str) -> bool:
+def is_trivial(verifier: Verifier, source: str, how: str) -> bool:
     puzzle = parse(source)
     kind = read_type(puzzle.annotation)
     assert kind
-    first, *rest = checks.trivial("p", puzzle, kind, how)
-    verdict = judge.verify(first)
+    first, *rest = checks.trivial_tasks("p", puzzle, kind, how)
+    verdict = verifier.verify(first)
     if verdict.status in (Status.TIME_LIMIT, Status.MEMORY_LIMIT):
-        return any(verdict.accepted for verdict in judge.verify_many(rest))
+        return any(verdict.accepted for verdict in verifier.verify_many(rest))
     return verdict.accepted
 
 
@@ -59,38 +59,38 @@ HARD = [
 
 
 @pytest.mark.parametrize("source", PAPER)
-def test_a_small_answer_is_found(judge: Verifier, source: str) -> None:
-    assert is_trivial(judge, source, "paper")
-    assert is_trivial(judge, source, "search")
+def test_a_small_answer_is_found(verifier: Verifier, source: str) -> None:
+    assert is_trivial(verifier, source, "paper")
+    assert is_trivial(verifier, source, "search")
 
 
 @pytest.mark.parametrize("source", SEARCH)
-def test_an_answer_that_stands_in_the_source_is_found_by_search_alone(judge: Verifier, source: str) -> None:
-    assert not is_trivial(judge, source, "paper")
-    assert is_trivial(judge, source, "search")
+def test_an_answer_that_stands_in_the_source_is_found_by_search_alone(verifier: Verifier, source: str) -> None:
+    assert not is_trivial(verifier, source, "paper")
+    assert is_trivial(verifier, source, "search")
 
 
 @pytest.mark.parametrize("source", HARD)
-def test_a_puzzle_that_needs_thought_is_not_trivial(judge: Verifier, source: str) -> None:
-    assert not is_trivial(judge, source, "search")
+def test_a_puzzle_that_needs_thought_is_not_trivial(verifier: Verifier, source: str) -> None:
+    assert not is_trivial(verifier, source, "search")
 
 
-def test_an_answer_that_never_returns_does_not_hide_the_next_one(judge: Verifier) -> None:
+def test_an_answer_that_never_returns_does_not_hide_the_next_one(verifier: Verifier) -> None:
     source = "def f(x: int):\n    while x < 0:\n        pass\n    return x == 77"
-    assert is_trivial(judge, source, "paper")
+    assert is_trivial(verifier, source, "paper")
 
 
-def test_few_bundled_puzzles_are_trivial_for_the_paper_and_their_answers_were_not_lost(judge: Verifier) -> None:
+def test_few_bundled_puzzles_are_trivial_for_the_paper_and_their_answers_were_not_lost(verifier: Verifier) -> None:
     sources = [record["sat"] for record in corpus.records() if record["answer_type"] != "bool"]
-    found = [source for source in sources if is_trivial(judge, source, "paper")]
+    found = [source for source in sources if is_trivial(verifier, source, "paper")]
     assert 0 < len(found) < len(sources) / 3
 
 
-def takes_changes(judge: Verifier, source: str, solution: str) -> Status:
+def takes_changes(verifier: Verifier, source: str, solution: str) -> Status:
     puzzle = parse(source)
     kind = read_type(puzzle.annotation)
     assert kind
-    return judge.verify(checks.depends("p", puzzle, kind, solution)).status
+    return verifier.verify(checks.dependence_task("p", puzzle, kind, solution)).status
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def takes_changes(judge: Verifier, source: str, solution: str) -> Status:
     ],
 )
 def test_a_puzzle_that_takes_every_changed_answer_does_not_depend_on_it(
-    judge: Verifier, source: str, solution: str
+    verifier: Verifier, source: str, solution: str
 ) -> None:
-    assert takes_changes(judge, source, solution) is Status.REJECTED
+    assert takes_changes(verifier, source, solution) is Status.REJECTED
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_a_puzzle_that_takes_every_changed_answer_does_not_depend_on_it(
         ("def f(x: int):\n    assert x == 3\n    return True", "def g():\n    return 3"),
     ],
 )
-def test_a_puzzle_that_refuses_one_changed_answer_depends_on_it(judge: Verifier, source: str, solution: str) -> None:
-    assert takes_changes(judge, source, solution) is Status.ACCEPTED
+def test_a_puzzle_that_refuses_one_changed_answer_depends_on_it(verifier: Verifier, source: str, solution: str) -> None:
+    assert takes_changes(verifier, source, solution) is Status.ACCEPTED
 
 
 TYPES = ["int", "float", "str", "List[int]", "List[List[str]]", "Tuple[int, str]", "Tuple[int, ...]", "Set[str]"]
@@ -141,7 +141,7 @@ def test_all_answers_that_are_tried_are_of_the_type(text: str) -> None:
         f"def f(x: {text}, a=417, b=['pear', 'fig'], c={{1: 2}}, d=-3.5, e=(7, 'x')):\n    return x == 1e999"
     )
     wanted = eval(text, vars(typing))
-    for tried in (answers.simple(kind), answers.searched(puzzle, kind)):
+    for tried in (answers.small_answers(kind), answers.suggested_answers(puzzle, kind)):
         assert 0 < len(tried) <= 400
         assert all(annotation.matches(value, wanted) for value in tried)
 
@@ -178,4 +178,4 @@ plain: Any = st.recursive(
 @given(plain)
 def test_any_constant_can_be_looked_at(value: object) -> None:
     puzzle = parse(f"def f(x: List[int], inf=0, nan=0, a={value!r}):\n    return x == a")
-    answers.searched(puzzle, Type("List", (Type("int"),)))
+    answers.suggested_answers(puzzle, Type("List", (Type("int"),)))

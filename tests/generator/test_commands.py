@@ -26,7 +26,18 @@ SCRIPT = [
     {"ends": "b=1342):", "texts": [" return b - a", " return a", "\n    c = b - a\n    return c"]},
     {"ends": "t='melon'):", "texts": [" return t * 3 + t.upper()", " return t"]},
 ]
-QUICK = ("--require", "restricted", "--workers", "1", "--set", "samples=4", "--set", "attempts=8", "--set", "round=8")
+QUICK = (
+    "--require",
+    "restricted",
+    "--workers",
+    "1",
+    "--set",
+    "samples_per_prompt=4",
+    "--set",
+    "max_attempts=8",
+    "--set",
+    "attempts_per_round=8",
+)
 
 
 @pytest.fixture
@@ -53,11 +64,11 @@ def test_a_run_writes_pairs_and_says_the_yield_of_every_stage(tmp_path: Path, mo
     assert run.stdout == ""
 
 
-def test_why_tells_the_whole_chain_of_a_pair_and_of_a_refused_puzzle(tmp_path: Path, model: str) -> None:
+def test_why_prints_the_whole_chain_of_a_pair_and_of_a_refused_puzzle(tmp_path: Path, model: str) -> None:
     selftaught("generate", "--model", model, "-n", 2, "-o", tmp_path / "run" / "one", *QUICK, "--quiet")
     pair = pairs(tmp_path / "run" / "one")[0]
-    told = selftaught("why", str(pair["id"])[:10], cwd=tmp_path).stdout
-    assert str(pair["solution"]).splitlines()[0] in told
+    described = selftaught("why", str(pair["id"])[:10], cwd=tmp_path).stdout
+    assert str(pair["solution"]).splitlines()[0] in described
     for word in (
         "accepted in 3 of 3",
         "trivial: passed",
@@ -66,7 +77,7 @@ def test_why_tells_the_whole_chain_of_a_pair_and_of_a_refused_puzzle(tmp_path: P
         "parents:",
         "seed",
     ):
-        assert word in told
+        assert word in described
     chain = json.loads(selftaught("why", pair["id"], tmp_path, "--json").stdout)
     assert [parent["kind"] for parent in chain["parents"]] == ["puzzle"]
     assert {seed["kind"] for seed in chain["parents"][0]["parents"]} == {"seed"}
@@ -94,7 +105,7 @@ def test_a_finished_folder_is_not_touched_and_an_interrupted_one_goes_on(tmp_pat
     assert "--resume" in again.stderr
     assert selftaught(*command, "--resume").returncode == 0
     assert (out / "pairs.jsonl").read_bytes() == before
-    other = selftaught(*command, "--resume", "--set", "hindsight=0")
+    other = selftaught(*command, "--resume", "--set", "hindsight_attempts=0")
     assert other.returncode == 2
     assert "recipe was" in other.stderr
 
@@ -131,7 +142,7 @@ def test_a_model_that_runs_dry_is_an_exit_code_of_its_own(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--puzzles", "1", "--set", "hindsite=1"), "sets nothing"),
+        (("--puzzles", "1", "--set", "hindsite=1"), "hindsight_attempts"),
         ((), "-n PAIRS or --puzzles"),
         (("-n", "1", "--seeds", "/nowhere"), "/nowhere"),
         (("-n", "1", "--model", "/nowhere"), "no causal model"),
@@ -158,7 +169,8 @@ def test_a_seed_that_is_held_out_is_refused(tmp_path: Path, model: str) -> None:
 
 
 def test_importing_the_generator_loads_no_heavy_library() -> None:
-    code = "import sys, selftaught.generator.generation, selftaught.generator.cli, selftaught.generator.provenance; print(*sys.modules)"
+    modules = ", ".join(f"selftaught.generator.{name}" for name in ("generation", "cli", "provenance"))
+    code = f"import sys, {modules}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     ).stdout

@@ -1,4 +1,4 @@
-"""Puzzles that no model writes: what can be chained or asked with another target, what is kept of it, and where it says that it comes from."""
+"""Derived puzzles: what can be chained or asked with another target, what is kept, and its recorded provenance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.novelty import HeldOut
 from selftaught.generator.prompts import BARE
 from selftaught.generator.recipe import DEFAULT, Recipe
-from selftaught.generator.trial import Trial
+from selftaught.generator.verification import Verification
 from selftaught.sandbox import Program, Task, Verifier
 from tests.generator.test_generation import Counting, Killed, kept, records
 
@@ -36,7 +36,7 @@ CODES = (
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Verifier]:
+def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, require="restricted") as made:
         yield made
 
@@ -48,19 +48,19 @@ def links(*pairs: tuple[str, str]) -> Links:
     return made
 
 
-def chained(judge: Verifier, made: Links, most: int = 40) -> list[tuple[str, str]]:
-    chance = random.Random(1)
+def chained(verifier: Verifier, made: Links, most: int = 40) -> list[tuple[str, str]]:
+    rng = random.Random(1)
     closed = [
-        made.close(chain, judge.run(Program("", chain.program)).stdout.strip(), chance)
-        for chain in made.chains(most, chance)
+        made.complete_chain(chain, verifier.run(Program("", chain.program)).stdout.strip(), rng)
+        for chain in made.chains(most, rng)
     ]
     return [pair for pair in closed if pair]
 
 
-def test_a_chain_is_solved_by_its_solutions_in_a_row(judge: Verifier) -> None:
-    found = chained(judge, links(ADD, LENGTH, END, CODES))
+def test_a_chain_is_solved_by_its_solutions_in_a_row(verifier: Verifier) -> None:
+    found = chained(verifier, links(ADD, LENGTH, END, CODES))
     for sat, sol in found:
-        assert judge.verify(Task("", sat, sol)).accepted, (sat, sol)
+        assert verifier.verify(Task("", sat, sol)).accepted, (sat, sol)
     bodies = {sat.split("return ")[1] for sat, _ in found}
     assert any("len(x) + " in body for body in bodies)
     assert any("[ord(i) for i in x] + " in body for body in bodies)
@@ -107,22 +107,22 @@ def test_what_has_another_shape_is_no_link(sat: str, sol: str) -> None:
 def test_what_is_no_short_plain_value_is_no_target(printed: str) -> None:
     made = links(ADD)
     (chain,) = made.chains(1, random.Random(0))
-    assert made.close(chain, printed, random.Random(0)) is None
+    assert made.complete_chain(chain, printed, random.Random(0)) is None
 
 
-def test_parameters_are_called_as_the_solved_puzzles_call_them_and_never_like_the_answer(judge: Verifier) -> None:
+def test_parameters_are_called_as_the_solved_puzzles_call_them_and_never_like_the_answer(verifier: Verifier) -> None:
     other = ("def f(b: int, c=417, a=1342):\n    return b - c == a", "def g(c=417, a=1342):\n    return a + c")
-    for sat, _ in chained(judge, links(ADD, ADD, other)):
+    for sat, _ in chained(verifier, links(ADD, ADD, other)):
         made = puzzle.parse(sat)
         names = [name for name, _ in made.defaults]
         assert made.argument not in names and len(set(names)) == 3
 
 
-def script(prompt: str, chance: random.Random) -> str:
+def script(prompt: str, rng: random.Random) -> str:
     """Writes and solves sums and lengths."""
-    number = chance.randrange(1000, 9000)
+    number = rng.randrange(1000, 9000)
     if prompt.endswith("("):
-        return chance.choice(
+        return rng.choice(
             [f"x: int, a={number}, b={number * 3}):\n    return x + a == b", "x: str, a=151):\n    return len(x) == a"]
         )
     return " return 'b' * a" if "len(x)" in prompt else " return b - a"
@@ -130,55 +130,55 @@ def script(prompt: str, chance: random.Random) -> str:
 
 RECIPE = replace(
     DEFAULT,
-    prompts=1,
-    samples=8,
-    round=4,
-    attempts=4,
-    per_template=4,
-    per_cluster=0,
-    repeat=2,
-    chains=12,
-    retarget=True,
+    prompts_per_wave=1,
+    samples_per_prompt=8,
+    attempts_per_round=4,
+    max_attempts=4,
+    max_per_template=4,
+    max_per_cluster=0,
+    verify_repeats=2,
+    chains_per_wave=12,
+    retarget_unsolved=True,
 )
 
 
 def run(
     path: Path,
-    judge: Verifier,
+    verifier: Verifier,
     *,
     held_out: HeldOut | None = None,
     model: Scripted | None = None,
     recipe: Recipe = RECIPE,
 ) -> None:
     with Folder(path, {}, [], resume=True) as folder:
-        made = Generation(model or Scripted(script), [], judge, folder, recipe, style=BARE, held_out=held_out)
+        made = Generation(model or Scripted(script), [], verifier, folder, recipe, style=BARE, held_out=held_out)
         made.run(puzzles=24)
 
 
-def test_a_run_keeps_chains_with_their_parents_and_their_provenance(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge)
+def test_a_run_keeps_chains_with_their_parents_and_their_provenance(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier)
     pairs = [one for one in example.read(tmp_path / "pairs.jsonl") if not one.puzzle_sampling.model]
     ids = {record["id"] for record in records(tmp_path) if record["sampling"]["model"] and not record["refused"]}
     assert any("len(x) + " in one.puzzle for one in pairs)
     for one in pairs:
         assert len(one.puzzle_sampling.parents) == 2 and set(one.puzzle_sampling.parents) <= ids
-        assert judge.verify(Task("", one.puzzle, one.solution)).accepted
+        assert verifier.verify(Task("", one.puzzle, one.solution)).accepted
         assert one.judgement.repeats == 2 and (one.passes, one.attempts) == (0, 0)
-    told = provenance.tell(provenance.explain(pairs[0].id, tmp_path))
-    assert "two solved puzzles chained" in told
+    described = provenance.describe(provenance.explain(pairs[0].id, tmp_path))
+    assert "two solved puzzles chained" in described
     counts = json.loads((tmp_path / "progress.json").read_text())["stages"]
     assert counts["written"] == 24 and counts["derived"] >= len({one.puzzle_id for one in pairs})
     assert counts["right"] <= counts["attempts"]
 
 
-def test_a_run_with_chains_that_breaks_gives_the_same_data(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path / "whole", judge)
+def test_a_run_with_chains_that_breaks_gives_the_same_data(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path / "whole", verifier)
     model = Counting(script)
     model.left = 3
     with pytest.raises(Killed):
-        run(tmp_path / "broken", judge, model=model)
+        run(tmp_path / "broken", verifier, model=model)
     model.left = 1000
-    run(tmp_path / "broken", judge, model=model)
+    run(tmp_path / "broken", verifier, model=model)
     assert kept(tmp_path / "broken") == kept(tmp_path / "whole")
     assert records(tmp_path / "broken") == records(tmp_path / "whole")
 
@@ -186,18 +186,18 @@ def test_a_run_with_chains_that_breaks_gives_the_same_data(tmp_path: Path, judge
 SUFFIX = "x: str, s='dew', t='morning'):\n    return x + s == t"
 
 
-def misjudged(prompt: str, chance: random.Random) -> str:
+def misjudged(prompt: str, rng: random.Random) -> str:
     """Writes a puzzle without an answer, and solves it as if it had one, or not at all."""
-    return SUFFIX if prompt.endswith("(") else chance.choice([" return t[:-len(s)]", " return t + s", " return t * 2"])
+    return SUFFIX if prompt.endswith("(") else rng.choice([" return t[:-len(s)]", " return t + s", " return t * 2"])
 
 
 def test_a_puzzle_without_an_answer_is_asked_again_with_a_target_that_was_reached(
-    tmp_path: Path, judge: Verifier
+    tmp_path: Path, verifier: Verifier
 ) -> None:
-    switched = replace(RECIPE, chains=0, attempts=8, retarget=False)
-    run(tmp_path / "off", judge, model=Scripted(misjudged), recipe=switched)
+    switched = replace(RECIPE, chains_per_wave=0, max_attempts=8, retarget_unsolved=False)
+    run(tmp_path / "off", verifier, model=Scripted(misjudged), recipe=switched)
     assert not list(example.read(tmp_path / "off" / "pairs.jsonl"))
-    run(tmp_path / "on", judge, model=Scripted(misjudged), recipe=replace(switched, retarget=True))
+    run(tmp_path / "on", verifier, model=Scripted(misjudged), recipe=replace(switched, retarget_unsolved=True))
     pairs = list(example.read(tmp_path / "on" / "pairs.jsonl"))
     assert {one.solution.partition("return ")[2] for one in pairs} == {"t[:-len(s)]"}
     (origin,) = {
@@ -207,39 +207,42 @@ def test_a_puzzle_without_an_answer_is_asked_again_with_a_target_that_was_reache
         target = dict(puzzle.parse(one.puzzle).defaults)["t"]
         assert target.endswith("dew'") and target != "'morning'"
         assert one.puzzle_sampling.parents == [origin] and one.borrowed_from == origin
-    assert "with another target" in provenance.tell(provenance.explain(pairs[0].id, tmp_path / "on"))
+    assert "with another target" in provenance.describe(provenance.explain(pairs[0].id, tmp_path / "on"))
 
 
 @pytest.mark.parametrize("printed", ["", "17", "None", "['a']", "'" + "a" * 40 + "'", "f()", "'a' + 'b'"])
 def test_a_target_is_a_short_plain_value_of_the_same_type(printed: str) -> None:
     asked = equation.read(puzzle.parse(f"def f({SUFFIX}"))
-    assert asked and asked.aimed(printed) is None
+    assert asked and asked.with_target(printed) is None
 
 
 def test_another_target_changes_nothing_else() -> None:
     asked = equation.read(puzzle.parse("def f(x: str, t='dew', s='dew'):\n    return t == x + s  # t='dew'"))
-    assert asked and asked.aimed("'mildew'") == "def f(x: str, t='mildew', s='dew'):\n    return t == x + s  # t='dew'"
+    assert (
+        asked
+        and asked.with_target("'mildew'") == "def f(x: str, t='mildew', s='dew'):\n    return t == x + s  # t='dew'"
+    )
 
 
-def test_a_held_out_chain_is_refused(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path / "open", judge)
+def test_a_held_out_chain_is_refused(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path / "open", verifier)
     found = {
         one.template: one.puzzle
         for one in example.read(tmp_path / "open" / "pairs.jsonl")
         if not one.puzzle_sampling.model
     }
-    run(tmp_path / "closed", judge, held_out=HeldOut(found.values()))
+    run(tmp_path / "closed", verifier, held_out=HeldOut(found.values()))
     assert not [one for one in example.read(tmp_path / "closed" / "pairs.jsonl") if not one.puzzle_sampling.model]
     assert "held_out" in {
         record["refused"] for record in records(tmp_path / "closed") if not record["sampling"]["model"]
     }
 
 
-def printed(judge: Verifier, *programs: str) -> list[str]:
-    return asyncio.run(Trial(judge, DEFAULT, Tally()).printed(programs))
+def printed(verifier: Verifier, *programs: str) -> list[str]:
+    return asyncio.run(Verification(verifier, DEFAULT, Tally()).run_programs(programs))
 
 
-def test_what_each_of_many_programs_prints_is_its_first_line_or_nothing_if_it_fails(judge: Verifier) -> None:
+def test_what_each_of_many_programs_prints_is_its_first_line_or_nothing_if_it_fails(verifier: Verifier) -> None:
     programs = [
         "print(1)\nprint(2)",
         "print('a\\u2028b', end='')",
@@ -248,12 +251,12 @@ def test_what_each_of_many_programs_prints_is_its_first_line_or_nothing_if_it_fa
         "print('x'); 1 / 0",
         *(f"print({n})" for n in range(60)),
     ]
-    assert printed(judge, *programs) == ["1", "a\u2028b", "", "", "", *map(str, range(60))]
+    assert printed(verifier, *programs) == ["1", "a\u2028b", "", "", "", *map(str, range(60))]
 
 
 @pytest.mark.parametrize(
     "rude",
     ["while True: pass", "import os; os._exit(3)", "import sys; sys.__stdout__.write('more\\n')", "raise SystemExit"],
 )
-def test_a_program_that_ends_the_process_of_many_spoils_none_of_the_others(judge: Verifier, rude: str) -> None:
-    assert printed(judge, "print(1)", rude, "print(2)")[::2] == ["1", "2"]
+def test_a_program_that_ends_the_process_of_many_spoils_none_of_the_others(verifier: Verifier, rude: str) -> None:
+    assert printed(verifier, "print(1)", rude, "print(2)")[::2] == ["1", "2"]

@@ -31,7 +31,7 @@ def made(number: int = 0, **changes: object) -> Example:
         "puzzle_sampling": sampling,
         "solution_sampling": sampling,
         "filters": [Outcome("parses", "passed"), Outcome("trivial", "exempt", 0.0, "by lot")][: number + 1],
-        "judgement": Judgement.of(Verdict("x", "accepted")),  # type: ignore[arg-type]
+        "judgement": Judgement.from_verdict(Verdict("x", "accepted")),  # type: ignore[arg-type]
     }
     return Example(**{**fields, **changes})  # type: ignore[arg-type]
 

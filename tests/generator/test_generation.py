@@ -51,7 +51,17 @@ SOLUTIONS = {
     "x * 0 == a": [" return 7", " return 8"],
     "x == x": [" return 12345"],
 }
-SMALL = replace(DEFAULT, prompts=2, samples=8, round=4, attempts=12, hopeless=8, enough=3, exempt=0.0, repeat=2)
+SMALL = replace(
+    DEFAULT,
+    prompts_per_wave=2,
+    samples_per_prompt=8,
+    attempts_per_round=4,
+    max_attempts=12,
+    give_up_after=8,
+    target_passes=3,
+    keep_trivial_share=0.0,
+    verify_repeats=2,
+)
 
 
 class Killed(Exception):
@@ -67,7 +77,9 @@ class Counting(Scripted):
         super().__init__(*given)
         self.answered: list[tuple[str, ...]] = []
 
-    def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:  # type: ignore[override]
+    def complete(  # type: ignore[override]
+        self, prompts: Sequence[str], **settings: Any
+    ) -> Iterator[tuple[int, list[str]]]:
         if not self.left:
             raise Killed
         self.left -= 1
@@ -75,15 +87,15 @@ class Counting(Scripted):
         self.answered.append((*prompts, str(settings["seed"])))
 
 
-def script(prompt: str, chance: random.Random) -> str:
+def script(prompt: str, rng: random.Random) -> str:
     if prompt.endswith("("):
-        return chance.choice(list(PUZZLES.values()))
+        return rng.choice(list(PUZZLES.values()))
     last = prompt.rpartition("def f")[2]
-    return next((chance.choice(texts) for key, texts in SOLUTIONS.items() if key in last), " return 0")
+    return next((rng.choice(texts) for key, texts in SOLUTIONS.items() if key in last), " return 0")
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Verifier]:
+def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, require="restricted") as made:
         yield made
 
@@ -92,13 +104,19 @@ SEEDS = seeds.read(seeds.CORPUS)
 
 
 def run(
-    path: Path, judge: Verifier, recipe: Recipe = SMALL, *, pairs: int | None = None, puzzles: int = 64, **options: Any
+    path: Path,
+    verifier: Verifier,
+    recipe: Recipe = SMALL,
+    *,
+    pairs: int | None = None,
+    puzzles: int = 64,
+    **options: Any,
 ) -> Tally:
     """A run until 64 puzzles (or so many) are written, or so many pairs kept."""
     model = options.pop("model", None) or Scripted(script)
     config = {"recipe": recipe.to_dict(), "seed": options.get("seed", 0)}
     with Folder(path, config, SEEDS, resume=options.pop("resume", False)) as folder:
-        made = Generation(model, options.pop("seeds", SEEDS), judge, folder, recipe, **options)
+        made = Generation(model, options.pop("seeds", SEEDS), verifier, folder, recipe, **options)
         return made.run(pairs=pairs, puzzles=None if pairs else puzzles)
 
 
@@ -122,8 +140,8 @@ def refused(path: Path, name: str) -> list[str]:
     return [record["refused"] for record in records(path) if f"({head}\n{body}" in record["puzzle"]]
 
 
-def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge)
+def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier)
     expected = {
         "good words": "",
         "unsolvable": "solved",
@@ -141,21 +159,21 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
     assert set(refused(tmp_path, "good words")[1:]) == {"new"}
 
 
-def test_of_one_canonical_form_one_puzzle_is_kept(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge)
+def test_of_one_canonical_form_one_puzzle_is_kept(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier)
     forms = [refused(tmp_path, name) for name in ("good", "the same puzzle otherwise", "the same form")]
     assert sorted(reason for reasons in forms for reason in reasons if reason != "new") == ["", "quota"]
     assert all(reasons.count("new") == len(reasons) - 1 for reasons in (forms[0] + forms[1], forms[2]))
     assert len({one.template for one in example.read(tmp_path / "pairs.jsonl")}) == 2
 
 
-def test_what_is_kept_is_right_distinct_and_says_how_it_came_to_be(tmp_path: Path, judge: Verifier) -> None:
-    tally = run(tmp_path, judge)
+def test_what_is_kept_is_right_distinct_and_says_how_it_came_to_be(tmp_path: Path, verifier: Verifier) -> None:
+    tally = run(tmp_path, verifier)
     kept = list(example.read(tmp_path / "pairs.jsonl"))
     assert len(kept) == tally.stages["pairs"] == len({one.id for one in kept}) > 0
     texts = {record["puzzle"] for record in records(tmp_path)}
     for one in kept:
-        assert judge.verify(Task(one.id, one.puzzle, one.solution)).accepted
+        assert verifier.verify(Task(one.id, one.puzzle, one.solution)).accepted
         assert one.judgement.status == "accepted"
         assert one.judgement.repeats == 2
         assert one.judgement.verifier.startswith("selftaught/")
@@ -169,62 +187,62 @@ def test_what_is_kept_is_right_distinct_and_says_how_it_came_to_be(tmp_path: Pat
     assert not any(one.solution.endswith("b - a") and "c = " in one.solution for one in kept)
 
 
-def test_solutions_may_have_a_temperature_of_their_own(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge, replace(SMALL, solution_temperature=0.25))
+def test_solutions_may_have_a_temperature_of_their_own(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier, replace(SMALL, solution_temperature=0.25))
     kept = list(example.read(tmp_path / "pairs.jsonl"))
     assert {(one.puzzle_sampling.temperature, one.solution_sampling.temperature) for one in kept} == {
         (SMALL.temperature, 0.25)
     }
 
 
-def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(tmp_path: Path, judge: Verifier) -> None:
+def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(tmp_path: Path, verifier: Verifier) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(tmp_path / name, judge, seed=seed)
+        run(tmp_path / name, verifier, seed=seed)
     content = {name: kept(tmp_path / name) for name in "abc"}
     assert content["a"] == content["b"] != content["c"]
 
 
-def test_the_model_is_not_asked_for_more_puzzles_than_are_wanted(tmp_path: Path, judge: Verifier) -> None:
+def test_the_model_is_not_asked_for_more_puzzles_than_are_wanted(tmp_path: Path, verifier: Verifier) -> None:
     model = Scripted(script)
-    run(tmp_path, judge, model=model, puzzles=16)
-    assert sum(prompt.endswith("(") for prompt in model.prompts) == SMALL.prompts
+    run(tmp_path, verifier, model=model, puzzles=16)
+    assert sum(prompt.endswith("(") for prompt in model.prompts) == SMALL.prompts_per_wave
 
 
-def test_older_waves_are_served_first(tmp_path: Path, judge: Verifier) -> None:
+def test_older_waves_are_served_first(tmp_path: Path, verifier: Verifier) -> None:
     model = Counting(script)
-    run(tmp_path, judge, model=model)
+    run(tmp_path, verifier, model=model)
     order = [prompts[0].endswith("(") for prompts in model.answered]
     assert order[:2] == [True, True]  # wave 1 writes while the verifier looks at wave 0
     assert not all(order[:4])  # but wave 0 is solved before all others are written
 
 
-def test_a_run_stops_when_it_has_enough_pairs(tmp_path: Path, judge: Verifier) -> None:
-    tally = run(tmp_path, judge, pairs=1)
+def test_a_run_stops_when_it_has_enough_pairs(tmp_path: Path, verifier: Verifier) -> None:
+    tally = run(tmp_path, verifier, pairs=1)
     assert tally.stages["pairs"] >= 1
     assert tally.stages["written"] < 64
 
 
 def test_a_model_that_says_nothing_useful_ends_the_run_instead_of_running_forever(
-    tmp_path: Path, judge: Verifier
+    tmp_path: Path, verifier: Verifier
 ) -> None:
-    tally = run(tmp_path, judge, pairs=1, model=Scripted(lambda prompt, chance: "?"))
-    assert tally.refusals["parses"] == tally.stages["written"] == 20 * SMALL.prompts * SMALL.samples
+    tally = run(tmp_path, verifier, pairs=1, model=Scripted(lambda prompt, rng: "?"))
+    assert tally.refusals["parses"] == tally.stages["written"] == 20 * SMALL.prompts_per_wave * SMALL.samples_per_prompt
 
 
-def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, judge: Verifier) -> None:
+def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, verifier: Verifier) -> None:
     held_out = HeldOut([f"def f({PUZZLES['the same form']}"])
     model = Scripted(script)
-    run(tmp_path, judge, held_out=held_out, model=model)
+    run(tmp_path, verifier, held_out=held_out, model=model)
     for name in ("good", "the same puzzle otherwise", "the same form"):
         assert set(refused(tmp_path, name)) <= {"held_out", "new"}
     assert not any("x + a == b" in prompt for prompt in model.prompts)
     with pytest.raises(Contaminated):
-        run(tmp_path / "b", judge, held_out=HeldOut([SEEDS[7].puzzle.source]))
+        run(tmp_path / "b", verifier, held_out=HeldOut([SEEDS[7].puzzle.source]))
 
 
-def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Path, judge: Verifier) -> None:
+def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Path, verifier: Verifier) -> None:
     near = "def f(s: str, t='melon'):\n    return s == t * 3 + t.upper() or s == 5"
-    run(tmp_path, judge, replace(SMALL, contamination=0.3), held_out=HeldOut([near]))
+    run(tmp_path, verifier, replace(SMALL, held_out_similarity=0.3), held_out=HeldOut([near]))
     (score,) = {
         outcome["score"]
         for record in records(tmp_path)
@@ -235,17 +253,19 @@ def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Pa
     assert set(refused(tmp_path, "good words")) == {"held_out", "new"}
 
 
-def test_the_papers_recipe_keeps_the_shortest_solutions_and_repeats_puzzles(tmp_path: Path, judge: Verifier) -> None:
-    paper = replace(PAPER, samples=32, attempts=24, round=24, keep=2, exempt=0.0)
-    run(tmp_path, judge, paper, puzzles=192)
+def test_the_papers_recipe_keeps_the_shortest_solutions_and_repeats_puzzles(tmp_path: Path, verifier: Verifier) -> None:
+    paper = replace(
+        PAPER, samples_per_prompt=32, max_attempts=24, attempts_per_round=24, max_solutions=2, keep_trivial_share=0.0
+    )
+    run(tmp_path, verifier, paper, puzzles=192)
     assert refused(tmp_path, "good words").count("") > 1
     assert "new" not in {record["refused"] for record in records(tmp_path)}
     solutions = {one.solution for one in example.read(tmp_path / "pairs.jsonl") if one.puzzle == f"def f({SUM}"}
     assert solutions == {"def g(a=417, b=1342): return b - a", "def g(a=417, b=1342):\n    c = b - a\n    return c"}
 
 
-def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge, replace(SMALL, exempt=1.0, depends=False))
+def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier, replace(SMALL, keep_trivial_share=1.0, refuse_answer_independent=False))
     (outcome,) = {
         outcome.outcome
         for one in example.read(tmp_path / "pairs.jsonl")
@@ -257,27 +277,27 @@ def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, judge
 
 
 def test_a_puzzle_that_takes_any_answer_is_refused_even_if_the_lot_lets_it_through(
-    tmp_path: Path, judge: Verifier
+    tmp_path: Path, verifier: Verifier
 ) -> None:
-    run(tmp_path, judge, replace(SMALL, exempt=1.0))
+    run(tmp_path, verifier, replace(SMALL, keep_trivial_share=1.0))
     assert refused(tmp_path, "any answer")[0] == "depends"
 
 
-def test_a_solution_that_is_right_by_chance_is_refused(tmp_path: Path, judge: Verifier) -> None:
-    def guess(prompt: str, chance: random.Random) -> str:
+def test_a_solution_that_is_right_by_chance_is_refused(tmp_path: Path, verifier: Verifier) -> None:
+    def guess(prompt: str, rng: random.Random) -> str:
         if prompt.endswith("("):
             return "x: int, a=417):\n    return x % 2 == a % 2 and x > 10 ** 5"
-        return f"\n    import random\n    return 100001 + random.randrange({chance.randrange(2, 1000)})"
+        return f"\n    import random\n    return 100001 + random.randrange({rng.randrange(2, 1000)})"
 
-    tally = run(tmp_path, judge, replace(SMALL, repeat=16), model=Scripted(guess))
+    tally = run(tmp_path, verifier, replace(SMALL, verify_repeats=16), model=Scripted(guess))
     assert tally.refusals["stable"] == 1
     assert tally.stages["pairs"] == 0
 
 
-def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifier) -> None:
-    def swap(prompt: str, chance: random.Random) -> str:
+def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, verifier: Verifier) -> None:
+    def swap(prompt: str, rng: random.Random) -> str:
         if prompt.endswith("("):
-            return chance.choice(
+            return rng.choice(
                 ["x: int, a=41777):\n    return x == a * a", "x: int, b=90210):\n    return x - b == b // 7"]
             )
         return (
@@ -286,56 +306,58 @@ def test_hindsight_finds_a_use_for_a_failed_answer(tmp_path: Path, judge: Verifi
             else "\n    return 41777 * 41777"
         )
 
-    assert run(tmp_path / "off", judge, replace(SMALL, hindsight=0), model=Scripted(swap)).stages["pairs"] == 0
-    run(tmp_path / "on", judge, model=Scripted(swap))
+    assert (
+        run(tmp_path / "off", verifier, replace(SMALL, hindsight_attempts=0), model=Scripted(swap)).stages["pairs"] == 0
+    )
+    run(tmp_path / "on", verifier, model=Scripted(swap))
     pairs = list(example.read(tmp_path / "on" / "pairs.jsonl"))
     assert len(pairs) == 2
     assert {one.borrowed_from for one in pairs} == {one.puzzle_id for one in pairs}
     assert all(one.borrowed_from != one.puzzle_id and one.passes == 0 for one in pairs)
 
 
-def test_a_right_answer_to_the_same_template_is_borrowed_before_any_other(tmp_path: Path, judge: Verifier) -> None:
-    def half(prompt: str, chance: random.Random) -> str:
+def test_a_right_answer_to_the_same_template_is_borrowed_before_any_other(tmp_path: Path, verifier: Verifier) -> None:
+    def half(prompt: str, rng: random.Random) -> str:
         if prompt.endswith("("):
-            return chance.choice(
+            return rng.choice(
                 ["x: int, a=417, b=9342):\n    return x + a == b", "x: int, a=31, b=8088):\n    return x + a == b"]
             )
-        return " return b - a" if "9342" in prompt else f" return {chance.randrange(1000)}"
+        return " return b - a" if "9342" in prompt else f" return {rng.randrange(1000)}"
 
-    run(tmp_path, judge, replace(SMALL, per_template=2, hindsight=1), model=Scripted(half))
+    run(tmp_path, verifier, replace(SMALL, max_per_template=2, hindsight_attempts=1), model=Scripted(half))
     borrowed = [one for one in example.read(tmp_path / "pairs.jsonl") if one.borrowed_from]
     assert [one.solution for one in borrowed] == ["def g(a=31, b=8088): return b - a"]
 
 
-def test_rounds_end_when_a_puzzle_is_solved_enough_or_hopeless(tmp_path: Path, judge: Verifier) -> None:
-    run(tmp_path, judge)
+def test_rounds_end_when_a_puzzle_is_solved_enough_or_hopeless(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier)
     numbers = {
         name: [
             len(record["attempts"]) for record in records(tmp_path) if PUZZLES[name].split("\n")[1] in record["puzzle"]
         ]
         for name in ("unsolvable", "good words")
     }
-    assert max(numbers["unsolvable"]) - SMALL.hindsight <= SMALL.hopeless
+    assert max(numbers["unsolvable"]) - SMALL.hindsight_attempts <= SMALL.give_up_after
     assert set(numbers["good words"]) <= {0, 12}
 
 
-def test_a_puzzle_that_does_not_fit_the_context_is_not_asked_about(tmp_path: Path, judge: Verifier) -> None:
-    tally = run(tmp_path, judge, replace(SMALL, solution_tokens=2000))
+def test_a_puzzle_that_does_not_fit_the_context_is_not_asked_about(tmp_path: Path, verifier: Verifier) -> None:
+    tally = run(tmp_path, verifier, replace(SMALL, solution_max_new_tokens=2000))
     assert tally.stages["attempts"] == 0
     assert tally.refusals["solved"] > 0
 
 
-def test_a_model_without_examples_is_asked_with_nothing_but_the_puzzle(tmp_path: Path, judge: Verifier) -> None:
+def test_a_model_without_examples_is_asked_with_nothing_but_the_puzzle(tmp_path: Path, verifier: Verifier) -> None:
     model = Scripted(script)
-    run(tmp_path, judge, style=BARE, model=model)
+    run(tmp_path, verifier, style=BARE, model=model)
     assert "def f(" in model.prompts
     assert "def f(s: str, t='melon'):\n    return s == t * 3 + t.upper()\n\ndef g(t='melon'):" in model.prompts
 
 
-def test_a_verdict_that_is_none_is_no_attempt(tmp_path: Path, judge: Verifier) -> None:
+def test_a_verdict_that_is_none_is_no_attempt(tmp_path: Path, verifier: Verifier) -> None:
     class Sick(Verifier):
         async def averify_many(self, tasks: Any, ordered: bool = True, repeat: int = 1) -> Any:
-            async for verdict in judge.averify_many(tasks, ordered, repeat):
+            async for verdict in verifier.averify_many(tasks, ordered, repeat):
                 broken = "/" in verdict.id and len(verdict.id) > 8 and hash(verdict.id) % 2
                 yield dataclasses.replace(verdict, status=Status.INTERNAL_ERROR) if broken else verdict
 
@@ -352,7 +374,7 @@ def test_a_verdict_that_is_none_is_no_attempt(tmp_path: Path, judge: Verifier) -
         assert one.attempts == len(statuses) - statuses.count("internal_error")
 
 
-def test_nothing_that_a_model_writes_runs_outside_the_workers(tmp_path: Path, judge: Verifier) -> None:
+def test_nothing_that_a_model_writes_runs_outside_the_workers(tmp_path: Path, verifier: Verifier) -> None:
     mark = tmp_path / "mark"
     write = f"__import__('pathlib').Path({str(mark)!r}).touch()"
     evil = [
@@ -365,20 +387,20 @@ def test_nothing_that_a_model_writes_runs_outside_the_workers(tmp_path: Path, ju
     ]
     answers = [f" return {write}", f"\n    return [{write}, 417 * 417][1]", "\n    __import__('os')._exit(0)"]
 
-    def attack(prompt: str, chance: random.Random) -> str:
-        return chance.choice(evil if prompt.endswith("(") else answers)
+    def attack(prompt: str, rng: random.Random) -> str:
+        return rng.choice(evil if prompt.endswith("(") else answers)
 
-    for recipe in (SMALL, replace(PAPER, samples=16, attempts=6, round=6)):
-        tally = run(tmp_path / recipe.name, judge, recipe, model=Scripted(attack))
+    for recipe in (SMALL, replace(PAPER, samples_per_prompt=16, max_attempts=6, attempts_per_round=6)):
+        tally = run(tmp_path / recipe.name, verifier, recipe, model=Scripted(attack))
         assert tally.stages["written"] == 64
         assert tally.stages["pairs"] == 0
     assert tally.statuses["forbidden"] + tally.statuses["puzzle_error"] > 0
     assert not mark.exists()
 
 
-def test_progress_grows_stage_by_stage(tmp_path: Path, judge: Verifier) -> None:
+def test_progress_grows_stage_by_stage(tmp_path: Path, verifier: Verifier) -> None:
     seen: list[dict[str, int]] = []
-    final = run(tmp_path, judge, on_progress=lambda tally: seen.append(dict(tally.stages)))
+    final = run(tmp_path, verifier, on_progress=lambda tally: seen.append(dict(tally.stages)))
     assert seen[0]["written"] > 0
     assert final.stages["written"] == 64
     counts = [final.stages[stage] for stage in ("written", *STAGES)]

@@ -124,7 +124,7 @@ def test_a_stop_function_sends_its_strings(stub: Stub) -> None:
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_passing_fault_is_tried_again(stub: Stub, status: int) -> None:
     stub.faults = [status, status]
-    assert len(complete(OpenAI(address(stub), pause=0.001), ["p"])[0]) == 2
+    assert len(complete(OpenAI(address(stub), backoff_factor=0.001), ["p"])[0]) == 2
 
 
 def test_a_lasting_fault_is_an_error_with_the_servers_words(stub: Stub) -> None:
@@ -133,14 +133,14 @@ def test_a_lasting_fault_is_an_error_with_the_servers_words(stub: Stub) -> None:
         complete(OpenAI(address(stub)), ["p"])
     stub.faults = [503] * 3
     with pytest.raises(ModelFailed, match="503"):
-        complete(OpenAI(address(stub), tries=2, pause=0.001), ["p"])
+        complete(OpenAI(address(stub), max_tries=2, backoff_factor=0.001), ["p"])
 
 
 def test_a_server_that_is_not_there_or_lacks_the_model_is_an_error(stub: Stub) -> None:
     with pytest.raises(ModelFailed, match="has no model 'tiny'; it has: small, large"):
         models.load(f"{address(stub)}#tiny")
     with pytest.raises(ModelFailed, match="does a server run there"):
-        OpenAI("http://127.0.0.1:9/v1", tries=1)
+        OpenAI("http://127.0.0.1:9/v1", max_tries=1)
 
 
 def test_tokens_are_counted_by_the_server_or_else_estimated_from_above(stub: Stub) -> None:

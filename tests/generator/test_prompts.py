@@ -20,7 +20,7 @@ NOBODY = HeldOut()
 
 
 def model(context: int = 4000) -> Scripted:
-    return Scripted(lambda prompt, chance: "", context=context)
+    return Scripted(lambda prompt, rng: "", context=context)
 
 
 def test_every_worked_pair_is_right() -> None:

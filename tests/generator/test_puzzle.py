@@ -17,7 +17,7 @@ from selftaught.sandbox import corpus
 PUZZLE = "def sat(x: List[int], a=[1, 2], b='q'):\n    return sum(i for i in x if i > 3) == a[0] and len(x) < len(b)"
 
 
-def test_the_parts_of_a_puzzle_are_told_apart() -> None:
+def test_a_puzzle_has_its_parts() -> None:
     puzzle = parse(f"\n{PUZZLE}\n\n")
     assert (puzzle.name, puzzle.argument, puzzle.annotation) == ("sat", "x", "List[int]")
     assert puzzle.defaults == (("a", "[1, 2]"), ("b", "'q'"))
@@ -63,8 +63,10 @@ def test_an_annotation_is_read_however_it_is_written(annotation: str) -> None:
 
 SAME = [
     PUZZLE,
-    "def f7(answer: list[int], k=[9], t='other'):\n    return sum(j for j in answer if j > -1) == k[5] and len(answer) < len(t)",
-    "def f(x: List[int], a=[1], b=''):\n    '''Doc.'''\n    # why\n    return (sum(x for x in x if x > 3)\n        == a[0]) and len(x) < len(b)",
+    "def f7(answer: list[int], k=[9], t='other'):\n"
+    "    return sum(j for j in answer if j > -1) == k[5] and len(answer) < len(t)",
+    "def f(x: List[int], a=[1], b=''):\n    '''Doc.'''\n    # why\n"
+    "    return (sum(x for x in x if x > 3)\n        == a[0]) and len(x) < len(b)",
 ]
 
 
@@ -120,7 +122,8 @@ def test_the_identity_that_files_keep_is_this_text_under_every_version_of_python
     )
     assert canonical(source) == (
         "(def v0 [] 0,2,0,False,False list[str] [<int>] [(Return (BoolOp (Or) [(Call all [(GeneratorExp v1 [[v4 [] 0]] "
-        "[(BoolOp (And) [(JoinedStr [(FormattedValue v4 114 (JoinedStr [<str>]))]) (Subscript v4 (Slice - v2 -))])])] []) "
+        "[(BoolOp (And) [(JoinedStr [(FormattedValue v4 114 (JoinedStr [<str>]))]) "
+        "(Subscript v4 (Slice - v2 -))])])] []) "
         "(Compare <dict <str> <list <bool>|<int>>> [(NotEq)] [(NamedExpr v3 v2)])]))])"
     )
     assert exact("def f(x: int):\n    return x == -31") == (
@@ -175,22 +178,22 @@ def test_instances_of_a_p3_problem_share_their_canonical_form(p3: Path) -> None:
         ("def inner():\n        return True\n    return len(x)", False),
     ],
 )
-def test_a_puzzle_that_can_never_hold_is_seen(body: str, may: bool) -> None:
-    assert parse(f"def f(x: int):\n    {body}").may_hold is may
+def test_a_puzzle_that_can_never_return_true_is_seen(body: str, may: bool) -> None:
+    assert parse(f"def f(x: int):\n    {body}").can_return_true is may
 
 
-def test_every_bundled_and_published_puzzle_may_hold(p3: Path) -> None:
+def test_every_bundled_and_published_puzzle_can_return_true(p3: Path) -> None:
     sources = [record["sat"] for record in corpus.records()] + [puzzle["sat"] for puzzle in json.loads(p3.read_text())]
-    assert [source for source in sources if not parse(source).may_hold] == []
+    assert [source for source in sources if not parse(source).can_return_true] == []
 
 
 def test_names_that_nothing_defines_are_found() -> None:
-    def unbound(body: str) -> list[str]:
-        return parse(f"def f(x: List[int], a=3):\n    {body}").unbound
+    def undefined_names(body: str) -> list[str]:
+        return parse(f"def f(x: List[int], a=3):\n    {body}").undefined_names
 
-    assert unbound("return sum(i * a for i in x) == len(y) + z") == ["y", "z"]
-    assert unbound("import math\n    n = math.pi\n    return f(x) or (lambda q: q + n)(1) > Optional[a]") == []
-    assert all(parse(record["sat"]).unbound == [] for record in corpus.records())
+    assert undefined_names("return sum(i * a for i in x) == len(y) + z") == ["y", "z"]
+    assert undefined_names("import math\n    n = math.pi\n    return f(x) or (lambda q: q + n)(1) > Optional[a]") == []
+    assert all(parse(record["sat"]).undefined_names == [] for record in corpus.records())
 
 
 def test_a_puzzle_without_its_docstring_is_the_same_puzzle() -> None:
@@ -241,7 +244,13 @@ READ_ALL = """
 import sys
 from selftaught.generator.puzzle import *
 source = eval(sys.stdin.read())
-for read in (parse, canonical, exact, lambda source: rename(source, {"f": "h"}), lambda source: parse(source).uses_argument, lambda source: parse(source).unbound, lambda source: parse(source).may_hold):
+readers = [parse, canonical, exact, lambda source: rename(source, {"f": "h"})]
+readers += [
+    lambda source: parse(source).uses_argument,
+    lambda source: parse(source).undefined_names,
+    lambda source: parse(source).can_return_true,
+]
+for read in readers:
     try:
         read(source)
     except NotAPuzzle:

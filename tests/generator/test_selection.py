@@ -1,4 +1,4 @@
-"""What is kept of a solved puzzle, what it weighs, and the second life of failed answers; recipes; novelty."""
+"""Selection and weights of solutions, solutions adapted to other puzzles, recipes, novelty, seeds."""
 
 from __future__ import annotations
 
@@ -50,30 +50,61 @@ def test_a_transplanted_body_brings_along_what_it_uses() -> None:
 
 
 def test_a_recipe_is_changed_by_name_and_a_mistake_is_named() -> None:
-    changed = DEFAULT.changed("hindsight=0", "depends=off", "near=0.5", "trivial=paper")
-    assert (changed.hindsight, changed.depends, changed.near, changed.trivial) == (0, False, 0.5, "paper")
+    changed = DEFAULT.changed(
+        "hindsight_attempts=0", "refuse_answer_independent=off", "cluster_similarity=0.5", "trivial_check=paper"
+    )
+    assert (
+        changed.hindsight_attempts,
+        changed.refuse_answer_independent,
+        changed.cluster_similarity,
+        changed.trivial_check,
+    ) == (0, False, 0.5, "paper")
     for setting, complaint in [
-        ("hindsite=0", "sets nothing"),
-        ("hindsight", "sets nothing"),
-        ("hindsight=much", "of type int"),
-        ("depends=maybe", "of type bool"),
-        ("trivial=no", "must be one of"),
-        ("round=0", "at least 1"),
-        ("near=2", "between 0 and 1"),
+        ("hindsite=0", "did you mean hindsight_attempts"),
+        ("hindsight_attempts", "give NAME=VALUE"),
+        ("hindsight_attempts=much", "of type int"),
+        ("refuse_answer_independent=maybe", "of type bool"),
+        ("trivial_check=no", "must be one of"),
+        ("attempts_per_round=0", "at least 1"),
+        ("cluster_similarity=2", "between 0 and 1"),
     ]:
         with pytest.raises(ValueError, match=complaint):
             DEFAULT.changed(setting)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("hindsight", "hindsight_attempts"), ("round", "attempts_per_round"), ("chain", "chains_per_wave")]
+)
+def test_an_unknown_switch_is_answered_with_the_nearest_known_ones(old: str, new: str) -> None:
+    with pytest.raises(ValueError, match=f"there is no setting '{old}'; did you mean .*{new}.*NAME is one of"):
+        DEFAULT.changed(f"{old}=3")
+
+
 def test_the_papers_recipe_is_the_papers() -> None:
     assert Recipe() == PAPER == RECIPES["paper"]
-    figures = (PAPER.samples, PAPER.temperature, PAPER.puzzle_tokens, PAPER.solution_tokens, PAPER.attempts, PAPER.keep)
+    figures = (
+        PAPER.samples_per_prompt,
+        PAPER.temperature,
+        PAPER.puzzle_max_new_tokens,
+        PAPER.solution_max_new_tokens,
+        PAPER.max_attempts,
+        PAPER.max_solutions,
+    )
     assert figures == (64, 0.9, 200, 150, 128, 8)
-    assert PAPER.exempt == 0.05
-    assert (PAPER.depends, PAPER.repeat, PAPER.hindsight, PAPER.per_template, PAPER.per_cluster) == (False, 1, 0, 0, 0)
+    assert PAPER.keep_trivial_share == 0.05
+    assert (
+        PAPER.refuse_answer_independent,
+        PAPER.verify_repeats,
+        PAPER.hindsight_attempts,
+        PAPER.max_per_template,
+        PAPER.max_per_cluster,
+    ) == (False, 1, 0, 0, 0)
 
 
-BASE = "def f(x: List[int], n=9, li=[3, 1, 2]):\n    return sum(x) == n and len(x) == len(li) and sorted(x) == sorted(li) and x[0] > x[1] > x[2]"
+BASE = (
+    "def f(x: List[int], n=9, li=[3, 1, 2]):\n"
+    "    return sum(x) == n and len(x) == len(li) and sorted(x) == sorted(li) and x[0] > x[1] > x[2]"
+)
 NEAR = BASE.replace("x[1] > x[2]", "x[1]")
 
 
@@ -96,7 +127,7 @@ def test_the_estimate_of_similarity_is_about_the_truth() -> None:
     assert 0.6 < sketch(canonical(BASE)).jaccard(sketch(canonical(NEAR))) < 1
 
 
-def test_bundled_puzzles_are_told_apart() -> None:
+def test_bundled_puzzles_are_not_near_duplicates() -> None:
     known = Known(0.85)
     for record in corpus.records():
         form = canonical(record["sat"])
@@ -106,8 +137,8 @@ def test_bundled_puzzles_are_told_apart() -> None:
 
 def test_a_held_out_puzzle_is_known_by_its_form_and_by_its_likeness() -> None:
     held_out = HeldOut([BASE])
-    assert held_out.holds(BASE.replace("n=9", "n=10").replace("x", "answer"))
-    assert not held_out.holds(NEAR)
+    assert held_out.contains(BASE.replace("n=9", "n=10").replace("x", "answer"))
+    assert not held_out.contains(NEAR)
     assert held_out.similarity(canonical(NEAR)) > 0.6
     assert HeldOut().similarity(canonical(NEAR)) == 0
     assert held_out.digest != HeldOut().digest
@@ -123,7 +154,7 @@ def test_seeds_are_read_from_every_format(p3: Path) -> None:
 def test_seeds_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path = tmp_path / "seeds.jsonl"
     for content, complaint in [
-        ("", "holds no puzzles"),
+        ("", "has no puzzles"),
         ('{"sat": "def f(x: int): return x"}\n{"sat": "def f("}', "seeds.jsonl:2: no puzzle"),
         ("{", "seeds.jsonl: "),
         ('{"id": "x"}', "seeds.jsonl:1"),

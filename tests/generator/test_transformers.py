@@ -1,4 +1,4 @@
-"""The transformers backend on a model of a few thousand weights: it must draw what the library's own `generate` would."""
+"""The transformers backend on a model of a few thousand weights: it must sample what the library's `generate` does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from tokenizers.trainers import BpeTrainer
     from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from selftaught.generator.models.transformers import Transformers, _Draw
+    from selftaught.generator.models.transformers import Transformers, _TokenSampler
 
 PROMPTS = ["def f(x):\n    return x", "def f(x):\n    return x + 1\n\ndef g", "def f(", "def f(y, z):"]
 
@@ -72,7 +72,7 @@ def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(mo
         ids = model.tokenizer(prompt, return_tensors="pt").input_ids
         out = model.model.generate(ids, attention_mask=ids * 0 + 1, max_new_tokens=12, do_sample=False, pad_token_id=0)
         expected.append(model.tokenizer.decode(out[0], skip_special_tokens=True)[len(prompt) :])
-    model.rows = rows
+    model.batch_size = rows
     assert len(set(expected)) > 1
     assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
 
@@ -128,7 +128,7 @@ def greedy(model: Any, prompt: str) -> str:
 
 
 def test_samples_follow_the_models_distribution(model: Any) -> None:
-    model.rows = 64
+    model.batch_size = 64
     prompt = PROMPTS[0]
     with torch.inference_mode():
         logits = model.model(**model.tokenizer(PROMPTS[0], return_tensors="pt")).logits[0, -1]
@@ -168,7 +168,7 @@ def test_a_stop_string_ends_a_completion(model: Any) -> None:
 def test_when_memory_runs_out_batches_are_halved_and_nothing_is_lost(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model: Any = Transformers.from_name(str(folder), rows=16)
+    model: Any = Transformers.from_name(str(folder), batch_size=16)
     decode, sizes = model._decode, []
 
     def hungry(prefix: Any, ids: Any, batch: Any, *rest: Any) -> Any:
@@ -269,16 +269,16 @@ def test_what_is_no_model_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_tokens_are_drawn_as_often_as_the_model_says_and_impossible_ones_never() -> None:
-    chances = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
-    token = _Draw(1.0, 1.0, torch.Generator().manual_seed(3))(chances.log().repeat(20_000, 1))
+    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    token = _TokenSampler(1.0, 1.0, torch.Generator().manual_seed(3))(probabilities.log().repeat(20_000, 1))
     found = torch.bincount(token, minlength=6) / 20_000
-    assert torch.allclose(found, chances, atol=0.02)
-    assert not found[chances == 0].any()
+    assert torch.allclose(found, probabilities, atol=0.02)
+    assert not found[probabilities == 0].any()
 
 
 def test_top_p_leaves_out_the_unlikely_tail() -> None:
-    chances = torch.tensor([0.1, 0.6, 0.3])
-    token = _Draw(1.0, 0.7, torch.Generator().manual_seed(3))(chances.log().repeat(1_000, 1))
+    probabilities = torch.tensor([0.1, 0.6, 0.3])
+    token = _TokenSampler(1.0, 0.7, torch.Generator().manual_seed(3))(probabilities.log().repeat(1_000, 1))
     assert set(token.tolist()) == {1, 2}
 
 

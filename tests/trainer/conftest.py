@@ -10,6 +10,6 @@ from selftaught.sandbox import Limits, Verifier
 
 
 @pytest.fixture(scope="session")
-def judge() -> Iterator[Verifier]:
+def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, limits=Limits(cpu_seconds=0.5), require="restricted") as made:
         yield made

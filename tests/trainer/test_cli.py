@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from selftaught.generator.settings import changed
 from selftaught.sandbox.cli import main
 from selftaught.trainer import evaluation, presets
 from selftaught.trainer.evaluation import Result
-from selftaught.trainer.settings import changed
 from selftaught.trainer.sft import Settings
-from tests.trainer.school import School, preset
+from tests.trainer.stub import StubLearner, preset
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -27,12 +27,12 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(presets.PRESETS, "school", lambda: preset(School()))
+    monkeypatch.setitem(presets.PRESETS, "stub", lambda: preset(StubLearner()))
     out = str(tmp_path / "run")
     command = (
         "loop",
         "--preset",
-        "school",
+        "stub",
         "--iterations",
         "1",
         "--require",
@@ -48,7 +48,7 @@ def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
     assert picture.endswith("pass_at_k.png") and Path(picture.split()[-1]).exists()
     assert "Pass@1 from " in sentence and "Pass@10 from " in sentence and sentence.count("[") >= 4
     code, again = invoke(*command)
-    assert code == 0 and again.splitlines()[-1] == sentence, "a finished run is told, not repeated"
+    assert code == 0 and again.splitlines()[-1] == sentence, "a finished run is reported, not repeated"
     code, output = invoke(*command, "--seed", "5")
     assert code == 2 and "belongs to another run: seed was 0, is 5" in output
 
@@ -85,27 +85,31 @@ def test_a_model_that_cannot_be_loaded_is_an_error_with_its_name(tmp_path: Path)
 
 
 def test_settings_are_changed_by_name_and_keep_their_type() -> None:
-    assert changed(Settings(), ["lora=16", "rate=1e-4", "solution_only=yes", "schedule=cosine"]) == Settings(
-        lora=16, rate=1e-4, solution_only=True, schedule="cosine"
-    )
-    for wrong in ("lora", "ranks=3", "lora=many", "solution_only=maybe"):
+    assert changed(
+        Settings(), ["lora_r=16", "learning_rate=1e-4", "completion_only_loss=yes", "lr_scheduler_type=cosine"]
+    ) == Settings(lora_r=16, learning_rate=1e-4, completion_only_loss=True, lr_scheduler_type="cosine")
+    for wrong in ("lora_r", "ranks=3", "lora_r=many", "completion_only_loss=maybe"):
         with pytest.raises(ValueError, match=wrong.partition("=")[0]):
             changed(Settings(), [wrong])
 
 
 @pytest.mark.parametrize("preset_name", ["tiny"])
 def test_a_presets_settings_are_plain_data_and_the_papers_recipe_keeps_its_sizes(preset_name: str) -> None:
-    mine, paper = presets.make(preset_name), presets.make(preset_name, "paper", ["keep=4"])
+    mine, paper = presets.make(preset_name), presets.make(preset_name, "paper", ["max_solutions=4"])
     assert json.loads(json.dumps(mine.to_dict()))["recipe"]["name"] == preset_name
-    assert paper.recipe.name == "paper" and paper.recipe.keep == 4 and paper.recipe.hindsight == 0
-    assert paper.recipe.attempts == mine.recipe.attempts and paper.recipe.samples == mine.recipe.samples
+    assert paper.recipe.name == "paper" and paper.recipe.max_solutions == 4 and paper.recipe.hindsight_attempts == 0
+    assert (
+        paper.recipe.max_attempts == mine.recipe.max_attempts
+        and paper.recipe.samples_per_prompt == mine.recipe.samples_per_prompt
+    )
 
 
 def test_the_quota_of_a_template_grows_with_the_iterations() -> None:
     tiny = presets.make("tiny")
-    assert tiny.for_iteration(3).per_template == 3 * tiny.for_iteration(1).per_template
+    assert tiny.for_iteration(3).max_per_template == 3 * tiny.for_iteration(1).max_per_template
 
 
 def test_importing_the_trainer_does_not_import_torch() -> None:
-    code = "import sys, trainer, selftaught.trainer.cli, selftaught.trainer.loop, selftaught.trainer.presets, selftaught.trainer.evaluation; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"selftaught.trainer.{name}" for name in ("cli", "loop", "presets", "evaluation"))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,7 +11,7 @@ import pytest
 from selftaught.generator import prompts, puzzle
 from selftaught.sandbox import Verifier
 from selftaught.trainer import evaluation, problems
-from selftaught.trainer.evaluation import Memory, Problem, Result
+from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.passk import Score
 
 SAT = "def f(x: int, a=417, b=1342):\n    return x + a == b"
@@ -35,45 +35,45 @@ class Reciter:
 
 
 def attempt(
-    model: Reciter, judge: Verifier, attempts: int, *sources: str, memory: Memory | None = None
+    model: Reciter, verifier: Verifier, attempts: int, *sources: str, cache: VerdictCache | None = None
 ) -> list[Result]:
     asked = [Problem(f"p{number}", puzzle.parse(source)) for number, source in enumerate(sources)]
-    return evaluation.attempt(
+    return evaluation.evaluate(
         model,
         asked,
-        memory or Memory(judge),
+        cache or VerdictCache(verifier),
         attempts=attempts,
         temperature=0.8,
-        new_tokens=50,
+        max_new_tokens=50,
         style=prompts.BARE,
         seed=0,
     )
 
 
-def test_right_wrong_and_unparsed_attempts_are_counted_for_the_right_problem(judge: Verifier) -> None:
+def test_right_wrong_and_unparsed_attempts_are_counted_for_the_right_problem(verifier: Verifier) -> None:
     model = Reciter("\n    return b - a", "\n    return (", "\n    return a")
-    first, second = attempt(model, judge, 6, SAT, WORD)
+    first, second = attempt(model, verifier, 6, SAT, WORD)
     assert first.score == Score(6, 2) and first.statuses["unparsed"] == 2 and first.statuses["rejected"] == 2
     assert second.score == Score(6, 0) and second.statuses["solution_error"] == 4
 
 
-def test_an_attempt_is_judged_once_however_often_it_is_written(judge: Verifier) -> None:
-    memory = Memory(judge)
+def test_an_attempt_is_judged_once_however_often_it_is_written(verifier: Verifier) -> None:
+    cache = VerdictCache(verifier)
     model = Reciter("\n    return b - a")
     for _ in range(2):
-        (result,) = attempt(model, judge, 30, SAT, memory=memory)
+        (result,) = attempt(model, verifier, 30, SAT, cache=cache)
         assert result.score == Score(30, 30)
-    assert memory.judged == 1
+    assert cache.verified == 1
 
 
-def test_verdicts_of_an_earlier_process_are_taken_over_but_not_failures_of_the_verifier(judge: Verifier) -> None:
-    memory = Memory(judge)
-    memory.learn(
+def test_verdicts_of_an_earlier_process_are_taken_over_but_not_failures_of_the_verifier(verifier: Verifier) -> None:
+    cache = VerdictCache(verifier)
+    cache.add(
         SAT, {"def g(a=417, b=1342):\n    return b - a": "rejected", "def g():\n    return 925": "internal_error"}
     )
-    (result,) = attempt(Reciter("\n    return b - a"), judge, 2, SAT, memory=memory)
-    assert result.statuses["rejected"] == 2 and memory.judged == 0
-    assert memory.judge([(SAT, "def g():\n    return 925")]) == {(SAT, "def g():\n    return 925"): "accepted"}
+    (result,) = attempt(Reciter("\n    return b - a"), verifier, 2, SAT, cache=cache)
+    assert result.statuses["rejected"] == 2 and cache.verified == 0
+    assert cache.verify([(SAT, "def g():\n    return 925")]) == {(SAT, "def g():\n    return 925"): "accepted"}
 
 
 def test_what_was_not_judged_counts_neither_for_nor_against() -> None:
@@ -82,7 +82,7 @@ def test_what_was_not_judged_counts_neither_for_nor_against() -> None:
     assert result.score == Score(4, 1)
 
 
-def test_the_best_temperature_is_chosen_for_each_k_and_all_are_told() -> None:
+def test_the_best_temperature_is_chosen_for_each_k_and_all_are_reported() -> None:
     def result(temperature: float, problem: str, right: int) -> Result:
         made = Result(problem, "", False, temperature)
         made.statuses.update(accepted=right, rejected=20 - right)
@@ -96,17 +96,17 @@ def test_the_best_temperature_is_chosen_for_each_k_and_all_are_told() -> None:
     assert set(found["temperatures"]) == {"0.2", "1"}
 
 
-def test_trivially_solvable_problems_are_reported_apart(judge: Verifier) -> None:
+def test_trivially_solvable_problems_are_reported_apart(verifier: Verifier) -> None:
     easy = "def f(x: int):\n    return x * x == 49"
-    asked = problems.mark_trivial([Problem("hard", puzzle.parse(SAT)), Problem("easy", puzzle.parse(easy))], judge)
+    asked = problems.mark_trivial([Problem("hard", puzzle.parse(SAT)), Problem("easy", puzzle.parse(easy))], verifier)
     assert [problem.trivial for problem in asked] == [False, True]
-    results = evaluation.attempt(
+    results = evaluation.evaluate(
         Reciter("\n    return 7"),
         asked,
-        Memory(judge),
+        VerdictCache(verifier),
         attempts=4,
         temperature=0.5,
-        new_tokens=9,
+        max_new_tokens=9,
         style=prompts.BARE,
         seed=0,
     )
@@ -115,8 +115,8 @@ def test_trivially_solvable_problems_are_reported_apart(judge: Verifier) -> None
     assert found["trivial"]["problems"] == 1 and found["trivial"]["pass_at_k"]["1"]["value"] == 1
 
 
-def test_results_come_back_from_their_file(judge: Verifier, tmp_path: Path) -> None:
-    results = attempt(Reciter("\n    return b - a", "\n    return a"), judge, 4, SAT)
+def test_results_come_back_from_their_file(verifier: Verifier, tmp_path: Path) -> None:
+    results = attempt(Reciter("\n    return b - a", "\n    return a"), verifier, 4, SAT)
     evaluation.write(results, tmp_path / "evaluation.jsonl")
     assert list(evaluation.read(tmp_path / "evaluation.jsonl")) == results
     (tmp_path / "broken.jsonl").write_text('{"id": 1}\n')

@@ -21,7 +21,7 @@ RECORDS = heldout.records("handwritten")
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Verifier]:
+def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, require="restricted") as made:
         yield made
 
@@ -45,21 +45,21 @@ def test_records_say_what_their_puzzles_say() -> None:
     assert len({record["id"] for record in RECORDS}) == len(RECORDS)
 
 
-def test_every_reference_solution_is_right_and_stays_so(judge: Verifier) -> None:
+def test_every_reference_solution_is_right_and_stays_so(verifier: Verifier) -> None:
     tasks = [Task(record["id"], record["sat"], record["sol"]) for record in RECORDS]
-    verdicts = list(judge.verify_many(tasks, repeat=2))
+    verdicts = list(verifier.verify_many(tasks, repeat=2))
     assert [(verdict.id, verdict.message) for verdict in verdicts if not verdict.accepted] == []
 
 
-def test_every_puzzle_depends_on_its_answer(judge: Verifier) -> None:
+def test_every_puzzle_depends_on_its_answer(verifier: Verifier) -> None:
     for record in RECORDS:
         puzzle = parse(parse(record["sat"]).named("f"))
         kind = answers.read_type(puzzle.annotation)
         assert kind
         solution = record["sol"].replace("def sol(", "def g(", 1)
-        assert judge.verify(checks.depends(record["id"], puzzle, kind, solution)).status is Status.ACCEPTED, record[
-            "id"
-        ]
+        assert (
+            verifier.verify(checks.dependence_task(record["id"], puzzle, kind, solution)).status is Status.ACCEPTED
+        ), record["id"]
 
 
 def test_no_puzzle_shares_its_canonical_form_with_one_that_models_are_shown(p3: Path) -> None:
@@ -75,4 +75,4 @@ def test_the_generator_guards_the_set_by_itself() -> None:
     held_out = bundled_held_out()
     for record in RECORDS:
         with pytest.raises(Contaminated):
-            held_out.refuse(record["sat"].replace("def sat(", "def f99("))
+            held_out.check(record["sat"].replace("def sat(", "def f99("))

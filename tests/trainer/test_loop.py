@@ -17,7 +17,7 @@ from selftaught.generator.puzzle import canonical
 from selftaught.sandbox import Verifier
 from selftaught.trainer.loop import Loop
 from selftaught.trainer.run import Mismatch
-from tests.trainer.school import HELD_OUT, Pupil, School, preset
+from tests.trainer.stub import HELD_OUT, StubLearner, StubModel, preset
 
 ITERATIONS = 2
 
@@ -46,9 +46,9 @@ def _without_clocks(lines: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, judge: Verifier) -> tuple[Path, dict[str, Any]]:
+def done(tmp_path_factory: pytest.TempPathFactory, verifier: Verifier) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("loop") / "run"
-    return folder, Loop(preset(School()), ITERATIONS, folder, judge).run()
+    return folder, Loop(preset(StubLearner()), ITERATIONS, folder, verifier).run()
 
 
 def test_metrics_have_the_promised_shape_from_the_base_model_on(done: tuple[Path, dict[str, Any]]) -> None:
@@ -75,9 +75,9 @@ def test_the_learner_is_better_after_than_before_and_the_gain_says_so(done: tupl
 
 def test_no_held_out_puzzle_is_trained_on(done: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = done
-    held = {canonical(one.sat) for one in HELD_OUT}
+    forms = {canonical(one.sat) for one in HELD_OUT}
     lines = (folder / "data" / "train.jsonl").read_bytes().splitlines()
-    assert lines and not held & {canonical(orjson.loads(line)["puzzle"]) for line in lines}
+    assert lines and not forms & {canonical(orjson.loads(line)["puzzle"]) for line in lines}
 
 
 def test_the_report_names_its_pictures_and_they_exist(done: tuple[Path, dict[str, Any]]) -> None:
@@ -104,46 +104,52 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("stage", ["1-generate", "1-train", "2-evaluate"])
 def test_a_killed_loop_goes_on_without_repeating_work_and_gives_the_same_data(
-    stage: str, done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
+    stage: str, done: tuple[Path, dict[str, Any]], verifier: Verifier, tmp_path: Path
 ) -> None:
-    learner = School()
+    learner = StubLearner()
 
     def kill(line: str) -> None:
         if line.startswith(stage):
             raise Killed
 
     with pytest.raises(Killed):
-        Loop(preset(learner), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+        Loop(preset(learner), ITERATIONS, tmp_path / "run", verifier, on_message=kill).run()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "stages").iterdir()}
-    Loop(preset(learner), ITERATIONS, tmp_path / "run", judge).run()
+    Loop(preset(learner), ITERATIONS, tmp_path / "run", verifier).run()
     assert files(tmp_path / "run") == files(done[0])
     assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished stage was done again"
-    assert learner.taught == ITERATIONS
+    assert learner.trained == ITERATIONS
 
 
 def test_a_model_examined_aside_gives_the_same_data(
-    done: tuple[Path, dict[str, Any]], judge: Verifier, tmp_path: Path
+    done: tuple[Path, dict[str, Any]], verifier: Verifier, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    Loop(replace(preset(School()), aside=True), ITERATIONS, tmp_path / "run", judge, say=said.append).run()
+    Loop(
+        replace(preset(StubLearner()), evaluate_while_training=True),
+        ITERATIONS,
+        tmp_path / "run",
+        verifier,
+        on_message=said.append,
+    ).run()
     assert files(tmp_path / "run") == files(done[0])
     assert said.index("1-generate ...") < next(place for place, line in enumerate(said) if line.startswith("  Pass@1"))
 
 
 def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothing_of_it(
-    judge: Verifier, tmp_path: Path
+    verifier: Verifier, tmp_path: Path
 ) -> None:
     begun, loaded = threading.Event(), []
 
-    class Slow(Pupil):
+    class Slow(StubModel):
         def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:
             for answer in super().complete(prompts, **settings):
                 begun.set()
                 time.sleep(0.5)
                 yield answer
 
-    class Slowly(School):
-        def load(self, folder: Path) -> Pupil:
+    class SlowLearner(StubLearner):
+        def load(self, folder: Path) -> StubModel:
             loaded.append(folder)  # first to write puzzles, then to be examined
             return super().load(folder) if len(loaded) == 1 else Slow(super().load(folder).skill)
 
@@ -154,24 +160,30 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
 
     started = time.monotonic()
     with pytest.raises(Killed):
-        Loop(replace(preset(Slowly()), aside=True), ITERATIONS, tmp_path / "run", judge, say=kill).run()
+        Loop(
+            replace(preset(SlowLearner()), evaluate_while_training=True),
+            ITERATIONS,
+            tmp_path / "run",
+            verifier,
+            on_message=kill,
+        ).run()
     assert time.monotonic() - started < 0.5 * len(HELD_OUT)
     assert not (tmp_path / "run" / "stages" / "0-evaluate.json").exists()
 
 
-def test_more_iterations_continue_a_finished_run(judge: Verifier, tmp_path: Path) -> None:
-    learner = School()
-    Loop(preset(learner), 1, tmp_path / "run", judge).run()
-    metrics = Loop(preset(learner), 2, tmp_path / "run", judge).run()
-    assert len(metrics["iterations"]) == 3 and learner.taught == 2
+def test_more_iterations_continue_a_finished_run(verifier: Verifier, tmp_path: Path) -> None:
+    learner = StubLearner()
+    Loop(preset(learner), 1, tmp_path / "run", verifier).run()
+    metrics = Loop(preset(learner), 2, tmp_path / "run", verifier).run()
+    assert len(metrics["iterations"]) == 3 and learner.trained == 2
 
 
-def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[str, Any]], judge: Verifier) -> None:
+def test_a_folder_of_other_settings_is_refused_by_name(done: tuple[Path, dict[str, Any]], verifier: Verifier) -> None:
     with pytest.raises(Mismatch, match="seed was 0, is 1"):
-        Loop(preset(School()), ITERATIONS, done[0], judge, seed=1)
+        Loop(preset(StubLearner()), ITERATIONS, done[0], verifier, seed=1)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(judge: Verifier, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_left_alone(verifier: Verifier, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(Mismatch, match="holds no run"):
-        Loop(preset(School()), 1, tmp_path, judge)
+    with pytest.raises(Mismatch, match="is not the folder of a run"):
+        Loop(preset(StubLearner()), 1, tmp_path, verifier)

@@ -31,7 +31,7 @@ def test_problems_with_too_few_judged_attempts_do_not_count() -> None:
     assert estimate([Score(2, 0)], 10) is None
 
 
-def test_the_interval_holds_the_mean_and_narrows_with_more_problems() -> None:
+def test_the_interval_contains_the_mean_and_narrows_with_more_problems() -> None:
     few, many = bootstrap([0.0, 1.0] * 10), bootstrap([0.0, 1.0] * 200)
     assert few is not None and many is not None
     assert few.low < 0.5 < few.high and many.low < 0.5 < many.high

@@ -1,4 +1,4 @@
-"""Rewards in every framework's shape: what is right earns 1, what is wrong 0, and what was not judged never a number."""
+"""Rewards in all frameworks: 1 if correct, 0 if wrong, never a number for a solution that was not judged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RIGHT, WRONG = "def g(a=17, b=42):\n    return b - a", "def g(a=17, b=42):\n    
 
 
 @pytest.fixture(scope="module", autouse=True)
-def judge() -> Iterator[Verifier]:
+def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, require="restricted") as made:
         rewards.use(made)
         yield made
@@ -40,28 +40,28 @@ def judge() -> Iterator[Verifier]:
 class Failing(Verifier):
     """Judges nothing the first times that it is asked about a task."""
 
-    def __init__(self, judge: Verifier, times: int) -> None:
-        self.judge, self.left = judge, times
+    def __init__(self, verifier: Verifier, times: int) -> None:
+        self.verifier, self.left = verifier, times
 
     def _fail(self, verdict: Verdict) -> Verdict:
         self.left -= 1
         return verdict if self.left < 0 else dataclasses.replace(verdict, status=Status.INTERNAL_ERROR)
 
     def verify(self, task: Task) -> Verdict:
-        return self._fail(self.judge.verify(task))
+        return self._fail(self.verifier.verify(task))
 
     async def averify(self, task: Task) -> Verdict:
-        return self._fail(await self.judge.averify(task))
+        return self._fail(await self.verifier.averify(task))
 
     def verify_many(self, tasks: Any, ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
-        return map(self._fail, self.judge.verify_many(tasks, ordered, repeat))
+        return map(self._fail, self.verifier.verify_many(tasks, ordered, repeat))
 
 
 @pytest.fixture
-def failing(judge: Verifier) -> Iterator[Callable[[int], None]]:
+def failing(verifier: Verifier) -> Iterator[Callable[[int], None]]:
     """Make the verifier fail so many judgements."""
-    yield lambda times: rewards.use(Failing(judge, times))
-    rewards.use(judge)
+    yield lambda times: rewards.use(Failing(verifier, times))
+    rewards.use(verifier)
 
 
 COMPLETIONS = {
@@ -123,7 +123,7 @@ def call(name: str, completions: list[str]) -> list[float | None]:
 def test_a_data_set_without_puzzles_is_an_error_with_the_remedy() -> None:
     with pytest.raises(ValueError, match="needs a column `puzzle`"):
         rewards.reward([""], [RIGHT], text=["x"])
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="has something else"):
         rewards.reward([""], [RIGHT], puzzle=["print(1)"])
 
 
@@ -175,12 +175,12 @@ def test_open_r1s_provider_judges_scripts_and_leaves_other_languages_unjudged(fa
     assert provider.execute_scripts(scripts[:2], ["python"] * 2) == [None, None]
 
 
-def test_a_verifier_is_made_when_first_needed(judge: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verifier_is_made_when_first_needed(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Verifier] = []
     monkeypatch.setattr(rewards, "_verifier", None)
-    monkeypatch.setattr(rewards, "Verifier", lambda: made.append(judge) or judge)
-    assert rewards.current() is rewards.current() is judge
-    assert made == [judge]
+    monkeypatch.setattr(rewards, "Verifier", lambda: made.append(verifier) or verifier)
+    assert rewards.current() is rewards.current() is verifier
+    assert made == [verifier]
 
 
 @pytest.mark.parametrize(("text", "value"), [(" return b - a", 1.0), (" return a - b", 0.0)])

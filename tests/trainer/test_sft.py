@@ -18,7 +18,7 @@ from selftaught.trainer.sft import Settings, Tokens  # noqa: E402
 from selftaught.trainer.tiny import corpus, tokenizer  # noqa: E402
 from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
 from selftaught.trainer.tiny.corpus import Noise  # noqa: E402
-from selftaught.trainer.tiny.model import Shape, Transformer  # noqa: E402
+from selftaught.trainer.tiny.model import Config, Transformer  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own, about settings that a processor has no use for
 
@@ -27,7 +27,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own, about se
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
-    Tiny(Transformer(Shape(len(tokenizer.VOCABULARY), width=32, layers=2, heads=2, hidden=48))).save(folder)
+    Tiny(
+        Transformer(
+            Config(
+                len(tokenizer.VOCABULARY),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=48,
+            )
+        )
+    ).save(folder)
     return str(folder)
 
 
@@ -35,9 +45,9 @@ def examples(count: int) -> list[Example]:
     sampling = Sampling("m", "d", "p", 1.0, 1.0, 9, 0, 0)
     judgement = Judgement("accepted", "full", "v", 0.0, 0.0, 0, "", 1)
     return [
-        Example(pair_id(one.sat, one.right), one.sat, one.right, "int", puzzle_id(one.sat), template(one.sat), "", 1, 1, 1.0, "",
-                "r", 1, sampling, sampling, [], judgement)
-        for one in islice(corpus.documents(1, Noise(right=1)), count)
+        Example(pair_id(one.sat, one.right), one.sat, one.right, "int", puzzle_id(one.sat), template(one.sat), "", 1, 1,
+                1.0, "", "r", 1, sampling, sampling, [], judgement)
+        for one in islice(corpus.documents(1, Noise(correct=1)), count)
     ]  # fmt: skip
 
 
@@ -68,13 +78,13 @@ def test_an_end_token_closes_every_example_and_carries_loss_but_no_example_predi
 def test_loss_can_be_on_the_solution_alone(base: str) -> None:
     loaded = sft.for_training(base)
     (one,) = examples(1)
-    found = sft.tokenize(loaded.tokenizer, one, Settings(solution_only=True))
+    found = sft.tokenize(loaded.tokenizer, one, Settings(completion_only_loss=True))
     body = one.solution.partition("\n")[2]
     learnt = tokenizer.decode([label for label in found.labels if label >= 0])
     assert learnt == f"\n{body}\n\nassert f(g())"
 
 
-def test_rows_hold_every_example_that_fits_and_are_nearly_full() -> None:
+def test_rows_have_every_example_that_fits_and_are_nearly_full() -> None:
     sizes = [100, 400, 30, 900, 60, 500, 300, 2000, 10, 10]
     rows = sft.pack([Tokens([1] * size, [1] * size, 1.0) for size in sizes], 1000)
     assert sorted(len(one.ids) for row in rows for one in row) == sorted(sizes)[:-1]
@@ -83,9 +93,16 @@ def test_rows_hold_every_example_that_fits_and_are_nearly_full() -> None:
 
 @pytest.mark.parametrize("lora", [0, 4])
 def test_training_lowers_the_loss_and_saves_a_model_that_loads(base: str, lora: int, tmp_path: Path) -> None:
-    settings = Settings(rate=1e-2, epochs=8, block=256, rows=4, lora=lora, log_steps=1)
+    settings = Settings(
+        learning_rate=1e-2,
+        num_train_epochs=8,
+        max_length=256,
+        per_device_train_batch_size=4,
+        lora_r=lora,
+        logging_steps=1,
+    )
     losses: list[float] = []
-    counts = sft.train(base, examples(60), tmp_path, settings, watch=lambda step, steps, loss: losses.append(loss))
+    counts = sft.train(base, examples(60), tmp_path, settings, on_step=lambda step, steps, loss: losses.append(loss))
     assert counts["examples"] == 60 and counts["too_long"] == 0
     assert losses[-1] < losses[0] - 0.05
     trained = Transformers.from_name(str(tmp_path))
@@ -94,14 +111,21 @@ def test_training_lowers_the_loss_and_saves_a_model_that_loads(base: str, lora: 
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_the_same(base: str, tmp_path: Path) -> None:
-    settings = Settings(rate=1e-2, epochs=4, block=256, rows=4, save_steps=3, log_steps=4)
+    settings = Settings(
+        learning_rate=1e-2,
+        num_train_epochs=4,
+        max_length=256,
+        per_device_train_batch_size=4,
+        save_steps=3,
+        logging_steps=4,
+    )
     whole = sft.train(base, examples(40), tmp_path / "whole", settings)
 
     def interrupt(step: int, steps: int, loss: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sft.train(base, examples(40), tmp_path / "cut", settings, watch=interrupt)
+        sft.train(base, examples(40), tmp_path / "cut", settings, on_step=interrupt)
     assert list((tmp_path / "cut" / "checkpoints").glob("checkpoint-*"))
     again = sft.train(base, examples(40), tmp_path / "cut", settings)
     assert again["steps"] == whole["steps"]
@@ -111,17 +135,17 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_the_same(b
 
 def test_nothing_to_train_on_is_an_error(base: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to train on"):
-        sft.train(base, examples(1), tmp_path, Settings(block=8))
+        sft.train(base, examples(1), tmp_path, Settings(max_length=8))
 
 
-def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Path, judge: Any) -> None:
+def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Path, verifier: Any) -> None:
     pytest.importorskip("trl")
     from selftaught.generator import prompts, puzzle
     from selftaught.trainer import grpo, rewards
 
-    rewards.use(judge)
+    rewards.use(verifier)
     puzzles = [puzzle.parse(one.puzzle) for one in examples(4)]
-    settings = grpo.Settings(samples=2, puzzles_a_step=1, new_tokens=8, steps=2)
+    settings = grpo.Settings(num_generations=2, per_device_train_batch_size=2, max_completion_length=8, max_steps=2)
     counts = grpo.train(base, puzzles, tmp_path, settings, prompts.BARE)
     assert counts["steps"] == 2 and len(counts["rewards"]) == 2
     assert (tmp_path / "model.safetensors").exists()

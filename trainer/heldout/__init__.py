@@ -1,8 +1,8 @@
-"""Bundled puzzles to evaluate on, one JSON object a line; nothing here may be trained on or shown in a prompt.
+"""Bundled puzzles for evaluation, one JSON object a line. None may be trained on or shown in a prompt.
 
-`machine`: machine-written, for the preset `tiny`: `half` is `constants` (templates that its corpus shows, with constants
-that it doesn't) or `compositions` (pairs of operations that it never shows). `handwritten`: for pretrained models.
-Fields of both: `id`, `sat` and `sol` (a reference solution), `answer_type`.
+`machine` is machine-written, for the preset `tiny`. Its field `half` is `constants` (templates that the preset's corpus
+contains, with other constants) or `compositions` (pairs of operations that the corpus does not contain). `handwritten`
+is for pretrained models. Fields of both: `id`, `sat`, `sol` (a reference solution) and `answer_type`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ SETS = ("machine", "handwritten")
 
 
 def path(name: str) -> Path:
-    """The file of a set. Raises ValueError for a name that is none of `SETS`."""
+    """Return the file of a set. Raises ValueError if there is no such set."""
     if name not in SETS:
         raise ValueError(f"no held-out set {name!r}: choose from {', '.join(SETS)}")
     return Path(__file__).with_name(f"{name}.jsonl")
 
 
 def records(name: str) -> list[dict[str, Any]]:
-    """The puzzles of a set, in the order of the file."""
+    """Return the puzzles of a set in the order of the file. Raises ValueError if there is no such set."""
     with path(name).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -2,14 +2,14 @@
 
     python -m selftaught.trainer.tiny.ablation RUN --variant unverified
 
-unverified        as many of the base model's own attempts, drawn without looking at the verdict, at the puzzles that were admitted.
-                  (Attempts of later models would not do: those have learnt from verdicts.)
-corpus            as many documents more of the noisy corpus
-corpus-verified   documents of the corpus that the verifier accepts, as many (or as there are among those the base model read)
-verified          the run's own pairs again, as a check: it comes out like the run's last iteration
+unverified        as many attempts of the base model at admitted puzzles, drawn regardless of their verdicts
+                  (not attempts of later models: those have learnt from verdicts)
+corpus            as many other documents of the noisy corpus
+corpus-verified   documents that the base model has read and the verifier accepts, at most as many
+verified          the run's own pairs again: a check, whose result is that of the run's last iteration
 
-Prints Pass@k beside the base model's, and writes RUN/ablations/VARIANT/{evaluation.jsonl, summary.json}. Switches of the recipe are
-ablated by whole runs instead: `selftaught loop --set NAME=VALUE`.
+It prints Pass@k beside the base model's, and writes RUN/ablations/VARIANT/evaluation.jsonl and summary.json. For
+ablations of the recipe run the loop with `--set NAME=VALUE`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from selftaught.trainer.tiny.learner import TinyLearner
 
 
 def _plain(puzzle: str, solution: str) -> Example:
-    """An example that nobody has judged."""
+    """Return an example without verdict and provenance."""
     nobody = Sampling("", "", "", 0.0, 0.0, 0, 0, 0)
     unknown = Judgement("", "", "", 0.0, 0.0, 0, "")
     ident = pair_id(puzzle, solution)
@@ -42,7 +42,7 @@ def _plain(puzzle: str, solution: str) -> Example:
 
 
 def unverified(loop: Loop, count: int, rng: random.Random) -> Iterator[Example]:
-    """The base model's attempts at admitted puzzles, equally many of each, whatever the verifier said of them."""
+    """Yield attempts of the base model at admitted puzzles, equally many of each, regardless of their verdicts."""
     found: list[tuple[str, list[str]]] = []
     for record in loop.written(1):
         own = [one for one in record["attempts"] if one["status"] != "unparsed" and not one["borrowed_from"]]
@@ -55,14 +55,14 @@ def unverified(loop: Loop, count: int, rng: random.Random) -> Iterator[Example]:
 
 
 def more_corpus(learner: TinyLearner, count: int, seed: int) -> Iterator[Example]:
-    """Noisy documents that the base model has not read."""
+    """Yield noisy documents that the base model has not read."""
     guard = Guard(heldout.records("machine"))
     fresh = corpus.documents(seed + 1_000_003, learner.noise, guard.allows)
     yield from (_plain(one.sat, one.sol) for one in itertools.islice(fresh, count))
 
 
 def verified_corpus(learner: TinyLearner, count: int, seed: int, verifier: Verifier) -> Iterator[Example]:
-    """Documents that the base model has read and the verifier accepts."""
+    """Yield documents that the base model has read and the verifier accepts."""
     documents = learner.corpus(seed)
     verdicts = verifier.verify_many(Task(str(n), one.sat, one.sol) for n, one in enumerate(documents))
     right = (_plain(one.sat, one.sol) for one, verdict in zip(documents, verdicts, strict=True) if verdict.accepted)
@@ -91,14 +91,15 @@ def main(run: Path, variant: str, require: str) -> None:
         }
         examples = list(choices[variant]())
         learner.train(run / "iterations" / "0" / "model", examples, out / "model", loop.derive(f"train {last}"))
-        results = loop.examine(out / "model", f"evaluate {variant}")
+        results = loop.evaluate(out / "model", f"evaluate {variant}")
     evaluation.write(results, out / "evaluation.jsonl")
     summary: dict[str, Any] = {"examples": len(examples), **evaluation.summary(results)}
     replace(out / "summary.json", summary)
     for k, one in summary["pass_at_k"].items():
         base = done[0]["pass_at_k"][k]["value"]
         click.echo(
-            f"{variant}: {len(examples):,} pairs, Pass@{k} {one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}] (base {base:.1%})"
+            f"{variant}: {len(examples):,} pairs, Pass@{k} {one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}] "
+            f"(base {base:.1%})"
         )
 
 

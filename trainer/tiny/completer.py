@@ -1,7 +1,8 @@
-"""The tiny model as the generator sees a language model: text in, texts out; and its folder in Hugging Face's layout."""
+"""The tiny model as a `Completer`, and its folder in Hugging Face's layout."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -14,22 +15,27 @@ from torch import Tensor
 
 from selftaught.generator.models import ModelFailed, Stop
 from selftaught.trainer.tiny import tokenizer
-from selftaught.trainer.tiny.model import Shape, Transformer
+from selftaught.trainer.tiny.model import Config, Transformer
 from selftaught.trainer.tiny.sampling import sample
 
 _STOPS = [tokenizer.VOCABULARY[piece] for piece in ("\n\ndef g(", "\n\nassert f(g())")]
 
 
 class Tiny:
-    """The model, ready to write. The end of a puzzle and of a solution are its own tokens; other stops are not looked at."""
+    """The model ready for sampling. It ends puzzles and solutions with tokens of its own; `stop` is ignored.
+
+    Args:
+        model: The model.
+        name: The name to record.
+    """
 
     def __init__(self, model: Transformer, name: str = "tiny") -> None:
         self.model, self.name = model.eval(), name
-        self.context = model.shape.context
+        self.context = model.config.max_position_embeddings
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the weights."""
+        """SHA-256 of the weights."""
         total = hashlib.sha256()
         for key, tensor in sorted(self.model.state_dict().items()):
             total.update(key.encode())
@@ -37,7 +43,7 @@ class Tiny:
         return total.hexdigest()
 
     def tokens(self, text: str) -> int:
-        """As many as the tokenizer makes, and the one that begins every text."""
+        """Return the number of tokens of a text, the one at the beginning included."""
         return 1 + len(tokenizer.encode(text))
 
     def complete(
@@ -51,7 +57,11 @@ class Tiny:
         stop: Stop = (),
         seed: int,
     ) -> Iterator[tuple[int, list[str]]]:
-        """See `selftaught.generator.models.Completer`. Raises ModelFailed for a prompt that is too long, or a top_p other than 1."""
+        """Sample completions (see `selftaught.generator.models.Completer`).
+
+        Raises:
+            ModelFailed: A prompt is too long, or `top_p` is not 1.
+        """
         if top_p != 1:
             raise ModelFailed("the tiny model samples from its whole distribution: leave top_p at 1")
         ids = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]
@@ -67,17 +77,17 @@ class Tiny:
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and the tokenizer, as transformers' LlamaForCausalLM reads them."""
         folder.mkdir(parents=True, exist_ok=True)
-        shape = self.model.shape
+        sizes = self.model.config
         config = {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
-            "vocab_size": shape.vocabulary,
-            "hidden_size": shape.width,
-            "intermediate_size": shape.hidden,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.heads,
-            "max_position_embeddings": shape.context,
+            "vocab_size": sizes.vocab_size,
+            "hidden_size": sizes.hidden_size,
+            "intermediate_size": sizes.intermediate_size,
+            "num_hidden_layers": sizes.num_hidden_layers,
+            "num_attention_heads": sizes.num_attention_heads,
+            "num_key_value_heads": sizes.num_attention_heads,
+            "max_position_embeddings": sizes.max_position_embeddings,
             "rms_norm_eps": 1e-6,
             "rope_theta": 10_000.0,
             "hidden_act": "silu",
@@ -93,21 +103,14 @@ class Tiny:
 
     @classmethod
     def load(cls, folder: Path, name: str = "tiny") -> Tiny:
-        """Read what `save` wrote. Raises ModelFailed."""
+        """Return the model that `save` wrote. Raises ModelFailed."""
         try:
             config = json.loads((folder / "config.json").read_text())
             state = _imported(load_file(folder / "model.safetensors"))
         except (OSError, ValueError) as error:
             raise ModelFailed(f"{folder}: no tiny model: {error}") from error
-        shape = Shape(
-            config["vocab_size"],
-            config["hidden_size"],
-            config["num_hidden_layers"],
-            config["num_attention_heads"],
-            config["intermediate_size"],
-            config["max_position_embeddings"],
-        )
-        model = Transformer(shape)
+        sizes = {field.name: config[field.name] for field in dataclasses.fields(Config)}
+        model = Transformer(Config(**sizes))
         model.load_state_dict(state)
         return cls(model, name)
 
@@ -126,7 +129,7 @@ _JOINED = {
 
 
 def _exported(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """This project's names -> transformers' names."""
+    """Return the weights under transformers' names."""
     named = {}
     for key, tensor in state.items():
         if key in _TOP:
@@ -140,7 +143,7 @@ def _exported(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _imported(named: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The opposite of `_exported`."""
+    """Return the weights under this project's names: the inverse of `_exported`."""
     state = {mine: named[theirs] for mine, theirs in _TOP.items()}
     for number in {key.split(".")[2] for key in named if key.startswith("model.layers.")}:
         layer = f"model.layers.{number}"

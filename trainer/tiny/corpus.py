@@ -1,8 +1,8 @@
-"""Machine-written puzzles, each with a solution that is usually wrong: what the base model reads.
+"""Machine-written puzzles with noisy solutions: the corpus on which the base model is trained.
 
-A puzzle asks for an `x` that one or two invertible operations turn into a given value, or that meets several conditions.
-Its solution undoes the operations step by step, and each step goes wrong far more often than not, mostly as
-people err: the operation itself instead of its inverse, a step forgotten, another operation, another puzzle's answer.
+A puzzle asks for an `x` that one or two invertible operations turn into a given value, or that satisfies several
+conditions. Its solution inverts the operations step by step. Most steps are wrong, in ways in which people err: the
+operation itself instead of its inverse, a missing step, another operation, the answer of another puzzle.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from selftaught.trainer.tiny.operations import ANNOTATIONS, OPERATIONS, RECIPES, Operation, Recipe
+from selftaught.trainer.tiny.operations import ANNOTATIONS, CONDITIONS, OPERATIONS, Conditions, Operation
 
 _NAMES = {"int": "abcdnmk", "str": "stu", "list": "lpq", "words": "vwz"}
-"""Of parameters, in the order in which they stand."""
+"""Names of parameters by type, in the order in which they appear."""
 _SENSELESS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
 _TRIVIAL: dict[str, list[Any]] = {
     "int": list(range(-10, 101)),
@@ -32,23 +32,27 @@ _SLOTS = {"v": "int", "s": "str", "l": "list"}
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How often a solution goes wrong, and how. Shares of all solutions, or of all steps.
+    """How often a solution is wrong, and how. Shares of solutions or of steps, from 0 to 1.
 
-    right: steps that are undone as they should be (of recipes: whole answers). foreign: solutions that belong to another
-    puzzle of the same type. forward, skipped: steps that do the operation again, or nothing; other steps use any
-    operation of a fitting type. extra: answers to which one operation more is applied.
+    Attributes:
+        correct: Share of steps that are inverted correctly; for puzzles of several conditions, share of correct
+            answers.
+        other_puzzle: Share of solutions that solve another puzzle with the same type of answer.
+        not_inverted: Share of steps with the operation itself instead of its inverse.
+        skipped: Share of steps that are missing. All other steps are an operation of a fitting type.
+        extra_operation: Share of answers with one more operation.
     """
 
-    right: float = 0.08
-    foreign: float = 0.3
-    forward: float = 0.35
+    correct: float = 0.08
+    other_puzzle: float = 0.3
+    not_inverted: float = 0.35
     skipped: float = 0.15
-    extra: float = 0.4
+    extra_operation: float = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A puzzle, a solution that may be wrong, and one that is right."""
+    """A puzzle with a noisy solution and a correct one."""
 
     sat: str
     sol: str
@@ -57,18 +61,19 @@ class Document:
 
     @property
     def text(self) -> str:
-        """What the model reads."""
+        """The training text."""
         return example(self.sat, self.sol)
 
 
 def example(sat: str, sol: str) -> str:
-    """A puzzle and its solution as one text, as in the paper."""
+    """Return a puzzle and its solution as one text, in the paper's format."""
     return f"{sat}\n\n{sol}\n\nassert f(g())"
 
 
 @dataclass(slots=True)
 class Puzzle:
-    """A puzzle under construction: parameters by name, the chain of (operation, its filled slots) or the recipe."""
+    """A puzzle under construction: its parameters by name, and the operations or the condition template with their
+    arguments."""
 
     answer_type: str
     parameters: dict[str, Any]
@@ -76,26 +81,26 @@ class Puzzle:
     body: str = ""
     target: str = ""
     steps: tuple[tuple[Operation, dict[str, str]], ...] = ()
-    recipe: tuple[Recipe, dict[str, str]] | None = None
+    template: tuple[Conditions, dict[str, str]] | None = None
 
     def header(self) -> str:
-        """The parameters as the solution declares them."""
+        """Return the parameters as the solution declares them."""
         return ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
 
     def add(self, rng: random.Random, kind: str, value: Any) -> str:
-        """A new parameter of a free name."""
+        """Add a parameter with a free name, and return the name."""
         name = rng.choice([name for name in _NAMES[kind] if name not in self.parameters])
         self.parameters[name], self.kinds[name] = value, kind
         return name
 
     def any(self, rng: random.Random, kind: str) -> str:
-        """A parameter of this type, or a constant if there is none."""
+        """Return a parameter of this type, or a constant if there is none."""
         fitting = [name for name, of in self.kinds.items() if of == kind]
         return rng.choice(fitting) if fitting else repr(value(rng, kind))
 
 
 def value(rng: random.Random, kind: str) -> Any:
-    """A random value of a kind."""
+    """Return a random value of a kind."""
     match kind:
         case "int":
             return rng.randrange(10, 1000)
@@ -119,7 +124,8 @@ def value(rng: random.Random, kind: str) -> Any:
 
 
 def chain(rng: random.Random, depth: int) -> Puzzle | None:
-    """A puzzle of `depth` operations, or None if the draw makes no sense (a negative shift, a long answer...)."""
+    """Return a puzzle of `depth` operations, or ``None`` if the draw makes no sense (a negative shift, a long
+    answer...)."""
     operations = [rng.choice(OPERATIONS)]
     while len(operations) < depth:
         operations.append(rng.choice([op for op in OPERATIONS if op.takes == operations[-1].gives]))
@@ -127,7 +133,7 @@ def chain(rng: random.Random, depth: int) -> Puzzle | None:
 
 
 def build(rng: random.Random, operations: list[Operation]) -> Puzzle | None:
-    """A puzzle of these operations."""
+    """Return a puzzle of these operations, or ``None`` if the draw makes no sense."""
     puzzle = Puzzle(operations[0].takes, {}, {})
     steps, expression = [], "x"
     for operation in operations:
@@ -159,20 +165,20 @@ def build(rng: random.Random, operations: list[Operation]) -> Puzzle | None:
 
 
 def conditions(rng: random.Random) -> Puzzle:
-    """A puzzle of several conditions."""
-    recipe = rng.choice(RECIPES)
-    puzzle = Puzzle(recipe.answer_type, {}, {})
+    """Return a puzzle of several conditions."""
+    template = rng.choice(CONDITIONS)
+    puzzle = Puzzle(template.answer_type, {}, {})
     filled = {
         name: puzzle.add(rng, "str" if kind in ("str", "digit") else "int", value(rng, kind))
-        for name, kind in recipe.parameters
+        for name, kind in template.parameters
     }
-    puzzle.body, puzzle.recipe = tidy(recipe.conditions.format(x="x", **filled)), (recipe, filled)
+    puzzle.body, puzzle.template = tidy(template.conditions.format(x="x", **filled)), (template, filled)
     _order(rng, puzzle)
     return puzzle
 
 
 def _order(rng: random.Random, puzzle: Puzzle) -> None:
-    """Shuffle the parameters, and name those of each type in the order in which they then stand."""
+    """Shuffle the parameters, and name those of each type in the order in which they then appear."""
     order = list(puzzle.parameters)
     rng.shuffle(order)
     count: Counter[str] = Counter()
@@ -188,32 +194,33 @@ def _order(rng: random.Random, puzzle: Puzzle) -> None:
     puzzle.steps = tuple(
         (operation, {slot: new.get(name, name) for slot, name in filled.items()}) for operation, filled in puzzle.steps
     )
-    if puzzle.recipe:
-        recipe, filled = puzzle.recipe
-        puzzle.recipe = recipe, {slot: new[name] for slot, name in filled.items()}
+    if puzzle.template:
+        template, filled = puzzle.template
+        puzzle.template = template, {slot: new[name] for slot, name in filled.items()}
 
 
 def evaluate(expression: str, names: dict[str, Any]) -> Any:
-    """The value of an expression that was made from this project's own tables; never call it with a model's text."""
+    """Return the value of an expression made from this project's own tables. Never call it with a model's text."""
     return eval(compiled(expression), {**names})
 
 
 @cache
 def compiled(expression: str) -> Any:
+    """Return the compiled expression."""
     return compile(expression, "<machine-written>", "eval")
 
 
 @cache
 def tidy(expression: str) -> str:
-    """The expression with as few parentheses as it needs."""
+    """Return the expression without unnecessary parentheses."""
     return ast.unparse(ast.parse(expression, mode="eval"))
 
 
 def right(puzzle: Puzzle) -> str:
-    """The answer that undoes every step."""
-    if puzzle.recipe:
-        recipe, filled = puzzle.recipe
-        return tidy(recipe.answer.format(**filled))
+    """Return the answer that inverts every step."""
+    if puzzle.template:
+        template, filled = puzzle.template
+        return tidy(template.answer.format(**filled))
     expression = puzzle.target
     for operation, filled in reversed(puzzle.steps):
         expression = operation.inverse.format(y=f"({expression})", **filled)
@@ -221,12 +228,12 @@ def right(puzzle: Puzzle) -> str:
 
 
 def wrong(rng: random.Random, puzzle: Puzzle, noise: Noise) -> str:
-    """An answer with the noise in it; now and then it is right."""
-    if rng.random() < noise.foreign:
-        return tidy(_foreign(rng, puzzle))
-    if puzzle.recipe:
+    """Return an answer with noise; it may be correct by chance."""
+    if rng.random() < noise.other_puzzle:
+        return tidy(_of_other_puzzle(rng, puzzle))
+    if puzzle.template:
         answer = right(puzzle)
-        return answer if rng.random() < noise.right else tidy(_mutate(rng, puzzle, answer, noise))
+        return answer if rng.random() < noise.correct else tidy(_mutate(rng, puzzle, answer, noise))
     expression = puzzle.target
     for operation, filled in reversed(puzzle.steps):
         expression = _step(rng, puzzle, operation, noise).format(
@@ -236,8 +243,8 @@ def wrong(rng: random.Random, puzzle: Puzzle, noise: Noise) -> str:
 
 
 def _extra(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str:
-    """The answer, now and then with one operation more."""
-    if rng.random() >= noise.extra:
+    """Return the answer, sometimes with one more operation."""
+    if rng.random() >= noise.extra_operation:
         return answer
     more = rng.choice(fitting(puzzle.answer_type, puzzle.answer_type))
     return more.format(x=f"({answer})", y=f"({answer})", **_fill(rng, puzzle, {}))
@@ -245,30 +252,30 @@ def _extra(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str
 
 def _step(rng: random.Random, puzzle: Puzzle, operation: Operation, noise: Noise) -> str:
     draw = rng.random()
-    if draw < noise.right:
+    if draw < noise.correct:
         return operation.inverse
     if operation.takes == operation.gives:
-        if draw < noise.right + noise.forward:
+        if draw < noise.correct + noise.not_inverted:
             return operation.forward
-        if draw < noise.right + noise.forward + noise.skipped:
+        if draw < noise.correct + noise.not_inverted + noise.skipped:
             return "{y}"
     return rng.choice(fitting(operation.gives, operation.takes))
 
 
 def fitting(given: str, wanted: str) -> list[str]:
-    """Every expression from one type to another that the table holds, forwards or backwards."""
+    """Return every expression of the table from one type to another, operations and inverses."""
     return [op.forward for op in OPERATIONS if (op.takes, op.gives) == (given, wanted)] + [
         op.inverse for op in OPERATIONS if (op.gives, op.takes) == (given, wanted)
     ]
 
 
 def _fill(rng: random.Random, puzzle: Puzzle, filled: dict[str, str]) -> dict[str, str]:
-    """The step's own parameters, and others for the slots that it does not have."""
+    """Return arguments for all slots: those of the step, and random ones for others."""
     return {slot: puzzle.any(rng, kind) for slot, kind in _SLOTS.items()} | {"c": str(rng.randrange(2, 10))} | filled
 
 
-def _foreign(rng: random.Random, puzzle: Puzzle) -> str:
-    """The answer of another puzzle of the same type, with this one's parameters put in its place."""
+def _of_other_puzzle(rng: random.Random, puzzle: Puzzle) -> str:
+    """Return the answer of another puzzle with the same type of answer, with this puzzle's parameters."""
     for _ in range(50):
         other = conditions(rng) if rng.random() < 0.3 else chain(rng, rng.randrange(1, 3))
         if other and other.answer_type == puzzle.answer_type:
@@ -277,7 +284,7 @@ def _foreign(rng: random.Random, puzzle: Puzzle) -> str:
 
 
 def _mutate(rng: random.Random, puzzle: Puzzle, answer: str, noise: Noise) -> str:
-    """Some variables exchanged, some operators changed, now and then one operation more."""
+    """Return the answer with some variables exchanged, some operators changed, and sometimes one more operation."""
     for _ in range(rng.randrange(1, 4)):
         if rng.random() < 0.6:
             answer = rename(answer, lambda name: puzzle.any(rng, puzzle.kinds[name]) if name in puzzle.kinds else name)
@@ -294,14 +301,20 @@ def _renamed(expression: str, names: dict[str, str]) -> str:
 
 
 def rename(expression: str, to: Callable[[str], str]) -> str:
-    """The expression with its names replaced; words in quotes are left alone."""
+    """Return the expression with its names replaced; quoted words stay."""
     return re.sub(
         r"'[^']*'|(?<![\w.])[a-z](?!\w)", lambda found: found[0] if found[0][0] == "'" else to(found[0]), expression
     )
 
 
 def puzzle(rng: random.Random, single: float = 0.33, double: float = 0.52) -> Puzzle:
-    """A random puzzle: shares of one and of two operations; the rest has several conditions."""
+    """Return a random puzzle.
+
+    Args:
+        rng: Source of randomness.
+        single: Share of puzzles with one operation.
+        double: Share of puzzles with two operations; the rest has several conditions.
+    """
     while True:
         draw = rng.random()
         made = conditions(rng) if draw >= single + double else chain(rng, 1 if draw < single else 2)
@@ -310,7 +323,7 @@ def puzzle(rng: random.Random, single: float = 0.33, double: float = 0.52) -> Pu
 
 
 def answers(puzzle: Puzzle, answer: str) -> bool:
-    """Whether an answer of this project's own making is right."""
+    """Return True if an answer of this project's own making is correct."""
     try:
         return evaluate(puzzle.body, {"x": evaluate(answer, puzzle.parameters), **puzzle.parameters}) is True
     except _SENSELESS:
@@ -318,7 +331,7 @@ def answers(puzzle: Puzzle, answer: str) -> bool:
 
 
 def trivial(puzzle: Puzzle) -> bool:
-    """Whether one of the puzzle's own parameters, or an answer that needs no thought, is right."""
+    """Return True if a parameter of the puzzle or a trivial answer solves it."""
     own = [value for name, value in puzzle.parameters.items() if puzzle.kinds[name] == puzzle.answer_type]
     for answer in (*own, *_TRIVIAL[puzzle.answer_type]):
         try:
@@ -330,7 +343,7 @@ def trivial(puzzle: Puzzle) -> bool:
 
 
 def document(rng: random.Random, made: Puzzle, noise: Noise) -> Document:
-    """The puzzle as text, with a noisy solution and the right one."""
+    """Return the puzzle as text, with a noisy solution and the correct one."""
     head = made.header()
     sat = f"def f(x: {ANNOTATIONS[made.answer_type]}, {head}):\n    return {made.body}"
     family = f"{len(made.steps)} operations" if made.steps else "conditions"
@@ -344,7 +357,13 @@ def document(rng: random.Random, made: Puzzle, noise: Noise) -> Document:
 def documents(
     seed: int, noise: Noise | None = None, allowed: Callable[[str], bool] = lambda sat: True
 ) -> Iterator[Document]:
-    """An endless stream of documents whose puzzles are `allowed`."""
+    """Yield documents without end.
+
+    Args:
+        seed: Random seed.
+        noise: How solutions are wrong (None: the default).
+        allowed: Returns True for puzzles that may be in the corpus.
+    """
     rng = random.Random(seed)
     while True:
         made = document(rng, puzzle(rng), noise or Noise())

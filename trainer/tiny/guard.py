@@ -1,12 +1,13 @@
-"""Keeps the held-out puzzles out of everything that is trained on or written by the model.
+"""Keeps held-out puzzles out of what the model writes and is trained on.
 
-Two rules, on syntax trees in which names do not matter:
+Two rules on syntax trees in which names do not matter:
 
-* constants: a puzzle of a held-out puzzle's *template* (its form with all constants and parameters abstracted) may share no
+* constants: a puzzle with the *template* of a held-out one (its form with all constants and parameters abstracted) must
+not share a
   constant of two or more digits or characters with it;
 * compositions: no part of a puzzle may be a held-out composition of operations.
 
-Being the same as a held-out puzzle, names apart, breaks one of the two.
+A puzzle that equals a held-out one up to names breaks one of the two.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from selftaught.trainer import heldout
 
 
 class _Shape(ast.NodeTransformer):
-    """The answer is `x`; parameters and constants are `v`; names of functions stay."""
+    """Renames the answer to `x`, and parameters and constants to `v`; names of functions stay."""
 
     def __init__(self, answer: str, parameters: set[str]) -> None:
         self._names = {answer: "x"} | dict.fromkeys(parameters - {answer}, "v")
@@ -39,7 +40,7 @@ class _Shape(ast.NodeTransformer):
         return ast.UnaryOp(node.op, self.visit(node.operand))
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        """Both sides of `==` in one order."""
+        """Sort both sides of `==`."""
         sides = [self.visit(side) for side in (node.left, *node.comparators)]
         if len(sides) == 2 and isinstance(node.ops[0], ast.Eq):
             sides.sort(key=ast.dump)
@@ -47,7 +48,7 @@ class _Shape(ast.NodeTransformer):
 
 
 class Form:
-    """What the rules look at in one puzzle. Raises SyntaxError or ValueError for what is no puzzle."""
+    """The parts of a puzzle that the rules compare. Raises SyntaxError or ValueError for what is no puzzle."""
 
     def __init__(self, sat: str) -> None:
         function = ast.parse(sat).body[0]
@@ -65,7 +66,7 @@ class Form:
 
 
 def _constants(nodes: Iterable[ast.AST]) -> Iterable[str]:
-    """Constants of two or more digits or characters; a list of constants is one. Signs are left off."""
+    """Yield constants of two or more digits or characters, without signs; a list of constants is one."""
     for node in nodes:
         if isinstance(node, ast.Constant):
             if len(str(node.value)) > 1:
@@ -79,7 +80,7 @@ def _constants(nodes: Iterable[ast.AST]) -> Iterable[str]:
 
 
 def _composed(node: ast.AST) -> bool:
-    """An expression that holds the answer, and is more than the answer."""
+    """Return True for an expression that contains the answer and is more than the answer."""
     if not isinstance(node, ast.expr) or isinstance(node, (ast.Name, ast.Compare, ast.BoolOp)):
         return False
     return any(isinstance(part, ast.Name) and part.id == "x" for part in ast.walk(node))
@@ -87,7 +88,7 @@ def _composed(node: ast.AST) -> bool:
 
 @lru_cache(1 << 16)
 def form(sat: str) -> Form | None:
-    """The form of a puzzle, or None for what is no puzzle."""
+    """Return the form of a puzzle, or ``None`` for what is no puzzle."""
     try:
         return Form(sat)
     except (SyntaxError, ValueError, RecursionError):
@@ -95,20 +96,29 @@ def form(sat: str) -> Form | None:
 
 
 class Guard:
-    """Says which rule of a held-out set a puzzle breaks. Records: `sat` and `half`."""
+    """Checks puzzles against a held-out set.
+
+    Args:
+        heldout: Records with `sat` and `half` (see `selftaught.trainer.heldout`).
+    """
 
     def __init__(self, heldout: Iterable[dict[str, Any]]) -> None:
         self._constants: dict[str, set[str]] = defaultdict(set)
         self._compositions: set[str] = set()
         for record in heldout:
-            held = Form(record["sat"])
+            form = Form(record["sat"])
             if record["half"] == "compositions":
-                self._compositions.add(max(held.parts, key=len))
+                self._compositions.add(max(form.parts, key=len))
             else:
-                self._constants[held.template] |= held.constants
+                self._constants[form.template] |= form.constants
 
     def breaks(self, sat: str) -> str | None:
-        """``constants`` or ``compositions``, or None for a puzzle that may be used; what can't be read is ``unreadable``."""
+        """Return the rule that a puzzle breaks, or ``None``.
+
+        Returns:
+            ``constants``, ``compositions``, or ``unreadable`` for what can't be parsed; ``None`` for a puzzle that may
+            be used.
+        """
         looked = form(sat)
         if looked is None:
             return "unreadable"
@@ -117,18 +127,19 @@ class Guard:
         return "constants" if looked.constants & self._constants.get(looked.template, set()) else None
 
     def allows(self, sat: str) -> bool:
-        """Whether the puzzle breaks no rule."""
+        """Return True if the puzzle breaks no rule."""
         return self.breaks(sat) is None
 
 
 class TinyHeldOut(HeldOut):
-    """The generator's filter `held_out` by this module's rules: canonical form alone would refuse every known template."""
+    """The bundled held-out set with this module's rules; the canonical form alone would refuse every template of the
+    corpus."""
 
     def __init__(self) -> None:
         records = heldout.records("machine")
         super().__init__(record["sat"] for record in records)
         self._guard = Guard(records)
 
-    def holds(self, source: str) -> bool:
-        """Whether the puzzle breaks a rule."""
+    def contains(self, source: str) -> bool:
+        """Return True if the puzzle breaks a rule."""
         return not self._guard.allows(source)

@@ -1,7 +1,9 @@
-"""Writes the bundled machine-written held-out set: `python -m selftaught.trainer.tiny.heldout`. Run once; the file is what counts.
+"""Writes the bundled machine-written held-out set: `python -m selftaught.trainer.tiny.heldout`. It was run once; the
+file is kept.
 
-Half are templates that the corpus shows, with constants that it doesn't: one operation, two, and several conditions. Half
-are pairs of operations that the corpus never shows. `selftaught.trainer.tiny.guard` keeps both out of the corpus and of the loop.
+Half of the puzzles have templates that the corpus contains, with constants that it does not: one operation, two, and
+several conditions. The other half are pairs of operations that the corpus does not contain.
+`selftaught.trainer.tiny.guard` keeps both out of the corpus and of the loop.
 """
 
 from __future__ import annotations
@@ -25,16 +27,16 @@ HALF = 160
 _SINGLE, _DOUBLE = 40, 92
 _PAIRS_HELD_OUT = 0.25
 _PER_TEMPLATE = {0: 4, 1: 4, 2: 2}
-"""Puzzles of one template, by the number of operations (0: several conditions)."""
+"""Maximum number of puzzles of one template, by the number of operations (0: several conditions)."""
 
 
 def pairs() -> list[list[Operation]]:
-    """Every composition of two operations whose types fit, and that is not an operation with itself."""
+    """Return every composition of two different operations whose types fit."""
     return [[a, b] for a in OPERATIONS for b in OPERATIONS if a.gives == b.takes and a != b]
 
 
 def _compositions(rng: random.Random) -> Iterator[dict[str, Any]]:
-    """One puzzle a held-out pair, then another."""
+    """Yield one puzzle of each held-out pair, then another of each, without end."""
     chosen = pairs()
     rng.shuffle(chosen)
     chosen = chosen[: round(len(chosen) * _PAIRS_HELD_OUT)]
@@ -48,7 +50,7 @@ def _compositions(rng: random.Random) -> Iterator[dict[str, Any]]:
 
 
 def _constants(rng: random.Random, guard: Guard, hard: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
-    """Puzzles such as the corpus has, with constants long enough to be held out."""
+    """Yield puzzles like those of the corpus, with constants long enough to be held out."""
     for family, number in ((1, _SINGLE), (2, _DOUBLE), (0, HALF - _SINGLE - _DOUBLE)):
         seen: Counter[str] = Counter()
         while seen.total() < number:
@@ -73,7 +75,12 @@ def _record(made: corpus.Puzzle, half: str, operations: int) -> dict[str, Any]:
 
 
 def make(verifier: Verifier, seed: int = SEED) -> list[dict[str, Any]]:
-    """Both halves, each record with an id; none twice, and none that a trivial answer solves."""
+    """Return both halves as records with ids: no puzzle twice, and none that a trivial answer solves.
+
+    Args:
+        verifier: Finds puzzles with trivial answers.
+        seed: Random seed.
+    """
 
     def hard(record: dict[str, Any]) -> bool:
         if puzzle.exact(record["sat"]) in seen:
@@ -96,6 +103,6 @@ def make(verifier: Verifier, seed: int = SEED) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    with Verifier() as judge:
-        lines = [json.dumps(one) + "\n" for one in make(judge)]
+    with Verifier() as verifier:
+        lines = [json.dumps(one) + "\n" for one in make(verifier)]
     heldout.path("machine").write_text("".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The preset's learner: makes the base model, and trains it on examples."""
+"""The learner of the preset `tiny`: it trains the base model from scratch, and fine-tunes it on examples."""
 
 from __future__ import annotations
 
@@ -16,72 +16,95 @@ from selftaught.trainer import heldout
 from selftaught.trainer.tiny import corpus, training
 from selftaught.trainer.tiny.completer import Tiny
 from selftaught.trainer.tiny.guard import Guard
-from selftaught.trainer.tiny.model import Shape, Transformer
+from selftaught.trainer.tiny.model import Config, Transformer
 from selftaught.trainer.tiny.tokenizer import VOCABULARY
 
-Watch = Callable[[int, int, float], None]
+StepCallback = Callable[[int, int, float], None]
 
 
 class Leaked(ValueError):
-    """A held-out puzzle is among what a model would be trained on."""
+    """A held-out puzzle is among the examples to train on."""
 
 
 @dataclass(frozen=True, slots=True)
 class TinyLearner:
-    """documents: that the base model reads. base, tuning: how it is trained first, and on pairs. threads: of torch; part of
-    the configuration, since sums come out differently with others."""
+    """Makes and trains tiny models (see `selftaught.trainer.presets.Learner`).
 
-    documents: int = 30_000
-    width: int = 128
-    layers: int = 4
-    threads: int = 1
+    Attributes:
+        num_documents: Documents of the corpus on which the base model is trained.
+        hidden_size: Size of the hidden states.
+        num_hidden_layers: Number of layers.
+        num_threads: Number of torch's threads. Sums, and so the weights, depend on it.
+        noise: How solutions of the corpus are wrong.
+        pretraining: Settings of the base model's training.
+        finetuning: Settings of the training on pairs.
+    """
+
+    num_documents: int = 30_000
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    num_threads: int = 1
     noise: corpus.Noise = field(default_factory=corpus.Noise)
-    base_recipe: training.Recipe = field(default_factory=lambda: training.Recipe(muon=0.02))
-    tuning: training.Recipe = field(
-        default_factory=lambda: training.Recipe(rate=2e-3, epochs=4, warm_up=20, puzzle_loss=0.1)
+    pretraining: training.Settings = field(default_factory=lambda: training.Settings(muon_learning_rate=0.02))
+    finetuning: training.Settings = field(
+        default_factory=lambda: training.Settings(
+            learning_rate=2e-3, num_train_epochs=4, warmup_steps=20, prompt_loss_weight=0.1
+        )
     )
 
     def corpus(self, seed: int) -> list[corpus.Document]:
-        """What the base model reads; the guard keeps held-out puzzles out."""
+        """Return the documents for the base model, without held-out puzzles."""
         guard = Guard(heldout.records("machine"))
-        return list(itertools.islice(corpus.documents(seed, self.noise, guard.allows), self.documents))
+        return list(itertools.islice(corpus.documents(seed, self.noise, guard.allows), self.num_documents))
 
-    def make_base(self, folder: Path, seed: int, watch: Watch | None = None) -> None:
-        """Train the base model from scratch into a folder."""
-        torch.set_num_threads(self.threads)
+    def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
+        """Train the base model from scratch."""
+        torch.set_num_threads(self.num_threads)
         torch.manual_seed(seed)
-        heads = max(1, self.width // 32)
-        model = Transformer(Shape(len(VOCABULARY), self.width, self.layers, heads, _hidden(self.width)))
+        num_attention_heads = max(1, self.hidden_size // 32)
+        model = Transformer(
+            Config(
+                len(VOCABULARY),
+                self.hidden_size,
+                self.num_hidden_layers,
+                num_attention_heads,
+                _intermediate_size(self.hidden_size),
+            )
+        )
         examples = [training.example(one.sat, one.sol) for one in self.corpus(seed)]
-        training.train(model, examples, self.base_recipe, seed, watch)
+        training.train(model, examples, self.pretraining, seed, on_step)
         Tiny(model, "tiny-base").save(folder)
 
     def load(self, folder: Path) -> Tiny:
-        """The model of a folder, ready to write."""
-        torch.set_num_threads(self.threads)
+        """Return the model in a folder for sampling."""
+        torch.set_num_threads(self.num_threads)
         return Tiny.load(folder, f"tiny-{folder.parent.name}")
 
     def train(
-        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, watch: Watch | None = None
+        self, base: Path, examples: Sequence[Example], folder: Path, seed: int, on_step: StepCallback | None = None
     ) -> dict[str, Any]:
-        """Train the base model on examples, into a folder. Raises Leaked if a held-out puzzle is among them."""
+        """Fine-tune the base model on examples.
+
+        Raises:
+            Leaked: A held-out puzzle is among the examples.
+        """
         guard = Guard(heldout.records("machine"))
         for one in examples:
             if broken := guard.breaks(one.puzzle):
                 raise Leaked(f"example {one.id} breaks the held-out set's rule {broken!r}: {one.puzzle}")
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.num_threads)
         model = Tiny.load(base).model
         mean = sum(one.weight for one in examples) / max(1, len(examples)) or 1.0
         prepared = [training.example(one.puzzle, one.solution, one.weight / mean) for one in examples]
-        training.train(model, prepared, self.tuning, seed, watch)
+        training.train(model, prepared, self.finetuning, seed, on_step)
         Tiny(model).save(folder)
         return {}
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as plain data."""
+        """Return the settings as plain data."""
         return dataclasses.asdict(self)
 
 
-def _hidden(width: int) -> int:
-    """About 8/3 of the width, in multiples of 8."""
-    return round(width * 8 / 3 / 8) * 8 or 8
+def _intermediate_size(hidden_size: int) -> int:
+    """Return about 8/3 of the hidden size, as a multiple of 8."""
+    return round(hidden_size * 8 / 3 / 8) * 8 or 8

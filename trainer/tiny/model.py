@@ -1,4 +1,5 @@
-"""A small decoder-only transformer, the same function as Hugging Face's LlamaForCausalLM, without what slows it at this size."""
+"""A small decoder-only transformer that computes the same function as LlamaForCausalLM, with less overhead at this
+size."""
 
 from __future__ import annotations
 
@@ -10,44 +11,46 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of the model."""
+class Config:
+    """Sizes of the model, named as in transformers' LlamaConfig."""
 
-    vocabulary: int
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    hidden: int = 344
-    context: int = 256
+    vocab_size: int
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    intermediate_size: int = 344
+    max_position_embeddings: int = 256
 
     @property
-    def head(self) -> int:
-        """Width of an attention head."""
-        return self.width // self.heads
+    def head_dim(self) -> int:
+        """Size of an attention head."""
+        return self.hidden_size // self.num_attention_heads
 
 
 Cache = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer, each (rows, heads, positions, head width)."""
+"""Keys and values of each layer, each of shape (rows, heads, positions, head size)."""
 
 
 class Layer(nn.Module):  # type: ignore[misc]  # torch is not followed
-    """Attention and a gated feed-forward, each after a norm and added to the stream."""
+    """Attention and a gated feed-forward network, each after a norm and added to the residual stream."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.shape = shape
-        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
-        self.out = nn.Linear(shape.width, shape.width, bias=False)
-        self.gate_up = nn.Linear(shape.width, 2 * shape.hidden, bias=False)
-        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
-        self.before_attention = nn.RMSNorm(shape.width, eps=1e-6)
-        self.before_mlp = nn.RMSNorm(shape.width, eps=1e-6)
+        self.config = config
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.gate_up = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.before_attention = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.before_mlp = nn.RMSNorm(config.hidden_size, eps=1e-6)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         rows, positions, width = x.shape
-        qkv = self.qkv(self.before_attention(x)).view(rows, positions, 3, self.shape.heads, self.shape.head)
+        qkv = self.qkv(self.before_attention(x)).view(
+            rows, positions, 3, self.config.num_attention_heads, self.config.head_dim
+        )
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
         if past is not None:
@@ -64,16 +67,18 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Transformer(nn.Module):  # type: ignore[misc]
-    """Token ids (rows, positions) -> logits. All rows of a batch have the same positions: nothing is padded on the left."""
+    """Token ids (rows, positions) -> logits (rows, positions, vocabulary). Rows of a batch have the same length, so
+    there is no padding mask."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
-        self.shape = shape
-        self.embedding = nn.Embedding(shape.vocabulary, shape.width)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, eps=1e-6)
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         angles = torch.outer(
-            torch.arange(shape.context).float(), 10_000 ** -(torch.arange(0, shape.head, 2) / shape.head)
+            torch.arange(config.max_position_embeddings).float(),
+            10_000 ** -(torch.arange(0, config.head_dim, 2) / config.head_dim),
         )
         self.register_buffer("cos", torch.cat((angles.cos(), angles.cos()), -1), persistent=False)
         self.register_buffer("sin", torch.cat((angles.sin(), angles.sin()), -1), persistent=False)
@@ -82,10 +87,15 @@ class Transformer(nn.Module):  # type: ignore[misc]
                 nn.init.normal_(parameter, std=0.02)
         for layer in self.layers:
             for last in (layer.out, layer.down):
-                nn.init.normal_(last.weight, std=0.02 / (2 * shape.layers) ** 0.5)
+                nn.init.normal_(last.weight, std=0.02 / (2 * config.num_hidden_layers) ** 0.5)
 
     def hidden(self, ids: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """The last layer's output at every position, and the grown cache."""
+        """Return the last layer's output at every position, and the extended cache.
+
+        Args:
+            ids: Token ids, of shape (rows, positions).
+            past: The cache of earlier positions.
+        """
         start = past[0][0].shape[2] if past else 0
         cos, sin = self.cos[start : start + ids.shape[1]], self.sin[start : start + ids.shape[1]]
         x, grown = self.embedding(ids), []
@@ -95,7 +105,7 @@ class Transformer(nn.Module):  # type: ignore[misc]
         return self.norm(x), grown
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary; the embedding is tied."""
+        """Return the logits of hidden states; the embedding is tied."""
         return linear(hidden, self.embedding.weight)
 
     def forward(self, ids: Tensor) -> Tensor:

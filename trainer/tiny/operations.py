@@ -1,7 +1,7 @@
-"""What the machine-written puzzles are made of: invertible operations, and recipes of several conditions.
+"""The parts of machine-written puzzles: invertible operations, and templates of several conditions.
 
-Everything here is this project's own code and safe to run. `{x}` stands for the operand, `{y}` for the value to undo, and
-`{v}`, `{s}`, `{l}`, `{c}` for an int, str, or list of ints (a parameter of the puzzle), or a small int constant.
+Everything here is this project's own code and safe to run. `{x}` is the operand and `{y}` the value to invert. `{v}`,
+`{s}` and `{l}` are an int, str or list of ints (parameters of the puzzle), `{c}` is a small int constant.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation from one type to another, and an expression that undoes it."""
+    """An operation from one type to another, and an expression that inverts it."""
 
     takes: str
     gives: str
@@ -25,8 +25,8 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """A puzzle of several conditions with a known answer. Its parameters: name -> type, in the order of use."""
+class Conditions:
+    """A puzzle of several conditions with a known answer. `parameters` are names and kinds in the order of use."""
 
     answer_type: str
     conditions: str
@@ -96,37 +96,37 @@ words words [i.swapcase() for i in {x}]  [i.swapcase() for i in {y}]
 words words [i + {s} for i in {x}]      [i[:-len({s})] for i in {y}]
 """
 
-_RECIPES = """
-int   | {x} > {a} and {x} % {b} == {c}                      | {a} * {b} + {c}                       | a=int b=small c=unit
-int   | {x} > {a} and {x} < {b}                             | {a} + 1                             | a=int b=greater
-int   | {x} % {a} == {b} and {x} > {c}                      | {c} * {a} + {b}                     | a=int b=small c=int
-int   | {x} % {a} == 0 and {x} % {b} == 0 and {x} > {c}     | {a} * {b} * {c}                     | a=small b=small c=int
-int   | {x} - {a} > {b}                                     | {a} + {b} + 1                       | a=int b=int
-int   | {x} + {a} < {b}                                     | {b} - {a} - 1                       | a=int b=int
-int   | {x} > {a} + {b} and {x} % {c} == 0                  | ({a} + {b}) * {c}                   | a=int b=int c=small
-int   | len(str({x})) == {a}                                | 10 ** ({a} - 1)                     | a=size
-int   | str({x}).count({s}) == {a}                          | int({s} * {a})                      | s=digit a=size
-int   | str({x}).startswith(str({a})) and {x} > {b}         | {a} * 10 ** len(str({b}))           | a=int b=int
-list  | len({x}) == {a} and {x}[0] == {b}                   | [{b}] * {a}                         | a=size b=int
-list  | len({x}) == {a} and max({x}) == {b}                 | [{b}] * {a}                         | a=size b=int
-list  | len({x}) == {a} and sum({x}) == {b}                 | [{b}] + [0] * ({a} - 1)             | a=size b=int
-list  | {x}[0] == {a} and {x}[-1] == {b}                    | [{a}, {b}]                          | a=int b=int
-list  | {x}[0] == {a} and sum({x}) == {b}                   | [{a}, {b} - {a}]                    | a=int b=greater
-list  | max({x}) == {b} and min({x}) == {a}                 | [{a}, {b}]                          | a=int b=greater
-list  | max({x}) - min({x}) == {a}                          | [0, {a}]                            | a=int
-list  | len(set({x})) == {a}                                | list(range({a}))                    | a=size
-list  | {x}.count({a}) == {b} and {x}.count({c}) == 1       | [{a}] * {b} + [{c}]                 | a=int b=size c=int
-list  | {a} in {x} and {b} in {x} and len({x}) == {c}       | [{a}, {b}] + [0] * ({c} - 2)        | a=int b=int c=size
-str   | len({x}) == {a} and {x}.startswith({s})             | {s} + 'a' * ({a} - len({s}))        | a=length s=str
-str   | len({x}) == {a} and {x}.endswith({s})               | 'a' * ({a} - len({s})) + {s}        | a=length s=str
-str   | {x}.startswith({s}) and {x}.endswith({t})           | {s} + {t}                           | s=str t=str
-str   | {x}.count({s}) == {a} and {t} in {x}                | {s} * {a} + {t}                     | a=size s=str t=str
-str   | {s} in {x} and {t} in {x} and len({x}) == {a}       | {s} + {t} + 'a' * ({a} - len({s} + {t})) | s=str t=str a=length
-str   | {x}.upper() == {x} and len({x}) == {a}              | 'A' * {a}                           | a=size
-str   | {x}.count({s}) == {a} and len({x}) == {a} * len({s}) | {s} * {a}                          | a=size s=str
-words | len({x}) == {a} and {s} in {x}                      | [{s}] * {a}                         | a=size s=str
-words | {x}[0] == {s} and {x}[-1] == {t}                    | [{s}, {t}]                          | s=str t=str
-words | len({x}) == {a} and ''.join({x}) == {s}             | [{s}] + [''] * ({a} - 1)            | a=size s=str
+_CONDITIONS = """
+int   | {x} > {a} and {x} % {b} == {c}                     | {a} * {b} + {c}                | a=int b=small c=unit
+int   | {x} > {a} and {x} < {b}                            | {a} + 1                        | a=int b=greater
+int   | {x} % {a} == {b} and {x} > {c}                     | {c} * {a} + {b}                | a=int b=small c=int
+int   | {x} % {a} == 0 and {x} % {b} == 0 and {x} > {c}    | {a} * {b} * {c}                | a=small b=small c=int
+int   | {x} - {a} > {b}                                    | {a} + {b} + 1                  | a=int b=int
+int   | {x} + {a} < {b}                                    | {b} - {a} - 1                  | a=int b=int
+int   | {x} > {a} + {b} and {x} % {c} == 0                 | ({a} + {b}) * {c}              | a=int b=int c=small
+int   | len(str({x})) == {a}                               | 10 ** ({a} - 1)                | a=size
+int   | str({x}).count({s}) == {a}                         | int({s} * {a})                 | s=digit a=size
+int   | str({x}).startswith(str({a})) and {x} > {b}        | {a} * 10 ** len(str({b}))      | a=int b=int
+list  | len({x}) == {a} and {x}[0] == {b}                  | [{b}] * {a}                    | a=size b=int
+list  | len({x}) == {a} and max({x}) == {b}                | [{b}] * {a}                    | a=size b=int
+list  | len({x}) == {a} and sum({x}) == {b}                | [{b}] + [0] * ({a} - 1)        | a=size b=int
+list  | {x}[0] == {a} and {x}[-1] == {b}                   | [{a}, {b}]                     | a=int b=int
+list  | {x}[0] == {a} and sum({x}) == {b}                  | [{a}, {b} - {a}]               | a=int b=greater
+list  | max({x}) == {b} and min({x}) == {a}                | [{a}, {b}]                     | a=int b=greater
+list  | max({x}) - min({x}) == {a}                         | [0, {a}]                       | a=int
+list  | len(set({x})) == {a}                               | list(range({a}))               | a=size
+list  | {x}.count({a}) == {b} and {x}.count({c}) == 1      | [{a}] * {b} + [{c}]            | a=int b=size c=int
+list  | {a} in {x} and {b} in {x} and len({x}) == {c}      | [{a}, {b}] + [0] * ({c} - 2)   | a=int b=int c=size
+str   | len({x}) == {a} and {x}.startswith({s})            | {s} + 'a' * ({a} - len({s}))   | a=length s=str
+str   | len({x}) == {a} and {x}.endswith({s})              | 'a' * ({a} - len({s})) + {s}   | a=length s=str
+str   | {x}.startswith({s}) and {x}.endswith({t})          | {s} + {t}                      | s=str t=str
+str   | {x}.count({s}) == {a} and {t} in {x}               | {s} * {a} + {t}                | a=size s=str t=str
+str | {s} in {x} and {t} in {x} and len({x}) == {a} | {s} + {t} + 'a' * ({a} - len({s} + {t})) | s=str t=str a=length
+str   | {x}.upper() == {x} and len({x}) == {a}             | 'A' * {a}                      | a=size
+str   | {x}.count({s}) == {a} and len({x}) == {a} * len({s}) | {s} * {a}                      | a=size s=str
+words | len({x}) == {a} and {s} in {x}                     | [{s}] * {a}                    | a=size s=str
+words | {x}[0] == {s} and {x}[-1] == {t}                   | [{s}, {t}]                     | s=str t=str
+words | len({x}) == {a} and ''.join({x}) == {s}            | [{s}] + [''] * ({a} - 1)       | a=size s=str
 """
 
 
@@ -139,15 +139,15 @@ def _operations() -> tuple[Operation, ...]:
     return tuple(rows)
 
 
-def _recipes() -> tuple[Recipe, ...]:
+def _condition_puzzles() -> tuple[Conditions, ...]:
     rows = []
-    for line in _RECIPES.strip().splitlines():
+    for line in _CONDITIONS.strip().splitlines():
         kind, conditions, answer, parameters = (part.strip() for part in line.split("|"))
         pairs = tuple((name, of) for name, of in (pair.split("=") for pair in parameters.split()))
-        rows.append(Recipe(kind, conditions, answer, pairs))
+        rows.append(Conditions(kind, conditions, answer, pairs))
     return tuple(rows)
 
 
 OPERATIONS = _operations()
-RECIPES = _recipes()
+CONDITIONS = _condition_puzzles()
 ANNOTATIONS = {"int": "int", "str": "str", "list": "List[int]", "words": "List[str]"}

@@ -1,4 +1,4 @@
-"""Many continuations of many prompts, fast: equal lengths together, one prefill a prompt, finished rows dropped."""
+"""Batched sampling: prompts of equal length together, each prefilled once, complete rows removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from selftaught.trainer.tiny.model import Cache, Transformer
 
 ROWS = 768
-"""Rows under way at once: more are no faster on a CPU, and need more memory."""
+"""Rows in a batch. More are no faster on a CPU, and need more memory."""
 
 
 def sample(
@@ -24,10 +24,21 @@ def sample(
     stops: Sequence[int],
     seed: int,
 ) -> Iterator[tuple[int, list[list[int]]]]:
-    """The number of every prompt with `each` continuations, shortest prompts first, each without its stop token.
+    """Sample continuations of prompts, shortest prompts first.
 
-    A continuation that did not stop within `new_tokens` is returned as far as it came. temperature 0 is greedy.
     The same arguments give the same tokens, whatever else runs.
+
+    Args:
+        model: The model.
+        prompts: Token ids of each prompt.
+        each: Number of continuations of each prompt.
+        temperature: Sampling temperature; 0 is greedy decoding.
+        new_tokens: Maximum number of tokens of a continuation.
+        stops: Tokens that end a continuation; they are not part of it.
+        seed: Random seed.
+
+    Yields:
+        The index of a prompt with its continuations.
     """
     generator = torch.Generator().manual_seed(seed)
     by_length: dict[int, list[int]] = defaultdict(list)
@@ -64,14 +75,14 @@ def _continue(
     rows = torch.arange(len(last))
     stop = torch.tensor(stops)
     written: list[list[int]] = [[] for _ in range(len(last))]
-    room = min(new_tokens, model.shape.context - ids.shape[1])
-    for step in range(room):
+    steps = min(new_tokens, model.config.max_position_embeddings - ids.shape[1])
+    for step in range(steps):
         tokens = choose(last, temperature, generator)
         alive = ~torch.isin(tokens, stop)
         for row, token, going in zip(rows.tolist(), tokens.tolist(), alive.tolist(), strict=True):
             if going:
                 written[row].append(token)
-        if step + 1 == room or not alive.any():
+        if step + 1 == steps or not alive.any():
             break
         if alive.float().mean() < 0.85:
             rows, tokens, cache = rows[alive], tokens[alive], _keep(cache, alive)
@@ -88,7 +99,13 @@ def _keep(cache: Cache, alive: Tensor) -> Cache:
 
 
 def choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """A token a row."""
+    """Return a token for each row, sampled by the Gumbel-max trick.
+
+    Args:
+        logits: Logits of shape (rows, vocabulary).
+        temperature: Sampling temperature; 0 is greedy decoding.
+        generator: Source of randomness.
+    """
     if temperature == 0:
         return logits.argmax(-1)
     noise = torch.empty_like(logits).exponential_(generator=generator).clamp_min_(1e-20)

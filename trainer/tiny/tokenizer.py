@@ -1,6 +1,7 @@
-"""A word-level tokenizer of code pieces and characters.
+"""A tokenizer of code pieces and characters.
 
-No piece reaches over the end of a prompt (`def f(` or `...):`): sampling starts where reading would have a boundary, too.
+No piece crosses the end of a prompt (`def f(` or `...):`), so sampling starts where a training text has a token
+boundary, too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import re
 from pathlib import Path
 
 _KEYWORDS = "def f(|\n\ndef g(|):|\n    return |\n\nassert f(g())|x: int|x: str|x: float|x: List[int]|x: List[str]"
-_OPERATORS = ", | + | - | * | // | / | ** | % | ^ | << | >> | == | != | > | < | >= | <= | and | or | not | in | for i in | if | else "
+_OPERATORS = (
+    ", | + | - | * | // | / | ** | % | ^ | << | >> | == | != | > | < | >= | <= | and | or | not | in | for i in | if "
+    "| else "
+)
 _CALLS = (
-    "len(|str(|int(|sum(|max(|min(|set(|abs(|sorted(|list(|range(|chr(|ord(|hex(|bin(|.join(|.split(|.count(|.upper()|.lower()|"
-    ".swapcase()|.startswith(|.endswith(|[::-1]|[1:]|[:-1]|[:-|[0]|[-1]|''"
+    "len(|str(|int(|sum(|max(|min(|set(|abs(|sorted(|list(|range(|chr(|ord(|hex(|bin(|.join(|.split(|.count(|.upper()|"
+    ".lower()|.swapcase()|.startswith(|.endswith(|[::-1]|[1:]|[:-1]|[:-|[0]|[-1]|''"
 )
 _ASSIGNED = "abcdnmkstuwlpqrvz"
 SPECIAL = ("<|pad|>", "<|end|>", "<|unknown|>")
@@ -33,17 +37,17 @@ _TEXT = [*SPECIAL, *PIECES, *_CHARACTERS]
 
 
 def encode(text: str) -> list[int]:
-    """Ids of the text's pieces; a character outside the vocabulary is `UNKNOWN`."""
+    """Return the ids of a text's pieces; a character outside the vocabulary is `UNKNOWN`."""
     return [VOCABULARY.get(piece, UNKNOWN) for piece in _PIECES.findall(text)]
 
 
 def decode(ids: list[int]) -> str:
-    """The text of the ids, special tokens left out."""
+    """Return the text of ids, without special tokens."""
     return "".join(_TEXT[number] for number in ids if number >= len(SPECIAL))
 
 
 def save(folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json, from which transformers makes a tokenizer that does the same."""
+    """Write tokenizer.json and tokenizer_config.json, from which transformers makes the same tokenizer."""
     model = {"type": "WordLevel", "vocab": VOCABULARY, "unk_token": SPECIAL[UNKNOWN]}
     special = [
         {"id": number, "content": text, "special": True}

@@ -18,7 +18,7 @@ def test_the_same_seed_gives_the_same_documents() -> None:
 def test_every_document_is_a_puzzle_that_reads_its_argument_and_defines_all_names() -> None:
     for document in islice(corpus.documents(5), 500):
         made = puzzle.parse(document.sat)
-        assert made.uses_argument and not made.unbound
+        assert made.uses_argument and not made.undefined_names
         assert document.sol.startswith(f"def g({made.parameters}):")
 
 
@@ -33,5 +33,5 @@ def test_the_right_solutions_are_right_and_most_of_the_noisy_ones_are_not() -> N
 
 
 def test_without_noise_every_solution_is_the_right_one() -> None:
-    silent = Noise(right=1.0, foreign=0.0, extra=0.0)
+    silent = Noise(correct=1.0, other_puzzle=0.0, extra_operation=0.0)
     assert all(one.sol == one.right for one in islice(corpus.documents(7, silent), 300))

@@ -12,10 +12,17 @@ torch = pytest.importorskip("torch")
 from selftaught.trainer.tiny import corpus, tokenizer, training  # noqa: E402
 from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
 from selftaught.trainer.tiny.corpus import Noise  # noqa: E402
-from selftaught.trainer.tiny.model import Shape, Transformer  # noqa: E402
+from selftaught.trainer.tiny.model import Config, Transformer  # noqa: E402
 from selftaught.trainer.tiny.sampling import choose, sample  # noqa: E402
 
-SMALL = Shape(len(tokenizer.VOCABULARY), width=32, layers=2, heads=2, hidden=48, context=128)
+SMALL = Config(
+    len(tokenizer.VOCABULARY),
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=48,
+    max_position_embeddings=128,
+)
 
 
 def model(seed: int = 0) -> Transformer:
@@ -28,7 +35,7 @@ def test_transformers_computes_the_same_from_the_saved_folder(tmp_path: Path) ->
     made = model()
     Tiny(made).save(tmp_path)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
-    ids = torch.randint(3, SMALL.vocabulary, (3, 20))
+    ids = torch.randint(3, SMALL.vocab_size, (3, 20))
     with torch.no_grad():
         assert torch.allclose(made(ids), theirs(ids).logits, atol=1e-4)
 
@@ -74,7 +81,7 @@ def test_loss_is_on_all_tokens_or_on_the_solution_alone() -> None:
     assert everywhere.all() and len(ids[0]) == len(one.ids) - 1
 
 
-def test_batches_hold_every_example_once_and_few_tokens_too_many() -> None:
+def test_batches_have_every_example_once_and_few_tokens_too_many() -> None:
     import random
 
     examples = [training.example(one.sat, one.sol) for one in islice(corpus.documents(1), 300)]
@@ -85,11 +92,11 @@ def test_batches_hold_every_example_once_and_few_tokens_too_many() -> None:
 
 @pytest.mark.parametrize("muon", [0.0, 0.02])
 def test_training_makes_what_was_read_likelier(muon: float) -> None:
-    examples = [training.example(one.sat, one.sol) for one in islice(corpus.documents(1, Noise(right=1)), 200)]
+    examples = [training.example(one.sat, one.sol) for one in islice(corpus.documents(1, Noise(correct=1)), 200)]
     losses: list[float] = []
     made = model()
-    recipe = training.Recipe(muon=muon, epochs=6, warm_up=5)
-    training.train(made, examples, recipe, 0, lambda step, steps, loss: losses.append(loss))
+    settings = training.Settings(muon_learning_rate=muon, num_train_epochs=6, warmup_steps=5)
+    training.train(made, examples, settings, 0, lambda step, steps, loss: losses.append(loss))
     inputs, targets, _ = training.collate(examples[:1], 1.0)
     with torch.no_grad():
         after = torch.nn.functional.cross_entropy(made(inputs)[0], targets[0])
@@ -101,6 +108,6 @@ def test_training_twice_with_one_seed_gives_one_model() -> None:
     digests = set()
     for _ in range(2):
         made = model()
-        training.train(made, examples, training.Recipe(), 7)
+        training.train(made, examples, training.Settings(), 7)
         digests.add(Tiny(made).digest)
     assert len(digests) == 1

@@ -1,4 +1,4 @@
-"""What the verifier is asked about candidates and attempts. All of it is judged in the verifier's workers."""
+"""The filters and attempts that need the verifier. All code of puzzles and solutions runs in the verifier's workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selftaught.generator.recipe import Recipe
 from selftaught.sandbox import Program, Run, Status, Task, Verdict, Verifier
 
 _ENDED = (Status.TIME_LIMIT, Status.MEMORY_LIMIT, Status.OUTPUT_LIMIT, Status.CRASHED, Status.FORBIDDEN)
-"""A search for a trivial answer that ends so has tried some answers only."""
+"""Statuses after which a search for a trivial answer has tried some answers only."""
 
 _TOGETHER = 25
 
@@ -34,22 +34,29 @@ for program in {programs}:
 
 
 class Closed(RuntimeError):
-    """The verifier was closed, or can judge nothing: not a verdict on anybody."""
+    """The verifier was closed during a generation."""
 
 
-class Trial:
-    """The filters and attempts of one wave. tally: counts into it."""
+class Verification:
+    """Verifies the candidates and attempts of one wave.
+
+    Args:
+        verifier: The verifier.
+        recipe: The switches.
+        tally: Receives the counts.
+    """
 
     def __init__(self, verifier: Verifier, recipe: Recipe, tally: Tally) -> None:
         self._verifier, self._recipe, self._tally = verifier, recipe, tally
 
-    async def trivial(self, candidates: Sequence[Candidate], chance: random.Random) -> None:
-        """The filter `trivial`, with its exemption by lot."""
-        lots = [chance.random() < self._recipe.exempt for _ in candidates]  # drawn for all, whatever becomes of them
+    async def check_trivial(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
+        """Apply the filter `trivial`; a share of the trivial puzzles stays, chosen at random."""
+        # Drawn for every candidate: the random numbers must not depend on verdicts.
+        kept_at_random = [rng.random() < self._recipe.keep_trivial_share for _ in candidates]
         asked = {}
         for number, one in enumerate(candidates):
-            if not one.refused and one.puzzle and one.kind and self._recipe.trivial != "off":
-                asked[number] = checks.trivial(str(number), one.puzzle, one.kind, self._recipe.trivial)
+            if not one.refused and one.puzzle and one.kind and self._recipe.trivial_check != "off":
+                asked[number] = checks.trivial_tasks(str(number), one.puzzle, one.kind, self._recipe.trivial_check)
         found = await self._all(tasks[0] for tasks in asked.values())
         again = [task for tasks in asked.values() if found[tasks[0].id].status in _ENDED for task in tasks[1:]]
         found |= await self._all(again)
@@ -59,20 +66,23 @@ class Trial:
                 one.fails("trivial", f"could not be judged: {verdicts[0].message}")
             elif not any(verdict.accepted for verdict in verdicts):
                 one.passes("trivial")
-            elif lots[number]:
-                one.exempt("trivial", "let through by lot")
+            elif kept_at_random[number]:
+                one.exempt("trivial", "kept at random")
             else:
                 one.fails("trivial", "a trivial answer solves it")
 
-    async def printed(self, programs: Iterable[str]) -> list[str]:
-        """The first line that each program prints; empty if it ended badly. Many run in one process, since starting one costs more than
-        they do; alone again if one of them ends that."""
+    async def run_programs(self, programs: Iterable[str]) -> list[str]:
+        """Return the first line that each program prints; empty if it failed.
+
+        Several programs run in one process, since starting a process costs more than running one. If one of them ends
+        the process, all of them run again in a process each.
+        """
         given = list(programs)
         groups = [given[start : start + _TOGETHER] for start in range(0, len(given), _TOGETHER)]
-        found = await asyncio.gather(*(self._printed_together(group) for group in groups))
+        found = await asyncio.gather(*(self._run_together(group) for group in groups))
         return [line for lines in found for line in lines]
 
-    async def _printed_together(self, programs: list[str]) -> list[str]:
+    async def _run_together(self, programs: list[str]) -> list[str]:
         run = await self._run(_RUN_ALL.replace("{programs}", repr(programs)))
         lines = run.stdout.split("\n")[:-1]
         if run.return_code == 0 and len(lines) == len(programs):
@@ -85,8 +95,9 @@ class Trial:
         self._tally.spend(verifier=run.usage.cpu_seconds)
         return run
 
-    async def attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
-        """Judge attempts as they come, what is the same program once; sets each one's status and verdict."""
+    async def verify_attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
+        """Verify attempts as they come and set their status and verdict; attempts that are the same program are
+        verified once."""
         came: list[tuple[str, Attempt]] = []
         verdicts: dict[str, Verdict] = {}
 
@@ -104,16 +115,19 @@ class Trial:
                     seen.add(ident)
                     yield Task(ident, one.puzzle.source, attempt.solution)
 
-        async for verdict in self._judge(tasks()):
+        async for verdict in self._verify(tasks()):
             verdicts[verdict.id] = verdict
         for ident, attempt in came:
             attempt.verdict = verdicts[ident]
             attempt.status = str(verdicts[ident].status)
             self._tally.statuses[attempt.status] += 1
 
-    async def borrow(self, candidates: Sequence[Candidate]) -> None:
-        """Hindsight: try answers to other puzzles on the unsolved ones of the same type: what solved one of the same template
-        first, then what solved another, then failed ones."""
+    async def try_hindsight(self, candidates: Sequence[Candidate]) -> None:
+        """Verify solutions of other puzzles on the unsolved puzzles with the same type of answer (hindsight).
+
+        Solutions that solved a puzzle of the same template come first, then those that solved another one, then failed
+        ones.
+        """
         donors: dict[str, dict[str, tuple[Candidate, Attempt]]] = {}
         for status in (Status.ACCEPTED, Status.REJECTED):
             for one in candidates:
@@ -126,16 +140,16 @@ class Trial:
                 if one.puzzle is None or one.passed:
                     continue
                 others = [pair for pair in donors.get(one.puzzle.annotation, {}).values() if pair[0] is not one]
-                for donor, attempt in _nearest(one, others, self._recipe.hindsight):
+                for donor, attempt in _nearest(one, others, self._recipe.hindsight_attempts):
                     assert donor.puzzle is not None
                     solution = selection.transplant(attempt.body, donor.puzzle, one.puzzle)
                     if solution:
                         yield one, Attempt(attempt.sampling, attempt.body, solution, borrowed_from=donor.id)
 
-        await self.attempts(transplants())
+        await self.verify_attempts(transplants())
 
-    async def settle(self, candidates: Sequence[Candidate]) -> list[list[tuple[Attempt, Judgement]]]:
-        """The filters `solved`, `stable` and `depends`; what is kept of each candidate: nothing of one that fails."""
+    async def select_pairs(self, candidates: Sequence[Candidate]) -> list[list[tuple[Attempt, Judgement]]]:
+        """Apply the filters `solved`, `stable` and `depends`, and return the pairs to keep of each candidate."""
         chosen = {number: self._choose(one) for number, one in enumerate(candidates)}
         for number, one in enumerate(candidates):
             if chosen[number]:
@@ -147,25 +161,26 @@ class Trial:
         stable = await self._stable(candidates, chosen)
         for number, one in enumerate(candidates):
             if stable[number]:
-                one.passes("stable", detail=f"{self._recipe.repeat} judgements agree")
+                one.passes("stable", detail=f"{self._recipe.verify_repeats} judgements agree")
             elif not one.refused:
                 one.fails("stable", "no solution is judged the same every time")
         await self._depends(candidates, stable)
-        keep = self._recipe.keep
+        keep = self._recipe.max_solutions
         return [[] if one.refused else stable[number][:keep] for number, one in enumerate(candidates)]
 
     def _choose(self, one: Candidate) -> list[Attempt]:
-        """Distinct right attempts in order of preference; some in reserve if repeats may sort some out."""
-        keep = self._recipe.keep * (2 if self._recipe.repeat > 1 else 1)
+        """Return distinct accepted attempts in order of preference, twice as many as are kept if repeated verification
+        may refuse some."""
+        keep = self._recipe.max_solutions * (2 if self._recipe.verify_repeats > 1 else 1)
         by_text: dict[str, Attempt] = {}
         for attempt in one.passed:
             by_text.setdefault(attempt.solution, attempt)
-        return [by_text[text] for text in selection.choose(by_text, keep, self._recipe.diverse)]
+        return [by_text[text] for text in selection.choose(by_text, keep, self._recipe.diverse_solutions)]
 
     async def _stable(
         self, candidates: Sequence[Candidate], chosen: dict[int, list[Attempt]]
     ) -> dict[int, list[tuple[Attempt, Judgement]]]:
-        repeat, tasks, found = self._recipe.repeat, [], {}
+        repeat, tasks, found = self._recipe.verify_repeats, [], {}
         for number, attempts in chosen.items():
             puzzle = candidates[number].puzzle
             assert puzzle is not None
@@ -180,19 +195,19 @@ class Trial:
             for place, attempt in enumerate(attempts):
                 verdict = found[f"{number}/{place}"]
                 if verdict.accepted:
-                    stable[number].append((attempt, Judgement.of(verdict, repeat)))
+                    stable[number].append((attempt, Judgement.from_verdict(verdict, repeat)))
         return stable
 
     async def _depends(
         self, candidates: Sequence[Candidate], stable: dict[int, list[tuple[Attempt, Judgement]]]
     ) -> None:
-        if not self._recipe.depends:
+        if not self._recipe.refuse_answer_independent:
             return
         tasks = []
         for number, kept in stable.items():
             one = candidates[number]
             if kept and one.puzzle and one.kind:
-                tasks.append(checks.depends(str(number), one.puzzle, one.kind, kept[0][0].solution))
+                tasks.append(checks.dependence_task(str(number), one.puzzle, one.kind, kept[0][0].solution))
         for ident, verdict in (await self._all(tasks)).items():
             if verdict.status is Status.REJECTED:
                 candidates[int(ident)].fails("depends", "it takes every changed answer")
@@ -202,9 +217,9 @@ class Trial:
                 candidates[int(ident)].passes("depends", detail="" if verdict.accepted else f"by {verdict.status}")
 
     async def _all(self, tasks: Iterable[Task], repeat: int = 1) -> dict[str, Verdict]:
-        return {verdict.id: verdict async for verdict in self._judge(tasks, repeat)}
+        return {verdict.id: verdict async for verdict in self._verify(tasks, repeat)}
 
-    async def _judge(self, tasks: Iterable[Task] | AsyncIterable[Task], repeat: int = 1) -> AsyncIterator[Verdict]:
+    async def _verify(self, tasks: Iterable[Task] | AsyncIterable[Task], repeat: int = 1) -> AsyncIterator[Verdict]:
         async for verdict in self._verifier.averify_many(tasks, ordered=False, repeat=repeat):
             if verdict.status is Status.CANCELLED:
                 raise Closed("the verifier was closed while a generation needed it")
@@ -213,12 +228,13 @@ class Trial:
 
 
 def _nearest(one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int) -> list[tuple[Candidate, Attempt]]:
-    """The donors to try on a puzzle: right answers to its template, right ones, failed ones, each kind evenly spread."""
+    """Return the attempts to try on a puzzle: accepted ones of its template, accepted ones, failed ones, each kind
+    spread evenly."""
     kinds: dict[int, list[tuple[Candidate, Attempt]]] = {0: [], 1: [], 2: []}
     for donor in donors:
         right = donor[1].status == Status.ACCEPTED
         kinds[0 if right and donor[0].template == one.template else 1 if right else 2].append(donor)
     chosen: list[tuple[Candidate, Attempt]] = []
     for group in kinds.values():
-        chosen += [group[place] for place in selection.spread(len(group), most - len(chosen))]
+        chosen += [group[place] for place in selection.evenly_spaced(len(group), most - len(chosen))]
     return chosen

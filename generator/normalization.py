@@ -1,6 +1,7 @@
-"""Syntax trees as text in which the same program, otherwise written, reads the same.
+"""Normalised text of syntax trees: programs that differ in names or layout only have the same text.
 
-Our own writer rather than `ast.dump`: the text is an identity that is kept in files, and must not change with Python's version.
+It does not use `ast.dump`, because the text is hashed into ids that are kept in files, and must not change with
+Python's version.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, *_COMPREHENSIONS, ast.Lambda, ast.ClassDef)
 
 
-def write(tree: ast.Module, *, constants: bool) -> str:
-    """The tree with bound names numbered in order of appearance, scope by scope; free names and attributes stay.
+def normalize(tree: ast.Module, *, constants: bool) -> str:
+    """Return the tree as text in which bound names are numbered in order of appearance, scope by scope.
 
-    constants: keep them, or write only their type; a display of constants alone is then one constant. Docstrings, comments,
-    layout, and annotations of anything but a function's first argument go.
+    Free names and attributes stay. Docstrings, comments, layout, and annotations of all but a function's first argument
+    are dropped.
+
+    Args:
+        tree: The tree of a source.
+        constants: Keep constants; else write their types only, and treat a display of constants as one constant.
     """
     return _Writer(constants).block(tree.body)
 
@@ -36,13 +41,13 @@ class _Writer:
         return " ".join(self.node(statement) for statement in body)
 
     def node(self, node: ast.AST) -> str:
-        """A node and all below it."""
+        """Return the text of a node and all nodes below it."""
         if isinstance(node, ast.Name):
             return self.names.get(node.id, node.id)
         if not self.constants and (kind := _kind(node)):
             return kind
         if isinstance(node, ast.Constant):
-            value = f"{node.value:x}" if type(node.value) is int else repr(node.value)  # hex: of any length
+            value = f"{node.value:x}" if type(node.value) is int else repr(node.value)  # hex has no limit on digits
             return f"{_type(node)}:{value}"
         if isinstance(node, _FUNCTIONS):
             return self._function(node)
@@ -88,7 +93,7 @@ class _Writer:
         return text
 
     def _scope(self, node: ast.AST) -> str:
-        """A comprehension, lambda or class: what it binds is numbered within it alone."""
+        """Return the text of a comprehension, lambda or class; the names that it binds are numbered within it only."""
         outer, count = dict(self.names), self.count
         if isinstance(node, ast.Lambda):
             defaults = self._field([*node.args.defaults, *node.args.kw_defaults])
@@ -100,7 +105,7 @@ class _Writer:
             text = f"(class {head} [{self.block(_without_docstring(node.body), top=False)}])"
         else:
             assert isinstance(node, _COMPREHENSIONS)
-            first = self.node(node.generators[0].iter)  # evaluated outside
+            first = self.node(node.generators[0].iter)  # evaluated in the enclosing scope
             self._bind(name for part in node.generators for name in _targets(part.target))
             parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             rest = [[part.target, part.ifs, part.is_async, part.iter] for part in node.generators]
@@ -116,7 +121,7 @@ class _Writer:
 
 
 def _kind(node: ast.AST) -> str:
-    """The placeholder of a constant, or of a display of nothing but constants; empty for anything else."""
+    """Return the placeholder of a constant or of a display of constants; empty for anything else."""
     if isinstance(node, ast.Constant):
         return f"<{_type(node)}>" if isinstance(node.value, (str, bytes)) or _number(node) else repr(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)) and _number(node.operand):
@@ -174,12 +179,12 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _targets(node: ast.AST) -> Iterator[str]:
-    """The names that an assignment target binds."""
+    """Return the names that an assignment target binds."""
     return (part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store))
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
-    """The names that a node binds in the scope it stands in, in order of appearance."""
+    """Yield the names that a node binds in its scope, in order of appearance."""
     if isinstance(node, ast.Name):
         if isinstance(node.ctx, (ast.Store, ast.Del)):
             yield node.id
@@ -187,7 +192,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield node.name
     elif isinstance(node, ast.alias):
         yield _alias(node)
-    elif isinstance(node, _COMPREHENSIONS):  # only `:=` reaches out of it
+    elif isinstance(node, _COMPREHENSIONS):  # only `:=` binds names outside it
         for part in ast.walk(node):
             if isinstance(part, ast.NamedExpr):
                 yield from _targets(part.target)
