@@ -29,11 +29,11 @@ class TimeSlice:
         """What a phase of the job gets now."""
         return within(job.limits, self.seconds) if job.sliced else job.limits
 
-    def was_enough(self, seconds: float, phases: int = 1) -> None:
+    def phase_ended(self, seconds: float, phases: int = 1) -> None:
         """So many phases have ended in it, none of which took longer than that."""
         self.seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, self.seconds * _SHORTER**phases, seconds * _TWICE))
 
-    def was_too_short(self) -> None:
+    def phase_expired(self) -> None:
         """A phase has not."""
         self.seconds = min(LONGEST_SECONDS, self.seconds * _TWICE)
 

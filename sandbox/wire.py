@@ -270,7 +270,7 @@ def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
     return data[_OUTPUT.size : _OUTPUT.size + size], data[_OUTPUT.size + size :], cut
 
 
-def unpack_told(data: bytes) -> tuple[list[Outcome], Counters]:
+def unpack_results(data: bytes) -> tuple[list[Outcome], Counters]:
     """The outcomes, and the counters before them, in these bytes. Raises ValueError or struct.error if they are none."""
     return unpack_outcomes(data, _COUNTERS.size), _counters(data[: _COUNTERS.size])
 

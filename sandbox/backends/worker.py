@@ -147,7 +147,7 @@ class Worker:
         """The outcomes of the oldest job sent. Raises WorkerFailed if the worker died or exceeds the time."""
         data = self._waiting.popleft() if self._waiting else self._receive(timeout_seconds)
         try:
-            outcomes, self.counters = wire.unpack_told(data)
+            outcomes, self.counters = wire.unpack_results(data)
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker spoke nonsense: {error}") from error
         return outcomes

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from selftaught.sandbox.wire import Counters
 
-MOMENT_SECONDS = 0.004
+SLOW_PHASE_SECONDS = 0.004
 """A phase that goes on for longer lets the supervisor do something else meanwhile."""
 
-TOGETHER_SECONDS = 0.012
+BATCH_SECONDS = 0.012
 """Outcomes wait so long for others to go with them, unless a phase goes on for more than a moment."""
 
 
@@ -36,7 +36,7 @@ class Engine(Protocol):
     counters: Counters
     on_slow_phase: Callable[[], None]
 
-    def judge(self, frames: bytes) -> Iterator[bytes]:
+    def execute(self, frames: bytes) -> Iterator[bytes]:
         """Judge the tasks in these frames (`selftaught.sandbox.wire.pack_job`), or run the programs, in their order: frames of their outcomes, as they come."""
 
     def idle(self) -> bool:

@@ -38,7 +38,7 @@ class JailedProcesses:
         job, self.job = os.pipe()
         go, self._go = os.pipe()
         self._control, theirs = socket.socketpair()
-        self._waited_at = [self.job, self._go]
+        self._closed_at_end = [self.job, self._go]
         self.entry: zygote.Entry | None = None
         self.zygote = os.fork()
         if self.zygote == 0:
@@ -70,7 +70,7 @@ class JailedProcesses:
         with self._control as control:
             control.settimeout(_SETUP_SECONDS)
             try:
-                zygote.send_terms(control, program, traced_program, shared)
+                zygote.send_setup(control, program, traced_program, shared)
                 text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []
@@ -78,7 +78,7 @@ class JailedProcesses:
                 text, descriptors = b"", []
         if not descriptors:
             raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
-        self._waited_at += descriptors
+        self._closed_at_end += descriptors
         self.listener = seccomp.Listener(descriptors[0])
         self.namespaces: dict[str, str] = json.loads(text[1:])
         self.base_bytes = address_space(self.zygote)
@@ -91,8 +91,8 @@ class JailedProcesses:
         """The name of a system call."""
         return self._names.get(number, f"number {number}")
 
-    def order(self, what: bytes) -> None:
-        """Have the zygote fork: `zygote.PHASE` or `zygote.RUNNER`."""
+    def fork(self, what: bytes) -> None:
+        """Have the zygote fork: `zygote.PHASE` or `zygote.SNAPSHOT`."""
         for pipe in (self.report, self.output):
             os.utime(
                 pipe, (0, 0)
@@ -116,7 +116,7 @@ class JailedProcesses:
                 os.kill(pid, signal.SIGKILL)
         for (
             descriptor
-        ) in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
+        ) in self._closed_at_end:  # a child that has not reported for duty gets neither job nor leave, and ends
             os.close(descriptor)
         while True:
             try:

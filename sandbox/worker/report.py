@@ -44,20 +44,20 @@ def read_report(data: bytes | bytearray, most: int, loaded: bool) -> Outcome | N
 class Report:
     """Collects what a child writes; arguments as of `read_report`.
 
-    begun: something was written. says_loaded: it began by telling that the puzzle is. out_of_memory: the report says that a MemoryError ended the phase.
+    begun: something was written. claims_loaded: it began by telling that the puzzle is. out_of_memory: the report says that a MemoryError ended the phase.
     """
 
     def __init__(self, most: int, loaded: bool = False) -> None:
         self._most, self._loaded = most, loaded
         self._data = bytearray()
-        self.begun = self.says_loaded = self.out_of_memory = False
+        self.begun = self.claims_loaded = self.out_of_memory = False
 
     def feed(self, data: bytes) -> Outcome | None:
         """The outcome, once the report is complete or can be no report."""
         self._data += data
         self.begun |= bool(data)
         if not self._loaded and self._data[:1] == b"P":
-            self._loaded = self.says_loaded = True
+            self._loaded = self.claims_loaded = True
             del self._data[:1]
         outcome = read_report(self._data, self._most, self._loaded)
         self.out_of_memory = (

@@ -16,7 +16,7 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, libraries
 from selftaught.sandbox.worker import canary
-from selftaught.sandbox.worker.engine import TOGETHER_SECONDS, ClientGone, Engine
+from selftaught.sandbox.worker.engine import BATCH_SECONDS, ClientGone, Engine
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import heap
 from selftaught.sandbox.worker.jailed import JailedProcesses
@@ -31,38 +31,38 @@ def serve(source: int, sink: int, engine: Engine) -> None:
 
     Outcomes go out together, but none waits for long: not for the task after it, if that takes more than a moment.
     """
-    frames, answer, coming = wire.Frames(), _Answer(sink), select.poll()
-    coming.register(source, select.POLLIN)
-    engine.on_slow_phase = answer.send
-    while data := _next_bytes(source, coming, engine):
-        for told in engine.judge(frames.whole(data)):
-            answer.add(told)
-        answer.send()
+    frames, results, readable = wire.Frames(), _Results(sink), select.poll()
+    readable.register(source, select.POLLIN)
+    engine.on_slow_phase = results.send
+    while data := _next_bytes(source, readable, engine):
+        for result in engine.execute(frames.whole(data)):
+            results.add(result)
+        results.send()
 
 
-def _next_bytes(source: int, coming: select.poll, engine: Engine) -> bytes:
+def _next_bytes(source: int, readable: select.poll, engine: Engine) -> bytes:
     """What the verifier sends, empty if it has hung up. If that takes a while the engine gets ready meanwhile."""
-    while not coming.poll(_IDLE_MILLISECONDS) and engine.idle():
+    while not readable.poll(_IDLE_MILLISECONDS) and engine.idle():
         pass
     return os.read(source, 1 << 16)
 
 
-class _Answer:
-    """Outcomes on their way to the verifier."""
+class _Results:
+    """Buffers frames of outcomes on their way to the verifier."""
 
     def __init__(self, sink: int) -> None:
-        self._sink, self._held = sink, bytearray()
+        self._sink, self._unsent = sink, bytearray()
         self._sent = time.monotonic()
 
     def add(self, frames: bytes) -> None:
-        self._held += frames
-        if time.monotonic() - self._sent > TOGETHER_SECONDS:
+        self._unsent += frames
+        if time.monotonic() - self._sent > BATCH_SECONDS:
             self.send()
 
     def send(self) -> None:
-        held, self._held = self._held, bytearray()
-        while held:
-            del held[: os.write(self._sink, held)]
+        unsent, self._unsent = self._unsent, bytearray()
+        while unsent:
+            del unsent[: os.write(self._sink, unsent)]
         self._sent = time.monotonic()
 
 
@@ -86,7 +86,7 @@ def prove(engine: SnapshotEngine) -> SnapshotEngine:
     try:
         canary.prove_rollback(engine)
     except BaseException:
-        engine.end_runner()
+        engine.end_process()
         raise
     return engine
 
@@ -133,7 +133,7 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
         _send_object(sink, {"dialect": wire.dialect(), **ready_with})
         ready = True
-        heap.give_back()
+        heap.trim()
         serve(source, sink, engine)
     except (ClientGone, BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell

@@ -24,12 +24,12 @@ from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.engine import MOMENT_SECONDS, ClientGone, charged, do_nothing
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged, do_nothing
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses, address_space, status_bytes
+from selftaught.sandbox.worker.phases import Step, TaskExecutor
 from selftaught.sandbox.worker.report import Report
-from selftaught.sandbox.worker.trials import Step, Trials
 
 _ABORT = 6
 _NUMBERS_BEFORE = 1
@@ -57,7 +57,7 @@ class ForkEngine:
         self.on_slow_phase: Callable[[], None] = do_nothing
         self._prctl, self._mmap, self._mremap = (jailed.number(name) for name in ("prctl", "mmap", "mremap"))
         self._tgkill = jailed.number("tgkill")
-        self._trials = Trials(self._run_step)
+        self._executor = TaskExecutor(self._run_step)
         self._answered = [jailed.number(name) for name in seccomp.ANSWERED]
         self._oom_kills, self._kills_seen = oom_kills, 0
         self._client = client
@@ -69,11 +69,11 @@ class ForkEngine:
         self._leftovers.register(jailed.report, select.POLLIN)
         self._leftovers.register(jailed.output, select.POLLIN)
 
-    def judge(self, frames: bytes) -> Iterator[bytes]:
-        """See `Engine.judge`."""
+    def execute(self, frames: bytes) -> Iterator[bytes]:
+        """See `Engine.execute`."""
         for task in wire.cut(frames):
             yield wire.frame(
-                wire.pack_counters(self.counters) + wire.pack_outcomes(self._trials.hold(wire.unpack_job(task)))
+                wire.pack_counters(self.counters) + wire.pack_outcomes(self._executor.execute(wire.unpack_job(task)))
             )
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
@@ -83,10 +83,10 @@ class ForkEngine:
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end. In phase `Phase.RUN`, which belongs to no judgement, `sat` is the program and the payload its standard input."""
         if phase is not Phase.RUN:
-            return _Run(self, limits).judge(phase, sat, payload, seed)
+            return _Run(self, limits).execute(phase, sat, payload, seed)
         streams = Streams(payload, limits.output_bytes)
         try:
-            outcome = _Run(self, limits, streams).judge(phase, sat, b"", seed)
+            outcome = _Run(self, limits, streams).execute(phase, sat, b"", seed)
             outcome.payload = streams.pack()
             return outcome
         finally:
@@ -116,12 +116,12 @@ class _Run:
         self.report = Report(limits.answer_bytes)
         self.outcome: Outcome | None = None
 
-    def judge(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
+    def execute(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
         limits, self.phase = self.limits, phase
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
         self.started, self.our_start = time.monotonic(), time.thread_time()
-        self.jailed.order(zygote.PHASE)
+        self.jailed.fork(zygote.PHASE)
         self._send()
         self._watch()  # what it raises ends the worker, and with it the child
         died, usage = self._reap()
@@ -152,10 +152,10 @@ class _Run:
         """Serve events until there is an outcome or the child has died."""
         engine, rounds, waited, dead = self.engine, 0, False, False
         while self.outcome is None:
-            patience = self._patience()
-            if not waited and patience > MOMENT_SECONDS:
-                patience = MOMENT_SECONDS
-            events = engine._poll.poll(patience * 1000 + 1)
+            timeout = self._time_left()
+            if not waited and timeout > SLOW_PHASE_SECONDS:
+                timeout = SLOW_PHASE_SECONDS
+            events = engine._poll.poll(timeout * 1000 + 1)
             rounds += 1
             if not events and not waited:
                 waited = True
@@ -183,7 +183,7 @@ class _Run:
                 self._read_report()
                 return
 
-    def _patience(self) -> float:
+    def _time_left(self) -> float:
         """Seconds until a limit can be reached at the earliest."""
         left = self._wall_seconds() - (time.monotonic() - self.started)
         if self.child:

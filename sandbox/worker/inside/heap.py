@@ -29,7 +29,7 @@ _libc.malloc.restype, _libc.malloc.argtypes, _libc.free.argtypes = (
 _libc.aligned_alloc.restype, _libc.aligned_alloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
 _libc.madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
-_page_turners: list[Callable[[], object]] = []
+_new_page_hooks: list[Callable[[], object]] = []
 
 
 class _Allocator(ctypes.Structure):
@@ -44,7 +44,7 @@ class _ArenaAllocator(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "alloc", "free"))
 
 
-def gather() -> None:
+def disable_mmap() -> None:
     """From here on memory comes from the heap, however large the piece, and Python's arenas do too.
 
     An arena from before could not be freed any more. None is: each holds objects that live as long as the process.
@@ -59,14 +59,14 @@ def gather() -> None:
     ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(arenas))
 
 
-def compact() -> None:
+def install_allocator() -> None:
     """From here on what Python makes lies one behind the other, whatever its size, on few pages (heap.c): a fork and a rollback cost by pages.
 
     Without what is written in C it lies where Python puts it. Raises MemoryError.
     """
     try:
         library = load()
-        begin, replace, turn_page = library.heap_open, library.heap_replace, library.heap_turn_page
+        begin, replace, start_new_page = library.heap_init, library.heap_replace, library.heap_start_new_page
     except (OSError, AttributeError):  # none, or one from before
         return
     region = _libc.aligned_alloc(mmap.PAGESIZE, _COMPACT_BYTES)
@@ -78,16 +78,16 @@ def compact() -> None:
         ctypes.pythonapi.PyMem_GetAllocator(domain, ctypes.byref(allocator))
         replace(ctypes.byref(allocator), which)
         ctypes.pythonapi.PyMem_SetAllocator(domain, ctypes.byref(allocator))
-    _page_turners.append(turn_page)
+    _new_page_hooks.append(start_new_page)
 
 
-def turn_page() -> None:
+def start_new_page() -> None:
     """What Python makes next begins on a page of its own, and fills no holes: so it lies together. Before `compact` nothing happens."""
-    for turn in _page_turners:
+    for turn in _new_page_hooks:
         turn()
 
 
-def scatter() -> None:
+def enable_mmap() -> None:
     """From here on large pieces are mappings of their own again, which go back to the kernel when they are freed."""
     if _mallopt is not None:
         _mallopt(_M_MMAP_MAX, _MMAP_MAX_DEFAULT)
@@ -103,7 +103,7 @@ def reserve(size: int) -> None:
     _forget(start + mmap.PAGESIZE, start + size)
 
 
-def room(size: int) -> ctypes.Array[ctypes.c_char]:
+def allocate(size: int) -> ctypes.Array[ctypes.c_char]:
     """So many bytes, zero and untouched, from the beginning of a page on."""
     start: int = _libc.malloc(size + mmap.PAGESIZE)
     start += -start % mmap.PAGESIZE
@@ -118,7 +118,7 @@ def extend_stack(size: int) -> None:
     _forget(lowest, lowest + 1)
 
 
-def give_back() -> None:
+def trim() -> None:
     """Return to the kernel what is free, where the C library can (man 3 malloc_trim)."""
     trim = getattr(_libc, "malloc_trim", None)
     if trim is not None:

@@ -40,8 +40,8 @@ _MISSING = object()
 _ready: dict[str, Any] | None = None
 """A namespace for the one puzzle that this process, or its next child, will load."""
 _LARGE = 1 << 16
-_ENTRY, _MOST_NANOSECONDS, _clock = struct.Struct("<II"), (1 << 32) - 1, time.perf_counter_ns
-_TRAVELLING = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
+_ENTRY, _MAX_NANOSECONDS, _clock = struct.Struct("<II"), (1 << 32) - 1, time.perf_counter_ns
+_MARSHALLED_TYPES = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
 
 # Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
@@ -52,10 +52,10 @@ _true, _type, _loads, _bytes = True, type, marshal.loads, bytes
 _exceptions_of = BaseExceptionGroup.__dict__["exceptions"].__get__
 _NO_MEMORY = MemoryError, SystemError
 """What a lack of memory may come out as: the interpreter also fails to say why where there is none for a frame."""
-_LAST_WORDS = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
+_NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
 
 
-class _Loaded(Exception):
+class _LoadError(Exception):
     """Loading failed: the code of the report and its text."""
 
 
@@ -69,22 +69,22 @@ def run(check_in: Callable[[bool], object]) -> NoReturn:
         os.close(GO_FD)
         rlimits.restrict_phase(space, cpu)
         check_in(which == _RUN)  # its standard input is a file
-        perform(job, tells_loaded=True)
+        perform(job, reports_loaded=True)
     finally:
         _exit(1)
 
 
-def perform(job: bytes | memoryview, tells_loaded: bool = False) -> NoReturn:
+def perform(job: bytes | memoryview, reports_loaded: bool = False) -> NoReturn:
     """Run a phase and report; ends the process."""
     try:
-        _deliver(*_report(job, tells_loaded))
+        _send_report(*_report(job, reports_loaded))
     except _NO_MEMORY:  # even to report with, whatever holds it: from here on nothing is allocated
-        _write(REPORT_FD, _LAST_WORDS)
+        _write(REPORT_FD, _NO_MEMORY_REPORT)
         _pause()
     _exit(1)
 
 
-def _report(job: bytes | memoryview, tells_loaded: bool) -> tuple[bytes, bytes]:
+def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes]:
     """Do a job: what to report."""
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
@@ -96,10 +96,10 @@ def _report(job: bytes | memoryview, tells_loaded: bool) -> tuple[bytes, bytes]:
         os.close(REPORT_FD)
         sys.modules.pop(_PUZZLE, None)
         program.run(sat)
-    return _run_phase(which, sat, payload, answer_bytes, tells_loaded)
+    return _run_phase(which, sat, payload, answer_bytes, reports_loaded)
 
 
-def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, tells_loaded: bool) -> tuple[bytes, bytes]:
+def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, reports_loaded: bool) -> tuple[bytes, bytes]:
     """Run a phase: what to report."""
     is_compiled, which = which & _COMPILED, which & ~_COMPILED
     try:
@@ -109,8 +109,8 @@ def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, tells_
     if which == _LOAD:
         return b"T", b""
     if which == _SOL:
-        if tells_loaded:
-            _say_loaded()
+        if reports_loaded:
+            _report_loaded()
         return _run_sol(scope, payload, answer_bytes)
     return _run_sat(check, payload)
 
@@ -156,10 +156,10 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
         return b"w", str(error).encode()
     except BaseException as error:
         return _failure(b"p", error)
-    return _ask(check, value)
+    return _call_puzzle(check, value)
 
 
-def _ask(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
+def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
     """Ask the puzzle about an answer: what to report."""
     try:
         result = check(value)
@@ -218,7 +218,7 @@ def _compile(source: bytes, file: str) -> types.CodeType:
 
 
 def _compile_all(sources: bytes) -> bytes:
-    """Of each of the puzzles in these frames its code, with its length and the nanoseconds that it took in front (compile.c).
+    """Of each of the puzzles in these frames its code, with its length and the nanoseconds that it took in front (precompile.c).
 
     There is none of what makes an error or a warning, which the phases make known, and none of what marshal does not keep as it is.
     """
@@ -229,14 +229,14 @@ def _compile_all(sources: bytes) -> bytes:
             began = _clock()
             try:
                 code = _compile(source, "<puzzle>")
-                made = marshal.dumps(code) if _travels(code) else b""
+                made = marshal.dumps(code) if _survives_marshal(code) else b""
             except BaseException:
                 made = b""
-            parts += [_ENTRY.pack(len(made), min(_clock() - began, _MOST_NANOSECONDS)), made]
+            parts += [_ENTRY.pack(len(made), min(_clock() - began, _MAX_NANOSECONDS)), made]
     return b"".join(parts)
 
 
-def _travels(code: types.CodeType) -> bool:
+def _survives_marshal(code: types.CodeType) -> bool:
     """Whether its constants are the same after marshal. A frozenset is not: its elements come back in another order, and so are iterated over in another."""
     todo: list[Any] = [code.co_consts]
     for constants in todo:
@@ -246,7 +246,7 @@ def _travels(code: types.CodeType) -> bool:
                 todo.append(one)
             elif kind is types.CodeType:
                 todo.append(one.co_consts)
-            elif kind not in _TRAVELLING:
+            elif kind not in _MARSHALLED_TYPES:
                 return False
     return True
 
@@ -279,7 +279,7 @@ def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[s
         found: Callable[..., Any] | None = scope.get(name)
         if callable(found) and found is not old.get(name):
             return found
-    raise _Loaded(f"{whose} defines no function {' or '.join(names)}")
+    raise _LoadError(f"{whose} defines no function {' or '.join(names)}")
 
 
 def _declared(check: Callable[..., Any]) -> Any:
@@ -296,7 +296,7 @@ def _declared(check: Callable[..., Any]) -> Any:
     return found
 
 
-def _say_loaded() -> None:
+def _report_loaded() -> None:
     """To the supervisor: the puzzle is not to blame from here on. A runner needn't: what blames the puzzle then is not believed it."""
     _write(REPORT_FD, b"P")
 
@@ -333,7 +333,7 @@ def _may_lack_memory(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, _Loaded):
+    if isinstance(error, _LoadError):
         return str(error.args[0])
     text = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
     place = _place(error.__traceback__)
@@ -362,7 +362,7 @@ def _shortened(value: object) -> str:
     return "an instance of " + repr(_slice(_type_name(kind), slice(60)))[1:-1]
 
 
-def _deliver(code: bytes, payload: bytes) -> NoReturn:
+def _send_report(code: bytes, payload: bytes) -> NoReturn:
     """The last act: deliver, then end. A phase that ran out of memory waits, so that its size can be read. Raises MemoryError."""
     try:
         _flush()

@@ -50,7 +50,7 @@ CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps 
 PR_SET_PDEATHSIG = 1
 SHOW_DESCRIPTORS = (4, 1)
 """PR_SET_DUMPABLE: the supervisor, which is not root outside, may see which files the process has open. A core file there is none all the same (`rlimits`)."""
-PHASE, RUNNER = b"p", b"r"
+PHASE, SNAPSHOT = b"p", b"r"
 
 
 _SIZES = struct.Struct("<3I")
@@ -69,7 +69,7 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        program, traced_program, shared = _receive_terms(control)
+        program, traced_program, shared = _receive_setup(control)
         listener, seen = _enter(full, program, descriptors, control.fileno(), shared)
         socket.send_fds(control, [b"+" + seen], [listener])
     except BaseException as error:
@@ -80,13 +80,13 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     return functools.partial(_serve, traced_program)
 
 
-def send_terms(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
+def send_setup(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
     """To a zygote that has started: the filter of its system calls, that of runners, and `libraries.needed`. Raises OSError."""
     parts = program, traced_program, json.dumps(shared).encode()
     control.sendall(_SIZES.pack(*map(len, parts)) + b"".join(parts))
 
 
-def _receive_terms(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]]:
+def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]]:
     with control.makefile("rb") as file:
         first, second, third = (file.read(size) for size in _SIZES.unpack(file.read(_SIZES.size)))
         return first, second, json.loads(third)
@@ -96,7 +96,7 @@ def _enter(
     full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int, shared: dict[str, str]
 ) -> tuple[int, bytes]:
     """Put every mechanism in force, in the only order that works; returns the listener and the namespaces."""
-    _settle(descriptors, control)
+    _arrange_descriptors(descriptors, control)
     _warm()
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
@@ -117,14 +117,14 @@ def _enter(
     landlock.restrict([*root.readable(), *filter(os.path.exists, readable)], root.library())
     gc.collect()
     gc.freeze()
-    import_module("selftaught.sandbox.worker.inside.heap").turn_page()
+    import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
     _close_others(
         control
     )  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
     return seccomp.install(program), seen
 
 
-def _settle(descriptors: tuple[int, int, int, int, int], control: int) -> None:
+def _arrange_descriptors(descriptors: tuple[int, int, int, int, int], control: int) -> None:
     """Arrange descriptors 0 to 5, keep the control socket, close everything else."""
     null, output, report, job, go = descriptors
     for target, source in enumerate((null, output, output, report, job, go)):
@@ -146,25 +146,25 @@ def _warm() -> None:
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
-    heap.gather()  # for the runners, which inherit it
+    heap.disable_mmap()  # for the runners, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
-    _settle_extensions()
+    _initialise_extensions()
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
     ours = [(module, marshal.dumps(_code_of(module))) for module in map(import_module, _OURS)]
-    heap.compact()
+    heap.install_allocator()
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("random").seed(0)
-    import_module("selftaught.sandbox.worker.inside.runner")  # it can't be found any more later
-    _forget_places()
-    heap.scatter()
+    import_module("selftaught.sandbox.worker.inside.snapshot")  # it can't be found any more later
+    _erase_paths()
+    heap.enable_mmap()
 
 
-def _forget_places() -> None:
+def _erase_paths() -> None:
     """Let nothing here tell where on the host we are: not modules, functions or what started this process."""
     home = os.path.dirname(sys.modules["selftaught"].__file__ or "")
     gc.unfreeze()  # or else most would not be found
@@ -174,19 +174,19 @@ def _forget_places() -> None:
                 vars(module).pop(about, None)
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType and thing.__code__.co_filename.startswith(home):
-            thing.__code__ = _placeless(thing.__code__)
+            thing.__code__ = _without_path(thing.__code__)
         elif isinstance(thing, ctypes.CDLL):
             thing._name = ""
     sys.orig_argv[:] = [""]
     sys.path_importer_cache.clear()
 
 
-def _placeless(code: types.CodeType) -> types.CodeType:
-    constants = tuple(_placeless(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
+def _without_path(code: types.CodeType) -> types.CodeType:
+    constants = tuple(_without_path(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
     return code.replace(co_filename="<selftaught>", co_consts=constants)
 
 
-def _settle_extensions() -> None:
+def _initialise_extensions() -> None:
     """Have what is written in C note all that it notes when it is first used, in its own data: there a runner can't write (`Memory`).
 
     That is how each function's keywords are called, found out at the first keyword, whichever that is; and names that some look up.
@@ -220,25 +220,25 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from selftaught.sandbox.worker.inside import phase, runner
+    from selftaught.sandbox.worker.inside import phase, snapshot
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
     arguments += [ctypes.c_long(0)] * 4
-    prctl, report_for_duty = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
+    prctl, report_ready = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
     show_descriptors = [ctypes.c_ulong(argument) for argument in SHOW_DESCRIPTORS]
     read, run, exit_now = os.read, phase.run, os._exit
 
     def check_in(shows_descriptors: bool) -> None:
-        if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_for_duty):
+        if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_ready):
             exit_now(1)
 
     while order := read(phase.GO_FD, 1):
         child = clone(*arguments)
         if child == 0:
-            if order == RUNNER:
-                runner.start(traced_program)
+            if order == SNAPSHOT:
+                snapshot.start(traced_program)
             run(check_in)
         if child < 0:
             break

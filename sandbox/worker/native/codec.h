@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define CODEC_MAX_DEPTH 200 /* of containers within containers */
-#define CODEC_MOST_HEAD 9   /* bytes of a tag with its length */
+#define CODEC_MAX_HEAD 9   /* bytes of a tag with its length */
 #define CODEC_SHORT 13      /* the largest length within a tag */
 
 #define CODEC_CONTINUES(byte) (((byte) & 0xC0) == 0x80) /* within a character of UTF-8 */

@@ -10,7 +10,7 @@ _Static_assert(sizeof(wchar_t) == 4, "a wchar_t holds any character");
 
 /* A container that is being filled. */
 struct level {
-    PyObject *holder, *key; /* the latter of a dict, without its value as yet */
+    PyObject *object, *key; /* the latter of a dict, without its value as yet */
     uint64_t size, left;    /* values: of a dict twice as many as keys */
     unsigned kind;
 };
@@ -94,14 +94,14 @@ static int add(struct level *level, PyObject *value)
 {
     Py_ssize_t at = level->size - level->left--;
     if (level->kind == CODEC_LIST)
-        return PyList_SetItem(level->holder, at, value);
+        return PyList_SetItem(level->object, at, value);
     if (level->kind == CODEC_TUPLE)
-        return PyTuple_SetItem(level->holder, at, value);
+        return PyTuple_SetItem(level->object, at, value);
     if (level->kind == CODEC_DICT && !level->key) {
         level->key = value;
         return 0;
     }
-    int failed = level->kind == CODEC_SET ? PySet_Add(level->holder, value) : PyDict_SetItem(level->holder, level->key, value);
+    int failed = level->kind == CODEC_SET ? PySet_Add(level->object, value) : PyDict_SetItem(level->object, level->key, value);
     Py_DECREF(value);
     Py_CLEAR(level->key);
     return failed;
@@ -109,8 +109,8 @@ static int add(struct level *level, PyObject *value)
 
 static int has_equals(const struct level *level)
 {
-    return level->kind == CODEC_SET ? (uint64_t)PySet_Size(level->holder) < level->size
-        : level->kind == CODEC_DICT ? (uint64_t)PyDict_Size(level->holder) < level->size / 2 : 0;
+    return level->kind == CODEC_SET ? (uint64_t)PySet_Size(level->object) < level->size
+        : level->kind == CODEC_DICT ? (uint64_t)PyDict_Size(level->object) < level->size / 2 : 0;
 }
 
 /* Make the value that begins at `at`, and move that behind it. Of a container, which is empty as yet, `awaited` is how many values are to come. */
@@ -156,7 +156,7 @@ static PyObject *build(const struct errors *errors, const uint8_t *at, const uin
                 PyErr_SetString(errors->malformed, "equal elements in a set, or equal keys in a dict");
                 return NULL;
             }
-            value = level->holder;
+            value = level->object;
         }
     }
 }
@@ -167,7 +167,7 @@ PyObject *codec_decode(const struct errors *errors, const uint8_t *data, uint64_
     unsigned depth = 0;
     PyObject *value = build(errors, data, data + size, stack, &depth);
     while (depth--) {
-        Py_DECREF(stack[depth].holder);
+        Py_DECREF(stack[depth].object);
         Py_XDECREF(stack[depth].key);
     }
     return value;

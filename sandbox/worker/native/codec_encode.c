@@ -14,7 +14,7 @@
 
 /* A container that is being encoded. */
 struct level {
-    PyObject *holder;    /* the container, which is not ours; of a set its iterator, which is */
+    PyObject *object;    /* the container, which is not ours; of a set its iterator, which is */
     PyObject *value;     /* dict: what comes next, after its key */
     Py_ssize_t size, at; /* list, tuple, set: how many have been encoded; dict: the place in it */
     size_t *marks;       /* set: where each element begins in the encoding, and where the last one ends */
@@ -133,10 +133,10 @@ static int put_large_int(struct encoder *e, PyObject *value)
         return -1;
     if (size - 1 > e->room)
         return refuse_size(e, size - 1);
-    uint8_t *there = reserve(e, CODEC_MOST_HEAD + size);
+    uint8_t *there = reserve(e, CODEC_MAX_HEAD + size);
     if (!there)
         return -1;
-    there += CODEC_MOST_HEAD;
+    there += CODEC_MAX_HEAD;
     if (PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, there, size, LITTLE_ENDIAN_SIGNED) < 0 : _PyLong_AsByteArray(value, there, size, 1, 1) < 0)
         return -1;
     if (there[size - 1] == 0xFF && there[size - 2] > 127) /* -2**(8k - 1) takes a byte less than 2**(8k - 1) */
@@ -253,8 +253,8 @@ static int open_container(struct encoder *e, PyObject *value, unsigned kind)
         if (!(level.marks = PyMem_Malloc((size + 1) * sizeof *level.marks)))
             PyErr_NoMemory();
         else
-            level.holder = PyObject_GetIter(value);
-        if (!level.marks || !level.holder) {
+            level.object = PyObject_GetIter(value);
+        if (!level.marks || !level.object) {
             PyMem_Free(level.marks);
             return -1;
         }
@@ -270,20 +270,20 @@ static PyObject *next_item(struct encoder *e)
     PyObject *item = level->value;
     switch (level->kind) {
     case CODEC_LIST:
-        return level->at < level->size ? PyList_GetItem(level->holder, level->at++) : NULL;
+        return level->at < level->size ? PyList_GetItem(level->object, level->at++) : NULL;
     case CODEC_TUPLE:
-        return level->at < level->size ? PyTuple_GetItem(level->holder, level->at++) : NULL;
+        return level->at < level->size ? PyTuple_GetItem(level->object, level->at++) : NULL;
     case CODEC_DICT:
         if (item)
             level->value = NULL;
-        else if (!PyDict_Next(level->holder, &level->at, &item, &level->value))
+        else if (!PyDict_Next(level->object, &level->at, &item, &level->value))
             return NULL;
         return item;
     default:
         level->marks[level->at] = e->used;
         if (level->at == level->size)
             return NULL;
-        item = PyIter_Next(level->holder);
+        item = PyIter_Next(level->object);
         level->at++;
         Py_XDECREF(item); /* the set has it, too */
         return item;
@@ -329,7 +329,7 @@ static int close_container(struct encoder *e, int is_complete)
     if (level->kind != CODEC_SET)
         return 0;
     int failed = is_complete && (PyErr_Occurred() || (level->size > 1 && sort(e, level) < 0));
-    Py_DECREF(level->holder);
+    Py_DECREF(level->object);
     PyMem_Free(level->marks);
     return failed ? -1 : 0;
 }

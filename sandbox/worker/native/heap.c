@@ -63,7 +63,7 @@ static void *take(size_t size)
         return piece;
     }
     piece = region->top + HEAD;
-    if (piece + wanted.size > region->end) /* `piece` itself may be beyond it, after `heap_turn_page` */
+    if (piece + wanted.size > region->end) /* `piece` itself may be beyond it, after `heap_start_new_page` */
         return NULL;
     region->top += wanted.size;
     *head(piece) = wanted;
@@ -117,7 +117,7 @@ static void *heap_realloc(void *context, void *piece, size_t size)
 }
 
 /* Use this memory, which begins at a page. Pieces are aligned to 16 bytes, as Python's are, so their heads are not. */
-void heap_open(void *start, size_t size)
+void heap_init(void *start, size_t size)
 {
     region = start;
     *region = (struct region){(uint8_t *)start + (sizeof *region + 15) / 16 * 16 + HEAD, (uint8_t *)start + size, {0}};
@@ -131,7 +131,7 @@ void heap_replace(struct allocator *allocator, unsigned which)
 }
 
 /* What comes next lies on pages of its own, and fills no holes. */
-void heap_turn_page(void)
+void heap_start_new_page(void)
 {
     memset(region->freed, 0, sizeof region->freed);
     region->top += (-(uintptr_t)region->top & (PAGE - 1)) + HEAD;

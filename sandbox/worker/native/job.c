@@ -65,11 +65,11 @@ static int read_there(const struct state *s, uint64_t address, uint64_t size, vo
 static int take_write(struct state *s, const struct user_regs_struct *now)
 {
     uint64_t fd = now->rdi, size = now->rdx;
-    if ((fd == 1 || fd == 2) && size <= s->print_room - s->printed) {
+    if ((fd == 1 || fd == 2) && size <= s->print_limit - s->printed) {
         s->printed += size;
         return resume_with(s, s->now, size);
     }
-    if (fd != (uint64_t)s->report_fd || size > s->report_room || read_there(s, now->rsi, size, s->report))
+    if (fd != (uint64_t)s->report_fd || size > s->report_capacity || read_there(s, now->rsi, size, s->report))
         return STOP_CALL;
     s->report_size = size;
     return STOP_REPORT;
@@ -157,7 +157,7 @@ static int has_reported(const struct state *s)
 }
 
 /* Start, wait, and, if a report is what comes, put back: STOP_DONE. Else what `process_wait` returns. The process loads its extended registers itself when it
-   goes on (runner.c). What can keep it from that has hardly let it come to a report; if it has, the next job has a fault, and is put back with them. */
+   goes on (snapshot.c). What can keep it from that has hardly let it come to a report; if it has, the next job has a fault, and is put back with them. */
 int job_run(struct state *s, uint64_t size, int64_t timeout_ns)
 {
     int stop = start(s, size);
@@ -199,6 +199,6 @@ int job_abandon(struct state *s, int stop)
 int process_run(struct state *s, const void *job, uint64_t size, int64_t timeout_ns)
 {
     s->written_count = 0;
-    memcpy((uint8_t *)s->shared + s->job_place, job, size);
+    memcpy((uint8_t *)s->shared + s->job_offset, job, size);
     return job_run(s, size, timeout_ns);
 }

@@ -33,7 +33,7 @@ def load_checked() -> ctypes.PyDLL:
         "run": (ctypes.c_char_p, size, nanoseconds),
         "wait": (nanoseconds,),
         "proceed": (size,),
-        "judge": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
+        "execute": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
         "restore": (),
         "list_written": (),
         "save": (size, size),

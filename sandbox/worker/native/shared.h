@@ -2,10 +2,10 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 3603822973u
+#define SHARED_DIGEST 3354824678u
 #define PAGE 4096
-#define MOST_COMPILED 64
-#define MOST_REGIONS 128
+#define MAX_COMPILED 64
+#define MAX_REGIONS 128
 #define ENGINE_SNAPSHOT 1
 #define TEXT_BYTES 2000
 #define DIGEST_BYTES 32
@@ -26,13 +26,13 @@ struct area {
     uint64_t end;
     uint64_t low;
     uint64_t high;
-    uint64_t place;
+    uint64_t offset;
 };
 _Static_assert(sizeof(struct area) == 40, "Area");
 struct run {
     uint64_t start;
     uint64_t size;
-    uint64_t place;
+    uint64_t offset;
 };
 _Static_assert(sizeof(struct run) == 24, "Run");
 struct piece {
@@ -66,7 +66,7 @@ struct state {
     uint64_t areas_count;
     uint64_t hot_count;
     uint64_t pieces_count;
-    uint64_t most_pages;
+    uint64_t max_pages;
     void *areas;
     void *hot;
     void *pieces;
@@ -74,39 +74,39 @@ struct state {
     void *copies;
     void *shared;
     void *actions;
-    uint64_t job_place;
-    uint64_t job_room;
+    uint64_t job_offset;
+    uint64_t job_capacity;
     uint64_t job_size;
-    uint64_t print_room;
+    uint64_t print_limit;
     uint64_t printed;
-    uint64_t report_room;
+    uint64_t report_capacity;
     uint64_t report_size;
     void *report;
     uint64_t pages;
     uint64_t written_count;
-    uint64_t written_room;
+    uint64_t written_capacity;
     void *written;
     uint64_t faults;
     uint64_t faults_seen;
     int64_t cpu_seen_ns;
     int64_t cpu_ns;
     int64_t wall_ns;
-    uint64_t least_memory;
+    uint64_t min_memory;
     uint64_t resident;
     uint64_t ticks;
-    uint64_t judged;
-    uint64_t taken;
-    uint64_t told_size;
-    uint64_t told_room;
+    uint64_t executed;
+    uint64_t consumed;
+    uint64_t results_size;
+    uint64_t results_capacity;
     uint64_t answer_size;
-    uint64_t answer_room;
+    uint64_t answer_capacity;
     uint64_t phase;
     uint64_t suspect;
-    void *told;
+    void *results;
     void *answer;
     void *sources;
     void *codes;
-    uint64_t uncompiled;
+    uint64_t precompile_failed;
     uint64_t compiled_count;
     uint64_t compiled_next;
     struct compiled compiled[64];

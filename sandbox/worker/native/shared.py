@@ -16,9 +16,9 @@ from typing import Any
 from selftaught.sandbox import wire
 from selftaught.sandbox.wire import Phase
 
-MOST_COMPILED = 64
+MAX_COMPILED = 64
 """Puzzles that are compiled together."""
-MOST_REGIONS = 128
+MAX_REGIONS = 128
 """Of a scan: the kernel allocates as much room each time."""
 
 
@@ -75,13 +75,13 @@ class Area(ctypes.Structure):
     From `low` to `high` it is protected: the kernel tells what was written. What is outside of that has never been touched: the file has no data there.
     """
 
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "end", "low", "high", "place"))
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "end", "low", "high", "offset"))
 
 
 class Run(ctypes.Structure):
     """Hot pages that touch. place: as of an area."""
 
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "size", "place"))
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "size", "offset"))
 
 
 class Piece(ctypes.Structure):
@@ -115,11 +115,11 @@ class State(ctypes.Structure):
     extended: those at the snapshot. hot: runs of hot pages. pieces: of the pristine, by address. kinds: a `Kind` for each page of all areas.
     copies, shared: where copies and the shared file begin. actions: by number of the call. job_size: how much of its room the last job took.
     pages: written by the last job, hot ones apart. written: addresses of such pages, of all jobs since that was last set to none.
-    printed: to descriptors 1 and 2 by the last job, which may print `print_room`. faults: of the process at its last stop; faults_seen: when it
+    printed: to descriptors 1 and 2 by the last job, which may print `print_limit`. faults: of the process at its last stop; faults_seen: when it
     was last put back. cpu_seen_ns: CPU time that it has used, at its last stop. cpu_ns, wall_ns: clocks at the start of the last job, or what that took
     if it is `DONE`. resident: at the snapshot. ticks: a wait is interrupted without a timer of its own. judged, taken: tasks, and bytes of their frames.
     told: frames of outcomes. phase: the one that is under way when `judge` has come back, or none. answer: of the phase before that.
-    suspect: a job was given up, so that memory should be compared. uncompiled: so many tasks to come are left to their phases. compiled_count, compiled_next:
+    suspect: a job was given up, so that memory should be compared. precompile_failed: so many tasks to come are left to their phases. compiled_count, compiled_next:
     puzzles that are listed, and up to which they were asked for. sources, codes: room for those of them all.
     """
 
@@ -128,24 +128,24 @@ class State(ctypes.Structure):
         ("ready", ctypes.c_uint64 * 27),
         ("now", ctypes.c_uint64 * 27),
         ("extended", Range),
-        *((name, ctypes.c_uint64) for name in ("areas_count", "hot_count", "pieces_count", "most_pages")),
+        *((name, ctypes.c_uint64) for name in ("areas_count", "hot_count", "pieces_count", "max_pages")),
         *((name, ctypes.c_void_p) for name in ("areas", "hot", "pieces", "kinds", "copies", "shared", "actions")),
-        *((name, ctypes.c_uint64) for name in ("job_place", "job_room", "job_size")),
-        *((name, ctypes.c_uint64) for name in ("print_room", "printed", "report_room", "report_size")),
+        *((name, ctypes.c_uint64) for name in ("job_offset", "job_capacity", "job_size")),
+        *((name, ctypes.c_uint64) for name in ("print_limit", "printed", "report_capacity", "report_size")),
         ("report", ctypes.c_void_p),
-        *((name, ctypes.c_uint64) for name in ("pages", "written_count", "written_room")),
+        *((name, ctypes.c_uint64) for name in ("pages", "written_count", "written_capacity")),
         ("written", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
-        *((name, ctypes.c_uint64) for name in ("least_memory", "resident", "ticks", "judged", "taken")),
+        *((name, ctypes.c_uint64) for name in ("min_memory", "resident", "ticks", "executed", "consumed")),
         *(
             (name, ctypes.c_uint64)
-            for name in ("told_size", "told_room", "answer_size", "answer_room", "phase", "suspect")
+            for name in ("results_size", "results_capacity", "answer_size", "answer_capacity", "phase", "suspect")
         ),
-        *((name, ctypes.c_void_p) for name in ("told", "answer", "sources", "codes")),
-        *((name, ctypes.c_uint64) for name in ("uncompiled", "compiled_count", "compiled_next")),
-        ("compiled", Compiled * MOST_COMPILED),
-        ("regions", ctypes.c_uint64 * 3 * MOST_REGIONS),
+        *((name, ctypes.c_void_p) for name in ("results", "answer", "sources", "codes")),
+        *((name, ctypes.c_uint64) for name in ("precompile_failed", "compiled_count", "compiled_next")),
+        ("compiled", Compiled * MAX_COMPILED),
+        ("regions", ctypes.c_uint64 * 3 * MAX_REGIONS),
     )
 
 
@@ -153,8 +153,8 @@ STRUCTURES = (Area, Run, Piece, Compiled, Range, State)
 _ENUMERATIONS = (Stop, Action, Kind, wire.End, Phase)
 _NUMBERS = {
     "PAGE": mmap.PAGESIZE,
-    "MOST_COMPILED": MOST_COMPILED,
-    "MOST_REGIONS": MOST_REGIONS,
+    "MAX_COMPILED": MAX_COMPILED,
+    "MAX_REGIONS": MAX_REGIONS,
     "ENGINE_SNAPSHOT": wire.ENGINES.index("snapshot"),
     "TEXT_BYTES": wire.TEXT_BYTES,
     "DIGEST_BYTES": wire.DIGEST_BYTES,

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.engine import MOMENT_SECONDS, ClientGone, charged
-from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.jailed import peak_resident
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
 from selftaught.sandbox.worker.snapshot.calls import Calls, Decision
 from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
-from selftaught.sandbox.worker.snapshot.suspended import Held
+from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
 
 _SLICE_SECONDS = 0.25
 """How often a long phase lets the supervisor look whether anybody still waits for it."""
@@ -26,11 +26,11 @@ _STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Surroundings:
-    """What an attempt needs to know besides its job. hang_up: whether the verifier is gone. meanwhile: called once if it takes long."""
+class Context:
+    """What an attempt needs to know besides its job. client_poll: whether the verifier is gone. meanwhile: called once if it takes long."""
 
     calls: Calls
-    hang_up: select.poll
+    client_poll: select.poll
     on_slow_phase: Callable[[], None]
 
 
@@ -43,32 +43,43 @@ class Attempt:
     """
 
     __slots__ = (
-        "_around", "_before", "_began", "_resumable", "held", "limits", "peak_bytes", "process", "put_back", "spoilt", "timed_out", "used",
+        "_before",
+        "_began",
+        "_context",
+        "_resumable",
+        "limits",
+        "peak_bytes",
+        "process",
+        "put_back",
+        "spoilt",
+        "suspended",
+        "timed_out",
+        "used",
     )  # fmt: skip
 
     def __init__(
         self,
-        around: Surroundings,
+        context: Context,
         process: SnapshotProcess,
         limits: Limits,
         before: tuple[float, float] = (0.0, 0.0),
         resumable: bool = False,
     ) -> None:
-        self._around, self.process, self.limits = around, process, limits
+        self._context, self.process, self.limits = context, process, limits
         self.spoilt = self.put_back = self.timed_out = False
         self._before, self.used, self._resumable = before, before, resumable
         self._began = time.thread_time()
-        self.held: Held | None = None
+        self.suspended: SuspendedJob | None = None
         self.peak_bytes = 0
 
-    def run(self, job: bytes | Held) -> Outcome | None:
+    def run(self, job: bytes | SuspendedJob) -> Outcome | None:
         """The outcome, or None if it can't be told here. One that was held goes on."""
-        process, print_room, moment = self.process, self.limits.output_bytes, min(self._left(), MOMENT_SECONDS)
+        process, print_limit, moment = self.process, self.limits.output_bytes, min(self._left(), SLOW_PHASE_SECONDS)
         try:
             stop = (
-                process.take_up(job, print_room, moment)
-                if isinstance(job, Held)
-                else process.run(job, print_room, moment)
+                process.resume(job, print_limit, moment)
+                if isinstance(job, SuspendedJob)
+                else process.run(job, print_limit, moment)
             )
         except OSError:
             self.spoilt = True
@@ -100,19 +111,19 @@ class Attempt:
 
     def _watch(self, stop: Stop) -> Outcome | None:
         """What comes of a job that did not simply report within a moment."""
-        process, around = self.process, self._around
+        process, context = self.process, self._context
         report = Report(self.limits.answer_bytes)
-        slice_seconds = MOMENT_SECONDS
+        slice_seconds = SLOW_PHASE_SECONDS
         while True:
             if stop is Stop.REPORT:
                 outcome = report.feed(process.report)
-                if report.says_loaded:  # it never does: it was forged, and fork can tell what of it is true
+                if report.claims_loaded:  # it never does: it was forged, and fork can tell what of it is true
                     return None
                 if outcome is not None:
                     return None if report.out_of_memory else outcome
                 process.take_report()
             elif stop is Stop.CALL:
-                decision = around.calls.decide(process, self.limits.memory_bytes - runner.RESERVE_BYTES)
+                decision = context.calls.decide(process, self.limits.memory_bytes - snapshot.RESERVE_BYTES)
                 if decision is Decision.REFUSED:
                     return None
                 self.spoilt |= decision is Decision.GREW
@@ -123,11 +134,11 @@ class Attempt:
             ):  # a fault of its own or a refused call, whose signal is dropped; or it is dead
                 self.spoilt |= stop is Stop.DEAD
                 return None
-            elif around.hang_up.poll(0):
+            elif context.client_poll.poll(0):
                 raise ClientGone
             elif slice_seconds < _SLICE_SECONDS:
                 slice_seconds = _SLICE_SECONDS
-                around.on_slow_phase()
+                context.on_slow_phase()
             self._look_at_clocks()
             if not (left := self._left()):
                 return self._time_out(report)
@@ -142,5 +153,5 @@ class Attempt:
         cpu, wall = self.used
         if self._resumable and stop is Stop.INTERRUPT and not (self.spoilt or report.begun):
             with contextlib.suppress(Unrestorable):
-                self.held = self.process.hold(self.used)
+                self.suspended = self.process.suspend(self.used)
         return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)

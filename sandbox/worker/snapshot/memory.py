@@ -43,7 +43,7 @@ _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Their data holds what changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
-_MOST_REGIONS = 128
+_MAX_REGIONS = 128
 
 
 Span = tuple[int, int]
@@ -108,7 +108,7 @@ class Memory:
         self._spans = _joined((mapping.start, mapping.end) for mapping in writable)
         self._starts = [start for start, _ in self._spans]
         touched = [span for mapping in writable for span in self._touched(mapping)]
-        self._make_room(memfd, touched)
+        self._allocate(memfd, touched)
         self._share(traced, writable, memfd_there)
         for start, end in touched:
             if library.process_save(ctypes.addressof(state), start, end - start):
@@ -125,24 +125,22 @@ class Memory:
 
     def _find_present(self, start: int, end: int) -> list[Span]:
         """Where pages are, in memory or swapped out."""
-        regions, found = ctypes.create_string_buffer(_REGION.size * _MOST_REGIONS), []
-        scan = Scan(
-            size=ctypes.sizeof(Scan), start=start, end=end, vec=ctypes.addressof(regions), vec_len=_MOST_REGIONS
-        )
+        regions, found = ctypes.create_string_buffer(_REGION.size * _MAX_REGIONS), []
+        scan = Scan(size=ctypes.sizeof(Scan), start=start, end=end, vec=ctypes.addressof(regions), vec_len=_MAX_REGIONS)
         scan.anyof = scan.returned = _PRESENT | _SWAPPED
         while True:
             count = fcntl.ioctl(self._pagemap, _PAGEMAP_SCAN, scan)
             found += [
                 (first, last) for first, last, _ in _REGION.iter_unpack(memoryview(regions)[: count * _REGION.size])
             ]
-            if count < _MOST_REGIONS:
+            if count < _MAX_REGIONS:
                 return found
             scan.start = scan.walk_end
 
-    def _make_room(self, memfd: int, touched: list[Span]) -> None:
+    def _allocate(self, memfd: int, touched: list[Span]) -> None:
         """Room for all areas, as copies and to be shared; of what is never used, nothing is ever there."""
         sizes = [end - start for start, end in self._spans]
-        self._places, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
+        self._offsets, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
         os.ftruncate(memfd, total)
         self._copy, self._shared = (
             mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS),
@@ -151,11 +149,11 @@ class Memory:
         self._copy.madvise(mmap.MADV_NOHUGEPAGE)
         state, self._kinds = self._state, bytearray(total // PAGE)
         self._areas = (Area * len(sizes))()
-        for area, (start, end), place in zip(self._areas, self._spans, self._places, strict=True):
+        for area, (start, end), offset in zip(self._areas, self._spans, self._offsets, strict=True):
             inside = [span for span in touched if start <= span[0] < end]
             low = max(start, inside[0][0] - inside[0][0] % _BLOCK) if inside else start
             high = min(end, -(-inside[-1][1] // _BLOCK) * _BLOCK) if inside else start
-            area.start, area.end, area.low, area.high, area.place = start, end, low, high, place
+            area.start, area.end, area.low, area.high, area.offset = start, end, low, high, offset
         state.areas, state.areas_count = ctypes.addressof(self._areas), len(sizes)
         state.copies, state.shared, state.kinds = _address(self._copy), _address(self._shared), _address(self._kinds)
 
@@ -169,7 +167,7 @@ class Memory:
                 traced.inject(waiting, _MPROTECT, pristine, size, _READ)
                 pieces.append(Piece(at, pristine))
                 if (
-                    traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, self.place(at))
+                    traced.inject(waiting, _MMAP, at, size, _READ_WRITE, _SHARED_FIXED, memfd_there, self.offset(at))
                     != at
                 ):
                     raise OSError("memory can't be shared")
@@ -185,29 +183,29 @@ class Memory:
             if area.low < area.high:
                 fcntl.ioctl(self._uffd, _WRITEPROTECT, struct.pack("<3Q", area.low, area.high - area.low, _PROTECT))
 
-    def place(self, address: int) -> int:
+    def offset(self, address: int) -> int:
         """Where in the file, and in the copies, it is. Raises Unrestorable if there was nothing."""
         index = bisect_right(self._starts, address) - 1
         if index < 0 or address >= self._spans[index][1]:
             raise Unrestorable(f"{address:#x} is new")
-        return self._places[index] + address - self._starts[index]
+        return self._offsets[index] + address - self._starts[index]
 
     def read(self, address: int, size: int) -> bytes:
-        """What is there now. Raises as `place` does."""
-        return os.pread(self._memfd, size, self.place(address))  # so that nothing comes to be where there is nothing
+        """What is there now. Raises as `offset` does."""
+        return os.pread(self._memfd, size, self.offset(address))  # so that nothing comes to be where there is nothing
 
     def set_hot(self, pages: frozenset[int]) -> None:
         """Leave these pages unprotected from their next write on, and put them back every time. Raises Unrestorable, OSError."""
-        places = {page: self.place(page) for page in pages}
+        offsets = {page: self.offset(page) for page in pages}
         for page in self.hot:
-            self._kinds[self.place(page) // PAGE] = Kind.COPIED
-        for page, place in places.items():
-            if self._kinds[place // PAGE] in (Kind.PRISTINE, Kind.ZERO):
-                self._copy[place : place + PAGE] = self._read_pristine(page, PAGE)
-            self._kinds[place // PAGE] = Kind.HOT
+            self._kinds[self.offset(page) // PAGE] = Kind.COPIED
+        for page, offset in offsets.items():
+            if self._kinds[offset // PAGE] in (Kind.PRISTINE, Kind.ZERO):
+                self._copy[offset : offset + PAGE] = self._read_pristine(page, PAGE)
+            self._kinds[offset // PAGE] = Kind.HOT
         self.hot = pages
         runs = _joined((page, page + PAGE) for page in sorted(pages))
-        self._hot = (Run * len(runs))(*(Run(start, end - start, places[start]) for start, end in runs))
+        self._hot = (Run * len(runs))(*(Run(start, end - start, offsets[start]) for start, end in runs))
         self._state.hot, self._state.hot_count = ctypes.addressof(self._hot), len(runs)
 
     def _read_pristine(self, address: int, size: int) -> bytes:
@@ -277,8 +275,8 @@ def read_maps(pid: int) -> list[Mapping]:
     """The mappings of a process. Raises OSError."""
     found = []
     for line in _maps(pid).rstrip("\n").split("\n"):
-        place, rights, _, _, _, *name = line.split(maxsplit=5)
-        start, end = (int(number, 16) for number in place.split("-"))
+        span, rights, _, _, _, *name = line.split(maxsplit=5)
+        start, end = (int(number, 16) for number in span.split("-"))
         found.append(Mapping(start, end, rights, name[0].strip() if name else ""))
     return found
 

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Phase
-from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Action, Range, State, Stop
 from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
 from selftaught.sandbox.worker.snapshot.spawn import Spawned
-from selftaught.sandbox.worker.snapshot.suspended import Held
+from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
 from selftaught.sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
 
-LEAST_MEMORY = 2 * runner.RESERVE_BYTES
-_MOST_PAGES = (runner.RESERVE_BYTES + (16 << 20)) // PAGE
+MIN_MEMORY = 2 * snapshot.RESERVE_BYTES
+_MAX_PAGES = (snapshot.RESERVE_BYTES + (16 << 20)) // PAGE
 """If a job has written more pages the process is replaced."""
 _LISTED_PAGES = 4096
 _CALLS = 512
-_REPORT_ROOM = runner.JOB_BYTES
-_TOLD_ROOM, _ANSWER_ROOM = 64 << 10, 64 << 10
+_REPORT_CAPACITY = snapshot.JOB_BYTES
+_RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
 """For the outcomes of many tasks; and for an answer that is handed from one phase to the next without a word from Python."""
 _CHECK_SECONDS = 5.0
 _EVER = (1 << 64) - 1
@@ -38,20 +38,20 @@ def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) ->
 
 def fits(job: bytes, limits: Limits) -> bool:
     """Whether a snapshot process can do this job."""
-    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= LEAST_MEMORY
+    return len(job) <= snapshot.JOB_BYTES and limits.memory_bytes >= MIN_MEMORY
 
 
 @dataclass(slots=True)
-class Judged:
-    """What the library has made of tasks. told: frames of the outcomes of the first `tasks`, which were `taken` bytes.
+class Batch:
+    """What the library has made of tasks. results: frames of the outcomes of the first `tasks`, which were `consumed` bytes.
 
     stop: `Stop.MORE` or `Stop.UNFIT` if no phase of the next one has been started; else what came of its `phase`. first: the frame of the outcome of the
     phase before that, or nothing if there was none; answer: that answer.
     """
 
     tasks: int
-    told: bytes
-    taken: int
+    results: bytes
+    consumed: int
     stop: Stop
     phase: Phase | None
     first: bytes
@@ -67,56 +67,54 @@ class SnapshotProcess:
 
     def __init__(self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action]) -> None:
         self.tracee, self._library = spawned.tracee, load_checked()
-        state = self._state = State(report_fd=report_fd, most_pages=_MOST_PAGES, least_memory=LEAST_MEMORY)
+        state = self._state = State(report_fd=report_fd, max_pages=_MAX_PAGES, min_memory=MIN_MEMORY)
         self._at = ctypes.addressof(state)
         state.ready[:] = self.tracee.registers()
         self.job_at = spawned.job_at
         self._extended = self.tracee.extended_state()
-        self._rooms = [ctypes.create_string_buffer(self._extended, len(self._extended))]
-        state.extended = Range(ctypes.addressof(self._rooms[0]), len(self._extended))
+        self._buffers = [ctypes.create_string_buffer(self._extended, len(self._extended))]
+        state.extended = Range(ctypes.addressof(self._buffers[0]), len(self._extended))
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             state.resident = int(file.read().split()[1]) * PAGE
-        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, runner.MEMFD)
-        state.job_place, state.job_room = self.memory.place(spawned.job_at), runner.JOB_BYTES
-        if any(self.memory.read(spawned.job_at, runner.JOB_BYTES)):
+        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, snapshot.MEMFD)
+        state.job_offset, state.job_capacity = self.memory.offset(spawned.job_at), snapshot.JOB_BYTES
+        if any(self.memory.read(spawned.job_at, snapshot.JOB_BYTES)):
             raise OSError("the room for jobs is in use")
-        state.report, state.report_room = self._room(_REPORT_ROOM), _REPORT_ROOM
-        state.told, state.told_room = self._room(_TOLD_ROOM), _TOLD_ROOM
-        state.answer, state.answer_room = self._room(_ANSWER_ROOM), _ANSWER_ROOM
-        state.sources, state.codes = self._room(runner.JOB_BYTES), self._room(_REPORT_ROOM)
-        state.written, state.written_room = self._room(8 * _LISTED_PAGES), _LISTED_PAGES
+        state.report, state.report_capacity = self._allocate(_REPORT_CAPACITY), _REPORT_CAPACITY
+        state.results, state.results_capacity = self._allocate(_RESULTS_CAPACITY), _RESULTS_CAPACITY
+        state.answer, state.answer_capacity = self._allocate(_ANSWER_CAPACITY), _ANSWER_CAPACITY
+        state.sources, state.codes = self._allocate(snapshot.JOB_BYTES), self._allocate(_REPORT_CAPACITY)
+        state.written, state.written_capacity = self._allocate(8 * _LISTED_PAGES), _LISTED_PAGES
         self._actions = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state.actions = ctypes.addressof(self._actions)
         state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
         self._is_done = False
 
-    def _room(self, size: int) -> int:
+    def _allocate(self, size: int) -> int:
         """Where there is so much room, which takes memory only as far as it is used."""
-        self._rooms.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
-        return ctypes.addressof(self._rooms[-1])
+        self._buffers.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
+        return ctypes.addressof(self._buffers[-1])
 
-    def judge(
-        self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float
-    ) -> Judged:
+    def execute(self, frames: bytes, counters: bytes, most: int, timeout_seconds: float, batch_seconds: float) -> Batch:
         """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and put back after each.
 
-        counters: packed, to be told with each. A task that is not as most are ends that, with a phase of its under way or just over.
+        counters: packed, to be results with each. A task that is not as most are ends that, with a phase of its under way or just over.
         """
-        state, times = self._state, (int(moment_seconds * 1e9), int(together_seconds * 1e9))
+        state, times = self._state, (int(timeout_seconds * 1e9), int(batch_seconds * 1e9))
         stop = self._stopped(
-            self._library.process_judge(self._at, frames, len(frames), counters, len(counters), most, *times)
+            self._library.process_execute(self._at, frames, len(frames), counters, len(counters), most, *times)
         )
-        told, first, at = ctypes.string_at(state.told, state.told_size), b"", state.told_size
+        results, first, at = ctypes.string_at(state.results, state.results_size), b"", state.results_size
         answer = ctypes.string_at(state.answer, state.answer_size) if state.phase == Phase.SAT else b""
         if answer:
-            at = wire.size_of_first(told, state.judged)
-            first = told[at:]
+            at = wire.size_of_first(results, state.executed)
+            first = results[at:]
         phase = Phase(state.phase) if state.phase else None
-        return Judged(state.judged, told[:at], state.taken, stop, phase, first, answer)
+        return Batch(state.executed, results[:at], state.consumed, stop, phase, first, answer)
 
-    def run(self, job: bytes, print_room: int, timeout_seconds: float) -> Stop:
+    def run(self, job: bytes, print_limit: int, timeout_seconds: float) -> Stop:
         """Let it run with this job, which may print so many bytes, and `wait`; if it reports at once, put it back: `Stop.DONE`."""
-        self._state.print_room = print_room
+        self._state.print_limit = print_limit
         return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop:
@@ -170,26 +168,26 @@ class SnapshotProcess:
         """Put back its memory and its extended registers."""
         self._stopped(self._library.process_restore(self._at))
 
-    def hold(self, used: tuple[float, float]) -> Held:
-        """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `Held`. Raises Unrestorable or OSError."""
+    def suspend(self, used: tuple[float, float]) -> SuspendedJob:
+        """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `SuspendedJob`. Raises Unrestorable or OSError."""
         registers, state = self.tracee.registers(), self._state
         if registers[ORIG_RAX] != NOT_A_CALL:
             raise Unrestorable("it waits in a system call")
         job = self.job_at, self.memory.read(self.job_at, state.job_size)  # it came where no search finds it
-        return Held([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
+        return SuspendedJob([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
 
-    def take_up(self, held: Held, print_room: int, timeout_seconds: float) -> Stop:
+    def resume(self, job: SuspendedJob, print_limit: int, timeout_seconds: float) -> Stop:
         """`run` for a job that was interrupted: let it go on where it was."""
         state = self._state
-        state.printed, state.print_room, state.report_size = held.printed, print_room, 0
+        state.printed, state.print_limit, state.report_size = job.printed, print_limit, 0
         state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
         state.job_size = state.written_count = 0
         state.faults_seen = _EVER  # there were none, but there is something to be found
-        for start, content in held.pages:
+        for start, content in job.pages:
             self.tracee.write(start, content)  # so that a search finds it
-        extended = ctypes.create_string_buffer(held.extended, len(held.extended))
+        extended = ctypes.create_string_buffer(job.extended, len(job.extended))
         self.tracee.set_extended_state(Range(ctypes.addressof(extended), len(extended)))
-        self.tracee.resume_from(held.registers)
+        self.tracee.resume_from(job.registers)
         return self.wait(timeout_seconds)
 
     def differences(self) -> list[str]:

@@ -17,7 +17,7 @@ from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import kernel
 from selftaught.sandbox.jail.seccomp import Call
 from selftaught.sandbox.worker.engine import ClientGone
-from selftaught.sandbox.worker.inside import runner, zygote
+from selftaught.sandbox.worker.inside import snapshot, zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.snapshot.memory import read_maps
@@ -44,7 +44,7 @@ def spawn(jailed: JailedProcesses, client: int) -> Spawned:
     """Have the zygote fork a runner. Raises OSError or WorkerFailed with the reason, ClientGone."""
     spawn = _Spawn(jailed, client)
     try:
-        return spawn.attend()
+        return spawn.run()
     except BaseException:
         spawn.abort()
         raise
@@ -59,14 +59,14 @@ class _Spawn:
         self._poll.register(client, select.POLLRDHUP)
         self._pid, self._pidfd = 0, -1
 
-    def attend(self) -> Spawned:
-        self._jailed.order(zygote.RUNNER)
+    def run(self) -> Spawned:
+        self._jailed.fork(zygote.SNAPSHOT)
         call = self._next_call("clone")
         if not self._jailed.is_spawn(call):
             raise WorkerFailed("a runner was ordered, and something else was spawned")
         self._jailed.listener.allow(call)
-        tracee = self._grant()
-        return self._accompany(tracee)
+        tracee = self._allow_setup_calls()
+        return self._wait_until_ready(tracee)
 
     def abort(self) -> None:
         """Leave nothing of a runner that did not get ready."""
@@ -86,9 +86,9 @@ class _Spawn:
                 break
             if call := self._jailed.listener.receive():
                 return call
-        raise WorkerFailed(f"the runner died or hung before {expected}{self._last_words()}")
+        raise WorkerFailed(f"the runner died or hung before {expected}{self._exit_reason()}")
 
-    def _last_words(self) -> str:
+    def _exit_reason(self) -> str:
         """A runner that fails ends with the number of the error."""
         if self._pidfd < 0:
             return ""
@@ -99,7 +99,7 @@ class _Spawn:
             return ": a filter round this process refuses it, such as a container engine's default (images/seccomp.json does not)"
         return ""
 
-    def _grant(self) -> Tracee:
+    def _allow_setup_calls(self) -> Tracee:
         tracee = None
         for name in _GRANTED:
             call = self._next_call(name)
@@ -115,7 +115,7 @@ class _Spawn:
             raise WorkerFailed("the runner did not report for duty")
         return tracee
 
-    def _accompany(self, tracee: Tracee) -> Spawned:
+    def _wait_until_ready(self, tracee: Tracee) -> Spawned:
         """From its own filter to the point where it waits."""
         ready, announce = self._jailed.number("getppid"), self._jailed.number("lseek")
         uffd = memfd = job_at = -1
@@ -129,7 +129,7 @@ class _Spawn:
             registers = tracee.registers()
             if registers[ORIG_RAX] == announce:
                 uffd, memfd = (
-                    kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (runner.UFFD, runner.MEMFD)
+                    kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (snapshot.UFFD, snapshot.MEMFD)
                 )
                 job_at = registers[ARGUMENTS[1]]
                 tracee.resume_with(registers, 1)
@@ -145,7 +145,7 @@ class _Spawn:
 
     def _check(self, pid: int) -> None:
         """What a rollback can't put back must not be there; and the stack may grow no more."""
-        if (open_there := os.listdir(f"/proc/{pid}/fd")) != [str(runner.MEMFD)]:
+        if (open_there := os.listdir(f"/proc/{pid}/fd")) != [str(snapshot.MEMFD)]:
             raise WorkerFailed(f"the runner has other descriptors than its shared memory: {', '.join(open_there)}")
         if len(os.listdir(f"/proc/{pid}/task")) != 1:
             raise WorkerFailed("the runner has threads")

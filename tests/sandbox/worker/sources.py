@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 _ATOMS = (
     "0", "8", "-7", "300", "10**30", "1267650600228229401496703205376", "2.5", "-0.0", "1e400", "3j", "True", "None", "...",
@@ -70,9 +70,11 @@ def _body(dice: random.Random, indent: str) -> str:
 def puzzles(seed: int, count: int) -> Iterator[str]:
     """So many sources, long ones and short ones."""
     dice = random.Random(seed)
-    fill: Callable[[str], str] = lambda text: (
-        text.replace("{set}", _set(dice)).replace("{tuple}", _tuple(dice)).replace("{atom}", dice.choice(_ATOMS))
-    )  # noqa: E731
+
+    def fill(text: str) -> str:
+        sets, tuples, atom = _set(dice), _tuple(dice), dice.choice(_ATOMS)
+        return text.replace("{set}", sets).replace("{tuple}", tuples).replace("{atom}", atom)
+
     for number in range(count):
         annotation = dice.choice(("", ": int", ": 'int'", ": List[int]"))
         text = dice.choice(("'of the module'\n", "", "x: int = 5\n")) + "import sys, zlib\n"

@@ -69,7 +69,7 @@ def rest(engine: Engine) -> list[int | None]:
     while engine.idle():
         pass
     return (
-        [one and one.tracee.pid for one in (engine._runner, engine._spare)]
+        [one and one.tracee.pid for one in (engine._process, engine._spare)]
         if isinstance(engine, SnapshotEngine)
         else []
     )
@@ -84,8 +84,8 @@ def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list
         for phase, sat, sol, cpu, sliced in jobs
     ]
     frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []
-    for told in engine.judge(frames):
-        outcomes += [outcome for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
+    for told in engine.execute(frames):
+        outcomes += [outcome for each in wire.cut(told) for outcome in wire.unpack_results(each)[0]]
         most_compiled[0] = max(most_compiled[0], count_compiled(engine))
     return outcomes
 
@@ -99,19 +99,19 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
     if kept:
         return engine._finish(engine._attempt(job, limits, kept[-1]), step, job, kept[-1])
     outcome = engine.run(phase, sat, payload, limits, 0, resumable)
-    if engine._held:
-        engine._suspended.add(job, None, *engine._held)  # type: ignore[arg-type]
+    if engine._suspended_now:
+        engine._suspended.add(job, None, *engine._suspended_now)  # type: ignore[arg-type]
     return outcome
 
 
 def count_compiled(engine: Engine) -> int:
-    state: Any = getattr(getattr(engine, "_runner", None), "_state", None)
+    state: Any = getattr(getattr(engine, "_process", None), "_state", None)
     return sum(one.code_size > 0 for one in state.compiled[: state.compiled_count]) if state else 0
 
 
 def forget(engine: SnapshotEngine, address: int) -> None:
-    memory = engine._raise().memory
-    memory._kinds[memory.place(address) // PAGE] = Kind.HOT  # but not among those that are put back
+    memory = engine._ready_process().memory
+    memory._kinds[memory.offset(address) // PAGE] = Kind.HOT  # but not among those that are put back
 
 
 most_reclaimed = [0]
@@ -148,12 +148,12 @@ def main(variant: str, resting: bool) -> None:
     if variant == "reclaimed":
         reclaim()
     if variant == "flagged" and isinstance(engine, SnapshotEngine):
-        engine._raise()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
+        engine._ready_process()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._LEARN_AT = (0, 25)
     outcomes, compiled, runners, held = [], 0, [], []
     if "lagging" in sys.argv and isinstance(engine, SnapshotEngine):
-        engine._raise()._state.cpu_seen_ns += 1_000_000_000
+        engine._ready_process()._state.cpu_seen_ns += 1_000_000_000
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
         compiled = most_compiled[0]

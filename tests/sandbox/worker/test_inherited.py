@@ -43,13 +43,13 @@ def sol():
 """Every string that can be reached from an object; of the words that are looked for it has halves alone."""
 
 ALLOWED = {
-    "perform": "job tells_loaded",
-    "_report": "_ answer_bytes job payload sat sat_size seed tells_loaded which",
-    "_run_phase": "answer_bytes check is_compiled payload sat scope tells_loaded which",
+    "perform": "job reports_loaded",
+    "_report": "_ answer_bytes job payload sat sat_size seed reports_loaded which",
+    "_run_phase": "answer_bytes check is_compiled payload sat scope reports_loaded which",
     "_run_sol": "answer_bytes scope sol",
     "run": "_ check_in cpu head job payload_size sat_size space which",
     "start": "address announce buffer job perform program wait",
-    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_for_duty run runner show_descriptors traced_program",
+    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_ready run show_descriptors snapshot traced_program",
     "<module>": "__annotations__ __builtins__ __doc__ __loader__ __name__ __package__ __spec__ main os sys",
 }
 """Frames above a solution, and their names."""

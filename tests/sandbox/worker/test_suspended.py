@@ -9,9 +9,9 @@ import pytest
 
 from selftaught.sandbox import Limits, Task, codec
 from selftaught.sandbox.wire import Job, Phase
+from selftaught.sandbox.worker.phases import steps_of
 from selftaught.sandbox.worker.snapshot import suspended
-from selftaught.sandbox.worker.snapshot.suspended import Held, Suspended
-from selftaught.sandbox.worker.trials import trial
+from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob, SuspendedTasks
 from tests.conftest import open_verifier
 from tests.sandbox.worker.programs import programs
 from tests.sandbox.worker.test_snapshot import CHANGES, LOOK, PUZZLE, run
@@ -163,8 +163,8 @@ def test_nothing_is_kept_once_there_is_nothing_to_do() -> None:
     assert found["held"] == [1, 0, 0] and found["outcomes"][-1]["end"] == "ANSWER"
 
 
-def held(size: int) -> Held:
-    return Held([(4096, bytes(size))], (), b"", 0, (0.0, 0.0))
+def held(size: int) -> SuspendedJob:
+    return SuspendedJob([(4096, bytes(size))], (), b"", 0, (0.0, 0.0))
 
 
 def job(**changes: Any) -> Job:
@@ -172,7 +172,7 @@ def job(**changes: Any) -> Job:
 
 
 def test_only_the_same_task_goes_on_whatever_time_it_may_take() -> None:
-    kept, one, steps = Suspended(), held(4096), trial(job())
+    kept, one, steps = SuspendedTasks(), held(4096), steps_of(job())
     kept.add(job(), steps, next(steps), one)
     for other in (
         {"sat": b"q"}, {"sol": b"t"}, {"seed": 4}, *({"limits": Limits(**{name: 5})} for name in ("memory_bytes", "answer_bytes", "output_bytes")),
@@ -183,12 +183,12 @@ def test_only_the_same_task_goes_on_whatever_time_it_may_take() -> None:
 
 
 def test_for_want_of_room_the_oldest_is_forgotten() -> None:
-    kept, third = Suspended(), suspended.ROOM_BYTES // 3
-    steps = trial(job())
+    kept, third = SuspendedTasks(), suspended.CAPACITY_BYTES // 3
+    steps = steps_of(job())
     for seed in (0, 1, 2, 1, 3):
         kept.add(job(seed=seed), steps, (Phase.SOL, b""), held(third))
     assert [kept.take(job(seed=seed)) is None for seed in (0, 2, 1, 3)] == [True, False, False, False]
-    kept.add(job(), steps, (Phase.SOL, b""), held(suspended.ROOM_BYTES + 1))
+    kept.add(job(), steps, (Phase.SOL, b""), held(suspended.CAPACITY_BYTES + 1))
     assert not kept
 
 

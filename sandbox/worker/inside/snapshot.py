@@ -44,11 +44,11 @@ def start(program: bytes) -> NoReturn:
         if kernel.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK | seccomp.USER_MODE_ONLY) != UFFD:
             os._exit(1)
         os.memfd_create("")
-        heap.gather()
+        heap.disable_mmap()
         heap.reserve(RESERVE_BYTES)
         heap.extend_stack(STACK_BYTES)
         seccomp.install(program, listen=False)
-        buffer = heap.room(JOB_BYTES)
+        buffer = heap.allocate(JOB_BYTES)
         address = ctypes.addressof(buffer)
         wait, announce = _calls()
         job, perform = (
@@ -60,16 +60,16 @@ def start(program: bytes) -> NoReturn:
         phase.warm_up(rounds=2)
         gc.collect()
         gc.freeze()
-        heap.turn_page()
+        heap.start_new_page()
         perform(job[: wait()])
     finally:
         os._exit(1)
 
 
 def _calls() -> tuple[Callable[[], int], Callable[[int, int], int]]:
-    """The system calls getppid and lseek, by which it waits (runner.c). Raises OSError if the library or the processor has not what is needed."""
+    """The system calls getppid and lseek, by which it waits (snapshot.c). Raises OSError if the library or the processor has not what is needed."""
     library = load()
-    room, wait, announce = library.runner_room, library.runner_wait, library.runner_announce
+    room, wait, announce = library.snapshot_buffer_size, library.snapshot_wait, library.snapshot_announce
     room.restype = ctypes.c_size_t
     wait.argtypes = ctypes.c_void_p, ctypes.c_uint64
     announce.argtypes = (*wait.argtypes, *[ctypes.c_long] * 2)

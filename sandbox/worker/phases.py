@@ -17,11 +17,11 @@ _CHECKED_BYTES = sys.maxsize if codec.IS_NATIVE else 1 << 20
 
 Step = tuple[Phase, bytes]
 """A phase that is to be run now, and its payload: the solution's source, an answer's bytes, or what a program reads."""
-Trial = Generator[Step, Outcome, list[Outcome]]
+Steps = Generator[Step, Outcome, list[Outcome]]
 """Gives steps, wants their outcomes, and returns those of the task: of both phases, or of the one that ended it."""
 
 
-def trial(job: Job) -> Trial:
+def steps_of(job: Job) -> Steps:
     """The steps of a task, or of a program."""
     if job.program:
         return [(yield Phase.RUN, job.sol)]
@@ -49,18 +49,18 @@ def _answer(outcome: Outcome, limits: Limits) -> bytes | None:
     return answer if outcome.end is End.ANSWER else None
 
 
-class Trials:
+class TaskExecutor:
     """The trials that one engine holds. run: a step of a job within limits, to its end."""
 
     def __init__(self, run: Callable[[Job, Step, Limits], Outcome]) -> None:
         self._run, self.time_slice = run, TimeSlice()
 
-    def hold(self, job: Job) -> list[Outcome]:
+    def execute(self, job: Job) -> list[Outcome]:
         """The outcomes of a task."""
-        steps = trial(job)
+        steps = steps_of(job)
         return self.go_on(job, steps, next(steps))
 
-    def go_on(self, job: Job, steps: Trial, step: Step, outcome: Outcome | None = None) -> list[Outcome]:
+    def go_on(self, job: Job, steps: Steps, step: Step, outcome: Outcome | None = None) -> list[Outcome]:
         """The outcomes of a task whose trial stands at this step; `outcome` is that step's, if it is known.
 
         One that is only given a time slice only may be left unfinished: then the trial stands where it was.
@@ -68,10 +68,10 @@ class Trials:
         while True:
             outcome = outcome or self._run(job, step, self.time_slice.limits(job))
             if job.sliced and outcome.end in (End.CPU, End.WALL):
-                self.time_slice.was_too_short()
+                self.time_slice.phase_expired()
                 outcome.end = End.UNFINISHED
                 return [outcome]
-            self.time_slice.was_enough(outcome.cpu_seconds)
+            self.time_slice.phase_ended(outcome.cpu_seconds)
             try:
                 step, outcome = steps.send(outcome), None
             except StopIteration as end:

@@ -7,7 +7,7 @@
    - x87, MXCSR, SSE, AVX, AVX-512, PKRU, and what else XCR0 has: xrstor below. PTRACE_SETREGSET as well unless the last job simply reported: PKRU can
      forbid this code its memory, and then the next job has a fault.
    - AMX, shadow stacks, LDT and debug registers, CPUID faulting, I/O rights: only after system calls that no job may make.
-   A comparison lets the process go on with an empty job, and so sees what the next job would. Used by sandbox/worker/inside/runner.py. */
+   A comparison lets the process go on with an empty job, and so sees what the next job would. Used by sandbox/worker/inside/snapshot.py. */
 
 #include <cpuid.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@
 #define FLAGS 0x202 /* interrupts on, and the bit that is always set */
 
 /* Bytes that the others need, at an address that 64 divides; they are zero at first. 0: it can't be had. */
-size_t runner_room(void)
+size_t snapshot_buffer_size(void)
 {
     unsigned features, size, rest, ecx;
     if (!__get_cpuid(1, &rest, &rest, &ecx, &rest) || !(ecx & bit_OSXSAVE))
@@ -43,13 +43,13 @@ static long call(uint8_t *room, uint64_t *flags, long number, long first, long s
 }
 
 /* What os.getppid does. */
-long runner_wait(uint8_t *room, uint64_t size)
+long snapshot_wait(uint8_t *room, uint64_t size)
 {
     return call(room, (uint64_t *)(room + size) - 1, SYS_getppid, 0, 0);
 }
 
 /* What os.lseek does. */
-long runner_announce(uint8_t *room, uint64_t size, long first, long second)
+long snapshot_announce(uint8_t *room, uint64_t size, long first, long second)
 {
     return call(room, (uint64_t *)(room + size) - 1, SYS_lseek, first, second);
 }

@@ -8,10 +8,10 @@
 
 #include <string.h>
 
-#define MOST_BYTES 4096  /* of sources that are compiled together */
-#define MOST_ALONE 16384 /* of one alone */
-#define LEAST_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
-#define PATIENCE 10      /* moments */
+#define MAX_BYTES 4096  /* of sources that are compiled together */
+#define MAX_ALONE 16384 /* of one alone */
+#define MIN_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
+#define JOB_TIMEOUTS 10      /* moments */
 
 struct __attribute__((packed)) entry { uint32_t size, nanoseconds; }; /* before each code in the report */
 
@@ -42,7 +42,7 @@ static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint6
             break;
         const struct compiled *last = s->compiled_count ? &s->compiled[s->compiled_count - 1] : NULL;
         if (!last || last->sat_size != sat_size || memcmp(last->sat, sat, sat_size)) {
-            if (s->compiled_count == MOST_COMPILED || *bytes + sat_size > (last ? MOST_BYTES : MOST_ALONE))
+            if (s->compiled_count == MAX_COMPILED || *bytes + sat_size > (last ? MAX_BYTES : MAX_ALONE))
                 break;
             uint8_t *source = memcpy((uint8_t *)s->sources + *bytes, sat, sat_size);
             s->compiled[s->compiled_count++] = (struct compiled){source, sat_size, NULL, 0, 0};
@@ -60,7 +60,7 @@ static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint6
 /* Write a job of the listed puzzles; returns its size. */
 static uint64_t write_job(const struct state *s)
 {
-    uint8_t *start = (uint8_t *)s->shared + s->job_place, *there = start + sizeof(struct phase_head);
+    uint8_t *start = (uint8_t *)s->shared + s->job_offset, *there = start + sizeof(struct phase_head);
     for (uint64_t i = 0; i < s->compiled_count; i++) {
         uint32_t size = s->compiled[i].sat_size;
         memcpy(there, &size, sizeof size);
@@ -109,28 +109,28 @@ static const struct compiled *find(struct state *s, const uint8_t *sat, uint64_t
 }
 
 /* `found` is what is known of the puzzle of the first of these frames; if nothing is, it is compiled now, and with it those after it. 0, or STOP_FAILED. */
-int compile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct compiled **found)
+int precompile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t timeout_ns, const struct compiled **found)
 {
     uint32_t sat_size = 0;
     uint64_t bytes, tasks;
     const uint8_t *sat = puzzle(frames, &sat_size);
     *found = NULL;
-    if (s->uncompiled) {
-        s->uncompiled--;
+    if (s->precompile_failed) {
+        s->precompile_failed--;
         return 0;
     }
     if (!sat || (*found = find(s, sat, sat_size)))
         return 0;
-    if (list(s, frames, size, &bytes, &tasks) < LEAST_SAVED)
+    if (list(s, frames, size, &bytes, &tasks) < MIN_SAVED)
         return 0;
-    s->print_room = 0;
-    int stop = job_run(s, write_job(s), PATIENCE * moment_ns);
+    s->print_limit = 0;
+    int stop = job_run(s, write_job(s), JOB_TIMEOUTS * timeout_ns);
     if (stop == STOP_DONE)
         take(s);
     else if (job_abandon(s, stop))
         return STOP_FAILED;
     else
-        s->uncompiled = tasks - 1;
+        s->precompile_failed = tasks - 1;
     *found = find(s, sat, sat_size);
     return 0;
 }
