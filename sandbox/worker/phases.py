@@ -1,4 +1,4 @@
-"""The order of a judgement: the solution, the check of its answer, the puzzle. Every engine takes it from here."""
+"""The order of a task's phases, shared by the engines: solution, check of its answer, puzzle."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import charged
 
 _CHECKED_BYTES = sys.maxsize if codec.IS_NATIVE else 1 << 20
-"""Larger answers are checked by the judge's process alone, in the jail and on its CPU time: forged ones could cost us seconds in Python."""
+"""Larger answers are checked only in the jail, by the process of phase `sat`, on the task's own CPU time: in Python a
+forged one could cost the supervisor seconds.
+"""
 
 Step = tuple[Phase, bytes]
-"""A phase that is to be run now, and its payload: the solution's source, an answer's bytes, or what a program reads."""
+"""A phase to run, and its payload: source of the solution, encoding of the answer, or standard input of a program."""
 Steps = Generator[Step, Outcome, list[Outcome]]
-"""Gives steps, wants their outcomes, and returns those of the task: of both phases, or of the one that ended it."""
+"""Yields steps, receives their outcomes, and returns the outcomes of the task: of both phases or of the one that
+ended it.
+"""
 
 
 def steps_of(job: Job) -> Steps:
-    """The steps of a task, or of a program."""
+    """Return the steps of a task, or of a program."""
     if job.program:
         return [(yield Phase.RUN, job.sol)]
     first = yield Phase.SOL, job.sol
@@ -30,12 +34,15 @@ def steps_of(job: Job) -> Steps:
     if answer is None:
         return [first]
     second = yield Phase.SAT, answer
-    second.payload = b""  # an answer from there is forged: nobody wants it
+    second.payload = b""  # phase sat reports no answer: this one is forged
     return [first, second]
 
 
 def _answer(outcome: Outcome, limits: Limits) -> bytes | None:
-    """The answer, if there is one to ask the puzzle about; in its place comes its digest, and the time that a large one took us to check is charged."""
+    """Return the answer for phase `sat`, or None if there is none.
+
+    The outcome gets the answer's digest in place of the answer, and is charged for the time that the check takes.
+    """
     if outcome.end is not End.ANSWER:
         return None
     answer, outcome.payload = outcome.payload, wire.digest(outcome.payload)
@@ -50,20 +57,37 @@ def _answer(outcome: Outcome, limits: Limits) -> bytes | None:
 
 
 class TaskExecutor:
-    """The trials that one engine holds. run: a step of a job within limits, to its end."""
+    """Runs the phases of one task after another on an engine.
+
+    Attributes:
+        time_slice: length of the slice that a phase of a sliced job gets.
+    """
 
     def __init__(self, run: Callable[[Job, Step, Limits], Outcome]) -> None:
+        """Set how to run a phase.
+
+        Args:
+            run: runs one step of a job within limits, to its end.
+        """
         self._run, self.time_slice = run, TimeSlice()
 
     def execute(self, job: Job) -> list[Outcome]:
-        """The outcomes of a task."""
+        """Run a task. Return its outcomes."""
         steps = steps_of(job)
         return self.go_on(job, steps, next(steps))
 
     def go_on(self, job: Job, steps: Steps, step: Step, outcome: Outcome | None = None) -> list[Outcome]:
-        """The outcomes of a task whose trial stands at this step; `outcome` is that step's, if it is known.
+        """Run the rest of a task.
 
-        One that is only given a time slice only may be left unfinished: then the trial stands where it was.
+        Args:
+            job: the task. A sliced one ends `End.UNFINISHED` when its slice is over: `steps` then still stands at that
+                step.
+            steps: the task's steps.
+            step: the step to run next.
+            outcome: the outcome of that step, if it has been run already.
+
+        Returns:
+            The outcomes of the task.
         """
         while True:
             outcome = outcome or self._run(job, step, self.time_slice.limits(job))
