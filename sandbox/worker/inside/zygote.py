@@ -1,7 +1,7 @@
-"""The warm interpreter inside the jail: goes in, and forks a child for every byte it is sent: for a phase, or a runner.
+"""The zygote: a warm interpreter in the jail that forks a child, or a snapshot process, for each byte it receives.
 
-It never reads a job, so a child finds in its inherited memory the interpreter and nothing of any other task. What the
-children need is imported here, before the jail closes.
+It never reads a job, so a child inherits memory with the interpreter in it and nothing of any other task. It imports
+what children need before the jail closes.
 """
 
 from __future__ import annotations
@@ -28,28 +28,35 @@ from typing import Any, NoReturn, cast
 from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
 
 PRELOADED = (
-    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses datetime decimal "
-    "enum fractions functools heapq inspect io itertools json math numbers operator queue random re "
-    "statistics string struct textwrap threading time traceback types typing unicodedata warnings weakref zlib"
+    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses "
+    "datetime decimal enum fractions functools heapq inspect io itertools json math numbers operator queue random "
+    "re statistics string struct textwrap threading time traceback types typing unicodedata warnings weakref zlib"
 ).split()
-"""Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
+"""Modules that puzzles use. A child imports others from the read-only standard library."""
 
 _IMPORTED_LATE = (
-    "_strptime encodings.ascii encodings.base64_codec encodings.cp1252 encodings.hex_codec encodings.latin_1 encodings.raw_unicode_escape "
-    "encodings.rot_13 encodings.unicode_escape encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32 encodings.utf_8_sig"
+    "_strptime encodings.ascii encodings.base64_codec encodings.cp1252 encodings.hex_codec encodings.latin_1 "
+    "encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape encodings.utf_16 encodings.utf_16_be "
+    "encodings.utf_16_le encodings.utf_32 encodings.utf_8_sig"
 ).split()
-"""What functions of the preloaded modules import when they are called."""
+"""Modules that functions of the preloaded modules import when they are called."""
 
-_OURS = "selftaught.sandbox.codec selftaught.sandbox.worker.inside.annotation selftaught.sandbox.worker.inside.phase".split()
-"""What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
+_OURS = (
+    "selftaught.sandbox.codec",
+    "selftaught.sandbox.worker.inside.annotation",
+    "selftaught.sandbox.worker.inside.phase",
+)
+"""Modules that run in children, in import order: executed a second time, so that they lie together in memory."""
 
 RECURSION_LIMIT = 10_000
 HIGHEST_DESCRIPTOR = 4095
-"""None above it is ever opened: the supervisor starts with three, and the zygote may have 64."""
+"""Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
 SHOW_DESCRIPTORS = (4, 1)
-"""PR_SET_DUMPABLE: the supervisor, which is not root outside, may see which files the process has open. A core file there is none all the same (`rlimits`)."""
+"""PR_SET_DUMPABLE: lets the supervisor, which is not root outside, list the process's open files. There is still no
+core file (`rlimits`).
+"""
 PHASE, SNAPSHOT = b"p", b"r"
 
 
@@ -57,14 +64,22 @@ _SIZES = struct.Struct("<3I")
 
 
 Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
-"""Whether the level is ``full``; null, output, report, job and go, which become descriptors 0, 1 and 2, 3, 4, 5; and a socket to the supervisor."""
+"""True at level ``full``; descriptors of null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5; and a
+socket to the supervisor.
+"""
 
 
 def enter(entry: Entry) -> Callable[[], NoReturn]:
-    """Enter the jail, in a process that the supervisor has just forked; returns what to do then, when nothing of the frames above this is left.
+    """Enter the jail, in a process that the supervisor has just forked.
 
-    Through the socket come the filters and the libraries; the listener of the first filter goes to the supervisor; so does, as text, the reason why the jail
-    can't be entered.
+    Receives the filters and libraries over the socket. Sends the listener of the first filter to the supervisor, or as
+    text why the jail can't be entered.
+
+    Args:
+        entry: level, descriptors and socket.
+
+    Returns:
+        A function that serves forks. The caller calls it after its own frames are gone, so that no task finds them.
     """
     full, descriptors, control = entry
     try:
@@ -81,7 +96,17 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
 
 
 def send_setup(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
-    """To a zygote that has started: the filter of its system calls, that of runners, and `libraries.needed`. Raises OSError."""
+    """Send a zygote that has started what it needs to enter the jail.
+
+    Args:
+        control: the supervisor's end of the socket.
+        program: seccomp filter of the zygote and its children.
+        traced_program: seccomp filter of snapshot processes.
+        shared: shared libraries (`libraries.needed`).
+
+    Raises:
+        OSError: the zygote has died.
+    """
     parts = program, traced_program, json.dumps(shared).encode()
     control.sendall(_SIZES.pack(*map(len, parts)) + b"".join(parts))
 
@@ -95,7 +120,7 @@ def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]
 def _enter(
     full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int, shared: dict[str, str]
 ) -> tuple[int, bytes]:
-    """Put every mechanism in force, in the only order that works; returns the listener and the namespaces."""
+    """Enforce every mechanism, in the only order that works. Return the listener and the namespaces."""
     _arrange_descriptors(descriptors, control)
     _warm()
     with open("/proc/self/oom_score_adj", "w") as file:
@@ -118,9 +143,7 @@ def _enter(
     gc.collect()
     gc.freeze()
     import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
-    _close_others(
-        control
-    )  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
+    _close_others(control)  # opened on the way in: a descriptor of the root would bypass Landlock's rules
     return seccomp.install(program), seen
 
 
@@ -146,7 +169,7 @@ def _warm() -> None:
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
-    heap.disable_mmap()  # for the runners, which inherit it
+    heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
     _initialise_extensions()
@@ -159,15 +182,15 @@ def _warm() -> None:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("random").seed(0)
-    import_module("selftaught.sandbox.worker.inside.snapshot")  # it can't be found any more later
+    import_module("selftaught.sandbox.worker.inside.snapshot")  # not found any more in the jail
     _erase_paths()
     heap.enable_mmap()
 
 
 def _erase_paths() -> None:
-    """Let nothing here tell where on the host we are: not modules, functions or what started this process."""
+    """Erase what shows where on the host this process started: in modules, functions and arguments."""
     home = os.path.dirname(sys.modules["selftaught"].__file__ or "")
-    gc.unfreeze()  # or else most would not be found
+    gc.unfreeze()  # else get_objects leaves most out
     for name, module in sys.modules.items():
         if name == "__main__" or name.partition(".")[0] == "selftaught":
             for about in ("__file__", "__cached__", "__spec__", "__loader__", "__path__"):
@@ -187,9 +210,10 @@ def _without_path(code: types.CodeType) -> types.CodeType:
 
 
 def _initialise_extensions() -> None:
-    """Have what is written in C note all that it notes when it is first used, in its own data: there a runner can't write (`Memory`).
+    """Make extension modules fill their lazily initialised static data now: a snapshot process can't write there
+    (`Memory`).
 
-    That is how each function's keywords are called, found out at the first keyword, whichever that is; and names that some look up.
+    That is the parsed keywords of each function, filled at its first call with a keyword, and names that some look up.
     """
     names = "array fractions json math queue random struct zlib".split()
     array, fractions, json, math, queue, random, struct, zlib = map(import_module, names)
@@ -214,7 +238,9 @@ def _code_of(module: types.ModuleType) -> types.CodeType:
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
-    """A stream on the output pipe that prints anything; the interpreter's own was made for another file."""
+    """Return a text stream on an output pipe that can print anything; the interpreter's own was made for another
+    file.
+    """
     raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=line_buffering)
 
