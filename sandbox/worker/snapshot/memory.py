@@ -1,15 +1,16 @@
-"""The memory of a stopped process: what it was, how it is tracked which pages are written since, and whether all is as it was.
+"""The memory of a snapshot process: what it was, which pages have been written since, and whether all is put back.
 
-The kernel keeps the list. Every writable mapping of the process is registered with userfaultfd for asynchronous write-protection: the
-first write to a protected page takes a fault that the kernel answers by itself, marking the page as written
-(man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are *hot*: they stay
-unprotected and are put back unseen, which is cheaper than a fault each time. Finding and putting back: memory.c.
+The kernel keeps the list of written pages. Every writable mapping is registered with userfaultfd for asynchronous
+write protection: the first write to a protected page causes a fault that the kernel resolves by itself, and marks the
+page as written (man 2 userfaultfd, UFFD_FEATURE_WP_ASYNC; man 2 PAGEMAP_SCAN). Pages that nearly every job writes are
+*hot*: they stay unprotected and are put back every time, which is cheaper than a fault each time. memory.c finds and
+restores pages.
 
-All of it is put into a file in memory (a memfd) that this process shares, so that putting a page back is a copy within this process. What was
-there stays with the traced process, moved to where it can only be read, its *pristine*: most of that it shares with the zygote it was forked
-from. Only pages that were written once are copied into this process; the others cost no memory twice. The head and the tail of an area that have never
-been touched are left unprotected, so that a scan need not walk over them: there the file tells what was touched, whatever the kernel has
-reclaimed meanwhile.
+All of it is moved into a file in memory (a memfd) that the supervisor shares, so that restoring a page is a copy within
+the supervisor. The original pages stay in the traced process, moved to a read-only *pristine mapping*: the process
+shares most of them with the zygote. The supervisor copies only pages that were written once; other pages take no memory
+twice. The head and the tail of an area that were never touched are unprotected, so that a scan skips them. There the
+file shows what was touched, even if the kernel has reclaimed it since.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from selftaught.sandbox.worker.snapshot.tracee import Tracee
 
 PAGE = mmap.PAGESIZE
 _BLOCK = 512 * PAGE
-"""What one page table maps."""
+"""Bytes that one page table maps."""
 _PIECE = 4096 * PAGE
-"""Larger mappings would not pass the system-call filter."""
+"""The system-call filter refuses larger mappings."""
 
 _API, _REGISTER, _WRITEPROTECT = 0xC018AA3F, 0xC020AA00, 0xC018AA06
 _UFFD_API = 0xAA
@@ -41,17 +42,17 @@ _PAGEMAP_SCAN, _PRESENT, _SWAPPED = 0xC0606610, 8, 16
 _CLOSE, _MMAP, _MPROTECT, _MREMAP = 3, 9, 10, 25  # system calls of x86-64
 _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP_MAYMOVE | MREMAP_DONTUNMAP
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
-"""Their data holds what changes: the allocator's state, and reference counts of static types."""
+"""Libraries whose data changes: the allocator's state, and reference counts of static types."""
 _REGION = struct.Struct("<3Q")
 _MAX_REGIONS = 128
 
 
 Span = tuple[int, int]
-"""Addresses: from the first up to, not including, the second."""
+"""Addresses, without the last."""
 
 
 class Unrestorable(Exception):
-    """The process has changed in a way that can't be undone: it must go."""
+    """The process has changed in a way that can't be undone: it must be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,29 @@ class Scan(ctypes.Structure):
 
 
 class Memory:
-    """The writable memory of a tracee stopped at a call, as it is when this is made. Raises OSError if the kernel can't track it.
+    """The writable memory of a process stopped at a call, as it is at construction.
 
-    state: what the library knows of the process, of which this fills in the memory. library: see `selftaught.sandbox.worker.native.library`.
-    uffd, memfd: descriptors that the process itself has opened, and still has the latter as `memfd_there`; closed with this.
-    heap_end: where `brk` stands.
+    Attributes:
+        hot: addresses of hot pages.
+        heap_end: the end of the heap (man 2 brk).
     """
 
     def __init__(
         self, traced: Tracee, state: State, library: ctypes.PyDLL, uffd: int, memfd: int, memfd_there: int
     ) -> None:
+        """Move all writable memory of the process into the memfd, keep a copy and protect it.
+
+        Args:
+            traced: the process, stopped at a system call.
+            state: the C code's state of the process; this fills in the memory.
+            library: see `selftaught.sandbox.worker.native.library`.
+            uffd: a userfaultfd of the process; closed with this object.
+            memfd: an empty memfd of the process; closed with this object.
+            memfd_there: the memfd's descriptor in the process.
+
+        Raises:
+            OSError: the kernel can't track the memory.
+        """
         self.pid, self._state, self._library = traced.pid, state, library
         self._pagemap, self._descriptor = (
             os.open(f"/proc/{traced.pid}/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("pagemap", "mem")
@@ -118,13 +132,13 @@ class Memory:
         self.hot: frozenset[int] = frozenset()
 
     def _touched(self, mapping: Mapping) -> list[Span]:
-        """Where something may be: anonymous pages that were never touched are zero."""
+        """Return where something may be. Anonymous pages that were never touched are zero."""
         whole = (mapping.start, mapping.end)
         anonymous = not mapping.name or mapping.name[0] == "["
         return self._find_present(*whole) if anonymous else [whole]
 
     def _find_present(self, start: int, end: int) -> list[Span]:
-        """Where pages are, in memory or swapped out."""
+        """Return where pages are, in memory or swapped out."""
         regions, found = ctypes.create_string_buffer(_REGION.size * _MAX_REGIONS), []
         scan = Scan(size=ctypes.sizeof(Scan), start=start, end=end, vec=ctypes.addressof(regions), vec_len=_MAX_REGIONS)
         scan.anyof = scan.returned = _PRESENT | _SWAPPED
@@ -138,7 +152,7 @@ class Memory:
             scan.start = scan.walk_end
 
     def _allocate(self, memfd: int, touched: list[Span]) -> None:
-        """Room for all areas, as copies and to be shared; of what is never used, nothing is ever there."""
+        """Allocate the copies and the shared file for all areas. What is never used takes no memory."""
         sizes = [end - start for start, end in self._spans]
         self._offsets, total = [*accumulate(sizes, initial=0)][:-1], sum(sizes)
         os.ftruncate(memfd, total)
@@ -158,7 +172,7 @@ class Memory:
         state.copies, state.shared, state.kinds = _address(self._copy), _address(self._shared), _address(self._kinds)
 
     def _share(self, traced: Tracee, writable: list[Mapping], memfd_there: int) -> None:
-        """Have the process map all areas from the memfd, and keep in its pristine what they held. The stack grows no more: `heap.extend_stack`."""
+        """Have the process map all areas from the memfd, and keep their pages in the pristine mapping."""
         waiting, pieces = traced.registers(), []
         for mapping in writable:
             for at in range(mapping.start, mapping.end, _PIECE):
@@ -184,18 +198,31 @@ class Memory:
                 fcntl.ioctl(self._uffd, _WRITEPROTECT, struct.pack("<3Q", area.low, area.high - area.low, _PROTECT))
 
     def offset(self, address: int) -> int:
-        """Where in the file, and in the copies, it is. Raises Unrestorable if there was nothing."""
+        """Return where an address is in the file and in the copies.
+
+        Raises:
+            Unrestorable: nothing was there at the snapshot.
+        """
         index = bisect_right(self._starts, address) - 1
         if index < 0 or address >= self._spans[index][1]:
             raise Unrestorable(f"{address:#x} is new")
         return self._offsets[index] + address - self._starts[index]
 
     def read(self, address: int, size: int) -> bytes:
-        """What is there now. Raises as `offset` does."""
-        return os.pread(self._memfd, size, self.offset(address))  # so that nothing comes to be where there is nothing
+        """Return what is at an address now.
+
+        Raises:
+            Unrestorable: nothing was there at the snapshot.
+        """
+        return os.pread(self._memfd, size, self.offset(address))  # reading the mapping would allocate pages
 
     def set_hot(self, pages: frozenset[int]) -> None:
-        """Leave these pages unprotected from their next write on, and put them back every time. Raises Unrestorable, OSError."""
+        """Make these pages hot: unprotected from their next write on, and put back every time.
+
+        Raises:
+            Unrestorable: nothing was there at the snapshot.
+            OSError: the pristine mapping can't be read.
+        """
         offsets = {page: self.offset(page) for page in pages}
         for page in self.hot:
             self._kinds[self.offset(page) // PAGE] = Kind.COPIED
@@ -209,7 +236,10 @@ class Memory:
         self._state.hot, self._state.hot_count = ctypes.addressof(self._hot), len(runs)
 
     def _read_pristine(self, address: int, size: int) -> bytes:
-        """What was there. Not by process_vm_readv: that pins the pages, which makes each process have its own copy of a shared one."""
+        """Return what was at an address at the snapshot.
+
+        Not by process_vm_readv: that pins the pages, after which each process has its own copy of a shared one.
+        """
         index = bisect_right(self._pieces, address, key=lambda piece: piece.start) - 1
         data = os.pread(self._descriptor, size, address - self._pieces[index].start + self._pieces[index].pristine)
         if len(data) != size:
@@ -217,12 +247,18 @@ class Memory:
         return data
 
     def written(self) -> list[int]:
-        """The pages that jobs have written since the last call of the library, hot ones apart; not all if they are very many."""
+        """Return the pages that jobs have written since the last call of the C code, without hot ones; not all of
+        very many.
+        """
         state = self._state
         return list((ctypes.c_uint64 * state.written_count).from_address(state.written)) if state.written_count else []
 
     def changed(self) -> list[tuple[int, bytes]]:
-        """What may not be as it was, now that it is stopped: where, and what is there. Raises Unrestorable if that is much."""
+        """Return what may differ from the snapshot, while the process is stopped: address and content.
+
+        Raises:
+            Unrestorable: too much has changed.
+        """
         state = self._state
         if self._library.process_list_written(ctypes.addressof(state)) or state.pages > state.written_count:
             raise Unrestorable("too much was written")
@@ -230,7 +266,14 @@ class Memory:
         return [(start, self.read(start, end - start)) for start, end in pages]
 
     def differences(self) -> list[str]:
-        """What is not as it was, though it should be: compares all mappings and pages, up to the first that differs (memory.c)."""
+        """Compare all mappings and pages with the snapshot, after they were put back (memory.c).
+
+        Returns:
+            A description of what differs, up to the first page.
+
+        Raises:
+            OSError: memory can't be read.
+        """
         found = [] if _maps(self.pid) == self._maps else ["the mappings differ"]
         if different := self._library.process_compare(ctypes.addressof(self._state)):
             if different < PAGE:
@@ -239,7 +282,7 @@ class Memory:
         return found
 
     def close(self) -> None:
-        """Release what tracks it."""
+        """Close the descriptors."""
         for descriptor in (self._pagemap, self._descriptor, self._memfd, self._uffd):
             os.close(descriptor)
 
@@ -249,9 +292,9 @@ def _address(room: mmap.mmap | bytearray) -> int:
 
 
 def _seal(traced: Tracee) -> None:
-    """Make the data of extension modules read-only: it holds tables that are not written after loading, and each piece costs a scan.
+    """Make the data of extension modules read-only: each part costs a scan, and it is not written after loading.
 
-    A job that does write there gets a signal, and so runs on the fork engine.
+    A job that does write there gets a signal, and runs on the fork engine.
     """
     waiting = traced.registers()
     for mapping in read_maps(traced.pid):
@@ -261,7 +304,7 @@ def _seal(traced: Tracee) -> None:
 
 
 def _joined(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order, those that touch made one."""
+    """Return spans in order, with adjacent ones joined."""
     found: list[Span] = []
     for start, end in spans:
         if found and found[-1][1] >= start:
@@ -272,7 +315,7 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def read_maps(pid: int) -> list[Mapping]:
-    """The mappings of a process. Raises OSError."""
+    """Return the mappings of a process. Raises OSError if it has died."""
     found = []
     for line in _maps(pid).rstrip("\n").split("\n"):
         span, rights, _, _, _, *name = line.split(maxsplit=5)

@@ -1,4 +1,6 @@
-"""A snapshot process: given a job, watched while it runs, put back. What takes place for every job is in C (process.h)."""
+"""A snapshot process: runs a job, is watched while it runs, and is put back. The work of every job is in C
+(process.h).
+"""
 
 from __future__ import annotations
 
@@ -26,27 +28,33 @@ _LISTED_PAGES = 4096
 _CALLS = 512
 _REPORT_CAPACITY = snapshot.JOB_BYTES
 _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
-"""For the outcomes of many tasks; and for an answer that is handed from one phase to the next without a word from Python."""
+"""For outcomes of many tasks, and for an answer on its way between phases in the C code."""
 _CHECK_SECONDS = 5.0
 _EVER = (1 << 64) - 1
 
 
 def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
-    """What a snapshot process reads of a phase: it needs to know little of the limits."""
+    """Return a phase serialised for the snapshot process: header, puzzle, payload. It needs few of the limits."""
     return wire.PHASE.pack(phase, 0, 0.0, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
 
 
 def fits(job: bytes, limits: Limits) -> bool:
-    """Whether a snapshot process can do this job."""
+    """Return True if the job fits a snapshot process's size and memory limits."""
     return len(job) <= snapshot.JOB_BYTES and limits.memory_bytes >= MIN_MEMORY
 
 
 @dataclass(slots=True)
 class Batch:
-    """What the library has made of tasks. results: frames of the outcomes of the first `tasks`, which were `consumed` bytes.
+    """What the C code has made of a batch of tasks.
 
-    stop: `Stop.MORE` or `Stop.UNFIT` if no phase of the next one has been started; else what came of its `phase`. first: the frame of the outcome of the
-    phase before that, or nothing if there was none; answer: that answer.
+    Attributes:
+        tasks: how many tasks are done.
+        results: frames of their outcomes.
+        consumed: bytes of their frames.
+        stop: `Stop.MORE` or `Stop.UNFIT` if no phase of the next task was started; else what came of its `phase`.
+        phase: the phase of the next task that was started, or None.
+        first: frame of the outcome of the phase before that; b"" if there was none.
+        answer: the answer of that phase.
     """
 
     tasks: int
@@ -59,13 +67,27 @@ class Batch:
 
 
 class SnapshotProcess:
-    """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
+    """A stopped process with its snapshot, taken at construction.
 
-    job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call. Every method raises OSError if the process is dead, or
-    can't be watched or put back any more: then it must go.
+    Every method raises OSError if the process has died, or can't be watched or put back: it must be replaced then.
+
+    Attributes:
+        tracee: the traced process.
+        memory: its memory.
+        job_at: address where it reads jobs.
     """
 
     def __init__(self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action]) -> None:
+        """Take the snapshot.
+
+        Args:
+            spawned: the process, waiting for its first job.
+            report_fd: the descriptor number that means the report.
+            actions: what the C code does about a system call, by its number.
+
+        Raises:
+            OSError: the kernel does not allow it.
+        """
         self.tracee, self._library = spawned.tracee, load_checked()
         state = self._state = State(report_fd=report_fd, max_pages=_MAX_PAGES, min_memory=MIN_MEMORY)
         self._at = ctypes.addressof(state)
@@ -79,7 +101,7 @@ class SnapshotProcess:
         self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, snapshot.MEMFD)
         state.job_offset, state.job_capacity = self.memory.offset(spawned.job_at), snapshot.JOB_BYTES
         if any(self.memory.read(spawned.job_at, snapshot.JOB_BYTES)):
-            raise OSError("the room for jobs is in use")
+            raise OSError("the job buffer is not empty")
         state.report, state.report_capacity = self._allocate(_REPORT_CAPACITY), _REPORT_CAPACITY
         state.results, state.results_capacity = self._allocate(_RESULTS_CAPACITY), _RESULTS_CAPACITY
         state.answer, state.answer_capacity = self._allocate(_ANSWER_CAPACITY), _ANSWER_CAPACITY
@@ -91,14 +113,22 @@ class SnapshotProcess:
         self._is_done = False
 
     def _allocate(self, size: int) -> int:
-        """Where there is so much room, which takes memory only as far as it is used."""
+        """Return the address of a buffer that takes memory only as far as it is used."""
         self._buffers.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
         return ctypes.addressof(self._buffers[-1])
 
     def execute(self, frames: bytes, counters: bytes, most: int, timeout_seconds: float, batch_seconds: float) -> Batch:
-        """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and put back after each.
+        """Run both phases of tasks, and put the process back after each.
 
-        counters: packed, to be results with each. A task that is not as most are ends that, with a phase of its under way or just over.
+        Args:
+            frames: whole frames of jobs.
+            counters: packed counters, put in front of each task's outcomes.
+            most: largest number of tasks.
+            timeout_seconds: a phase that takes longer ends the batch.
+            batch_seconds: the time after which no further task starts.
+
+        Returns:
+            The tasks that went the usual way, and the next one's phase that did not, running or over.
         """
         state, times = self._state, (int(timeout_seconds * 1e9), int(batch_seconds * 1e9))
         stop = self._stopped(
@@ -113,12 +143,23 @@ class SnapshotProcess:
         return Batch(state.executed, results[:at], state.consumed, stop, phase, first, answer)
 
     def run(self, job: bytes, print_limit: int, timeout_seconds: float) -> Stop:
-        """Let it run with this job, which may print so many bytes, and `wait`; if it reports at once, put it back: `Stop.DONE`."""
+        """Run a job and wait. If it reports at once the process is put back: `Stop.DONE`.
+
+        Args:
+            job: the job's bytes (`pack`).
+            print_limit: bytes that it may print.
+            timeout_seconds: how long to wait.
+
+        Returns:
+            What came of it.
+        """
         self._state.print_limit = print_limit
         return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop:
-        """Wait until it stops for something that is not dealt with by `actions`; `Stop.TIMEOUT` if that does not happen in time."""
+        """Wait until the process stops for something that `actions` does not cover. Return `Stop.TIMEOUT` if it does
+        not.
+        """
         return self._stopped(self._library.process_wait(self._at, int(timeout_seconds * 1e9)))
 
     def _stopped(self, result: int) -> Stop:
@@ -131,73 +172,88 @@ class SnapshotProcess:
 
     @property
     def now(self) -> tuple[int, ...]:
-        """Its registers at the last stop."""
+        """Return the registers at the last stop."""
         return tuple(self._state.now)
 
     @property
     def report(self) -> bytes:
-        """What was last written to the report."""
+        """Return what was last written to the report."""
         return ctypes.string_at(self._state.report, self._state.report_size)
 
     @property
     def peak_memory_bytes(self) -> int:
-        """What the last job, which has been put back, took at most: what is resident at the snapshot, and the pages that it wrote."""
+        """Return the peak of the last job, which was put back: what is resident at the snapshot, and the pages it
+        wrote.
+        """
         return int(self._state.resident + self._state.pages * PAGE)
 
     @property
     def suspect(self) -> bool:
-        """Whether `judge` has given a job of its own up, so that memory should be compared."""
+        """Return True if the C code has given up a job of its own, so that memory should be compared."""
         return bool(self._state.suspect)
 
     def used(self) -> tuple[float, float]:
-        """CPU time and elapsed time in seconds since the last job was started; until it was put back, if it is `Stop.DONE`."""
+        """Return CPU time and elapsed time in seconds since the last job started, until it was put back if it is
+        `Stop.DONE`.
+        """
         cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
         if self._is_done:
             return cpu, wall
         return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 
     def proceed_with(self, result: int) -> None:
-        """After a stop at a call: let it run on as if the call had returned `result`."""
+        """After a stop at a call: resume as if the call had returned `result`."""
         self._stopped(self._library.process_proceed(self._at, result))
 
     def take_report(self) -> None:
-        """After `Stop.REPORT`: let it run on."""
+        """After `Stop.REPORT`: resume."""
         self.proceed_with(self._state.report_size)
 
     def restore(self) -> None:
-        """Put back its memory and its extended registers."""
+        """Put back memory and extended registers."""
         self._stopped(self._library.process_restore(self._at))
 
     def suspend(self, used: tuple[float, float]) -> SuspendedJob:
-        """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `SuspendedJob`. Raises Unrestorable or OSError."""
+        """Return the state of an interrupted job, for `resume`.
+
+        Args:
+            used: CPU time and elapsed time in seconds so far.
+
+        Raises:
+            Unrestorable: it waits in a system call, or has written too much.
+        """
         registers, state = self.tracee.registers(), self._state
         if registers[ORIG_RAX] != NOT_A_CALL:
             raise Unrestorable("it waits in a system call")
-        job = self.job_at, self.memory.read(self.job_at, state.job_size)  # it came where no search finds it
+        job = self.job_at, self.memory.read(self.job_at, state.job_size)  # the supervisor wrote it: no scan finds it
         return SuspendedJob([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
 
     def resume(self, job: SuspendedJob, print_limit: int, timeout_seconds: float) -> Stop:
-        """`run` for a job that was interrupted: let it go on where it was."""
+        """Resume a suspended job, and wait as `run` does."""
         state = self._state
         state.printed, state.print_limit, state.report_size = job.printed, print_limit, 0
         state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
         state.job_size = state.written_count = 0
-        state.faults_seen = _EVER  # there were none, but there is something to be found
+        state.faults_seen = _EVER  # there were no faults, but there are pages to find
         for start, content in job.pages:
-            self.tracee.write(start, content)  # so that a search finds it
+            self.tracee.write(start, content)  # as the process's own write: a scan finds it
         extended = ctypes.create_string_buffer(job.extended, len(job.extended))
         self.tracee.set_extended_state(Range(ctypes.addressof(extended), len(extended)))
         self.tracee.resume_from(job.registers)
         return self.wait(timeout_seconds)
 
     def differences(self) -> list[str]:
-        """What is not as it was at the snapshot, after it was put back: of memory, mappings and registers.
+        """Compare memory, mappings and registers with the snapshot, after they were put back.
 
-        For the registers it is let go on with an empty job: it comes back to where it waits, and so shows what the next job would find.
+        For the registers the process runs an empty job: it comes back to where it waits, with the registers that the
+        next job would find.
+
+        Returns:
+            A description of each difference.
         """
         self.tracee.resume_with(tuple(self._state.ready), 0)
         stop = self.tracee.wait(_CHECK_SECONDS)
-        if stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
+        if stop is Stop.INTERRUPT:  # requested in the last job, which stopped by itself first
             self.tracee.resume()
             stop = self.tracee.wait(_CHECK_SECONDS)
         if stop is not Stop.CALL:
@@ -210,6 +266,6 @@ class SnapshotProcess:
         return found
 
     def end(self) -> None:
-        """Kill it, and release what tracks it."""
+        """Kill the process and close its descriptors."""
         self.tracee.kill()
         self.memory.close()
