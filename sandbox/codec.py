@@ -56,7 +56,7 @@ class Malformed(ValueError):
 
 
 _FLOAT, _INT, _STR, _LIST, _TUPLE, _SET, _DICT = 0x83, 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
-_SHORT = 13  # the largest n within a tag; _SHORT + 1 says that one byte holds n, _SHORT + 2 that eight do
+_SHORT = 13  # the largest n within a tag; _SHORT + 1 says that n is in one byte, _SHORT + 2 in eight
 _TAG_ALONE = (*range(128), None, False, True)
 
 # `python_encode` must find these whatever task code has done to `builtins`, and so without looking there.

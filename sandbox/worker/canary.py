@@ -105,8 +105,7 @@ def _require_all(proofs: list[Proof]) -> list[Proof]:
 
 
 def prove_rollback(engine: SnapshotEngine) -> None:
-    """Check that the snapshot engine tells right from wrong answers, stops a loop, and puts back what a job has
-    changed.
+    """Check that the snapshot engine accepts right answers only, stops a loop, and puts back what a job has changed.
 
     Raises:
         CannotConfine: it does not.

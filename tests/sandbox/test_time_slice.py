@@ -1,4 +1,4 @@
-"""How long a task is tried before the others get their turn: in slices as short as few long tasks allow."""
+"""Length of time slices: as short as few long tasks allow."""
 
 from __future__ import annotations
 

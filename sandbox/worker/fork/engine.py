@@ -322,8 +322,8 @@ class _Run:
         self.outcome = outcome
 
     def _memory_reached(self) -> int:
-        """Return the size that the child had or requested, in bytes; 0 if the kernel's figures show that it hit no
-        limit.
+        """Return the size that the child had or requested, in bytes; 0 if the kernel's figures show no limit was
+        hit.
         """
         peak = status_bytes(self.child, b"VmPeak:")
         if peak + _UNSEEN_BYTES > self.cap:
@@ -393,7 +393,7 @@ class _Run:
 def _has_a_name(pid: int, argument: int) -> bool:
     """Return True if a directory has an entry for the file behind this descriptor.
 
-    Standard input has none, and could hold machine code that the program was given.
+    Standard input has none, and may be machine code.
     """
     try:
         return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0

@@ -70,9 +70,9 @@ class Streams:
         except BlockingIOError:
             return True
         kept = self._kept[descriptor]
-        room = self._cap - len(kept)
-        kept += data[:room]
-        self.cut = self.cut or len(data) > room
+        left = self._cap - len(kept)
+        kept += data[:left]
+        self.cut = self.cut or len(data) > left
         if not data:
             self._open.discard(descriptor)
         return bool(data)

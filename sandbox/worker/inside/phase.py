@@ -187,8 +187,8 @@ def _mismatch(check: Callable[..., Any], value: object) -> str:
     expected = _declared(check)
     if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):
         return ""
-    wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
-    return f"the answer is {annotation.describe(value)}, not {wanted}"
+    name = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
+    return f"the answer is {annotation.describe(value)}, not {name}"
 
 
 def warm_up(rounds: int) -> None:

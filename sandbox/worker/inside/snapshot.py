@@ -72,12 +72,12 @@ def _calls() -> tuple[Callable[[], int], Callable[[int, int], int]]:
         OSError: the C code was not built, or the processor has no XSAVE.
     """
     library = load()
-    room, wait, announce = library.snapshot_buffer_size, library.snapshot_wait, library.snapshot_announce
-    room.restype = ctypes.c_size_t
+    buffer_size, wait, announce = library.snapshot_buffer_size, library.snapshot_wait, library.snapshot_announce
+    buffer_size.restype = ctypes.c_size_t
     wait.argtypes = ctypes.c_void_p, ctypes.c_uint64
     announce.argtypes = (*wait.argtypes, *[ctypes.c_long] * 2)
     wait.restype = announce.restype = ctypes.c_long
-    size = room()
+    size = buffer_size()
     if not size:
         raise OSError(errno.ENOSYS, "the processor has no XSAVE")
     _kept.append(ctypes.create_string_buffer(size + _ALIGNED))

@@ -12,7 +12,7 @@
 
 #define CODEC_CONTINUES(byte) (((byte) & 0xC0) == 0x80) /* within a character of UTF-8 */
 
-enum { /* tags; from CODEC_INT on a tag holds a length as well, and the kind is in the upper four bits */
+enum { /* tags; from CODEC_INT on a tag has a length as well, and the kind in the upper four bits */
     CODEC_NONE = 0x80,
     CODEC_FALSE,
     CODEC_TRUE,

@@ -6,7 +6,7 @@
 #include <wchar.h>
 
 #define SHORT_TEXT 256 /* bytes */
-_Static_assert(sizeof(wchar_t) == 4, "a wchar_t holds any character");
+_Static_assert(sizeof(wchar_t) == 4, "a wchar_t fits any character");
 
 /* A container that is being filled. */
 struct level {

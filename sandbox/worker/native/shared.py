@@ -263,7 +263,7 @@ def _declare(name: str, kind: Any) -> str:
 
 
 def digest() -> int:
-    """Return a number that tells this description from another."""
+    """Return a number that identifies this description."""
     return zlib.crc32("\n".join(_body()).encode())
 
 

@@ -48,8 +48,8 @@ class Attempt:
         restored: True if the process has been put back already.
         timed_out: True if a time limit ended the job.
         suspended: the job's state at that time, if it can be resumed.
-        used: CPU time and elapsed time in seconds, with earlier parts of the job and what the supervisor is charged
-            for.
+        used: CPU time and elapsed time in seconds, with earlier parts of the job and its share of the supervisor's
+            work.
         peak_bytes: largest resident size of a process that must be replaced.
     """
 

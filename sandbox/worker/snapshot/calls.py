@@ -90,11 +90,11 @@ class Calls:
 
 def _limit(pid: int, growth: int) -> int:
     """Return the address space that a process that may grow by so much can have; the kernel enforces it (RLIMIT_AS)."""
-    most = resource.prlimit(pid, resource.RLIMIT_AS)[0]
-    if most == resource.RLIM_INFINITY:  # it has not grown yet
-        most = address_space(pid) + growth
-        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
-    return most
+    limit = resource.prlimit(pid, resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:  # it has not grown yet
+        limit = address_space(pid) + growth
+        resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
+    return limit
 
 
 def _is_plain(arguments: list[int]) -> bool:

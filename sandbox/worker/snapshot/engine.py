@@ -337,8 +337,8 @@ class SnapshotEngine:
         number = before + jobs
         if not any(before < at <= number for at in _LEARN_AT):
             return
-        room = _MAX_HOT - len(self._hot)
-        often = [page for page, times in self._writes.most_common(room) if times >= _HOT_SHARE * number]
+        most = _MAX_HOT - len(self._hot)
+        often = [page for page, times in self._writes.most_common(most) if times >= _HOT_SHARE * number]
         self._writes.clear()
         if often:
             self._hot |= frozenset(often)

@@ -287,8 +287,8 @@ class Memory:
             os.close(descriptor)
 
 
-def _address(room: mmap.mmap | bytearray) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(room))
+def _address(buffer: mmap.mmap | bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def _seal(traced: Tracee) -> None:

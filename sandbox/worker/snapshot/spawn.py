@@ -93,7 +93,7 @@ class _Spawn:
             if descriptor == self._client:
                 raise ClientGone
             if descriptor == self._jailed.pidfd:
-                raise WorkerFailed("the warm interpreter died")
+                raise WorkerFailed("the zygote died")
             if descriptor == self._pidfd:
                 break
             if call := self._jailed.listener.receive():

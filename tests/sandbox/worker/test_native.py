@@ -1,4 +1,4 @@
-"""What is written in C: it makes the digests that Python makes, knows the same numbers, and puts a processor's flags back."""
+"""The C code: it computes the same digests as Python, has the same numbers, and restores a processor's flags."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ page.write(bytes.fromhex("579dc3 9c58c3"))  # push rdi; popfq; ret, and pushfq; 
 at = ctypes.addressof(ctypes.c_char.from_buffer(page))
 give, take = ctypes.CFUNCTYPE(None, ctypes.c_long)(at), ctypes.CFUNCTYPE(ctypes.c_long)(at + 3)
 library = load()
-library.snapshot_buffer_size.restype, library.snapshot_wait.argtypes = ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_uint64)
+library.snapshot_buffer_size.restype = ctypes.c_size_t
+library.snapshot_wait.argtypes = ctypes.c_void_p, ctypes.c_uint64
 size = library.snapshot_buffer_size()
 room = ctypes.create_string_buffer(size + 64)
 start = ctypes.addressof(room)
