@@ -81,7 +81,7 @@ def python_encode(value: object, max_bytes: int) -> bytes:
         NotPlain: the value is not plain data, or is nested too deeply.
         TooLarge: the encoding takes more than `max_bytes`.
     """
-    room = max_bytes - 1  # what is left when each value that is still owed takes one byte
+    room = max_bytes - 1  # what is left when each value still to come takes one byte
     out = _bytearray()
     stack: list[tuple[Iterator[Any], list[int] | None]] = []
     items: Iterator[Any] = _iter((value,))
@@ -187,7 +187,7 @@ def python_check(data: bytes, max_bytes: int) -> None:
         raise Malformed("there are no bytes")
     if len(data) > max_bytes:
         raise Malformed(f"{len(data)} bytes are more than is allowed")
-    spare = len(data) - 1  # what is left when each value that is still owed takes one byte
+    spare = len(data) - 1  # what is left when each value still to come takes one byte
     stack: list[tuple[int, int, int, int]] = []
     at, left, mode, before, start = 0, 1, _ANY, 0, 0
     while left or stack:

@@ -13,8 +13,7 @@ from selftaught.sandbox.task import Limits
 
 
 class End(IntEnum):
-    """How a phase ended: as the supervisor saw it (up to `DIED`), as the child reported it, or as the scheduler wants
-    it.
+    """How a phase ended: as the supervisor saw it (up to `DIED`), or as the child reported it.
 
     `UNFINISHED`: the phase did not end within its time slice.
     """

@@ -1,5 +1,4 @@
-"""The supervisor: a trusted process outside the jail that receives tasks, has an engine run them and returns the
-evidence.
+"""The supervisor: a trusted process outside the jail that receives tasks and returns the evidence of their phases.
 
 No task code ever runs in it. The first message it receives is its configuration. The first it sends says that it is
 ready, or why it is not.
@@ -62,11 +61,13 @@ class _Results:
         self._sent = time.monotonic()
 
     def add(self, frames: bytes) -> None:
+        """Add frames, and send them if the last were sent long ago."""
         self._unsent += frames
         if time.monotonic() - self._sent > BATCH_SECONDS:
             self.send()
 
     def send(self) -> None:
+        """Send all frames."""
         unsent, self._unsent = self._unsent, bytearray()
         while unsent:
             del unsent[: os.write(self._sink, unsent)]
@@ -74,8 +75,12 @@ class _Results:
 
 
 def _choose_engine(requested: str, fork: ForkEngine, client: int) -> tuple[Engine, str]:
-    """Return the engine asked for, or for ``auto`` the faster one that this host can run; and why it is not the faster
-    one.
+    """Return the engine to use, and why it is not the faster one.
+
+    Args:
+        requested: ``fork``, ``snapshot``, or ``auto`` for the faster one that this host can run.
+        fork: the fork engine.
+        client: descriptor of the connection to the verifier.
 
     Raises:
         CannotConfine: the engine asked for is not available.

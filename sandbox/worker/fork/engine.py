@@ -145,6 +145,7 @@ class _Run:
         self.outcome: Outcome | None = None
 
     def execute(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
+        """Run the phase and return its outcome."""
         limits, self.phase = self.limits, phase
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
@@ -322,8 +323,8 @@ class _Run:
         self.outcome = outcome
 
     def _memory_reached(self) -> int:
-        """Return the size that the child had or requested, in bytes; 0 if the kernel's figures show no limit was
-        hit.
+        """Return the size that the child had or requested, in bytes, if the kernel's figures confirm that it hit the
+        limit.
         """
         peak = status_bytes(self.child, b"VmPeak:")
         if peak + _UNSEEN_BYTES > self.cap:

@@ -181,8 +181,8 @@ def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes
 
 
 def _mismatch(check: Callable[..., Any], value: object) -> str:
-    """Return how the answer differs from the puzzle's annotation, or "". Raises whatever evaluating the annotation
-    raises.
+    """Return how the answer differs from the puzzle's annotation, or "". Evaluating the annotation may raise
+    anything.
     """
     expected = _declared(check)
     if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):

@@ -210,8 +210,7 @@ def _without_path(code: types.CodeType) -> types.CodeType:
 
 
 def _initialise_extensions() -> None:
-    """Make extension modules fill their lazily initialised static data now: a snapshot process can't write there
-    (`Memory`).
+    """Make extension modules fill their lazily initialised data now: a snapshot process can't write there (`Memory`).
 
     That is the parsed keywords of each function, filled at its first call with a keyword, and names that some look up.
     """
@@ -238,9 +237,7 @@ def _code_of(module: types.ModuleType) -> types.CodeType:
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
-    """Return a text stream on an output pipe that can print anything; the interpreter's own was made for another
-    file.
-    """
+    """Return a text stream on an output pipe that can print anything; the interpreter's own is for another file."""
     raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=line_buffering)
 

@@ -136,9 +136,7 @@ class SnapshotEngine:
             raise
 
     def idle(self) -> bool:
-        """See `Engine.idle`. Replaces a process that has ended, and spawns the spare one: each costs some
-        milliseconds.
-        """
+        """See `Engine.idle`. Replaces an ended process and spawns the spare one: each costs some milliseconds."""
         self._suspended.clear()
         if self._process is None:
             self._ready_process()
@@ -271,7 +269,7 @@ class SnapshotEngine:
         return self._fork.run(phase, job.sat, payload, limits, job.seed)
 
     def _try(self, attempt: Attempt, work: bytes | SuspendedJob | Stop) -> Outcome | None:
-        """Run a job and restore the process. Return None if the outcome is unknown, or a comparison found a
+        """Run a job and restore the process. Return None if the outcome is unknown or a comparison found a
         difference.
         """
         limits, outcome = attempt.limits, attempt.go_on(work) if isinstance(work, Stop) else attempt.run(work)

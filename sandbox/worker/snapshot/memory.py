@@ -247,8 +247,8 @@ class Memory:
         return data
 
     def written(self) -> list[int]:
-        """Return the pages that jobs have written since the last call of the C code, without hot ones; not all of
-        very many.
+        """Return the pages that jobs have written since the last call of the C code, up to a limit and without hot
+        ones.
         """
         state = self._state
         return list((ctypes.c_uint64 * state.written_count).from_address(state.written)) if state.written_count else []

@@ -1,6 +1,4 @@
-"""A snapshot process: runs a job, is watched while it runs, and is put back. The work of every job is in C
-(process.h).
-"""
+"""A snapshot process: runs a job, is watched while it runs, and is put back. The work for every job is in process.h."""
 
 from __future__ import annotations
 
@@ -157,9 +155,7 @@ class SnapshotProcess:
         return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop:
-        """Wait until the process stops for something that `actions` does not cover. Return `Stop.TIMEOUT` if it does
-        not.
-        """
+        """Wait until the process stops for something that `actions` does not cover; `Stop.TIMEOUT` if it does not."""
         return self._stopped(self._library.process_wait(self._at, int(timeout_seconds * 1e9)))
 
     def _stopped(self, result: int) -> Stop:
@@ -182,9 +178,7 @@ class SnapshotProcess:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Return the peak of the last job, which was put back: what is resident at the snapshot, and the pages it
-        wrote.
-        """
+        """Return the peak of the last job, which was put back: resident at the snapshot, and the pages it wrote."""
         return int(self._state.resident + self._state.pages * PAGE)
 
     @property
@@ -193,9 +187,7 @@ class SnapshotProcess:
         return bool(self._state.suspect)
 
     def used(self) -> tuple[float, float]:
-        """Return CPU time and elapsed time in seconds since the last job started, until it was put back if it is
-        `Stop.DONE`.
-        """
+        """Return CPU time and elapsed time in seconds of the last job: until now, or until it was put back at once."""
         cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
         if self._is_done:
             return cpu, wall

@@ -63,6 +63,8 @@ def spawn(jailed: JailedProcesses, client: int) -> Spawned:
 
 
 class _Spawn:
+    """One spawn of a snapshot process."""
+
     def __init__(self, jailed: JailedProcesses, client: int) -> None:
         self._jailed, self._client = jailed, client
         self._poll = select.poll()
@@ -72,6 +74,7 @@ class _Spawn:
         self._pid, self._pidfd = 0, -1
 
     def run(self) -> Spawned:
+        """Spawn the process and return it when it is ready."""
         self._jailed.fork(zygote.SNAPSHOT)
         call = self._next_call("clone")
         if not self._jailed.is_spawn(call):
@@ -124,7 +127,7 @@ class _Spawn:
                 tracee = Tracee(call.pid)
             self._jailed.listener.allow(call)
         if tracee is None:
-            raise WorkerFailed("the snapshot process never became ready to be traced")
+            raise WorkerFailed("the snapshot process made no ready call")
         return tracee
 
     def _wait_until_ready(self, tracee: Tracee) -> Spawned:
