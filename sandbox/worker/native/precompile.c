@@ -3,8 +3,8 @@
    One job of the process compiles them, and is put back like every job: no code of a task runs in it, and it has no
    source of a solution. The phases then begin with the code, and each is charged for compiling as if it had done it
    itself: the job reports how long each took. A puzzle is left to its phases if it does not compile without a warning,
-   or if marshal does not keep its constants (sandbox/worker/inside/phase.py); all are if together they
-   take too long. */
+   or if marshal does not keep its constants (sandbox/worker/inside/phase.py). All are if they take
+   too long together. */
 
 #include "process.h"
 
@@ -12,8 +12,8 @@
 
 #define MAX_BYTES 4096  /* of sources in one job */
 #define MAX_ALONE 16384 /* of one source alone in a job */
-#define MIN_SAVED 400  /* bytes of source that the phases need not compile: for fewer a job does not pay */
-#define JOB_TIMEOUTS 10      /* a job may take so many times as long as a phase */
+#define MIN_SAVED 400   /* bytes of source that the phases need not compile: for fewer a job does not pay */
+#define JOB_TIMEOUTS 10 /* a job may take so many times as long as a phase */
 
 struct __attribute__((packed)) entry { uint32_t size, nanoseconds; }; /* precedes each code in the report */
 

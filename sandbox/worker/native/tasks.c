@@ -26,8 +26,7 @@ static uint8_t *write_outcome(const struct state *s, uint8_t *result, uint8_t en
     return result + sizeof outcome + size;
 }
 
-/* Return 1 if a task can run here: it is no program, its limits leave a phase its timeout and its memory, and it
-   fits. */
+/* Return 1 if a task can run here: it is no program, it fits, and its limits leave a phase its timeout and memory. */
 static int is_fit(const struct state *s, const struct task *task, uint64_t sources, int64_t timeout_ns)
 {
     double timeout = timeout_ns * 1e-9;

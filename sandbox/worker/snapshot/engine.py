@@ -78,6 +78,7 @@ RECYCLE_EVERY = 100_000
 
 _ENDS_OF_LOADING = (End.PUZZLE_ERROR, End.CPU, End.WALL)
 _LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MAX_HOT = (25, 200, 1000), 2048, 0.1, 1000
+"""Written pages are counted after these jobs of every so many; a page that this share of them wrote becomes hot."""
 
 
 class SnapshotEngine:
@@ -269,9 +270,7 @@ class SnapshotEngine:
         return self._fork.run(phase, job.sat, payload, limits, job.seed)
 
     def _try(self, attempt: Attempt, work: bytes | SuspendedJob | Stop) -> Outcome | None:
-        """Run a job and restore the process. Return None if the outcome is unknown or a comparison found a
-        difference.
-        """
+        """Run a job and restore the process. Return None if fork must run it, or a comparison found a difference."""
         limits, outcome = attempt.limits, attempt.go_on(work) if isinstance(work, Stop) else attempt.run(work)
         if not self._restore(attempt, given_up=outcome is None) or outcome is None:
             return None
@@ -322,8 +321,8 @@ class SnapshotEngine:
     def _jobs_until_due(self) -> int:
         """Return the number of jobs until a comparison, a replacement or a count of written pages is due."""
         learnt = self._learnt % _LEARN_EVERY
-        lesson = next((at for at in _LEARN_AT if at > learnt), _LEARN_EVERY) - learnt
-        return min(CHECK_EVERY + self._checked_at - self._jobs, RECYCLE_EVERY - self._jobs, lesson)
+        until_count = next((at for at in _LEARN_AT if at > learnt), _LEARN_EVERY) - learnt
+        return min(CHECK_EVERY + self._checked_at - self._jobs, RECYCLE_EVERY - self._jobs, until_count)
 
     def _learn(self, process: SnapshotProcess, jobs: int) -> None:
         """Count which pages jobs write, for the first jobs and from time to time; those written often become hot."""

@@ -28,7 +28,7 @@ _REPORT_CAPACITY = snapshot.JOB_BYTES
 _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
 """For outcomes of many tasks, and for an answer on its way between phases in the C code."""
 _CHECK_SECONDS = 5.0
-_EVER = (1 << 64) - 1
+_NO_FAULTS_SEEN = (1 << 64) - 1
 
 
 def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
@@ -226,7 +226,7 @@ class SnapshotProcess:
         state.printed, state.print_limit, state.report_size = job.printed, print_limit, 0
         state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
         state.job_size = state.written_count = 0
-        state.faults_seen = _EVER  # there were no faults, but there are pages to find
+        state.faults_seen = _NO_FAULTS_SEEN  # the supervisor's writes cause no faults
         for start, content in job.pages:
             self.tracee.write(start, content)  # as the process's own write: a scan finds it
         extended = ctypes.create_string_buffer(job.extended, len(job.extended))
