@@ -1,4 +1,4 @@
-"""Plain data <-> bytes: the only form in which an answer crosses from a solution to its judge.
+"""Plain data <-> bytes: the only form in which an answer crosses from a solution to its puzzle.
 
 Plain data is ``None``, ``bool``, ``int`` of any size, ``float``, ``str``, and ``list``, ``tuple``, ``set``,
 ``dict`` of plain data, at most `MAX_DEPTH` deep. Types are exact: an instance of a subclass is not plain.
@@ -13,8 +13,8 @@ The format: an encoding is one value, and the first byte of a value is its tag::
             little-endian                      e0+n  dict:  n times a key and its value, in insertion order
 
 n is 0..13 itself; 14 says that n, at least 14, is in the next byte; 15 that n, at least 256, is in the next
-eight, little-endian. An int takes the fewest bytes that hold it. A set element or a dict key is no list, set
-or dict, and no tuple that holds one. Any other tag, a byte too few and a byte too many are malformed.
+eight, little-endian. An int takes the fewest bytes possible. A set element or a dict key is no list, set
+or dict, and no tuple that contains one. Any other tag, a byte too few and a byte too many are malformed.
 
 * ``decode(encode(x))`` equals x with the same type at every level; ``-0.0`` and the bits of a NaN are kept.
 * A value has one encoding and equal sets have equal encodings, so a digest of the bytes identifies an answer.
@@ -24,8 +24,8 @@ or dict, and no tuple that holds one. Any other tag, a byte too few and a byte t
 * `encode` runs after hostile code in the same interpreter: it calls only methods of the exact plain types,
   and nothing that can be replaced in `builtins`. `check` hashes nothing and builds no numbers or containers.
 
-`encode`, `check` and `decode` are written twice: in C (sandbox/worker/native), used where it was built, and here, as `python_encode`,
-`python_check` and `python_decode`, which are the specification: of every value and of all bytes both say the same.
+`encode`, `check` and `decode` are written twice: in C (sandbox/worker/native), used where it was built, and here as
+`python_encode`, `python_check` and `python_decode`, which are the specification. Both give the same results.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any
 
-MAX_DEPTH = 200  # of containers within containers; [] is one deep
+MAX_DEPTH = 200  # containers within containers; [] is one deep
 
 
 class NotPlain(ValueError):
-    """The value is or holds something that may not cross."""
+    """The value is not plain data, or contains something that is not."""
 
 
 class TooLarge(ValueError):
@@ -56,7 +56,7 @@ class Malformed(ValueError):
 
 
 _FLOAT, _INT, _STR, _LIST, _TUPLE, _SET, _DICT = 0x83, 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0
-_SHORT = 13  # the largest n within a tag; _SHORT + 1 says that one byte holds n, _SHORT + 2 that eight do
+_SHORT = 13  # the largest n within a tag; _SHORT + 1 says that n is in one byte, _SHORT + 2 in eight
 _TAG_ALONE = (*range(128), None, False, True)
 
 # `python_encode` must find these whatever task code has done to `builtins`, and so without looking there.
@@ -68,8 +68,20 @@ _name_of, _slice_of, _shortened = type.__dict__["__name__"].__get__, str.__getit
 
 
 def python_encode(value: object, max_bytes: int) -> bytes:
-    """The encoding of plain data. Raises NotPlain, or TooLarge if it takes more than `max_bytes`."""
-    room = max_bytes - 1  # what is left when each value that is still owed takes one byte
+    """Encode plain data.
+
+    Args:
+        value: plain data.
+        max_bytes: largest size of the encoding.
+
+    Returns:
+        The encoding.
+
+    Raises:
+        NotPlain: the value is not plain data, or is nested too deeply.
+        TooLarge: the encoding takes more than `max_bytes`.
+    """
+    room = max_bytes - 1  # what is left when each value still to come takes one byte
     out = _bytearray()
     stack: list[tuple[Iterator[Any], list[int] | None]] = []
     items: Iterator[Any] = _iter((value,))
@@ -106,7 +118,7 @@ def python_encode(value: object, max_bytes: int) -> bytes:
 
 
 def _open(value: Any, kind: type, room: int, max_bytes: int) -> tuple[bytes, list[Any]]:
-    """The head of a container and a copy of what it holds, made only if `room` has a byte for each."""
+    """Return the head of a container and a copy of its items, made only if `room` has a byte for each."""
     size = _len(value)
     if size > room:
         raise TooLarge(max_bytes - room + size)
@@ -116,7 +128,7 @@ def _open(value: Any, kind: type, room: int, max_bytes: int) -> tuple[bytes, lis
 
 
 def _leaf(value: Any, kind: type, room: int, max_bytes: int) -> bytes:
-    """The encoding of what is no container, made only if its size is of the order of `room`."""
+    """Return the encoding of what is no container, made only if its size is of the order of `room`."""
     if kind is _int:
         size = _bit_length(value) >> 3
         if size <= room:
@@ -148,27 +160,34 @@ def _head(tag: int, n: int) -> bytes:
 
 
 def _sort(out: bytearray, marks: list[int]) -> None:
-    """Put the elements that begin at `marks`, the last of which ends `out`, in order."""
+    """Sort the elements that begin at `marks`; the last one ends `out`."""
     ends = [*marks[1:], _len(out)]
     parts = [_bytes(out[start:end]) for start, end in _zip(marks, ends)]
     parts.sort()
     out[marks[0] :] = b"".join(parts)
 
 
-# What a container may hold: anything, hashables, hashables in order, or anything with hashables as keys.
+# What a container may contain: anything, hashables, hashables in order, or anything with hashables as keys.
 _ANY, _HASHABLE, _SORTED, _KEYED = range(4)
 
 
 def python_check(data: bytes, max_bytes: int) -> None:
-    """Raise Malformed unless `data` is the encoding of a value, in at most `max_bytes`.
+    """Check that data is the encoding of a value.
 
     One thing is left to `decode`: set elements or keys that are equal, such as ``1`` and ``True``.
+
+    Args:
+        data: the bytes to check.
+        max_bytes: largest size.
+
+    Raises:
+        Malformed: it is not, or is larger.
     """
     if not data:
         raise Malformed("there are no bytes")
     if len(data) > max_bytes:
         raise Malformed(f"{len(data)} bytes are more than is allowed")
-    spare = len(data) - 1  # what is left when each value that is still owed takes one byte
+    spare = len(data) - 1  # what is left when each value still to come takes one byte
     stack: list[tuple[int, int, int, int]] = []
     at, left, mode, before, start = 0, 1, _ANY, 0, 0
     while left or stack:
@@ -209,7 +228,7 @@ def python_check(data: bytes, max_bytes: int) -> None:
 
 
 def _length(data: bytes, at: int, code: int) -> tuple[int, int]:
-    """The n that is outside of its tag, and how many bytes hold it."""
+    """Return the n that is outside of its tag, and how many bytes it takes."""
     width, least = (1, _SHORT + 1) if code == _SHORT + 1 else (8, 256)
     n = int.from_bytes(data[at : at + width], "little")
     if n < least:
@@ -218,7 +237,7 @@ def _length(data: bytes, at: int, code: int) -> tuple[int, int]:
 
 
 def _inner(kind: int, mode: int, left: int, depth: int) -> int:
-    """The mode of a container that stands in another one of `mode`, with `left` values after it."""
+    """Return the mode of a container within one of `mode`, with `left` values after it."""
     if kind > _DICT:
         raise Malformed("unknown tag")
     if depth == MAX_DEPTH:
@@ -242,7 +261,7 @@ def _check_leaf(data: bytes, at: int, tag: int, n: int) -> None:
 
 
 def _check_text(data: bytes, at: int, end: int) -> None:
-    """Refuse what is not UTF-8; piece by piece, so that a long text is not built."""
+    """Refuse what is not UTF-8, piece by piece: no copy of a long text is built."""
     while at < end:
         stop = limit = min(at + 65_536, end)
         while stop < end and stop > limit - 4 and data[stop] & 0xC0 == 0x80:
@@ -255,7 +274,17 @@ def _check_text(data: bytes, at: int, end: int) -> None:
 
 
 def python_decode(data: bytes) -> object:
-    """The value whose encoding is `data`. Raises Malformed."""
+    """Decode an encoding.
+
+    Args:
+        data: the encoding, in full.
+
+    Returns:
+        The value.
+
+    Raises:
+        Malformed: `data` is not the encoding of a value.
+    """
     python_check(data, len(data))
     stack: list[tuple[int, int, list[Any]]] = []
     at, left, kind = 0, 1, _LIST
@@ -295,7 +324,7 @@ def python_decode(data: bytes) -> object:
 
 
 def _close(kind: int, items: list[Any]) -> object:
-    """The container of the kind, with the items."""
+    """Return the container of this kind with these items."""
     if kind < _SET:
         return items if kind == _LIST else tuple(items)
     whole = set(items) if kind == _SET else dict(zip(items[::2], items[1::2], strict=True))

@@ -1,8 +1,10 @@
-"""How long a task is tried before the others get their turn: most end soon, and an endless loop costs its whole limit.
+"""Length of time slices: verifier and workers schedule tasks by a multilevel feedback queue of two levels.
 
-What does not end in this time is run again when nothing else waits: it goes on where it was if the engine has kept it so, and else is begun anew. What that
-wastes is small while few tasks are long: the time is twice what the longest of the last few took, doubles when that was too short, and otherwise
-shrinks. It is long at first, when nothing is known.
+Most tasks end soon, and an endless loop costs its whole limit. So while other tasks wait, each phase gets one time
+slice. A task whose slice runs out is demoted: it runs again, with all its time, when no other task waits. It goes on
+where it was if the engine has kept its state, and starts over otherwise. What that wastes is small while few tasks are
+long: the slice is twice the longest of the last few phases, doubles when it was too short, and otherwise shrinks. It
+starts at its longest. (Corbató, Merwin-Daggett, Daley: An experimental time-sharing system, 1962.)
 """
 
 from __future__ import annotations
@@ -14,32 +16,43 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
-"""CPU time of a phase; some ten times of elapsed time. Tasks whose limit is not over twice the longest get all of it at once."""
+"""Bounds of the slice, in CPU seconds of a phase. It may take ten times that in elapsed time.
+Tasks whose CPU limit is at most twice the longest slice are not sliced.
+"""
 _STEPS_A_SECOND = 100
 _TWICE, _SHORTER = 2.0, 0.9
 
 
 class TimeSlice:
-    """The time as it stands, in seconds."""
+    """The current length of the slice.
+
+    Attributes:
+        seconds: CPU seconds.
+    """
 
     def __init__(self) -> None:
         self.seconds = LONGEST_SECONDS
 
     def limits(self, job: Job) -> Limits:
-        """What a phase of the job gets now."""
+        """Return the limits of a phase of the job: cut to the slice if the job is sliced."""
         return within(job.limits, self.seconds) if job.sliced else job.limits
 
-    def was_enough(self, seconds: float, phases: int = 1) -> None:
-        """So many phases have ended in it, none of which took longer than that."""
+    def phase_ended(self, seconds: float, phases: int = 1) -> None:
+        """Adapt to phases that ended within the slice.
+
+        Args:
+            seconds: CPU seconds of the longest of them.
+            phases: how many phases ended.
+        """
         self.seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, self.seconds * _SHORTER**phases, seconds * _TWICE))
 
-    def was_too_short(self) -> None:
-        """A phase has not."""
+    def phase_expired(self) -> None:
+        """Adapt to a phase that did not end within the slice."""
         self.seconds = min(LONGEST_SECONDS, self.seconds * _TWICE)
 
 
 def within(limits: Limits, seconds: float) -> Limits:
-    """The limits of a phase that is tried for so long."""
+    """Return these limits with the CPU time cut to `seconds` and the elapsed time to ten times that."""
     return _within(limits, max(1, round(seconds * _STEPS_A_SECOND)))
 
 

@@ -1,4 +1,4 @@
-"""What travels between the verifier and a worker, and between a supervisor and a child: lengths and bytes, never objects."""
+"""Messages between verifier and worker, and between supervisor and child: lengths and bytes, never objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from selftaught.sandbox.task import Limits
 
 
 class End(IntEnum):
-    """How a phase ended, as the supervisor saw it (up to `DIED`) or as the child reported it; or that it was only given a time slice only, and did not end."""
+    """How a phase ended: as the supervisor saw it (up to `DIED`), or as the child reported it.
+
+    `UNFINISHED`: the phase did not end within its time slice.
+    """
 
     FORBIDDEN = 1
     CPU = 2
@@ -31,33 +34,38 @@ class End(IntEnum):
     EXITED = 14
     UNFINISHED = 15
 
-    __hash__ = int.__hash__  # that of an Enum is written in Python
+    __hash__ = int.__hash__  # Enum's own is slow: it is written in Python
 
 
 class Phase(IntEnum):
     """What a child or a snapshot process is to do."""
 
     SOL = 1
-    """Run the solution, and report its answer."""
+    """Run the solution and report its answer."""
     SAT = 2
-    """Ask the puzzle about an answer."""
+    """Call the puzzle with an answer and report what it says."""
     RUN = 3
-    """Be the interpreter of a program, which is not judged."""
+    """Run a program, without a report."""
     LOAD = 4
-    """Load the puzzle alone, and see whether that goes well."""
+    """Load the puzzle alone, and report whether it loads."""
     COMPILE = 5
-    """Compile many puzzles, and run none."""
+    """Compile puzzles, run none, and report their code."""
     COMPILED = 8
-    """Added to `SOL` and `SAT` where the puzzle is the code that `COMPILE` has made."""
+    """Added to `SOL` and `SAT` if the puzzle is code by `COMPILE`."""
 
 
 @dataclass(slots=True)
 class Outcome:
     """The evidence of one phase.
 
-    detail: text for the message. observed: of the limit that tripped, in its unit; of a program that ended by itself, its return code.
-    payload: the answer's bytes in the supervisor, its digest on the wire; what a program has printed (`unpack_output`).
-    engine: which one ran it.
+    Attributes:
+        end: how it ended.
+        detail: text for the verdict's message.
+        observed: value of the limit that was hit, in its unit; return code of a program that ended by itself.
+        cpu_seconds, wall_seconds: CPU time and elapsed time.
+        peak_memory_bytes: largest resident size.
+        payload: the answer's encoding in the supervisor, its digest on the wire; output of a program (`unpack_output`).
+        engine: name of the engine that ran it.
     """
 
     end: End
@@ -74,7 +82,11 @@ class Outcome:
 class Counters:
     """What a worker's snapshot engine has done since it started.
 
-    given_up: phases left to the fork engine. replaced: runners. checked: full comparisons. mismatches: those that found a difference.
+    Attributes:
+        given_up: phases left to the fork engine.
+        replaced: snapshot processes replaced.
+        checked: comparisons with the snapshot.
+        mismatches: comparisons that found a difference.
     """
 
     given_up: int = 0
@@ -83,7 +95,7 @@ class Counters:
     mismatches: int = 0
 
     def to_tuple(self) -> tuple[int, ...]:
-        """The counts in the order of the fields."""
+        """Return the counts in the order of the fields."""
         return self.given_up, self.replaced, self.checked, self.mismatches
 
     def __add__(self, other: Counters) -> Counters:
@@ -92,10 +104,14 @@ class Counters:
 
 @dataclass(slots=True)
 class Job:
-    """A task on its way to a worker. `seed` sets the `random` module's state in both phases.
+    """A task on its way to a worker.
 
-    program: not to be judged but to be run: `sat` is the program and `sol` its standard input. sliced: a phase that takes long is to be left
-    unfinished, since others wait (`selftaught.sandbox.time_slice`).
+    Attributes:
+        sat, sol: sources of puzzle and solution.
+        limits: limits of each phase.
+        seed: seed of the `random` module in both phases; 0 for the fixed one.
+        program: True to run `sat` as a program with `sol` as its standard input.
+        sliced: True to leave a phase unfinished after its time slice (`selftaught.sandbox.time_slice`).
     """
 
     sat: bytes
@@ -108,26 +124,28 @@ class Job:
 
 _LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<I??ddQQQII")
-"""Head of a job: the length of the solution, whether it is a program, whether it is given a time slice only, its limits, its seed, and the length of the puzzle."""
+"""Header of a job: length of the solution, `program`, `sliced`, limits, seed, length of the puzzle."""
 
 OUTCOME = struct.Struct("<BBdddQHI")
 _OUTPUT = struct.Struct("<?Q")
 _COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
-"""Head of what a child reads: phase, address space, CPU seconds, answer bytes, seed, and the lengths of puzzle and payload."""
+"""Header of what a child reads: phase, address space, CPU seconds, answer bytes, seed, lengths of puzzle and
+payload.
+"""
 
 REPORT = struct.Struct("<cQ")
-"""Head of what a child reports: a code and the length of what follows."""
+"""Header of a child's report: a code, and the length of what follows."""
 
 TEXT_BYTES = 2000
-"""No message is longer."""
+"""Largest size of a message."""
 
 DIGEST_BYTES = 32
-"""Of what identifies an answer."""
+"""Size of an answer's digest."""
 
 
 def _sha256(data: bytes) -> bytes:
-    """By the interpreter's own module where there is one, as `random` does it: hashlib's costs every worker 2 MiB for OpenSSL."""
+    """Return SHA-256 by the interpreter's own module if there is one: hashlib's OpenSSL costs every worker 2 MiB."""
     try:
         from _sha2 import sha256  # type: ignore[import-not-found]  # since 3.12
     except ImportError:
@@ -139,27 +157,27 @@ def _sha256(data: bytes) -> bytes:
 
 
 def dialect() -> str:
-    """What this module says, as a digest: only a verifier and a worker that have the same one understand each other."""
+    """Return a digest of this module. Verifier and worker understand each other only if they have the same."""
     return _sha256(Path(__file__).read_bytes()).hex()[:16]
 
 
 def digest(answer: bytes) -> bytes:
-    """What identifies an answer: SHA-256 of its encoding."""
+    """Return what identifies an answer: SHA-256 of its encoding."""
     return _sha256(answer)
 
 
 def to_bytes(source: str) -> bytes:
-    """A source as bytes; lone surrogates survive, so that the child finds the error in them and not we."""
+    """Return a source as bytes. Lone surrogates survive, so that compiling it in the jail finds the error."""
     return source.encode("utf-8", "surrogatepass")
 
 
 def frame(body: bytes) -> bytes:
-    """A message with its length in front."""
+    """Return a message with its length in front."""
     return _LENGTH.pack(len(body)) + body
 
 
 def size_of_first(frames: bytes, number: int = 1) -> int:
-    """How many bytes the first so many of these frames are."""
+    """Return the size in bytes of the first `number` frames."""
     at = 0
     for _ in range(number):
         at += _LENGTH.size + _LENGTH.unpack_from(frames, at)[0]
@@ -167,7 +185,7 @@ def size_of_first(frames: bytes, number: int = 1) -> int:
 
 
 def cut(frames: bytes) -> Iterator[bytes]:
-    """The messages in whole frames."""
+    """Yield the messages in whole frames."""
     at = 0
     while at < len(frames):
         start = at + _LENGTH.size
@@ -176,17 +194,17 @@ def cut(frames: bytes) -> Iterator[bytes]:
 
 
 class Frames:
-    """Cuts a byte stream into messages."""
+    """Splits a byte stream into messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes."""
+        """Return the messages that `data` completes."""
         return list(cut(self.whole(data)))
 
     def whole(self, data: bytes) -> bytes:
-        """The messages that `data` completes, in their frames."""
+        """Return the frames that `data` completes."""
         buffer = self._buffer
         buffer += data
         at = 0
@@ -201,7 +219,11 @@ class Frames:
 
 
 def pack_job(job: Job) -> bytes:
-    """The bytes of a job. Raises ValueError if a source is larger than a message may be."""
+    """Return a job as bytes.
+
+    Raises:
+        ValueError: the sources are larger than a message may be.
+    """
     limits = job.limits
     if len(job.sat) + len(job.sol) > 1 << 30:
         raise ValueError("the sources are larger than 1 GiB")
@@ -225,7 +247,7 @@ _limits = functools.lru_cache(64)(Limits)
 
 
 def unpack_job(data: bytes) -> Job:
-    """The job in these bytes."""
+    """Return the job in these bytes."""
     sol, program, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
     at = JOB.size
     limits = _limits(cpu, wall, memory, answer, output)
@@ -236,7 +258,7 @@ ENGINES = ("fork", "snapshot")
 
 
 def pack_outcomes(outcomes: list[Outcome]) -> bytes:
-    """The bytes of the outcomes of a task's phases, one or two."""
+    """Return the outcomes of a task's phases, one or two, as bytes."""
     parts = []
     for outcome in outcomes:
         detail = outcome.detail.encode("utf-8", "backslashreplace")[:TEXT_BYTES]
@@ -255,34 +277,46 @@ def pack_outcomes(outcomes: list[Outcome]) -> bytes:
 
 
 def pack_counters(counters: Counters) -> bytes:
-    """The bytes of counters, which come before those of outcomes."""
+    """Return counters as bytes, which precede those of outcomes."""
     return _COUNTERS.pack(*counters.to_tuple())
 
 
 def pack_output(stdout: bytes, stderr: bytes, cut: bool) -> bytes:
-    """What a program has printed; cut: and there was more."""
+    """Return a program's output as bytes. `cut` says that there was more."""
     return _OUTPUT.pack(cut, len(stdout)) + stdout + stderr
 
 
 def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
-    """Standard output, standard error, and whether there was more."""
+    """Return standard output, standard error, and whether there was more."""
     cut, size = _OUTPUT.unpack_from(data)
     return data[_OUTPUT.size : _OUTPUT.size + size], data[_OUTPUT.size + size :], cut
 
 
-def unpack_told(data: bytes) -> tuple[list[Outcome], Counters]:
-    """The outcomes, and the counters before them, in these bytes. Raises ValueError or struct.error if they are none."""
+def unpack_results(data: bytes) -> tuple[list[Outcome], Counters]:
+    """Return the outcomes of a task and the counters before them.
+
+    Raises:
+        ValueError, struct.error: the data is malformed.
+    """
     return unpack_outcomes(data, _COUNTERS.size), _counters(data[: _COUNTERS.size])
 
 
 @functools.lru_cache(64)
 def _counters(data: bytes) -> Counters:
-    """The same object as long as nothing has changed: nearly always, and nobody changes it."""
+    """Return the same object while nothing has changed, which is nearly always; nobody modifies it."""
     return Counters(*_COUNTERS.unpack(data))
 
 
 def unpack_outcomes(data: bytes, at: int = 0) -> list[Outcome]:
-    """The outcomes in these bytes, from the place `at` on. Raises ValueError or struct.error if they are none."""
+    """Return the outcomes in these bytes.
+
+    Args:
+        data: the message.
+        at: where the outcomes begin.
+
+    Raises:
+        ValueError, struct.error: the data is malformed.
+    """
     outcomes = []
     while at < len(data):
         end, engine, observed, cpu, wall, peak, detail, size = OUTCOME.unpack_from(data, at)

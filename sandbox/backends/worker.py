@@ -197,7 +197,7 @@ class Worker:
         """
         data = self._waiting.popleft() if self._waiting else self._receive(timeout_seconds)
         try:
-            outcomes, self.counters = wire.unpack_told(data)
+            outcomes, self.counters = wire.unpack_results(data)
         except (ValueError, struct.error) as error:
             raise WorkerFailed(f"the worker broke the protocol: {error}") from error
         return outcomes

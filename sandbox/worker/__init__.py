@@ -1,1 +1,1 @@
-"""The process that judges: a supervisor outside the jail, an engine, and what runs inside."""
+"""The worker process: a supervisor outside the jail, an engine, and the jailed processes."""

@@ -1,7 +1,7 @@
-"""The attempts that prove a confinement level: made by a worker before its first task, through the engine that will run it.
+"""Canaries: attempts that prove a confinement level, made before the first task through the engine that will run it.
 
-A mechanism counts as in force when the kernel says so of the zygote, or when an attempt that it must stop was really made and
-stopped. Anything else ends the worker: a level is reached in full or not at all.
+A mechanism counts as in force if the kernel says so of the zygote, or if an attempt that it must stop was made and
+stopped. Otherwise the worker ends: a level is reached in full or not at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 
 class Proof(TypedDict):
-    """One mechanism: whether it holds, and how that was seen."""
+    """One mechanism: whether it is in force, and the evidence."""
 
     mechanism: str
     holds: bool
@@ -33,7 +33,19 @@ _PUZZLE = b"def sat(x): return x == 6"
 
 
 def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof]:
-    """Every mechanism of the level with its evidence; `outside` are the verifier's namespaces. Raises CannotConfine."""
+    """Prove every mechanism of a level.
+
+    Args:
+        engine: the fork engine, in the jail.
+        full: True for level ``full``, False for the mechanisms that all levels have.
+        outside: the verifier's namespaces by kind.
+
+    Returns:
+        A proof for each mechanism.
+
+    Raises:
+        CannotConfine: a mechanism is not in force.
+    """
     proofs = [
         _honest(engine),
         *_process(engine),
@@ -53,14 +65,24 @@ def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof
                 )
             )
         proofs += [_root(engine), _network(engine), _cgroup(engine)]
-    return _unbroken(proofs)
+    return _require_all(proofs)
 
 
 def prove_container(engine: ForkEngine) -> list[Proof]:
-    """What a container adds to the jail inside it. Raises CannotConfine."""
+    """Prove what a container adds to the jail inside it.
+
+    Args:
+        engine: the fork engine, in the jail.
+
+    Returns:
+        A proof for each mechanism.
+
+    Raises:
+        CannotConfine: a mechanism is not in force.
+    """
     ids = _status(engine)["Uid"].split()
     read_only = bool(os.statvfs("/").f_flag & os.ST_RDONLY)
-    return _unbroken(
+    return _require_all(
         [
             Proof(
                 mechanism="pid namespace", holds=os.getpid() == 1, evidence=f"the supervisor is process {os.getpid()}"
@@ -75,7 +97,7 @@ def prove_container(engine: ForkEngine) -> list[Proof]:
     )
 
 
-def _unbroken(proofs: list[Proof]) -> list[Proof]:
+def _require_all(proofs: list[Proof]) -> list[Proof]:
     broken = [proof for proof in proofs if not proof["holds"]]
     if broken:
         raise CannotConfine("; ".join(f"{proof['mechanism']}: {proof['evidence']}" for proof in broken))
@@ -83,7 +105,11 @@ def _unbroken(proofs: list[Proof]) -> list[Proof]:
 
 
 def prove_rollback(engine: SnapshotEngine) -> None:
-    """Judge right and wrong answers, time out, and forget what a job has done. Raises CannotConfine."""
+    """Check that the snapshot engine accepts right answers only, stops a loop, and puts back what a job has changed.
+
+    Raises:
+        CannotConfine: it does not.
+    """
     if not (honest := _honest(engine))["holds"]:
         raise CannotConfine(f"snapshot engine: {honest['evidence']}")
     leave = b"import builtins, random\ndef sol():\n    builtins.left = [1] * 10_000; random.seed(7); return 6"
@@ -97,11 +123,11 @@ def prove_rollback(engine: SnapshotEngine) -> None:
     if [outcome.end for outcome in outcomes] != [End.ANSWER, End.CPU, End.ANSWER] or codec.decode(outcomes[2].payload):
         raise CannotConfine(f"snapshot engine: a rollback left something behind: {outcomes}")
     if {outcome.engine for outcome in outcomes} != {engine.name} or engine.counters.mismatches:
-        raise CannotConfine("snapshot engine: it could not tell by itself, or a comparison found a difference")
+        raise CannotConfine("snapshot engine: it left a phase to the fork engine, or a comparison found a difference")
 
 
 def _status(engine: ForkEngine) -> dict[str, str]:
-    """What the kernel shows of the zygote (man 5 proc, status)."""
+    """Return what the kernel shows of the zygote (man 5 proc, status)."""
     with open(f"/proc/{engine.jailed.zygote}/status") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
@@ -111,7 +137,7 @@ def _try(engine: ForkEngine, source: str) -> Outcome:
 
 
 def _answer(engine: ForkEngine, source: str) -> object:
-    """What a canary saw from inside, or how it ended."""
+    """Return what a canary saw in the jail, or how it ended."""
     outcome = _try(engine, source)
     if outcome.end is not End.ANSWER:
         return f"{outcome.end.name}: {outcome.detail}"
@@ -120,7 +146,7 @@ def _answer(engine: ForkEngine, source: str) -> object:
 
 
 def _honest(engine: ForkEngine | SnapshotEngine) -> Proof:
-    """The other direction: what is right is accepted, what is wrong is not."""
+    """Prove that a right answer is accepted and a wrong one is not."""
     right = engine.run(Phase.SAT, _PUZZLE, codec.encode(6, 100), _LIMITS, 0).end
     wrong = engine.run(Phase.SAT, _PUZZLE, codec.encode(7, 100), _LIMITS, 0).end
     holds = (right, wrong) == (End.ACCEPTED, End.REJECTED)
@@ -142,21 +168,21 @@ def _process(engine: ForkEngine) -> list[Proof]:
 
 
 def _descriptors(engine: ForkEngine) -> Proof:
-    """A child holds nothing open but an empty input, its output twice, and the pipe for its report."""
+    """Prove that a child has nothing open but an empty input, its output twice, and the pipe for its report."""
     source = f"""def sol():
     import os, stat
-    held = []
+    found = []
     for number in range({zygote.HIGHEST_DESCRIPTOR + 1}):
-        try: held.append((number, stat.S_ISFIFO(os.fstat(number).st_mode)))
+        try: found.append((number, stat.S_ISFIFO(os.fstat(number).st_mode)))
         except OSError: pass
-    return held"""
+    return found"""
     seen = _answer(engine, source)
     holds = seen == [(0, False), (1, True), (2, True), (REPORT_FD, True)]
     return Proof(mechanism="descriptors", holds=holds, evidence=f"in a child, number and whether it is a pipe: {seen}")
 
 
 def _landlock(engine: ForkEngine) -> Proof:
-    """Reading the root directory is not granted, though it exists: only Landlock stands between."""
+    """Prove that the root directory can't be listed, though it exists: only Landlock forbids it."""
     seen = _try(engine, "def sol():\n    import os\n    return os.listdir('/')")
     holds = seen.end is End.SOLUTION_ERROR and "PermissionError" in seen.detail
     return Proof(mechanism="Landlock", holds=holds, evidence=f"version {landlock.abi()}; listing /: {seen.detail}")
@@ -178,7 +204,7 @@ def _seccomp(engine: ForkEngine) -> Proof:
 
 
 def _code(engine: ForkEngine) -> Proof:
-    """No memory can be written and run: not what the children inherit, nor what they ask for."""
+    """Prove that no memory can be written and executed, neither inherited nor requested."""
     attempts = {
         "both at once": "import mmap\ndef sol(): return len(mmap.mmap(-1, 4096, prot=7))",
         "one after the other": "import ctypes\ndef sol(): return ctypes.CDLL(None).mprotect(0, 4096, 5)",
@@ -200,8 +226,9 @@ def _memory(engine: ForkEngine) -> Proof:
 
 
 def _root(engine: ForkEngine) -> Proof:
-    """Nothing of the host's file system is there: not even names, which Landlock does not hide."""
-    source = "import os\ndef sol(): return [p for p in ('/proc', '/sys', '/dev', '/etc', '/bin', '/tmp') if os.path.exists(p)]"
+    """Prove that nothing of the host's file system is there: not even names, which Landlock does not hide."""
+    names = "/proc", "/sys", "/dev", "/etc", "/bin", "/tmp"
+    source = f"import os\ndef sol(): return [name for name in {names} if os.path.exists(name)]"
     seen = _answer(engine, source)
     return Proof(mechanism="root", holds=seen == [], evidence=f"of the host's directories, inside: {seen}")
 

@@ -1,4 +1,4 @@
-"""The interface between a supervisor and what judges tasks for it."""
+"""The interface between the supervisor and the engines that run tasks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ from typing import Protocol
 
 from selftaught.sandbox.wire import Counters
 
-MOMENT_SECONDS = 0.004
-"""A phase that goes on for longer lets the supervisor do something else meanwhile."""
+SLOW_PHASE_SECONDS = 0.004
+"""A phase that runs longer is slow: the engine calls `Engine.on_slow_phase`."""
 
-TOGETHER_SECONDS = 0.012
-"""Outcomes wait so long for others to go with them, unless a phase goes on for more than a moment."""
-
+BATCH_SECONDS = 0.012
+"""Outcomes wait this long for others, to be sent together. A slow phase sends them at once."""
 
 _FREE_SECONDS = 0.02
+"""Supervisor CPU time that no phase is charged for."""
 
 
 def charged(our_seconds: float, cpu_seconds: float) -> float:
-    """What a phase is charged of the CPU time that the supervisor has spent on it: what goes beyond as much again as its own, and what every phase may cost."""
+    """Return the part of the supervisor's CPU time that a phase is charged for.
+
+    Args:
+        our_seconds: CPU time that the supervisor spent on the phase.
+        cpu_seconds: CPU time of the phase itself; the supervisor may spend as much again, and `_FREE_SECONDS`, for
+            free.
+
+    Returns:
+        Seconds to add to the phase's CPU time.
+    """
     return max(0.0, our_seconds - cpu_seconds - _FREE_SECONDS)
 
 
@@ -27,24 +36,38 @@ class ClientGone(Exception):
 
 
 class Engine(Protocol):
-    """Judges tasks one after the other, each phase as if it were the first. `meanwhile` is called when one goes on for more than a moment.
+    """Runs tasks one after another, each phase as if it were the first.
 
-    Its methods raise WorkerFailed if the engine is no longer usable, ClientGone if nobody waits for the outcome.
+    Attributes:
+        name: name of the engine in verdicts, one of `wire.ENGINES`.
+        counters: what the engine has done since it started.
+        on_slow_phase: called once in each phase that runs longer than `SLOW_PHASE_SECONDS`.
+
+    Raises:
+        WorkerFailed: any method, if the engine is no longer usable.
+        ClientGone: any method, if the verifier has closed the connection.
     """
 
     name: str
     counters: Counters
     on_slow_phase: Callable[[], None]
 
-    def judge(self, frames: bytes) -> Iterator[bytes]:
-        """Judge the tasks in these frames (`selftaught.sandbox.wire.pack_job`), or run the programs, in their order: frames of their outcomes, as they come."""
+    def execute(self, frames: bytes) -> Iterator[bytes]:
+        """Run tasks or programs in their order.
+
+        Args:
+            frames: whole frames of jobs (`wire.frame`, `wire.pack_job`).
+
+        Yields:
+            Frames of counters and outcomes (`wire.unpack_results`), one for each job, in order, as they are ready.
+        """
 
     def idle(self) -> bool:
-        """There is nothing to do for a while: get ready for what may come. Whether there is more of that."""
+        """Use the time while no task waits to prepare for the next. Return True if there is more to prepare."""
 
     def close(self) -> None:
         """Kill and reap every process of the engine."""
 
 
 def do_nothing() -> None:
-    """What an engine does meanwhile if nothing else is wanted."""
+    """Default of `Engine.on_slow_phase`."""

@@ -1,4 +1,4 @@
-"""The jailed of a worker as the supervisor sees it: process 1, the zygote, and the pipes and the listener between them and the supervisor."""
+"""Start the jailed processes of a worker (init and zygote), and keep the supervisor's ends of their pipes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,30 @@ _SETUP_SECONDS = 20.0
 
 
 class JailedProcesses:
-    """A warm interpreter from which a phase or a runner can be forked, as soon as it has entered the jail.
+    """Init and zygote of a worker, and the pipes and the listener between them and the supervisor.
 
-    It is forked when this is made, and finds in its memory what this process has been told by then: that must be nothing. In it this has an
-    `entry`, for `zygote.enter`, and is of no other use.
-    listener: where system calls that the filter does not allow wait. go, job: pipes to the zygote and its children.
-    report, output: pipes from them. child: the one that is alive. base_bytes: the zygote's address space.
+    Construction forks the zygote, which inherits this process's memory: it must not have received anything by then. In
+    the zygote the object has an `entry` for `zygote.enter` and serves no other purpose.
+
+    Attributes:
+        zygote, pidfd: process id and pidfd of the zygote.
+        listener: where system calls that the filter does not allow wait.
+        job: pipe to the children, for jobs.
+        report, output: pipes from the children.
+        child: process id of the living child, or 0.
+        namespaces: the zygote's namespaces by kind.
+        base_bytes: address space of the zygote.
     """
 
     def __init__(self, full: bool) -> None:
+        """Fork init, if there is one, and the zygote.
+
+        Args:
+            full: True at level ``full``, where the zygote has namespaces of its own and init is their process 1.
+        """
         self.child = 0
         gc.collect()
-        gc.freeze()  # or else collections, which write to every object, would leave the processes little memory in common
+        gc.freeze()  # a garbage collection writes to every object, after which the processes share little memory
         self._init = _fork_init() if full else 0
         null = os.open("/dev/null", os.O_RDONLY)
         self.output, output = os.pipe()
@@ -38,7 +50,7 @@ class JailedProcesses:
         job, self.job = os.pipe()
         go, self._go = os.pipe()
         self._control, theirs = socket.socketpair()
-        self._waited_at = [self.job, self._go]
+        self._closed_at_end = [self.job, self._go]
         self.entry: zygote.Entry | None = None
         self.zygote = os.fork()
         if self.zygote == 0:
@@ -60,9 +72,17 @@ class JailedProcesses:
         confine: Callable[[int], None],
         shared: dict[str, str],
     ) -> None:
-        """Have the zygote enter the jail, with filters for its own system calls and for those of runners. Raises CannotConfine.
+        """Make the zygote enter the jail.
 
-        confine: puts a process into its control group. shared: `libraries.needed`.
+        Args:
+            program: seccomp filter of the zygote and its children.
+            traced_program: seccomp filter of snapshot processes.
+            syscalls: names of system calls by number.
+            confine: moves a process into its control group.
+            shared: shared libraries (`libraries.needed`).
+
+        Raises:
+            CannotConfine: the jail can't be entered; the text says why.
         """
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
@@ -70,7 +90,7 @@ class JailedProcesses:
         with self._control as control:
             control.settimeout(_SETUP_SECONDS)
             try:
-                zygote.send_terms(control, program, traced_program, shared)
+                zygote.send_setup(control, program, traced_program, shared)
                 text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []
@@ -78,35 +98,39 @@ class JailedProcesses:
                 text, descriptors = b"", []
         if not descriptors:
             raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
-        self._waited_at += descriptors
+        self._closed_at_end += descriptors
         self.listener = seccomp.Listener(descriptors[0])
         self.namespaces: dict[str, str] = json.loads(text[1:])
         self.base_bytes = address_space(self.zygote)
 
     def number(self, name: str) -> int:
-        """The number of a system call, or -1 if this machine has none of that name."""
+        """Return the number of a system call, or -1 if this machine has none of that name."""
         return self._numbers.get(name, -1)
 
     def name(self, number: int) -> str:
-        """The name of a system call."""
+        """Return the name of a system call."""
         return self._names.get(number, f"number {number}")
 
-    def order(self, what: bytes) -> None:
-        """Have the zygote fork: `zygote.PHASE` or `zygote.RUNNER`."""
+    def fork(self, what: bytes) -> None:
+        """Make the zygote fork. Returns before the child runs.
+
+        Args:
+            what: `zygote.PHASE` or `zygote.SNAPSHOT`.
+        """
         for pipe in (self.report, self.output):
-            os.utime(
-                pipe, (0, 0)
-            )  # of pipes that children share, a child could else ask when the last one wrote to them
+            os.utime(pipe, (0, 0))  # else a child could ask when the last one wrote to these shared pipes
         os.write(self._go, what)
 
     def is_spawn(self, call: seccomp.Call) -> bool:
-        """Whether this call is the zygote's clone. Raises WorkerFailed for any other call of the zygote's."""
+        """Return True if the call is the zygote's clone.
+
+        Raises:
+            WorkerFailed: it is another call of the zygote.
+        """
         if call.pid != self.zygote:
             return False
         if call.number != self.number("clone") or call.args[0] != zygote.CLONE_FLAGS:
-            raise WorkerFailed(
-                f"the warm interpreter made an unexpected system call: {self.name(call.number)} {call.args}"
-            )
+            raise WorkerFailed(f"the zygote made an unexpected system call: {self.name(call.number)} {call.args}")
         return True
 
     def close(self) -> None:
@@ -114,9 +138,7 @@ class JailedProcesses:
         for pid in (self.zygote, self._init, self.child):
             if pid:
                 os.kill(pid, signal.SIGKILL)
-        for (
-            descriptor
-        ) in self._waited_at:  # a child that has not reported for duty gets neither job nor leave, and ends
+        for descriptor in self._closed_at_end:  # a child that is not ready yet ends without its job or its call
             os.close(descriptor)
         while True:
             try:
@@ -126,7 +148,7 @@ class JailedProcesses:
 
 
 def address_space(pid: int) -> int:
-    """The size of a process in bytes (man 5 proc, statm); 0 if it has died."""
+    """Return the size of a process's address space in bytes (man 5 proc, statm); 0 if it has died."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
@@ -135,12 +157,12 @@ def address_space(pid: int) -> int:
 
 
 def peak_resident(pid: int) -> int:
-    """The largest resident size that a process has had, in bytes (man 5 proc, VmHWM); 0 if it has died."""
+    """Return the largest resident size that a process has had, in bytes (man 5 proc, VmHWM); 0 if it has died."""
     return status_bytes(pid, b"VmHWM:")
 
 
 def status_bytes(pid: int, name: bytes) -> int:
-    """One of the sizes in /proc/PID/status, in bytes; 0 if the process has died."""
+    """Return one of the sizes in /proc/PID/status, in bytes; 0 if the process has died."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             return next((int(line.split()[1]) * 1024 for line in file if line.startswith(name)), 0)
@@ -149,7 +171,7 @@ def status_bytes(pid: int, name: bytes) -> int:
 
 
 def _fork_init() -> int:
-    """Process 1 of the pid namespace: while it lives there can be others, and with it all die."""
+    """Fork process 1 of the pid namespace and return its id. With it all processes of the namespace die."""
     pid = os.fork()
     if pid == 0:
         _idle()
@@ -157,7 +179,7 @@ def _fork_init() -> int:
 
 
 def _idle() -> NoReturn:
-    """As a program that needs next to no memory, if there is it; it does not matter which."""
+    """Be process 1: execute a program that needs little memory if there is one, or wait."""
     from selftaught.sandbox.jail import capabilities, kernel
 
     try:

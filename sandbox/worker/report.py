@@ -1,4 +1,4 @@
-"""What a child claims: its report, taken apart. A claim by a process that ran hostile code, so it can spoil only its own case."""
+"""Parse a child's report: a claim by a process that ran hostile code, which counts for its own phase only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,22 @@ _TEXT_ENDS = {
 }
 
 
-def read_report(data: bytes | bytearray, most: int, loaded: bool) -> Outcome | None:
-    """The outcome, if the report is complete or can be none. most: bytes of an answer. loaded: the puzzle is known to be, before a solution came."""
+def read_report(data: bytes | bytearray, max_bytes: int, loaded: bool) -> Outcome | None:
+    """Parse a report.
+
+    Args:
+        data: what the child has written so far.
+        max_bytes: largest answer in bytes.
+        loaded: True if the puzzle is known to have loaded before the solution was read. A solution can't blame the
+            puzzle then.
+
+    Returns:
+        The outcome, also if the data can be no report; None if the report is incomplete.
+    """
     if len(data) < wire.REPORT.size:
         return None
     code, size = wire.REPORT.unpack_from(data)
-    if size > (most if code == b"A" else 4 * wire.TEXT_BYTES):
+    if size > (max_bytes if code == b"A" else 4 * wire.TEXT_BYTES):
         return Outcome(End.DIED, "malformed report")
     if len(data) < wire.REPORT.size + size:
         return None
@@ -36,30 +46,33 @@ def read_report(data: bytes | bytearray, most: int, loaded: bool) -> Outcome | N
     end = _TEXT_ENDS.get(code)
     if end is None:
         return Outcome(End.DIED, "malformed report")
-    if end is End.PUZZLE_ERROR and loaded:  # a solution can't blame the puzzle once that was loaded
+    if end is End.PUZZLE_ERROR and loaded:  # the solution claims it
         end = End.SOLUTION_ERROR
     return Outcome(end, text)
 
 
 class Report:
-    """Collects what a child writes; arguments as of `read_report`.
+    """Collects what a child writes until it is a complete report.
 
-    begun: something was written. says_loaded: it began by telling that the puzzle is. out_of_memory: the report says that a MemoryError ended the phase.
+    Attributes:
+        begun: True if the child has written anything.
+        claims_loaded: True if the report says first that the puzzle has loaded.
+        out_of_memory: True if the report says that a lack of memory ended the phase.
     """
 
-    def __init__(self, most: int, loaded: bool = False) -> None:
-        self._most, self._loaded = most, loaded
+    def __init__(self, max_bytes: int, loaded: bool = False) -> None:
+        self._max_bytes, self._loaded = max_bytes, loaded
         self._data = bytearray()
-        self.begun = self.says_loaded = self.out_of_memory = False
+        self.begun = self.claims_loaded = self.out_of_memory = False
 
     def feed(self, data: bytes) -> Outcome | None:
-        """The outcome, once the report is complete or can be no report."""
+        """Add what the child has written. Return the outcome once the report is complete or malformed, else None."""
         self._data += data
         self.begun |= bool(data)
         if not self._loaded and self._data[:1] == b"P":
-            self._loaded = self.says_loaded = True
+            self._loaded = self.claims_loaded = True
             del self._data[:1]
-        outcome = read_report(self._data, self._most, self._loaded)
+        outcome = read_report(self._data, self._max_bytes, self._loaded)
         self.out_of_memory = (
             outcome is not None and outcome.end is not End.DIED and bytes(self._data[:1]) in (b"m", b"n")
         )

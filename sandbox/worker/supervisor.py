@@ -1,6 +1,7 @@
-"""The supervisor: a trusted process outside the jail's root that takes tasks, has them judged, and returns the evidence.
+"""The supervisor: a trusted process outside the jail that receives tasks and returns the evidence of their phases.
 
-It holds the batch; no task code ever runs in it. The first message is its configuration, its first answer says whether and how it is ready.
+No task code ever runs in it. The first message it receives is its configuration. The first it sends says that it is
+ready, or why it is not.
 """
 
 from __future__ import annotations
@@ -16,83 +17,101 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, libraries
 from selftaught.sandbox.worker import canary
-from selftaught.sandbox.worker.engine import TOGETHER_SECONDS, ClientGone, Engine
+from selftaught.sandbox.worker.engine import BATCH_SECONDS, ClientGone, Engine
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import heap
 from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 _IDLE_MILLISECONDS = 20
-"""Without a task for so long the engine may use the time: longer than a busy verifier takes between two of them."""
+"""Time without a task after which the engine may prepare: longer than a busy verifier takes between two tasks."""
 
 
 def serve(source: int, sink: int, engine: Engine) -> None:
-    """Judge tasks in the order they come until the verifier hangs up.
+    """Run tasks in the order they come until the verifier hangs up.
 
-    Outcomes go out together, but none waits for long: not for the task after it, if that takes more than a moment.
+    Outcomes are sent together, but none waits long: not for the next task if that is slow.
+
+    Args:
+        source: descriptor that the verifier's frames come from.
+        sink: descriptor for frames to the verifier.
+        engine: runs the tasks.
     """
-    frames, answer, coming = wire.Frames(), _Answer(sink), select.poll()
-    coming.register(source, select.POLLIN)
-    engine.on_slow_phase = answer.send
-    while data := _next_bytes(source, coming, engine):
-        for told in engine.judge(frames.whole(data)):
-            answer.add(told)
-        answer.send()
+    frames, results, readable = wire.Frames(), _Results(sink), select.poll()
+    readable.register(source, select.POLLIN)
+    engine.on_slow_phase = results.send
+    while data := _next_bytes(source, readable, engine):
+        for result in engine.execute(frames.whole(data)):
+            results.add(result)
+        results.send()
 
 
-def _next_bytes(source: int, coming: select.poll, engine: Engine) -> bytes:
-    """What the verifier sends, empty if it has hung up. If that takes a while the engine gets ready meanwhile."""
-    while not coming.poll(_IDLE_MILLISECONDS) and engine.idle():
+def _next_bytes(source: int, readable: select.poll, engine: Engine) -> bytes:
+    """Return what the verifier sends, b"" if it has hung up. The engine prepares while there is nothing."""
+    while not readable.poll(_IDLE_MILLISECONDS) and engine.idle():
         pass
     return os.read(source, 1 << 16)
 
 
-class _Answer:
-    """Outcomes on their way to the verifier."""
+class _Results:
+    """Buffers frames of outcomes on their way to the verifier."""
 
     def __init__(self, sink: int) -> None:
-        self._sink, self._held = sink, bytearray()
+        self._sink, self._unsent = sink, bytearray()
         self._sent = time.monotonic()
 
     def add(self, frames: bytes) -> None:
-        self._held += frames
-        if time.monotonic() - self._sent > TOGETHER_SECONDS:
+        """Add frames, and send them if the last were sent long ago."""
+        self._unsent += frames
+        if time.monotonic() - self._sent > BATCH_SECONDS:
             self.send()
 
     def send(self) -> None:
-        held, self._held = self._held, bytearray()
-        while held:
-            del held[: os.write(self._sink, held)]
+        """Send all frames."""
+        unsent, self._unsent = self._unsent, bytearray()
+        while unsent:
+            del unsent[: os.write(self._sink, unsent)]
         self._sent = time.monotonic()
 
 
-def _fastest(wanted: str, fork: ForkEngine, client: int) -> tuple[Engine, str]:
-    """The engine asked for, or of ``auto`` the faster one if this host can do it; and why it is not the faster one.
+def _choose_engine(requested: str, fork: ForkEngine, client: int) -> tuple[Engine, str]:
+    """Return the engine to use, and why it is not the faster one.
 
-    Raises CannotConfine if the one asked for can't be had.
+    Args:
+        requested: ``fork``, ``snapshot``, or ``auto`` for the faster one that this host can run.
+        fork: the fork engine.
+        client: descriptor of the connection to the verifier.
+
+    Raises:
+        CannotConfine: the engine asked for is not available.
     """
-    if wanted == "fork":
+    if requested == "fork":
         return fork, ""
     try:
         return prove(SnapshotEngine(fork, client)), ""
     except (OSError, WorkerFailed, CannotConfine) as error:
-        if wanted == "snapshot":
+        if requested == "snapshot":
             raise CannotConfine(f"snapshot engine: {error}") from error
         return fork, str(error)
 
 
 def prove(engine: SnapshotEngine) -> SnapshotEngine:
-    """The engine, once it has shown that it puts everything back. Raises CannotConfine and what its `run` raises, with no runner left."""
+    """Check that the engine puts everything back, and return it.
+
+    Raises:
+        CannotConfine: it does not. Its snapshot process has ended then; so it has after any other error of
+            `engine.run`.
+    """
     try:
         canary.prove_rollback(engine)
     except BaseException:
-        engine.end_runner()
+        engine.end_process()
         raise
     return engine
 
 
 def _first_message(source: int) -> dict[str, Any]:
-    """The configuration."""
+    """Return the configuration."""
     frames = wire.Frames()
     while data := os.read(source, 1 << 16):
         for message in frames.feed(data):
@@ -111,7 +130,14 @@ def _send_object(sink: int, content: dict[str, Any]) -> None:
 
 
 def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -> None:
-    """Be the supervisor of this jailed, or say why there is none."""
+    """Run the supervisor until the verifier hangs up.
+
+    Args:
+        level: confinement level: ``full``, ``container`` or ``restricted``.
+        source: descriptor that the verifier's frames come from.
+        sink: descriptor for frames to the verifier.
+        jailed: the jailed processes, or why they can't be started: sent to the verifier then.
+    """
     ready = False
     engine: Engine | None = None
     group: cgroup.Member | None = None
@@ -119,7 +145,7 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         config = _first_message(source)
         if isinstance(jailed, OSError):
             raise jailed
-        landlock.abi()  # a kernel without it lacks other things too: say the plainest
+        landlock.abi()  # first: a kernel without it lacks other things too, and this error is the clearest
         group = cgroup.Member(config["cgroup"])
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
         filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
@@ -128,17 +154,17 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         proof = canary.prove(fork, level == "full", config["namespaces"])
         if level == "container":
             proof += canary.prove_container(fork)
-        engine, reason = _fastest(config["engine"], fork, source)
+        engine, reason = _choose_engine(config["engine"], fork, source)
         python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
         ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
         _send_object(sink, {"dialect": wire.dialect(), **ready_with})
         ready = True
-        heap.give_back()
+        heap.trim()
         serve(source, sink, engine)
     except (ClientGone, BrokenPipeError, ConnectionResetError):
-        pass  # nobody is left to tell
+        pass  # nobody reads it
     except (CannotConfine, WorkerFailed, OSError) as error:
-        if not ready:  # later, the end of the connection says it all
+        if not ready:  # later the verifier sees the connection end
             _send_object(sink, {"error": f"{error}", "kind": type(error).__name__})
     finally:
         if engine is not None:

@@ -129,7 +129,8 @@ class Hidden(metaclass=Meta):
 
 
 @pytest.mark.parametrize(
-    "value", [Liar(1), Hidden(), b"x", 1j, frozenset(), object(), int, len, {Liar(1): 1}, [Liar(1)], {Liar(2)}, iter([])]
+    "value", [Liar(1), Hidden(), b"x", 1j, frozenset(), object(), int, len, {Liar(1): 1}, [Liar(1)], {Liar(2)},
+    iter([])]
 )  # fmt: skip
 def test_what_is_not_plain_is_refused(codec: Codec, value: object) -> None:
     with pytest.raises(NotPlain):
@@ -191,7 +192,7 @@ def test_encoding_does_not_depend_on_what_task_code_may_replace(codec: Codec) ->
 import builtins
 from {codec.encode.__module__} import {codec.encode.__name__} as encode
 show = print
-for name in ("len", "type", "list", "bytes", "bytearray", "iter", "zip", "int", "str", "repr", "isinstance", "set", "dict", "tuple"):
+for name in "len type list bytes bytearray iter zip int str repr isinstance set dict tuple".split():
     setattr(builtins, name, lambda *a, **k: 1 / 0)
 show(encode([1, "x", 2.5, (True, None), {{3}}, {{"k": 10**30}}], 1000).hex())
 """

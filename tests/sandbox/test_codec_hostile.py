@@ -1,4 +1,4 @@
-"""The answer codec against those who want it to fail: exact limits, hostile types, hostile bytes. Adds to test_codec.py."""
+"""The answer codec against hostile users: exact limits, hostile types, hostile bytes. Adds to test_codec.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The codec in C says of every value and of all bytes what that in Python says, word for word, and leaves nothing behind."""
+"""The codec in C gives the results of the one in Python for every value and all bytes, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -62,15 +62,18 @@ def test_both_know_the_same_depth(ours: Codec) -> None:
     assert _codec.MAX_DEPTH == MAX_DEPTH
 
 
-EDGES = [sign * (1 << bits) + by for bits in (0, 6, 7, 8, 15, 31, 32, 62, 63, 64, 65, 103, 104, 112, 2032, 2039, 2040, 2048)
+EDGES = [sign * (1 << bits) + by for bits in (0, 6, 7, 8, 15, 31, 32, 62, 63, 64, 65, 103, 104, 112, 2032, 2039, 2040,
+2048)
          for sign in (1, -1) for by in (-1, 0, 1)]  # fmt: skip
 TEXTS = [lead + character * n for character in "a\x7f\x80\u07ff\u0800\ud7ff\ud800\udfff\ue000\uffff\U00010000\U0010ffff"
          for lead in ("", "x" * 7) for n in (0, 1, 13, 14, 63, 64, 85, 86, 128, 255, 256, 257)]  # fmt: skip
 KINDS: list[object] = [
-    None, True, False, 0, 127, 0.0, -0.0, math.inf, math.nan, *EDGES, *TEXTS, {*EDGES}, {*TEXTS}, dict.fromkeys(EDGES, TEXTS), [[0] * 300] * 20,
+    None, True, False, 0, 127, 0.0, -0.0, math.inf, math.nan, *EDGES, *TEXTS, {*EDGES}, {*TEXTS},
+    dict.fromkeys(EDGES, TEXTS), [[0] * 300] * 20,
     *(kind(range(n)) for kind in (list, tuple, set, dict.fromkeys) for n in (0, 1, 13, 14, 200, 255, 256, 257)),
     [[], (), set(), {}, [[()], {((),)}, {(): {(): []}}]], {(1, ("a", -2.5)): {-1, (None, True, "\ud800")}, None: [{}]},
-    nested(MAX_DEPTH - 1), nested(MAX_DEPTH), nested(MAX_DEPTH + 1), [nested(MAX_DEPTH), 1, object()], [1, object(), nested(MAX_DEPTH)],
+    nested(MAX_DEPTH - 1), nested(MAX_DEPTH), nested(MAX_DEPTH + 1), [nested(MAX_DEPTH), 1, object()],
+    [1, object(), nested(MAX_DEPTH)],
 ]  # fmt: skip
 """One or more of each kind and each form of a length; some are not plain."""
 
@@ -164,7 +167,8 @@ def short_ones() -> Iterator[bytes]:
     """All bytes of at most two; of three, each kind of tag with what may matter behind it."""
     yield from (bytes(data) for size in (1, 2) for data in itertools.product(range(256), repeat=size))
     tags = [kind + n for kind in range(0x80, 0x100, 16) for n in (0, 1, 2, 3, 13, 14, 15)]
-    what_follows = [0, 1, 0x0D, 0x0E, 0x41, 0x7F, 0x80, 0x82, 0x83, 0x8F, 0x90, 0x91, 0x9F, 0xA0, 0xA1, 0xB0, 0xB1, 0xBF, 0xC0, 0xC1, 0xC2,
+    what_follows = [0, 1, 0x0D, 0x0E, 0x41, 0x7F, 0x80, 0x82, 0x83, 0x8F, 0x90, 0x91, 0x9F, 0xA0, 0xA1, 0xB0, 0xB1,
+    0xBF, 0xC0, 0xC1, 0xC2,
                     0xD0, 0xD1, 0xDF, 0xE0, 0xE1, 0xED, 0xEF, 0xF0, 0xF4, 0xF5, 0xFE, 0xFF]  # fmt: skip
     yield from (bytes(data) for data in itertools.product(tags, what_follows, what_follows))
 
@@ -197,7 +201,7 @@ def test_no_finalizer_runs_while_a_value_is_encoded_or_decoded(ours: Codec) -> N
     gc.callbacks.append(lambda *_: ran.append(1))
     for step, arguments in ((ours.encode, (value, ROOM)), (ours.decode, (data,))):
         gc.disable()
-        waiting = [[] for _ in range(100)]  # type: ignore[var-annotated] # so many that the next object makes the collector run
+        waiting: list[object] = [[] for _ in range(100)]  # so many that the next object makes the collector run
         gc.set_threshold(10)
         gc.enable()
         found = step(*arguments)
@@ -208,7 +212,7 @@ def test_no_finalizer_runs_while_a_value_is_encoded_or_decoded(ours: Codec) -> N
     gc.callbacks.pop()
 
 
-def test_a_value_is_held_no_longer_than_it_is_encoded(ours: Codec) -> None:
+def test_a_value_is_referred_to_no_longer_than_it_is_encoded(ours: Codec) -> None:
     parts: list[Any] = [1 << 100, -2.5, "text" * 100, ("x", -1), "a" + "\ud800" * 300]
     parts += [[*parts], {*parts}, {part: part for part in parts}, (*parts,)]
     counts = [sys.getrefcount(part) for part in parts]
@@ -234,7 +238,7 @@ def test_the_garbage_collector_is_left_as_it_was(ours: Codec, collects: bool) ->
 
 
 class Awkward(NamedTuple):
-    """A call that holds a good deal when it ends or fails; value or data, and room if it is to be encoded."""
+    """A call with many references when it ends or fails: value or data, and a limit if it is to be encoded."""
 
     what: object
     room: int | None = None

@@ -1,4 +1,4 @@
-"""How long a task is tried before the others get their turn: in slices as short as few long tasks allow."""
+"""Length of time slices: as short as few long tasks allow."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def test_the_time_doubles_while_it_is_too_short_and_shrinks_again_within_its_bou
     slice_ = time_slice.TimeSlice()
     assert slice_.limits(job(sliced=True)).cpu_seconds == time_slice.LONGEST_SECONDS
     for _ in range(500):
-        slice_.was_enough(0.0001)
+        slice_.phase_ended(0.0001)
     assert slice_.limits(job(sliced=True)).cpu_seconds == time_slice.SHORTEST_SECONDS
-    slice_.was_too_short()
+    slice_.phase_expired()
     assert slice_.limits(job(sliced=True)).cpu_seconds == 2 * time_slice.SHORTEST_SECONDS
     for _ in range(50):
-        slice_.was_too_short()
+        slice_.phase_expired()
     assert slice_.seconds == time_slice.LONGEST_SECONDS
 
 
 def test_it_leaves_room_for_twice_what_was_needed_of_late() -> None:
     slice_ = time_slice.TimeSlice()
     for _ in range(500):
-        slice_.was_enough(0.03)
+        slice_.phase_ended(0.03)
     assert slice_.seconds == 0.06
-    slice_.was_enough(0.001)
+    slice_.phase_ended(0.001)
     assert 0.03 < slice_.seconds < 0.06
 
 
@@ -36,7 +36,7 @@ def test_one_long_task_in_twenty_leaves_it_short_and_one_in_three_does_not() -> 
     for every, longest in ((20, 3 * time_slice.SHORTEST_SECONDS), (3, time_slice.LONGEST_SECONDS)):
         slice_, seen = time_slice.TimeSlice(), []
         for number in range(1000):
-            slice_.was_too_short() if number % every == 0 else slice_.was_enough(0.001)
+            slice_.phase_expired() if number % every == 0 else slice_.phase_ended(0.001)
             seen.append(slice_.seconds)
         assert (max(seen[500:]) < longest) is (every == 20), (every, max(seen[500:]))
 

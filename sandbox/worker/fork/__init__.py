@@ -1,1 +1,1 @@
-"""The fork engine: every phase is a fork of the warm interpreter."""
+"""The fork engine: each phase runs in a new fork of the zygote."""

@@ -1,13 +1,15 @@
-"""An engine: every phase is a fork of the warm interpreter in the jail.
+"""The fork engine: each phase runs in a new fork of the zygote.
 
-Theory of operation. The supervisor writes a byte into one pipe and a job into another. The zygote reads the byte and calls clone, which
-is not on the filter's allow-list, so the call waits for the supervisor: it passes because a child is due and the caller is
-the zygote. The child (the supervisor's own, by CLONE_PARENT) reads the job, closes both pipes, sets its limits and asks for its
-death signal by prctl: not on the list either, so the supervisor learns that the child is ready, and its process id from
-the kernel. From here on nothing is granted: the next call that reaches the supervisor ends the phase.
+How a phase starts. The supervisor writes one byte to the zygote and the job to the job pipe. The zygote reads the
+byte and calls clone, which the filter does not allow, so the call waits for the supervisor. The supervisor lets it
+pass because a child is due and the caller is the zygote. The child (the supervisor's own, by CLONE_PARENT) reads the
+job, closes both pipes, sets its limits and calls prctl for its death signal. The filter does not allow that call
+either, so the supervisor learns from the kernel that the child is ready, and its process id. From then on the next
+call that reaches the supervisor ends the phase.
 
-What the supervisor trusts: that id, the child's CPU clock, its resource usage when it is reaped, the kernel's counts of its memory, and how
-it died. The first complete report ends the phase; the child is killed and reaped, and both pipes are emptied, before the next is forked.
+What the supervisor trusts: that process id, the child's CPU clock, its resource usage when it is reaped, the kernel's
+counts of its memory, and how it died. The first complete report ends the phase. Before the next fork the supervisor
+kills and reaps the child and empties both pipes.
 """
 
 from __future__ import annotations
@@ -24,40 +26,51 @@ from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.engine import MOMENT_SECONDS, ClientGone, charged, do_nothing
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged, do_nothing
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses, address_space, status_bytes
+from selftaught.sandbox.worker.phases import Step, TaskExecutor
 from selftaught.sandbox.worker.report import Report
-from selftaught.sandbox.worker.trials import Step, Trials
 
 _ABORT = 6
 _NUMBERS_BEFORE = 1
-"""A child is told the process number after this and that of its phase: never 1, and sat's is not sol's."""
+"""The supervisor answers getpid with this plus the phase's number: never 1, and different in `sol` and `sat`."""
 _CRASHES = signal.SIGSEGV, signal.SIGBUS, _ABORT
-"""How the interpreter ends where there is no memory for a MemoryError, and where its stack can't grow."""
+"""Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
 _QUIET_ROUNDS = 4
-"""An ordinary phase wakes the supervisor no oftener; after that it looks at the clocks each time, whatever floods it."""
+"""More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
+delay it.
+"""
 
 _SPAWN_SECONDS = 5.0
-"""A child may take as long to report for duty, whatever its limits: a large job must be read first, and a time slice can be shorter than that."""
+"""Seconds a child may take to get ready, whatever its limits: it reads the job first, and a time slice can be
+shorter.
+"""
 
 _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
-"""How far below the limit the peak may lie when a request too small to be put before the supervisor was refused."""
+"""How far below the limit the peak may be if the kernel refused a request too small for the filter to pass on."""
 
 
 class ForkEngine:
-    """See the module; `client` is watched so that nothing runs on for a verifier that is gone."""
+    """Runs each phase in a new fork of the zygote. Implements `Engine`."""
 
     name = "fork"
 
     def __init__(self, jailed: JailedProcesses, client: int, oom_kills: Callable[[], int]) -> None:
+        """Watch the pipes of the jailed processes.
+
+        Args:
+            jailed: the jailed processes, already inside the jail. The engine closes them.
+            client: descriptor of the connection to the verifier; the engine stops with ClientGone when it hangs up.
+            oom_kills: returns how many processes the kernel has killed for lack of memory so far.
+        """
         self.jailed = jailed
         self.counters = Counters()
         self.on_slow_phase: Callable[[], None] = do_nothing
         self._prctl, self._mmap, self._mremap = (jailed.number(name) for name in ("prctl", "mmap", "mremap"))
         self._tgkill = jailed.number("tgkill")
-        self._trials = Trials(self._run_step)
+        self._executor = TaskExecutor(self._run_step)
         self._answered = [jailed.number(name) for name in seccomp.ANSWERED]
         self._oom_kills, self._kills_seen = oom_kills, 0
         self._client = client
@@ -69,11 +82,11 @@ class ForkEngine:
         self._leftovers.register(jailed.report, select.POLLIN)
         self._leftovers.register(jailed.output, select.POLLIN)
 
-    def judge(self, frames: bytes) -> Iterator[bytes]:
-        """See `Engine.judge`."""
+    def execute(self, frames: bytes) -> Iterator[bytes]:
+        """See `Engine.execute`."""
         for task in wire.cut(frames):
             yield wire.frame(
-                wire.pack_counters(self.counters) + wire.pack_outcomes(self._trials.hold(wire.unpack_job(task)))
+                wire.pack_counters(self.counters) + wire.pack_outcomes(self._executor.execute(wire.unpack_job(task)))
             )
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
@@ -81,19 +94,34 @@ class ForkEngine:
         return self.run(phase, job.sat, payload, limits, job.seed)
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
-        """Run a phase to its end. In phase `Phase.RUN`, which belongs to no judgement, `sat` is the program and the payload its standard input."""
+        """Run a phase to its end.
+
+        Args:
+            phase: what to do. `Phase.RUN` runs a program: no verdict depends on it.
+            sat: source of the puzzle, or of the program.
+            payload: source of the solution, the answer's encoding, or the program's standard input.
+            limits: limits of this phase.
+            seed: seed of the `random` module; 0 leaves it as the zygote has seeded it.
+
+        Returns:
+            The evidence of the phase.
+
+        Raises:
+            WorkerFailed: the jailed processes are no longer usable.
+            ClientGone: the verifier has closed the connection.
+        """
         if phase is not Phase.RUN:
-            return _Run(self, limits).judge(phase, sat, payload, seed)
+            return _Run(self, limits).execute(phase, sat, payload, seed)
         streams = Streams(payload, limits.output_bytes)
         try:
-            outcome = _Run(self, limits, streams).judge(phase, sat, b"", seed)
+            outcome = _Run(self, limits, streams).execute(phase, sat, b"", seed)
             outcome.payload = streams.pack()
             return outcome
         finally:
             streams.close()
 
     def idle(self) -> bool:
-        """See `Engine.idle`: its children are forked when they are needed."""
+        """See `Engine.idle`. There is nothing to prepare: children are forked when they are needed."""
         return False
 
     def close(self) -> None:
@@ -102,7 +130,7 @@ class ForkEngine:
 
 
 class _Run:
-    """One phase: from the byte that makes the zygote fork to an empty table."""
+    """One phase: from the byte that makes the zygote fork until the child is reaped."""
 
     def __init__(self, engine: ForkEngine, limits: Limits, streams: Streams | None = None) -> None:
         self.engine, self.jailed, self.limits, self.streams = engine, engine.jailed, limits, streams
@@ -116,20 +144,19 @@ class _Run:
         self.report = Report(limits.answer_bytes)
         self.outcome: Outcome | None = None
 
-    def judge(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
+    def execute(self, phase: Phase, sat: bytes, payload: bytes, seed: int) -> Outcome:
+        """Run the phase and return its outcome."""
         limits, self.phase = self.limits, phase
         head = wire.PHASE.pack(phase, self.cap, limits.cpu_seconds, limits.answer_bytes, seed, len(sat), len(payload))
         self.unsent = memoryview(head + sat + payload)
         self.started, self.our_start = time.monotonic(), time.thread_time()
-        self.jailed.order(zygote.PHASE)
+        self.jailed.fork(zygote.PHASE)
         self._send()
-        self._watch()  # what it raises ends the worker, and with it the child
+        self._watch()  # an exception from it ends the worker, and with it the child
         died, usage = self._reap()
         cpu = usage.ru_utime + usage.ru_stime
         outcome = self.outcome or self._died(died, cpu)
-        if (
-            self.printed > limits.output_bytes and outcome.end > End.OUTPUT
-        ):  # the last of it was still in the pipe when it reported or died
+        if self.printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the rest was in the pipe until now
             outcome = Outcome(End.OUTPUT, observed=float(self.printed))
         peak = usage.ru_maxrss * 1024
         if (
@@ -152,10 +179,10 @@ class _Run:
         """Serve events until there is an outcome or the child has died."""
         engine, rounds, waited, dead = self.engine, 0, False, False
         while self.outcome is None:
-            patience = self._patience()
-            if not waited and patience > MOMENT_SECONDS:
-                patience = MOMENT_SECONDS
-            events = engine._poll.poll(patience * 1000 + 1)
+            timeout = self._time_left()
+            if not waited and timeout > SLOW_PHASE_SECONDS:
+                timeout = SLOW_PHASE_SECONDS
+            events = engine._poll.poll(timeout * 1000 + 1)
             rounds += 1
             if not events and not waited:
                 waited = True
@@ -178,24 +205,27 @@ class _Run:
                 elif descriptor == engine._client:
                     raise ClientGone
                 elif event:
-                    raise WorkerFailed("the warm interpreter died")
+                    raise WorkerFailed("the zygote died")
             if dead:
                 self._read_report()
                 return
 
-    def _patience(self) -> float:
-        """Seconds until a limit can be reached at the earliest."""
+    def _time_left(self) -> float:
+        """Return the seconds until a limit can be reached at the earliest."""
         left = self._wall_seconds() - (time.monotonic() - self.started)
         if self.child:
             left = min(left, self.limits.cpu_seconds - self._cpu())
         return max(left, 0.0)
 
     def _wall_seconds(self) -> float:
-        """The limit of elapsed time as it stands."""
+        """Return the limit of elapsed time that applies now."""
         return self.limits.wall_seconds if self.child else max(self.limits.wall_seconds, _SPAWN_SECONDS)
 
     def _cpu(self) -> float:
-        """The child's CPU clock (man 2 clock_getres, "CPU-time clocks of another process"), and what of ours is charged."""
+        """Return the child's CPU time so far, with the share of our own that it is charged for.
+
+        The clock: man 2 clock_getres, "CPU-time clocks of another process".
+        """
         try:
             cpu = time.clock_gettime((~self.child << 3) | 2)
         except OSError:
@@ -208,11 +238,11 @@ class _Run:
             self.outcome = Outcome(End.CPU)
         elif wall >= self._wall_seconds():
             if not self.child:
-                raise WorkerFailed("no child reported for duty in time")
+                raise WorkerFailed("no child became ready in time")
             self.outcome = Outcome(End.WALL, observed=wall)
 
     def _send(self) -> None:
-        """Write as much of the job as the pipe takes; the rest when there is room."""
+        """Write as much of the job as the pipe takes; the rest follows when the pipe is writable again."""
         engine = self.engine
         try:
             self.unsent = self.unsent[os.write(self.jailed.job, self.unsent) :]
@@ -226,23 +256,23 @@ class _Run:
             self.waits_to_send = False
 
     def _decide(self) -> None:
-        """A system call that is not on the allow-list waits: let it pass, or end the phase."""
+        """Handle a system call that waits for the supervisor: let it pass, answer it, or end the phase."""
         engine = self.engine
         call = self.jailed.listener.receive()
         if call is None:
             return
         if self.jailed.is_spawn(call):
             if self.forked:
-                raise WorkerFailed("the warm interpreter forked twice")
+                raise WorkerFailed("the zygote forked twice")
             self.forked = True
             self.jailed.listener.allow(call)
         elif not self.child and call.number in (engine._mmap, engine._mremap):
-            self.jailed.listener.allow(call)  # a child that makes room for a large job; nothing of the task has run yet
+            self.jailed.listener.allow(call)  # the child allocates memory to read a large job; no task code has run yet
         elif not self.child and call.number == engine._prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS:
             self.jailed.listener.allow(call)
         elif not self.child:
             if call.number != engine._prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
-                raise WorkerFailed("the child did not report for duty")
+                raise WorkerFailed("the child made another system call before it was ready")
             self._adopt(call.pid)
             if self.streams is not None:
                 self.streams.install(self.jailed.listener, call)
@@ -252,7 +282,7 @@ class _Run:
         elif call.pid == self.child and self._may_grow(call):
             size = call.args[1] if call.number == engine._mmap else call.args[2] - call.args[1]
             if (total := address_space(self.child) + size) > self.cap:
-                self.refused = max(self.refused, total)  # the address-space limit will refuse it
+                self.refused = max(self.refused, total)  # RLIMIT_AS makes the kernel refuse it
             self.jailed.listener.allow(call)
         elif call.number in engine._answered:
             self.jailed.listener.answer(call, _NUMBERS_BEFORE + self.phase)
@@ -262,7 +292,7 @@ class _Run:
             self.outcome = Outcome(End.FORBIDDEN, f"system call {self.jailed.name(call.number)}")
 
     def _may_grow(self, call: seccomp.Call) -> bool:
-        """Whether it is a request for memory, or for code of a file of the root."""
+        """Return True if the call requests memory, or maps code from a file of the root."""
         if call.number == self.engine._mmap and seccomp.maps("code", call.args):
             return self.streams is None or _has_a_name(self.child, call.args[4])
         return call.number == self.engine._mremap or (
@@ -275,7 +305,7 @@ class _Run:
         self.engine._poll.register(self.pidfd, select.POLLIN)
 
     def _read_report(self) -> None:
-        """Take in what the child has written; a complete report is the outcome."""
+        """Read what the child has reported. A complete report is the outcome."""
         try:
             while data := os.read(self.jailed.report, 1 << 20):
                 self._report(data)
@@ -293,7 +323,9 @@ class _Run:
         self.outcome = outcome
 
     def _memory_reached(self) -> int:
-        """The size that the child had or asked for, if the kernel's figures bear out that the limit was reached."""
+        """Return the size that the child had or requested, in bytes, if the kernel's figures confirm that it hit the
+        limit.
+        """
         peak = status_bytes(self.child, b"VmPeak:")
         if peak + _UNSEEN_BYTES > self.cap:
             peak = max(peak, self.cap)
@@ -314,7 +346,7 @@ class _Run:
             self.engine._poll.unregister(descriptor)
 
     def _reap(self) -> tuple[int, resource.struct_rusage]:
-        """Kill and reap the child, and empty the pipes: the next child starts on an empty table."""
+        """Kill and reap the child and empty the pipes, so that nothing of it reaches the next child."""
         engine = self.engine
         os.kill(self.child, signal.SIGKILL)
         _, status, usage = os.wait4(self.child, 0)
@@ -322,7 +354,7 @@ class _Run:
         engine._poll.unregister(self.pidfd)
         os.close(self.pidfd)
         if self.streams is not None:
-            for stream in self.streams.open:  # nobody writes any more: to the end
+            for stream in self.streams.open:  # no writer is left: read to the end of file
                 while stream in self.streams.open:
                     self._read_stream(stream)
         if len(self.unsent):
@@ -330,7 +362,7 @@ class _Run:
         while events := engine._leftovers.poll(0):
             for descriptor, _ in events:
                 if not (data := os.read(descriptor, 1 << 20)):
-                    raise WorkerFailed("the warm interpreter died")
+                    raise WorkerFailed("the zygote died")
                 if descriptor == self.jailed.output:
                     self.printed += len(data)
                 elif self.outcome is None:
@@ -338,7 +370,7 @@ class _Run:
         return status, usage
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
-        """What the kernel says of a child that ended without a report."""
+        """Return the outcome of a child that ended without a report, from its wait status."""
         if os.WIFEXITED(status) and self.streams is not None:
             return Outcome(End.EXITED, observed=os.WEXITSTATUS(status))
         if os.WIFEXITED(status):
@@ -355,12 +387,15 @@ class _Run:
             self.engine._kills_seen = kills
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
         if number == signal.SIGKILL and cpu_seconds < self.limits.cpu_seconds:
-            raise WorkerFailed("the child was killed from outside")  # no task can send a signal
+            raise WorkerFailed("the child was killed from outside")  # a task can't send a signal
         return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
 
 
 def _has_a_name(pid: int, argument: int) -> bool:
-    """Whether the file that a process has open as this descriptor is in a directory. Its standard input is not, and could be somebody's code."""
+    """Return True if a directory has an entry for the file behind this descriptor.
+
+    Standard input has none, and may be machine code.
+    """
     try:
         return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0
     except OSError:

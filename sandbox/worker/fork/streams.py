@@ -1,7 +1,8 @@
-"""The standard streams of a program that is run, not judged: its input, and its output kept apart and capped.
+"""Standard streams of a program (`Phase.RUN`): its input, and its two outputs, which are kept apart and capped.
 
-They are made for one child and installed in it by the supervisor while the child waits to be let go (SECCOMP_IOCTL_NOTIF_ADDFD, Linux 5.9):
-so neither the zygote nor any other child ever holds them, and the end of the child is the end of its output.
+The supervisor makes them for one child and installs them in it while the child's ready call waits
+(SECCOMP_IOCTL_NOTIF_ADDFD, Linux 5.9). So neither the zygote nor another child ever has them, and output ends when
+the child does.
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ from selftaught.sandbox.jail import seccomp
 
 
 class Streams:
-    """stdin: what there is to read. cap: how many bytes are kept of each of the two outputs; the rest is read and forgotten."""
+    """The supervisor's ends of the standard streams of one child.
+
+    Attributes:
+        cut: True if output was dropped because it exceeded the cap.
+    """
 
     def __init__(self, stdin: bytes, cap: int) -> None:
+        """Create the pipes and the input file.
+
+        Args:
+            stdin: content of standard input, in bytes.
+            cap: bytes kept of each output; what exceeds it is read and dropped.
+        """
         self._cap = cap
         self._stdin = _readable(stdin)
         out, self._child_out = os.pipe()
@@ -29,11 +40,19 @@ class Streams:
 
     @property
     def open(self) -> frozenset[int]:
-        """The descriptors that may still bring output."""
+        """Return the descriptors that can still bring output."""
         return frozenset(self._open)
 
     def install(self, listener: seccomp.Listener, call: seccomp.Call) -> None:
-        """Make these the descriptors 0, 1 and 2 of the process that made the call. Raises WorkerFailed."""
+        """Make these streams descriptors 0, 1 and 2 of the process that made the call.
+
+        Args:
+            listener: the listener where the call waits.
+            call: the child's ready call.
+
+        Raises:
+            WorkerFailed: the kernel refuses, for instance before Linux 5.9.
+        """
         try:
             for number, descriptor in enumerate((self._stdin, self._child_out, self._child_err)):
                 listener.give(call, descriptor, number)
@@ -45,32 +64,32 @@ class Streams:
             self._close_ours()
 
     def read(self, descriptor: int) -> bool:
-        """Take in what has been written; False at its end."""
+        """Read available output from a descriptor. Return False at its end."""
         try:
             data = os.read(descriptor, 1 << 16)
         except BlockingIOError:
             return True
         kept = self._kept[descriptor]
-        room = self._cap - len(kept)
-        kept += data[:room]
-        self.cut = self.cut or len(data) > room
+        left = self._cap - len(kept)
+        kept += data[:left]
+        self.cut = self.cut or len(data) > left
         if not data:
             self._open.discard(descriptor)
         return bool(data)
 
     def pack(self) -> bytes:
-        """What was kept, for the outcome's payload."""
+        """Return the kept output, packed by `wire.pack_output`."""
         stdout, stderr = self._kept.values()
         return wire.pack_output(bytes(stdout), bytes(stderr), self.cut)
 
     def close(self) -> None:
-        """Let go of every descriptor."""
+        """Close all descriptors."""
         self._close_ours()
         for descriptor in self._kept:
             os.close(descriptor)
 
     def _close_ours(self) -> None:
-        """The child's ends, which we need only until the child has them."""
+        """Close our copies of the child's ends."""
         for name in ("_stdin", "_child_out", "_child_err"):
             if (descriptor := getattr(self, name)) >= 0:
                 os.close(descriptor)
@@ -78,7 +97,7 @@ class Streams:
 
 
 def _readable(content: bytes) -> int:
-    """A descriptor that reads this from its start and can't write: a file, so that programs which ask for its size get it."""
+    """Return a read-only descriptor of this content: a file, so that programs that ask for its size get it."""
     writable = os.memfd_create("stdin")
     try:
         with open(writable, "wb", closefd=False) as file:

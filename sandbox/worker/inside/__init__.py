@@ -1,1 +1,1 @@
-"""What runs in the jail: the warm interpreter, and what its forks do with a job."""
+"""What runs in the jail: the zygote, its children, and the snapshot process."""

@@ -15,11 +15,19 @@ _BARE = {typing.List: list, typing.Tuple: tuple, typing.Set: set, typing.Dict: d
 
 
 class Unsupported(ValueError):
-    """The annotation says nothing that an answer could be checked against."""
+    """The annotation says nothing that an answer can be checked against."""
 
 
 def matches(value: object, annotation: Any) -> bool:
-    """Whether the plain value is exactly of the annotated type. Raises Unsupported."""
+    """Return True if a plain value has exactly the annotated type.
+
+    Args:
+        value: plain data, as `codec.decode` returns it.
+        annotation: the evaluated annotation.
+
+    Raises:
+        Unsupported: the annotation is of no supported form.
+    """
     if annotation in _ANYTHING:
         return True
     if annotation is None or annotation in _EXACT:
@@ -51,7 +59,7 @@ def _all(values: Any, annotation: Any) -> bool:
 
 
 def describe(value: object) -> str:
-    """The type of a plain value in a few words: its own, and those of its elements."""
+    """Return the type of a plain value in a few words: its own, and those of its elements."""
     name = type(value).__name__
     if isinstance(value, dict):
         return f"{name}[{_kinds(value)}, {_kinds(value.values())}]" if value else name

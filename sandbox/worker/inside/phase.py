@@ -1,7 +1,7 @@
-"""What a forked child does: read its job, load the puzzle, call, report. Runs inside the jail, once a process.
+"""Run one phase in a jailed process: read the job, load the puzzle, call, report.
 
-The report is a claim by a process that has run hostile code: the supervisor checks an answer's bytes, and believes nothing that
-would help the one who claims it. So nothing here is a defence, only an honest reading of honest code.
+The report is a claim by a process that has run hostile code. The supervisor checks an answer's bytes, and believes
+nothing that would help the task. So nothing here is a defence: it only has to treat honest code correctly.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (
 )
 _NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
-"""What their functions may be called."""
+"""Names that the functions of puzzles and solutions may have."""
 _PUZZLE = "__puzzle__"
 _FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
-"""No expression begins like this."""
+"""A source that begins like this is no expression."""
 _MISSING = object()
 _ready: dict[str, Any] | None = None
-"""A namespace for the one puzzle that this process, or its next child, will load."""
+"""The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
-_ENTRY, _MOST_NANOSECONDS, _clock = struct.Struct("<II"), (1 << 32) - 1, time.perf_counter_ns
-_TRAVELLING = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
+_ENTRY, _MAX_NANOSECONDS, _clock = struct.Struct("<II"), (1 << 32) - 1, time.perf_counter_ns
+_MARSHALLED_TYPES = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
 
-# Task code may replace anything in `builtins`, `os` or `sys`; what runs after it is bound here.
+# Task code may replace anything in `builtins`, `os` or `sys`: what runs after it uses these names.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
 _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, wire.REPORT.pack
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
@@ -51,16 +51,21 @@ _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes = True, type, marshal.loads, bytes
 _exceptions_of = BaseExceptionGroup.__dict__["exceptions"].__get__
 _NO_MEMORY = MemoryError, SystemError
-"""What a lack of memory may come out as: the interpreter also fails to say why where there is none for a frame."""
-_LAST_WORDS = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
+"""Exceptions by a lack of memory. A SystemError: the interpreter had no memory for a frame to say why."""
+_NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
 
 
-class _Loaded(Exception):
-    """Loading failed: the code of the report and its text."""
+class _LoadError(Exception):
+    """Loading failed. Arguments: the text of the report."""
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
-    """Serve the one job that waits in the job pipe, and end the process. `check_in` tells the supervisor, and may show it what is open here."""
+    """Run the job that waits in the job pipe, report, and end the process.
+
+    Args:
+        check_in: reports to the supervisor that the child is ready; its argument makes the child's descriptors visible
+            in /proc first.
+    """
     try:
         head = _read(wire.PHASE.size)
         which, space, cpu, *_, sat_size, payload_size = wire.PHASE.unpack(head)
@@ -68,24 +73,29 @@ def run(check_in: Callable[[bool], object]) -> NoReturn:
         os.close(JOB_FD)
         os.close(GO_FD)
         rlimits.restrict_phase(space, cpu)
-        check_in(which == _RUN)  # its standard input is a file
-        perform(job, tells_loaded=True)
+        check_in(which == _RUN)  # the supervisor examines a program's standard input
+        perform(job, reports_loaded=True)
     finally:
         _exit(1)
 
 
-def perform(job: bytes | memoryview, tells_loaded: bool = False) -> NoReturn:
-    """Run a phase and report; ends the process."""
+def perform(job: bytes | memoryview, reports_loaded: bool = False) -> NoReturn:
+    """Run a phase, report, and end the process.
+
+    Args:
+        job: header (`wire.PHASE`), puzzle and payload.
+        reports_loaded: report first that the puzzle has loaded, before the solution runs.
+    """
     try:
-        _deliver(*_report(job, tells_loaded))
-    except _NO_MEMORY:  # even to report with, whatever holds it: from here on nothing is allocated
-        _write(REPORT_FD, _LAST_WORDS)
+        _send_report(*_report(job, reports_loaded))
+    except _NO_MEMORY:  # not even to report with: allocate nothing from here on
+        _write(REPORT_FD, _NO_MEMORY_REPORT)
         _pause()
     _exit(1)
 
 
-def _report(job: bytes | memoryview, tells_loaded: bool) -> tuple[bytes, bytes]:
-    """Do a job: what to report."""
+def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes]:
+    """Run a job. Return the code and text of its report."""
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
@@ -96,11 +106,11 @@ def _report(job: bytes | memoryview, tells_loaded: bool) -> tuple[bytes, bytes]:
         os.close(REPORT_FD)
         sys.modules.pop(_PUZZLE, None)
         program.run(sat)
-    return _run_phase(which, sat, payload, answer_bytes, tells_loaded)
+    return _run_phase(which, sat, payload, answer_bytes, reports_loaded)
 
 
-def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, tells_loaded: bool) -> tuple[bytes, bytes]:
-    """Run a phase: what to report."""
+def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, reports_loaded: bool) -> tuple[bytes, bytes]:
+    """Run a phase. Return the code and text of its report."""
     is_compiled, which = which & _COMPILED, which & ~_COMPILED
     try:
         scope, check = _load_puzzle(sat, is_compiled)
@@ -109,8 +119,8 @@ def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, tells_
     if which == _LOAD:
         return b"T", b""
     if which == _SOL:
-        if tells_loaded:
-            _say_loaded()
+        if reports_loaded:
+            _report_loaded()
         return _run_sol(scope, payload, answer_bytes)
     return _run_sat(check, payload)
 
@@ -127,14 +137,14 @@ def _read(size: int) -> bytes:
 
 
 def _load_puzzle(sat: bytes, is_compiled: int = 0) -> tuple[dict[str, Any], Callable[..., Any]]:
-    """The puzzle's namespace and function. Raises whatever its code does."""
+    """Load the puzzle. Return its namespace and its function. Raises whatever its code raises."""
     scope = _new_scope() if _ready is None else _ready
     exec(_loads(sat) if is_compiled else _compile(sat, "<puzzle>"), scope)
     return scope, _find(scope, _PUZZLES, "the puzzle", {})
 
 
 def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[bytes, bytes]:
-    """Phase ``sol``, the puzzle loaded: what to report."""
+    """Run the solution in the puzzle's namespace. Return the code and text of the report."""
     try:
         answer = _solution(sol, scope)()
         return b"A", _encode(answer, answer_bytes)
@@ -147,7 +157,7 @@ def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[byte
 
 
 def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
-    """Phase ``sat``, the puzzle loaded: what to report."""
+    """Decode the answer and call the puzzle with it. Return the code and text of the report."""
     try:
         value = _decode(answer)
         if mismatch := _mismatch(check, value):
@@ -156,11 +166,11 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
         return b"w", str(error).encode()
     except BaseException as error:
         return _failure(b"p", error)
-    return _ask(check, value)
+    return _call_puzzle(check, value)
 
 
-def _ask(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
-    """Ask the puzzle about an answer: what to report."""
+def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
+    """Call the puzzle with an answer. Return the code and text of the report."""
     try:
         result = check(value)
     except BaseException as error:
@@ -171,16 +181,22 @@ def _ask(check: Callable[..., Any], value: object) -> tuple[bytes, bytes]:
 
 
 def _mismatch(check: Callable[..., Any], value: object) -> str:
-    """How the answer differs from the puzzle's annotation, if it does. Raises whatever evaluating that does."""
+    """Return how the answer differs from the puzzle's annotation, or "". Evaluating the annotation may raise
+    anything.
+    """
     expected = _declared(check)
     if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):
         return ""
-    wanted = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
-    return f"the answer is {annotation.describe(value)}, not {wanted}"
+    name = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
+    return f"the answer is {annotation.describe(value)}, not {name}"
 
 
 def warm_up(rounds: int) -> None:
-    """Run both phases on samples, so that a child finds the interpreter's caches filled and writes to fewer pages."""
+    """Run both phases on samples, which fills the interpreter's caches: a child then writes to fewer pages.
+
+    Args:
+        rounds: how often each sample runs.
+    """
     samples = (
         (b"def sat(x: int, a=17, b=42):\n    return x + a == b", b"def sol(a=17, b=42):\n    return b - a"),
         (
@@ -204,7 +220,7 @@ def warm_up(rounds: int) -> None:
 
 
 def _new_scope() -> dict[str, Any]:
-    """A module's namespace; the module can be found by its name, as `dataclasses` and others expect."""
+    """Return the namespace of a new module, registered under its name as `dataclasses` and others expect."""
     module = sys.modules[_PUZZLE] = types.ModuleType(_PUZZLE)
     scope = module.__dict__
     scope.update(_NAMES)
@@ -218,9 +234,10 @@ def _compile(source: bytes, file: str) -> types.CodeType:
 
 
 def _compile_all(sources: bytes) -> bytes:
-    """Of each of the puzzles in these frames its code, with its length and the nanoseconds that it took in front (compile.c).
+    """Compile the puzzles in these frames. Return for each a header and its code (precompile.c).
 
-    There is none of what makes an error or a warning, which the phases make known, and none of what marshal does not keep as it is.
+    The header (`_ENTRY`): length of the code, and nanoseconds that compiling took. The code is empty if compiling gives
+    an error or a warning, which the phases are to report, or a constant that marshal does not keep as it is.
     """
     parts = []
     with warnings.catch_warnings():
@@ -229,15 +246,18 @@ def _compile_all(sources: bytes) -> bytes:
             began = _clock()
             try:
                 code = _compile(source, "<puzzle>")
-                made = marshal.dumps(code) if _travels(code) else b""
+                made = marshal.dumps(code) if _survives_marshal(code) else b""
             except BaseException:
                 made = b""
-            parts += [_ENTRY.pack(len(made), min(_clock() - began, _MOST_NANOSECONDS)), made]
+            parts += [_ENTRY.pack(len(made), min(_clock() - began, _MAX_NANOSECONDS)), made]
     return b"".join(parts)
 
 
-def _travels(code: types.CodeType) -> bool:
-    """Whether its constants are the same after marshal. A frozenset is not: its elements come back in another order, and so are iterated over in another."""
+def _survives_marshal(code: types.CodeType) -> bool:
+    """Return True if all constants are the same after marshal.
+
+    A frozenset is not: its elements are in another order then, and so is an iteration over it.
+    """
     todo: list[Any] = [code.co_consts]
     for constants in todo:
         for one in constants:
@@ -248,7 +268,7 @@ def _travels(code: types.CodeType) -> bool:
                 todo.append((one.start, one.stop, one.step))
             elif kind is types.CodeType:
                 todo.append(one.co_consts)
-            elif kind not in _TRAVELLING:
+            elif kind not in _MARSHALLED_TYPES:
                 return False
     return True
 
@@ -258,7 +278,7 @@ def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
 
 
 def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
-    """The solution's function, or one that evaluates it if it is a bare expression."""
+    """Return the solution's function, or one that evaluates the source if it is an expression."""
     text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff").strip()
     if text.startswith(_STATEMENTS):
         return _defined(source, scope)
@@ -276,40 +296,48 @@ def _defined(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
 
 
 def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[str, Any]) -> Callable[..., Any]:
-    """The function by one of these names that this source has defined (and not one that was there before)."""
+    """Return the function by one of these names that this source has defined.
+
+    Raises:
+        _LoadError: there is none, or only the one in `old`.
+    """
     for name in names:
         found: Callable[..., Any] | None = scope.get(name)
         if callable(found) and found is not old.get(name):
             return found
-    raise _Loaded(f"{whose} defines no function {' or '.join(names)}")
+    raise _LoadError(f"{whose} defines no function {' or '.join(names)}")
 
 
 def _declared(check: Callable[..., Any]) -> Any:
-    """The annotation of the first parameter, with what stands in it as text evaluated."""
+    """Return the annotation of the first parameter, with text in it evaluated; `_MISSING` if there is none."""
     code = getattr(check, "__code__", None)
     if code is None or not code.co_argcount:
         return _MISSING
     name = code.co_varnames[0]
     found = check.__annotations__.get(name, _MISSING)
-    if _type(found) is not _type and (
-        isinstance(found, str) or "'" in repr(found)
-    ):  # a text, or one within: List["int"]
+    if _type(found) is not _type and (isinstance(found, str) or "'" in repr(found)):  # text, or text in it: List["int"]
         return typing.get_type_hints(check)[name]
     return found
 
 
-def _say_loaded() -> None:
-    """To the supervisor: the puzzle is not to blame from here on. A runner needn't: what blames the puzzle then is not believed it."""
+def _report_loaded() -> None:
+    """Report that the puzzle has loaded: a later error is not its fault.
+
+    The snapshot process does not report it: the engine runs the puzzle alone when a report blames it.
+    """
     _write(REPORT_FD, b"P")
 
 
-# In a function that calls this while it handles the exception, that has to be among the first 256 instructions: for one after that the interpreter
-# allocates a number if the call fails, and tries again for ever if it can't (ceval.c, exception_unwind).
+# A caller that handles the exception must make this call within its first 256 instructions. For a later one the
+# interpreter allocates a number when the call fails, and retries for ever if it can't (ceval.c, exception_unwind).
 def _failure(code: bytes, error: BaseException) -> tuple[bytes, bytes]:
-    """What to report of an exception. What may be a lack of memory has codes of its own: the supervisor looks whether the kernel bears it out."""
+    """Return the code and text of the report of an exception.
+
+    A possible lack of memory has codes of its own: the supervisor checks it against the kernel's figures.
+    """
     if isinstance(error, MemoryError):
         trace = error.__traceback__
-        error.__traceback__ = None  # lets go of the frames, and of what fills the memory
+        error.__traceback__ = None  # frees the frames, and what fills the memory
         del trace
     if _may_lack_memory(error):
         code = b"n" if code == b"p" else b"m"
@@ -321,7 +349,7 @@ def _failure(code: bytes, error: BaseException) -> tuple[bytes, bytes]:
 
 
 def _may_lack_memory(error: BaseException) -> bool:
-    """Whether this is such an exception, or a group that has one in it."""
+    """Return True if the exception is one of `_NO_MEMORY`, or a group that contains one."""
     if isinstance(error, _NO_MEMORY):
         return True
     groups = [error] if isinstance(error, BaseExceptionGroup) else []
@@ -335,7 +363,7 @@ def _may_lack_memory(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException) -> str:
-    if isinstance(error, _Loaded):
+    if isinstance(error, _LoadError):
         return str(error.args[0])
     text = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
     place = _place(error.__traceback__)
@@ -346,7 +374,7 @@ def _explain(error: BaseException) -> str:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """Where in the task's own sources an exception came from."""
+    """Return the line of the task's own source that the exception came from, as text."""
     place = ""
     while trace is not None:
         name = _FILES.get(trace.tb_frame.f_code.co_filename)
@@ -364,14 +392,19 @@ def _shortened(value: object) -> str:
     return "an instance of " + repr(_slice(_type_name(kind), slice(60)))[1:-1]
 
 
-def _deliver(code: bytes, payload: bytes) -> NoReturn:
-    """The last act: deliver, then end. A phase that ran out of memory waits, so that its size can be read. Raises MemoryError."""
+def _send_report(code: bytes, payload: bytes) -> NoReturn:
+    """Write the report and end the process. After a lack of memory it waits, so that its size can be read.
+
+    Raises:
+        MemoryError: there is no memory to build the report.
+    """
     try:
         _flush()
-    except BaseException:  # closed or replaced by the task: its own business
+    except BaseException:  # the task has closed or replaced it
         pass
     head = _pack(code, _len(payload))
-    for part in (head + payload,) if _len(payload) < _LARGE else (head, payload):  # there may be no memory for a copy
+    # There may be no memory to join a large payload and its header.
+    for part in (head + payload,) if _len(payload) < _LARGE else (head, payload):
         sent = _write(REPORT_FD, part)
         while sent < _len(part):
             sent += _write(REPORT_FD, _memoryview(part)[sent:])

@@ -1,4 +1,4 @@
-"""A program that is run and not judged: there is no report, the process's own end is the outcome."""
+"""Run a program (`Phase.RUN`). It makes no report: the end of the process is the outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ _exit = os._exit  # a program may replace it
 
 
 def run(code: bytes) -> NoReturn:
-    """Be the interpreter that was told to run this file, and end the process."""
+    """Run the program as ``python main.py`` would, and end the process.
+
+    Args:
+        code: source of the program.
+    """
     name = "main.py"
     sys.argv[:] = [name]
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
@@ -31,7 +35,7 @@ def run(code: bytes) -> NoReturn:
     for last in (run_exit_handlers, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
         try:
             last()
-        except BaseException:  # its own business
+        except BaseException:  # the program has replaced or closed it
             pass
     _exit(status)
 
@@ -44,7 +48,7 @@ def _exit_status(code: object) -> int:
 
 
 def _print_traceback(error: BaseException, name: str, code: bytes) -> None:
-    """As the interpreter does, with the program's lines, which are in no file."""
+    """Print a traceback as the interpreter does, with lines of the program, which is in no file."""
     import linecache
     import traceback
 

@@ -1,7 +1,7 @@
-"""The warm interpreter inside the jail: goes in, and forks a child for every byte it is sent: for a phase, or a runner.
+"""The zygote: a warm interpreter in the jail that forks a child, or a snapshot process, for each byte it receives.
 
-It never reads a job, so a child finds in its inherited memory the interpreter and nothing of any other task. What the
-children need is imported here, before the jail closes.
+It never reads a job, so a child inherits memory with the interpreter in it and nothing of any other task. It imports
+what children need before the jail closes.
 """
 
 from __future__ import annotations
@@ -28,48 +28,63 @@ from typing import Any, NoReturn, cast
 from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
 
 PRELOADED = (
-    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses datetime decimal "
-    "enum fractions functools heapq inspect io itertools json math numbers operator queue random re "
-    "statistics string struct textwrap threading time traceback types typing unicodedata warnings weakref zlib"
+    "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses "
+    "datetime decimal enum fractions functools heapq inspect io itertools json math numbers operator queue random "
+    "re statistics string struct textwrap threading time traceback types typing unicodedata warnings weakref zlib"
 ).split()
-"""Modules that puzzles use; others are imported from the read-only standard library when a child asks for them."""
+"""Modules that puzzles use. A child imports others from the read-only standard library."""
 
 _IMPORTED_LATE = (
-    "_strptime encodings.ascii encodings.base64_codec encodings.cp1252 encodings.hex_codec encodings.latin_1 encodings.raw_unicode_escape "
-    "encodings.rot_13 encodings.unicode_escape encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32 encodings.utf_8_sig"
+    "_strptime encodings.ascii encodings.base64_codec encodings.cp1252 encodings.hex_codec encodings.latin_1 "
+    "encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape encodings.utf_16 encodings.utf_16_be "
+    "encodings.utf_16_le encodings.utf_32 encodings.utf_8_sig"
 ).split()
-"""What functions of the preloaded modules import when they are called."""
+"""Modules that functions of the preloaded modules import when they are called."""
 
-_OURS = "selftaught.sandbox.codec selftaught.sandbox.worker.inside.annotation selftaught.sandbox.worker.inside.phase".split()
-"""What a child or a runner is at work in, in the order of their imports: executed anew, so that it lies together in memory."""
+_OURS = (
+    "selftaught.sandbox.codec",
+    "selftaught.sandbox.worker.inside.annotation",
+    "selftaught.sandbox.worker.inside.phase",
+)
+"""Modules that run in children, in import order: executed a second time, so that they lie together in memory."""
 
 RECURSION_LIMIT = 10_000
 HIGHEST_DESCRIPTOR = 4095
-"""None above it is ever opened: the supervisor starts with three, and the zygote may have 64."""
+"""Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
 PR_SET_PDEATHSIG = 1
 SHOW_DESCRIPTORS = (4, 1)
-"""PR_SET_DUMPABLE: the supervisor, which is not root outside, may see which files the process has open. A core file there is none all the same (`rlimits`)."""
-PHASE, RUNNER = b"p", b"r"
+"""PR_SET_DUMPABLE: lets the supervisor, which is not root outside, list the process's open files. There is still no
+core file (`rlimits`).
+"""
+PHASE, SNAPSHOT = b"p", b"r"
 
 
 _SIZES = struct.Struct("<3I")
 
 
 Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
-"""Whether the level is ``full``; null, output, report, job and go, which become descriptors 0, 1 and 2, 3, 4, 5; and a socket to the supervisor."""
+"""True at level ``full``; descriptors of null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5; and a
+socket to the supervisor.
+"""
 
 
 def enter(entry: Entry) -> Callable[[], NoReturn]:
-    """Enter the jail, in a process that the supervisor has just forked; returns what to do then, when nothing of the frames above this is left.
+    """Enter the jail, in a process that the supervisor has just forked.
 
-    Through the socket come the filters and the libraries; the listener of the first filter goes to the supervisor; so does, as text, the reason why the jail
-    can't be entered.
+    Receives the filters and libraries over the socket. Sends the listener of the first filter to the supervisor, or as
+    text why the jail can't be entered.
+
+    Args:
+        entry: level, descriptors and socket.
+
+    Returns:
+        A function that serves forks. The caller calls it after its own frames are gone, so that no task finds them.
     """
     full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        program, traced_program, shared = _receive_terms(control)
+        program, traced_program, shared = _receive_setup(control)
         listener, seen = _enter(full, program, descriptors, control.fileno(), shared)
         socket.send_fds(control, [b"+" + seen], [listener])
     except BaseException as error:
@@ -80,13 +95,23 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     return functools.partial(_serve, traced_program)
 
 
-def send_terms(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
-    """To a zygote that has started: the filter of its system calls, that of runners, and `libraries.needed`. Raises OSError."""
+def send_setup(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
+    """Send a zygote that has started what it needs to enter the jail.
+
+    Args:
+        control: the supervisor's end of the socket.
+        program: seccomp filter of the zygote and its children.
+        traced_program: seccomp filter of snapshot processes.
+        shared: shared libraries (`libraries.needed`).
+
+    Raises:
+        OSError: the zygote has died.
+    """
     parts = program, traced_program, json.dumps(shared).encode()
     control.sendall(_SIZES.pack(*map(len, parts)) + b"".join(parts))
 
 
-def _receive_terms(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]]:
+def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]]:
     with control.makefile("rb") as file:
         first, second, third = (file.read(size) for size in _SIZES.unpack(file.read(_SIZES.size)))
         return first, second, json.loads(third)
@@ -95,8 +120,8 @@ def _receive_terms(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]
 def _enter(
     full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int, shared: dict[str, str]
 ) -> tuple[int, bytes]:
-    """Put every mechanism in force, in the only order that works; returns the listener and the namespaces."""
-    _settle(descriptors, control)
+    """Enforce every mechanism, in the only order that works. Return the listener and the namespaces."""
+    _arrange_descriptors(descriptors, control)
     _warm()
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
@@ -117,14 +142,12 @@ def _enter(
     landlock.restrict([*root.readable(), *filter(os.path.exists, readable)], root.library())
     gc.collect()
     gc.freeze()
-    import_module("selftaught.sandbox.worker.inside.heap").turn_page()
-    _close_others(
-        control
-    )  # whatever was opened on the way in: a descriptor of the root would be a way round Landlock's rules
+    import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
+    _close_others(control)  # opened on the way in: a descriptor of the root would bypass Landlock's rules
     return seccomp.install(program), seen
 
 
-def _settle(descriptors: tuple[int, int, int, int, int], control: int) -> None:
+def _arrange_descriptors(descriptors: tuple[int, int, int, int, int], control: int) -> None:
     """Arrange descriptors 0 to 5, keep the control socket, close everything else."""
     null, output, report, job, go = descriptors
     for target, source in enumerate((null, output, output, report, job, go)):
@@ -146,55 +169,54 @@ def _warm() -> None:
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
-    heap.gather()  # for the runners, which inherit it
+    heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
-    import_module(
-        "selectors"
-    )  # tries epoll when it is imported, which the filter forbids; socket imports it up to 3.13
+    # It tries epoll when it is imported, which the filter forbids; socket imports it up to Python 3.13.
+    import_module("selectors")
     if sys.version_info >= (3, 14):
         import_module("_ast_unparse")
-    _settle_extensions()
+    _initialise_extensions()
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    ours = [(module, marshal.dumps(_placeless(_code_of(module)))) for module in map(import_module, _OURS)]
-    heap.compact()
+    ours = [(module, marshal.dumps(_without_path(_code_of(module)))) for module in map(import_module, _OURS)]
+    heap.install_allocator()
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("random").seed(0)
-    import_module("selftaught.sandbox.worker.inside.runner")  # it can't be found any more later
-    _forget_places()
-    heap.scatter()
+    import_module("selftaught.sandbox.worker.inside.snapshot")  # not found any more in the jail
+    _erase_paths()
+    heap.enable_mmap()
 
 
-def _forget_places() -> None:
-    """Let nothing here tell where on the host we are: not modules, functions or what started this process."""
+def _erase_paths() -> None:
+    """Erase what shows where on the host this process started: in modules, functions and arguments."""
     home = os.path.dirname(sys.modules["selftaught"].__file__ or "")
-    gc.unfreeze()  # or else most would not be found
+    gc.unfreeze()  # else get_objects leaves most out
     for name, module in sys.modules.items():
         if name == "__main__" or name.partition(".")[0] == "selftaught":
             for about in ("__file__", "__cached__", "__spec__", "__loader__", "__path__"):
                 vars(module).pop(about, None)
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType and thing.__code__.co_filename.startswith(home):
-            thing.__code__ = _placeless(thing.__code__)
+            thing.__code__ = _without_path(thing.__code__)
         elif isinstance(thing, ctypes.CDLL):
             thing._name = ""
     sys.orig_argv[:] = [""]
     sys.path_importer_cache.clear()
 
 
-def _placeless(code: types.CodeType) -> types.CodeType:
-    constants = tuple(_placeless(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
+def _without_path(code: types.CodeType) -> types.CodeType:
+    constants = tuple(_without_path(one) if isinstance(one, types.CodeType) else one for one in code.co_consts)
     return code.replace(co_filename="<selftaught>", co_consts=constants)
 
 
-def _settle_extensions() -> None:
-    """Have what is written in C note all that it notes when it is first used, in its own data: there a runner can't write (`Memory`).
+def _initialise_extensions() -> None:
+    """Make extension modules fill their lazily initialised data now: a snapshot process can't write there (`Memory`).
 
-    That is how each function's keywords are called, found out at the first keyword, whichever that is; and names that some look up.
+    That is the parsed keywords of each function, filled at its first call with a keyword, and names that some look up.
     """
     names = "array fractions json math queue random struct zlib".split()
     array, fractions, json, math, queue, random, struct, zlib = map(import_module, names)
@@ -221,31 +243,31 @@ def _code_of(module: types.ModuleType) -> types.CodeType:
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
-    """A stream on the output pipe that prints anything; the interpreter's own was made for another file."""
+    """Return a text stream on an output pipe that can print anything; the interpreter's own is for another file."""
     raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=line_buffering)
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from selftaught.sandbox.worker.inside import phase, runner
+    from selftaught.sandbox.worker.inside import phase, snapshot
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
     arguments += [ctypes.c_long(0)] * 4
-    prctl, report_for_duty = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
+    prctl, report_ready = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
     show_descriptors = [ctypes.c_ulong(argument) for argument in SHOW_DESCRIPTORS]
     read, run, exit_now = os.read, phase.run, os._exit
 
     def check_in(shows_descriptors: bool) -> None:
-        if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_for_duty):
+        if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_ready):
             exit_now(1)
 
     while order := read(phase.GO_FD, 1):
         child = clone(*arguments)
         if child == 0:
-            if order == RUNNER:
-                runner.start(traced_program)
+            if order == SNAPSHOT:
+                snapshot.start(traced_program)
             run(check_in)
         if child < 0:
             break

@@ -1,1 +1,1 @@
-"""What is written in C, how it is loaded, and the state that C and Python share."""
+"""The C code, its loader, and the state that C and Python share."""

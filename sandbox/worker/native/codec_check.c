@@ -1,4 +1,4 @@
-/* See codec.h: whether bytes are the encoding of a value. The same steps as `python_check` in sandbox/codec.py, in the same order. */
+/* See codec.h: check an encoding. The same steps as `python_check` in sandbox/codec.py, in the same order. */
 
 #include "codec.h"
 
@@ -9,7 +9,7 @@
 #define QUOTE(text) #text
 #define AS_TEXT(macro) QUOTE(macro)
 
-/* What a container may hold: anything, hashables, hashables in order, or anything with hashables as keys. */
+/* What a container may contain: anything, hashables, hashables in order, or anything with hashables as keys. */
 enum mode { ANY, HASHABLE, SORTED, KEYED, MODES };
 
 uint64_t codec_length(const uint8_t **at, const uint8_t *end, uint8_t tag)
@@ -38,7 +38,7 @@ static uint32_t four_bytes(const uint8_t *at)
     return four;
 }
 
-/* Looks at some bytes twice rather than at each in turn: most texts are short, and each of another length. */
+/* Examine some bytes twice instead of each in turn: most texts are short, and each of another length. */
 int codec_is_ascii(const uint8_t *text, uint64_t size)
 {
     const uint8_t *end = text + size;
@@ -71,8 +71,8 @@ static int is_text(const uint8_t *at, const uint8_t *end)
         int more = lead < 0xC2 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : lead < 0xF5 ? 3 : 0;
         if (!more || end - at < more)
             return 0;
-        if ((lead == 0xE0 && *at < 0xA0) || (lead == 0xF0 && *at < 0x90) || (lead == 0xF4 && *at > 0x8F)) /* too long, or beyond U+10FFFF */
-            return 0;
+        if ((lead == 0xE0 && *at < 0xA0) || (lead == 0xF0 && *at < 0x90) || (lead == 0xF4 && *at > 0x8F))
+            return 0; /* too long, or beyond U+10FFFF */
         for (; more; more--)
             if (!CODEC_CONTINUES(*at++))
                 return 0;
@@ -80,7 +80,7 @@ static int is_text(const uint8_t *at, const uint8_t *end)
     return 1;
 }
 
-/* Whether nothing shorter would do. */
+/* Return 1 if no shorter encoding exists. */
 static int is_shortest(const uint8_t *bytes, uint64_t n)
 {
     if (n < 2)
@@ -143,9 +143,9 @@ const char *codec_check(const uint8_t *data, uint64_t size)
     uint64_t stack[CODEC_MAX_DEPTH]; /* `left` and `mode` of the containers round the present one */
     unsigned depth = 0;
     enum mode mode = ANY, inner;
-    uint64_t n, left = 1, spare = size - 1; /* what is left when each value that is still owed takes one byte */
+    uint64_t n, left = 1, spare = size - 1; /* bytes left when each value still to come takes one */
     const uint8_t *at = data, *end = data + size;
-    const uint8_t *before = data, *start = data; /* the last two elements of a set: one is enough, for no set is within an element of another */
+    const uint8_t *before = data, *start = data; /* the last two elements of a set; a set never contains another */
     const char *why;
     if (!size)
         return "there are no bytes";
@@ -165,7 +165,7 @@ const char *codec_check(const uint8_t *data, uint64_t size)
             continue;
         }
         left--;
-        uint8_t tag = *at++; /* there is one: it is owed */
+        uint8_t tag = *at++; /* `spare` counts it */
         if (tag < CODEC_FLOAT)
             continue;
         if ((why = take(&at, end, tag, &spare, &n)))

@@ -1,4 +1,4 @@
-/* See codecmodule.h: the value of an encoding. */
+/* See codecmodule.h: decode an encoding. */
 
 #include "codecmodule.h"
 
@@ -6,11 +6,11 @@
 #include <wchar.h>
 
 #define SHORT_TEXT 256 /* bytes */
-_Static_assert(sizeof(wchar_t) == 4, "a wchar_t holds any character");
+_Static_assert(sizeof(wchar_t) == 4, "a wchar_t fits any character");
 
 /* A container that is being filled. */
 struct level {
-    PyObject *holder, *key; /* the latter of a dict, without its value as yet */
+    PyObject *object, *key; /* key: of a dict, until its value comes */
     uint64_t size, left;    /* values: of a dict twice as many as keys */
     unsigned kind;
 };
@@ -18,7 +18,8 @@ struct level {
 static PyObject *make_int(const uint8_t *bytes, uint64_t size)
 {
     if (size > sizeof(int64_t))
-        return PyLong_FromNativeBytes ? PyLong_FromNativeBytes(bytes, size, LITTLE_ENDIAN_SIGNED) : _PyLong_FromByteArray(bytes, size, 1, 1);
+        return PyLong_FromNativeBytes ? PyLong_FromNativeBytes(bytes, size, LITTLE_ENDIAN_SIGNED)
+            : _PyLong_FromByteArray(bytes, size, 1, 1);
     uint64_t bits = bytes[size - 1] > 127 ? UINT64_MAX : 0;
     while (size--)
         bits = bits << 8 | bytes[size];
@@ -44,7 +45,8 @@ static int has_surrogates(const uint8_t *bytes, uint64_t size)
     return 0;
 }
 
-/* A text with lone surrogates, or a short one; Python's own decoder would call a handler for each surrogate, which takes 100 times as long. */
+/* A text with lone surrogates, or a short one. Python's own decoder calls a handler for each surrogate, which takes 100
+   times as long. */
 static PyObject *make_wide_text(const uint8_t *bytes, uint64_t size)
 {
     wchar_t few[SHORT_TEXT], *characters = few;
@@ -86,22 +88,25 @@ static PyObject *make_leaf(uint8_t tag, const uint8_t *bytes, uint64_t size)
 
 static PyObject *make_container(unsigned kind, uint64_t n)
 {
-    return kind == CODEC_LIST ? PyList_New(n) : kind == CODEC_TUPLE ? PyTuple_New(n) : kind == CODEC_SET ? PySet_New(NULL) : PyDict_New();
+    return kind == CODEC_LIST ? PyList_New(n)
+        : kind == CODEC_TUPLE ? PyTuple_New(n)
+        : kind == CODEC_SET ? PySet_New(NULL) : PyDict_New();
 }
 
-/* Put a value, which is given away, into a container. */
+/* Add a value to a container, which takes over the reference. */
 static int add(struct level *level, PyObject *value)
 {
     Py_ssize_t at = level->size - level->left--;
     if (level->kind == CODEC_LIST)
-        return PyList_SetItem(level->holder, at, value);
+        return PyList_SetItem(level->object, at, value);
     if (level->kind == CODEC_TUPLE)
-        return PyTuple_SetItem(level->holder, at, value);
+        return PyTuple_SetItem(level->object, at, value);
     if (level->kind == CODEC_DICT && !level->key) {
         level->key = value;
         return 0;
     }
-    int failed = level->kind == CODEC_SET ? PySet_Add(level->holder, value) : PyDict_SetItem(level->holder, level->key, value);
+    int failed = level->kind == CODEC_SET ? PySet_Add(level->object, value)
+        : PyDict_SetItem(level->object, level->key, value);
     Py_DECREF(value);
     Py_CLEAR(level->key);
     return failed;
@@ -109,11 +114,12 @@ static int add(struct level *level, PyObject *value)
 
 static int has_equals(const struct level *level)
 {
-    return level->kind == CODEC_SET ? (uint64_t)PySet_Size(level->holder) < level->size
-        : level->kind == CODEC_DICT ? (uint64_t)PyDict_Size(level->holder) < level->size / 2 : 0;
+    return level->kind == CODEC_SET ? (uint64_t)PySet_Size(level->object) < level->size
+        : level->kind == CODEC_DICT ? (uint64_t)PyDict_Size(level->object) < level->size / 2 : 0;
 }
 
-/* Make the value that begins at `at`, and move that behind it. Of a container, which is empty as yet, `awaited` is how many values are to come. */
+/* Make the value that begins at `at`, and move that behind it. A container is still empty: `awaited` values are to
+   come. */
 static PyObject *make_value(const uint8_t **at, const uint8_t *end, unsigned *kind, uint64_t *awaited)
 {
     uint8_t tag = *(*at)++;
@@ -132,7 +138,8 @@ static PyObject *make_value(const uint8_t **at, const uint8_t *end, unsigned *ki
     return make_container(*kind, n);
 }
 
-static PyObject *build(const struct errors *errors, const uint8_t *at, const uint8_t *end, struct level *stack, unsigned *depth)
+static PyObject *build(const struct errors *errors, const uint8_t *at, const uint8_t *end, struct level *stack,
+    unsigned *depth)
 {
     for (;;) {
         unsigned kind = 0;
@@ -144,7 +151,7 @@ static PyObject *build(const struct errors *errors, const uint8_t *at, const uin
             stack[(*depth)++] = (struct level){value, NULL, awaited, awaited, kind};
             continue;
         }
-        for (;; --*depth) { /* with a value the container round it may be complete, and so on */
+        for (;; --*depth) { /* a value may complete its container, and so on */
             if (!*depth)
                 return value;
             struct level *level = &stack[*depth - 1];
@@ -156,7 +163,7 @@ static PyObject *build(const struct errors *errors, const uint8_t *at, const uin
                 PyErr_SetString(errors->malformed, "equal elements in a set, or equal keys in a dict");
                 return NULL;
             }
-            value = level->holder;
+            value = level->object;
         }
     }
 }
@@ -167,7 +174,7 @@ PyObject *codec_decode(const struct errors *errors, const uint8_t *data, uint64_
     unsigned depth = 0;
     PyObject *value = build(errors, data, data + size, stack, &depth);
     while (depth--) {
-        Py_DECREF(stack[depth].holder);
+        Py_DECREF(stack[depth].object);
         Py_XDECREF(stack[depth].key);
     }
     return value;

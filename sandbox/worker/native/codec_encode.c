@@ -1,33 +1,34 @@
-/* See codecmodule.h: plain data as bytes. The same steps as `python_encode` in sandbox/codec.py, in the same order.
+/* See codecmodule.h: encode plain data. The same steps as `python_encode` in sandbox/codec.py, in the same order.
 
-   It runs after hostile code in the same interpreter. So it asks nothing of an object before it knows that its type is exactly a plain one, and of those
-   it calls what is written in C: no code of the task runs, no container changes, and what a container holds need not be kept alive. For that
-   the garbage collector is off as well, which would run finalizers. */
+   It runs after hostile code in the same interpreter. So it uses nothing of an object before it knows that its type is
+   exactly a plain one, and of those it calls C code only: no code of the task runs, no container changes, and items of
+   a container need no reference of their own. For that the garbage collector is off as well: it would
+   run finalizers. */
 
 #include "codecmodule.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_BYTES 256 /* most encodings are no longer: they need no other memory before they are done */
+#define FIRST_BYTES 256 /* most encodings fit: they allocate no other memory until they are done */
 #define SHORT_TEXT 256  /* characters */
 
 /* A container that is being encoded. */
 struct level {
-    PyObject *holder;    /* the container, which is not ours; of a set its iterator, which is */
-    PyObject *value;     /* dict: what comes next, after its key */
-    Py_ssize_t size, at; /* list, tuple, set: how many have been encoded; dict: the place in it */
-    size_t *marks;       /* set: where each element begins in the encoding, and where the last one ends */
+    PyObject *object;    /* borrowed container; of a set its iterator, with a reference */
+    PyObject *value;     /* dict: the value that follows its key */
+    Py_ssize_t size, at; /* list, tuple, set: items encoded so far; dict: position in it */
+    size_t *marks;       /* set: where each element begins in the encoding, and the last one ends */
     unsigned kind;
 };
 
 struct encoder {
     const struct errors *errors;
-    int64_t max_bytes, room; /* what is left when each value that is still owed takes one byte */
-    uint8_t *start;          /* the encoding: in `first` as long as there is room */
+    int64_t max_bytes, room; /* bytes left when each value still to come takes one */
+    uint8_t *start;          /* the encoding: in `first` while it fits */
     size_t used, capacity, depth;
     uint8_t first[FIRST_BYTES];
-    struct level stack[CODEC_MAX_DEPTH]; /* at the end, so that what is not used is not touched */
+    struct level stack[CODEC_MAX_DEPTH]; /* last: memory that is not used is not touched */
 };
 
 static int refuse_size(const struct encoder *e, int64_t more)
@@ -40,7 +41,7 @@ static int refuse_size(const struct encoder *e, int64_t more)
     return -1;
 }
 
-/* The type's name as it was given, without running code of the type or of its metaclass, in 60 printable characters. */
+/* The type's name in 60 printable characters, without running code of the type or of its metaclass. */
 static int refuse_type(const struct encoder *e, PyObject *value)
 {
     PyObject *name = PyType_GetName(Py_TYPE(value));
@@ -56,7 +57,7 @@ static int refuse_type(const struct encoder *e, PyObject *value)
     return -1;
 }
 
-/* Where the next `size` bytes go; NULL without memory. */
+/* Return where the next `size` bytes go; NULL without memory. */
 static uint8_t *reserve(struct encoder *e, size_t size)
 {
     if (size <= e->capacity - e->used)
@@ -88,7 +89,8 @@ static int put_byte(struct encoder *e, uint8_t byte)
     return 0;
 }
 
-/* Append a tag with a length, and `body` bytes, which are left to the caller: returns where. `owed` bytes at least will follow the tag. */
+/* Append a tag with a length and `body` bytes, which the caller fills: return where. `owed` bytes at least follow the
+   tag. */
 static uint8_t *put_head(struct encoder *e, unsigned tag, uint64_t n, int64_t owed, size_t body)
 {
     unsigned width = n <= CODEC_SHORT ? 0 : n < 256 ? 1 : 8;
@@ -128,16 +130,18 @@ static int put_small_int(struct encoder *e, int64_t number)
 
 static int put_large_int(struct encoder *e, PyObject *value)
 {
-    Py_ssize_t size = PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, NULL, 0, LITTLE_ENDIAN_SIGNED) : (Py_ssize_t)(_PyLong_NumBits(value) / 8 + 1);
+    Py_ssize_t size = PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, NULL, 0, LITTLE_ENDIAN_SIGNED)
+        : (Py_ssize_t)(_PyLong_NumBits(value) / 8 + 1);
     if (size < 1)
         return -1;
     if (size - 1 > e->room)
         return refuse_size(e, size - 1);
-    uint8_t *there = reserve(e, CODEC_MOST_HEAD + size);
+    uint8_t *there = reserve(e, CODEC_MAX_HEAD + size);
     if (!there)
         return -1;
-    there += CODEC_MOST_HEAD;
-    if (PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, there, size, LITTLE_ENDIAN_SIGNED) < 0 : _PyLong_AsByteArray(value, there, size, 1, 1) < 0)
+    there += CODEC_MAX_HEAD;
+    if (PyLong_AsNativeBytes ? PyLong_AsNativeBytes(value, there, size, LITTLE_ENDIAN_SIGNED) < 0
+                             : _PyLong_AsByteArray(value, there, size, 1, 1) < 0)
         return -1;
     if (there[size - 1] == 0xFF && there[size - 2] > 127) /* -2**(8k - 1) takes a byte less than 2**(8k - 1) */
         size--;
@@ -188,7 +192,7 @@ static int put_text(struct encoder *e, PyObject *text)
         return refuse_size(e, length);
     if (length <= SHORT_TEXT)
         return put_short_text(e, text, length);
-    PyObject *encoded = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass"); /* known to it without a look at what is registered */
+    PyObject *encoded = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass"); /* no look-up of registered codecs */
     if (!encoded)
         return -1;
     char *bytes;
@@ -230,11 +234,14 @@ static int put_leaf(struct encoder *e, PyObject *value)
     return value == Py_None ? put_byte(e, CODEC_NONE) : refuse_type(e, value);
 }
 
-/* The tag if this is a container, and 0 otherwise. */
+/* Return the tag if this is a container, else 0. */
 static unsigned container(PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
-    return type == &PyList_Type ? CODEC_LIST : type == &PyTuple_Type ? CODEC_TUPLE : type == &PySet_Type ? CODEC_SET : type == &PyDict_Type ? CODEC_DICT : 0;
+    return type == &PyList_Type ? CODEC_LIST
+        : type == &PyTuple_Type ? CODEC_TUPLE
+        : type == &PySet_Type ? CODEC_SET
+        : type == &PyDict_Type ? CODEC_DICT : 0;
 }
 
 static int open_container(struct encoder *e, PyObject *value, unsigned kind)
@@ -243,7 +250,9 @@ static int open_container(struct encoder *e, PyObject *value, unsigned kind)
         PyErr_Format(e->errors->not_plain, "nested deeper than %d levels (or cyclic)", CODEC_MAX_DEPTH);
         return -1;
     }
-    Py_ssize_t size = kind == CODEC_LIST ? PyList_Size(value) : kind == CODEC_TUPLE ? PyTuple_Size(value) : kind == CODEC_SET ? PySet_Size(value) : PyDict_Size(value);
+    Py_ssize_t size = kind == CODEC_LIST ? PyList_Size(value)
+        : kind == CODEC_TUPLE ? PyTuple_Size(value)
+        : kind == CODEC_SET ? PySet_Size(value) : PyDict_Size(value);
     if (size > e->room)
         return refuse_size(e, size);
     if (!put_head(e, kind, size, kind == CODEC_DICT ? 2 * size : size, 0))
@@ -253,8 +262,8 @@ static int open_container(struct encoder *e, PyObject *value, unsigned kind)
         if (!(level.marks = PyMem_Malloc((size + 1) * sizeof *level.marks)))
             PyErr_NoMemory();
         else
-            level.holder = PyObject_GetIter(value);
-        if (!level.marks || !level.holder) {
+            level.object = PyObject_GetIter(value);
+        if (!level.marks || !level.object) {
             PyMem_Free(level.marks);
             return -1;
         }
@@ -263,29 +272,29 @@ static int open_container(struct encoder *e, PyObject *value, unsigned kind)
     return 0;
 }
 
-/* The next item of the innermost container; NULL if there is no more. It is not ours. */
+/* Return a borrowed reference to the next item of the innermost container; NULL if there is none. */
 static PyObject *next_item(struct encoder *e)
 {
     struct level *level = &e->stack[e->depth - 1];
     PyObject *item = level->value;
     switch (level->kind) {
     case CODEC_LIST:
-        return level->at < level->size ? PyList_GetItem(level->holder, level->at++) : NULL;
+        return level->at < level->size ? PyList_GetItem(level->object, level->at++) : NULL;
     case CODEC_TUPLE:
-        return level->at < level->size ? PyTuple_GetItem(level->holder, level->at++) : NULL;
+        return level->at < level->size ? PyTuple_GetItem(level->object, level->at++) : NULL;
     case CODEC_DICT:
         if (item)
             level->value = NULL;
-        else if (!PyDict_Next(level->holder, &level->at, &item, &level->value))
+        else if (!PyDict_Next(level->object, &level->at, &item, &level->value))
             return NULL;
         return item;
     default:
         level->marks[level->at] = e->used;
         if (level->at == level->size)
             return NULL;
-        item = PyIter_Next(level->holder);
+        item = PyIter_Next(level->object);
         level->at++;
-        Py_XDECREF(item); /* the set has it, too */
+        Py_XDECREF(item); /* the set has a reference too */
         return item;
     }
 }
@@ -299,7 +308,7 @@ static int compare(const void *left_part, const void *right_part)
     return order ? order : (left->size > right->size) - (left->size < right->size);
 }
 
-/* Put the elements of a set in order. */
+/* Sort the elements of a set. */
 static int sort(struct encoder *e, const struct level *level)
 {
     const size_t *marks = level->marks;
@@ -329,7 +338,7 @@ static int close_container(struct encoder *e, int is_complete)
     if (level->kind != CODEC_SET)
         return 0;
     int failed = is_complete && (PyErr_Occurred() || (level->size > 1 && sort(e, level) < 0));
-    Py_DECREF(level->holder);
+    Py_DECREF(level->object);
     PyMem_Free(level->marks);
     return failed ? -1 : 0;
 }

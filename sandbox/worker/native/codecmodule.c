@@ -1,4 +1,4 @@
-/* The extension module selftaught.sandbox._codec: what sandbox/codec.py says, in C. */
+/* The extension module selftaught.sandbox._codec: the functions of sandbox/codec.py in C. */
 
 #include "codecmodule.h"
 
@@ -7,7 +7,7 @@ static struct errors *errors_of(PyObject *module)
     return PyModule_GetState(module);
 }
 
-/* An int of any size, as the nearest number that fits. */
+/* Convert an int of any size to the nearest number that fits. */
 static int to_limit(PyObject *object, int64_t *limit)
 {
     int overflow;
@@ -18,14 +18,14 @@ static int to_limit(PyObject *object, int64_t *limit)
     return 0;
 }
 
-static int takes(const char *name, Py_ssize_t wanted, Py_ssize_t given)
+static int takes(const char *name, Py_ssize_t expected, Py_ssize_t given)
 {
-    if (given != wanted)
-        PyErr_Format(PyExc_TypeError, "%s() takes %zd positional arguments, %zd given", name, wanted, given);
-    return given == wanted;
+    if (given != expected)
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd positional arguments, %zd given", name, expected, given);
+    return given == expected;
 }
 
-/* Find the bytes of an encoding. Raises Malformed, and TypeError if they are no bytes. */
+/* Find the bytes of an encoding and check them. Raises Malformed, or TypeError if the object is not bytes. */
 static int to_encoding(PyObject *module, PyObject *object, int64_t max_bytes, const uint8_t **data, uint64_t *size)
 {
     char *bytes;
@@ -72,7 +72,7 @@ static PyObject *decode(PyObject *module, PyObject *object)
     uint64_t size;
     if (to_encoding(module, object, INT64_MAX, &data, &size) < 0)
         return NULL;
-    int collects = PyGC_Disable(); /* there is no garbage in a value that is being built, and to look for it takes longer than to build it */
+    int collects = PyGC_Disable(); /* a new value contains no garbage, and a collection takes longer than building it */
     PyObject *value = codec_decode(errors_of(module), data, size);
     if (collects)
         PyGC_Enable();
@@ -98,8 +98,9 @@ static PyObject *raise_these(PyObject *module, PyObject *const *arguments, Py_ss
 
 static int start(PyObject *module)
 {
-    if (!(PyLong_AsNativeBytes && PyLong_FromNativeBytes) && !(_PyLong_NumBits && _PyLong_AsByteArray && _PyLong_FromByteArray)) {
-        PyErr_SetString(PyExc_ImportError, "this interpreter has no way to turn ints into bytes that is known here");
+    if (!(PyLong_AsNativeBytes && PyLong_FromNativeBytes)
+        && !(_PyLong_NumBits && _PyLong_AsByteArray && _PyLong_FromByteArray)) {
+        PyErr_SetString(PyExc_ImportError, "this interpreter has no known functions to convert ints to bytes");
         return -1;
     }
     PyObject *any = PyExc_ValueError; /* until `raise_these` */
@@ -132,13 +133,17 @@ static void end(void *module)
 
 static PyMethodDef methods[] = {
     {"encode", (PyCFunction)(void (*)(void))encode, METH_FASTCALL,
-     "encode($module, value, max_bytes, /)\n--\n\nReturn the encoding of plain data. Raises NotPlain, or TooLarge if it takes more than `max_bytes`."},
+     "encode($module, value, max_bytes, /)\n--\n\n"
+     "Return the encoding of plain data. Raises NotPlain, or TooLarge if it takes more than `max_bytes`."},
     {"check", (PyCFunction)(void (*)(void))check, METH_FASTCALL,
-     "check($module, data, max_bytes, /)\n--\n\nRaise Malformed unless `data` is the encoding of a value, in at most `max_bytes`.\n\n"
+     "check($module, data, max_bytes, /)\n--\n\n"
+     "Raise Malformed unless `data` is the encoding of a value, in at most `max_bytes`.\n\n"
      "One thing is left to `decode`: set elements or keys that are equal, such as ``1`` and ``True``."},
-    {"decode", decode, METH_O, "decode($module, data, /)\n--\n\nReturn the value whose encoding is `data`. Raises Malformed."},
+    {"decode", decode, METH_O,
+     "decode($module, data, /)\n--\n\nReturn the value whose encoding is `data`. Raises Malformed."},
     {"raise_these", (PyCFunction)(void (*)(void))raise_these, METH_FASTCALL,
-     "raise_these($module, not_plain, too_large, malformed, /)\n--\n\nRaise these exceptions from now on: ``not_plain(text)``, ``too_large(size)``, ``malformed(text)``."},
+     "raise_these($module, not_plain, too_large, malformed, /)\n--\n\n"
+     "Raise these exceptions from now on: ``not_plain(text)``, ``too_large(size)``, ``malformed(text)``."},
     {NULL, NULL, 0, NULL},
 };
 

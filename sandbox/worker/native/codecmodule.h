@@ -1,6 +1,7 @@
-/* What the parts of the extension module selftaught.sandbox._codec share. Python's limited API of 3.11: one build serves every later version.
+/* Shared by the parts of the extension module selftaught.sandbox._codec. Python's limited API of 3.11: one build serves
+   every later version.
 
-   Nothing static is written after the import: a process of the snapshot engine has the data of libraries read-only. */
+   Nothing static is written after the import: a snapshot process has the data of libraries read-only. */
 
 #ifndef CODECMODULE_H
 #define CODECMODULE_H
@@ -16,14 +17,14 @@
 /* The exception classes of selftaught.sandbox.codec. */
 struct errors { PyObject *not_plain, *too_large, *malformed; };
 
-/* codec_encode.c: returns bytes, or NULL with an exception. */
+/* codec_encode.c: return bytes, or NULL with an exception. */
 PyObject *codec_encode(const struct errors *errors, PyObject *value, int64_t max_bytes);
 
-/* codec_decode.c: the same for the value; `data` is an encoding (codec_check). */
+/* codec_decode.c: return the value of an encoding that `codec_check` has passed, or NULL with an exception. */
 PyObject *codec_decode(const struct errors *errors, const uint8_t *data, uint64_t size);
 
-/* Ints as bytes, two's complement and little-endian, in time linear in them. Python 3.13 has public functions for that; the two versions before it have
-   private ones, which won't change any more. Those that this interpreter lacks are NULL. */
+/* Ints as bytes, two's complement and little-endian, in time linear in them. Python 3.13 has public functions for that;
+   the two versions before have private ones, which won't change any more. Those that the interpreter lacks are NULL. */
 #pragma weak PyLong_AsNativeBytes
 #pragma weak PyLong_FromNativeBytes
 #pragma weak _PyLong_NumBits

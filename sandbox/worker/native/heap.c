@@ -1,15 +1,16 @@
-/* Memory for Python's small objects, given out one piece behind the other whatever its size: so what a phase allocates lies on few pages,
-   where Python's own allocator keeps a pool for each of 32 sizes. Pages are what a fork and a rollback cost by.
+/* Allocator for Python's small objects: one behind another whatever their size, so that the objects of a phase lie on
+   few pages. Python's own allocator has a pool for each of 32 sizes. A fork and a rollback cost by pages.
 
-   A piece that was freed is given to the next request of its size. What the region has no room for, and what is large, comes from the allocator
-   that was there before, to which its own pieces go back, too. Set by sandbox/worker/inside/heap.py; used under the interpreter's lock alone. */
+   A freed piece serves the next request of its size. Large requests, and those that the region has no memory for, go to
+   the previous allocator, and so do its pieces when they are freed. Installed by sandbox/worker/inside/heap.py; used
+   under the interpreter's lock only. */
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #define PAGE 4096
-#define HEAD 8                  /* before a piece: its kind and its size with the head, for `heap_free` and `heap_realloc` */
+#define HEAD 8                  /* before a piece: kind, and size with the head, for `heap_free` and `heap_realloc` */
 #define SMALL 1024              /* sizes up to here differ by 16 bytes, larger ones by a quarter of a power of two */
 #define LARGE (64 << 10)
 #define KINDS 96
@@ -23,7 +24,7 @@ struct allocator {
     void (*free)(void *, void *);
 };
 
-/* At the beginning of the region, so that to change it costs no page more. */
+/* At the beginning of the region, so that changing it costs no page more. */
 struct region {
     uint8_t *top, *end;
     void *freed[KINDS];         /* linked lists */
@@ -53,27 +54,27 @@ static struct head kind_and_size(size_t size)
     return (struct head){SMALL / 16 + (quarter - 8) * 4 + quarters - 4, quarters << quarter};
 }
 
-/* NULL if there is no room. */
-static void *take(size_t size)
+/* Return a piece, or NULL if the region is full. */
+static void *allocate(size_t size)
 {
-    struct head wanted = kind_and_size(size + HEAD);
-    uint8_t *piece = region->freed[wanted.kind];
+    struct head needed = kind_and_size(size + HEAD);
+    uint8_t *piece = region->freed[needed.kind];
     if (piece) {
-        region->freed[wanted.kind] = *(void **)piece;
+        region->freed[needed.kind] = *(void **)piece;
         return piece;
     }
     piece = region->top + HEAD;
-    if (piece + wanted.size > region->end) /* `piece` itself may be beyond it, after `heap_turn_page` */
+    if (piece + needed.size > region->end) /* `piece` itself may be beyond the end, after `heap_start_new_page` */
         return NULL;
-    region->top += wanted.size;
-    *head(piece) = wanted;
+    region->top += needed.size;
+    *head(piece) = needed;
     return piece;
 }
 
 static void *heap_malloc(void *context, size_t size)
 {
     struct allocator *other = context;
-    void *piece = size < LARGE ? take(size ? size : 1) : NULL;
+    void *piece = size < LARGE ? allocate(size ? size : 1) : NULL;
     return piece ? piece : other->malloc(other->context, size);
 }
 
@@ -83,7 +84,7 @@ static void *heap_calloc(void *context, size_t count, size_t each)
     size_t size;
     void *piece = NULL;
     if (!__builtin_mul_overflow(count, each, &size) && size < LARGE)
-        piece = take(size ? size : 1);
+        piece = allocate(size ? size : 1);
     return piece ? memset(piece, 0, size) : other->calloc(other->context, count, each);
 }
 
@@ -117,7 +118,7 @@ static void *heap_realloc(void *context, void *piece, size_t size)
 }
 
 /* Use this memory, which begins at a page. Pieces are aligned to 16 bytes, as Python's are, so their heads are not. */
-void heap_open(void *start, size_t size)
+void heap_init(void *start, size_t size)
 {
     region = start;
     *region = (struct region){(uint8_t *)start + (sizeof *region + 15) / 16 * 16 + HEAD, (uint8_t *)start + size, {0}};
@@ -130,8 +131,8 @@ void heap_replace(struct allocator *allocator, unsigned which)
     *allocator = (struct allocator){&before[which], heap_malloc, heap_calloc, heap_realloc, heap_free};
 }
 
-/* What comes next lies on pages of its own, and fills no holes. */
-void heap_turn_page(void)
+/* Allocate the next pieces on new pages, and reuse no freed piece. */
+void heap_start_new_page(void)
 {
     memset(region->freed, 0, sizeof region->freed);
     region->top += (-(uintptr_t)region->top & (PAGE - 1)) + HEAD;

@@ -1,4 +1,4 @@
-/* See process.h: a job from its start to its report. */
+/* See process.h: run a job from its start to its report. */
 
 #define _GNU_SOURCE
 #include "process.h"
@@ -22,7 +22,7 @@ static int resume(struct state *s)
     return ptrace(PTRACE_CONT, s->pid, 0, 0) < 0 ? STOP_FAILED : STOP_TIMEOUT;
 }
 
-/* Go on from these registers as if the system call there had returned `result`. */
+/* Resume with these registers, as if the system call there had returned `result`. */
 static int resume_with(struct state *s, const uint64_t *registers, uint64_t result)
 {
     struct user_regs_struct changed;
@@ -39,7 +39,8 @@ int64_t job_clock_ns(void)
     return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-/* Start the job that was written to the shared file, where the process's own page table does not show it: that is put back every time. */
+/* Start the job that was written to the shared file, where the page table of the process does not show it: that part is
+   put back every time. */
 static int start(struct state *s, uint64_t size)
 {
     s->report_size = s->printed = 0;
@@ -49,7 +50,7 @@ static int start(struct state *s, uint64_t size)
     return resume_with(s, s->ready, size);
 }
 
-/* Part of its memory. 0, or STOP_FAILED if it can't be read. */
+/* Read part of its memory. Returns 0 or STOP_FAILED. */
 static int read_there(const struct state *s, uint64_t address, uint64_t size, void *here)
 {
     const void *shared = memory_here(s, address, size);
@@ -61,15 +62,15 @@ static int read_there(const struct state *s, uint64_t address, uint64_t size, vo
     return process_vm_readv(s->pid, &local, 1, &there, 1, 0) == (ssize_t)size ? 0 : STOP_FAILED;
 }
 
-/* A write: to 1 and 2 it is counted, as far as the limit goes; to the report's descriptor it is taken in. */
+/* Handle a write: to 1 and 2 count it up to the limit, to the report's descriptor read it. */
 static int take_write(struct state *s, const struct user_regs_struct *now)
 {
     uint64_t fd = now->rdi, size = now->rdx;
-    if ((fd == 1 || fd == 2) && size <= s->print_room - s->printed) {
+    if ((fd == 1 || fd == 2) && size <= s->print_limit - s->printed) {
         s->printed += size;
         return resume_with(s, s->now, size);
     }
-    if (fd != (uint64_t)s->report_fd || size > s->report_room || read_there(s, now->rsi, size, s->report))
+    if (fd != (uint64_t)s->report_fd || size > s->report_capacity || read_there(s, now->rsi, size, s->report))
         return STOP_CALL;
     s->report_size = size;
     return STOP_REPORT;
@@ -80,8 +81,8 @@ static void do_nothing(int number)
     (void)number;
 }
 
-/* Have a signal interrupt what waits, from after that time on again and again, so that none can come too early: cheaper than a timer for each wait.
-   Where that can't be had, each wait has a timer of its own. SIGALRM is not blocked. */
+/* Have a signal interrupt every wait after that time, again and again, so that none comes too early: cheaper than a
+   timer for each wait. If that fails, each wait has a timer of its own. SIGALRM is not blocked. */
 void job_tick(struct state *s, int64_t first_ns)
 {
     struct sigaction action = {.sa_handler = do_nothing};
@@ -92,10 +93,11 @@ void job_tick(struct state *s, int64_t first_ns)
 static void note_usage(struct state *s, const struct rusage *usage)
 {
     s->faults = usage->ru_minflt + usage->ru_majflt;
-    s->cpu_seen_ns = (usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000000L + (usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) * 1000L;
+    s->cpu_seen_ns = (usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000000L
+        + (usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) * 1000L;
 }
 
-/* What a status of wait4 means; calls with an action are dealt with. STOP_TIMEOUT: it runs on. */
+/* Classify a status of wait4, and handle calls that have an action. STOP_TIMEOUT: it is running again. */
 static int classify(struct state *s, int status)
 {
     struct user_regs_struct now;
@@ -110,7 +112,7 @@ static int classify(struct state *s, int status)
     return action == ACTION_PASS ? resume(s) : action == ACTION_WRITE ? take_write(s, &now) : STOP_CALL;
 }
 
-/* What the process stops for that is not dealt with here, or STOP_TIMEOUT. SIGCHLD is blocked. */
+/* Wait for a stop that is not handled here and return it, or STOP_TIMEOUT. SIGCHLD is blocked. */
 int process_wait(struct state *s, int64_t timeout_ns)
 {
     sigset_t child;
@@ -122,7 +124,7 @@ int process_wait(struct state *s, int64_t timeout_ns)
         int status;
         struct rusage usage;
         if (!s->ticks)
-            sigtimedwait(&child, NULL, &left); /* may be another child's, or an old one */
+            sigtimedwait(&child, NULL, &left); /* it may be another child's, or an old one */
         pid_t pid = wait4(s->pid, &status, s->ticks ? __WALL : WNOHANG | __WALL, &usage);
         if (pid < 0 && errno != EINTR)
             return STOP_FAILED;
@@ -140,13 +142,14 @@ int process_wait(struct state *s, int64_t timeout_ns)
     }
 }
 
-/* After a stop at a call: go on as if that had returned `result`. */
+/* After a stop at a call: resume as if that had returned `result`. */
 int process_proceed(struct state *s, uint64_t result)
 {
     return resume_with(s, s->now, result);
 }
 
-/* Whether it has written a whole report at once, and not one of which there is more to find out: of a lack of memory, or as none of ours begins. */
+/* Return 1 if it has written a whole report at once, and none that needs another look: of a lack of memory, or one that
+   our code never begins like that. */
 static int has_reported(const struct state *s)
 {
     const uint8_t *report = s->report;
@@ -156,27 +159,28 @@ static int has_reported(const struct state *s)
         && report[0] != 'm' && report[0] != 'n' && report[0] != 'P';
 }
 
-/* Start, wait, and, if a report is what comes, put back: STOP_DONE. Else what `process_wait` returns. The process loads its extended registers itself when it
-   goes on (runner.c). What can keep it from that has hardly let it come to a report; if it has, the next job has a fault, and is put back with them. */
+/* Start a job and wait. If it reports, put it back: STOP_DONE. Else return what `process_wait` does. The process loads
+   its extended registers itself when it resumes (snapshot.c). A job that has changed them so that it can't (PKRU)
+   hardly gets to report; if it does, the next job has a fault, after which they are set too. */
 int job_run(struct state *s, uint64_t size, int64_t timeout_ns)
 {
     int stop = start(s, size);
     if (stop == STOP_TIMEOUT)
         stop = process_wait(s, timeout_ns);
-    if (stop == STOP_INTERRUPT && resume(s) == STOP_TIMEOUT) /* asked for in the job before, which stopped by itself meanwhile */
+    if (stop == STOP_INTERRUPT && resume(s) == STOP_TIMEOUT) /* requested in the last job, which stopped by itself */
         stop = process_wait(s, timeout_ns);
     if (stop != STOP_REPORT || !has_reported(s))
         return stop;
     int64_t reported = job_clock_ns();
     if (memory_restore(s))
         return STOP_FAILED;
-    s->cpu_ns = s->cpu_seen_ns > s->cpu_ns ? s->cpu_seen_ns - s->cpu_ns : 0; /* what wait4 tells lags behind the clock read at the process's spawn
-        where that has not left its processor yet */
+    /* Never negative: wait4 lags behind the clock read at the spawn if the process has not left its processor since. */
+    s->cpu_ns = s->cpu_seen_ns > s->cpu_ns ? s->cpu_seen_ns - s->cpu_ns : 0;
     s->wall_ns = reported - s->wall_ns;
     return STOP_DONE;
 }
 
-/* Put back after a job that is given up; `stop` is what came of it so far. 0, or STOP_FAILED. */
+/* Put back after a job that is given up; `stop` is what came of it so far. Returns 0 or STOP_FAILED. */
 int job_abandon(struct state *s, int stop)
 {
     int status;
@@ -199,6 +203,6 @@ int job_abandon(struct state *s, int stop)
 int process_run(struct state *s, const void *job, uint64_t size, int64_t timeout_ns)
 {
     s->written_count = 0;
-    memcpy((uint8_t *)s->shared + s->job_place, job, size);
+    memcpy((uint8_t *)s->shared + s->job_offset, job, size);
     return job_run(s, size, timeout_ns);
 }

@@ -1,4 +1,4 @@
-"""The library of what is written in C. It uses nothing of Python, so that one build serves every version."""
+"""Load the C code: one shared library that uses nothing of Python, so that one build serves every version."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from pathlib import Path
 REMEDY = "install again where there is a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev)"
 
 
-@functools.cache  # in the jail it can't be found any more
+@functools.cache  # the file is not there any more in the jail
 def load() -> ctypes.PyDLL:
-    """The library. Raises OSError if there is none, or one that does not fit this machine."""
+    """Return the library.
+
+    Raises:
+        OSError: it was not built, or does not fit this machine.
+    """
     path = Path(__file__).with_name("_accelerator.so")
     if path.exists():
         return ctypes.PyDLL(str(path))
-    raise OSError(f"what is written in C was not built: {REMEDY}")
+    raise OSError(f"the C code was not built: {REMEDY}")
 
 
 def load_checked() -> ctypes.PyDLL:
-    """The same with the functions of process.h described. Raises OSError also if it was built from another description than `shared`."""
+    """Return the library with the argument types of the functions of process.h set.
+
+    Raises:
+        OSError: as `load`; or it was built from another version of `shared`.
+    """
     from selftaught.sandbox.worker.native import shared
 
     library = load()
@@ -28,13 +36,13 @@ def load_checked() -> ctypes.PyDLL:
     except ValueError:
         built = 0
     if built != shared.digest():
-        raise OSError(f"what is written in C belongs to another version: {REMEDY}")
+        raise OSError(f"the C code belongs to another version: {REMEDY}")
     pointer, size, nanoseconds = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64
     for name, arguments in {
         "run": (ctypes.c_char_p, size, nanoseconds),
         "wait": (nanoseconds,),
         "proceed": (size,),
-        "judge": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
+        "execute": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
         "restore": (),
         "list_written": (),
         "save": (size, size),

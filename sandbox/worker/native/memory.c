@@ -1,4 +1,4 @@
-/* See process.h: what was written since the snapshot, and how it is put back (sandbox/worker/snapshot/memory.py). */
+/* See process.h: find what was written since the snapshot, and put it back (sandbox/worker/snapshot/memory.py). */
 
 #define _GNU_SOURCE
 #include "process.h"
@@ -15,19 +15,19 @@
 #define PRESENT 8
 #define NT_X86_XSTATE 0x202
 #define BLOCK (512 * PAGE) /* what one page table maps */
-#define SOME (16 * PAGE)   /* read from the pristine at once */
-#define PUNCH_PAGES 16     /* so many zero pages in a row are given back to the kernel: fewer are faster written */
+#define SOME (16 * PAGE)   /* read from the pristine mapping at once */
+#define PUNCH_PAGES 16     /* so many adjacent zero pages return to the kernel: fewer are faster to write */
 
 struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
 struct protect { uint64_t start, length, mode; };
 
-/* Where these addresses are in this process, if that is in one area; else NULL. */
+/* Return where these addresses are in this process if they are in one area; else NULL. */
 void *memory_here(const struct state *s, uint64_t address, uint64_t size)
 {
     const struct area *area = s->areas, *end = area + s->areas_count;
     for (; area < end; area++)
         if (address >= area->start && address < area->end && size <= area->end - address)
-            return (uint8_t *)s->shared + area->place + (address - area->start);
+            return (uint8_t *)s->shared + area->offset + (address - area->start);
     return NULL;
 }
 
@@ -37,7 +37,8 @@ static int protect(const struct state *s, uint64_t start, uint64_t end)
     return ioctl(s->uffd, UFFDIO_WRITEPROTECT, &protect) < 0 ? STOP_FAILED : 0;
 }
 
-/* Copy pages from the pristine, as many as lie in one piece, at most `size` bytes; returns how many bytes, or STOP_FAILED less than a page. */
+/* Copy pages from one piece of the pristine mapping, at most `size` bytes. Returns how many bytes, or STOP_FAILED,
+   which is less than a page. */
 static int64_t fetch(const struct state *s, uint64_t page, void *copy, uint64_t size)
 {
     const struct piece *piece = s->pieces, *last = piece + s->pieces_count - 1;
@@ -45,51 +46,53 @@ static int64_t fetch(const struct state *s, uint64_t page, void *copy, uint64_t 
         piece++;
     if (piece < last && piece[1].start - page < size)
         size = piece[1].start - page;
-    return pread(s->memory, copy, size, page - piece->start + piece->pristine) == (ssize_t)size ? (int64_t)size : STOP_FAILED;
+    ssize_t got = pread(s->memory, copy, size, page - piece->start + piece->pristine);
+    return got == (ssize_t)size ? got : STOP_FAILED;
 }
 
-/* Put zeros where there were none. */
-static int clear(const struct state *s, uint64_t place, uint64_t size)
+/* Write zeros. */
+static int clear(const struct state *s, uint64_t offset, uint64_t size)
 {
     if (size < PUNCH_PAGES * PAGE)
-        memset((uint8_t *)s->shared + place, 0, size);
-    else if (fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, place, size) < 0)
+        memset((uint8_t *)s->shared + offset, 0, size);
+    else if (fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) < 0)
         return STOP_FAILED;
     return 0;
 }
 
-/* Put back pages that touch, none of which is hot. */
+/* Put back adjacent pages, none of which is hot. */
 static int put_back(const struct state *s, const struct area *area, uint64_t start, uint64_t end)
 {
     uint8_t *kinds = s->kinds;
-    uint64_t place = area->place + (start - area->start), last = area->place + (end - area->start);
-    while (place < last) {
-        uint64_t zeros = place;
+    uint64_t offset = area->offset + (start - area->start), last = area->offset + (end - area->start);
+    while (offset < last) {
+        uint64_t zeros = offset;
         while (zeros < last && kinds[zeros / PAGE] == KIND_ZERO)
             zeros += PAGE;
-        if (zeros > place && clear(s, place, zeros - place))
+        if (zeros > offset && clear(s, offset, zeros - offset))
             return STOP_FAILED;
-        for (place = zeros; place < last && kinds[place / PAGE] != KIND_ZERO; place += PAGE) {
-            uint8_t *copy = (uint8_t *)s->copies + place;
-            if (kinds[place / PAGE] == KIND_PRISTINE && fetch(s, area->start + (place - area->place), copy, PAGE) != PAGE)
+        for (offset = zeros; offset < last && kinds[offset / PAGE] != KIND_ZERO; offset += PAGE) {
+            uint8_t *copy = (uint8_t *)s->copies + offset;
+            if (kinds[offset / PAGE] == KIND_PRISTINE
+                && fetch(s, area->start + (offset - area->offset), copy, PAGE) != PAGE)
                 return STOP_FAILED;
-            kinds[place / PAGE] = KIND_COPIED;
-            memcpy((uint8_t *)s->shared + place, copy, PAGE);
+            kinds[offset / PAGE] = KIND_COPIED;
+            memcpy((uint8_t *)s->shared + offset, copy, PAGE);
         }
     }
     return protect(s, start, end);
 }
 
-/* Note these written pages; put them back, hot ones apart, unless they are only to be listed. */
+/* List these written pages and put them back, without hot ones. `only_list`: put none back. */
 static int take(struct state *s, const struct area *area, uint64_t start, uint64_t end, int only_list)
 {
     const uint8_t *kinds = s->kinds;
     uint64_t *written = s->written, run = start;
     for (uint64_t page = start; page < end; page += PAGE) {
-        if (kinds[(area->place + (page - area->start)) / PAGE] != KIND_HOT) {
-            if (++s->pages > s->most_pages)
+        if (kinds[(area->offset + (page - area->start)) / PAGE] != KIND_HOT) {
+            if (++s->pages > s->max_pages)
                 return STOP_FAILED;
-            if (s->written_count < s->written_room)
+            if (s->written_count < s->written_capacity)
                 written[s->written_count++] = page;
             continue;
         }
@@ -100,11 +103,11 @@ static int take(struct state *s, const struct area *area, uint64_t start, uint64
     return run < end && !only_list ? put_back(s, area, run, end) : 0;
 }
 
-/* The same for where nothing had been: the file tells whether there is something now, also where the kernel has taken it out of the page table again.
-   What has been touched is protected from now on. */
-static int look(struct state *s, struct area *area, uint64_t start, uint64_t end, int only_list)
+/* Do the same for a part that was never touched: the file shows what is there now, even if the kernel has reclaimed it
+   from the page table. What has been touched is protected from now on. */
+static int take_untouched(struct state *s, struct area *area, uint64_t start, uint64_t end, int only_list)
 {
-    off_t first = area->place + (start - area->start), last = first + (off_t)(end - start), data = first, hole = first;
+    off_t first = area->offset + (start - area->start), last = first + (off_t)(end - start), data = first, hole = first;
     int is_head = start < area->low;
     while (hole < last && (data = lseek(s->memfd, hole, SEEK_DATA)) >= 0 && data < last) {
         hole = lseek(s->memfd, data, SEEK_HOLE);
@@ -127,15 +130,17 @@ static int look(struct state *s, struct area *area, uint64_t start, uint64_t end
     return 0;
 }
 
-/* Find what was written. The first write to each page was a fault of the process, which the kernel counts (mm_account_fault in mm/memory.c, man 2 wait4):
-   if it had none since it was last put back there are none. Asked for nothing but WRITTEN, a scan also tells of pages that the kernel has taken out of the page
-   table again: what is left there of others is the mark of their protection. */
+/* Find what was written. The first write to each page was a fault of the process, which the kernel counts
+   (mm_account_fault in mm/memory.c, man 2 wait4): without a fault since it was last put back there are none. A scan for
+   nothing but WRITTEN also finds pages that the kernel has reclaimed from the page table: other pages keep the mark of
+   their protection there. */
 static int collect(struct state *s, int only_list)
 {
     struct area *area = s->areas, *last = area + s->areas_count;
     s->pages = 0;
     for (; area < last && s->faults_seen != s->faults; area++) {
-        struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, WRITTEN, 0, WRITTEN};
+        struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MAX_REGIONS, 0, 0,
+            WRITTEN, 0, WRITTEN};
         uint64_t low = area->low, high = area->high;
         int count;
         do {
@@ -148,21 +153,21 @@ static int collect(struct state *s, int only_list)
                 if (take(s, area, s->regions[i][0], s->regions[i][1], only_list))
                     return STOP_FAILED;
             scan.start = scan.walk_end;
-        } while (count == MOST_REGIONS);
-        if (area->start < low && look(s, area, area->start, low, only_list))
+        } while (count == MAX_REGIONS);
+        if (area->start < low && take_untouched(s, area, area->start, low, only_list))
             return STOP_FAILED;
-        if (high < area->end && look(s, area, high, area->end, only_list))
+        if (high < area->end && take_untouched(s, area, high, area->end, only_list))
             return STOP_FAILED;
     }
     return 0;
 }
 
-/* Put its memory back. */
+/* Put back its memory. */
 int memory_restore(struct state *s)
 {
     const struct run *run = s->hot, *last = run + s->hot_count;
-    uint64_t start = s->job_place, end = start + s->job_size;
-    if (end - start > BLOCK) { /* of a large job no memory stays */
+    uint64_t start = s->job_offset, end = start + s->job_size;
+    if (end - start > BLOCK) { /* free the memory of a large job */
         uint64_t from = start + (-start & (PAGE - 1)), to = end - end % PAGE;
         if (clear(s, from, to - from))
             return STOP_FAILED;
@@ -173,7 +178,7 @@ int memory_restore(struct state *s)
     if (collect(s, 0))
         return STOP_FAILED;
     for (; run < last; run++)
-        memcpy((uint8_t *)s->shared + run->place, (uint8_t *)s->copies + run->place, run->size);
+        memcpy((uint8_t *)s->shared + run->offset, (uint8_t *)s->copies + run->offset, run->size);
     s->faults_seen = s->faults;
     return 0;
 }
@@ -191,14 +196,15 @@ int process_restore(struct state *s)
     return memory_restore_all(s);
 }
 
-/* List what was written, and put nothing back. */
+/* List what was written, and put back nothing. */
 int process_list_written(struct state *s)
 {
     s->written_count = 0;
     return collect(s, 1);
 }
 
-/* Fill the shared file with what the pristine holds of `size` bytes from `start` on, in an area, and note which pages those are. */
+/* Copy `size` bytes from `start` on, in one area, from the pristine mapping to the shared file, and note which pages
+   have content. */
 int process_save(struct state *s, uint64_t start, uint64_t size)
 {
     static const uint8_t nothing[PAGE];
@@ -211,26 +217,27 @@ int process_save(struct state *s, uint64_t start, uint64_t size)
         if (got < PAGE)
             return STOP_FAILED;
         for (uint8_t *page = pages; page < pages + got; page += PAGE, start += PAGE) {
-            uint64_t place = area->place + (start - area->start);
+            uint64_t offset = area->offset + (start - area->start);
             if (!memcmp(page, nothing, PAGE))
                 continue;
-            memcpy((uint8_t *)s->shared + place, page, PAGE);
-            kinds[place / PAGE] = KIND_PRISTINE;
+            memcpy((uint8_t *)s->shared + offset, page, PAGE);
+            kinds[offset / PAGE] = KIND_PRISTINE;
         }
     }
     return 0;
 }
 
-/* Where pages from this one on are not as they were; 0 if they are; or STOP_FAILED. */
-static uint64_t compare(const struct state *s, const struct area *area, uint64_t place, uint64_t last)
+/* Compare pages from `offset` to `last`. Returns the address of the first that differs, 0 if none does, or
+   STOP_FAILED. */
+static uint64_t compare(const struct state *s, const struct area *area, uint64_t offset, uint64_t last)
 {
     const uint8_t *kinds = s->kinds;
     uint8_t pages[SOME];
-    while (place < last) {
-        const uint8_t *was = (uint8_t *)s->copies + place;
-        uint64_t size = PAGE, address = area->start + (place - area->place);
-        if (kinds[place / PAGE] == KIND_PRISTINE) {
-            while (size < SOME && place + size < last && kinds[(place + size) / PAGE] == KIND_PRISTINE)
+    while (offset < last) {
+        const uint8_t *was = (uint8_t *)s->copies + offset;
+        uint64_t size = PAGE, address = area->start + (offset - area->offset);
+        if (kinds[offset / PAGE] == KIND_PRISTINE) {
+            while (size < SOME && offset + size < last && kinds[(offset + size) / PAGE] == KIND_PRISTINE)
                 size += PAGE;
             int64_t got = fetch(s, address, pages, size);
             if (got < PAGE)
@@ -239,25 +246,26 @@ static uint64_t compare(const struct state *s, const struct area *area, uint64_t
             was = pages;
         }
         for (uint64_t at = 0; at < size; at += PAGE)
-            if (memcmp((uint8_t *)s->shared + place + at, was + at, PAGE))
+            if (memcmp((uint8_t *)s->shared + offset + at, was + at, PAGE))
                 return address + at;
-        place += size;
+        offset += size;
     }
     return 0;
 }
 
-/* The same of all pages of an area's protected part that a scan finds. */
+/* Do the same for all pages of an area's protected part that a scan finds. */
 static uint64_t compare_found(struct state *s, const struct area *area, uint64_t mask, uint64_t anyof)
 {
-    struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MOST_REGIONS, 0, 0, mask, anyof, mask | anyof};
-    int count = MOST_REGIONS;
-    while (count == MOST_REGIONS && scan.start < area->high) {
+    struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MAX_REGIONS, 0, 0,
+        mask, anyof, mask | anyof};
+    int count = MAX_REGIONS;
+    while (count == MAX_REGIONS && scan.start < area->high) {
         count = ioctl(s->pagemap, PAGEMAP_SCAN, &scan);
         if (count < 0)
             return STOP_FAILED;
         for (int i = 0; i < count; i++) {
-            uint64_t place = area->place + (s->regions[i][0] - area->start);
-            uint64_t different = compare(s, area, place, place + (s->regions[i][1] - s->regions[i][0]));
+            uint64_t offset = area->offset + (s->regions[i][0] - area->start);
+            uint64_t different = compare(s, area, offset, offset + (s->regions[i][1] - s->regions[i][0]));
             if (different)
                 return different;
         }
@@ -266,30 +274,31 @@ static uint64_t compare_found(struct state *s, const struct area *area, uint64_t
     return 0;
 }
 
-/* The same of what the file has between these places, where nothing had been. */
-static uint64_t compare_data(const struct state *s, const struct area *area, off_t place, off_t last)
+/* Do the same for what the file has between these offsets, where nothing was at the snapshot. */
+static uint64_t compare_data(const struct state *s, const struct area *area, off_t offset, off_t last)
 {
-    while (place < last && (place = lseek(s->memfd, place, SEEK_DATA)) >= 0 && place < last) {
-        off_t hole = lseek(s->memfd, place, SEEK_HOLE);
-        uint64_t different = hole < 0 ? STOP_FAILED : compare(s, area, place, hole < last ? hole : last);
+    while (offset < last && (offset = lseek(s->memfd, offset, SEEK_DATA)) >= 0 && offset < last) {
+        off_t hole = lseek(s->memfd, offset, SEEK_HOLE);
+        uint64_t different = hole < 0 ? STOP_FAILED : compare(s, area, offset, hole < last ? hole : last);
         if (different)
             return different;
-        place = hole;
+        offset = hole;
     }
     return 0;
 }
 
-/* The address of a page that is not as it was, 0 if there is none, or STOP_FAILED. Looked at is what is there, and what is not protected, be it there or reclaimed.
-   Of the rest the process has written nothing: it bears the mark of its protection still. */
+/* Return the address of a page that differs from the snapshot, 0 if there is none, or STOP_FAILED. Compares pages that
+   are present, and unprotected ones, present or reclaimed. The process has not written the others: they still bear the
+   mark of their protection. */
 uint64_t process_compare(struct state *s)
 {
     const struct area *area = s->areas, *end = area + s->areas_count;
     uint64_t different = 0;
     for (; area < end && !different; area++) {
-        off_t low = area->place + (area->low - area->start), high = area->place + (area->high - area->start);
+        off_t low = area->offset + (area->low - area->start), high = area->offset + (area->high - area->start);
         if (!(different = compare_found(s, area, WRITTEN, 0)) && !(different = compare_found(s, area, 0, PRESENT))
-            && !(different = compare_data(s, area, area->place, low)))
-            different = compare_data(s, area, high, area->place + (off_t)(area->end - area->start));
+            && !(different = compare_data(s, area, area->offset, low)))
+            different = compare_data(s, area, high, area->offset + (off_t)(area->end - area->start));
     }
     return different;
 }

@@ -1,7 +1,9 @@
-/* The inner loop of the snapshot engine: what would take too long in Python. Linux on x86-64 only. `struct state` and all numbers: shared.h.
+/* The inner loop of the snapshot engine, which would be too slow in Python. Linux on x86-64 only. `struct state` and
+   all numbers: shared.h.
 
-   memory.c: what was written is put back. job.c: a job from its start to its report. compile.c: puzzles, compiled together before they are judged.
-   judge.c: tasks, of two jobs each. codec_check.c and sha256.c: a look at an answer. Apart from these, with no state: runner.c, in the jail, and heap.c. */
+   memory.c: find and put back what was written. job.c: a job from its start to its report. precompile.c: puzzles,
+   compiled together before their tasks run. tasks.c: tasks of two jobs each. codec_check.c and sha256.c: check and
+   digest of an answer. Independent of these, with no state: snapshot.c, in the jail, and heap.c. */
 
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -26,8 +28,9 @@ int job_run(struct state *s, uint64_t size, int64_t timeout_ns);
 int job_abandon(struct state *s, int stop);
 void job_tick(struct state *s, int64_t first_ns);
 
-/* compile.c */
-int compile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct compiled **found);
+/* precompile.c */
+int precompile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t timeout_ns,
+    const struct compiled **found);
 
 /* sha256.c */
 void sha256(const uint8_t *data, uint64_t size, uint8_t digest[DIGEST_BYTES]);

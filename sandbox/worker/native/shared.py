@@ -1,7 +1,8 @@
-"""What C and Python both know: the state of a snapshot process, the layout of what travels, and numbers. Described here, and nowhere else.
+"""What C and Python share: the state of a snapshot process, the layout of messages, and numbers. Described only here.
 
-``python -m selftaught.sandbox.worker.native.shared`` prints it as a C header, which is `shared.h`. Its digest is compiled into the library, so that
-one which was built from another description is refused (`selftaught.sandbox.worker.native.library`).
+``python -m selftaught.sandbox.worker.native.shared`` prints it as a C header, which is `shared.h`. Its digest is
+compiled into the library, so that a library built from another description is refused
+(`selftaught.sandbox.worker.native.library`).
 """
 
 from __future__ import annotations
@@ -16,82 +17,105 @@ from typing import Any
 from selftaught.sandbox import wire
 from selftaught.sandbox.wire import Phase
 
-MOST_COMPILED = 64
-"""Puzzles that are compiled together."""
-MOST_REGIONS = 128
-"""Of a scan: the kernel allocates as much room each time."""
+MAX_COMPILED = 64
+"""Puzzles that one job compiles at most."""
+MAX_REGIONS = 128
+"""Regions that one scan returns at most: the kernel allocates memory for as many each time."""
 
 
 class Stop(IntEnum):
-    """Why a snapshot process does not run, or why the library has come back."""
+    """Why a snapshot process does not run, or why a call of the library has returned."""
 
     TIMEOUT = 0
-    """It runs: nothing happened in time."""
+    """It still runs: nothing happened in time."""
     CALL = 1
     """It is about to make a system call that has no `Action`."""
     SIGNAL = 2
     """A signal is about to be delivered."""
     INTERRUPT = 3
-    """It was interrupted by its tracer."""
+    """Its tracer has interrupted it."""
     DEAD = 4
     REPORT = 5
-    """It is about to write to the report's descriptor; what it writes has been read."""
+    """It is about to write to the report's descriptor. What it writes has been read."""
     FAILED = 6
-    """It can't be started or watched, or not be put back: it must go."""
+    """It can't be started, watched or put back: it must be replaced."""
     DONE = 7
-    """It has reported, and been put back."""
+    """It has reported, and has been put back."""
     UNFIT = 8
-    """Nothing was started: the next task is not for the library."""
+    """Nothing was started: the library can't run the next task."""
     MORE = 9
-    """There may be more tasks to judge here."""
+    """The library may be able to run more tasks."""
 
 
 class Action(IntEnum):
-    """What becomes of a system call of a job."""
+    """What the library does about a system call of a job."""
 
     ASK = 0
     """The tracer decides: `Stop.CALL`."""
     PASS = 1
     """It takes place."""
     WRITE = 2
-    """To descriptors 1 and 2: it is counted, as far as the limit goes, and does not take place. To the report's: `Stop.REPORT`."""
+    """A write. To descriptors 1 and 2 it is counted up to the limit and does not take place; to the report's:
+    `Stop.REPORT`.
+    """
 
 
 class Kind(IntEnum):
-    """What is known of a page as it is at the snapshot."""
+    """What is known of a page's content at the snapshot."""
 
     ZERO = 0
     PRISTINE = 1
-    """It has content, which is kept in the process itself."""
+    """It has content, which is in the pristine mapping."""
     COPIED = 2
-    """It has content, and a copy of it is here."""
+    """It has content, of which the supervisor has a copy."""
     HOT = 3
-    """Copied, and put back after every job."""
+    """It is copied, and put back after every job."""
 
 
 class Area(ctypes.Structure):
-    """Writable memory from `start` to `end`. place: where its copy begins, and its part of the shared file.
+    """Writable memory of the process.
 
-    From `low` to `high` it is protected: the kernel tells what was written. What is outside of that has never been touched: the file has no data there.
+    Attributes:
+        start, end: its addresses.
+        low, high: the part that is protected, where the kernel lists written pages. The rest has never been touched:
+            the
+            file has no data there.
+        offset: where it begins in the copies and in the shared file.
     """
 
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "end", "low", "high", "place"))
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "end", "low", "high", "offset"))
 
 
 class Run(ctypes.Structure):
-    """Hot pages that touch. place: as of an area."""
+    """Adjacent hot pages.
 
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "size", "place"))
+    Attributes:
+        start, size: their address and bytes.
+        offset: where they begin in the copies and in the shared file.
+    """
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "size", "offset"))
 
 
 class Piece(ctypes.Structure):
-    """Where a piece of memory was, and where in the process it is kept."""
+    """Part of the pristine mapping.
+
+    Attributes:
+        start: its address at the snapshot.
+        pristine: its address in the process now.
+    """
 
     _fields_ = tuple((name, ctypes.c_uint64) for name in ("start", "pristine"))
 
 
 class Compiled(ctypes.Structure):
-    """A puzzle; what was compiled of it, nothing if that has no size; and the CPU time of that."""
+    """A puzzle and its compiled code.
+
+    Attributes:
+        sat, sat_size: its source.
+        code, code_size: its code; size 0 if it was not compiled.
+        cpu_ns: CPU time that compiling took.
+    """
 
     _fields_ = (
         ("sat", ctypes.c_void_p),
@@ -109,18 +133,41 @@ class Range(ctypes.Structure):
 
 
 class State(ctypes.Structure):
-    """A snapshot process, as the library needs to know it.
+    """A snapshot process as the library knows it.
 
-    memory: its memory in /proc. memfd: the file that its memory is. ready, now: registers at the snapshot, and at the last stop.
-    extended: those at the snapshot. hot: runs of hot pages. pieces: of the pristine, by address. kinds: a `Kind` for each page of all areas.
-    copies, shared: where copies and the shared file begin. actions: by number of the call. job_size: how much of its room the last job took.
-    pages: written by the last job, hot ones apart. written: addresses of such pages, of all jobs since that was last set to none.
-    printed: to descriptors 1 and 2 by the last job, which may print `print_room`. faults: of the process at its last stop; faults_seen: when it
-    was last put back. cpu_seen_ns: CPU time that it has used, at its last stop. cpu_ns, wall_ns: clocks at the start of the last job, or what that took
-    if it is `DONE`. resident: at the snapshot. ticks: a wait is interrupted without a timer of its own. judged, taken: tasks, and bytes of their frames.
-    told: frames of outcomes. phase: the one that is under way when `judge` has come back, or none. answer: of the phase before that.
-    suspect: a job was given up, so that memory should be compared. uncompiled: so many tasks to come are left to their phases. compiled_count, compiled_next:
-    puzzles that are listed, and up to which they were asked for. sources, codes: room for those of them all.
+    Attributes:
+        pid: process id.
+        pagemap, memory: /proc/PID/pagemap and /proc/PID/mem.
+        memfd: the file that has its memory.
+        uffd: its userfaultfd.
+        report_fd: the descriptor number that means the report.
+        ready, now: registers at the snapshot and at the last stop.
+        extended: extended registers at the snapshot.
+        max_pages: if a job writes more pages the process is replaced.
+        areas, hot, pieces: arrays of `Area`, `Run` and `Piece` (by address).
+        kinds: a `Kind` for each page of all areas.
+        copies, shared: start of the copies and of the shared file.
+        actions: an `Action` for each number of a system call.
+        job_offset, job_capacity, job_size: the job buffer in the file, and bytes of the last job.
+        print_limit, printed: bytes that the last job may print, and has.
+        report, report_capacity, report_size: buffer of the last report.
+        pages: pages that the last job wrote, without hot ones.
+        written, written_count, written_capacity: addresses of pages written since the count was last set to 0.
+        faults, faults_seen: page faults of the process at its last stop, and when it was last put back.
+        cpu_seen_ns: its CPU time at its last stop.
+        cpu_ns, wall_ns: clocks at the start of the last job; once it is `Stop.DONE`, the time it took.
+        min_memory: smallest memory limit that a task may have.
+        resident: resident bytes at the snapshot.
+        ticks: nonzero if a timer interrupts every wait, so that it needs none of its own.
+        executed, consumed: tasks done, and bytes of their frames.
+        results, results_capacity, results_size: buffer of frames of outcomes.
+        answer, answer_capacity, answer_size: buffer of the answer between the phases.
+        phase: the phase that is running or over when `process_execute` returns, or 0.
+        suspect: nonzero if a job was given up, so that memory should be compared.
+        sources, codes: buffers of the sources and of the code of all listed puzzles.
+        precompile_failed: so many of the next tasks are not precompiled, since the job that compiled them failed.
+        compiled, compiled_count, compiled_next: listed puzzles, and the first that no task has asked for.
+        regions: result of a scan.
     """
 
     _fields_ = (
@@ -128,24 +175,24 @@ class State(ctypes.Structure):
         ("ready", ctypes.c_uint64 * 27),
         ("now", ctypes.c_uint64 * 27),
         ("extended", Range),
-        *((name, ctypes.c_uint64) for name in ("areas_count", "hot_count", "pieces_count", "most_pages")),
+        *((name, ctypes.c_uint64) for name in ("areas_count", "hot_count", "pieces_count", "max_pages")),
         *((name, ctypes.c_void_p) for name in ("areas", "hot", "pieces", "kinds", "copies", "shared", "actions")),
-        *((name, ctypes.c_uint64) for name in ("job_place", "job_room", "job_size")),
-        *((name, ctypes.c_uint64) for name in ("print_room", "printed", "report_room", "report_size")),
+        *((name, ctypes.c_uint64) for name in ("job_offset", "job_capacity", "job_size")),
+        *((name, ctypes.c_uint64) for name in ("print_limit", "printed", "report_capacity", "report_size")),
         ("report", ctypes.c_void_p),
-        *((name, ctypes.c_uint64) for name in ("pages", "written_count", "written_room")),
+        *((name, ctypes.c_uint64) for name in ("pages", "written_count", "written_capacity")),
         ("written", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),
-        *((name, ctypes.c_uint64) for name in ("least_memory", "resident", "ticks", "judged", "taken")),
+        *((name, ctypes.c_uint64) for name in ("min_memory", "resident", "ticks", "executed", "consumed")),
         *(
             (name, ctypes.c_uint64)
-            for name in ("told_size", "told_room", "answer_size", "answer_room", "phase", "suspect")
+            for name in ("results_size", "results_capacity", "answer_size", "answer_capacity", "phase", "suspect")
         ),
-        *((name, ctypes.c_void_p) for name in ("told", "answer", "sources", "codes")),
-        *((name, ctypes.c_uint64) for name in ("uncompiled", "compiled_count", "compiled_next")),
-        ("compiled", Compiled * MOST_COMPILED),
-        ("regions", ctypes.c_uint64 * 3 * MOST_REGIONS),
+        *((name, ctypes.c_void_p) for name in ("results", "answer", "sources", "codes")),
+        *((name, ctypes.c_uint64) for name in ("precompile_failed", "compiled_count", "compiled_next")),
+        ("compiled", Compiled * MAX_COMPILED),
+        ("regions", ctypes.c_uint64 * 3 * MAX_REGIONS),
     )
 
 
@@ -153,8 +200,8 @@ STRUCTURES = (Area, Run, Piece, Compiled, Range, State)
 _ENUMERATIONS = (Stop, Action, Kind, wire.End, Phase)
 _NUMBERS = {
     "PAGE": mmap.PAGESIZE,
-    "MOST_COMPILED": MOST_COMPILED,
-    "MOST_REGIONS": MOST_REGIONS,
+    "MAX_COMPILED": MAX_COMPILED,
+    "MAX_REGIONS": MAX_REGIONS,
     "ENGINE_SNAPSHOT": wire.ENGINES.index("snapshot"),
     "TEXT_BYTES": wire.TEXT_BYTES,
     "DIGEST_BYTES": wire.DIGEST_BYTES,
@@ -171,7 +218,7 @@ _PACKED = {
         "end engine observed cpu_seconds wall_seconds peak_memory_bytes detail_size payload_size",
     ),
 }
-"""What is packed (`selftaught.sandbox.wire`), with names for its parts."""
+"""What `selftaught.sandbox.wire` packs, with names for the fields."""
 _C_OF_FORMAT = {"B": "uint8_t", "?": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "d": "double"}
 _C_OF_TYPE = {
     ctypes.c_int32: "int32_t",
@@ -182,27 +229,31 @@ _C_OF_TYPE = {
 
 
 def _body() -> Iterator[str]:
-    """The header's lines, but for the digest of them."""
+    """Yield the lines of the header, but for the digest."""
     for name, number in _NUMBERS.items():
         yield f"#define {name} {number}"
     for enumeration in _ENUMERATIONS:
         prefix = enumeration.__name__.upper()
-        yield f"enum {{ {', '.join(f'{prefix}_{member.name} = {member.value}' for member in enumeration)} }};"
+        yield "enum {"
+        yield from (f"    {prefix}_{member.name} = {member.value}," for member in enumeration)
+        yield "};"
     for name, (packed, parts) in _PACKED.items():
         types = [_C_OF_FORMAT[letter] for letter in packed.format[1:]]
-        members = " ".join(f"{kind} {part};" for kind, part in zip(types, parts.split(), strict=True))
-        yield f"struct __attribute__((packed)) {name} {{ {members} }};"
+        yield f"struct __attribute__((packed)) {name} {{"
+        yield from (f"    {kind} {part};" for kind, part in zip(types, parts.split(), strict=True))
+        yield "};"
         yield f'_Static_assert(sizeof(struct {name}) == {packed.size}, "{name}");'
     for structure in STRUCTURES:
-        yield f"struct {structure.__name__.lower()} {{"
-        for member, kind in list(structure._fields_):  # type: ignore[misc]  # with no widths of bits among them
+        tag = structure.__name__.lower()
+        yield f"struct {tag} {{"
+        for member, kind in list(structure._fields_):  # type: ignore[misc]  # none has a bit width
             yield f"    {_declare(member, kind)};"
         yield "};"
-        yield f'_Static_assert(sizeof(struct {structure.__name__.lower()}) == {ctypes.sizeof(structure)}, "{structure.__name__}");'
+        yield f'_Static_assert(sizeof(struct {tag}) == {ctypes.sizeof(structure)}, "{tag}");'
 
 
 def _declare(name: str, kind: Any) -> str:
-    """A member in C."""
+    """Return the declaration of a member in C."""
     sizes = ""
     while issubclass(kind, ctypes.Array):
         sizes, kind = f"{sizes}[{kind._length_}]", kind._type_
@@ -212,15 +263,15 @@ def _declare(name: str, kind: Any) -> str:
 
 
 def digest() -> int:
-    """What tells this description from another."""
+    """Return a number that identifies this description."""
     return zlib.crc32("\n".join(_body()).encode())
 
 
 def header() -> str:
-    """The text of `shared.h`."""
+    """Return the text of `shared.h`."""
     return "\n".join(
         (
-            "/* Made by `python -m selftaught.sandbox.worker.native.shared`: what that module describes, for C. */",
+            "/* Generated by `python -m selftaught.sandbox.worker.native.shared`: see that module. */",
             "#ifndef SHARED_H",
             "#define SHARED_H",
             "#include <stdint.h>",

@@ -1,4 +1,4 @@
-"""One job on a snapshot process, watched from its start to its report, its limits, or the point where the fork engine has to take over."""
+"""One job on a snapshot process, from its start to its report, its limits, or the point where fork has to take over."""
 
 from __future__ import annotations
 
@@ -10,87 +10,108 @@ from dataclasses import dataclass
 
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.engine import MOMENT_SECONDS, ClientGone, charged
-from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.jailed import peak_resident
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
 from selftaught.sandbox.worker.snapshot.calls import Calls, Decision
 from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
-from selftaught.sandbox.worker.snapshot.suspended import Held
+from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
 
-_SLICE_SECONDS = 0.25
-"""How often a long phase lets the supervisor look whether anybody still waits for it."""
+_CLIENT_SECONDS = 0.25
+"""Seconds between looks whether the verifier still waits for a long phase."""
 _STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Surroundings:
-    """What an attempt needs to know besides its job. hang_up: whether the verifier is gone. meanwhile: called once if it takes long."""
+class Context:
+    """What all attempts of an engine share.
+
+    Attributes:
+        calls: decides about system calls.
+        client_poll: readable when the verifier has hung up.
+        on_slow_phase: called once for each phase that takes long.
+    """
 
     calls: Calls
-    hang_up: select.poll
+    client_poll: select.poll
     on_slow_phase: Callable[[], None]
 
 
 class Attempt:
-    """A job on a snapshot process. before: CPU time and elapsed time in seconds that count for it already.
+    """A job on a snapshot process.
 
-    spoilt: the process must go. put_back: it has been. timed_out: a time limit ended it. held: how it stood then, if it is `resumable` and can go on from
-    there. used: CPU time and elapsed time in seconds, those before included, and what is `charged` of ours. peak_bytes: the largest resident size of one that is
-    spoilt.
+    Attributes:
+        must_replace: True if the process can't be used any more.
+        restored: True if the process has been put back already.
+        timed_out: True if a time limit ended the job.
+        suspended: the job's state at that time, if it can be resumed.
+        used: CPU time and elapsed time in seconds, with earlier parts of the job and its share of the supervisor's
+            work.
+        peak_bytes: largest resident size of a process that must be replaced.
     """
 
     __slots__ = (
-        "_around", "_before", "_began", "_resumable", "held", "limits", "peak_bytes", "process", "put_back", "spoilt", "timed_out", "used",
+        "_before", "_began", "_context", "_resumable", "limits", "must_replace", "peak_bytes", "process", "restored",
+        "suspended", "timed_out", "used",
     )  # fmt: skip
 
     def __init__(
         self,
-        around: Surroundings,
+        context: Context,
         process: SnapshotProcess,
         limits: Limits,
         before: tuple[float, float] = (0.0, 0.0),
         resumable: bool = False,
     ) -> None:
-        self._around, self.process, self.limits = around, process, limits
-        self.spoilt = self.put_back = self.timed_out = False
+        """Prepare the attempt; `run` or `go_on` starts it.
+
+        Args:
+            context: what all attempts of the engine share.
+            process: the process, at its snapshot or running the job.
+            limits: limits of the phase.
+            before: CPU time and elapsed time in seconds of earlier parts of the job.
+            resumable: True if the job may be suspended.
+        """
+        self._context, self.process, self.limits = context, process, limits
+        self.must_replace = self.restored = self.timed_out = False
         self._before, self.used, self._resumable = before, before, resumable
         self._began = time.thread_time()
-        self.held: Held | None = None
+        self.suspended: SuspendedJob | None = None
         self.peak_bytes = 0
 
-    def run(self, job: bytes | Held) -> Outcome | None:
-        """The outcome, or None if it can't be told here. One that was held goes on."""
-        process, print_room, moment = self.process, self.limits.output_bytes, min(self._left(), MOMENT_SECONDS)
+    def run(self, job: bytes | SuspendedJob) -> Outcome | None:
+        """Run a job, or resume a suspended one. Return None if the outcome is unknown here."""
+        process, print_limit, timeout = self.process, self.limits.output_bytes, min(self._left(), SLOW_PHASE_SECONDS)
         try:
             stop = (
-                process.take_up(job, print_room, moment)
-                if isinstance(job, Held)
-                else process.run(job, print_room, moment)
+                process.resume(job, print_limit, timeout)
+                if isinstance(job, SuspendedJob)
+                else process.run(job, print_limit, timeout)
             )
         except OSError:
-            self.spoilt = True
+            self.must_replace = True
             return None
         return self.go_on(stop)
 
     def go_on(self, stop: Stop) -> Outcome | None:
-        """The same for a job that has been started; `stop` is what came of it within a moment."""
+        """Do the same for a job that has been started; `stop` is what came of it so far."""
         try:
             if stop is Stop.DONE:
-                self.put_back = True
+                self.restored = True
                 outcome = read_report(self.process.report, self.limits.answer_bytes, loaded=False)
             else:
                 outcome = self._watch(stop)
         except OSError:  # it has died
-            self.spoilt, outcome = True, None
-        self._look_at_clocks()
-        if self.spoilt:
+            self.must_replace, outcome = True, None
+        self._read_clocks()
+        if self.must_replace:
             self.peak_bytes = peak_resident(self.process.tracee.pid)
         return outcome
 
-    def _look_at_clocks(self) -> None:
+    def _read_clocks(self) -> None:
         (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used()
         self.used = cpu_before + cpu + charged(time.thread_time() - self._began, cpu), wall_before + wall
 
@@ -99,48 +120,46 @@ class Attempt:
         return max(0.0, min(self.limits.cpu_seconds - cpu, self.limits.wall_seconds - wall))
 
     def _watch(self, stop: Stop) -> Outcome | None:
-        """What comes of a job that did not simply report within a moment."""
-        process, around = self.process, self._around
+        """Watch a job that did not simply report at once."""
+        process, context = self.process, self._context
         report = Report(self.limits.answer_bytes)
-        slice_seconds = MOMENT_SECONDS
+        client_seconds = SLOW_PHASE_SECONDS
         while True:
             if stop is Stop.REPORT:
                 outcome = report.feed(process.report)
-                if report.says_loaded:  # it never does: it was forged, and fork can tell what of it is true
+                if report.claims_loaded:  # our code never reports that here: it is forged, and fork can see the rest
                     return None
                 if outcome is not None:
                     return None if report.out_of_memory else outcome
                 process.take_report()
             elif stop is Stop.CALL:
-                decision = around.calls.decide(process, self.limits.memory_bytes - runner.RESERVE_BYTES)
+                decision = context.calls.decide(process, self.limits.memory_bytes - snapshot.RESERVE_BYTES)
                 if decision is Decision.REFUSED:
                     return None
-                self.spoilt |= decision is Decision.GREW
-            elif stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
+                self.must_replace |= decision is Decision.GREW
+            elif stop is Stop.INTERRUPT:  # requested in the last job, which stopped by itself first
                 process.tracee.resume()
-            elif (
-                stop is not Stop.TIMEOUT
-            ):  # a fault of its own or a refused call, whose signal is dropped; or it is dead
-                self.spoilt |= stop is Stop.DEAD
+            elif stop is not Stop.TIMEOUT:  # a fault or a refused call, whose signal is dropped; or it is dead
+                self.must_replace |= stop is Stop.DEAD
                 return None
-            elif around.hang_up.poll(0):
+            elif context.client_poll.poll(0):
                 raise ClientGone
-            elif slice_seconds < _SLICE_SECONDS:
-                slice_seconds = _SLICE_SECONDS
-                around.on_slow_phase()
-            self._look_at_clocks()
+            elif client_seconds < _CLIENT_SECONDS:
+                client_seconds = _CLIENT_SECONDS
+                context.on_slow_phase()
+            self._read_clocks()
             if not (left := self._left()):
                 return self._time_out(report)
-            stop = process.wait(min(left, slice_seconds))
+            stop = process.wait(min(left, client_seconds))
 
     def _time_out(self, report: Report) -> Outcome:
         self.timed_out = True
         self.process.tracee.interrupt()
         stop = self.process.wait(_STOP_SECONDS)
         if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
-            self.spoilt = True
+            self.must_replace = True
         cpu, wall = self.used
-        if self._resumable and stop is Stop.INTERRUPT and not (self.spoilt or report.begun):
+        if self._resumable and stop is Stop.INTERRUPT and not (self.must_replace or report.begun):
             with contextlib.suppress(Unrestorable):
-                self.held = self.process.hold(self.used)
+                self.suspended = self.process.suspend(self.used)
         return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)

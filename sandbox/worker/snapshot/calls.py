@@ -1,6 +1,7 @@
-"""What becomes of the system calls of a job on a snapshot process: decided on number and registers, never on what a pointer points to.
+"""Decides about system calls of a job by number and registers, never by what a pointer points to.
 
-Those pass that change nothing, after which there is nothing to put back, and requests for memory, after which the process is replaced.
+Calls pass that change nothing, so that there is nothing to put back, and requests for memory, after which the process
+is replaced.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
 from selftaught.sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
 _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex".split()
-"""With the arguments that the filter lets through these leave nothing in the kernel and tell of no earlier task."""
+"""With the arguments that the filter allows, these change nothing in the kernel and show nothing of earlier tasks."""
 _NO_SUCH_FILE, _NO_TERMINAL = (1 << 64) - errno.ENOENT, (1 << 64) - errno.ENOTTY
-"""Also what standard input, of which there is none, says to those who ask for its settings; it is at its end, as /dev/null is."""
+"""The results of calls on paths of sources, and of a terminal's ioctl on standard input, which is as at end of file."""
 _SOURCE_NAMES = (b"<puzzle>", b"<solution>")
 _LONGEST_NAME = 11
 _PRIVATE_ANONYMOUS, _READ_WRITE = 0x22, 3
@@ -28,14 +29,18 @@ class Decision(Enum):
     """What has become of a call."""
 
     REFUSED = auto()
-    """It waits still, and must not take place."""
+    """It still waits, and must not take place."""
     LEFT_NOTHING = auto()
     GREW = auto()
-    """It took place, and the process has other memory than before."""
+    """It took place, and the process's memory has changed."""
 
 
 class Calls:
-    """Decides for the snapshot processes of a jailed. actions: what `SnapshotProcess.wait` does by itself, by number of the call."""
+    """Decides for the snapshot processes of a worker.
+
+    Attributes:
+        actions: what the C code does by itself (`SnapshotProcess.wait`), by number of the call.
+    """
 
     def __init__(self, jailed: JailedProcesses) -> None:
         self.actions = {jailed.number("write"): Action.WRITE, **{jailed.number(name): Action.PASS for name in _PASS}}
@@ -46,8 +51,16 @@ class Calls:
         }
         self._growing = self._brk, jailed.number("munmap")
 
-    def decide(self, process: SnapshotProcess, room: int) -> Decision:
-        """Let the call that the process waits at take place, or not, or answer it. room: bytes by which it may grow, all in all."""
+    def decide(self, process: SnapshotProcess, growth: int) -> Decision:
+        """Let the call at which the process waits take place, answer it, or refuse it.
+
+        Args:
+            process: a process that has stopped with `Stop.CALL`.
+            growth: bytes by which it may grow in total.
+
+        Raises:
+            OSError: the process has died.
+        """
         now = process.now
         call, arguments = now[ORIG_RAX], [now[place] for place in ARGUMENTS]
         answer = self._of_stdin.get(call) if arguments[0] == 0 else None
@@ -64,38 +77,36 @@ class Calls:
                 if call == self._brk
                 else 0
             )
-            if room < 0 or address_space(process.tracee.pid) + size > _limit(process.tracee.pid, room):
-                return Decision.REFUSED  # at the limit, where all goes slowly here
+            if growth < 0 or address_space(process.tracee.pid) + size > _limit(process.tracee.pid, growth):
+                return Decision.REFUSED  # near the limit each call is slow here
             process.memory.heap_end += size if call == self._brk else 0
             process.tracee.resume()
             return Decision.GREW
-        if (
-            call == self._clock and arguments[0] in seccomp.CLOCKS
-        ):  # the process's own have counted for all tasks before
+        if call == self._clock and arguments[0] in seccomp.CLOCKS:  # its own clocks have run during earlier tasks
             process.tracee.resume()
             return Decision.LEFT_NOTHING
         return Decision.REFUSED
 
 
-def _limit(pid: int, room: int) -> int:
-    """The address space that a process may have which grows by so much; the kernel holds it to that (man 2 getrlimit, RLIMIT_AS). Raises OSError."""
-    most = resource.prlimit(pid, resource.RLIMIT_AS)[0]
-    if most == resource.RLIM_INFINITY:  # it has not grown yet
-        most = address_space(pid) + room
-        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
-    return most
+def _limit(pid: int, growth: int) -> int:
+    """Return the address space that a process that may grow by so much can have; the kernel enforces it (RLIMIT_AS)."""
+    limit = resource.prlimit(pid, resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:  # it has not grown yet
+        limit = address_space(pid) + growth
+        resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
+    return limit
 
 
 def _is_plain(arguments: list[int]) -> bool:
-    """Whether what mmap is asked for is memory that is private and not executable."""
+    """Return True if mmap is asked for private memory that is not executable."""
     _, _, rights, flags, descriptor, _ = arguments
     return rights & ~_READ_WRITE == 0 and flags == _PRIVATE_ANONYMOUS and descriptor & 0xFFFFFFFF == 0xFFFFFFFF
 
 
 def _names_source(process: SnapshotProcess, address: int) -> bool:
-    """Whether a path is the name that sources are compiled under: who wants to quote from such a file looks for it, in vain.
+    """Return True if a path is the name that sources are compiled under: quoting from such a file fails.
 
-    The path is read although it could be anything, since whatever comes of it, the call does not take place.
+    The path may change after it is read here. That does no harm: whatever it is, the call does not take place.
     """
     try:
         return process.tracee.read(address, _LONGEST_NAME).split(b"\0")[0] in _SOURCE_NAMES

@@ -1,4 +1,4 @@
-"""A snapshot process: given a job, watched while it runs, put back. What takes place for every job is in C (process.h)."""
+"""A snapshot process: runs a job, is watched while it runs, and is put back. The work for every job is in process.h."""
 
 from __future__ import annotations
 
@@ -11,47 +11,53 @@ from dataclasses import dataclass
 from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Phase
-from selftaught.sandbox.worker.inside import runner
+from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Action, Range, State, Stop
 from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
 from selftaught.sandbox.worker.snapshot.spawn import Spawned
-from selftaught.sandbox.worker.snapshot.suspended import Held
+from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
 from selftaught.sandbox.worker.snapshot.tracee import NOT_A_CALL, ORIG_RAX
 
-LEAST_MEMORY = 2 * runner.RESERVE_BYTES
-_MOST_PAGES = (runner.RESERVE_BYTES + (16 << 20)) // PAGE
+MIN_MEMORY = 2 * snapshot.RESERVE_BYTES
+_MAX_PAGES = (snapshot.RESERVE_BYTES + (16 << 20)) // PAGE
 """If a job has written more pages the process is replaced."""
 _LISTED_PAGES = 4096
 _CALLS = 512
-_REPORT_ROOM = runner.JOB_BYTES
-_TOLD_ROOM, _ANSWER_ROOM = 64 << 10, 64 << 10
-"""For the outcomes of many tasks; and for an answer that is handed from one phase to the next without a word from Python."""
+_REPORT_CAPACITY = snapshot.JOB_BYTES
+_RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
+"""For outcomes of many tasks, and for an answer on its way between phases in the C code."""
 _CHECK_SECONDS = 5.0
-_EVER = (1 << 64) - 1
+_NO_FAULTS_SEEN = (1 << 64) - 1
 
 
 def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
-    """What a snapshot process reads of a phase: it needs to know little of the limits."""
+    """Return a phase serialised for the snapshot process: header, puzzle, payload. It needs few of the limits."""
     return wire.PHASE.pack(phase, 0, 0.0, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
 
 
 def fits(job: bytes, limits: Limits) -> bool:
-    """Whether a snapshot process can do this job."""
-    return len(job) <= runner.JOB_BYTES and limits.memory_bytes >= LEAST_MEMORY
+    """Return True if the job fits a snapshot process's size and memory limits."""
+    return len(job) <= snapshot.JOB_BYTES and limits.memory_bytes >= MIN_MEMORY
 
 
 @dataclass(slots=True)
-class Judged:
-    """What the library has made of tasks. told: frames of the outcomes of the first `tasks`, which were `taken` bytes.
+class Batch:
+    """What the C code has made of a batch of tasks.
 
-    stop: `Stop.MORE` or `Stop.UNFIT` if no phase of the next one has been started; else what came of its `phase`. first: the frame of the outcome of the
-    phase before that, or nothing if there was none; answer: that answer.
+    Attributes:
+        tasks: how many tasks are done.
+        results: frames of their outcomes.
+        consumed: bytes of their frames.
+        stop: `Stop.MORE` or `Stop.UNFIT` if no phase of the next task was started; else what came of its `phase`.
+        phase: the phase of the next task that was started, or None.
+        first: frame of the outcome of the phase before that; b"" if there was none.
+        answer: the answer of that phase.
     """
 
     tasks: int
-    told: bytes
-    taken: int
+    results: bytes
+    consumed: int
     stop: Stop
     phase: Phase | None
     first: bytes
@@ -59,68 +65,97 @@ class Judged:
 
 
 class SnapshotProcess:
-    """A stopped tracee with its snapshot, taken when this is made. Raises OSError where the kernel does not allow that.
+    """A stopped process with its snapshot, taken at construction.
 
-    job_at: where it reads jobs. report_fd: the descriptor that means the report. actions: by number of the system call. Every method raises OSError if the process is dead, or
-    can't be watched or put back any more: then it must go.
+    Every method raises OSError if the process has died, or can't be watched or put back: it must be replaced then.
+
+    Attributes:
+        tracee: the traced process.
+        memory: its memory.
+        job_at: address where it reads jobs.
     """
 
     def __init__(self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action]) -> None:
+        """Take the snapshot.
+
+        Args:
+            spawned: the process, waiting for its first job.
+            report_fd: the descriptor number that means the report.
+            actions: what the C code does about a system call, by its number.
+
+        Raises:
+            OSError: the kernel does not allow it.
+        """
         self.tracee, self._library = spawned.tracee, load_checked()
-        state = self._state = State(report_fd=report_fd, most_pages=_MOST_PAGES, least_memory=LEAST_MEMORY)
+        state = self._state = State(report_fd=report_fd, max_pages=_MAX_PAGES, min_memory=MIN_MEMORY)
         self._at = ctypes.addressof(state)
         state.ready[:] = self.tracee.registers()
         self.job_at = spawned.job_at
         self._extended = self.tracee.extended_state()
-        self._rooms = [ctypes.create_string_buffer(self._extended, len(self._extended))]
-        state.extended = Range(ctypes.addressof(self._rooms[0]), len(self._extended))
+        self._buffers = [ctypes.create_string_buffer(self._extended, len(self._extended))]
+        state.extended = Range(ctypes.addressof(self._buffers[0]), len(self._extended))
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             state.resident = int(file.read().split()[1]) * PAGE
-        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, runner.MEMFD)
-        state.job_place, state.job_room = self.memory.place(spawned.job_at), runner.JOB_BYTES
-        if any(self.memory.read(spawned.job_at, runner.JOB_BYTES)):
-            raise OSError("the room for jobs is in use")
-        state.report, state.report_room = self._room(_REPORT_ROOM), _REPORT_ROOM
-        state.told, state.told_room = self._room(_TOLD_ROOM), _TOLD_ROOM
-        state.answer, state.answer_room = self._room(_ANSWER_ROOM), _ANSWER_ROOM
-        state.sources, state.codes = self._room(runner.JOB_BYTES), self._room(_REPORT_ROOM)
-        state.written, state.written_room = self._room(8 * _LISTED_PAGES), _LISTED_PAGES
+        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, snapshot.MEMFD)
+        state.job_offset, state.job_capacity = self.memory.offset(spawned.job_at), snapshot.JOB_BYTES
+        if any(self.memory.read(spawned.job_at, snapshot.JOB_BYTES)):
+            raise OSError("the job buffer is not empty")
+        state.report, state.report_capacity = self._allocate(_REPORT_CAPACITY), _REPORT_CAPACITY
+        state.results, state.results_capacity = self._allocate(_RESULTS_CAPACITY), _RESULTS_CAPACITY
+        state.answer, state.answer_capacity = self._allocate(_ANSWER_CAPACITY), _ANSWER_CAPACITY
+        state.sources, state.codes = self._allocate(snapshot.JOB_BYTES), self._allocate(_REPORT_CAPACITY)
+        state.written, state.written_capacity = self._allocate(8 * _LISTED_PAGES), _LISTED_PAGES
         self._actions = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state.actions = ctypes.addressof(self._actions)
         state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
         self._is_done = False
 
-    def _room(self, size: int) -> int:
-        """Where there is so much room, which takes memory only as far as it is used."""
-        self._rooms.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
-        return ctypes.addressof(self._rooms[-1])
+    def _allocate(self, size: int) -> int:
+        """Return the address of a buffer that takes memory only as far as it is used."""
+        self._buffers.append(ctypes.c_char.from_buffer(mmap.mmap(-1, size)))  # type: ignore[arg-type]
+        return ctypes.addressof(self._buffers[-1])
 
-    def judge(
-        self, frames: bytes, counters: bytes, most: int, moment_seconds: float, together_seconds: float
-    ) -> Judged:
-        """Run both phases of tasks, at most so many and for so long together, no phase for more than a moment, and put back after each.
+    def execute(self, frames: bytes, counters: bytes, most: int, timeout_seconds: float, batch_seconds: float) -> Batch:
+        """Run both phases of tasks, and put the process back after each.
 
-        counters: packed, to be told with each. A task that is not as most are ends that, with a phase of its under way or just over.
+        Args:
+            frames: whole frames of jobs.
+            counters: packed counters, put in front of each task's outcomes.
+            most: largest number of tasks.
+            timeout_seconds: a phase that takes longer ends the batch.
+            batch_seconds: the time after which no further task starts.
+
+        Returns:
+            The tasks that went the usual way, and the next one's phase that did not, running or over.
         """
-        state, times = self._state, (int(moment_seconds * 1e9), int(together_seconds * 1e9))
+        state, times = self._state, (int(timeout_seconds * 1e9), int(batch_seconds * 1e9))
         stop = self._stopped(
-            self._library.process_judge(self._at, frames, len(frames), counters, len(counters), most, *times)
+            self._library.process_execute(self._at, frames, len(frames), counters, len(counters), most, *times)
         )
-        told, first, at = ctypes.string_at(state.told, state.told_size), b"", state.told_size
+        results, first, at = ctypes.string_at(state.results, state.results_size), b"", state.results_size
         answer = ctypes.string_at(state.answer, state.answer_size) if state.phase == Phase.SAT else b""
         if answer:
-            at = wire.size_of_first(told, state.judged)
-            first = told[at:]
+            at = wire.size_of_first(results, state.executed)
+            first = results[at:]
         phase = Phase(state.phase) if state.phase else None
-        return Judged(state.judged, told[:at], state.taken, stop, phase, first, answer)
+        return Batch(state.executed, results[:at], state.consumed, stop, phase, first, answer)
 
-    def run(self, job: bytes, print_room: int, timeout_seconds: float) -> Stop:
-        """Let it run with this job, which may print so many bytes, and `wait`; if it reports at once, put it back: `Stop.DONE`."""
-        self._state.print_room = print_room
+    def run(self, job: bytes, print_limit: int, timeout_seconds: float) -> Stop:
+        """Run a job and wait. If it reports at once the process is put back: `Stop.DONE`.
+
+        Args:
+            job: the job's bytes (`pack`).
+            print_limit: bytes that it may print.
+            timeout_seconds: how long to wait.
+
+        Returns:
+            What came of it.
+        """
+        self._state.print_limit = print_limit
         return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop:
-        """Wait until it stops for something that is not dealt with by `actions`; `Stop.TIMEOUT` if that does not happen in time."""
+        """Wait until the process stops for something that `actions` does not cover; `Stop.TIMEOUT` if it does not."""
         return self._stopped(self._library.process_wait(self._at, int(timeout_seconds * 1e9)))
 
     def _stopped(self, result: int) -> Stop:
@@ -133,73 +168,84 @@ class SnapshotProcess:
 
     @property
     def now(self) -> tuple[int, ...]:
-        """Its registers at the last stop."""
+        """Return the registers at the last stop."""
         return tuple(self._state.now)
 
     @property
     def report(self) -> bytes:
-        """What was last written to the report."""
+        """Return what was last written to the report."""
         return ctypes.string_at(self._state.report, self._state.report_size)
 
     @property
     def peak_memory_bytes(self) -> int:
-        """What the last job, which has been put back, took at most: what is resident at the snapshot, and the pages that it wrote."""
+        """Return the peak of the last job, which was put back: resident at the snapshot, and the pages it wrote."""
         return int(self._state.resident + self._state.pages * PAGE)
 
     @property
     def suspect(self) -> bool:
-        """Whether `judge` has given a job of its own up, so that memory should be compared."""
+        """Return True if the C code has given up a job of its own, so that memory should be compared."""
         return bool(self._state.suspect)
 
     def used(self) -> tuple[float, float]:
-        """CPU time and elapsed time in seconds since the last job was started; until it was put back, if it is `Stop.DONE`."""
+        """Return CPU time and elapsed time in seconds of the last job: until now, or until it was put back at once."""
         cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
         if self._is_done:
             return cpu, wall
         return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
 
     def proceed_with(self, result: int) -> None:
-        """After a stop at a call: let it run on as if the call had returned `result`."""
+        """After a stop at a call: resume as if the call had returned `result`."""
         self._stopped(self._library.process_proceed(self._at, result))
 
     def take_report(self) -> None:
-        """After `Stop.REPORT`: let it run on."""
+        """After `Stop.REPORT`: resume."""
         self.proceed_with(self._state.report_size)
 
     def restore(self) -> None:
-        """Put back its memory and its extended registers."""
+        """Put back memory and extended registers."""
         self._stopped(self._library.process_restore(self._at))
 
-    def hold(self, used: tuple[float, float]) -> Held:
-        """The job that was interrupted, as it stands: `take_up` lets it go on after others. used: see `Held`. Raises Unrestorable or OSError."""
+    def suspend(self, used: tuple[float, float]) -> SuspendedJob:
+        """Return the state of an interrupted job, for `resume`.
+
+        Args:
+            used: CPU time and elapsed time in seconds so far.
+
+        Raises:
+            Unrestorable: it waits in a system call, or has written too much.
+        """
         registers, state = self.tracee.registers(), self._state
         if registers[ORIG_RAX] != NOT_A_CALL:
             raise Unrestorable("it waits in a system call")
-        job = self.job_at, self.memory.read(self.job_at, state.job_size)  # it came where no search finds it
-        return Held([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
+        job = self.job_at, self.memory.read(self.job_at, state.job_size)  # the supervisor wrote it: no scan finds it
+        return SuspendedJob([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
 
-    def take_up(self, held: Held, print_room: int, timeout_seconds: float) -> Stop:
-        """`run` for a job that was interrupted: let it go on where it was."""
+    def resume(self, job: SuspendedJob, print_limit: int, timeout_seconds: float) -> Stop:
+        """Resume a suspended job, and wait as `run` does."""
         state = self._state
-        state.printed, state.print_room, state.report_size = held.printed, print_room, 0
+        state.printed, state.print_limit, state.report_size = job.printed, print_limit, 0
         state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
         state.job_size = state.written_count = 0
-        state.faults_seen = _EVER  # there were none, but there is something to be found
-        for start, content in held.pages:
-            self.tracee.write(start, content)  # so that a search finds it
-        extended = ctypes.create_string_buffer(held.extended, len(held.extended))
+        state.faults_seen = _NO_FAULTS_SEEN  # the supervisor's writes cause no faults
+        for start, content in job.pages:
+            self.tracee.write(start, content)  # as the process's own write: a scan finds it
+        extended = ctypes.create_string_buffer(job.extended, len(job.extended))
         self.tracee.set_extended_state(Range(ctypes.addressof(extended), len(extended)))
-        self.tracee.resume_from(held.registers)
+        self.tracee.resume_from(job.registers)
         return self.wait(timeout_seconds)
 
     def differences(self) -> list[str]:
-        """What is not as it was at the snapshot, after it was put back: of memory, mappings and registers.
+        """Compare memory, mappings and registers with the snapshot, after they were put back.
 
-        For the registers it is let go on with an empty job: it comes back to where it waits, and so shows what the next job would find.
+        For the registers the process runs an empty job: it comes back to where it waits, with the registers that the
+        next job would find.
+
+        Returns:
+            A description of each difference.
         """
         self.tracee.resume_with(tuple(self._state.ready), 0)
         stop = self.tracee.wait(_CHECK_SECONDS)
-        if stop is Stop.INTERRUPT:  # asked for in the last job, which stopped by itself meanwhile
+        if stop is Stop.INTERRUPT:  # requested in the last job, which stopped by itself first
             self.tracee.resume()
             stop = self.tracee.wait(_CHECK_SECONDS)
         if stop is not Stop.CALL:
@@ -212,6 +258,6 @@ class SnapshotProcess:
         return found
 
     def end(self) -> None:
-        """Kill it, and release what tracks it."""
+        """Kill the process and close its descriptors."""
         self.tracee.kill()
         self.memory.close()

@@ -1,7 +1,7 @@
-"""The spawn of a runner, as the supervisor attends it: forked by the zygote, traced, its memory arranged, waiting for its first job.
+"""Spawn a snapshot process: fork it from the zygote, attach as tracer, wait until it is ready for a job.
 
-Until its own filter is in force a runner runs our code alone. It makes the calls of `_GRANTED`, in this order, through the zygote's
-filter and so through the supervisor; after that each of its system calls stops it.
+Until its own filter is in force the process runs our code alone. It makes the calls of `_GRANTED`, in this order,
+through the zygote's filter and so through the supervisor; after that each of its system calls stops it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import kernel
 from selftaught.sandbox.jail.seccomp import Call
 from selftaught.sandbox.worker.engine import ClientGone
-from selftaught.sandbox.worker.inside import runner, zygote
+from selftaught.sandbox.worker.inside import snapshot, zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.snapshot.memory import read_maps
@@ -29,9 +29,12 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A runner that waits at the point of its snapshot. uffd, memfd: its descriptors, ours to close.
+    """A snapshot process that waits for its first job.
 
-    job_at: where it reads jobs.
+    Attributes:
+        tracee: the traced process.
+        uffd, memfd: copies of its descriptors, to be closed by the owner.
+        job_at: address where it reads jobs.
     """
 
     tracee: Tracee
@@ -41,16 +44,27 @@ class Spawned:
 
 
 def spawn(jailed: JailedProcesses, client: int) -> Spawned:
-    """Have the zygote fork a runner. Raises OSError or WorkerFailed with the reason, ClientGone."""
+    """Have the zygote fork a snapshot process, and wait until it is ready.
+
+    Args:
+        jailed: the jailed processes.
+        client: descriptor of the connection to the verifier.
+
+    Raises:
+        OSError, WorkerFailed: the host can't run a snapshot process; the text says why.
+        ClientGone: the verifier has closed the connection.
+    """
     spawn = _Spawn(jailed, client)
     try:
-        return spawn.attend()
+        return spawn.run()
     except BaseException:
         spawn.abort()
         raise
 
 
 class _Spawn:
+    """One spawn of a snapshot process."""
+
     def __init__(self, jailed: JailedProcesses, client: int) -> None:
         self._jailed, self._client = jailed, client
         self._poll = select.poll()
@@ -59,17 +73,18 @@ class _Spawn:
         self._poll.register(client, select.POLLRDHUP)
         self._pid, self._pidfd = 0, -1
 
-    def attend(self) -> Spawned:
-        self._jailed.order(zygote.RUNNER)
+    def run(self) -> Spawned:
+        """Spawn the process and return it when it is ready."""
+        self._jailed.fork(zygote.SNAPSHOT)
         call = self._next_call("clone")
         if not self._jailed.is_spawn(call):
-            raise WorkerFailed("a runner was ordered, and something else was spawned")
+            raise WorkerFailed("a snapshot process was requested, and something else was spawned")
         self._jailed.listener.allow(call)
-        tracee = self._grant()
-        return self._accompany(tracee)
+        tracee = self._allow_setup_calls()
+        return self._wait_until_ready(tracee)
 
     def abort(self) -> None:
-        """Leave nothing of a runner that did not get ready."""
+        """Kill and reap a process that did not get ready."""
         if self._pidfd >= 0:
             os.close(self._pidfd)
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it is dead and reaped
@@ -81,30 +96,30 @@ class _Spawn:
             if descriptor == self._client:
                 raise ClientGone
             if descriptor == self._jailed.pidfd:
-                raise WorkerFailed("the warm interpreter died")
+                raise WorkerFailed("the zygote died")
             if descriptor == self._pidfd:
                 break
             if call := self._jailed.listener.receive():
                 return call
-        raise WorkerFailed(f"the runner died or hung before {expected}{self._last_words()}")
+        raise WorkerFailed(f"the snapshot process died or hung before {expected}{self._exit_reason()}")
 
-    def _last_words(self) -> str:
-        """A runner that fails ends with the number of the error."""
+    def _exit_reason(self) -> str:
+        """Return why the process ended: its exit code is the number of the error."""
         if self._pidfd < 0:
             return ""
         found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found and found.si_code == os.CLD_EXITED:
             return f": {os.strerror(found.si_status)}"
         if found and found.si_status == signal.SIGSYS:
-            return ": a filter round this process refuses it, such as a container engine's default (images/seccomp.json does not)"
+            return ": an outer filter refuses it, such as a container engine's default (images/seccomp.json does not)"
         return ""
 
-    def _grant(self) -> Tracee:
+    def _allow_setup_calls(self) -> Tracee:
         tracee = None
         for name in _GRANTED:
             call = self._next_call(name)
             if call.number != self._jailed.number(name):
-                raise WorkerFailed(f"the runner made the system call {self._jailed.name(call.number)}, not {name}")
+                raise WorkerFailed(f"the snapshot process called {self._jailed.name(call.number)}, not {name}")
             if self._pidfd < 0:
                 self._pid, self._pidfd = call.pid, os.pidfd_open(call.pid)
                 self._poll.register(self._pidfd, select.POLLIN)
@@ -112,24 +127,22 @@ class _Spawn:
                 tracee = Tracee(call.pid)
             self._jailed.listener.allow(call)
         if tracee is None:
-            raise WorkerFailed("the runner did not report for duty")
+            raise WorkerFailed("the snapshot process made no ready call")
         return tracee
 
-    def _accompany(self, tracee: Tracee) -> Spawned:
-        """From its own filter to the point where it waits."""
+    def _wait_until_ready(self, tracee: Tracee) -> Spawned:
+        """Wait from its own filter to the point where it waits for a job."""
         ready, announce = self._jailed.number("getppid"), self._jailed.number("lseek")
         uffd = memfd = job_at = -1
         rounds = 0
-        while (
-            rounds < 2
-        ):  # the snapshot is taken where it comes back to after an empty job, as it does when it is compared
+        while rounds < 2:  # the snapshot is taken after an empty job: so is a comparison
             stop = tracee.wait(_SECONDS)
             if stop is not Stop.CALL:
-                raise WorkerFailed(f"the runner did not get ready: {stop.name}")
+                raise WorkerFailed(f"the snapshot process did not get ready: {stop.name}")
             registers = tracee.registers()
             if registers[ORIG_RAX] == announce:
                 uffd, memfd = (
-                    kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (runner.UFFD, runner.MEMFD)
+                    kernel.call("pidfd_getfd", self._pidfd, number, 0) for number in (snapshot.UFFD, snapshot.MEMFD)
                 )
                 job_at = registers[ARGUMENTS[1]]
                 tracee.resume_with(registers, 1)
@@ -144,11 +157,11 @@ class _Spawn:
         return Spawned(tracee, uffd, memfd, job_at)
 
     def _check(self, pid: int) -> None:
-        """What a rollback can't put back must not be there; and the stack may grow no more."""
-        if (open_there := os.listdir(f"/proc/{pid}/fd")) != [str(runner.MEMFD)]:
-            raise WorkerFailed(f"the runner has other descriptors than its shared memory: {', '.join(open_there)}")
+        """Check that nothing is there that a rollback can't put back, and keep the stack from growing."""
+        if (open_there := os.listdir(f"/proc/{pid}/fd")) != [str(snapshot.MEMFD)]:
+            raise WorkerFailed(f"the snapshot process has descriptors besides its memfd: {', '.join(open_there)}")
         if len(os.listdir(f"/proc/{pid}/task")) != 1:
-            raise WorkerFailed("the runner has threads")
+            raise WorkerFailed("the snapshot process has threads")
         (stack,) = (mapping for mapping in read_maps(pid) if mapping.name == "[stack]")
         size = stack.end - stack.start
         resource.prlimit(pid, resource.RLIMIT_STACK, (size, size))

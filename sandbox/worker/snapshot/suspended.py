@@ -1,4 +1,4 @@
-"""Tasks that were interrupted so that others get their turn: each goes on where it was when it comes again, instead of from its start."""
+"""Suspended tasks: interrupted so that others get their turn, and resumed where they were when they come again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from selftaught.sandbox.wire import Job
-from selftaught.sandbox.worker.trials import Step, Trial
+from selftaught.sandbox.worker.phases import Step, Steps
 
-ROOM_BYTES = 16 << 20
-"""Of memory that is kept for them: for want of room the oldest is forgotten, which costs it the time that it has had."""
+CAPACITY_BYTES = 16 << 20
+"""Memory for suspended jobs, in bytes. If it is full the oldest is dropped, which costs it the time it has had."""
 _Key = tuple[bytes, bytes, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A job as it stood when it was interrupted: what of the process was not as it is at the snapshot.
+class SuspendedJob:
+    """The state of a job when it was interrupted: what differed from the snapshot.
 
-    pages: addresses, and what was there. registers, extended: see `Tracee`. printed: bytes so far. used: CPU time and elapsed time in seconds.
+    Attributes:
+        pages: addresses and their content.
+        registers, extended: see `Tracee`.
+        printed: bytes printed so far.
+        used: CPU time and elapsed time in seconds.
     """
 
     pages: list[tuple[int, bytes]]
@@ -27,28 +31,28 @@ class Held:
     used: tuple[float, float]
 
 
-class Suspended:
-    """The tasks that one process can go on with: the trial of each, its step, and where that stood."""
+class SuspendedTasks:
+    """The tasks that one process can resume: the steps of each, the current step, and its job's state."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.clear()
 
-    def forget(self) -> None:
-        """Nobody asks for them any more, or the process has gone that they could go on in."""
-        self._kept: OrderedDict[_Key, tuple[Trial, Step, Held]] = OrderedDict()
+    def clear(self) -> None:
+        """Drop all: no one asks for them any more, or the process that could resume them has ended."""
+        self._kept: OrderedDict[_Key, tuple[Steps, Step, SuspendedJob]] = OrderedDict()
         self._bytes = 0
 
-    def add(self, job: Job, steps: Trial, step: Step, held: Held) -> None:
-        """Keep one."""
+    def add(self, job: Job, steps: Steps, step: Step, suspended: SuspendedJob) -> None:
+        """Add a task, in place of an equal one."""
         self.take(job)
-        self._kept[_key(job)] = steps, step, held
-        self._bytes += _size(held)
-        while self._bytes > ROOM_BYTES:
+        self._kept[_key(job)] = steps, step, suspended
+        self._bytes += _size(suspended)
+        while self._bytes > CAPACITY_BYTES:
             _, (*_, oldest) = self._kept.popitem(last=False)
             self._bytes -= _size(oldest)
 
-    def take(self, job: Job) -> tuple[Trial, Step, Held] | None:
-        """The same task, which may have other limits of time now, no longer kept here; or None."""
+    def take(self, job: Job) -> tuple[Steps, Step, SuspendedJob] | None:
+        """Remove and return the same task, which may have other time limits now; None if it is not there."""
         kept = self._kept.pop(_key(job), None)
         self._bytes -= _size(kept[-1]) if kept else 0
         return kept
@@ -62,5 +66,5 @@ def _key(job: Job) -> _Key:
     return job.sat, job.sol, job.seed, limits.memory_bytes, limits.answer_bytes, limits.output_bytes
 
 
-def _size(held: Held) -> int:
-    return sum(len(content) for _, content in held.pages)
+def _size(suspended: SuspendedJob) -> int:
+    return sum(len(content) for _, content in suspended.pages)

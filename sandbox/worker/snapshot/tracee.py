@@ -1,6 +1,6 @@
-"""A traced process: stopped and resumed, its registers and memory read and written (man 2 ptrace, man 2 process_vm_readv).
+"""A traced process: stop and resume it, read and write its registers and memory (man 2 ptrace, man 2 process_vm_readv).
 
-x86-64 only. ptrace answers no thread but the one that attached, and SIGCHLD must be blocked in it.
+x86-64 only. ptrace serves only the thread that attached, and that thread must have SIGCHLD blocked.
 """
 
 from __future__ import annotations
@@ -27,22 +27,28 @@ _EVENT_SECCOMP, _EVENT_STOP = 7, 128
 _WALL = 0x40000000
 _XSTATE_BYTES = 16384
 NOT_A_CALL = (1 << 64) - 1
-"""In place of the number of a system call, where a process is not in one."""
+"""In `ORIG_RAX` of a process that is not in a system call."""
 _SIGCHLD = (signal.SIGCHLD,)
 
 _REGISTERS = struct.Struct("<27Q")  # struct user_regs_struct, sys/user.h
 RAX, ORIG_RAX, _RIP = 10, 15, 16
 ARGUMENTS = (14, 13, 12, 7, 9, 8)
-"""Where in `Tracee.registers` the arguments of a system call are: rdi, rsi, rdx, r10, r8, r9."""
+"""Indices in `Tracee.registers` of a system call's arguments: rdi, rsi, rdx, r10, r8, r9."""
 
 
 class Tracee:
-    """A child of this process, traced until it dies; it dies with this process. Raises OSError where that is refused.
+    """A child of this process, traced until it dies; it dies with this process.
 
-    dead: it has been reaped.
+    Attributes:
+        dead: True once it has been reaped.
     """
 
     def __init__(self, pid: int) -> None:
+        """Attach.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
         self.pid, self.dead = pid, False
         self._clock = (~pid << 3) | 2  # man 2 clock_getres, "CPU-time clocks of another process"
         self._registers = ctypes.create_string_buffer(_REGISTERS.size)
@@ -50,18 +56,18 @@ class Tracee:
         _call(_SEIZE, pid, 0, _O_TRACESECCOMP | _O_EXITKILL)
 
     def cpu_seconds(self) -> float:
-        """CPU time used so far; 0.0 if it has died."""
+        """Return the CPU time used so far; 0.0 if it has died."""
         try:
             return time.clock_gettime(self._clock)
         except OSError:
             return 0.0
 
     def wait(self, timeout_seconds: float) -> Stop:
-        """Wait for a stop; `Stop.TIMEOUT` if there is none in time."""
+        """Wait for a stop and return it; `Stop.TIMEOUT` if there is none in time."""
         deadline = time.monotonic() + timeout_seconds
         left = timeout_seconds
         while left > 0:
-            signal.sigtimedwait(_SIGCHLD, left)  # may be another child's, or an old one
+            signal.sigtimedwait(_SIGCHLD, left)  # the signal may be another child's, or an old one
             pid, status = os.waitpid(self.pid, os.WNOHANG | _WALL)
             if pid:
                 self.dead = not os.WIFSTOPPED(status)
@@ -70,11 +76,11 @@ class Tracee:
         return Stop.TIMEOUT
 
     def resume(self) -> None:
-        """Let it run on: what stopped it takes place, but for a signal, which is dropped. Raises OSError if it is dead."""
+        """Resume it: the call that stopped it takes place; a signal is dropped. Raises OSError if it is dead."""
         _call(_CONT, self.pid, 0, 0)
 
     def resume_with(self, registers: tuple[int, ...], result: int) -> None:
-        """Let it run on with these registers and as if the system call there had not taken place but returned `result`."""
+        """Resume it with these registers, as if the system call there had returned `result` and not taken place."""
         changed = list(registers)
         changed[ORIG_RAX], changed[RAX] = NOT_A_CALL, result
         _REGISTERS.pack_into(self._registers, 0, *changed)
@@ -82,13 +88,21 @@ class Tracee:
         _call(_CONT, self.pid, 0, 0)
 
     def resume_from(self, registers: tuple[int, ...]) -> None:
-        """Let it run on with these registers, taken outside of system calls. Raises OSError if it is dead."""
+        """Resume it with these registers, read outside of a system call. Raises OSError if it is dead."""
         self.resume_with(registers, registers[RAX])
 
     def inject(self, waiting: tuple[int, ...], number: int, *arguments: int) -> int:
-        """Have it make a system call, with the instruction by which it came to the stop `waiting`; returns the result.
+        """Make it run a system call, by the instruction at which it stopped. Return the result.
 
-        It is stopped after that call then, with other registers. Raises OSError if the call fails or is not let through.
+        It is stopped after that call, with other registers.
+
+        Args:
+            waiting: its registers at a stop before a system call.
+            number: number of the call.
+            arguments: arguments of the call.
+
+        Raises:
+            OSError: the call fails, or is not let through.
         """
         registers = list(waiting)
         registers[_RIP] -= 2  # of that instruction
@@ -108,11 +122,11 @@ class Tracee:
         raise OSError("a system call can't be injected")
 
     def interrupt(self) -> None:
-        """Make it stop, whatever it does. Raises OSError if it is dead."""
+        """Request a stop, whatever it does. Raises OSError if it is dead."""
         _call(_INTERRUPT, self.pid, 0, 0)
 
     def kill(self) -> None:
-        """End it and reap it, if it is not dead already."""
+        """Kill and reap it, if it is not dead already."""
         if not self.dead:
             os.kill(self.pid, signal.SIGKILL)
             while os.WIFSTOPPED(os.waitpid(self.pid, _WALL)[1]):
@@ -120,35 +134,35 @@ class Tracee:
             self.dead = True
 
     def registers(self) -> tuple[int, ...]:
-        """The general registers as in struct user_regs_struct. Raises OSError if it is dead."""
+        """Return the general registers in the order of struct user_regs_struct. Raises OSError if it is dead."""
         _call(_GETREGS, self.pid, 0, self._registers_at)
         return _REGISTERS.unpack(self._registers)
 
     def extended_state(self) -> bytes:
-        """Floating-point and vector registers with their control words. Raises OSError."""
+        """Return the floating-point and vector registers with their control words. Raises OSError if it is dead."""
         buffer = ctypes.create_string_buffer(_XSTATE_BYTES)
         vector = Range(ctypes.addressof(buffer), len(buffer))
         _call(_GETREGSET, self.pid, _NT_X86_XSTATE, ctypes.addressof(vector))
         return buffer.raw[: vector.length]
 
     def set_extended_state(self, vector: Range) -> None:
-        """Put back what `extended_state` gave, from a buffer of this process. Raises OSError."""
+        """Set what `extended_state` returned, from a buffer of this process. Raises OSError if it is dead."""
         _call(_SETREGSET, self.pid, _NT_X86_XSTATE, ctypes.addressof(vector))
 
     def read(self, address: int, size: int) -> bytes:
-        """Its memory. Raises OSError if any of it can't be read."""
+        """Return part of its memory. Raises OSError if any of it can't be read."""
         buffer = ctypes.create_string_buffer(size)
         _transfer("process_vm_readv", self.pid, ctypes.addressof(buffer), address, size)
         return buffer.raw
 
     def write(self, address: int, data: bytes) -> None:
-        """Change its memory, even where it is write-protected for tracking. Raises OSError if that fails."""
+        """Write its memory, even where it is write-protected for tracking. Raises OSError if that fails."""
         buffer = ctypes.create_string_buffer(data, len(data))
         _transfer("process_vm_writev", self.pid, ctypes.addressof(buffer), address, len(data))
 
 
 def _transfer(direction: str, pid: int, here: int, there: int, size: int) -> None:
-    """`process_vm_readv` or `process_vm_writev` between these addresses. Raises OSError."""
+    """Call `process_vm_readv` or `process_vm_writev` between these addresses. Raises OSError."""
     ours, theirs = Range(here, size), Range(there, size)
     one, no_flags = ctypes.c_ulong(1), ctypes.c_ulong(0)
     done = getattr(_libc, direction)(pid, ctypes.byref(ours), one, ctypes.byref(theirs), one, no_flags)

@@ -1,4 +1,4 @@
-"""Random puzzles and solutions: honest, wrong, failing, and some that do what only the fork engine can tell."""
+"""Random puzzles and solutions: honest, wrong, failing, and some that only the fork engine can run to the end."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _BEFORE = (
 
 
 def programs(seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """Pairs of a puzzle and a solution, the same for the same seed."""
+    """Yield pairs of a puzzle and a solution, the same for the same seed."""
     dice = random.Random(seed)
     for _ in range(count):
         kind = dice.randrange(len(_PUZZLES))

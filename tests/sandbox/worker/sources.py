@@ -1,12 +1,16 @@
-"""Random puzzles that tell what they are made of: constants, their order and identity, names, lines. As told in the message of a rejection."""
+"""Random puzzles that report what they consist of: constants, their order and identity, names, lines.
+
+They report it in the message of a rejection.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 _ATOMS = (
-    "0", "8", "-7", "300", "10**30", "1267650600228229401496703205376", "2.5", "-0.0", "1e400", "3j", "True", "None", "...",
+    "0", "8", "-7", "300", "10**30", "1267650600228229401496703205376", "2.5", "-0.0", "1e400", "3j", "True", "None",
+    "...",
     "'a'", "'name'", "'two words'", "'ä'", "'\\udc80'", "''", "b'raw'", "'x' * 30", "b'y' * 9",
 )  # fmt: skip
 _LOOKS = (
@@ -31,11 +35,11 @@ _LOOKS = (
     "(f.__code__.co_firstlineno, f.__code__.co_flags, f.__code__.co_stacksize, f.__code__.co_exceptiontable)",
     "f.__code__.co_code",
 )
-"""What a puzzle may look at."""
+"""What a puzzle may report of itself."""
 
 
 _HASHED = tuple(atom for atom in _ATOMS if atom not in ("None", "..."))
-"""What has the same hash in every process."""
+"""Atoms with the same hash in every process."""
 
 
 def _tuple(dice: random.Random, depth: int = 2, atoms: tuple[str, ...] = _ATOMS) -> str:
@@ -68,11 +72,13 @@ def _body(dice: random.Random, indent: str) -> str:
 
 
 def puzzles(seed: int, count: int) -> Iterator[str]:
-    """So many sources, long ones and short ones."""
+    """Yield `count` sources, long ones and short ones."""
     dice = random.Random(seed)
-    fill: Callable[[str], str] = lambda text: (
-        text.replace("{set}", _set(dice)).replace("{tuple}", _tuple(dice)).replace("{atom}", dice.choice(_ATOMS))
-    )
+
+    def fill(text: str) -> str:
+        sets, tuples, atom = _set(dice), _tuple(dice), dice.choice(_ATOMS)
+        return text.replace("{set}", sets).replace("{tuple}", tuples).replace("{atom}", atom)
+
     for number in range(count):
         annotation = dice.choice(("", ": int", ": 'int'", ": List[int]"))
         text = dice.choice(("'of the module'\n", "", "x: int = 5\n")) + "import sys, zlib\n"
@@ -81,5 +87,8 @@ def puzzles(seed: int, count: int) -> Iterator[str]:
         if dice.random() < 0.3:
             text += f"class C:\n    {dice.choice(_ATOMS)}\n    def m(self): return {_set(dice)}\n"
         looks = ", ".join(fill(dice.choice(_LOOKS)) for _ in range(3))
-        text += f"def sat(x):\n    seen = ascii([{looks}])\n    return '{number} ' + str(zlib.crc32(seen.encode())) + seen[:40]\n"
+        text += (
+            f"def sat(x):\n    seen = ascii([{looks}])\n    return '{number} ' + str(zlib.crc32(seen.encode())) + "
+            f"seen[:40]\n"
+        )
         yield text + "# " + "long " * dice.choice((0, 0, 90))

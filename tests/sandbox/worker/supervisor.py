@@ -1,13 +1,25 @@
-"""A supervisor with the engine of one's choice, for tests: ``python -m tests.sandbox.worker.supervisor VARIANT [resting] [compared] [whole] [lagging]``.
+"""A supervisor with a chosen engine: ``python -m tests.sandbox.worker.supervisor VARIANT [resting] [compared] [whole]
+[lagging]``.
 
-Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after the other at level ``restricted``, and
-prints the outcomes and the counters. Variants: ``fork``; ``snapshot``; ``broken``, which does not put memory back after a time-out; ``forgetful``,
-which from its second job on leaves out the page whose address the first one answers; ``reclaimed``, where the kernel takes all pages of a job out of its
-page table before it is put back; ``flagged``, whose snapshot is said to have another flag of the processor; and ``orphan``, whose verifier goes while its snapshot
-engine is being proven: it prints what came of that, and then its children. Resting: there is time after every job, and the runner and the
-spare one are told by their process ids. Compared: all is compared after every job. Whole: each payload is a solution, and all tasks are judged as a
-supervisor does that gets them together, those that are resumable with a time slice; then it also says of how many of the puzzles that it listed last it has the
-compiled code. Lagging: the kernel tells less of the CPU time that the runner has used than the clock said at its spawn.
+Reads a JSON list of jobs ``[phase, puzzle, payload in hex, CPU seconds, resumable]``, runs them one after another at
+level ``restricted``, and prints the outcomes and the counters.
+
+Variants:
+
+* ``fork``, ``snapshot``: the engine as it is.
+* ``broken``: does not put memory back after a time-out.
+* ``forgetful``: from its second job on leaves out the page whose address the first one answers.
+* ``reclaimed``: the kernel takes all pages of a job out of its page table before they are put back.
+* ``flagged``: its snapshot has another flag of the processor than the process.
+* ``orphan``: its verifier goes while the engine is being proven. Prints what came of that, and then its children.
+
+Options:
+
+* ``resting``: the engine is idle after every job; prints the ids of the snapshot process and the spare one.
+* ``compared``: everything is compared after every job.
+* ``whole``: each payload is a solution, and all tasks run as one batch, resumable ones with a time slice. Also prints
+  how many of the listed puzzles have compiled code.
+* ``lagging``: the kernel reports less CPU time of the snapshot process than the clock did at its spawn.
 """
 
 from __future__ import annotations
@@ -69,7 +81,7 @@ def rest(engine: Engine) -> list[int | None]:
     while engine.idle():
         pass
     return (
-        [one and one.tracee.pid for one in (engine._runner, engine._spare)]
+        [one and one.tracee.pid for one in (engine._process, engine._spare)]
         if isinstance(engine, SnapshotEngine)
         else []
     )
@@ -84,14 +96,14 @@ def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list
         for phase, sat, sol, cpu, sliced in jobs
     ]
     frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []
-    for told in engine.judge(frames):
-        outcomes += [outcome for each in wire.cut(told) for outcome in wire.unpack_told(each)[0]]
+    for results in engine.execute(frames):
+        outcomes += [outcome for each in wire.cut(results) for outcome in wire.unpack_results(each)[0]]
         most_compiled[0] = max(most_compiled[0], count_compiled(engine))
     return outcomes
 
 
 def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits, resumable: bool) -> Outcome:
-    """A phase; one that was held goes on, as a task does whose trial stands at it."""
+    """Run a phase, or resume it if it was suspended."""
     if isinstance(engine, ForkEngine):
         return engine.run(phase, sat, payload, limits, 0)
     job, step = Job(sat, payload, limits, sliced=resumable), (phase, payload)
@@ -99,26 +111,26 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
     if kept:
         return engine._finish(engine._attempt(job, limits, kept[-1]), step, job, kept[-1])
     outcome = engine.run(phase, sat, payload, limits, 0, resumable)
-    if engine._held:
-        engine._suspended.add(job, None, *engine._held)  # type: ignore[arg-type]
+    if engine._suspended_now:
+        engine._suspended.add(job, None, *engine._suspended_now)  # type: ignore[arg-type]
     return outcome
 
 
 def count_compiled(engine: Engine) -> int:
-    state: Any = getattr(getattr(engine, "_runner", None), "_state", None)
+    state: Any = getattr(getattr(engine, "_process", None), "_state", None)
     return sum(one.code_size > 0 for one in state.compiled[: state.compiled_count]) if state else 0
 
 
 def forget(engine: SnapshotEngine, address: int) -> None:
-    memory = engine._raise().memory
-    memory._kinds[memory.place(address) // PAGE] = Kind.HOT  # but not among those that are put back
+    memory = engine._ready_process().memory
+    memory._kinds[memory.offset(address) // PAGE] = Kind.HOT  # but not among those that are put back
 
 
 most_reclaimed = [0]
 
 
 def reclaim() -> None:
-    """Before memory is put back, and before it is compared, have the kernel reclaim what it can (man 2 madvise, MADV_PAGEOUT)."""
+    """Have the kernel reclaim what it can before memory is restored and before it is compared (MADV_PAGEOUT)."""
     restore, number, pageout = SnapshotProcess.restore, 28, 21
 
     def page_out(process: SnapshotProcess) -> None:
@@ -148,12 +160,12 @@ def main(variant: str, resting: bool) -> None:
     if variant == "reclaimed":
         reclaim()
     if variant == "flagged" and isinstance(engine, SnapshotEngine):
-        engine._raise()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
+        engine._ready_process()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._LEARN_AT = (0, 25)
-    outcomes, compiled, runners, held = [], 0, [], []
+    outcomes, compiled, processes, suspended = [], 0, [], []
     if "lagging" in sys.argv and isinstance(engine, SnapshotEngine):
-        engine._raise()._state.cpu_seen_ns += 1_000_000_000
+        engine._ready_process()._state.cpu_seen_ns += 1_000_000_000
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
         compiled = most_compiled[0]
@@ -163,12 +175,12 @@ def main(variant: str, resting: bool) -> None:
         )
         if variant == "forgetful" and len(outcomes) == 1 and isinstance(engine, SnapshotEngine):
             forget(engine, codec.decode(outcomes[0].payload))  # type: ignore[arg-type]
-        held.append(len(getattr(engine, "_suspended", ())))
-        runners += [rest(engine)] if resting else []
+        suspended.append(len(getattr(engine, "_suspended", ())))
+        processes += [rest(engine)] if resting else []
     engine.close()
     left = [child.name() for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     ours.close()
-    told = [
+    reported = [
         {"end": each.end.name, "detail": each.detail, "payload": each.payload.hex(), "engine": each.engine}
         for each in outcomes
     ]
@@ -176,14 +188,14 @@ def main(variant: str, resting: bool) -> None:
         "times": [each.cpu_seconds for each in outcomes],
         "peaks": [each.peak_memory_bytes for each in outcomes],
     }
-    found = {"outcomes": told, "counters": dataclasses.asdict(engine.counters), **measured}
+    found = {"outcomes": reported, "counters": dataclasses.asdict(engine.counters), **measured}
     print(
         json.dumps(
             {
                 **found,
                 "compiled": compiled,
-                "held": held,
-                "runners": runners,
+                "suspended": suspended,
+                "processes": processes,
                 "left": left,
                 "reclaimed": most_reclaimed[0],
             }

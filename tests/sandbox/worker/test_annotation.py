@@ -11,14 +11,19 @@ import pytest
 from selftaught.sandbox.worker.inside.annotation import Unsupported, describe, matches
 
 FITS = [
-    (1, int), (1.0, float), ("", str), (True, bool), (None, None), ([], List[int]), ([1, 2], List[int]), ([[1], []], List[List[int]]),
-    ((1, "a"), Tuple[int, str]), ((1, 2, 3), Tuple[int, ...]), ((), Tuple[()]), ({1}, Set[int]), ({"a": [1]}, Dict[str, List[int]]),
-    (None, Optional[int]), (1, Optional[int]), ("a", Union[int, str]), (1, int | str), ([1, "a"], List[Any]), (object(), object),
+    (1, int), (1.0, float), ("", str), (True, bool), (None, None), ([], List[int]), ([1, 2], List[int]),
+    ([[1], []], List[List[int]]),
+    ((1, "a"), Tuple[int, str]), ((1, 2, 3), Tuple[int, ...]), ((), Tuple[()]), ({1}, Set[int]),
+    ({"a": [1]}, Dict[str, List[int]]),
+    (None, Optional[int]), (1, Optional[int]), ("a", Union[int, str]), (1, int | str), ([1, "a"], List[Any]),
+    (object(), object),
     ([1], list), ([1], List), ("a", Literal["a", "b"]), ({}, dict), ([(1, 2)], list[tuple[int, int]]),
 ]  # fmt: skip
 DIFFERS = [
-    (True, int), (1, float), (1.0, int), (1, bool), ("a", int), ([1, True], List[int]), ([1.0], List[int]), ((1,), List[int]), ([1], Tuple[int]),
-    ((1, 2), Tuple[int]), ((1, "a"), Tuple[int, ...]), ({True}, Set[int]), ({1: 2}, Dict[str, int]), (0, Optional[str]), (True, Union[int, str]),
+    (True, int), (1, float), (1.0, int), (1, bool), ("a", int), ([1, True], List[int]), ([1.0], List[int]),
+    ((1,), List[int]), ([1], Tuple[int]),
+    ((1, 2), Tuple[int]), ((1, "a"), Tuple[int, ...]), ({True}, Set[int]), ({1: 2}, Dict[str, int]), (0, Optional[str]),
+    (True, Union[int, str]),
     ([[True]], List[List[int]]), ("c", Literal["a", "b"]), (True, Literal[1]), (0, None), ([], tuple), (1, str | None),
 ]  # fmt: skip
 

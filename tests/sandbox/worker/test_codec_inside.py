@@ -1,4 +1,4 @@
-"""The codec in C is what a worker uses, in the supervisor and in the jail; without it, or with one of another machine, the one in Python serves."""
+"""A worker uses the codec in C, in the supervisor and in the jail; without it the one in Python serves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_native = pytest.mark.skipif(not codec.IS_NATIVE, reason="the codec in C wa
 
 
 def look(kind: str) -> Task:
-    """Accepted if both phases find all functions of the codec of this kind."""
+    """Return a task that is accepted if both phases find all functions of the codec of this kind."""
     return Task("look", f"{LOOK}\ndef sat(x: list): return x == kinds() == [{kind!r}] * 3", f"{LOOK}\nsol = kinds")
 
 
@@ -59,8 +59,10 @@ def test_the_doctor_says_which_codec_there_is() -> None:
 @needs_native
 def test_large_answers_of_every_kind_leave_the_snapshot_engine_as_they_found_it() -> None:
     answers = [
-        "[[i] for i in range(30_000)]", "[str(i) for i in range(30_000)]", "[1 << 1000 + i for i in range(1000)]", "{(i, -i) for i in range(10_000)}",
-        "{str(i): [{i}] for i in range(10_000)}", "['\\ud800\\u20ac' * i for i in range(200)]", "[i / 7 for i in range(20_000)]", "'\\ud800' * 50_000",
+        "[[i] for i in range(30_000)]", "[str(i) for i in range(30_000)]", "[1 << 1000 + i for i in range(1000)]",
+        "{(i, -i) for i in range(10_000)}",
+        "{str(i): [{i}] for i in range(10_000)}", "['\\ud800\\u20ac' * i for i in range(200)]",
+        "[i / 7 for i in range(20_000)]", "'\\ud800' * 50_000",
     ]  # fmt: skip
     tasks = [
         Task(f"{n}", f"def sat(x): return x == {answer}", f"def sol(): return {answer}")

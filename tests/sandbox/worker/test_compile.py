@@ -1,4 +1,4 @@
-"""Puzzles that are compiled together before their tasks: each comes out as if it were compiled in its own phases, whatever its neighbours are."""
+"""Puzzles that are precompiled together: each gives the same results as compiled in its own phases."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def good(number: int) -> tuple[int, str, bytes]:
     return task(f"def sat(x: int, a={number}, b=42): return x + a == {number} + 6 and b == 42")
 
 
-def judged(tasks: Tasks, **how: bool) -> dict[str, Any]:
-    """What the fork engine finds too, but for the engine's name; no comparison has found a difference."""
-    fork, found = (run("snapshot", tasks, whole=True, **how) for variant in ("fork", "snapshot"))
+def run_on_both(tasks: Tasks, **how: bool) -> dict[str, Any]:
+    """Run tasks on both engines, which must agree. Return what the snapshot engine printed."""
+    fork, found = (run(variant, tasks, whole=True, **how) for variant in ("fork", "snapshot"))
     assert [{**one, "engine": ""} for one in found["outcomes"]] == [{**one, "engine": ""} for one in fork["outcomes"]]
     assert not found["counters"]["mismatches"]
     return found
 
 
 def test_puzzles_of_many_tasks_are_compiled_before_them() -> None:
-    found = judged([good(number) for number in range(20)])
+    found = run_on_both([good(number) for number in range(20)])
     assert found["compiled"] == 20
     assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
     assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 20
 
 
 def test_one_short_puzzle_is_not_worth_it_and_a_long_one_is() -> None:
-    assert judged([good(1)])["compiled"] == 0
-    assert judged([task(good(1)[1] + "  # " + "long" * 150)])["compiled"] == 1
+    assert run_on_both([good(1)])["compiled"] == 0
+    assert run_on_both([task(good(1)[1] + "  # " + "long" * 150)])["compiled"] == 1
 
 
 def test_tasks_beyond_those_that_are_listed_have_theirs_compiled_in_turn() -> None:
-    found = judged([good(number) for number in range(150)], compared=True)
+    found = run_on_both([good(number) for number in range(150)], compared=True)
     assert found["compiled"] > 0
     assert [one["end"] for one in found["outcomes"]] == ["ANSWER", "ACCEPTED"] * 150
 
@@ -50,7 +50,7 @@ def test_tasks_beyond_those_that_are_listed_have_theirs_compiled_in_turn() -> No
 def test_a_puzzle_that_comes_again_and_others_between_keep_to_their_own_code() -> None:
     yes, no = "def sat(x): return x == 6  # {}", "def sat(x): return x == 7  # {}"
     puzzles = [text.format("-" * 30 * (number % 3)) for number in range(12) for text in (yes, no, no, yes)]
-    found = judged([task(puzzle) for puzzle in puzzles])
+    found = run_on_both([task(puzzle) for puzzle in puzzles])
     ends = [one["end"] for one in found["outcomes"][1::2]]
     assert ends == ["ACCEPTED" if "== 6" in puzzle else "REJECTED" for puzzle in puzzles]
 
@@ -73,7 +73,8 @@ STRANGE = {
     "the future": "from __future__ import annotations\ndef sat(x: int): return x == 6",
     "its own name": "def sat(x): return __name__ == '__puzzle__' and sat.__code__.co_filename == '<puzzle>'",
     "a place": "def sat(x):\n\n    return 1 / 0",
-    "a frame": "import sys\ndepth = 0\nf = sys._getframe()\nwhile f := f.f_back: depth += 1\ndef sat(x): return x == 6 and depth < 5",
+    "a frame": "import sys\ndepth = 0\nf = sys._getframe()\nwhile f := f.f_back: depth += 1\n"
+    "def sat(x): return x == 6 and depth < 5",
 }
 
 
@@ -88,7 +89,7 @@ def test_a_strange_puzzle_comes_out_as_alone_and_its_neighbours_are_not_touched(
         task(puzzle, "1 / 0"),
         good(12),
     ]
-    found = judged([(phase, sat, sol) for phase, sat, sol in tasks if solution])
+    found = run_on_both([(phase, sat, sol) for phase, sat, sol in tasks if solution])
     assert sum(one["end"] == "ACCEPTED" for one in found["outcomes"]) >= 13
 
 
@@ -133,7 +134,10 @@ def test_it_is_charged_also_to_a_phase_that_goes_on_for_longer() -> None:
 
 
 def nested(levels: int) -> str:
-    """Code that is never run, and takes twice as long to compile with every level: a finally clause is compiled for each way out."""
+    """Return code that is never run, and that takes twice as long to compile with every level.
+
+    A finally clause is compiled once for each way out.
+    """
     lines, indent = ["if 0:"], "    "
     for _ in range(levels):
         lines += [f"{indent}try: pass", f"{indent}finally:"]
@@ -144,7 +148,7 @@ def nested(levels: int) -> str:
 COSTLY = {
     "constants": "x = ("
     + "(1,)*256+" * 80
-    + "())[0]\ndef sat(x): return x == 6",  # large ones of few bytes, that are let go of
+    + "())[0]\ndef sat(x): return x == 6",  # large ones of few bytes, which are freed
     "nested finally": nested(11),
 }
 
@@ -171,14 +175,14 @@ def test_a_puzzle_that_compiles_for_longer_than_its_limit_ends_there_and_its_nei
 
 
 @pytest.mark.parametrize("grouped", [True, False], ids=["together", "alone"])
-def test_the_code_that_is_judged_is_the_code_that_was_sent(grouped: bool) -> None:
-    """Compiled before, alone or among others, it has the constants, in their order, the identities, names and lines that it has compiled in its phase."""
+def test_the_code_that_runs_is_the_code_that_was_sent(grouped: bool) -> None:
+    """Precompiled code has the same constants, order, identities, names and lines as code compiled in its phase."""
     tasks = [task(source if grouped else source + "# long" * 80) for source in puzzles(seed=3, count=1500)]
-    compiled = judged(tasks)["compiled"]
+    compiled = run_on_both(tasks)["compiled"]
     assert compiled, "nothing was compiled before"
 
 
 def test_a_frozen_set_is_iterated_over_in_the_order_that_its_source_gives_it() -> None:
     puzzle = "def sat(li): return li == [x for x in {8, 0}]  # " + "long" * 120
-    found = judged([task(puzzle, "[x for x in {8, 0}]")])
+    found = run_on_both([task(puzzle, "[x for x in {8, 0}]")])
     assert found["outcomes"][-1]["end"] == "ACCEPTED"

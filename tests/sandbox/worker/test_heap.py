@@ -1,4 +1,4 @@
-"""Where memory comes from: with a C library that can't be told there is no snapshot engine, and everything else works."""
+"""Allocators: pieces lie together and keep their content; without glibc there is no snapshot engine."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from selftaught.sandbox.worker.native.library import load
 
 
 def in_a_process(code: str) -> str:
-    """What it prints."""
+    """Return what this code prints."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
 def compacted() -> str:
-    """Python that has its memory compacted, where there is what is written in C."""
+    """Return code of a process with the allocator installed. Skips without the C code."""
     try:
         load()
     except OSError:
         pytest.skip("without a C compiler nothing is compacted")
-    return "import random\nfrom selftaught.sandbox.worker.inside import heap\nheap.compact()\nheap.turn_page()\n"
+    return (
+        "import random\nfrom selftaught.sandbox.worker.inside import heap\nheap.install_allocator()\n"
+        "heap.start_new_page()\n"
+    )
 
 
 def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:
@@ -32,7 +35,7 @@ def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:
         + "made = [bytes(size) for size in range(50, 500, 50)]; print(max(map(id, made)) - min(map(id, made)))"
     )
     assert int(in_a_process(code)) < 4096
-    assert int(in_a_process(code.replace("heap.compact()", ""))) > 4096, (
+    assert int(in_a_process(code.replace("heap.install_allocator()", ""))) > 4096, (
         "Python's own allocator keeps a pool for each size"
     )
 
@@ -40,7 +43,7 @@ def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:
 def test_a_piece_that_was_freed_serves_the_next_request_of_its_size_until_the_page_is_turned(compacted: str) -> None:
     code = compacted + "piece = bytes(100); before = id(piece); piece = None; {}; print(id(bytes(100)) == before)"
     assert in_a_process(code.format("pass")) == "True\n"
-    assert in_a_process(code.format("heap.turn_page()")) == "False\n"
+    assert in_a_process(code.format("heap.start_new_page()")) == "False\n"
 
 
 STRESS = """
@@ -60,12 +63,12 @@ print(sum(map(len, kept.values())))
 
 
 def test_pieces_of_all_sizes_keep_what_is_written_to_them_also_when_there_is_no_room_left(compacted: str) -> None:
-    held = int(in_a_process(compacted + STRESS))
-    assert held == int(in_a_process("import random" + STRESS)), "the same bytes as with Python's own allocator"
-    full = compacted.replace("heap.compact()", "heap._COMPACT_BYTES = 1 << 18; heap.compact()")
-    assert held == int(in_a_process(full + STRESS))
-    assert held > 1 << 18
-    assert held == int(in_a_process(full + "for _ in range(70): heap.turn_page()\n" + STRESS)), (
+    total = int(in_a_process(compacted + STRESS))
+    assert total == int(in_a_process("import random" + STRESS)), "the same bytes as with Python's own allocator"
+    full = compacted.replace("heap.install_allocator()", "heap._COMPACT_BYTES = 1 << 18; heap.install_allocator()")
+    assert total == int(in_a_process(full + STRESS))
+    assert total > 1 << 18
+    assert total == int(in_a_process(full + "for _ in range(70): heap.start_new_page()\n" + STRESS)), (
         "nor when the last page was turned"
     )
 
@@ -75,16 +78,17 @@ def test_an_allocator_that_finds_no_memory_says_so(compacted: str) -> None:
         "import resource\n"
         + compacted
         + (
-            "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\nheld = []\n"
-            "try:\n    while True: held.append(bytearray(1000))\nexcept MemoryError: count = len(held); held.clear(); print(count > 100_000)"
+            "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\nblocks = []\n"
+            "try:\n    while True: blocks.append(bytearray(1000))\n"
+            "except MemoryError: count = len(blocks); blocks.clear(); print(count > 100_000)"
         )
     )
     assert in_a_process(code) == "True\n"
 
 
-def test_without_glibc_there_is_nothing_to_arrange_and_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_glibc_there_is_nothing_to_configure_and_no_snapshot_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap, "_mallopt", None)
-    heap.gather()
-    heap.scatter()
+    heap.disable_mmap()
+    heap.enable_mmap()
     with pytest.raises(OSError, match="mallopt"):
         heap.reserve(1 << 20)

@@ -1,4 +1,4 @@
-"""What a task finds in the memory that it inherits: an interpreter, and nothing of what the supervisor was told or of where it runs."""
+"""What a task finds in the memory that it inherits: an interpreter, and nothing about the verifier or the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import selftaught
 from selftaught.sandbox import Task, Verifier
 from selftaught.sandbox.jail import namespaces
-from tests.conftest import DEMANDED_ENGINES, open_verifier
+from tests.conftest import open_verifier
 
 FRAMES = """
 import sys
@@ -40,19 +40,20 @@ def sol():
             todo += gc.get_referents(one)
     return str(sorted(found))
 """
-"""Every string that can be reached from an object; of the words that are looked for it has halves alone."""
+"""Searches every string that is reachable from an object. It has the words it looks for in halves only."""
 
 ALLOWED = {
-    "perform": "job tells_loaded",
-    "_report": "_ answer_bytes job payload sat sat_size seed tells_loaded which",
-    "_run_phase": "answer_bytes check is_compiled payload sat scope tells_loaded which",
+    "perform": "job reports_loaded",
+    "_report": "_ answer_bytes job payload sat sat_size seed reports_loaded which",
+    "_run_phase": "answer_bytes check is_compiled payload sat scope reports_loaded which",
     "_run_sol": "answer_bytes scope sol",
     "run": "_ check_in cpu head job payload_size sat_size space which",
     "start": "address announce buffer job perform program wait",
-    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_for_duty run runner show_descriptors traced_program",
+    "_serve": "arguments check_in child clone exit_now libc order phase prctl read report_ready run show_descriptors "
+    "snapshot traced_program",
     "<module>": "__annotations__ __builtins__ __doc__ __loader__ __name__ __package__ __spec__ main os sys",
 }
-"""Frames above a solution, and their names."""
+"""Frames above a solution, and the names in them."""
 
 
 @pytest.fixture(
@@ -62,14 +63,12 @@ ALLOWED = {
 )
 def verifier(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     level, engine = request.param
-    if engine == "snapshot" and engine not in DEMANDED_ENGINES:
-        pytest.skip("no snapshot engine is demanded of this host")
     with open_verifier(level, workers=1, engine=engine) as opened:
         yield opened
 
 
 def seen(verifier: Verifier, solution: str) -> object:
-    """What the solution answers: told in pieces by the puzzle's rejections, since an answer itself is not."""
+    """Return what the solution answers. It comes in pieces in the puzzle's rejections: a verdict has no answer."""
     parts: list[str] = []
     while not parts or len(parts[-1]) == 30:
         at = 30 * len(parts)
@@ -79,7 +78,7 @@ def seen(verifier: Verifier, solution: str) -> object:
     return ast.literal_eval("".join(parts))
 
 
-def test_the_frames_above_a_task_are_few_and_hold_what_they_may(verifier: Verifier) -> None:
+def test_the_frames_above_a_task_are_few_and_have_only_allowed_names(verifier: Verifier) -> None:
     frames = seen(verifier, FRAMES)
     assert isinstance(frames, list) and 4 <= len(frames) <= 8
     for file, name, names in frames:
@@ -87,7 +86,7 @@ def test_the_frames_above_a_task_are_few_and_hold_what_they_may(verifier: Verifi
         assert set(names) <= {*ALLOWED[name].split()}, name
 
 
-def test_no_string_tells_where_the_verifier_is_or_what_it_was_told(verifier: Verifier) -> None:
+def test_no_string_has_the_verifiers_place_or_configuration(verifier: Verifier) -> None:
     home = str(Path(selftaught.__file__).parent.parent)
     parts = [(word[: len(word) // 2], word[len(word) // 2 :]) for word in (home, "selftaught-", "cgroup.procs")]
     parts += [(name, ":[") for name in namespaces.NAMES]

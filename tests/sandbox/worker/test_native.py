@@ -1,4 +1,4 @@
-"""What is written in C: it makes the digests that Python makes, knows the same numbers, and puts a processor's flags back."""
+"""The C code: it computes the same digests as Python, has the same numbers, and restores a processor's flags."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_a_library_that_was_built_from_another_description_is_refused(
     monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL
 ) -> None:
     assert load_checked() is library
-    monkeypatch.setattr(shared, "MOST_REGIONS", 127)
-    monkeypatch.setitem(shared._NUMBERS, "MOST_REGIONS", 127)
+    monkeypatch.setattr(shared, "MAX_REGIONS", 127)
+    monkeypatch.setitem(shared._NUMBERS, "MAX_REGIONS", 127)
     with pytest.raises(OSError, match="another version"):
         load_checked()
 
@@ -57,14 +57,15 @@ page.write(bytes.fromhex("579dc3 9c58c3"))  # push rdi; popfq; ret, and pushfq; 
 at = ctypes.addressof(ctypes.c_char.from_buffer(page))
 give, take = ctypes.CFUNCTYPE(None, ctypes.c_long)(at), ctypes.CFUNCTYPE(ctypes.c_long)(at + 3)
 library = load()
-library.runner_room.restype, library.runner_wait.argtypes = ctypes.c_size_t, (ctypes.c_void_p, ctypes.c_uint64)
-size = library.runner_room()
+library.snapshot_buffer_size.restype = ctypes.c_size_t
+library.snapshot_wait.argtypes = ctypes.c_void_p, ctypes.c_uint64
+size = library.snapshot_buffer_size()
 room = ctypes.create_string_buffer(size + 64)
 start = ctypes.addressof(room)
 start += -start % 64
 give(take() | 1 << 21)
 before = take() >> 21 & 1
-library.runner_wait(start, size)
+library.snapshot_wait(start, size)
 print(before, take() >> 21 & 1)
 """
 

@@ -1,4 +1,4 @@
-"""The snapshot engine: what a job does is gone before the next, and what it says is what the fork engine says."""
+"""The snapshot engine: what a job does is gone before the next, and its results are those of the fork engine."""
 
 from __future__ import annotations
 
@@ -23,9 +23,18 @@ PUZZLE = "def sat(x): return x == 6"
 
 
 def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0, **how: bool) -> dict[str, Any]:
-    """Of jobs, which are a phase, a puzzle and a payload, and may have CPU seconds of their own and say whether they are resumable: the outcomes and CPU
-    times, the counters after the last, how many puzzles were loaded for several jobs, how many compiled before their tasks, how many jobs were
-    held after each, the runners after each, and the processes left at the end."""
+    """Run `tests.sandbox.worker.supervisor` and return what it prints.
+
+    Args:
+        variant: what is run.
+        jobs: phase, puzzle and payload, and for some also CPU seconds and whether they are resumable.
+        cpu_seconds: limit of jobs without one.
+        how: options of the supervisor.
+
+    Returns:
+        outcomes, times, peaks: of each job. counters: after the last. compiled: puzzles precompiled. suspended: jobs
+        suspended after each job. processes: snapshot processes after each job. left: processes left at the end.
+    """
     text = json.dumps(
         [[phase, sat, payload.hex(), *(more or (cpu_seconds, False))] for phase, sat, payload, *more in jobs]
     )
@@ -53,7 +62,7 @@ def run(variant: str, jobs: Sequence[tuple[Any, ...]], cpu_seconds: float = 1.0,
     return found
 
 
-def test_right_and_wrong_are_told_apart_without_the_fork_engine() -> None:
+def test_right_and_wrong_are_distinguished_without_the_fork_engine() -> None:
     answers = [codec.encode(number, 100) for number in (6, 7)]
     found = run(
         "snapshot", [(Phase.SOL, PUZZLE, b"def sol(): return 6"), *((Phase.SAT, PUZZLE, answer) for answer in answers)]
@@ -67,7 +76,8 @@ def test_jobs_of_every_size_leave_nothing_of_themselves() -> None:
     warm = (
         Phase.SOL,
         PUZZLE,
-        b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n    return 6",
+        b"def sol():\n    for size in range(20_000, 100_000, 7_000): x = bytes([1]) * size; x.decode(); y = x * 2\n"
+        b"    return 6",
     )
     sizes = [*range(0, 20_000, 500), 200_000, *range(20_000, 0, -1_000)]
     jobs = [warm] * 300 + [(Phase.SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * size) for size in sizes]
@@ -76,7 +86,7 @@ def test_jobs_of_every_size_leave_nothing_of_themselves() -> None:
     assert found["counters"]["checked"] == len(jobs) and not found["counters"]["mismatches"]
 
 
-def test_a_large_answer_is_judged_without_the_fork_engine() -> None:
+def test_a_large_answer_needs_no_fork_engine() -> None:
     puzzle, size = "def sat(x): return len(x) == 1_048_000", 1_048_000
     jobs = [
         (Phase.SOL, puzzle, b"'a' * %d" % size),
@@ -109,7 +119,8 @@ import builtins, ctypes, decimal, gc, math, os, random, sys
 def sol():
     third = ctypes.c_double(1.0).value / 3
     return [
-        len([1, 2]), hasattr(builtins, "left"), 2 + 3, math.pi, random.random(), third.hex(), gc.isenabled(), gc.get_threshold()[0],
+        len([1, 2]), hasattr(builtins, "left"), 2 + 3, math.pi, random.random(), third.hex(),
+        gc.isenabled(), gc.get_threshold()[0],
         sys.getrecursionlimit(), decimal.getcontext().prec, dict(os.environ), sorted(sys.modules)[:5], "n" in globals(),
     ]
 """
@@ -131,10 +142,19 @@ def test_nothing_of_a_job_is_left_for_the_next() -> None:
 
 def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> None:
     """Answers of every kind, plain or not, in time or not, and puzzles that say this and that."""
-    puzzle = "import os, struct\ndef sat(x):\n    if x == 7: print('seven')\n    if x == 8: os.kill(1, 9)\n    if x == 9: raise KeyError(x)\n"
-    puzzle += "    if x == 10:\n        while True: pass\n    if x == 11: return 'ä'\n    if x == 12: print('-' * 2_000_000)\n"
+    puzzle = (
+        "import os, struct\ndef sat(x):\n    if x == 7: print('seven')\n    if x == 8: os.kill(1, 9)\n"
+        "    if x == 9: raise KeyError(x)\n"
+    )
+    puzzle += (
+        "    if x == 10:\n        while True: pass\n    if x == 11: return 'ä'\n"
+        "    if x == 12: print('-' * 2_000_000)\n"
+    )
     puzzle += "    if x == 13: os.write(3, b'F' + bytes(8))\n    return x == 6"
-    answers = "6 7 8 9 10 11 12 13 None True 1.5 -129 2**70 'a' 'ä' '' [] (1,) [[5],(6,'b')] {5} {1:2} 'a'*300 [0]*5000 object".split()
+    answers = (
+        "6 7 8 9 10 11 12 13 None True 1.5 -129 2**70 'a' 'ä' '' [] (1,) [[5],(6,'b')] {5} {1:2} 'a'*300 [0]*5000 "
+        "object"
+    ).split()
     answers += ["[" * 70 + "]" * 70, "1/0", "print(5) or 6", "print('-' * 2_000_000) or 6", "[300, -1, [-70000, 2.5]]"]
     solutions = [*answers, *CHANGES.values(), "def sol():\n    for i in range(3_000_000): pass\n    return 6", LOOK]
     jobs = [(Phase.SOL, f"{puzzle}# {number}", solution.encode()) for solution in solutions for number in range(3)]
@@ -162,8 +182,8 @@ PUZZLES = {
     "loops": "while True: pass",
     "prints": "print('a')\ndef sat(x): return x == 6",
     "prints too much": "print('a' * 2_000_000)\ndef sat(x): return x == 6",
-    "takes memory": "held = [0] * 10_000_000\ndef sat(x): return x == 6",
-    "takes too much memory": "held = [0] * 200_000_000\ndef sat(x): return x == 6",
+    "takes memory": "kept = [0] * 10_000_000\ndef sat(x): return x == 6",
+    "takes too much memory": "kept = [0] * 200_000_000\ndef sat(x): return x == 6",
     "calls what is forbidden": "import os\ndef sat(x): return x == 6\nos.kill(1, 9)",
     "crashes": "import ctypes\nctypes.string_at(0)",
     "imports": "import html.parser\ndef sat(x): return x == 6",
@@ -190,7 +210,7 @@ def test_a_loop_ends_at_its_limit_also_where_the_caller_has_blocked_the_signal_o
     assert verdict.status == "time_limit" and verdict.usage.wall_seconds < 2
 
 
-def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement() -> None:
+def test_a_solution_can_not_know_what_chance_gave_the_puzzle_in_its_own_phase() -> None:
     puzzle = (
         "import random\nsecret = random.SystemRandom().random()\ndef sat(x: float): return x == secret\n" + "#" * 400
     )
@@ -199,27 +219,27 @@ def test_a_solution_can_not_know_what_chance_gave_the_puzzle_for_its_judgement()
         assert {verdict.status for verdict in verifier.verify_many(tasks)} == {"rejected"}
 
 
-def test_only_what_it_can_tell_is_told_without_the_fork_engine() -> None:
-    told = ["a loop", "an exception", "builtins", "modules", "much memory", "garbage"]
+def test_only_what_it_can_observe_is_left_to_it_without_the_fork_engine() -> None:
+    observed = ["a loop", "an exception", "builtins", "modules", "much memory", "garbage"]
     left_to_fork = ["a forbidden call", "a crash"]
     found = run(
-        "snapshot", [(Phase.SOL, PUZZLE, CHANGES[name].encode()) for name in told + left_to_fork], cpu_seconds=0.3
+        "snapshot", [(Phase.SOL, PUZZLE, CHANGES[name].encode()) for name in observed + left_to_fork], cpu_seconds=0.3
     )
     engines = [outcome["engine"] for outcome in found["outcomes"]]
-    assert engines == ["snapshot"] * len(told) + ["fork"] * len(left_to_fork)
+    assert engines == ["snapshot"] * len(observed) + ["fork"] * len(left_to_fork)
     ends = [outcome["end"] for outcome in found["outcomes"]]
     assert ends[-2:] == ["FORBIDDEN", "DIED"]
     assert "kill" in found["outcomes"][-2]["detail"]
 
 
-def test_a_runner_that_grew_and_then_crashed_is_replaced() -> None:
+def test_a_process_that_grew_and_then_crashed_is_replaced() -> None:
     both = b"import ctypes\ndef sol():\n    x = bytearray(100 << 20)\n    ctypes.string_at(0)"
     found = run("snapshot", [(Phase.SOL, PUZZLE, both), (Phase.SOL, PUZZLE, b"6")], compared=True)
     assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [("DIED", "fork"), ("ANSWER", "snapshot")]
     assert (found["counters"]["replaced"], found["counters"]["mismatches"]) == (1, 0)
 
 
-def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_told_without_the_fork_engine() -> None:
+def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_needs_no_fork_engine() -> None:
     forged = b"import os, struct\ndef sol():\n    os.write(3, struct.pack('<cQ', b'p', 4) + b'oops')\n    return 6"
     broken = PUZZLES["raises"]
     jobs = [
@@ -228,12 +248,12 @@ def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_is_
         (Phase.SOL, broken, b"6"),
         (Phase.SOL, broken, forged),
     ]
-    told = [(one["end"], one["detail"], one["engine"]) for one in run("snapshot", jobs)["outcomes"]]
-    assert told[:2] == [("SOLUTION_ERROR", "oops", "fork")] * 2
-    assert told[2:] == [("PUZZLE_ERROR", "ZeroDivisionError: division by zero (line 2 of the puzzle)", "snapshot")] * 2
+    seen = [(one["end"], one["detail"], one["engine"]) for one in run("snapshot", jobs)["outcomes"]]
+    assert seen[:2] == [("SOLUTION_ERROR", "oops", "fork")] * 2
+    assert seen[2:] == [("PUZZLE_ERROR", "ZeroDivisionError: division by zero (line 2 of the puzzle)", "snapshot")] * 2
 
 
-def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() -> None:
+def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_runs_again() -> None:
     loop = (Phase.SOL, PUZZLE, b"def sol():\n    while True: pass")
     honest = (Phase.SOL, PUZZLE, b"def sol(): return 6")
     found = run("broken", [loop, honest], cpu_seconds=0.1)
@@ -242,15 +262,15 @@ def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_judged_again() 
     assert found["outcomes"][1]["end"] == "ANSWER"
 
 
-def test_a_runner_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_there_is_time() -> None:
+def test_a_process_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_there_is_time() -> None:
     growth, honest = (Phase.SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)"), (Phase.SOL, PUZZLE, LOOK.encode())
     jobs = [honest, growth, honest, growth, growth, honest]
     hurried, found = run("snapshot", jobs), run("snapshot", jobs, resting=True)
     assert found["outcomes"] == hurried["outcomes"]
-    (first, none), *later = found["runners"]
+    (first, none), *later = found["processes"]
     assert none is None, "no spare before one was needed"
-    assert all(runner and spare for runner, spare in later)
-    assert len({first, *(runner for runner, _ in later)}) == 1 + 3
+    assert all(process and spare for process, spare in later)
+    assert len({first, *(process for process, _ in later)}) == 1 + 3
     assert [later[place][0] for place in (2, 3)] == [later[place][1] for place in (1, 2)], "what was spare runs next"
     assert not found["left"]
 
@@ -277,13 +297,13 @@ def test_the_engines_agree_on_generated_programs() -> None:
         with verifier:
             verdicts[engine] = list(verifier.verify_many(tasks))
             counters = verifier.counters
-    told = 0
+    by_snapshot = 0
     for task, fork, snapshot in zip(tasks, verdicts["fork"], verdicts["snapshot"], strict=True):
         for name in ("status", "phase", "message", "answer_sha256"):
             assert getattr(fork, name) == getattr(snapshot, name), f"{task}\n{fork}\n{snapshot}"
-        told += snapshot.verifier.endswith(" snapshot")
+        by_snapshot += snapshot.verifier.endswith(" snapshot")
     assert counters.mismatches == 0
-    assert told > len(tasks) * 0.8, "most programs were left to the fork engine: little was compared"
+    assert by_snapshot > len(tasks) * 0.8, "most programs were left to the fork engine: little was compared"
     assert len({verdict.status for verdict in verdicts["fork"]}) >= 6, "the programs are all alike"
 
 
@@ -314,10 +334,10 @@ def test_a_page_that_is_not_put_back_is_seen_by_the_next_comparison_and_by_none_
         251,
     ]
     assert found["counters"]["mismatches"] == 1
-    assert found["outcomes"][5]["engine"] == "fork", "the phase at hand is judged again"
+    assert found["outcomes"][5]["engine"] == "fork", "the phase runs again"
 
 
-SECRET = "def sol():\n    held = bytes([0x53]) * (6 << 20)\n    while True: pass"
+SECRET = "def sol():\n    kept = bytes([0x53]) * (6 << 20)\n    while True: pass"
 SEARCH = """
 import ctypes
 def sol():
@@ -359,14 +379,18 @@ def test_the_peak_of_memory_is_measured_for_each_job_alone() -> None:
 
 GROWTH = {
     "brk": "    for _ in range(20): at = libc.sbrk(32 << 20); at + 1 and ctypes.memset(at, 1, 32 << 20)",
-    "mmap": "    held = [bytes(b'x' * (32 << 20)) for _ in range(20)]",
-    "both": "    held = []\n    for _ in range(12): at = libc.sbrk(32 << 20); held.append(bytes(b'x' * (32 << 20))); at + 1 and ctypes.memset(at, 1, 32 << 20)",
+    "mmap": "    kept = [bytes(b'x' * (32 << 20)) for _ in range(20)]",
+    "both": "    kept = []\n    for _ in range(12): at = libc.sbrk(32 << 20); kept.append(bytes(b'x' * (32 << 20))); "
+    "at + 1 and ctypes.memset(at, 1, 32 << 20)",
 }
 
 
 @pytest.mark.parametrize("way", GROWTH)
 def test_however_a_job_grows_it_gets_no_more_than_its_limit(way: str) -> None:
-    head = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_long, (ctypes.c_long,)\n"
+    head = (
+        "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_long, "
+        "(ctypes.c_long,)\n"
+    )
     grow = f"{head}def sol():\n    start = libc.sbrk(0)\n{GROWTH[way]}\n    return libc.sbrk(0) - start"
     for variant in ("snapshot", "fork"):
         (peak,) = run(variant, [(Phase.SOL, PUZZLE, grow.encode())], cpu_seconds=5)["peaks"]

@@ -1,21 +1,23 @@
-/* See process.h: the puzzles of the next tasks, compiled together before they are judged.
+/* See process.h: compile the puzzles of the next tasks together, before the tasks run.
 
-   One job of the process compiles them, and is put back as every job is: no code of a task runs in it, and no solution's source comes near it. The phases then
-   begin with what was compiled, and each is charged for it as if it had done that itself: the job tells how long each took. What does not compile without a
-   word, or makes what does not travel as it is (sandbox/worker/inside/phase.py), is left to the phases; so are they all if together they take too long. */
+   One job of the process compiles them, and is put back like every job: no code of a task runs in it, and it has no
+   source of a solution. The phases then begin with the code, and each is charged for compiling as if it had done it
+   itself: the job reports how long each took. A puzzle is left to its phases if it does not compile without a warning,
+   or if marshal does not keep its constants (sandbox/worker/inside/phase.py). All are if they take
+   too long together. */
 
 #include "process.h"
 
 #include <string.h>
 
-#define MOST_BYTES 4096  /* of sources that are compiled together */
-#define MOST_ALONE 16384 /* of one alone */
-#define LEAST_SAVED 400  /* bytes of source that the phases need not compile: less costs less time than another job */
-#define PATIENCE 10      /* moments */
+#define MAX_BYTES 4096  /* of sources in one job */
+#define MAX_ALONE 16384 /* of one source alone in a job */
+#define MIN_SAVED 400   /* bytes of source that the phases need not compile: for fewer a job does not pay */
+#define JOB_TIMEOUTS 10 /* a job may take so many times as long as a phase */
 
-struct __attribute__((packed)) entry { uint32_t size, nanoseconds; }; /* before each code in the report */
+struct __attribute__((packed)) entry { uint32_t size, nanoseconds; }; /* precedes each code in the report */
 
-/* The puzzle's source of the task in this frame, and its size; NULL if it is no task. */
+/* Return the puzzle's source of the task in this frame, and its size; NULL if it is no task. */
 static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
 {
     uint32_t length;
@@ -28,8 +30,8 @@ static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
     return task.program || length - sizeof task < task.sat_size ? NULL : frame + sizeof length + sizeof task;
 }
 
-/* List the different puzzles of these frames, as many as are to be compiled together. Returns how many bytes of source that saves; `bytes` is how many they
-   are, and `tasks` of how many tasks. */
+/* List the different puzzles of these frames, as many as one job compiles. Returns how many bytes of source that saves.
+   `bytes` is the size of the sources, `tasks` the number of tasks that have them. */
 static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint64_t *bytes, uint64_t *tasks)
 {
     uint64_t at = 0;
@@ -42,7 +44,7 @@ static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint6
             break;
         const struct compiled *last = s->compiled_count ? &s->compiled[s->compiled_count - 1] : NULL;
         if (!last || last->sat_size != sat_size || memcmp(last->sat, sat, sat_size)) {
-            if (s->compiled_count == MOST_COMPILED || *bytes + sat_size > (last ? MOST_BYTES : MOST_ALONE))
+            if (s->compiled_count == MAX_COMPILED || *bytes + sat_size > (last ? MAX_BYTES : MAX_ALONE))
                 break;
             uint8_t *source = memcpy((uint8_t *)s->sources + *bytes, sat, sat_size);
             s->compiled[s->compiled_count++] = (struct compiled){source, sat_size, NULL, 0, 0};
@@ -57,10 +59,10 @@ static int64_t list(struct state *s, const uint8_t *frames, uint64_t size, uint6
     return saved;
 }
 
-/* Write a job of the listed puzzles; returns its size. */
+/* Write a job that compiles the listed puzzles. Returns its size. */
 static uint64_t write_job(const struct state *s)
 {
-    uint8_t *start = (uint8_t *)s->shared + s->job_place, *there = start + sizeof(struct phase_head);
+    uint8_t *start = (uint8_t *)s->shared + s->job_offset, *there = start + sizeof(struct phase_head);
     for (uint64_t i = 0; i < s->compiled_count; i++) {
         uint32_t size = s->compiled[i].sat_size;
         memcpy(there, &size, sizeof size);
@@ -72,8 +74,8 @@ static uint64_t write_job(const struct state *s)
     return there - start;
 }
 
-/* Take in what was compiled; nothing that is not reported as it should be. */
-static void take(struct state *s)
+/* Read the job's report; entries after a malformed one are ignored. */
+static void read_report(struct state *s)
 {
     const uint8_t *report = s->report;
     uint8_t *codes = s->codes;
@@ -93,11 +95,12 @@ static void take(struct state *s)
         s->compiled[i].cpu_ns = entry.nanoseconds;
         total_ns += entry.nanoseconds;
     }
-    for (uint64_t i = 0; i < s->compiled_count; i++) /* by the clock on the wall, which others may have held up: so of the CPU time, its share */
+    /* The report has elapsed times, which others may have prolonged: each puzzle gets its share of the CPU time. */
+    for (uint64_t i = 0; i < s->compiled_count; i++)
         s->compiled[i].cpu_ns = total_ns ? s->cpu_ns * (double)s->compiled[i].cpu_ns / total_ns : 0;
 }
 
-/* What is known of this puzzle, which is listed no earlier than the last one that was asked for; or NULL. */
+/* Return the entry of this puzzle if it is listed at or after the last one asked for; else NULL. */
 static const struct compiled *find(struct state *s, const uint8_t *sat, uint64_t size)
 {
     for (; s->compiled_next < s->compiled_count; s->compiled_next++) {
@@ -108,29 +111,31 @@ static const struct compiled *find(struct state *s, const uint8_t *sat, uint64_t
     return NULL;
 }
 
-/* `found` is what is known of the puzzle of the first of these frames; if nothing is, it is compiled now, and with it those after it. 0, or STOP_FAILED. */
-int compile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t moment_ns, const struct compiled **found)
+/* Find the entry of the first frame's puzzle. If there is none, compile it and those after it. Returns 0 or
+   STOP_FAILED. */
+int precompile_look_up(struct state *s, const uint8_t *frames, uint64_t size, int64_t timeout_ns,
+    const struct compiled **found)
 {
     uint32_t sat_size = 0;
     uint64_t bytes, tasks;
     const uint8_t *sat = puzzle(frames, &sat_size);
     *found = NULL;
-    if (s->uncompiled) {
-        s->uncompiled--;
+    if (s->precompile_failed) {
+        s->precompile_failed--;
         return 0;
     }
     if (!sat || (*found = find(s, sat, sat_size)))
         return 0;
-    if (list(s, frames, size, &bytes, &tasks) < LEAST_SAVED)
+    if (list(s, frames, size, &bytes, &tasks) < MIN_SAVED)
         return 0;
-    s->print_room = 0;
-    int stop = job_run(s, write_job(s), PATIENCE * moment_ns);
+    s->print_limit = 0;
+    int stop = job_run(s, write_job(s), JOB_TIMEOUTS * timeout_ns);
     if (stop == STOP_DONE)
-        take(s);
+        read_report(s);
     else if (job_abandon(s, stop))
         return STOP_FAILED;
     else
-        s->uncompiled = tasks - 1;
+        s->precompile_failed = tasks - 1;
     *found = find(s, sat, sat_size);
     return 0;
 }

@@ -1,0 +1,102 @@
+"""The order of a task's phases, shared by the engines: solution, check of its answer, puzzle."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator
+
+from selftaught.sandbox import codec, wire
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.time_slice import TimeSlice
+from selftaught.sandbox.wire import End, Job, Outcome, Phase
+from selftaught.sandbox.worker.engine import charged
+
+_CHECKED_BYTES = sys.maxsize if codec.IS_NATIVE else 1 << 20
+"""Larger answers are checked only in the jail, by the process of phase `sat`, on the task's own CPU time: in Python a
+forged one could cost the supervisor seconds.
+"""
+
+Step = tuple[Phase, bytes]
+"""A phase to run, and its payload: source of the solution, encoding of the answer, or standard input of a program."""
+Steps = Generator[Step, Outcome, list[Outcome]]
+"""Yields steps, receives their outcomes, and returns the outcomes of the task: of both phases or of the one that
+ended it.
+"""
+
+
+def steps_of(job: Job) -> Steps:
+    """Return the steps of a task, or of a program."""
+    if job.program:
+        return [(yield Phase.RUN, job.sol)]
+    first = yield Phase.SOL, job.sol
+    answer = _answer(first, job.limits)
+    if answer is None:
+        return [first]
+    second = yield Phase.SAT, answer
+    second.payload = b""  # phase sat reports no answer: this one is forged
+    return [first, second]
+
+
+def _answer(outcome: Outcome, limits: Limits) -> bytes | None:
+    """Return the answer for phase `sat`, or None if there is none.
+
+    The outcome gets the answer's digest in place of the answer, and is charged for the time that the check takes.
+    """
+    if outcome.end is not End.ANSWER:
+        return None
+    answer, outcome.payload = outcome.payload, wire.digest(outcome.payload)
+    began = time.thread_time()
+    try:
+        if len(answer) <= _CHECKED_BYTES:
+            codec.check(answer, limits.answer_bytes)
+    except codec.Malformed as error:
+        outcome.end, outcome.detail, outcome.payload = End.DIED, f"malformed answer: {error}", b""
+    outcome.cpu_seconds += charged(time.thread_time() - began, outcome.cpu_seconds)
+    return answer if outcome.end is End.ANSWER else None
+
+
+class TaskExecutor:
+    """Runs the phases of one task after another on an engine.
+
+    Attributes:
+        time_slice: length of the slice that a phase of a sliced job gets.
+    """
+
+    def __init__(self, run: Callable[[Job, Step, Limits], Outcome]) -> None:
+        """Set how to run a phase.
+
+        Args:
+            run: runs one step of a job within limits, to its end.
+        """
+        self._run, self.time_slice = run, TimeSlice()
+
+    def execute(self, job: Job) -> list[Outcome]:
+        """Run a task. Return its outcomes."""
+        steps = steps_of(job)
+        return self.go_on(job, steps, next(steps))
+
+    def go_on(self, job: Job, steps: Steps, step: Step, outcome: Outcome | None = None) -> list[Outcome]:
+        """Run the rest of a task.
+
+        Args:
+            job: the task. A sliced one ends `End.UNFINISHED` when its slice is over: `steps` then still stands at that
+                step.
+            steps: the task's steps.
+            step: the step to run next.
+            outcome: the outcome of that step, if it has been run already.
+
+        Returns:
+            The outcomes of the task.
+        """
+        while True:
+            outcome = outcome or self._run(job, step, self.time_slice.limits(job))
+            if job.sliced and outcome.end in (End.CPU, End.WALL):
+                self.time_slice.phase_expired()
+                outcome.end = End.UNFINISHED
+                return [outcome]
+            self.time_slice.phase_ended(outcome.cpu_seconds)
+            try:
+                step, outcome = steps.send(outcome), None
+            except StopIteration as end:
+                return list(end.value)
