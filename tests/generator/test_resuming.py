@@ -66,5 +66,5 @@ def test_a_folder_with_settings_of_another_version_is_refused_with_their_names(
     run(tmp_path, verifier)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"chains_per_wave"', '"chains"'))
-    with pytest.raises(Mismatch, match="another version of selftaught.*: chains. Continue it with that version"):
+    with pytest.raises(Mismatch, match=r"another version of selftaught.*: chains\. Continue it with that version"):
         run(tmp_path, verifier, resume=True)
