@@ -17,8 +17,7 @@ from selftaught.sandbox.jail import cgroup, landlock, seccomp
 from selftaught.sandbox.task import Limits
 
 _REMEDIES = (
-    ("interpreter",
-     "Use an ordinary build of CPython 3.11 or newer for the environment that selftaught is installed in."),
+    ("interpreter", "Install selftaught for an ordinary build of CPython 3.11 or newer."),
     ("no container engine",
      "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group "
      "docker."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import subprocess
 import sys
 import venv
@@ -13,9 +12,8 @@ from pathlib import Path
 import pytest
 
 import selftaught
+from tests.wheels import FOLDERS, ROOT, build_sdist, build_wheel
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = ("sandbox", "generator", "trainer")
 LOOK = f"""
 import importlib
 from selftaught import Limits, Status, Task, Verdict, Verifier
@@ -34,40 +32,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = folder / "environment"
     venv.create(environment, symlinks=True)
     library = next((environment / "lib").glob("python*/site-packages"))
-    source = folder / "source"
-    left_out = shutil.ignore_patterns("__pycache__", "*.so", "build", "*.egg-info")
-    source.mkdir()
-    for name in (*FOLDERS, "selftaught"):
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=left_out)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    wheel = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-w",
-        str(folder),
-        str(source),
-    ]
-    subprocess.run(wheel, check=True, capture_output=True, cwd=folder)
-    (made,) = folder.glob("selftaught-*.whl")
-    put = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(library),
-        str(made),
-    ]
+    made = build_wheel(build_sdist(folder), tmp_path_factory.mktemp("wheel"))
+    options = ["--quiet", "--no-deps", "--no-index", "--target", str(library)]
+    put = [sys.executable, "-m", "pip", "install", *options, str(made)]
     subprocess.run(put, check=True, capture_output=True, cwd=folder)
     assert {path.name for path in library.iterdir() if path.suffix != ".dist-info"} <= {"selftaught", "bin"}
     for name in FOLDERS:

@@ -172,7 +172,7 @@ def _warm() -> None:
     heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
-    # It tries epoll when it is imported, which the filter forbids; socket imports it up to Python 3.13.
+    # Its import tries epoll, which the filter forbids. Up to Python 3.13 socket imports it.
     import_module("selectors")
     if sys.version_info >= (3, 14):
         import_module("_ast_unparse")
