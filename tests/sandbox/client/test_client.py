@@ -46,19 +46,19 @@ def client(daemon: Daemon) -> Iterator[Client]:  # noqa: F811
 
 
 def test_it_has_every_method_of_a_verifier_with_the_same_parameters() -> None:
-    own_affair = {
+    local_only = {
         "worker_pids",
         "submit",
-        "at",
+        "from_config",
         "shared",
         "name",
         "proof",
         "queued",
         "restarts",
         "counters",
-    }  # of whom the workers belong to
+    }  # for the process that owns the workers
     for name, method in inspect.getmembers(Verifier):
-        if name.startswith("_") or name in own_affair:
+        if name.startswith("_") or name in local_only:
             continue
         other = getattr(Client, name)
         if callable(method):
