@@ -6,7 +6,8 @@ with Verifier() as verifier:
     verdict = verifier.verify(Task(id="1", sat="def sat(x: int): return x > 3", sol="def sol(): return 4"))
     assert verdict.accepted
 
-`selftaught.sandbox` is the verifier, `selftaught.generator` asks a model for puzzles, `selftaught.trainer` learns from what was verified.
+`selftaught.sandbox` is the verifier, `selftaught.generator` asks a model for puzzles, `selftaught.trainer` learns from
+what was verified.
 """
 
 from __future__ import annotations

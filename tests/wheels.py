@@ -1,4 +1,4 @@
-"""Build an sdist and wheels of the checkout, elsewhere: the checkout may be read-only, and nothing may be left in it."""
+"""Build an sdist and wheels of the checkout elsewhere: it may be read-only, and nothing may be left in it."""
 
 from __future__ import annotations
 

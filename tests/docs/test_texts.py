@@ -23,6 +23,14 @@ SETTINGS = sorted(
         ROOT / "zensical.toml",
     }
 )
+_WRITTEN = "*.py *.c *.h *.md *.toml *.cff *.yml *.yaml *.html *.js *.css *.sh *.Dockerfile Makefile run".split()
+_FOLDERS = "sandbox generator trainer selftaught tests docs examples images .ci .github".split()
+TEXTS = sorted(
+    path
+    for pattern in _WRITTEN
+    for path in (*ROOT.glob(pattern), *(path for folder in _FOLDERS for path in (ROOT / folder).rglob(pattern)))
+    if path.is_file()
+)
 LONGEST = 120
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -40,10 +48,30 @@ def anchors(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [*PAGES, *SETTINGS], ids=name)
-def test_lines_are_short(path: Path) -> None:
-    long = [number for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > LONGEST]
-    assert not long, f"{name(path)}: lines {long} have more than {LONGEST} characters"
+def test_lines_are_short() -> None:
+    """Of every text that people write: data (JSON Lines) and pictures are none."""
+    long = [
+        f"{name(path)}:{number}"
+        for path in TEXTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > LONGEST
+    ]
+    assert not long, f"lines of more than {LONGEST} characters"
+
+
+def test_old_words_are_gone() -> None:
+    """Names that were replaced by those of the field occur nowhere in the packages, but for a note of the change."""
+    old = re.compile(
+        r"warden|supervisorgone|\b_?lanes?\b|\bdesks?\b|\btwins?\b|\bbrief|\battic|astray|meanwhile|\btrips?\b", re.I
+    )
+    found = [
+        f"{name(path)}: {match[0]}"
+        for path in TEXTS
+        if path.relative_to(ROOT).parts[0] in ("sandbox", "generator", "trainer", "selftaught", "images", "docs")
+        and path.suffix != ".jsonl"
+        for match in old.finditer(path.read_text())
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)

@@ -64,6 +64,9 @@ except OSError as error:
 
 
 def test_a_solution_may_ask_too(verifier: Verifier) -> None:
-    sol = "def sol():\n    import fcntl\n    try: fcntl.ioctl(1, 0x802C542A, bytes(64))\n    except OSError as e: return e.errno"
+    sol = (
+        "def sol():\n    import fcntl\n    try: fcntl.ioctl(1, 0x802C542A, bytes(64))\n"
+        "    except OSError as e: return e.errno"
+    )
     verdict = verifier.verify(Task("terminal", "def sat(x: int): return x == 25", sol))
     assert verdict.accepted, verdict
