@@ -54,7 +54,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "_before", "_began", "_context", "_resumable", "limits", "must_replace", "peak_bytes", "process", "restored",
+        "_before", "_began", "_context", "_growth", "_resumable", "limits", "must_replace", "peak_bytes", "process", "restored",
         "suspended", "timed_out", "used",
     )  # fmt: skip
 
@@ -65,6 +65,7 @@ class Attempt:
         limits: Limits,
         before: tuple[float, float] = (0.0, 0.0),
         resumable: bool = False,
+        may_grow: bool = True,
     ) -> None:
         """Prepare the attempt; `run` or `go_on` starts it.
 
@@ -74,10 +75,12 @@ class Attempt:
             limits: limits of the phase.
             before: CPU time and elapsed time in seconds of earlier parts of the job.
             resumable: True if the job may be suspended.
+            may_grow: False if the job must leave the process to others: fork runs it if it needs more memory.
         """
         self._context, self.process, self.limits = context, process, limits
         self.must_replace = self.restored = self.timed_out = False
         self._before, self.used, self._resumable = before, before, resumable
+        self._growth = limits.memory_bytes - snapshot.RESERVE_BYTES if may_grow else -1
         self._began = time.thread_time()
         self.suspended: SuspendedJob | None = None
         self.peak_bytes = 0
@@ -133,7 +136,7 @@ class Attempt:
                     return None if report.out_of_memory else outcome
                 process.take_report()
             elif stop is Stop.CALL:
-                decision = context.calls.decide(process, self.limits.memory_bytes - snapshot.RESERVE_BYTES)
+                decision = context.calls.decide(process, self._growth)
                 if decision is Decision.REFUSED:
                     return None
                 self.must_replace |= decision is Decision.GREW

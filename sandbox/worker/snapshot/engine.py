@@ -248,6 +248,7 @@ class SnapshotEngine:
             limits,
             suspended.used if suspended else (0.0, 0.0),
             resumable=job.sliced,
+            may_grow=not (job.sliced and self._suspended),  # a grown process ends, and with it what it could resume
         )
 
     def _finish(self, attempt: Attempt, step: Step, job: Job, work: bytes | SuspendedJob | Stop) -> Outcome:

@@ -142,6 +142,16 @@ def test_what_can_not_go_on_is_begun_anew() -> None:
     assert asleep["suspended"] == [0] and asleep["outcomes"][0]["end"] == "WALL"
 
 
+def test_a_job_that_has_only_a_time_slice_does_not_cost_others_what_they_have_done() -> None:
+    grown = (Phase.SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)")
+    long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
+    found = run("snapshot", [long, *interrupted(long, [(*grown, 10.0, True)], 0.005), grown, long])
+    assert found["suspended"] == [0, 1, 1, 0, 0, 0]
+    assert [found["outcomes"][place]["engine"] for place in (2, 4)] == ["fork", "snapshot"]
+    assert found["outcomes"][0] == found["outcomes"][3] == found["outcomes"][5]
+    assert found["counters"]["replaced"] == 1, "once nobody loses by it"
+
+
 def test_a_task_that_comes_twice_is_not_mixed_with_itself() -> None:
     """The second has begun, as tasks in a batch do, when the first turns out to be suspended."""
     slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
