@@ -139,10 +139,10 @@ SNAPSHOT_DESCRIPTORS = 5
 def footprint(verifier: Verifier) -> dict[str, object]:
     """Return what the only worker holds: processes, descriptors, control groups, and the host's mounts.
 
-    Snapshot processes come and go: the snapshot engine has one, and a spare one after the first replacement.
+    Snapshot processes come and go: the snapshot engine has one.
     """
     (pid,) = verifier.worker_pids()
-    due = 0 if verifier.engine == "fork" else 2 if verifier.counters.replaced else 1
+    due = 0 if verifier.engine == "fork" else 1
     family, snapshots = _settled(psutil.Process(pid), due)
     return {
         "processes": [child.pid for child in family],

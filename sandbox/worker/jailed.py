@@ -156,11 +156,6 @@ def address_space(pid: int) -> int:
         return 0
 
 
-def peak_resident(pid: int) -> int:
-    """Return the largest resident size that a process has had, in bytes (man 5 proc, VmHWM); 0 if it has died."""
-    return status_bytes(pid, b"VmHWM:")
-
-
 def status_bytes(pid: int, name: bytes) -> int:
     """Return one of the sizes in /proc/PID/status, in bytes; 0 if the process has died."""
     try:

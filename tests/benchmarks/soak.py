@@ -61,7 +61,7 @@ def _memory(process: psutil.Process) -> tuple[float, float]:
 def grown(marks: list[Mark]) -> list[str]:
     """Return the figures whose median in the last quarter is over 5 % above that in the second.
 
-    Only marks with the usual number of processes count: a spare snapshot process comes and goes.
+    Only marks with the usual number of processes count: snapshot processes come and go.
     """
     usual = statistics.mode(mark.processes for mark in marks)
     marks = [mark for mark in marks if mark.processes == usual]

@@ -19,7 +19,7 @@ from selftaught.sandbox.worker.inside import heap, phase
 from selftaught.sandbox.worker.native.library import load
 
 RESERVE_BYTES = 32 << 20
-"""Free heap for a job, in bytes. A job that needs more makes the process grow, which costs the process."""
+"""Free heap for a job, in bytes. A job that needs more goes to the fork engine."""
 JOB_BYTES = 4 << 20
 """Largest job with its header, in bytes."""
 STACK_BYTES = 8 << 20

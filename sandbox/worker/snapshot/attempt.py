@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
-from selftaught.sandbox.worker.inside import snapshot
-from selftaught.sandbox.worker.jailed import peak_resident
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
-from selftaught.sandbox.worker.snapshot.calls import Calls, Decision
+from selftaught.sandbox.worker.snapshot.calls import Calls
 from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
@@ -50,11 +48,10 @@ class Attempt:
         suspended: the job's state at that time, if it can be resumed.
         used: CPU time and elapsed time in seconds, with earlier parts of the job and its share of the supervisor's
             work.
-        peak_bytes: largest resident size of a process that must be replaced.
     """
 
     __slots__ = (
-        "_before", "_began", "_context", "_growth", "_resumable", "limits", "must_replace", "peak_bytes", "process", "restored",
+        "_before", "_began", "_context", "_resumable", "limits", "must_replace", "process", "restored",
         "suspended", "timed_out", "used",
     )  # fmt: skip
 
@@ -65,7 +62,6 @@ class Attempt:
         limits: Limits,
         before: tuple[float, float] = (0.0, 0.0),
         resumable: bool = False,
-        may_grow: bool = True,
     ) -> None:
         """Prepare the attempt; `run` or `go_on` starts it.
 
@@ -75,15 +71,12 @@ class Attempt:
             limits: limits of the phase.
             before: CPU time and elapsed time in seconds of earlier parts of the job.
             resumable: True if the job may be suspended.
-            may_grow: False if the job must leave the process to others: fork runs it if it needs more memory.
         """
         self._context, self.process, self.limits = context, process, limits
         self.must_replace = self.restored = self.timed_out = False
         self._before, self.used, self._resumable = before, before, resumable
-        self._growth = limits.memory_bytes - snapshot.RESERVE_BYTES if may_grow else -1
         self._began = time.thread_time()
         self.suspended: SuspendedJob | None = None
-        self.peak_bytes = 0
 
     def run(self, job: bytes | SuspendedJob) -> Outcome | None:
         """Run a job, or resume a suspended one. Return None if the outcome is unknown here."""
@@ -110,8 +103,6 @@ class Attempt:
         except OSError:  # it has died
             self.must_replace, outcome = True, None
         self._read_clocks()
-        if self.must_replace:
-            self.peak_bytes = peak_resident(self.process.tracee.pid)
         return outcome
 
     def _read_clocks(self) -> None:
@@ -136,10 +127,8 @@ class Attempt:
                     return None if report.out_of_memory else outcome
                 process.take_report()
             elif stop is Stop.CALL:
-                decision = context.calls.decide(process, self._growth)
-                if decision is Decision.REFUSED:
+                if not context.calls.allow(process):
                     return None
-                self.must_replace |= decision is Decision.GREW
             elif stop is Stop.INTERRUPT:  # requested in the last job, which stopped by itself first
                 process.tracee.resume()
             elif stop is not Stop.TIMEOUT:  # a fault or a refused call, whose signal is dropped; or it is dead

@@ -31,7 +31,7 @@ continues in Python.
 Suspended tasks. A job whose time slice runs out is suspended (`selftaught.sandbox.worker.snapshot.suspended`): the
 supervisor keeps the pages that it wrote and its registers, then puts the process back. When the same task comes again
 with all its time, the supervisor writes them into the same process, which then is bit for bit where the job was. It
-interprets none of it. A job starts over if it was in a system call, had grown or had begun to report, or if its process
+interprets none of it. A job starts over if it was in a system call, had begun to report, or if its process
 has been replaced.
 
 What a rollback does not put back, and why that does no harm: the processor's caches and branch predictors; times; CPU
@@ -40,15 +40,13 @@ meant to show where the argument fails: all memory, mappings and registers are c
 `CHECK_EVERY` jobs, after every time-out, after one in `CHECK_SUSPENDED` jobs that were suspended, and after one in
 `CHECK_GIVEN_UP` that were given up. A difference counts as a *mismatch*, costs the process, and the fork engine runs
 the phase again. A verdict already given can't be taken back: the verifier logs which tasks ran since the last
-comparison. Tests and soak runs insist on zero mismatches. A process that died or grew can't be compared.
+comparison. Tests and soak runs insist on zero mismatches. A process that died can't be compared.
 
-The engine replaces a process when the worker has nothing else to do, if possible. From the first replacement on it
-has a spare one.
+The engine replaces a process when the worker has nothing else to do, if possible.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -113,13 +111,12 @@ class SnapshotEngine:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # ends a wait (job.c); our caller may block it
         self._process: SnapshotProcess | None = None
-        self._spare: SnapshotProcess | None = None
         self._ready_process()
 
     def _ready_process(self) -> SnapshotProcess:
-        """Return the snapshot process; if there is none, the spare one or a new one."""
+        """Return the snapshot process, a new one if there is none."""
         if self._process is None:
-            self._process, self._spare = self._spare or self._new(), None
+            self._process = self._new()
             self._jobs = self._checked_at = 0
             try:
                 self._process.memory.set_hot(self._hot)
@@ -137,14 +134,11 @@ class SnapshotEngine:
             raise
 
     def idle(self) -> bool:
-        """See `Engine.idle`. Replaces an ended process and spawns the spare one: each costs some milliseconds."""
+        """See `Engine.idle`. Replaces an ended process, which costs some milliseconds."""
         self._suspended.clear()
         if self._process is None:
             self._ready_process()
             return True
-        if self._spare is None and self.counters.replaced:
-            with contextlib.suppress(OSError):  # no memory, for instance: there is no spare process then
-                self._spare = self._new()
         return False
 
     def execute(self, frames: bytes) -> Iterator[bytes]:
@@ -248,7 +242,6 @@ class SnapshotEngine:
             limits,
             suspended.used if suspended else (0.0, 0.0),
             resumable=job.sliced,
-            may_grow=not (job.sliced and self._suspended),  # a grown process ends, and with it what it could resume
         )
 
     def _finish(self, attempt: Attempt, step: Step, job: Job, work: bytes | SuspendedJob | Stop) -> Outcome:
@@ -280,7 +273,7 @@ class SnapshotEngine:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = cpu
-        outcome.engine, outcome.peak_memory_bytes = self.name, attempt.peak_bytes or attempt.process.peak_memory_bytes
+        outcome.engine, outcome.peak_memory_bytes = self.name, attempt.process.peak_memory_bytes
         return outcome
 
     def _restore(self, attempt: Attempt, given_up: bool) -> bool:
@@ -357,6 +350,4 @@ class SnapshotEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self.end_process()
-        if self._spare is not None:
-            self._spare.end()
         self._fork.close()

@@ -82,7 +82,6 @@ class Memory:
 
     Attributes:
         hot: addresses of hot pages.
-        heap_end: the end of the heap (man 2 brk).
     """
 
     def __init__(
@@ -118,7 +117,6 @@ class Memory:
         for mapping in writable:
             if "s" in mapping.rights or "x" in mapping.rights:
                 raise OSError(f"a mapping is writable and {mapping.rights}: {mapping.name or 'anonymous'}")
-        self.heap_end = max((mapping.end for mapping in writable if mapping.name == "[heap]"), default=0)
         self._spans = _joined((mapping.start, mapping.end) for mapping in writable)
         self._starts = [start for start, _ in self._spans]
         touched = [span for mapping in writable for span in self._touched(mapping)]

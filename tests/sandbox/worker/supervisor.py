@@ -11,11 +11,12 @@ Variants:
 * ``forgetful``: from its second job on leaves out the page whose address the first one answers.
 * ``reclaimed``: the kernel takes all pages of a job out of its page table before they are put back.
 * ``flagged``: its snapshot has another flag of the processor than the process.
+* ``worn``: its snapshot process is replaced after two jobs.
 * ``orphan``: its verifier goes while the engine is being proven. Prints what came of that, and then its children.
 
 Options:
 
-* ``resting``: the engine is idle after every job; prints the ids of the snapshot process and the spare one.
+* ``resting``: the engine is idle after every job; prints the id of the snapshot process.
 * ``compared``: everything is compared after every job.
 * ``whole``: each payload is a solution, and all tasks run as one batch, resumable ones with a time slice. Also prints
   how many of the listed puzzles have compiled code.
@@ -77,14 +78,10 @@ def orphan() -> None:
     print(psutil.Process().children())
 
 
-def rest(engine: Engine) -> list[int | None]:
+def rest(engine: Engine) -> int | None:
     while engine.idle():
         pass
-    return (
-        [one and one.tracee.pid for one in (engine._process, engine._spare)]
-        if isinstance(engine, SnapshotEngine)
-        else []
-    )
+    return engine._process.tracee.pid if isinstance(engine, SnapshotEngine) and engine._process else None
 
 
 most_compiled = [0]
@@ -161,6 +158,7 @@ def main(variant: str, resting: bool) -> None:
         reclaim()
     if variant == "flagged" and isinstance(engine, SnapshotEngine):
         engine._ready_process()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
+    snapshot.RECYCLE_EVERY = 2 if variant == "worn" else snapshot.RECYCLE_EVERY
     snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
     snapshot._LEARN_AT = (0, 25)
     outcomes, compiled, processes, suspended = [], 0, [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import itertools
 import os
 import signal
 import subprocess
@@ -232,11 +233,12 @@ def test_only_what_it_can_observe_is_left_to_it_without_the_fork_engine() -> Non
     assert "kill" in found["outcomes"][-2]["detail"]
 
 
-def test_a_process_that_grew_and_then_crashed_is_replaced() -> None:
-    both = b"import ctypes\ndef sol():\n    x = bytearray(100 << 20)\n    ctypes.string_at(0)"
-    found = run("snapshot", [(Phase.SOL, PUZZLE, both), (Phase.SOL, PUZZLE, b"6")], compared=True)
-    assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [("DIED", "fork"), ("ANSWER", "snapshot")]
-    assert (found["counters"]["replaced"], found["counters"]["mismatches"]) == (1, 0)
+def test_a_job_that_needs_more_memory_than_is_in_reserve_is_left_to_fork_and_costs_no_process() -> None:
+    for more in ("bytearray(100 << 20)", "[0] * 5_000_000", "__import__('mmap').mmap(-1, 1 << 20)"):
+        code = f"import ctypes\ndef sol():\n    x = {more}\n    ctypes.string_at(0)"
+        found = run("snapshot", [(Phase.SOL, PUZZLE, code.encode()), (Phase.SOL, PUZZLE, b"6")], compared=True)
+        assert [(one["end"], one["engine"]) for one in found["outcomes"]] == [("DIED", "fork"), ("ANSWER", "snapshot")]
+        assert (found["counters"]["replaced"], found["counters"]["mismatches"]) == (0, 0)
 
 
 def test_a_solution_can_not_blame_the_puzzle_and_a_puzzle_that_does_not_load_needs_no_fork_engine() -> None:
@@ -262,16 +264,12 @@ def test_a_rollback_that_forgets_a_page_is_noticed_and_its_phase_runs_again() ->
     assert found["outcomes"][1]["end"] == "ANSWER"
 
 
-def test_a_process_that_has_to_go_is_replaced_from_a_spare_that_is_made_when_there_is_time() -> None:
-    growth, honest = (Phase.SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)"), (Phase.SOL, PUZZLE, LOOK.encode())
-    jobs = [honest, growth, honest, growth, growth, honest]
-    hurried, found = run("snapshot", jobs), run("snapshot", jobs, resting=True)
-    assert found["outcomes"] == hurried["outcomes"]
-    (first, none), *later = found["processes"]
-    assert none is None, "no spare before one was needed"
-    assert all(process and spare for process, spare in later)
-    assert len({first, *(process for process, _ in later)}) == 1 + 3
-    assert [later[place][0] for place in (2, 3)] == [later[place][1] for place in (1, 2)], "what was spare runs next"
+def test_a_process_that_has_to_go_is_replaced_when_there_is_time() -> None:
+    jobs = [(Phase.SOL, PUZZLE, LOOK.encode())] * 6
+    hurried, found = run("worn", jobs), run("worn", jobs, resting=True)
+    assert found["outcomes"] == hurried["outcomes"] and found["counters"]["replaced"] == 3
+    changes = [one != other for one, other in itertools.pairwise(found["processes"])]
+    assert changes == [True, False, True, False, True]
     assert not found["left"]
 
 
@@ -370,11 +368,11 @@ def test_the_peak_of_memory_is_measured_for_each_job_alone() -> None:
     sizes = [0, 4, 24, 100, 0]
     jobs = [(Phase.SOL, PUZZLE, f"def sol(): return len(bytes(b'x' * ({size} << 20)))".encode()) for size in sizes]
     found = run("snapshot", jobs)
-    assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
+    assert [one["engine"] for one in found["outcomes"]] == ["snapshot"] * 3 + ["fork", "snapshot"]
     first, *others = (peak / (1 << 20) for peak in found["peaks"])
     assert 5 < first < 40
     for size, peak in zip(sizes[1:], others, strict=True):
-        assert first + size - 1 < peak < first + size * 1.2 + 4, (size, peak, first)
+        assert first + size - 4 < peak < first + size * 1.2 + 4, (size, peak, first)
 
 
 GROWTH = {

@@ -135,21 +135,14 @@ def test_what_can_not_go_on_is_begun_anew() -> None:
     found = run("snapshot", [(Phase.SOL, PUZZLE, text.encode(), 0.02, True) for text in (grown, reporting)])
     assert found["suspended"] == [0, 0]
     long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
+    found = run("worn", [long, *interrupted(long, [(Phase.SOL, PUZZLE, b"6")], 0.005)])
+    assert found["suspended"][2:] == [0, 0], "what a process could resume goes with it"
+    assert found["outcomes"][0] == found["outcomes"][-1]
     found = run("snapshot", [long, *interrupted(long, [(Phase.SOL, PUZZLE, grown.encode())], 0.005)])
-    assert found["suspended"] == [0, 1, 0, 0], "what a process could resume goes with it"
+    assert found["suspended"] == [0, 1, 1, 0], "but one that needs memory leaves the process to the others"
     assert found["outcomes"][0] == found["outcomes"][-1]
     asleep = run("snapshot", [(Phase.SOL, PUZZLE, b"import time\ndef sol(): time.sleep(9)", 0.01, True)])
     assert asleep["suspended"] == [0] and asleep["outcomes"][0]["end"] == "WALL"
-
-
-def test_a_job_that_has_only_a_time_slice_does_not_cost_others_what_they_have_done() -> None:
-    grown = (Phase.SOL, PUZZLE, b"def sol(): return len([0] * 5_000_000)")
-    long = (Phase.SOL, PUZZLE, LONG["integers"].encode())
-    found = run("snapshot", [long, *interrupted(long, [(*grown, 10.0, True)], 0.005), grown, long])
-    assert found["suspended"] == [0, 1, 1, 0, 0, 0]
-    assert [found["outcomes"][place]["engine"] for place in (2, 4)] == ["fork", "snapshot"]
-    assert found["outcomes"][0] == found["outcomes"][3] == found["outcomes"][5]
-    assert found["counters"]["replaced"] == 1, "once nobody loses by it"
 
 
 def test_a_task_that_comes_twice_is_not_mixed_with_itself() -> None:
