@@ -147,7 +147,7 @@ def test_what_can_not_go_on_is_begun_anew() -> None:
 
 def test_a_task_that_comes_twice_is_not_mixed_with_itself() -> None:
     """The second has begun, as tasks in a batch do, when the first turns out to be suspended."""
-    slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
+    slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(40_000_000): pass\n    return 6"
     found = run("snapshot", [(*slow, 10.0, True), (*slow, 10.0, True), (*slow, 10.0, False)], whole=True)
     assert [one["end"] for one in found["outcomes"]] == ["UNFINISHED", "UNFINISHED", "ANSWER", "ACCEPTED"]
     assert {one["engine"] for one in found["outcomes"]} == {"snapshot"}
@@ -155,7 +155,7 @@ def test_a_task_that_comes_twice_is_not_mixed_with_itself() -> None:
 
 
 def test_what_comes_after_a_suspended_task_is_not_taken_for_it() -> None:
-    slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(15_000_000): pass\n    return 6"
+    slow = Phase.SOL, PUZZLE, b"def sol():\n    for i in range(40_000_000): pass\n    return 6"
     large = Phase.SOL, PUZZLE, b"def sol(): return 6\n" + b"#" * (5 << 20)
     program = Phase.RUN, "print(1)", b""
     jobs = [(*slow, 10.0, True), *[(*one, 10.0, False) for one in (program, large, program, large)]]
@@ -165,7 +165,7 @@ def test_what_comes_after_a_suspended_task_is_not_taken_for_it() -> None:
 
 
 def test_a_suspended_check_that_is_left_to_the_fork_engine_starts_over_there_without_the_solution() -> None:
-    puzzle = "def sat(x):\n    for i in range(15_000_000): pass\n    import html.parser\n    return x == 6"
+    puzzle = "def sat(x):\n    for i in range(40_000_000): pass\n    import html.parser\n    return x == 6"
     solution = b"def sol():\n    for i in range(500_000): pass\n    return 6"
     found = run("snapshot", [(Phase.SOL, puzzle, solution, 20.0, sliced) for sliced in (True, False)], whole=True)
     assert [one["end"] for one in found["outcomes"]] == ["UNFINISHED", "ANSWER", "ACCEPTED"]
