@@ -112,14 +112,14 @@ def test_a_level_that_is_not_reached_is_no_pass(command: Callable[..., Result]) 
 def test_what_can_not_be_opened_is_no_pass(
     command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    at = attacks.Verifier.at
+    open_as_ever = attacks.Verifier.from_config
 
     def refuse(config: WorkerConfig, **options: Any) -> Any:
         if config.engine == "fork":
             raise error
-        return at(config, **options)
+        return open_as_ever(config, **options)
 
-    monkeypatch.setattr(attacks.Verifier, "at", refuse)
+    monkeypatch.setattr(attacks.Verifier, "from_config", refuse)
     done = command(FEW, *ENGINE)
     assert done.exit_code == 1
     assert "restricted, fork: not run. " in done.stdout and str(error) in done.stdout
