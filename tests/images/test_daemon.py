@@ -27,7 +27,7 @@ STRICT: dict[str, Any] = {
 """What the Kubernetes manifest asks for."""
 PROFILE = json.loads((REPOSITORY / "images/seccomp.json").read_text())
 PROFILED: dict[str, Any] = {**STRICT, "security_opt": ["no-new-privileges", f"seccomp={json.dumps(PROFILE)}"]}
-"""What the README's command and the compose file ask for."""
+"""What the documented command and the compose file ask for."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,7 +68,7 @@ def test_the_fork_engine_serves_where_the_engines_profile_refuses_the_faster_one
         found = json.loads(printed)["levels"]["restricted"]
         assert found["engine"] == "fork"
         if os.uname().machine == "x86_64":
-            assert re.search(r"userfaultfd: a filter .* refuses it.*images/seccomp\.json", found["why"])
+            assert re.search(r"userfaultfd: an outer filter refuses it.*images/seccomp\.json", found["why"])
 
 
 def test_with_our_profile_the_fast_engine_serves(engine: Any) -> None:

@@ -1,4 +1,4 @@
-"""The daemon's image, started by the README's command, by the compose file, and as the Kubernetes manifest's pod."""
+"""The daemon's image, started by the documented command, by the compose file, and as the Kubernetes manifest's pod."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.images.test_daemon import IMAGE
 from tests.images.test_manifests import compose_command
 
 REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text()
+DEPLOYMENT = (REPOSITORY / "docs/deployment.md").read_text()
 POD = next(
     each["spec"]["template"]["spec"]
     for each in yaml.safe_load_all((REPOSITORY / "images/kubernetes.yaml").read_text())
@@ -68,9 +68,9 @@ class Service:
         return found.exit_code, found.output.decode()
 
 
-def by_readme(engine: Any, folder: Path, name: str) -> None:
+def as_documented(engine: Any, folder: Path, name: str) -> None:
     """The command as it stands there, in a folder with a token and ``images/``; in the background, on a free port."""
-    (command,) = re.findall(r"^    (docker run (?:.*\\\n)*.*)$", README, re.MULTILINE)
+    (command,) = re.findall(r"^(docker run (?:.*\\\n)*.*)$", DEPLOYMENT, re.MULTILINE)
     (folder / "images").symlink_to(REPOSITORY / "images")
     assert "127.0.0.1:8000:8000" in command
     command = command.replace("docker run", f"docker run -d --name {name}").replace("127.0.0.1:8000:8000", PORT)
@@ -119,7 +119,7 @@ def as_a_pod(engine: Any, folder: Path, name: str) -> None:
     assert not own
 
 
-WAYS: dict[str, Callable[[Any, Path, str], None]] = {"readme": by_readme, "compose": by_compose, "pod": as_a_pod}
+WAYS: dict[str, Callable[[Any, Path, str], None]] = {"documented": as_documented, "compose": by_compose, "pod": as_a_pod}
 
 
 @pytest.fixture(scope="module", params=WAYS)
