@@ -119,7 +119,11 @@ def as_a_pod(engine: Any, folder: Path, name: str) -> None:
     assert not own
 
 
-WAYS: dict[str, Callable[[Any, Path, str], None]] = {"documented": as_documented, "compose": by_compose, "pod": as_a_pod}
+WAYS: dict[str, Callable[[Any, Path, str], None]] = {
+    "documented": as_documented,
+    "compose": by_compose,
+    "pod": as_a_pod,
+}
 
 
 @pytest.fixture(scope="module", params=WAYS)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from selftaught.sandbox.wire import Job
 from selftaught.sandbox.worker.phases import Step, Steps
 
 CAPACITY_BYTES = 16 << 20
-"""Memory for suspended jobs, in bytes. If it is full the oldest is dropped, which costs it the time it has had."""
+"""Memory for suspended jobs, in bytes. If it is full those are dropped that have had the least time for their size."""
 _Key = tuple[bytes, bytes, int, int, int, int]
 
 
@@ -39,7 +38,7 @@ class SuspendedTasks:
 
     def clear(self) -> None:
         """Drop all: no one asks for them any more, or the process that could resume them has ended."""
-        self._kept: OrderedDict[_Key, tuple[Steps, Step, SuspendedJob]] = OrderedDict()
+        self._kept: dict[_Key, tuple[Steps, Step, SuspendedJob]] = {}
         self._bytes = 0
 
     def add(self, job: Job, steps: Steps, step: Step, suspended: SuspendedJob) -> None:
@@ -48,8 +47,8 @@ class SuspendedTasks:
         self._kept[_key(job)] = steps, step, suspended
         self._bytes += _size(suspended)
         while self._bytes > CAPACITY_BYTES:
-            _, (*_, oldest) = self._kept.popitem(last=False)
-            self._bytes -= _size(oldest)
+            least = min(self._kept, key=lambda key: _seconds_per_byte(self._kept[key][-1]))
+            self._bytes -= _size(self._kept.pop(least)[-1])
 
     def take(self, job: Job) -> tuple[Steps, Step, SuspendedJob] | None:
         """Remove and return the same task, which may have other time limits now; None if it is not there."""
@@ -64,6 +63,10 @@ class SuspendedTasks:
 def _key(job: Job) -> _Key:
     limits = job.limits
     return job.sat, job.sol, job.seed, limits.memory_bytes, limits.answer_bytes, limits.output_bytes
+
+
+def _seconds_per_byte(suspended: SuspendedJob) -> float:
+    return suspended.used[0] / max(1, _size(suspended))
 
 
 def _size(suspended: SuspendedJob) -> int:

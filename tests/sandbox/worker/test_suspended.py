@@ -178,8 +178,8 @@ def test_nothing_is_kept_once_there_is_nothing_to_do() -> None:
     assert found["suspended"] == [1, 0, 0] and found["outcomes"][-1]["end"] == "ANSWER"
 
 
-def state(size: int) -> SuspendedJob:
-    return SuspendedJob([(4096, bytes(size))], (), b"", 0, (0.0, 0.0))
+def state(size: int, seconds: float = 0.0) -> SuspendedJob:
+    return SuspendedJob([(4096, bytes(size))], (), b"", 0, (seconds, 0.0))
 
 
 def job(**changes: Any) -> Job:
@@ -198,13 +198,13 @@ def test_only_the_same_task_goes_on_whatever_time_it_may_take() -> None:
     assert kept.take(job()) is None and not kept
 
 
-def test_for_want_of_room_the_oldest_is_forgotten() -> None:
-    kept, third = SuspendedTasks(), suspended.CAPACITY_BYTES // 3
-    steps = steps_of(job())
-    for seed in (0, 1, 2, 1, 3):
-        kept.add(job(seed=seed), steps, (Phase.SOL, b""), state(third))
-    assert [kept.take(job(seed=seed)) is None for seed in (0, 2, 1, 3)] == [True, False, False, False]
-    kept.add(job(), steps, (Phase.SOL, b""), state(suspended.CAPACITY_BYTES + 1))
+def test_for_want_of_memory_those_are_dropped_that_have_had_the_least_time_for_their_size() -> None:
+    kept, third, steps = SuspendedTasks(), suspended.CAPACITY_BYTES // 3, steps_of(job())
+    for seed, seconds in enumerate((0.2, 0.1, 0.3, 0.4)):
+        kept.add(job(seed=seed), steps, (Phase.SOL, b""), state(third, seconds))
+    kept.add(job(seed=4), steps, (Phase.SOL, b""), state(third // 100, 0.01))
+    assert [kept.take(job(seed=seed)) is None for seed in range(5)] == [True, True, False, False, False]
+    kept.add(job(), steps, (Phase.SOL, b""), state(suspended.CAPACITY_BYTES + 1, 9.0))
     assert not kept
 
 
