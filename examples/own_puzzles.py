@@ -1,8 +1,8 @@
 """Bring your own puzzles: check them before a model sees them. python examples/own_puzzles.py [FILE]
 
 A line of FILE is a JSON object with `sat` and a reference solution `sol`. A good puzzle accepts its reference
-solution, each time,
-and refuses easy answers. What passes is printed, one JSON object a line: seeds for `selftaught generate --seeds`.
+solution, each time, and refuses easy answers. What passes is printed, one JSON object a line: seeds for
+`selftaught generate --seeds`.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Self-play in 30 lines: a "model" that is a table of weights learns from what the verifier accepts.
 
 It writes puzzles (apply an operation to a secret number), guesses which operation solves each, and raises the weight
-of guesses
-that were verified. `selftaught loop` does the same with a transformer.
+of guesses that were verified. `selftaught loop` does the same with a transformer.
 """
 
 import random

@@ -1,8 +1,7 @@
 """Reward a model with the verifier in TRL's GRPO: python examples/trl_grpo.py MODEL [STEPS]
 
 MODEL is a folder or name that transformers loads. The prompts are the bundled puzzles, each with worked examples
-before it.
-Needs `pip install 'selftaught[train]'`.
+before it. Needs `pip install 'selftaught[train]'`.
 """
 
 import sys

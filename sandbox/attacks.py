@@ -146,7 +146,7 @@ def run_case(verifier: Verifier, case: Case) -> Failure | None:
 
 def _is_as_expected(step: Step, verdict: Verdict, level: str) -> bool:
     expected = step.expected_at(level)
-    unnamed = seccomp.nested() and "unnamed system call" in verdict.message  # see DESIGN.md: below an outer filter
+    unnamed = seccomp.nested() and "unnamed system call" in verdict.message  # see docs/engines.md, System calls
     return (
         verdict.status in expected.statuses
         and expected.phase in (None, verdict.phase)

@@ -51,7 +51,7 @@ class Verifier:
             the host offers is used.
         level: Use exactly this level instead.
         engine: ``"snapshot"``, which is fast, ``"fork"``, which works everywhere, or ``"auto"``, the fastest that the
-            host offers (see DESIGN.md).
+            host offers (see docs/security.md).
         backend: ``"local"`` for processes of this machine, or ``"docker"`` for containers, whose level is
             ``"container"``.
         image: The containers' image, if not that of this version of selftaught.

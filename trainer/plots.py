@@ -12,20 +12,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the backend is chosen
 from matplotlib.axes import Axes
 
-_FILTERS = (
-    "written",
-    "parses",
-    "signature",
-    "answer_type",
-    "used",
-    "new",
-    "held_out",
-    "trivial",
-    "quota",
-    "solved",
-    "stable",
-    "depends",
-)
+from selftaught.generator.candidate import STAGES
+
+_FILTERS = ("written", *STAGES)
 
 
 def draw(metrics: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
