@@ -10,7 +10,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' selftaught/__init__.p
 # of images.
 BASE ?= python:3.11-slim
 
-.PHONY: demo test dist images base benchmark clean
+.PHONY: demo test docs dist images base benchmark clean
 
 $(VENV)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV) \
@@ -33,6 +33,12 @@ test: $(VENV)/installed ## lint, type-check, and run every test under an outer l
 	$(RUN) -m mypy
 	$(RUN) -m tests.outer $(RUN) -m pytest -q -m "not container"
 	$(RUN) -m pytest -q -m container
+
+docs: $(VENV)/installed ## build the site strictly into site/, and try what the texts say
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(RUN) -c \
+		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	rm -rf site && NO_COLOR=1 $(VENV)/bin/zensical build --strict
+	$(RUN) -m tests.outer $(RUN) -m pytest -q tests/docs
 
 SOURCES := pyproject.toml setup.py MANIFEST.in README.md LICENSE CHANGELOG.md DESIGN.md constraints.txt \
 	$(shell find selftaught sandbox generator trainer -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -78,10 +84,3 @@ benchmark: $(VENV)/installed ## compare with other verifiers (half an hour or mo
 
 clean:
 	rm -rf $(VENV) build dist out/wheels site .cache *.egg-info
-
-.PHONY: docs
-docs: $(VENV)/installed ## build the site strictly into site/, and try what the texts say
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(RUN) -c \
-		'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
-	rm -rf site && NO_COLOR=1 $(VENV)/bin/zensical build --strict
-	$(RUN) -m tests.outer $(RUN) -m pytest -q tests/docs
