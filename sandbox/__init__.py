@@ -16,21 +16,24 @@ if TYPE_CHECKING:
     from selftaught.sandbox.client import AsyncClient, Client
     from selftaught.sandbox.errors import CannotConfine, ServerRefused
     from selftaught.sandbox.program import Ending, Program, Run
-    from selftaught.sandbox.task import Limits, Task
-    from selftaught.sandbox.verdict import LimitHit, Status, Usage, Verdict
+    from selftaught.sandbox.task import FunctionTask, Limits, StdioTask, Task
+    from selftaught.sandbox.verdict import CaseResult, LimitHit, Status, Usage, Verdict
     from selftaught.sandbox.verifier import Verifier
 
 __all__ = [
     "AsyncClient",
     "CannotConfine",
+    "CaseResult",
     "Client",
     "Ending",
+    "FunctionTask",
     "LimitHit",
     "Limits",
     "Program",
     "Run",
     "ServerRefused",
     "Status",
+    "StdioTask",
     "Task",
     "Usage",
     "Verdict",
@@ -41,12 +44,15 @@ _MODULES = {
     "AsyncClient": "client",
     "CannotConfine": "errors",
     "Client": "client",
+    "CaseResult": "verdict",
     "Ending": "program",
+    "FunctionTask": "task",
     "Limits": "task",
     "Program": "program",
     "Run": "program",
     "ServerRefused": "errors",
     "Status": "verdict",
+    "StdioTask": "task",
     "Task": "task",
     "LimitHit": "verdict",
     "Usage": "verdict",

@@ -11,8 +11,8 @@ import signal
 from selftaught.sandbox import wire
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.verdict import LimitHit, Status, Usage, Verdict, printable
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.verdict import CaseResult, LimitHit, Status, Usage, Verdict, printable
+from selftaught.sandbox.wire import NO_CASE, End, Outcome, Phase
 
 _STATUS = {
     End.FORBIDDEN: Status.FORBIDDEN,
@@ -29,6 +29,14 @@ _STATUS = {
     End.REJECTED: Status.REJECTED,
     End.EXITED: Status.CRASHED,  # only programs end so, never a phase of a task
     End.UNFINISHED: Status.INTERNAL_ERROR,  # the pool runs it again and never decides on it
+    End.TESTS_ERROR: Status.TESTS_ERROR,
+}
+_PHASE_NAMES = {
+    **dict.fromkeys((Phase.SOL, Phase.SERVE, Phase.RUN), "sol"),
+    Phase.SAT: "sat",
+    Phase.TESTS: "tests",
+    Phase.CHECK: "check",
+    Phase.SHARED: "shared",
 }
 _FORGED_IN_SOL, _FORGED_IN_SAT = {End.ANSWER, End.ACCEPTED, End.REJECTED}, {End.ANSWER}
 """Ends that only a forged report can give to the last outcome: an honest answer is followed by phase `sat`."""
@@ -46,12 +54,15 @@ def decide(ident: str, outcomes: list[Outcome], limits: Limits, level: str, veri
 
     Args:
         ident: The task's id.
-        outcomes: The outcome of phase `sol`, then that of phase `sat` if there was an answer.
+        outcomes: Of a puzzle: the outcome of phase `sol`, then that of phase `sat` if there was an answer. Of other
+            tasks: the outcomes of the cases, then `End.TOTAL`.
         limits: The limits of each phase.
         level: The confinement level.
         verifier: Program, version and interpreter; the engines of the phases are added.
     """
     first, last = outcomes[0], outcomes[-1]
+    if last.end is End.TOTAL:
+        return _decide_cases(ident, outcomes[:-1], int(last.observed), limits, level, verifier)
     phase, forged, engines = "sol", _FORGED_IN_SOL, first.engine
     cpu, wall, peak = first.cpu_seconds, first.wall_seconds, first.peak_memory_bytes
     if len(outcomes) == 2:
@@ -75,6 +86,55 @@ def decide(ident: str, outcomes: list[Outcome], limits: Limits, level: str, veri
         level=level,
         verifier=f"{verifier} {engines}",
     )
+
+
+def _decide_cases(
+    ident: str, outcomes: list[Outcome], total: int, limits: Limits, level: str, verifier: str
+) -> Verdict:
+    """Return the verdict on a task with cases. The first outcome that is not `End.ACCEPTED` decides it."""
+    judged = [outcome for outcome in outcomes if outcome.case != NO_CASE]
+    cases = tuple(_case_result(outcome, limits) for outcome in judged)
+    passed = sum(case.status is Status.ACCEPTED for case in cases)
+    status, message, hit, phase = Status.TESTS_ERROR, "there are no tests", None, Phase.TESTS
+    if decisive := next((outcome for outcome in outcomes if outcome.end is not End.ACCEPTED), None):
+        status, phase = _status_of(decisive), decisive.phase
+        message, hit = _limit_hit(decisive, limits)
+    elif outcomes and passed == total:
+        status, message, phase = Status.ACCEPTED, "", outcomes[-1].phase
+    elif outcomes:
+        status, message = Status.CRASHED, f"only {passed} of {total} cases were reported"
+    return Verdict(
+        id=ident,
+        status=status,
+        phase=_PHASE_NAMES[phase],
+        message=printable(message),
+        limit=hit,
+        usage=Usage(
+            sum(outcome.cpu_seconds for outcome in outcomes),
+            sum(outcome.wall_seconds for outcome in outcomes),
+            max((outcome.peak_memory_bytes for outcome in outcomes), default=0),
+        ),
+        level=level,
+        verifier=f"{verifier} {'+'.join(dict.fromkeys(outcome.engine for outcome in outcomes))}",
+        isolation="shared" if any(outcome.phase is Phase.SHARED for outcome in outcomes) else "process",
+        cases=cases,
+        passed=passed,
+        total=total,
+        decided_by=judged.index(decisive) if decisive in judged else None,
+    )
+
+
+def _case_result(outcome: Outcome, limits: Limits) -> CaseResult:
+    status = _status_of(outcome)
+    score = float(status is Status.ACCEPTED)
+    if status is Status.REJECTED:
+        score = min(max(outcome.observed, 0.0), 1.0)
+    usage = Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes)
+    return CaseResult(status, printable(_limit_hit(outcome, limits)[0]), usage, score)
+
+
+def _status_of(outcome: Outcome) -> Status:
+    return _STATUS.get(outcome.end, Status.CRASHED)
 
 
 _ENDING = {

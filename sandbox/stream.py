@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.task import Task
+from selftaught.sandbox.task import AnyTask, Task
 from selftaught.sandbox.verdict import Verdict
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ Done = Callable[[Any], None]
 Cancel = Callable[[], None]
 """Called when the result is no longer needed."""
 
-Check = Callable[[Any], Task | Verdict]
+Check = Callable[[Any], AnyTask | Verdict]
 """Returns a valid task for an item of the caller's iterable, or the verdict on an invalid item."""
 
 _REMEMBERED = 4096
@@ -46,7 +46,7 @@ _SHORT = 1024
 def judge_many(
     items: Iterable[Any],
     check: Check,
-    submit: Callable[[Task, Done], Cancel],
+    submit: Callable[[AnyTask, Done], Cancel],
     window: int,
     ordered: bool,
     deduplicate: bool = True,
@@ -98,7 +98,7 @@ def judge_many(
 async def ajudge_many(
     items: Iterable[Any] | AsyncIterable[Any],
     check: Check,
-    submit: Callable[[Task, Done], Awaitable[Cancel]],
+    submit: Callable[[AnyTask, Done], Awaitable[Cancel]],
     window: int,
     ordered: bool,
     deduplicate: bool = True,
@@ -127,7 +127,7 @@ class AsyncStream:
         self,
         items: Iterable[Any] | AsyncIterable[Any],
         check: Check,
-        submit: Callable[[Task, Done], Awaitable[Cancel]],
+        submit: Callable[[AnyTask, Done], Awaitable[Cancel]],
         window: int,
         ordered: bool,
         deduplicate: bool = True,
@@ -226,7 +226,7 @@ class _StreamState:
         self._early: dict[int, Verdict] = {}
         self._duplicates = Deduplicator() if deduplicate else None
 
-    def is_new(self, item: Task | Verdict) -> TypeGuard[Task]:
+    def is_new(self, item: AnyTask | Verdict) -> TypeGuard[AnyTask]:
         """Return True if the next item, number `taken`, has to be judged: it is a task and not a duplicate."""
         if isinstance(item, Verdict):
             self._deliver(self.taken, item)
@@ -287,7 +287,7 @@ class Deduplicator:
         self._known: OrderedDict[_Key, Verdict | _Waiting] = OrderedDict()
         self._keys: dict[int, _Key] = {}
 
-    def add(self, number: int, task: Task) -> Verdict | _Waiting | None:
+    def add(self, number: int, task: AnyTask) -> Verdict | _Waiting | None:
         """Add a task of the stream.
 
         Args:
@@ -341,8 +341,10 @@ class Deduplicator:
                 return
 
 
-def _key(task: Task) -> _Key:
+def _key(task: AnyTask) -> _Key:
     """Return what identifies tasks that get the same verdict. The values of limits are faster to hash than Limits."""
+    if not isinstance(task, Task):
+        return (_digest(repr(replace(task, id=""))),)
     sat, sol, limits = task.sat, task.sol, task.limits
     sources = sat if len(sat) <= _SHORT else _digest(sat), sol if len(sol) <= _SHORT else _digest(sol)
     return sources if limits is None else (*sources, *limits.to_tuple())

@@ -1,10 +1,11 @@
-"""The input of a judgement: a puzzle, a solution, and the limits under which they run."""
+"""The input of a judgement: a solution, what judges it (a puzzle, tests, cases), and the limits of their processes."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 MIB = 1 << 20
 MOST_SECONDS, MOST_BYTES = 86_400, (1 << 48) - 1
@@ -80,3 +81,82 @@ class Task:
     def to_dict(self) -> dict[str, Any]:
         """Return the task as plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTask:
+    """A function to judge, by tests or by cases.
+
+    The solution is loaded in a jailed process that sees the arguments of calls and nothing else. Tests run in a second
+    jailed process, where stand-ins relay each call; cases are compared outside of both. Exactly one of `tests` and
+    `cases` is given.
+
+    Attributes:
+        id: Any string; the verdict has it too. Need not be unique.
+        sol: Source of the solution.
+        entry_point: What is tested: the name of a function, or ``Class.method`` of an instance ``Class()``.
+        tests: Source of tests: ``def check(candidate)``, functions ``test_...`` as pytest has them, or assert
+            statements that call the function by its name.
+        cases: Arguments, keyword arguments and expected result of each call. Values are plain data
+            (`selftaught.sandbox.codec`).
+        prelude: Source that is loaded before the solution and before the tests, such as imports and classes that both
+            use. Instances of its classes cross between them as their attributes.
+        compare: How results of `cases` are compared with what is expected (`selftaught.sandbox.comparison`).
+        checker: Source of ``check(input, output, expected) -> bool | float``, which judges each case of `cases` in
+            place of `compare`, in a process of its own; ``input`` is the pair of arguments and keyword arguments.
+        isolation: ``"process"``, or ``"shared"`` for tests that need the solution's very objects: both run in one
+            process then, and a solution can cheat.
+        all_cases: Judge every case, also after one has failed.
+        limits: For this task alone; ``None`` means the verifier's. With `cases`, CPU time and elapsed time are those of
+            each case; with `tests`, those of all calls together, and again of the tests.
+    """
+
+    id: str
+    sol: str
+    entry_point: str
+    tests: str | None = None
+    cases: Sequence[tuple[Sequence[Any], Mapping[str, Any], Any]] | None = None
+    prelude: str = ""
+    compare: str = "exact"
+    checker: str | None = None
+    isolation: str = "process"
+    all_cases: bool = False
+    limits: Limits | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the task as plain data."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StdioTask:
+    """A program to judge by what it writes to standard output.
+
+    Each case runs in a process as good as new. What is expected never enters that process.
+
+    Attributes:
+        id: Any string; the verdict has it too. Need not be unique.
+        sol: Source of the program, which runs as ``__main__``.
+        cases: Standard input and expected standard output of each case.
+        compare: How output is compared with what is expected (`selftaught.sandbox.comparison`).
+        checker: Source of ``check(input, output, expected) -> bool | float``, which judges each case in place of
+            `compare`, in a process of its own. All three are strings.
+        all_cases: Judge every case, also after one has failed.
+        limits: Of each case, for this task alone; ``None`` means the verifier's.
+    """
+
+    id: str
+    sol: str
+    cases: Sequence[tuple[str, str]]
+    compare: str = "lines"
+    checker: str | None = None
+    all_cases: bool = False
+    limits: Limits | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the task as plain data."""
+        return dataclasses.asdict(self)
+
+
+AnyTask: TypeAlias = Task | FunctionTask | StdioTask
+"""What a verifier judges."""

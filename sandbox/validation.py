@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from selftaught.sandbox.program import Ending, Program, Run
-from selftaught.sandbox.task import MOST_BYTES, MOST_SECONDS, Limits, Task
+from selftaught.sandbox.task import MOST_BYTES, MOST_SECONDS, AnyTask, FunctionTask, Limits, StdioTask, Task
 from selftaught.sandbox.verdict import Status, Verdict, printable
 
 MOST_CHARACTERS = 1 << 26
@@ -27,7 +27,7 @@ _NUMBERS = frozenset({int, float})
 T = TypeVar("T", Task, Program)
 
 
-def check_task(item: object, verifier: str = "") -> Task | Verdict:
+def check_task(item: object, verifier: str = "") -> AnyTask | Verdict:
     """Return the task, or an equal one of plain types, or else a verdict with status ``invalid``.
 
     Args:
@@ -46,6 +46,10 @@ def check_task(item: object, verifier: str = "") -> Task | Verdict:
         except AttributeError:  # created without its constructor
             pass
     try:
+        if issubclass(type(item), FunctionTask):
+            return _plain_function_task(item)
+        if issubclass(type(item), StdioTask):
+            return _plain_stdio_task(item)
         return _plain(item, Task, _TASK, MOST_CHARACTERS)
     except Exception as error:  # the code of the caller's classes may raise anything
         return Verdict(_id_of(item), Status.INVALID, message=_explanation(error), verifier=verifier)
@@ -87,6 +91,52 @@ def _plain(item: object, kind: type[T], names: tuple[str, ...], most: int) -> T:
     if sum(len(fields[name]) for name in names[1:]) > most:
         raise _Malformed(f"the sources are longer than {most >> 20} Mi characters")
     return kind(**fields, limits=_plain_limits(item.limits))  # type: ignore[attr-defined]
+
+
+def _plain_function_task(item: Any) -> FunctionTask:
+    """Return a copy with fields of exactly their types; values in cases are checked when they are encoded."""
+    strings = _strings(item, ("id", "sol", "entry_point", "prelude", "compare", "isolation"))
+    tests, cases = item.tests, item.cases
+    if (tests is None) == (cases is None):
+        raise _Malformed("a FunctionTask has either tests or cases")
+    if strings["isolation"] not in ("process", "shared"):
+        raise _Malformed(f"isolation must be 'process' or 'shared', not {strings['isolation']!r}")
+    return FunctionTask(
+        **strings,
+        tests=None if tests is None else _string("tests", tests),
+        cases=None if cases is None else [_plain_call(case) for case in cases],
+        checker=None if item.checker is None else _string("checker", item.checker),
+        all_cases=bool(item.all_cases),
+        limits=_plain_limits(item.limits),
+    )
+
+
+def _plain_call(case: Any) -> tuple[Any, Any, Any]:
+    args, kwargs, expected = case
+    if not all(issubclass(type(name), str) for name in kwargs):
+        raise _Malformed("the names of keyword arguments must be strings")
+    return tuple(args), dict(kwargs), expected
+
+
+def _plain_stdio_task(item: Any) -> StdioTask:
+    cases = [(_string("standard input", stdin), _string("the expected output", out)) for stdin, out in item.cases]
+    return StdioTask(
+        **_strings(item, ("id", "sol", "compare")),
+        cases=cases,
+        checker=None if item.checker is None else _string("checker", item.checker),
+        all_cases=bool(item.all_cases),
+        limits=_plain_limits(item.limits),
+    )
+
+
+def _strings(item: object, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: _string(name, getattr(item, name)) for name in names}
+
+
+def _string(name: str, value: object) -> str:
+    if not issubclass(type(value), str):
+        raise _Malformed(f"{name} must be a string, not {type(value).__name__}")
+    return str.__str__(value)
 
 
 def _plain_limits(limits: object) -> Limits | None:

@@ -12,15 +12,21 @@ class Status(StrEnum):
     """The result of a judgement. `ACCEPTED` is the only one that means *right*."""
 
     ACCEPTED = "accepted"
-    """The puzzle returned exactly ``True`` for the solution's answer."""
+    """The puzzle returned exactly ``True`` for the solution's answer; or every test or case passed."""
     REJECTED = "rejected"
-    """The puzzle returned anything else, or one of its own ``assert`` statements refused the answer."""
+    """The puzzle returned anything else, or one of its own ``assert`` statements refused the answer; or a test or case
+    failed.
+    """
     WRONG_TYPE = "wrong_type"
-    """The answer is not plain data, or not of the type that the puzzle declares."""
+    """The answer is not plain data, or not of the type that the puzzle declares; or something that tests need can't
+    cross from the solution's process.
+    """
     SOLUTION_ERROR = "solution_error"
     """The solution does not compile, or it raised."""
     PUZZLE_ERROR = "puzzle_error"
     """The puzzle does not compile, defines no ``sat`` or ``f``, or it raised."""
+    TESTS_ERROR = "tests_error"
+    """The tests or the checker do not load, or they raised before they called the solution."""
     TIME_LIMIT = "time_limit"
     """A phase exceeded ``cpu_seconds`` or ``wall_seconds``."""
     MEMORY_LIMIT = "memory_limit"
@@ -73,13 +79,31 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseResult:
+    """The judgement of one case, or of one test, of a task.
+
+    Attributes:
+        status: See `Status`.
+        message: A short explanation, printable.
+        usage: See `Usage`.
+        score: 1.0 if it was accepted, else what a checker gave, from 0.0 on and below 1.0.
+    """
+
+    status: Status
+    message: str = ""
+    usage: Usage = Usage()
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The judgement of one task.
 
     Attributes:
         id: The task's id.
         status: See `Status`.
-        phase: The phase that decided, ``"sol"`` or ``"sat"``, or ``None`` if none ran.
+        phase: The phase that decided: ``"sol"``, ``"sat"``, ``"tests"``, ``"check"``, ``"shared"``; ``None`` if none
+            ran.
         message: A short explanation, printable, with the line where there is one.
         limit: The limit that was hit, if one was.
         usage: See `Usage`.
@@ -87,6 +111,11 @@ class Verdict:
         level: The confinement level in force: ``full``, ``restricted``, ``container``; empty if nothing ran.
         retryable: A retry may succeed.
         verifier: Program, version, interpreter and engine that judged.
+        isolation: ``"process"``: nothing that judges shared a process with the solution; or ``"shared"``.
+        cases: The cases or tests that were judged, in order. Empty for a puzzle.
+        passed: How many of them were accepted.
+        total: How many there are, judged or not; 0 if that is unknown.
+        decided_by: The index in `cases` of the first that was not accepted, which gave `status` and `message`.
     """
 
     id: str
@@ -99,6 +128,18 @@ class Verdict:
     level: str = ""
     retryable: bool = False
     verifier: str = ""
+    isolation: str = "process"
+    cases: tuple[CaseResult, ...] = ()
+    passed: int = 0
+    total: int = 0
+    decided_by: int | None = None
+
+    @property
+    def score(self) -> float:
+        """From 0.0 to 1.0: the mean of the scores of all cases; without cases, 1.0 if it was accepted."""
+        if not self.total:
+            return float(self.accepted)
+        return sum(case.score for case in self.cases) / self.total
 
     @property
     def accepted(self) -> bool:
@@ -125,12 +166,17 @@ class Verdict:
             KeyError, TypeError, ValueError: The fields are not those of a verdict.
         """
         limit, usage = fields["limit"], Usage(**fields["usage"])
+        cases = (
+            CaseResult(**{**case, "status": Status(case["status"]), "usage": Usage(**case["usage"])})
+            for case in fields.get("cases", ())
+        )
         return cls(
             **{
                 **fields,
                 "status": Status(fields["status"]),
                 "limit": LimitHit(**limit) if limit else None,
                 "usage": usage,
+                "cases": tuple(cases),
             }
         )
 

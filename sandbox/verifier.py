@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import selftaught
-from selftaught.sandbox import decision, wire
+from selftaught.sandbox import decision, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.pool import Pool, Ticket
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
-from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from selftaught.sandbox.verdict import Verdict
 
@@ -159,7 +159,7 @@ class Verifier:
         """The engine in use, ``"snapshot"`` or ``"fork"``. Programs (`run`) always run on ``"fork"``."""
         return self._running().engine
 
-    def verify(self, task: Task) -> Verdict:
+    def verify(self, task: AnyTask) -> Verdict:
         """Judge one task.
 
         Args:
@@ -172,7 +172,7 @@ class Verifier:
         self._submit(task, 1, finished.put)
         return finished.get()
 
-    def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
+    def verify_many(self, tasks: Iterable[AnyTask], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """Judge a stream of tasks, in constant memory however long it is.
 
         Tasks that differ only in their ids are judged once. Leaving the iterator cancels the unfinished tasks.
@@ -206,7 +206,7 @@ class Verifier:
         self._submit_program(program, finished.put)
         return finished.get()
 
-    def submit(self, item: Task | Program, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
+    def submit(self, item: AnyTask | Program, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
         """Queue a task or a program and return at once.
 
         Args:
@@ -225,7 +225,7 @@ class Verifier:
             return self._submit_program(item, done)
         return self._submit(item, repeat, done)
 
-    async def averify(self, task: Task) -> Verdict:
+    async def averify(self, task: AnyTask) -> Verdict:
         """Judge one task, as `verify` does, from a coroutine. If the coroutine is cancelled, so is the task.
 
         Args:
@@ -250,7 +250,7 @@ class Verifier:
         return run
 
     async def averify_many(
-        self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
+        self, tasks: Iterable[AnyTask] | AsyncIterable[AnyTask], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
         """Judge a stream of tasks, as `verify_many` does, from a coroutine.
 
@@ -268,7 +268,7 @@ class Verifier:
         check_repeat(repeat)
         loop, check = asyncio.get_running_loop(), partial(check_task, verifier=self.name)
 
-        async def submit(task: Task, done: Done) -> Cancel:
+        async def submit(task: AnyTask, done: Done) -> Cancel:
             return self._queue(repeat, True, task, in_loop(loop, done))
 
         async with aclosing(ajudge_many(tasks, check, submit, _WINDOW * self.workers, ordered)) as verdicts:
@@ -331,21 +331,20 @@ class Verifier:
         """Validate a task and queue its judgements. `done` is called at once if it is invalid."""
         check_repeat(repeat)
         checked = check_task(task, self.name)
-        if isinstance(checked, Task):
+        if not isinstance(checked, Verdict):
             return self._queue(repeat, False, checked, done)
         done(checked)
         return cancel_nothing
 
-    def _queue(self, repeat: int, stream: bool, task: Task, done: Done) -> Cancel:
+    def _queue(self, repeat: int, stream: bool, task: AnyTask, done: Done) -> Cancel:
         """Queue the judgements of a validated task. In a stream, others wait: use time slices."""
         pool = self._pool or self._running()
-        sat, sol = wire.to_bytes(task.sat), wire.to_bytes(task.sol)
         limits = task.limits or self.limits
         if repeat > 1:
             done = _gather(repeat, done)
         cancels = []
         for seed in range(repeat):
-            ticket = Ticket(task.id, wire.Job(sat, sol, limits, seed), done)
+            ticket = Ticket(task.id, judging.pack(task, limits, seed), done)
             if stream:
                 ticket.use_time_slice()
             pool.submit(ticket)
@@ -360,7 +359,7 @@ class Verifier:
             done(checked)
             return cancel_nothing
         code, stdin = wire.to_bytes(checked.code), wire.to_bytes(checked.stdin)
-        ticket = Ticket(checked.id, wire.Job(code, stdin, checked.limits or self.limits, program=True), done)
+        ticket = Ticket(checked.id, wire.Job(code, stdin, checked.limits or self.limits, kind=wire.Kind.PROGRAM), done)
         pool.submit(ticket)
         return ticket.cancel
 

@@ -15,7 +15,8 @@ from selftaught.sandbox.task import Limits
 class End(IntEnum):
     """How a phase ended: as the supervisor saw it (up to `DIED`), or as the child reported it.
 
-    `UNFINISHED`: the phase did not end within its time slice.
+    `UNFINISHED`: the phase did not end within its time slice. `TOTAL` ends no phase: it follows the outcomes of cases,
+    and says as `Outcome.observed` how many there are.
     """
 
     FORBIDDEN = 1
@@ -33,6 +34,8 @@ class End(IntEnum):
     REJECTED = 13
     EXITED = 14
     UNFINISHED = 15
+    TESTS_ERROR = 16
+    TOTAL = 17
 
     __hash__ = int.__hash__  # Enum's own is slow: it is written in Python
 
@@ -49,9 +52,36 @@ class Phase(IntEnum):
     LOAD = 4
     """Load the puzzle alone, and report whether it loads."""
     COMPILE = 5
-    """Compile puzzles, run none, and report their code."""
+    """Compile sources, run none, and report their code."""
+    SERVE = 6
+    """Load a solution and answer calls of it."""
+    TESTS = 7
+    """Run tests, whose calls of the solution are relayed."""
     COMPILED = 8
-    """Added to `SOL` and `SAT` if the puzzle is code by `COMPILE`."""
+    """Added to another phase if its first source is code by `COMPILE`."""
+    CHECK = 16
+    """Judge outputs by a comparison or a checker."""
+    SHARED = 17
+    """Load a solution and run tests in the same process."""
+
+
+class Kind(IntEnum):
+    """What a job judges, or that it only runs a program."""
+
+    PUZZLE = 0
+    PROGRAM = 1
+    TESTS = 2
+    """A function by tests."""
+    CASES = 3
+    """A function by cases."""
+    STDIO = 4
+    """A program by cases."""
+    SHARED = 5
+    """A function by tests in the same process."""
+
+
+NO_CASE = (1 << 32) - 1
+"""As `Outcome.case`: the outcome belongs to no case."""
 
 
 @dataclass(slots=True)
@@ -66,6 +96,8 @@ class Outcome:
         peak_memory_bytes: largest resident size.
         payload: the answer's encoding in the supervisor, its digest on the wire; output of a program (`unpack_output`).
         engine: name of the engine that ran it.
+        phase: the phase that ended so.
+        case: the index of the case that it belongs to, or `NO_CASE`.
     """
 
     end: End
@@ -76,6 +108,8 @@ class Outcome:
     peak_memory_bytes: int = 0
     payload: bytes = b""
     engine: str = "fork"
+    phase: Phase = Phase.SOL
+    case: int = NO_CASE
 
 
 @dataclass(slots=True)
@@ -107,10 +141,11 @@ class Job:
     """A task on its way to a worker.
 
     Attributes:
-        sat, sol: sources of puzzle and solution.
+        sat, sol: sources of puzzle and solution; a program and its standard input; or of other kinds what judges, as
+            `selftaught.sandbox.judging` packs it, and the source of the solution.
         limits: limits of each phase.
-        seed: seed of the `random` module in both phases; 0 for the fixed one.
-        program: True to run `sat` as a program with `sol` as its standard input.
+        seed: seed of the `random` module in all phases; 0 for the fixed one.
+        kind: what it judges.
         sliced: True to leave a phase unfinished after its time slice (`selftaught.sandbox.time_slice`).
     """
 
@@ -118,15 +153,20 @@ class Job:
     sol: bytes
     limits: Limits
     seed: int = 0
-    program: bool = False
+    kind: Kind = Kind.PUZZLE
     sliced: bool = False
+
+    @property
+    def program(self) -> bool:
+        """True if the job only runs a program, and judges nothing."""
+        return self.kind is Kind.PROGRAM
 
 
 _LENGTH = struct.Struct("<I")
-JOB = struct.Struct("<I??ddQQQII")
-"""Header of a job: length of the solution, `program`, `sliced`, limits, seed, length of the puzzle."""
+JOB = struct.Struct("<IB?ddQQQII")
+"""Header of a job: length of the solution, `kind`, `sliced`, limits, seed, length of the puzzle."""
 
-OUTCOME = struct.Struct("<BBdddQHI")
+OUTCOME = struct.Struct("<BBBIdddQHI")
 _OUTPUT = struct.Struct("<?Q")
 _COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
@@ -229,7 +269,7 @@ def pack_job(job: Job) -> bytes:
         raise ValueError("the sources are larger than 1 GiB")
     head = JOB.pack(
         len(job.sol),
-        job.program,
+        job.kind,
         job.sliced,
         limits.cpu_seconds,
         limits.wall_seconds,
@@ -242,29 +282,31 @@ def pack_job(job: Job) -> bytes:
     return head + job.sat + job.sol
 
 
-_ENDS = {end.value: end for end in End}
+_ENDS, _PHASES, _KINDS = ({one.value: one for one in many} for many in (End, Phase, Kind))
 _limits = functools.lru_cache(64)(Limits)
 
 
 def unpack_job(data: bytes) -> Job:
     """Return the job in these bytes."""
-    sol, program, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    sol, kind, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
     at = JOB.size
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, program, sliced)
+    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, _KINDS[kind], sliced)
 
 
 ENGINES = ("fork", "snapshot")
 
 
 def pack_outcomes(outcomes: list[Outcome]) -> bytes:
-    """Return the outcomes of a task's phases, one or two, as bytes."""
+    """Return the outcomes of a task's phases as bytes."""
     parts = []
     for outcome in outcomes:
         detail = outcome.detail.encode("utf-8", "backslashreplace")[:TEXT_BYTES]
         head = OUTCOME.pack(
             outcome.end,
             ENGINES.index(outcome.engine),
+            outcome.phase,
+            outcome.case,
             outcome.observed,
             outcome.cpu_seconds,
             outcome.wall_seconds,
@@ -319,15 +361,17 @@ def unpack_outcomes(data: bytes, at: int = 0) -> list[Outcome]:
     """
     outcomes = []
     while at < len(data):
-        end, engine, observed, cpu, wall, peak, detail, size = OUTCOME.unpack_from(data, at)
+        end, engine, phase, case, observed, cpu, wall, peak, detail, size = OUTCOME.unpack_from(data, at)
         at += OUTCOME.size
-        if end not in _ENDS or engine >= len(ENGINES):
-            raise ValueError(f"nothing ends as {end}, or no engine has the number {engine}")
+        if end not in _ENDS or engine >= len(ENGINES) or phase not in _PHASES:
+            raise ValueError(f"no end has the number {end}, no engine {engine}, or no phase {phase}")
         text, payload = (
             data[at : at + detail].decode("utf-8", "replace") if detail else "",
             data[at + detail : at + detail + size],
         )
-        outcomes.append(Outcome(_ENDS[end], text, observed, cpu, wall, peak, payload, ENGINES[engine]))
+        outcomes.append(
+            Outcome(_ENDS[end], text, observed, cpu, wall, peak, payload, ENGINES[engine], _PHASES[phase], case)
+        )
         at += detail + size
     if not outcomes:
         raise ValueError("no outcome")

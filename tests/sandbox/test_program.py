@@ -10,7 +10,7 @@ import pytest
 
 from selftaught.sandbox import Ending, Limits, Program, Run, Task, Verifier
 from selftaught.sandbox.pool import Ticket
-from selftaught.sandbox.wire import Job
+from selftaught.sandbox.wire import Job, Kind
 from tests.conftest import footprint
 
 
@@ -168,7 +168,7 @@ def test_a_malformed_program_is_invalid(verifier: Verifier) -> None:
 
 
 def test_a_program_never_runs_in_a_time_slice() -> None:
-    task, program = (Ticket("", Job(b"", b"", Limits(), program=program), print) for program in (False, True))
+    task, program = (Ticket("", Job(b"", b"", Limits(), kind=kind), print) for kind in (Kind.PUZZLE, Kind.PROGRAM))
     for ticket in (task, program):
         ticket.use_time_slice()
     assert task.job.sliced and not program.job.sliced

@@ -10,38 +10,31 @@ import marshal
 import os
 import random
 import signal
-import struct
 import sys
-import time
-import types
 import typing
-import warnings
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, NoReturn
 
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import rlimits
 from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import annotation, program
+from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
+from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (
     int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED)
 )
-_NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """Names that the functions of puzzles and solutions may have."""
 _PUZZLE = "__puzzle__"
-_FILES = {"<puzzle>": "puzzle", "<solution>": "solution"}
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """A source that begins like this is no expression."""
 _MISSING = object()
 _ready: dict[str, Any] | None = None
 """The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
-_ENTRY, _MAX_NANOSECONDS, _clock = struct.Struct("<II"), (1 << 32) - 1, time.perf_counter_ns
-_MARSHALLED_TYPES = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
 
 # Task code may replace anything in `builtins`, `os` or `sys`: what runs after it uses these names.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
@@ -49,14 +42,7 @@ _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, w
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes = True, type, marshal.loads, bytes
-_exceptions_of = BaseExceptionGroup.__dict__["exceptions"].__get__
-_NO_MEMORY = MemoryError, SystemError
-"""Exceptions by a lack of memory. A SystemError: the interpreter had no memory for a frame to say why."""
 _NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
-
-
-class _LoadError(Exception):
-    """Loading failed. Arguments: the text of the report."""
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
@@ -88,7 +74,7 @@ def perform(job: bytes | memoryview, reports_loaded: bool = False) -> NoReturn:
     """
     try:
         _send_report(*_report(job, reports_loaded))
-    except _NO_MEMORY:  # not even to report with: allocate nothing from here on
+    except NO_MEMORY:  # not even to report with: allocate nothing from here on
         _write(REPORT_FD, _NO_MEMORY_REPORT)
         _pause()
     _exit(1)
@@ -99,7 +85,7 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
-        return b"C", _compile_all(sat)
+        return b"C", compile_all(sat, payload.decode() or "<puzzle>")
     if seed:
         random.seed(seed)
     if which == _RUN:
@@ -115,7 +101,7 @@ def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, report
     try:
         scope, check = _load_puzzle(sat, is_compiled)
     except BaseException as error:
-        return _failure(b"p", error)
+        return describe(b"p", error)
     if which == _LOAD:
         return b"T", b""
     if which == _SOL:
@@ -138,8 +124,8 @@ def _read(size: int) -> bytes:
 
 def _load_puzzle(sat: bytes, is_compiled: int = 0) -> tuple[dict[str, Any], Callable[..., Any]]:
     """Load the puzzle. Return its namespace and its function. Raises whatever its code raises."""
-    scope = _new_scope() if _ready is None else _ready
-    exec(_loads(sat) if is_compiled else _compile(sat, "<puzzle>"), scope)
+    scope = new_scope(_PUZZLE) if _ready is None else _ready
+    exec(_loads(sat) if is_compiled else compile_source(sat, "<puzzle>"), scope)
     return scope, _find(scope, _PUZZLES, "the puzzle", {})
 
 
@@ -153,7 +139,7 @@ def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[byte
     except codec.TooLarge as error:
         return b"L", b"%d" % error.size
     except BaseException as error:
-        return _failure(b"s", error)
+        return describe(b"s", error)
 
 
 def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
@@ -165,7 +151,7 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     except codec.Malformed as error:
         return b"w", str(error).encode()
     except BaseException as error:
-        return _failure(b"p", error)
+        return describe(b"p", error)
     return _call_puzzle(check, value)
 
 
@@ -174,7 +160,7 @@ def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes
     try:
         result = check(value)
     except BaseException as error:
-        return _failure(b"a" if _type(error) is AssertionError else b"p", error)
+        return describe(b"a" if _type(error) is AssertionError else b"p", error)
     if result is _true:
         return b"T", b""
     return b"F", f"sat returned {_shortened(result)}".encode("utf-8", "replace")
@@ -211,70 +197,16 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            compiled = _compile_all(wire.frame(sat))[_ENTRY.size :]
+            compiled = compile_all(wire.frame(sat), "<puzzle>")[ENTRY.size :]
             _load_puzzle(sat)
             code, answer = _run_sol(_load_puzzle(compiled, _COMPILED)[0], sol, 1 << 20)
             if code == b"A":
                 _run_sat(_load_puzzle(compiled, _COMPILED)[1], answer)
-    _ready = _new_scope()
-
-
-def _new_scope() -> dict[str, Any]:
-    """Return the namespace of a new module, registered under its name as `dataclasses` and others expect."""
-    module = sys.modules[_PUZZLE] = types.ModuleType(_PUZZLE)
-    scope = module.__dict__
-    scope.update(_NAMES)
-    return scope
-
-
-def _compile(source: bytes, file: str) -> types.CodeType:
-    text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff")
-    code: types.CodeType = compile(text, file, "exec", dont_inherit=True)
-    return code
-
-
-def _compile_all(sources: bytes) -> bytes:
-    """Compile the puzzles in these frames. Return for each a header and its code (precompile.c).
-
-    The header (`_ENTRY`): length of the code, and nanoseconds that compiling took. The code is empty if compiling gives
-    an error or a warning, which the phases are to report, or a constant that marshal does not keep as it is.
-    """
-    parts = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for source in wire.cut(sources):
-            began = _clock()
-            try:
-                code = _compile(source, "<puzzle>")
-                made = marshal.dumps(code) if _survives_marshal(code) else b""
-            except BaseException:
-                made = b""
-            parts += [_ENTRY.pack(len(made), min(_clock() - began, _MAX_NANOSECONDS)), made]
-    return b"".join(parts)
-
-
-def _survives_marshal(code: types.CodeType) -> bool:
-    """Return True if all constants are the same after marshal.
-
-    A frozenset is not: its elements are in another order then, and so is an iteration over it.
-    """
-    todo: list[Any] = [code.co_consts]
-    for constants in todo:
-        for one in constants:
-            kind = type(one)
-            if kind is tuple:
-                todo.append(one)
-            elif kind is slice:  # a constant since Python 3.14
-                todo.append((one.start, one.stop, one.step))
-            elif kind is types.CodeType:
-                todo.append(one.co_consts)
-            elif kind not in _MARSHALLED_TYPES:
-                return False
-    return True
+    _ready = new_scope(_PUZZLE)
 
 
 def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
-    exec(_compile(source, file), scope)
+    exec(compile_source(source, file), scope)
 
 
 def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
@@ -299,13 +231,13 @@ def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[s
     """Return the function by one of these names that this source has defined.
 
     Raises:
-        _LoadError: there is none, or only the one in `old`.
+        LoadError: there is none, or only the one in `old`.
     """
     for name in names:
         found: Callable[..., Any] | None = scope.get(name)
         if callable(found) and found is not old.get(name):
             return found
-    raise _LoadError(f"{whose} defines no function {' or '.join(names)}")
+    raise LoadError(f"{whose} defines no function {' or '.join(names)}")
 
 
 def _declared(check: Callable[..., Any]) -> Any:
@@ -326,62 +258,6 @@ def _report_loaded() -> None:
     The snapshot process does not report it: the engine runs the puzzle alone when a report blames it.
     """
     _write(REPORT_FD, b"P")
-
-
-# A caller that handles the exception must make this call within its first 256 instructions. For a later one the
-# interpreter allocates a number when the call fails, and retries for ever if it can't (ceval.c, exception_unwind).
-def _failure(code: bytes, error: BaseException) -> tuple[bytes, bytes]:
-    """Return the code and text of the report of an exception.
-
-    A possible lack of memory has codes of its own: the supervisor checks it against the kernel's figures.
-    """
-    if isinstance(error, MemoryError):
-        trace = error.__traceback__
-        error.__traceback__ = None  # frees the frames, and what fills the memory
-        del trace
-    if _may_lack_memory(error):
-        code = b"n" if code == b"p" else b"m"
-    try:
-        text = _explain(error)
-    except BaseException:
-        text = "an exception that can't be described"
-    return code, text.encode("utf-8", "backslashreplace")[: wire.TEXT_BYTES]
-
-
-def _may_lack_memory(error: BaseException) -> bool:
-    """Return True if the exception is one of `_NO_MEMORY`, or a group that contains one."""
-    if isinstance(error, _NO_MEMORY):
-        return True
-    groups = [error] if isinstance(error, BaseExceptionGroup) else []
-    while groups:
-        for one in _exceptions_of(groups.pop()):
-            if isinstance(one, _NO_MEMORY):
-                return True
-            if isinstance(one, BaseExceptionGroup):
-                groups.append(one)
-    return False
-
-
-def _explain(error: BaseException) -> str:
-    if isinstance(error, _LoadError):
-        return str(error.args[0])
-    text = f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ")
-    place = _place(error.__traceback__)
-    if isinstance(error, SyntaxError) and error.filename in _FILES:
-        text = f"{type(error).__name__}: {str(error.msg)[:500]}"
-        place = f" (line {error.lineno} of the {_FILES[error.filename]})"
-    return text + place
-
-
-def _place(trace: TracebackType | None) -> str:
-    """Return the line of the task's own source that the exception came from, as text."""
-    place = ""
-    while trace is not None:
-        name = _FILES.get(trace.tb_frame.f_code.co_filename)
-        if name:
-            place = f" (line {trace.tb_lineno} of the {name})"
-        trace = trace.tb_next
-    return place
 
 
 def _shortened(value: object) -> str:

@@ -44,6 +44,8 @@ _IMPORTED_LATE = (
 _OURS = (
     "selftaught.sandbox.codec",
     "selftaught.sandbox.worker.inside.annotation",
+    "selftaught.sandbox.worker.inside.failure",
+    "selftaught.sandbox.worker.inside.source",
     "selftaught.sandbox.worker.inside.phase",
 )
 """Modules that run in children, in import order: executed a second time, so that they lie together in memory."""

@@ -17,7 +17,7 @@
 
 struct __attribute__((packed)) entry { uint32_t size, nanoseconds; }; /* precedes each code in the report */
 
-/* Return the puzzle's source of the task in this frame, and its size; NULL if it is no task. */
+/* Return the puzzle's source of the task in this frame, and its size; NULL if it is none. */
 static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
 {
     uint32_t length;
@@ -27,7 +27,7 @@ static const uint8_t *puzzle(const uint8_t *frame, uint32_t *size)
         return NULL;
     memcpy(&task, frame + sizeof length, sizeof task);
     *size = task.sat_size;
-    return task.program || length - sizeof task < task.sat_size ? NULL : frame + sizeof length + sizeof task;
+    return task.kind || length - sizeof task < task.sat_size ? NULL : frame + sizeof length + sizeof task;
 }
 
 /* List the different puzzles of these frames, as many as one job compiles. Returns how many bytes of source that saves.

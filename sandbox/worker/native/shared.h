@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 135743409u
+#define SHARED_DIGEST 628925491u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -10,6 +10,7 @@
 #define TEXT_BYTES 2000
 #define DIGEST_BYTES 32
 #define REPORT_HEAD 9
+#define NO_CASE 4294967295
 enum {
     STOP_TIMEOUT = 0,
     STOP_CALL = 1,
@@ -49,6 +50,8 @@ enum {
     END_REJECTED = 13,
     END_EXITED = 14,
     END_UNFINISHED = 15,
+    END_TESTS_ERROR = 16,
+    END_TOTAL = 17,
 };
 enum {
     PHASE_SOL = 1,
@@ -56,11 +59,15 @@ enum {
     PHASE_RUN = 3,
     PHASE_LOAD = 4,
     PHASE_COMPILE = 5,
+    PHASE_SERVE = 6,
+    PHASE_TESTS = 7,
     PHASE_COMPILED = 8,
+    PHASE_CHECK = 16,
+    PHASE_SHARED = 17,
 };
 struct __attribute__((packed)) task {
     uint32_t sol_size;
-    uint8_t program;
+    uint8_t kind;
     uint8_t sliced;
     double cpu_seconds;
     double wall_seconds;
@@ -84,6 +91,8 @@ _Static_assert(sizeof(struct phase_head) == 41, "phase_head");
 struct __attribute__((packed)) outcome {
     uint8_t end;
     uint8_t engine;
+    uint8_t phase;
+    uint32_t case_index;
     double observed;
     double cpu_seconds;
     double wall_seconds;
@@ -91,7 +100,7 @@ struct __attribute__((packed)) outcome {
     uint16_t detail_size;
     uint32_t payload_size;
 };
-_Static_assert(sizeof(struct outcome) == 40, "outcome");
+_Static_assert(sizeof(struct outcome) == 45, "outcome");
 struct area {
     uint64_t start;
     uint64_t end;

@@ -206,16 +206,17 @@ _NUMBERS = {
     "TEXT_BYTES": wire.TEXT_BYTES,
     "DIGEST_BYTES": wire.DIGEST_BYTES,
     "REPORT_HEAD": wire.REPORT.size,
+    "NO_CASE": wire.NO_CASE,
 }
 _PACKED = {
     "task": (
         wire.JOB,
-        "sol_size program sliced cpu_seconds wall_seconds memory_bytes answer_bytes output_bytes seed sat_size",
+        "sol_size kind sliced cpu_seconds wall_seconds memory_bytes answer_bytes output_bytes seed sat_size",
     ),
     "phase_head": (wire.PHASE, "which space cpu_seconds answer_bytes seed sat_size payload_size"),
     "outcome": (
         wire.OUTCOME,
-        "end engine observed cpu_seconds wall_seconds peak_memory_bytes detail_size payload_size",
+        "end engine phase case_index observed cpu_seconds wall_seconds peak_memory_bytes detail_size payload_size",
     ),
 }
 """What `selftaught.sandbox.wire` packs, with names for the fields."""

@@ -20,17 +20,18 @@ static uint8_t *write_outcome(const struct state *s, uint8_t *result, uint8_t en
     uint32_t payload)
 {
     uint64_t peak = s->resident + s->pages * PAGE;
-    struct outcome outcome = {end, ENGINE_SNAPSHOT, 0, s->cpu_ns * 1e-9, s->wall_ns * 1e-9, peak, size, payload};
+    struct outcome outcome = {end, ENGINE_SNAPSHOT, s->phase, NO_CASE, 0, s->cpu_ns * 1e-9, s->wall_ns * 1e-9, peak,
+        size, payload};
     memcpy(result, &outcome, sizeof outcome);
     memcpy(result + sizeof outcome, detail, size);
     return result + sizeof outcome + size;
 }
 
-/* Return 1 if a task can run here: it is no program, it fits, and its limits leave a phase its timeout and memory. */
+/* Return 1 if a task can run here: it is a puzzle, it fits, and its limits leave a phase its timeout and memory. */
 static int is_fit(const struct state *s, const struct task *task, uint64_t sources, int64_t timeout_ns)
 {
     double timeout = timeout_ns * 1e-9;
-    return !task->program && task->cpu_seconds >= timeout && task->wall_seconds >= timeout
+    return !task->kind && task->cpu_seconds >= timeout && task->wall_seconds >= timeout
         && task->memory_bytes >= s->min_memory && sources == (uint64_t)task->sat_size + task->sol_size
         && sizeof(struct phase_head) + sources + s->answer_capacity <= s->job_capacity;
 }

@@ -89,7 +89,13 @@ most_compiled = [0]
 
 def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list[Outcome]:
     tasks = [
-        Job(wire.to_bytes(sat), bytes.fromhex(sol), Limits(cpu_seconds=cpu), program=phase == Phase.RUN, sliced=sliced)
+        Job(
+            wire.to_bytes(sat),
+            bytes.fromhex(sol),
+            Limits(cpu_seconds=cpu),
+            kind=wire.Kind(phase == Phase.RUN),
+            sliced=sliced,
+        )
         for phase, sat, sol, cpu, sliced in jobs
     ]
     frames, outcomes = b"".join(wire.frame(wire.pack_job(task)) for task in tasks), []

@@ -1,0 +1,74 @@
+"""Compile sources of tasks, in a jailed process, and make the namespaces in which they run."""
+
+from __future__ import annotations
+
+import marshal
+import struct
+import sys
+import time
+import types
+import typing
+import warnings
+from typing import Any
+
+from selftaught.sandbox import wire
+
+_NAMES = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Set", "Tuple", "Union")}
+ENTRY = struct.Struct("<II")
+_MAX_NANOSECONDS, _clock = (1 << 32) - 1, time.perf_counter_ns
+_MARSHALLED_TYPES = (int, str, float, bool, complex, bytes, types.NoneType, types.EllipsisType)
+
+
+def new_scope(name: str) -> dict[str, Any]:
+    """Return the namespace of a new module, registered under its name as `dataclasses` and others expect."""
+    module = sys.modules[name] = types.ModuleType(name)
+    scope = module.__dict__
+    scope.update(_NAMES)
+    return scope
+
+
+def compile_source(source: bytes, file: str) -> types.CodeType:
+    """Compile a source in UTF-8 under this name of a file. Raises what the compiler raises."""
+    text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff")
+    code: types.CodeType = compile(text, file, "exec", dont_inherit=True)
+    return code
+
+
+def compile_all(sources: bytes, file: str) -> bytes:
+    """Compile the sources in these frames under one file name. Return for each a header and its code (precompile.c).
+
+    The header (`ENTRY`): length of the code, and nanoseconds that compiling took. The code is empty if compiling gives
+    an error or a warning, which the phases are to report, or a constant that marshal does not keep as it is.
+    """
+    parts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in wire.cut(sources):
+            began = _clock()
+            try:
+                code = compile_source(source, file)
+                made = marshal.dumps(code) if _survives_marshal(code) else b""
+            except BaseException:
+                made = b""
+            parts += [ENTRY.pack(len(made), min(_clock() - began, _MAX_NANOSECONDS)), made]
+    return b"".join(parts)
+
+
+def _survives_marshal(code: types.CodeType) -> bool:
+    """Return True if all constants are the same after marshal.
+
+    A frozenset is not: its elements are in another order then, and so is an iteration over it.
+    """
+    todo: list[Any] = [code.co_consts]
+    for constants in todo:
+        for one in constants:
+            kind = type(one)
+            if kind is tuple:
+                todo.append(one)
+            elif kind is slice:  # a constant since Python 3.14
+                todo.append((one.start, one.stop, one.step))
+            elif kind is types.CodeType:
+                todo.append(one.co_consts)
+            elif kind not in _MARSHALLED_TYPES:
+                return False
+    return True
