@@ -104,6 +104,8 @@ def lm(path: Path) -> list[Pair]:
 FILES = {
     "p3": ("SELFTAUGHT_P3", Path("p3", "puzzles.json")),
     "lm": ("SELFTAUGHT_LM", Path("benchmarks", "lm_solutions.jsonl.gz")),
+    "humaneval": ("SELFTAUGHT_HUMANEVAL", Path("benchmarks", "HumanEval.jsonl.gz")),
+    "mbpp": ("SELFTAUGHT_MBPP", Path("benchmarks", "mbpp.jsonl.gz")),
 }
 """Files that are no part of this project: the variable that names one or its folder, else its place in `shared`."""
 
