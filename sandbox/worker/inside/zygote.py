@@ -192,6 +192,7 @@ def _warm() -> None:
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
+    import_module("selftaught.sandbox.worker.inside.program").prepare()
     import_module("random").seed(0)
     import_module("selftaught.sandbox.worker.inside.snapshot")  # not found any more in the jail
     _erase_paths()
