@@ -58,7 +58,7 @@ _Compare = Annotated[
     str, Meta(description="How outputs are compared with what is expected", extra_json_schema={"format": "comparison"})
 ]
 _Checker = Annotated[
-    str | None,
+    Annotated[str, Meta(min_length=1)] | None,
     Meta(description="Source of check(input, output, expected) -> bool or float, which judges in place of `compare`"),
 ]
 

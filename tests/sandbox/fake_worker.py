@@ -75,7 +75,10 @@ class FakeBackend:
 def judge(job: Job) -> list[Outcome]:
     """Return the outcomes of a job, without limits and without confinement."""
     if job.kind is Kind.PUZZLE:
-        return _puzzle(job)
+        try:
+            return _puzzle(job)
+        except Exception as error:
+            return [Outcome(End.SOLUTION_ERROR, repr(error))]
     if job.kind in (Kind.TESTS, Kind.SHARED):
         tests = judging.unpack_tests(job.sat)
         phase = Phase.SHARED if job.kind is Kind.SHARED else Phase.TESTS
