@@ -150,13 +150,14 @@ def _plain_stdio_task(item: Any) -> StdioTask:
     return StdioTask(**fields, limits=_plain_limits(item.limits))
 
 
-def _case_list(cases: Any) -> Any:
+def _case_list(cases: Any) -> list[Any]:
     """Return the cases. Raises _Malformed if they are no list or tuple, or too few or too many."""
     if not issubclass(type(cases), (list, tuple)):
         raise _Malformed(f"cases must be a list or tuple, not {type(cases).__name__}")
-    if not 0 < len(cases) <= MOST_CASES:
-        raise _Malformed(f"there must be from 1 to {MOST_CASES:,} cases, not {len(cases):,}")
-    return cases
+    found = [*cases]
+    if not 0 < len(found) <= MOST_CASES:
+        raise _Malformed(f"there must be from 1 to {MOST_CASES:,} cases, not {len(found):,}")
+    return found
 
 
 def _plain_call(number: int, case: Any) -> Any:
@@ -180,12 +181,13 @@ def _plain_pair(number: int, case: Any) -> tuple[str, str]:
     )
 
 
-def _parts(number: int, case: Any, shape: str, length: int) -> Any:
+def _parts(number: int, case: Any, shape: str, length: int) -> list[Any]:
     if not issubclass(type(case), (list, tuple)):
         raise _Malformed(f"cases[{number}] must be {shape}, not {type(case).__name__}")
-    if len(case) != length:
-        raise _Malformed(f"cases[{number}] must be {shape}, and has {len(case)} items")
-    return case
+    parts = [*case]
+    if len(parts) != length:
+        raise _Malformed(f"cases[{number}] must be {shape}, and has {len(parts)} items")
+    return parts
 
 
 def _checker(source: Any) -> str | None:

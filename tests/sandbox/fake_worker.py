@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
-from selftaught.sandbox import codec, judging, wire
+from selftaught.sandbox import Verifier, codec, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.task import Limits
@@ -70,6 +72,15 @@ class FakeBackend:
         """Start a worker."""
         self.workers.append(FakeWorker(level, self._seconds))
         return self.workers[-1]
+
+
+@contextmanager
+def fake_verifier(seconds: float = 0.0, **options: Any) -> Iterator[Verifier]:
+    """Open a verifier with a fake worker."""
+    with mock.patch.object(WorkerConfig, "open", lambda self: FakeBackend(seconds)):
+        verifier = Verifier(workers=1, **options)
+    with verifier:
+        yield verifier
 
 
 def judge(job: Job) -> list[Outcome]:
