@@ -115,6 +115,11 @@ class Client:
         """The limits for tasks that have none of their own, which are also the highest that a task may have."""
         return Limits(**self.config()["limits"])
 
+    @property
+    def required_isolation(self) -> str:
+        """See `Verifier.required_isolation`."""
+        return str(self.config()["required_isolation"])
+
     def close(self) -> None:
         """Close every connection. May be called again."""
         with self._lock:

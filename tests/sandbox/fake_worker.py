@@ -127,8 +127,9 @@ def _puzzle(job: Job) -> list[Outcome]:
     try:
         answer = eval(job.sol, scope)
     except SyntaxError:
-        answer = _load(job.sat, job.sol)["sol"]()
-    end = End.ACCEPTED if scope["sat"](answer) is True else End.REJECTED
+        scope = _load(job.sat, job.sol)
+        answer = (scope.get("sol") or scope["g"])()
+    end = End.ACCEPTED if (scope.get("sat") or scope["f"])(answer) is True else End.REJECTED
     return [Outcome(End.ANSWER, payload=bytes(32)), Outcome(end, phase=Phase.SAT)]
 
 

@@ -115,8 +115,8 @@ def start(tmp_path: Path) -> Iterator[Any]:
     """Return a function that starts daemons; end them after the test."""
     made: list[Daemon] = []
 
-    def begin(*options: str, port: int = 0) -> Daemon:
-        made.append(Daemon(tmp_path / f"log{len(made)}", *options, port=port))
+    def begin(*options: str, **arguments: Any) -> Daemon:
+        made.append(Daemon(tmp_path / f"log{len(made)}", *options, **arguments))
         return made[-1]
 
     yield begin
