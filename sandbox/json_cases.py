@@ -21,7 +21,7 @@ import math
 from typing import Any, TypeAlias
 
 from selftaught.sandbox import codec
-from selftaught.sandbox.judging import EncodedCase, check_encoding, encode_arguments, encode_case, encode_value
+from selftaught.sandbox.judging import EncodedCase, check_encoding, encode, encode_arguments, encode_case
 
 MOST_LITERAL = 1 << 16
 """The most characters of Python literals in a case: to parse them takes a hundred times the memory."""
@@ -131,10 +131,10 @@ def write(arguments: bytes, expected: bytes) -> Any:
     wanted = codec.decode(expected)
     if all(map(_is_json, (*args, kwargs, wanted))):
         return [list(args), kwargs, wanted]
-    named = {name: _text(encode_value(value)) for name, value in kwargs.items()}
+    named = {name: _text(encode(value)) for name, value in kwargs.items()}
     return {
         "encoded": {
-            "args": [_text(encode_value(value)) for value in args],
+            "args": [_text(encode(value)) for value in args],
             "kwargs": named,
             "expected": _text(expected),
         }

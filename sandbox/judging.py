@@ -22,6 +22,7 @@ from selftaught.sandbox import codec, wire
 from selftaught.sandbox.task import AnyTask, FunctionTask, Limits, StdioTask, Task
 from selftaught.sandbox.wire import Job, Kind
 
+_TUPLE = 0xC0  # the tag of a short tuple, less its length: see `selftaught.sandbox.codec`
 MOST_BYTES = 1 << 29
 """The largest size of what judges a task, once packed."""
 
@@ -101,22 +102,26 @@ def prepare(task: FunctionTask | StdioTask) -> PackedTask:
         kind, judge = Kind.CASES, _pack_cases(task)
     else:
         kind = Kind.SHARED if task.isolation == "shared" else Kind.TESTS
-        judge = encode_value((task.entry_point, task.prelude, task.tests, task.all_cases))
+        judge = encode((task.entry_point, task.prelude, task.tests, task.all_cases))
     sol = wire.to_bytes(task.sol)
     return PackedTask(task.id, kind, judge, sol, _phases(task), task.limits)
 
 
 def _phases(task: FunctionTask | StdioTask) -> int:
-    """Return an upper bound on the phases: the solution and what judges it, to load, and for each case."""
+    """Return an upper bound on the phases.
+
+    For each case: load the solution and call it, load the checker and call it. For tests: compile them, the solution's
+    process, and theirs; the last two again after each test that ends one of them.
+    """
     if task.cases is not None:
-        return 2 * (1 + len(task.cases))
+        return 4 * len(task.cases)
     assert isinstance(task, FunctionTask)
-    return 2 * (1 + MOST_RESUMED) if task.all_cases else 2
+    return 3 + (2 * MOST_RESUMED if task.all_cases else 0)
 
 
 def _pack_cases(task: FunctionTask) -> bytes:
     head = (task.entry_point, task.prelude, task.compare, task.checker or "", task.all_cases)
-    parts, room = [wire.frame(encode_value(head))], MOST_BYTES
+    parts, room = [wire.frame(encode(head))], MOST_BYTES
     cases: Sequence[Any] = task.cases or ()
     for number, case in enumerate(cases):
         try:
@@ -143,29 +148,29 @@ def encode_case(args: Sequence[Any], kwargs: dict[str, Any], expected: object, m
         codec.TooLarge: A value is larger.
     """
     try:
-        arguments = encode_value((tuple(args), kwargs), most)
+        arguments = encode((tuple(args), kwargs), most)
     except codec.NotPlain as error:
         raise codec.NotPlain(f"an argument: {error}") from error
     try:
-        return EncodedCase(arguments, encode_value(expected, most))
+        return EncodedCase(arguments, encode(expected, most))
     except codec.NotPlain as error:
         raise codec.NotPlain(f"the expected result: {error}") from error
 
 
 def encode_arguments(args: list[bytes], kwargs: dict[str, bytes]) -> bytes:
     """Return the encoding of ``(args, kwargs)`` from the valid encodings of their values. Raises codec.Malformed."""
-    names = [encode_value(name) for name in kwargs]
-    nothing = encode_value((None,) * len(args)), encode_value(dict.fromkeys(kwargs))
+    names = [encode(name) for name in kwargs]
+    nothing = encode((None,) * len(args)), encode(dict.fromkeys(kwargs))
     sizes = len(args), sum(map(len, names)) + len(names)
     heads = [each[: len(each) - size] for each, size in zip(nothing, sizes, strict=True)]  # without what they contain
     items = [part for pair in zip(names, kwargs.values(), strict=True) for part in pair]
-    whole = b"".join([encode_value(((), {}))[:1], heads[0], *args, heads[1], *items])
+    whole = encode_parts(heads[0] + b"".join(args), heads[1] + b"".join(items))
     check_encoding(whole)
     return whole
 
 
-def encode_value(value: object, most: int = MOST_BYTES) -> bytes:
-    """Encode a value that a task contains. Raises codec.NotPlain or codec.TooLarge."""
+def encode(value: object, most: int = MOST_BYTES) -> bytes:
+    """Encode a value that belongs to a task. Raises codec.NotPlain, or codec.TooLarge for more than `most` bytes."""
     return codec.encode(value, most)
 
 
@@ -176,7 +181,7 @@ def check_encoding(data: bytes) -> None:
 
 def _pack_stdio(task: StdioTask) -> bytes:
     head = (task.compare, task.checker or "", task.all_cases)
-    parts, room = [wire.frame(encode_value(head))], MOST_BYTES
+    parts, room = [wire.frame(encode(head))], MOST_BYTES
     for number, (stdin, expected) in enumerate(task.cases):
         given, wanted = wire.to_bytes(stdin), wire.to_bytes(expected)
         parts += [wire.frame(given), wire.frame(wanted)]
@@ -243,3 +248,8 @@ def unpack_cases(job: Job) -> Cases:
 def _strings_of(encoding: bytes) -> tuple[Any, ...]:
     strings: Any = codec.decode(encoding)
     return tuple(strings)
+
+
+def encode_parts(*encodings: bytes) -> bytes:
+    """Return the encoding of a tuple of values, at most 13, from theirs."""
+    return bytes((_TUPLE + len(encodings),)) + b"".join(encodings)

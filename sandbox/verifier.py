@@ -41,8 +41,8 @@ class Verifier:
     Every call is bounded in time, even if each worker fails or hangs at each task. A call for a task that finds ``n``
     others queued takes at most ``(min(n, n / workers + 255) + 1) * 2 * (phases * wall_seconds + 150)`` seconds, with
     the largest product among them. Here 255 are the tasks that its worker may run before it; 2 the attempts at a task;
-    `phases` those that may run during an attempt, which are 8 for a puzzle or for tests, 408 for tests with
-    `all_cases`, and ``4 * n + 8`` for n cases; and 150 the seconds that it takes at most to start a worker (in four
+    `phases` those that may run during an attempt, which are 8 for a puzzle, 10 for tests, 410 for tests with
+    `all_cases`, and ``8 * n + 4`` for n cases; and 150 the seconds that it takes at most to start a worker (in four
     attempts), send the task, wait past its limits, and end the worker.
 
     Args:

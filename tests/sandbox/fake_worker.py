@@ -144,7 +144,7 @@ def _returns(cases: judging.Cases, job: Job, arguments: bytes, expected: bytes) 
     output = function(*args, **kwargs)
     if cases.checker:
         return bool(_load(cases.checker)["check"]((args, kwargs), output, codec.decode(expected)))
-    return judging.encode_value(output) == expected
+    return judging.encode(output) == expected
 
 
 def _prints(cases: judging.Cases, job: Job, stdin: bytes, expected: bytes) -> bool:

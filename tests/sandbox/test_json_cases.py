@@ -13,7 +13,7 @@ from selftaught.sandbox.judging import EncodedCase
 
 
 def text(value: object) -> str:
-    return base64.b64encode(judging.encode_value(value)).decode()
+    return base64.b64encode(judging.encode(value)).decode()
 
 
 def values(case: EncodedCase) -> tuple[object, object]:
@@ -47,7 +47,7 @@ OTHER_VALUES = [(), (1,), set(), {1: 2}, [(1,)], {"a": {1}}, 2**63, float("inf")
 
 @pytest.mark.parametrize("value", JSON_VALUES, ids=repr)
 def test_what_json_says_exactly_is_written_as_json(value: Any) -> None:
-    arguments, expected = judging.encode_value(((value,), {"k": value})), judging.encode_value(value)
+    arguments, expected = judging.encode(((value,), {"k": value})), judging.encode(value)
     written = json_cases.write(arguments, expected)
     assert written == [[value], {"k": value}, value]
     assert json_cases.read(json.loads(json.dumps([written]))) == [(arguments, expected)]
@@ -57,15 +57,15 @@ def test_what_json_says_exactly_is_written_as_json(value: Any) -> None:
 @pytest.mark.parametrize("place", range(3))
 def test_every_other_value_arrives_exactly(value: Any, place: int) -> None:
     given = [value if number == place else 1 for number in range(3)]
-    arguments, expected = judging.encode_value(((given[0],), {"k": given[1]})), judging.encode_value(given[2])
+    arguments, expected = judging.encode(((given[0],), {"k": given[1]})), judging.encode(given[2])
     written = json_cases.write(arguments, expected)
     assert [*written] == ["encoded"]
     assert json_cases.read(json.loads(json.dumps([written]))) == [(arguments, expected)]
 
 
 def test_not_a_number_arrives_as_it_is() -> None:
-    expected = judging.encode_value(float("nan"))
-    nothing = judging.encode_value(((), {}))
+    expected = judging.encode(float("nan"))
+    nothing = judging.encode(((), {}))
     assert json_cases.read([json_cases.write(nothing, expected)]) == [(nothing, expected)]
 
 

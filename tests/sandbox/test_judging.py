@@ -50,9 +50,9 @@ def test_cases_of_a_program_arrive_as_text() -> None:
 def test_encoded_arguments_are_joined_as_their_values_would_be_encoded(number: int) -> None:
     values = [[n, str(n)] for n in range(number)]
     named: dict[str, object] = {f"name {n}": {n: {n}} for n in range(number)}
-    encoded = {name: judging.encode_value(value) for name, value in named.items()}
-    joined = judging.encode_arguments([*map(judging.encode_value, values)], encoded)
-    assert joined == judging.encode_value((tuple(values), named))
+    encoded = {name: judging.encode(value) for name, value in named.items()}
+    joined = judging.encode_arguments([*map(judging.encode, values)], encoded)
+    assert joined == judging.encode((tuple(values), named))
 
 
 def test_encoded_arguments_are_not_nested_deeper_than_others() -> None:
@@ -60,11 +60,11 @@ def test_encoded_arguments_are_not_nested_deeper_than_others() -> None:
     for _ in range(codec.MAX_DEPTH - 1):
         deepest = [deepest]
     with pytest.raises(codec.Malformed):
-        judging.encode_arguments([judging.encode_value(deepest)], {})
+        judging.encode_arguments([judging.encode(deepest)], {})
 
 
 def test_an_encoded_case_is_packed_as_the_values_that_it_stands_for() -> None:
-    encoded: Any = EncodedCase(judging.encode_value(((1,), {"a": 2})), judging.encode_value(3))
+    encoded: Any = EncodedCase(judging.encode(((1,), {"a": 2})), judging.encode(3))
     assert packed(FunctionTask("x", "", "f", cases=[encoded])) == packed(
         FunctionTask("x", "", "f", cases=[((1,), {"a": 2}, 3)])
     )

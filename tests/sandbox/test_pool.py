@@ -144,14 +144,14 @@ def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     attempts, overhead, others = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MAX_IN_FLIGHT - 1
     tasks, seconds = f"(min(n, n / workers + {others}) + 1)", f"(phases * wall_seconds + {overhead:g})"
     assert f"``{tasks} * {attempts} * {seconds}``" in stated
-    puzzle, tests, one, two = (
+    puzzle, tests, every, one, two = (
         phases_of(Task("", "", "")),
+        phases_of(FunctionTask("", "", "f", tests="")),
         phases_of(FunctionTask("", "", "f", tests="", all_cases=True)),
         phases_of(StdioTask("", "", [("", "")])),
         phases_of(FunctionTask("", "", "f", cases=[([], {}, 1)] * 2)),
     )
-    assert phases_of(FunctionTask("", "", "f", tests="")) == puzzle
-    assert f"which are {puzzle:g} for a puzzle or for tests, {tests:g} for tests with `all_cases`" in stated
+    assert f"which are {puzzle:g} for a puzzle, {tests:g} for tests, {every:g} for tests with `all_cases`" in stated
     assert f"``{two - one:g} * n + {2 * one - two:g}`` for n cases" in stated
 
 
