@@ -73,7 +73,7 @@ def selftaught(problems: list[Problem], engine: str = "auto", workers: int = WOR
 @contextlib.contextmanager
 def other(problems: list[Problem], name: str) -> Iterator[JudgeMany]:
     """A judge in a process of its own. Raises RuntimeError with the reason if there is none."""
-    command = [sys.executable, Path(__file__).with_name("other_judges.py"), name, str(SECONDS), PEERS_FOLDER]
+    command = [sys.executable, str(Path(__file__).with_name("other_judges.py")), name, str(SECONDS), str(PEERS_FOLDER)]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
@@ -86,7 +86,8 @@ def other(problems: list[Problem], name: str) -> Iterator[JudgeMany]:
         def ask(question: object) -> str:
             questions.write(json.dumps(question) + "\n")
             questions.flush()
-            if answer := answers.readline():
+            answer: str = answers.readline()
+            if answer:
                 return answer
             log.seek(0)
             raise RuntimeError((log.read().rstrip() or "it ended").rpartition("\n")[2])

@@ -206,7 +206,7 @@ def _round(judge: JudgeMany, problems: int, number: int, answers: int, result: R
     result.counts.append(found)
     laps = []
     single = [(problem, f"single {number}") for problem in range(problems)]
-    for one in sample(single, FEW if elapsed / len(asked) > SLOW_SECONDS else None):  # type: ignore[type-var]
+    for one in sample(single, FEW if elapsed / len(asked) > SLOW_SECONDS else None):
         start = time.perf_counter()
         judge([one])
         laps.append((time.perf_counter() - start) * 1e3)

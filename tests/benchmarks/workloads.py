@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from selftaught.sandbox import corpus
 
+T = TypeVar("T")
 Pair = tuple[str, str]
 ROOT = Path(__file__).resolve().parents[2]
 GROUP = 16
@@ -157,8 +159,8 @@ WORKLOADS: dict[str, Callable[[int, bool], Workload]] = {
 They raise FileNotFoundError where the file they need is not given."""
 
 
-def sample(pairs: list[Pair], most: int | None) -> list[Pair]:
-    """At most that many of the pairs, evenly spaced over the whole."""
+def sample(pairs: list[T], most: int | None) -> list[T]:
+    """At most that many of them, evenly spaced over the whole."""
     if most is None or len(pairs) <= most:
         return pairs
     return [pairs[i * len(pairs) // most] for i in range(most)]
