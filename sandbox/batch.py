@@ -13,7 +13,7 @@ from typing import IO, Any
 from selftaught.sandbox import records
 from selftaught.sandbox.output import open_output
 from selftaught.sandbox.records import Record
-from selftaught.sandbox.task import Task
+from selftaught.sandbox.task import AnyTask
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.verifier import Verifier
 
@@ -58,7 +58,7 @@ def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterat
     """Yield every record with its verdict. A record without a task goes through the stream too, to keep the order."""
     waiting: deque[Record] = deque()
 
-    def tasks() -> Iterator[Task]:
+    def tasks() -> Iterator[AnyTask]:
         for record in source:
             waiting.append(record)
             yield record.task or _NOT_A_TASK
@@ -82,12 +82,15 @@ def line(record: Record, verdict: Verdict) -> bytes:
     return json.dumps(content, default=str, separators=(",", ":")).encode() + b"\n"
 
 
-def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
+def resume(
+    path: Path, source: Iterator[Record], on_status: Callable[[str, Status], None] = lambda ident, status: None
+) -> Counter[str]:
     """Skip the records that an interrupted output already has. An incomplete last line is cut off.
 
     Args:
         path: The output.
         source: The records; those that the output has are consumed.
+        on_status: Called with the id and the status of each verdict that the output has.
 
     Returns:
         How many verdicts of each status the output has.
@@ -111,6 +114,7 @@ def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
                 break
             _expect(next(source, None), ident, place)
             done[status] += 1
+            on_status(ident, status)
             end += len(text)
         file.truncate(end)
         file.seek(0, os.SEEK_END)
