@@ -74,8 +74,9 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     """Judge tasks and write their verdicts as JSON Lines.
 
     Each record of the INPUTs becomes one line, in input order: its own fields and those of the verdict. An INPUT is a
-    file of JSON Lines with the fields id, sat and sol (other fields are copied to the output), P3's puzzles.json, gzip
-    of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
+    file of JSON Lines, P3's puzzles.json, gzip of either, Parquet, - for standard input, or corpus: for the bundled
+    puzzles. In JSON Lines and Parquet a puzzle has the fields id, sat and sol; a function id, sol and entry_point with
+    tests or cases; a program id, sol and cases. Other fields are copied to the output.
 
     With --samples the INPUTs are problems of a published dataset in its own fields, and each sample becomes a line:
     it has task_id (or what the dataset calls it) and solution, or completion, which continues the problem's prompt.
@@ -174,8 +175,14 @@ def _dataset(inputs: tuple[str, ...], options: dict[str, Any]) -> Dataset | None
         if options["compare"] or options["all_cases"]:
             raise click.UsageError("--compare and --all-cases are for --samples")
         return None
+    from selftaught.sandbox import comparison
     from selftaught.sandbox.formats.joining import Dataset
 
+    try:
+        if options["compare"]:
+            comparison.validate(options["compare"])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if form in records.FORMATS and form != "auto":
         raise click.UsageError(f"--samples needs the format of a dataset, not {form}: {', '.join(formats.NAMES)}")
     dataset = Dataset(inputs, samples, form, options["compare"], options["all_cases"])

@@ -8,7 +8,8 @@ is ``None`` if the framework accepts it, else `NotJudged` is raised, so that no 
 machine.
 
 TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`, or `passed_share` for the share of tests that
-             pass; the dataset has columns `prompt` and `puzzle`, or those of a published dataset
+             pass; the dataset has columns `prompt` and `puzzle` or `task`, or those of a published
+             dataset
 verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or
              acompute_score); the puzzle or ground truth is reward_model.ground_truth. (verl's manager `prime` turns
              every exception into 0: use `naive`.)
@@ -19,26 +20,31 @@ OpenRLHF     a file with ``from selftaught.trainer.rewards import reward_func`` 
 open-r1      `Provider` in place of a code execution provider
 
 A completion is what follows ``def g(...):`` in one of our prompts, or text (also a chat message) with the whole
-function, fenced or not. One verifier serves the process; it is created when first needed, unless `use` sets another.
+function, fenced or not. In place of a puzzle's source there may be a `FunctionTask` or `StdioTask`, or its fields as in
+JSON, without a solution: then the last fenced block of a completion is judged, or all of it if there is none. With
+`all_cases` a reward is the share of tests or cases that pass. One verifier serves the process; it is created when first
+needed, unless `use` sets another.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from selftaught.generator import prompts, puzzle
 from selftaught.generator.puzzle import NotAPuzzle
-from selftaught.sandbox import Task, Verdict, formats
+from selftaught.sandbox import FunctionTask, StdioTask, Task, Verdict, formats, records
 from selftaught.sandbox.dropin import process
 from selftaught.sandbox.dropin.process import current, use
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.formats import Malformed, Problem, answers
+from selftaught.sandbox.formats.fields import decoded
 from selftaught.sandbox.task import AnyTask
 
 __all__ = [
-    "NotJudged", "Provider", "acompute_score", "areward", "compute_score", "current", "passed_share", "reward",
+    "NotJudged", "Provider", "acompute_score", "areward", "code", "compute_score", "current", "passed_share", "reward",
     "reward_func", "rubric", "solution", "use", "verified",
 ]  # fmt: skip
 
@@ -54,8 +60,8 @@ def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
     Args:
         prompts: The prompts, as text or messages.
         completions: Their completions, as text or messages.
-        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, or a ground truth. Without it
-            they are those of a dataset that `selftaught.sandbox.formats` reads.
+        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, or a ground truth, or `task`
+            each prompt's task. Without them they are those of a dataset that `selftaught.sandbox.formats` reads.
 
     Returns:
         1.0 or 0.0 for each completion; ``None`` if it could not be judged, which TRL leaves out.
@@ -63,19 +69,21 @@ def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
     Raises:
         ValueError: The columns say of no prompt what judges it, or have something else.
     """
-    return [_value(verdict) for verdict in process.judge_many(_tasks(columns, prompts, completions))]
+    tasks = _tasks(columns, prompts, completions)
+    return list(map(_value, tasks, process.judge_many(tasks)))
 
 
 async def areward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """Return rewards for TRL's trainers, as a coroutine that runs concurrently with other reward functions (see
     `reward`)."""
-    return [_value(verdict) for verdict in await process.ajudge_many(_tasks(columns, prompts, completions))]
+    tasks = _tasks(columns, prompts, completions)
+    return list(map(_value, tasks, await process.ajudge_many(tasks)))
 
 
 def passed_share(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """Return rewards for TRL's trainers, as `reward` does, but from 0.0 to 1.0: the share of tests that pass."""
-    verdicts = process.judge_many(_tasks(columns, prompts, completions, all_cases=True))
-    return [_value(verdict, share=True) for verdict in verdicts]
+    tasks = _tasks(columns, prompts, completions, all_cases=True)
+    return list(map(_value, tasks, process.judge_many(tasks)))
 
 
 async def acompute_score(
@@ -87,7 +95,7 @@ async def acompute_score(
     **settings: Any,
 ) -> float:
     """Return the reward of a solution for verl, as a coroutine (see `compute_score`)."""
-    return _sure(await process.ajudge(_task(ground_truth, solution_str, all_cases=continuous)), continuous)
+    return await _asure(_task(ground_truth, solution_str, all_cases=continuous))
 
 
 def compute_score(
@@ -103,8 +111,8 @@ def compute_score(
     Args:
         data_source: Name of the dataset; ignored.
         solution_str: The completion.
-        ground_truth: The puzzle's source; or what judges programs in any format of `selftaught.sandbox.formats`, such
-            as verl's ``{"inputs": ..., "outputs": ...}``, as an object or as text.
+        ground_truth: The puzzle's source; a task or its fields; or what judges programs in any format of
+            `selftaught.sandbox.formats`, such as verl's ``{"inputs": ..., "outputs": ...}``, as an object or as text.
         extra_info: Ignored.
         continuous: Return the share of tests or cases that pass.
         settings: Ignored.
@@ -115,7 +123,8 @@ def compute_score(
     Raises:
         NotJudged: The solution could not be judged.
     """
-    return _sure(process.judge(_task(ground_truth, solution_str, all_cases=continuous)), continuous)
+    task = _task(ground_truth, solution_str, all_cases=continuous)
+    return _sure(task, process.judge(task))
 
 
 async def verified(task: Any, trace: Any) -> float:
@@ -131,7 +140,7 @@ async def verified(task: Any, trace: Any) -> float:
     Raises:
         NotJudged: The solution could not be judged; verifiers records it as the task's error.
     """
-    return _sure(await process.ajudge(_task(task.puzzle, trace.last_reply)))
+    return await _asure(_task(task.puzzle, trace.last_reply))
 
 
 async def rubric(completion: Any, answer: str, **rest: Any) -> float:
@@ -148,7 +157,7 @@ async def rubric(completion: Any, answer: str, **rest: Any) -> float:
     Raises:
         NotJudged: The solution could not be judged.
     """
-    return _sure(await process.ajudge(_task(answer, completion)))
+    return await _asure(_task(answer, completion))
 
 
 def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -259,8 +268,8 @@ def _last(text: Any) -> str:
 def _tasks(
     columns: dict[str, Any], prompts: Sequence[Any], completions: Sequence[Any], all_cases: bool = False
 ) -> list[AnyTask]:
-    if "puzzle" in columns:
-        given = zip(columns["puzzle"], completions, prompts, strict=True)
+    if name := next((name for name in ("puzzle", "task") if name in columns), None):
+        given = zip(columns[name], completions, prompts, strict=True)
         return [_task(source, completion, prompt, all_cases) for source, completion, prompt in given]
     tasks: list[AnyTask] = []
     before: tuple[dict[str, Any], Problem] | None = None
@@ -282,14 +291,35 @@ def _problem(row: dict[str, Any], columns: dict[str, Any], all_cases: bool) -> P
         return formats.read(row, all_cases=all_cases)
     except Malformed as error:
         raise ValueError(
-            f"the data set needs a column `puzzle` with each prompt's puzzle, or the columns of a published dataset; "
+            f"the data set needs a column `puzzle` with each prompt's puzzle, `task` with each prompt's task, or the "
+            f"columns of a published dataset; "
             f"it has {sorted(columns)}: {error}"
         ) from error
 
 
 def _task(source: Any, completion: Any, prompt: Any = "", all_cases: bool = False) -> AnyTask:
-    """Return the task of a completion: for a puzzle's source, or for a ground truth, an object or its text."""
-    if not isinstance(source, str) or source.lstrip()[:1] in ("{", "["):
+    """Return the task of a completion.
+
+    Args:
+        source: A puzzle's source; a task whose solution is left open, as an object or as its fields; or a ground truth
+            in the format of a published dataset, as an object or as its text.
+        completion: Text or messages.
+        prompt: The prompt, if the completion continues it.
+        all_cases: Judge every case, also after one has failed.
+
+    Raises:
+        ValueError: The source is none of these.
+    """
+    if isinstance(source, str) and source.lstrip()[:1] in ("{", "["):
+        source = decoded(source, "the ground truth")
+    if isinstance(source, FunctionTask | StdioTask):
+        return replace(source, sol=code(completion), all_cases=all_cases or source.all_cases)
+    if isinstance(source, Task | dict) and (sat := source.sat if isinstance(source, Task) else source.get("sat")):
+        source = sat
+    if isinstance(source, dict) and _is_task(source):
+        fields = {**source, "sol": code(completion), "all_cases": all_cases or source.get("all_cases")}
+        return records.to_task(fields, str(source.get("id", "")))
+    if not isinstance(source, str):
         return answers.task(formats.read(source, all_cases=all_cases), _text(completion))
     try:
         return Task("", puzzle.parse(source).named("f"), solution(source, completion, prompt))
@@ -297,18 +327,38 @@ def _task(source: Any, completion: Any, prompt: Any = "", all_cases: bool = Fals
         raise ValueError(f"the column `puzzle` has something else than puzzles: {error}") from error
 
 
+def _is_task(fields: dict[str, Any]) -> bool:
+    """Return True for the fields of a task of ours, which differ from those of any dataset."""
+    return fields.get("cases") is not None or (isinstance(fields.get("tests"), str) and "entry_point" in fields)
+
+
+def code(completion: Any) -> str:
+    """Return the code in a completion: the last fenced block, or else all of it.
+
+    Args:
+        completion: Text, or the messages of a chat, of which the last one counts.
+    """
+    fenced = _FENCED.findall(_text(completion))
+    return fenced[-1] if fenced else _text(completion)
+
+
 def _text(completion: Any) -> str:
     """Return the text of a completion without special tokens at its end."""
     return _SPECIAL.sub("", _last(completion))
 
 
-def _value(verdict: Verdict, share: bool = False) -> float | None:
-    return _number(verdict, share) if verdict.judged else None
+def _value(task: AnyTask, verdict: Verdict) -> float | None:
+    return _number(task, verdict) if verdict.judged else None
 
 
-def _sure(verdict: Verdict, share: bool = False) -> float:
-    return _number(process.require_judged(verdict), share)
+def _sure(task: AnyTask, verdict: Verdict) -> float:
+    return _number(task, process.require_judged(verdict))
 
 
-def _number(verdict: Verdict, share: bool) -> float:
-    return verdict.score if share else float(verdict.accepted)
+async def _asure(task: AnyTask) -> float:
+    return _sure(task, await process.ajudge(task))
+
+
+def _number(task: AnyTask, verdict: Verdict) -> float:
+    in_part = not isinstance(task, Task) and task.all_cases
+    return verdict.score if in_part else float(verdict.accepted)

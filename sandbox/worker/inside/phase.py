@@ -6,12 +6,12 @@ nothing that would help the task. So nothing here is a defence: it only has to t
 
 from __future__ import annotations
 
+import functools
 import marshal
 import os
 import random
 import signal
 import sys
-import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -21,6 +21,7 @@ from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import annotation, checking, program, serving, sharing, testing
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
+from selftaught.sandbox.worker.inside.test_source import compile_tests
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
@@ -42,7 +43,6 @@ _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 _PUZZLE = "__puzzle__"
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """A source that begins like this is no expression."""
-_MISSING = object()
 _ready: dict[str, Any] | None = None
 """The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
@@ -56,6 +56,14 @@ _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes, _from_bytes, _read_some = True, type, marshal.loads, bytes, int.from_bytes, os.read
 _NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
+
+
+_compile_puzzle = functools.partial(compile_source, file="<puzzle>")
+_COMPILERS: dict[bytes, Callable[[bytes], object]] = {
+    b"<tests>": compile_tests,
+    b"main.py": functools.partial(compile_source, file="main.py"),
+}
+"""What compiles the sources of `Phase.COMPILE`, by its payload."""
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
@@ -98,7 +106,7 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
-        return b"C", compile_all(sat, payload.decode() or "<puzzle>")
+        return b"C", compile_all(sat, _COMPILERS.get(payload, _compile_puzzle))
     if seed:
         random.seed(seed)
     is_compiled, which = which & _COMPILED, which & ~_COMPILED
@@ -193,7 +201,7 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     """Decode the answer and call the puzzle with it. Return the code and text of the report."""
     try:
         value = _decode(answer)
-        if mismatch := _mismatch(check, value):
+        if mismatch := annotation.mismatch(check, value):
             return b"w", mismatch.replace("typing.", "").encode("utf-8", "replace")
     except codec.Malformed as error:
         return b"w", str(error).encode()
@@ -211,17 +219,6 @@ def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes
     if result is _true:
         return b"T", b""
     return b"F", f"sat returned {_shortened(result)}".encode("utf-8", "replace")
-
-
-def _mismatch(check: Callable[..., Any], value: object) -> str:
-    """Return how the answer differs from the puzzle's annotation, or "". Evaluating the annotation may raise
-    anything.
-    """
-    expected = _declared(check)
-    if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):
-        return ""
-    name = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
-    return f"the answer is {annotation.describe(value)}, not {name}"
 
 
 def warm_up(rounds: int) -> None:
@@ -244,7 +241,7 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            compiled = compile_all(wire.frame(sat), "<puzzle>")[ENTRY.size :]
+            compiled = compile_all(wire.frame(sat), _compile_puzzle)[ENTRY.size :]
             _load_puzzle(sat)
             code, answer = _run_sol(_load_puzzle(compiled, _COMPILED)[0], sol, 1 << 20)
             if code == b"A":
@@ -285,18 +282,6 @@ def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[s
         if callable(found) and found is not old.get(name):
             return found
     raise LoadError(f"{whose} defines no function {' or '.join(names)}")
-
-
-def _declared(check: Callable[..., Any]) -> Any:
-    """Return the annotation of the first parameter, with text in it evaluated; `_MISSING` if there is none."""
-    code = getattr(check, "__code__", None)
-    if code is None or not code.co_argcount:
-        return _MISSING
-    name = code.co_varnames[0]
-    found = check.__annotations__.get(name, _MISSING)
-    if _type(found) is not _type and (isinstance(found, str) or "'" in repr(found)):  # text, or text in it: List["int"]
-        return typing.get_type_hints(check)[name]
-    return found
 
 
 def _report_loaded() -> None:

@@ -43,9 +43,28 @@ _IMPORTED_LATE = (
 
 _OURS = (
     "selftaught.sandbox.codec",
+    "selftaught.sandbox.equality",
+    "selftaught.sandbox.published",
+    "selftaught.sandbox.comparison",
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.difference",
+    "selftaught.sandbox.worker.inside.checking",
+    "selftaught.sandbox.worker.inside.relay_data",
+    "selftaught.sandbox.worker.inside.solution",
+    "selftaught.sandbox.worker.inside.crossing",
+    "selftaught.sandbox.worker.inside.serving",
+    "selftaught.sandbox.worker.inside.relay",
+    "selftaught.sandbox.worker.inside.standins",
+    "selftaught.sandbox.worker.inside.test_source",
+    "selftaught.sandbox.worker.inside.approximation",
+    "selftaught.sandbox.worker.inside.pytest_standin",
+    "selftaught.sandbox.worker.inside.fixtures",
+    "selftaught.sandbox.worker.inside.collection",
+    "selftaught.sandbox.worker.inside.cases",
+    "selftaught.sandbox.worker.inside.testing",
+    "selftaught.sandbox.worker.inside.sharing",
     "selftaught.sandbox.worker.inside.phase",
 )
 """Modules that run in children, in import order: executed a second time, so that they lie together in memory."""

@@ -111,6 +111,7 @@ def test_what_is_malformed_is_invalid_with_its_line(problems: str, tmp_path: Pat
         (["--samples", "reference:", "--format", "p3"], b"needs the format of a dataset"),
         (["--compare", "lines"], b"are for --samples"),
         (["--samples", "none.jsonl"], b"no such file"),
+        (["--samples", "reference:", "--compare", "nearly"], b"no comparison"),
     ],
 )
 def test_wrong_usage_says_what_to_do(problems: str, options: list[str], reason: bytes) -> None:
