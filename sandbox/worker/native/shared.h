@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 4276283414u
+#define SHARED_DIGEST 680460797u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -28,6 +28,7 @@ enum {
     ACTION_PASS = 1,
     ACTION_WRITE = 2,
     ACTION_READ = 3,
+    ACTION_IOCTL = 4,
 };
 enum {
     KIND_ZERO = 0,

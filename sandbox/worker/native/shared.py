@@ -60,6 +60,8 @@ class Action(IntEnum):
     """
     READ = 3
     """A read. From descriptor 0 of a program it gets the next part of its standard input; else as `ASK`."""
+    IOCTL = 4
+    """An ioctl. On descriptor 0, and on 1 and 2 of a program, it fails as on what is no terminal; else as `ASK`."""
 
 
 class Kind(IntEnum):

@@ -129,12 +129,13 @@ class Attempt:
         except OSError:  # it has died
             self.must_replace, outcome = True, None
         self._read_clocks()
-        self._paused, self._paused_ours = time.monotonic(), time.thread_time()
         return outcome
 
     def _read_clocks(self) -> None:
-        (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used()
-        cpu += charged(time.thread_time() - self._began, cpu)
+        """Set `used`, and when that was."""
+        self._paused, self._paused_ours = now, ours = time.monotonic(), time.thread_time()
+        (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used(now)
+        cpu += charged(ours - self._began, cpu)
         self.used = cpu_before + cpu, wall_before + wall - self._idle
 
     def _left(self) -> float:

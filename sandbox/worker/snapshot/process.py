@@ -29,6 +29,8 @@ _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
 """For outcomes of many tasks, and for an answer on its way between phases in the C code."""
 _CHECK_SECONDS = 5.0
 _SIZE_BYTES = 8
+_STOPS = {stop.value: stop for stop in Stop}
+"""Faster than the constructor of an enumeration."""
 _NO_FAULTS_SEEN = (1 << 64) - 1
 OUTPUT_BYTES = 4 << 20
 """A program may have a limit of so many bytes of output here."""
@@ -199,7 +201,7 @@ class SnapshotProcess:
         return self._stopped(self._library.process_wait(self._at, int(timeout_seconds * 1e9)))
 
     def _stopped(self, result: int) -> Stop:
-        stop = Stop(result)
+        stop = _STOPS[result]
         self._is_done = stop is Stop.DONE
         if stop is Stop.FAILED:
             raise OSError("the process can't be started, watched or put back")
@@ -226,12 +228,16 @@ class SnapshotProcess:
         """Return True if the C code has given up a job of its own, so that memory should be compared."""
         return bool(self._state.suspect)
 
-    def used(self) -> tuple[float, float]:
-        """Return CPU time and elapsed time in seconds of the last job: until now, or until it was put back at once."""
+    def used(self, now: float) -> tuple[float, float]:
+        """Return CPU time and elapsed time in seconds of the last job: until now, or until it was put back at once.
+
+        Args:
+            now: the monotonic clock.
+        """
         cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
         if self._is_done:
             return cpu, wall
-        return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
+        return self.tracee.cpu_seconds() - cpu, now - wall
 
     def proceed_with(self, result: int) -> None:
         """After a stop at a call: resume as if the call had returned `result`."""

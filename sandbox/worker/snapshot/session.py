@@ -5,7 +5,7 @@ end.
 from __future__ import annotations
 
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, GivenUp, Request
+from selftaught.sandbox.worker.session import OVERHEAD_BYTES, GivenUp, Request
 from selftaught.sandbox.worker.snapshot.attempt import Attempt, Context
 from selftaught.sandbox.worker.snapshot.process import fits
 from selftaught.sandbox.worker.snapshot.upkeep import Upkeep
@@ -25,7 +25,6 @@ class SnapshotSession:
         self._upkeep, self._request = upkeep, request
         most = request.limits.answer_bytes + request.limits.output_bytes + OVERHEAD_BYTES
         self._attempt = Attempt(context, upkeep.ready(), request.limits, max_message_bytes=most)
-        self._clock = Clock()
         self._lapped = (0.0, 0.0)
         self._closed = False
         self._peak = 0
@@ -35,18 +34,15 @@ class SnapshotSession:
         job = self._request.pack(0)
         if not fits(job, self._request.limits):
             self._give_up()
-        self._clock.go()
         return self._take_turn(self._attempt.run(job))
 
     def send(self, message: bytes) -> bytes | Outcome:
         """See `Session.send`."""
         if not self._attempt.process.can_take(message):
             self._give_up()
-        self._clock.go()
         return self._take_turn(self._attempt.answer(message))
 
     def _take_turn(self, found: Outcome | bytes | None) -> bytes | Outcome:
-        self._clock.stop()
         if isinstance(found, bytes):
             return found
         if found is None:
