@@ -76,10 +76,9 @@ class Calls:
 
     def exit_code(self, process: SnapshotProcess) -> int | None:
         """Return the exit code if a program waits at the call that ends it."""
-        now = process.now
-        if process.stdin_position is None or now[ORIG_RAX] != self._exit:
+        if process.call != self._exit or process.stdin_position is None:
             return None
-        return now[ARGUMENTS[0]] & 0xFF
+        return process.now[ARGUMENTS[0]] & 0xFF
 
     def _answer_program(
         self, process: SnapshotProcess, call: int, arguments: list[int], position: tuple[int, int]

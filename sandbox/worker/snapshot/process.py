@@ -214,6 +214,11 @@ class SnapshotProcess:
         return tuple(self._state.now)
 
     @property
+    def call(self) -> int:
+        """Return the number of the system call at the last stop."""
+        return int(self._state.now[ORIG_RAX])
+
+    @property
     def report(self) -> bytes:
         """Return what was last written to the report."""
         return ctypes.string_at(self._state.report, self._state.report_size)
