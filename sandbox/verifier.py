@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from queue import SimpleQueue
@@ -41,7 +41,7 @@ class Verifier:
     others queued takes at most ``(min(n, n / workers + 255) + 1) * 2 * (8 * wall_seconds + 150)`` seconds, with the
     largest ``wall_seconds`` among them. Here 255 are the tasks that its worker may run before it; 2 the attempts at a
     task; 8 the phases that may run during an attempt; and 150 the seconds that it takes at most to start a worker (in
-    four attempts), send the task, wait past its limits, and end the worker.
+    four attempts), send the task, wait past its limits, and end the worker. With packages it takes 240 more.
 
     Args:
         workers: How many tasks are judged in parallel. ``None`` is one for each processor that this process may use,
@@ -56,9 +56,13 @@ class Verifier:
             ``"container"``.
         image: The containers' image, if not that of this version of selftaught.
         runtime: The containers' OCI runtime, if not the container engine's default.
+        packages: Names of installed distributions that tasks may import, such as ``["numpy", "sympy"]``. They are
+            imported before the jail closes, with what they require (see docs/packages.md). None by default.
+        site: The folder where these are installed, such as a virtual environment's site-packages; a folder of the
+            image with containers. By default it is where the caller imports from.
 
     Raises:
-        CannotConfine: The level can't be reached.
+        CannotConfine: The level can't be reached, or a package is not available.
         ValueError: An argument is invalid, or arguments contradict each other.
     """
 
@@ -73,8 +77,10 @@ class Verifier:
         backend: str = "local",
         image: str | None = None,
         runtime: str | None = None,
+        packages: Sequence[str] = (),
+        site: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._set_up(WorkerConfig(require, level, engine, backend, image, runtime), workers, limits)
+        self._set_up(WorkerConfig(require, level, engine, backend, image, runtime, packages, site), workers, limits)
 
     @classmethod
     def from_config(cls, config: WorkerConfig, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
@@ -128,6 +134,8 @@ class Verifier:
         backend: str = "local",
         image: str | None = None,
         runtime: str | None = None,
+        packages: Sequence[str] = (),
+        site: str | os.PathLike[str] | None = None,
         idle_seconds: float = 60.0,
     ) -> Shared:
         """Return a client of the daemon that all processes of this user on this machine share.
@@ -146,7 +154,7 @@ class Verifier:
         """
         from selftaught.sandbox.client.shared import Shared
 
-        config = WorkerConfig(require, level, engine, backend, image, runtime)
+        config = WorkerConfig(require, level, engine, backend, image, runtime, packages, site)
         return Shared(config, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property
@@ -284,6 +292,11 @@ class Verifier:
     def proof(self) -> list[dict[str, Any]]:
         """Every protection in force, with the evidence of the canary that tested it."""
         return self._running().proof
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The packages that tasks may import, with those that these require: version by name."""
+        return self._running().packages
 
     @property
     def queued(self) -> int:

@@ -13,6 +13,7 @@ which takes precedence over an error. The price is that the verdict does not nam
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import functools
 import os
@@ -77,6 +78,9 @@ _MAPPINGS = {  # mmap: (bits compared, value) of the rights and of the flags; no
     "code": ((_EXECUTE | _WRITE, _EXECUTE), (_HUGE | _ANONYMOUS, 0)),
 }
 
+_REFUSED = {"sysinfo": errno.ENOSYS, "get_mempolicy": errno.ENOSYS}
+"""With packages: calls that fail with this error, as on a kernel without them, and show nothing."""
+
 _NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()
 """Calls that notify the supervisor even under an outer filter: any outer filter under which a worker runs permits them.
 
@@ -107,7 +111,7 @@ def nested() -> bool:
 
 
 @functools.cache
-def compile_filter(below_another: bool, traced: bool = False) -> bytes:
+def compile_filter(below_another: bool, traced: bool = False, packages: bool = False) -> bytes:
     """Return the filter as BPF instructions for this machine.
 
     Args:
@@ -115,6 +119,7 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
         traced: The filter is for a process that the supervisor traces, in addition to the other filter. A call that is
             allowed elsewhere stops the process for the tracer's decision. Any other call sends it a signal, which stops
             it too: of two filters, the action of higher precedence is taken.
+        packages: Tasks may import packages.
 
     Raises:
         OSError: libseccomp is missing or too old.
@@ -138,6 +143,8 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
     for name, (place, bits, values) in _ARGUMENTS.items():
         for value in values:
             allow(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value))
+    for name, error in _REFUSED.items() if packages else ():
+        allow(name, action=libseccomp.ERRNO(error))
     data = _conditions("data")
     allow("mmap", libseccomp.Arg(1, libseccomp.LT, BIG_BYTES), *data)
     allow("mremap", libseccomp.Arg(2, libseccomp.LT, BIG_BYTES))

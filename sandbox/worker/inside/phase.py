@@ -35,6 +35,8 @@ _MISSING = object()
 _ready: dict[str, Any] | None = None
 """The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
+seed_numpy: Callable[[int], object] | None = None
+"""Seeds NumPy's global generator, where it is loaded (`packages.load`)."""
 
 # Task code may replace anything in `builtins`, `os` or `sys`: what runs after it uses these names.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
@@ -88,6 +90,8 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
         return b"C", compile_all(sat, payload.decode() or "<puzzle>")
     if seed:
         random.seed(seed)
+        if seed_numpy:
+            seed_numpy(seed)
     if which == _RUN:
         os.close(REPORT_FD)
         sys.modules.pop(_PUZZLE, None)

@@ -128,7 +128,7 @@ class SnapshotEngine:
     def _new(self) -> SnapshotProcess:
         spawned = spawn(self._jailed, self._client)
         try:
-            return SnapshotProcess(spawned, REPORT_FD, self._context.calls.actions)
+            return SnapshotProcess(spawned, REPORT_FD, self._context.calls.actions, self._jailed.has_packages)
         except BaseException:
             spawned.tracee.kill()
             raise

@@ -43,6 +43,7 @@ _CLOSE, _MMAP, _MPROTECT, _MREMAP = 3, 9, 10, 25  # system calls of x86-64
 _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP_MAYMOVE | MREMAP_DONTUNMAP
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Libraries whose data changes: the allocator's state, and reference counts of static types."""
+_OF_THE_LIBRARY = "/lib-dynload/"
 _REGION = struct.Struct("<3Q")
 _MAX_REGIONS = 128
 
@@ -85,7 +86,14 @@ class Memory:
     """
 
     def __init__(
-        self, traced: Tracee, state: State, library: ctypes.PyDLL, uffd: int, memfd: int, memfd_there: int
+        self,
+        traced: Tracee,
+        state: State,
+        library: ctypes.PyDLL,
+        uffd: int,
+        memfd: int,
+        memfd_there: int,
+        has_packages: bool,
     ) -> None:
         """Move all writable memory of the process into the memfd, keep a copy and protect it.
 
@@ -96,6 +104,7 @@ class Memory:
             uffd: a userfaultfd of the process; closed with this object.
             memfd: an empty memfd of the process; closed with this object.
             memfd_there: the memfd's descriptor in the process.
+            has_packages: it has packages, whose libraries may write to their data.
 
         Raises:
             OSError: the kernel can't track the memory.
@@ -112,7 +121,7 @@ class Memory:
             memfd,
             uffd,
         )
-        _seal(traced)
+        _seal(traced, has_packages)
         writable = [mapping for mapping in read_maps(traced.pid) if "w" in mapping.rights]
         for mapping in writable:
             if "s" in mapping.rights or "x" in mapping.rights:
@@ -289,15 +298,16 @@ def _address(buffer: mmap.mmap | bytearray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-def _seal(traced: Tracee) -> None:
+def _seal(traced: Tracee, has_packages: bool) -> None:
     """Make the data of extension modules read-only: each part costs a scan, and it is not written after loading.
 
-    A job that does write there gets a signal, and runs on the fork engine.
+    A job that does write there gets a signal, and runs on the fork engine. Packages do write to theirs.
     """
     waiting = traced.registers()
     for mapping in read_maps(traced.pid):
         file = os.path.basename(mapping.name)
-        if "w" in mapping.rights and ".so" in file and not file.startswith(_WRITTEN_LIBRARIES):
+        written = file.startswith(_WRITTEN_LIBRARIES) or (has_packages and _OF_THE_LIBRARY not in mapping.name)
+        if "w" in mapping.rights and ".so" in file and not written:
             traced.inject(waiting, _MPROTECT, mapping.start, mapping.end - mapping.start, _READ)
 
 
