@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from selftaught.sandbox import packages, wire
+from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.packages import normalized
 
 if TYPE_CHECKING:
     from selftaught.sandbox.backends.worker import Backend
@@ -50,7 +51,7 @@ class WorkerConfig:
             raise ValueError(f"unknown backend {self.backend!r}: choose from {', '.join(LEVELS)}")
         if self.backend == "local" and (self.image or self.runtime):
             raise ValueError("image and runtime are for containers: add backend='docker'")
-        object.__setattr__(self, "packages", packages.normalized(self.packages))
+        object.__setattr__(self, "packages", normalized(self.packages))
         object.__setattr__(self, "site", os.fspath(self.site) if self.site else None)
         if self.site and not self.packages:
             raise ValueError("site is where packages are installed: name the packages too")

@@ -95,7 +95,8 @@ class Docker:
         try:
             extra = packages.MEMORY_BYTES if config.packages else 0
             container = _Container(self.image, config.runtime, limits, processor, extra)
-            return Worker(container, level, config.engine, {"names": config.packages, "site": config.site})
+            wanted = {"names": config.packages, "site": config.site} if config.packages else packages.NONE
+            return Worker(container, level, config.engine, wanted)
         except (APIError, ImageNotFound) as error:
             raise CannotConfine(f"container: {error.explanation or error}") from error
         except (*_FAILURES, OSError) as error:

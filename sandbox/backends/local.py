@@ -27,7 +27,9 @@ class Local:
         interpreter.check()
         self.config, self._packages = config, packages.NONE
         if config.packages:
-            self._packages = packages.choose(config.packages, [str(config.site)] if config.site else sys.path)
+            from selftaught.sandbox.distributions import choose  # takes a moment to import
+
+            self._packages = choose(config.packages, [str(config.site)] if config.site else sys.path)
 
     def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
         """See `Backend.start`."""

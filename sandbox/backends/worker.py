@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import namespaces, seccomp
+from selftaught.sandbox.packages import NONE
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome
 
@@ -135,9 +136,7 @@ class Worker:
         WorkerFailed: The worker died or did not answer in time.
     """
 
-    def __init__(
-        self, host: Host, level: str, engine: str = "auto", packages: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, host: Host, level: str, engine: str = "auto", packages: Mapping[str, Any] = NONE) -> None:
         self.level, self.pid = level, host.pid
         self.engine, self.reason, self.python = engine, "", ""
         self.counters = wire.Counters()
@@ -150,7 +149,7 @@ class Worker:
         self._poll = select.poll()
         self._poll.register(host.connection, select.POLLIN)
         try:
-            self._handshake(packages or {})
+            self._handshake(packages)
         except BaseException:
             self.close()
             raise

@@ -14,7 +14,7 @@ import sysconfig
 import time
 from typing import Any
 
-from selftaught.sandbox import packages, wire
+from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, libraries
 from selftaught.sandbox.packages import Chosen
@@ -123,10 +123,12 @@ def _first_message(source: int) -> dict[str, Any]:
 
 def _packages(config: dict[str, Any]) -> Chosen:
     """Return what tasks may import. In a container it is chosen here, from what the image has. Raises CannotConfine."""
-    if not config.get("names"):
-        return packages.NONE | config  # type: ignore[return-value]
+    if "names" not in config:
+        return config  # type: ignore[return-value]
+    from selftaught.sandbox.distributions import choose  # it takes some memory
+
     installed = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
-    return packages.choose(config["names"], [config["site"]] if config["site"] else installed)
+    return choose(config["names"], [config["site"]] if config["site"] else installed)
 
 
 def _send(sink: int, body: bytes) -> None:
@@ -169,8 +171,7 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         engine, reason = _choose_engine(config["engine"], fork, source)
         python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
         ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
-        ready_with["packages"] = chosen["versions"]
-        _send_object(sink, {"dialect": wire.dialect(), **ready_with})
+        _send_object(sink, {"dialect": wire.dialect(), "packages": chosen["versions"], **ready_with})
         ready = True
         heap.trim()
         serve(source, sink, engine)

@@ -1,19 +1,23 @@
 """Import packages in the zygote before the jail closes, so that every process that it forks has them.
 
 The zygote has entered its root, or its Landlock rules, by then: what can be imported is what tasks can import later.
-A package can start no thread: a fork has only the thread that forks, and a snapshot is of one.
+A package can start no thread: a fork has only the thread that forks, and a snapshot is of one. And it can leave no
+memory that breaks a promise: such as can be written and executed, or as all children share.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PathDistribution
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import CodeType
 
 from selftaught.sandbox.worker.inside import samples
 
@@ -71,21 +75,43 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
+class Watch:
+    """Sees what importing a package has done to this process. Open it while /proc is there."""
+
+    def __init__(self) -> None:
+        self._threads = os.open("/proc/self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._maps = open("/proc/self/maps", "rb")  # noqa: SIM115
+
+    def check(self) -> None:
+        """Raise ImportError if there is a thread besides this one, or memory that can't be there."""
+        if len(os.listdir(self._threads)) != 1:
+            raise ImportError("it starts threads, which no task may have")
+        self._maps.seek(0)
+        for rights in (line.split(None, 2)[1] for line in self._maps):
+            if b"w" in rights and (b"x" in rights or b"s" in rights):
+                raise ImportError(f"it leaves memory with the rights {rights.decode()}: executed, or shared by tasks")
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        os.close(self._threads)
+        self._maps.close()
+
+
 def load(
-    modules: dict[str, list[str]], entries: Sequence[tuple[str, str]], threads: int
+    modules: dict[str, list[str]], entries: Sequence[tuple[str, str]], watch: Watch
 ) -> Callable[[int], object] | None:
     """Import the modules, and run the samples of those that have some.
 
     Args:
         modules: the modules of each distribution.
         entries: see `Finder`.
-        threads: descriptor of the folder that lists this process's threads.
+        watch: made before the root was entered. It is closed.
 
     Returns:
         A function that seeds NumPy's global generator, which has been seeded with 0; None without NumPy.
 
     Raises:
-        ImportError: a module can't be imported, or has started a thread; the text names it and its distribution.
+        ImportError: a module can't be imported or used here; the text names it and its distribution.
     """
     os.environ.update(_VARIABLES)
     sys.meta_path.append(Finder(entries))  # type: ignore[arg-type]
@@ -93,11 +119,13 @@ def load(
         for name in names:
             try:
                 import_module(name)
-                exec(compile(samples.ALL.get(name, ""), "<sample>", "exec"), {})
+                _run(samples.ALL.get(name, ""))
+                watch.check()
             except BaseException as error:
                 raise ImportError(f"packages: {distribution}: import {name}: {type(error).__name__}: {error}") from None
-            if len(os.listdir(threads)) != 1:
-                raise ImportError(f"packages: {distribution}: {name} starts threads, which no task may have")
+    watch.close()
+    if zoneinfo := sys.modules.get("zoneinfo"):  # time zones come from tzdata: the system's are not readable
+        zoneinfo.reset_tzpath(())
     os.environ.clear()
     for name, value in _VARIABLES.items():  # for libraries that are loaded by a task
         os.putenv(name, value)
@@ -106,3 +134,22 @@ def load(
     seed: Callable[[int], object] = sys.modules["numpy.random"].seed
     seed(0)
     return seed
+
+
+def _run(sample: str) -> None:
+    """Run every statement, and every expression of a list of them, that this version of the package can."""
+    scope: dict[str, object] = {}
+    for code in split(sample):
+        with contextlib.suppress(Exception):
+            exec(code, scope)
+
+
+def split(sample: str) -> Iterator[CodeType]:
+    """Yield the statements of a sample, with lists of expressions taken apart."""
+    for statement in ast.parse(sample).body:
+        parts: list[ast.stmt] = [statement]
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Tuple):
+            parts = [ast.Expr(part) for part in statement.value.elts]
+        for part in parts:
+            module = ast.fix_missing_locations(ast.Module([part], []))
+            yield compile(module, "<sample>", "exec")

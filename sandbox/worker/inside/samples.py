@@ -63,15 +63,18 @@ frame.groupby("c")["a"].sum(), frame.groupby("c").agg({"a": "mean"}), frame.merg
 frame.pivot_table(index="a", columns="c", values="b"), frame["a"].value_counts(), frame.apply(lambda row: 1, axis=1)
 frame[frame["a"] > 1], frame.loc[0, "a"], frame.iloc[0], frame["c"].str.upper(), frame["a"].rolling(2).mean()
 frame.isna(), frame.drop_duplicates("a"), frame.reset_index(), frame.set_index("a"), frame.T, frame.to_csv()
+frame.to_html(), frame.to_json()
 frame["b"].mean(), frame["a"].astype(float), frame["a"].map({1: 2}), frame.assign(d=1), frame.corr(numeric_only=True)
-pandas.to_datetime(["2020-01-01"]).strftime("%Y"), pandas.date_range("2020-01-01", periods=2), pandas.Timestamp(0)
+pandas.to_datetime(["2020-01-01"]).strftime("%Y"), pandas.date_range("2020-01-01", periods=2)
+pandas.Timestamp(0, tz="UTC"), pandas.Timestamp("2020-01-01") + pandas.Timedelta(days=1)
 pandas.concat([frame, frame]), pandas.Series([1, 2]).to_list(), pandas.read_csv(io.StringIO("a,b\\n1,2\\n"))
 pandas.testing.assert_frame_equal(frame, frame), pandas.testing.assert_series_equal(frame["a"], frame["a"])
 """
 
 SCIPY = """
-import scipy.constants, scipy.fft, scipy.integrate, scipy.interpolate, scipy.linalg, scipy.ndimage, scipy.optimize
-import scipy.signal, scipy.sparse, scipy.sparse.csgraph, scipy.sparse.linalg, scipy.spatial, scipy.special, scipy.stats
+import scipy.cluster.hierarchy, scipy.constants, scipy.fft, scipy.integrate, scipy.interpolate, scipy.io, scipy.linalg
+import scipy.ndimage, scipy.optimize, scipy.signal, scipy.sparse, scipy.sparse.csgraph, scipy.sparse.linalg
+import scipy.spatial, scipy.special, scipy.stats
 matrix = [[3.0, 1.0], [1.0, 2.0]]
 scipy.linalg.solve(matrix, [1.0, 2.0]), scipy.linalg.lu(matrix), scipy.linalg.expm(matrix), scipy.linalg.eigh(matrix)
 scipy.special.gamma(2.5), scipy.special.comb(5, 2, exact=True), scipy.special.erf(0.5), scipy.fft.fft([1.0, 2.0])
@@ -84,7 +87,9 @@ scipy.integrate.quad(lambda x: x, 0, 1), scipy.integrate.solve_ivp(lambda t, y: 
 scipy.sparse.csr_matrix(matrix) @ scipy.sparse.csr_matrix(matrix), scipy.spatial.distance.cdist(matrix, matrix)
 scipy.spatial.ConvexHull([[0, 0], [1, 0], [0, 1]]), scipy.spatial.KDTree(matrix).query([0, 0])
 scipy.interpolate.interp1d([1, 2], [1, 2])(1.5), scipy.interpolate.CubicSpline([1, 2, 3], [1, 2, 3])(1.5)
-scipy.sparse.csgraph.shortest_path(matrix), scipy.signal.convolve([1, 2], [1, 2]), scipy.ndimage.label([0, 1])
+scipy.sparse.csgraph.shortest_path(scipy.sparse.csr_matrix(matrix)), scipy.ndimage.label([0, 1])
+scipy.signal.convolve([1, 2], [1, 2])
+scipy.optimize.differential_evolution(lambda x: float(x[0]), [(0, 1)], seed=0)
 """
 
 SYMPY = """

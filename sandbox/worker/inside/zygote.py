@@ -140,7 +140,7 @@ def _enter(
     _arrange_descriptors(descriptors, control)
     ours = _import_all()
     entries = packages["entries"]
-    threads = _prepare_packages() if entries else -1
+    watch = import_module(_PACKAGES).Watch() if entries else None
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     if full:
@@ -159,9 +159,9 @@ def _enter(
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
     readable = [*root.readable(), *filter(os.path.exists, readable), *(path for _, path in entries)]
     landlock.restrict(readable, [*root.library(), *_namespaces(entries)])
-    seed = import_module(_PACKAGES).load(packages["modules"], entries, threads) if entries else None
+    seed = import_module(_PACKAGES).load(packages["modules"], entries, watch) if entries else None
     _finish(ours)
-    import_module("selftaught.sandbox.worker.inside.phase").seed_numpy = seed
+    vars(import_module("selftaught.sandbox.worker.inside.phase"))["seed_numpy"] = seed
     gc.collect()
     gc.freeze()
     import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
@@ -192,12 +192,6 @@ def _namespaces(entries: list[tuple[str, str]]) -> list[str]:
             if folder != "." and not folder.endswith(".dist-info")
         }
     )
-
-
-def _prepare_packages() -> int:
-    """Import what imports packages. Return a descriptor of the folder that lists this process's threads."""
-    import_module(_PACKAGES)
-    return os.open("/proc/self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _import_all() -> list[tuple[types.ModuleType, bytes]]:

@@ -43,7 +43,6 @@ _CLOSE, _MMAP, _MPROTECT, _MREMAP = 3, 9, 10, 25  # system calls of x86-64
 _READ, _READ_WRITE, _SHARED_FIXED, _MOVE_AND_LEAVE = 1, 3, 0x11, 1 | 4  # MREMAP_MAYMOVE | MREMAP_DONTUNMAP
 _WRITTEN_LIBRARIES = ("libpython", "libc.", "ld-linux", "_datetime.", "_decimal.")
 """Libraries whose data changes: the allocator's state, and reference counts of static types."""
-_OF_THE_LIBRARY = "/lib-dynload/"
 _REGION = struct.Struct("<3Q")
 _MAX_REGIONS = 128
 
@@ -104,7 +103,7 @@ class Memory:
             uffd: a userfaultfd of the process; closed with this object.
             memfd: an empty memfd of the process; closed with this object.
             memfd_there: the memfd's descriptor in the process.
-            has_packages: it has packages, whose libraries may write to their data.
+            has_packages: it has packages, whose extension modules do write to their data: none is read-only.
 
         Raises:
             OSError: the kernel can't track the memory.
@@ -121,7 +120,8 @@ class Memory:
             memfd,
             uffd,
         )
-        _seal(traced, has_packages)
+        if not has_packages:
+            _seal(traced)
         writable = [mapping for mapping in read_maps(traced.pid) if "w" in mapping.rights]
         for mapping in writable:
             if "s" in mapping.rights or "x" in mapping.rights:
@@ -298,16 +298,15 @@ def _address(buffer: mmap.mmap | bytearray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-def _seal(traced: Tracee, has_packages: bool) -> None:
+def _seal(traced: Tracee) -> None:
     """Make the data of extension modules read-only: each part costs a scan, and it is not written after loading.
 
-    A job that does write there gets a signal, and runs on the fork engine. Packages do write to theirs.
+    A job that does write there gets a signal, and runs on the fork engine.
     """
     waiting = traced.registers()
     for mapping in read_maps(traced.pid):
         file = os.path.basename(mapping.name)
-        written = file.startswith(_WRITTEN_LIBRARIES) or (has_packages and _OF_THE_LIBRARY not in mapping.name)
-        if "w" in mapping.rights and ".so" in file and not written:
+        if "w" in mapping.rights and ".so" in file and not file.startswith(_WRITTEN_LIBRARIES):
             traced.inject(waiting, _MPROTECT, mapping.start, mapping.end - mapping.start, _READ)
 
 
