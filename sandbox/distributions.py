@@ -125,7 +125,10 @@ def _libraries(entries: list[tuple[str, str]]) -> dict[str, str]:
     """Return the shared libraries outside the entries that extension modules and libraries in them need."""
     files = [file for _, path in entries for file in _below(path) if re.search(r"\.so(\.|$)", os.path.basename(file))]
     ours = tuple(path + "/" if os.path.isdir(path) else path for _, path in entries)
-    needed = libraries.needed_by(files)
+    try:
+        needed = libraries.needed_by(files)
+    except OSError as error:
+        raise CannotConfine(f"packages: {error}") from error
     return {name: path for name, path in needed.items() if not os.path.realpath(path).startswith(ours)}
 
 

@@ -78,11 +78,11 @@ _MAPPINGS = {  # mmap: (bits compared, value) of the rights and of the flags; no
     "code": ((_EXECUTE | _WRITE, _EXECUTE), (_HUGE | _ANONYMOUS, 0)),
 }
 
-_REFUSED = "get_mempolicy mbind statfs sysinfo".split()
+_REFUSED = "mbind statfs".split()
 """With packages: calls that fail, as on a kernel that has none of them, and so neither do nor show anything.
 
-OpenBLAS asks on which node of the machine its memory should be, others how much of it there is or what is mounted; all
-go on without an answer.
+OpenBLAS says on which node of the machine a buffer should be, joblib asks what is mounted at /dev/shm. Both go on
+without.
 """
 
 _NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()

@@ -189,6 +189,7 @@ class Service:
                 "level": self.verifier.level,
                 "required_level": settings.require,
                 "engine": self.verifier.engine,
+                "packages": self.verifier.packages,
                 "workers": self.verifier.workers,
                 "queue": settings.queue,
                 "limits": self.verifier.limits.to_dict(),

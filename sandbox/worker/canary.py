@@ -210,7 +210,8 @@ def _code(engine: ForkEngine) -> Proof:
         "one after the other": "import ctypes\ndef sol(): return ctypes.CDLL(None).mprotect(0, 4096, 5)",
     }
     ends = {name: _try(engine, source).end for name, source in attempts.items()}
-    with open("/proc/self/maps") as file:  # the zygote was forked from this process
+    # The zygote was forked from this process; what packages have added was looked at there (`packages.Watch`).
+    with open("/proc/self/maps") as file:
         inherited = [line.split(None, 5)[-1].strip() for line in file if {"w", "x"} <= set(line.split()[1])]
     evidence = ", ".join(f"{name}: {end.name.lower()}" for name, end in ends.items()) + f"; inherited: {inherited}"
     return Proof(

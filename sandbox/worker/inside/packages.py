@@ -29,44 +29,45 @@ _VARIABLES = {
     **dict.fromkeys(_ONE_THREAD, "1"),
     "NUMPY_MADVISE_HUGEPAGE": "0",  # else it makes a system call for each large array
 }
+_SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES)
+"""Endings of modules, in the order in which they are tried."""
 
 
 class Finder:
-    """Finds the top-level modules of packages, on `sys.meta_path`. No folder with other names in it has to be listed.
+    """Finds packages, on `sys.meta_path`, without listing a folder: others have files in site-packages too.
 
     Args:
         entries: for each place, such as ``numpy`` or ``google/protobuf``, its path here.
     """
 
     def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
-        self._modules: dict[str, list[str]] = {}
-        self._metadata: dict[str, str] = {}
+        self._modules: dict[str, str] = {}
+        self._metadata: list[str] = []
         for place, path in entries:
-            top, _, below = place.partition("/")
-            folder = path.removesuffix("/" + below) if below else path
-            if top.endswith(".dist-info"):
-                self._metadata[top] = folder
-            else:
-                paths = self._modules.setdefault(top if below else top.partition(".")[0], [])
-                paths += [folder] * (folder not in paths)
+            *above, last = place.split("/")
+            if above and above[0].endswith(".dist-info"):
+                self._metadata.append(os.path.dirname(path))
+            elif last.endswith(_SUFFIXES) or ("." not in last and os.path.isdir(path)):
+                names = [*above, last.partition(".")[0]]
+                self._modules[".".join(names)] = path
+                for depth in range(1, len(names)):
+                    self._modules.setdefault(".".join(names[:depth]), "")
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
-        paths = self._modules.get(name) if path is None else None
-        if not paths:
+        place = self._modules.get(name)
+        if place is None:
             return None
-        if os.path.isfile(paths[0]):
-            return spec_from_file_location(name, paths[0])
-        for suffix in (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES):
-            if os.path.isfile(first := f"{paths[0]}/__init__{suffix}"):
-                return spec_from_file_location(name, first, submodule_search_locations=[paths[0]])
-        spec = ModuleSpec(name, None, is_package=True)
-        spec.submodule_search_locations = paths
-        return spec
+        if place.endswith(_SUFFIXES):
+            return spec_from_file_location(name, place)
+        for first in (f"{place}/__init__{suffix}" for suffix in _SUFFIXES if place):
+            if os.path.isfile(first):
+                return spec_from_file_location(name, first, submodule_search_locations=[place])
+        return ModuleSpec(name, None, is_package=True)  # a namespace: what is in it is found here too
 
     def find_distributions(self, context: DistributionFinder.Context | None = None) -> list[Distribution]:
         """See `importlib.metadata.DistributionFinder`."""
-        found: list[Distribution] = [PathDistribution(Path(path)) for path in self._metadata.values()]
+        found: list[Distribution] = [PathDistribution(Path(path)) for path in dict.fromkeys(self._metadata)]
         wanted = context and context.name
         return [one for one in found if not wanted or _plain(one.metadata["Name"]) == _plain(wanted)]
 
@@ -114,7 +115,7 @@ def load(
         ImportError: a module can't be imported or used here; the text names it and its distribution.
     """
     os.environ.update(_VARIABLES)
-    sys.meta_path.append(Finder(entries))  # type: ignore[arg-type]
+    sys.meta_path.append(Finder(entries))
     for distribution, names in modules.items():
         for name in names:
             try:

@@ -23,7 +23,6 @@ import types
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
@@ -158,7 +157,7 @@ def _enter(
     capabilities.forbid_new()
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
     readable = [*root.readable(), *filter(os.path.exists, readable), *(path for _, path in entries)]
-    landlock.restrict(readable, [*root.library(), *_namespaces(entries)])
+    landlock.restrict(readable, root.library())
     seed = import_module(_PACKAGES).load(packages["modules"], entries, watch) if entries else None
     _finish(ours)
     vars(import_module("selftaught.sandbox.worker.inside.phase"))["seed_numpy"] = seed
@@ -180,18 +179,6 @@ def _arrange_descriptors(descriptors: tuple[int, int, int, int, int], control: i
 def _close_others(control: int) -> None:
     os.closerange(6, control)
     os.closerange(control + 1, HIGHEST_DESCRIPTOR + 1)
-
-
-def _namespaces(entries: list[tuple[str, str]]) -> list[str]:
-    """Return the folders that packages of several distributions share: the import system lists them."""
-    return sorted(
-        {
-            path.removesuffix(place[len(folder) :])
-            for place, path in entries
-            for folder in map(str, PurePosixPath(place).parents)
-            if folder != "." and not folder.endswith(".dist-info")
-        }
-    )
 
 
 def _import_all() -> list[tuple[types.ModuleType, bytes]]:
