@@ -19,6 +19,7 @@ from selftaught.sandbox import codec, wire
 from selftaught.sandbox.task import AnyTask, FunctionTask, Limits, StdioTask, Task
 from selftaught.sandbox.wire import Job, Kind
 
+_TUPLE = 0xC0  # the tag of a short tuple, less its length: see `selftaught.sandbox.codec`
 MOST_BYTES = 1 << 29
 """The largest encoding of a value in a task."""
 
@@ -43,24 +44,30 @@ def pack(task: AnyTask, limits: Limits, seed: int = 0) -> Job:
     if task.tests is None:
         return Job(_pack_cases(task), sol, limits, seed, Kind.CASES)
     kind = Kind.SHARED if task.isolation == "shared" else Kind.TESTS
-    return Job(_encode((task.entry_point, task.prelude, task.tests, task.all_cases)), sol, limits, seed, kind)
+    return Job(encode((task.entry_point, task.prelude, task.tests, task.all_cases)), sol, limits, seed, kind)
 
 
 def _pack_cases(task: FunctionTask) -> bytes:
-    parts = [wire.frame(_encode((task.entry_point, task.prelude, task.compare, task.checker or "", task.all_cases)))]
+    parts = [wire.frame(encode((task.entry_point, task.prelude, task.compare, task.checker or "", task.all_cases)))]
     for args, kwargs, expected in task.cases or ():
-        parts += [wire.frame(_encode((tuple(args), dict(kwargs)))), wire.frame(_encode(expected))]
+        parts += [wire.frame(encode((tuple(args), dict(kwargs)))), wire.frame(encode(expected))]
     return b"".join(parts)
 
 
 def _pack_stdio(task: StdioTask) -> bytes:
-    parts = [wire.frame(_encode((task.compare, task.checker or "", task.all_cases)))]
+    parts = [wire.frame(encode((task.compare, task.checker or "", task.all_cases)))]
     for stdin, expected in task.cases:
         parts += [wire.frame(wire.to_bytes(stdin)), wire.frame(wire.to_bytes(expected))]
     return b"".join(parts)
 
 
-def _encode(value: object) -> bytes:
+def encode(value: object) -> bytes:
+    """Return the encoding of a value that belongs to a task.
+
+    Raises:
+        codec.NotPlain: It is not plain data.
+        codec.TooLarge: It is larger than `MOST_BYTES`.
+    """
     return codec.encode(value, MOST_BYTES)
 
 
@@ -110,3 +117,8 @@ def unpack_cases(job: Job) -> Cases:
 def _strings_of(encoding: bytes) -> tuple[Any, ...]:
     strings: Any = codec.decode(encoding)
     return tuple(strings)
+
+
+def encode_parts(*encodings: bytes) -> bytes:
+    """Return the encoding of a tuple of values, at most 13, from theirs."""
+    return bytes((_TUPLE + len(encodings),)) + b"".join(encodings)

@@ -28,7 +28,7 @@ class Chosen(TypedDict):
 
 NONE = Chosen(versions={}, modules={}, entries=[], libraries={})
 """Nothing is made available."""
-MEMORY_BYTES = 512 << 20
+MEMORY_BYTES = 1 << 30
 """What packages may take of a worker's memory, beside that of tasks."""
 
 

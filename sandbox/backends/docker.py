@@ -275,4 +275,4 @@ class _Container:
 
 
 def _memory_bytes(limits: Limits) -> int:
-    return limits.memory_bytes + 4 * limits.answer_bytes + _OVERHEAD_BYTES
+    return 2 * limits.memory_bytes + 4 * limits.answer_bytes + _OVERHEAD_BYTES  # tests beside a solution

@@ -67,7 +67,8 @@ class _Process:
             self._group.raise_memory_limit(self._group_bytes(limits))
 
     def _group_bytes(self, limits: Limits) -> int:
-        return limits.memory_bytes + limits.answer_bytes + 2 * _KERNEL_MEMORY_BYTES + self._extra_bytes
+        tests_too = 2 * (limits.memory_bytes + limits.answer_bytes + _KERNEL_MEMORY_BYTES)  # beside a solution
+        return tests_too + self._extra_bytes
 
     def error_output(self) -> str:
         return ""  # not captured: it goes to this process's standard error

@@ -32,7 +32,7 @@ class JailedProcesses:
         listener: where system calls that the filter does not allow wait.
         job: pipe to the children, for jobs.
         report, output: pipes from the children.
-        child: process id of the living child, or 0.
+        children: process ids of living children.
         namespaces: the zygote's namespaces by kind.
         base_bytes: address space of the zygote.
         has_packages: True if tasks may import packages.
@@ -44,7 +44,7 @@ class JailedProcesses:
         Args:
             full: True at level ``full``, where the zygote has namespaces of its own and init is their process 1.
         """
-        self.child = 0
+        self.children: set[int] = set()
         gc.collect()
         gc.freeze()  # a garbage collection writes to every object, after which the processes share little memory
         self._init = _fork_init() if full else 0
@@ -142,7 +142,7 @@ class JailedProcesses:
 
     def close(self) -> None:
         """Kill and reap every child of this process."""
-        for pid in (self.zygote, self._init, self.child):
+        for pid in (self.zygote, self._init, *self.children):
             if pid:
                 os.kill(pid, signal.SIGKILL)
         for descriptor in self._closed_at_end:  # a child that is not ready yet ends without its job or its call

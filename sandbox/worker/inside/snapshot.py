@@ -54,6 +54,7 @@ def start(program: bytes) -> NoReturn:
         address = ctypes.addressof(buffer)
         wait, announce = _calls()
         job, perform = memoryview(buffer).cast("B"), phase.perform  # bound before a puzzle can replace `builtins`
+        phase.set_messages(job)
         announce(UFFD, address)  # passes the address for jobs to the supervisor
         os.close(UFFD)
         phase.warm_up(rounds=2)

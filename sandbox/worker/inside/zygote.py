@@ -46,9 +46,14 @@ _IMPORTED_LATE = (
 
 _OURS = (
     "selftaught.sandbox.codec",
+    "selftaught.sandbox.equality",
+    "selftaught.sandbox.published",
+    "selftaught.sandbox.comparison",
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.difference",
+    "selftaught.sandbox.worker.inside.checking",
     "selftaught.sandbox.worker.inside.phase",
 )
 """Modules that run in children, in import order: executed a second time, so that they lie together in memory."""
@@ -216,6 +221,7 @@ def _finish(ours: list[tuple[types.ModuleType, bytes]]) -> None:
     for module, code in ours:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
+    import_module("selftaught.sandbox.worker.inside.program").prepare()
     import_module("random").seed(0)
     _erase_paths()
     heap.enable_mmap()
