@@ -64,6 +64,8 @@ def main() -> None:
             began = time.perf_counter()
             with Verifier(workers=2, level=level, engine=engine, packages=names) as verifier:
                 opened = time.perf_counter() - began
+                while len(verifier.worker_pids()) < verifier.workers or time.perf_counter() - began < 3 * opened:
+                    rate(verifier, trivial, 100)  # the second worker starts while the first works
                 kinds = (trivial, with_numpy) if names else (trivial,)
                 figures = [
                     f"{kind.__name__} {rate(verifier, kind, count):.0f}/s, one {milliseconds(verifier, kind):.2f} ms"

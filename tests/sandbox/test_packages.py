@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from selftaught.sandbox import CannotConfine, Limits, Status, Task, Verdict, Verifier
+from selftaught.sandbox import CannotConfine, Limits, Status, Task, Verdict, Verifier, cases
+from selftaught.sandbox.attacks import run_case
 from selftaught.sandbox.backends import LEVELS
+from selftaught.sandbox.task import FunctionTask, StdioTask
 from tests.conftest import ENGINES, footprint, unreached
 
 PACKAGES = ("numpy", "pandas", "scipy", "sortedcontainers", "sympy")
@@ -92,6 +94,19 @@ def test_a_puzzle_and_its_solution_use_a_package(equipped: Verifier, name: str) 
     assert verdict.accepted, verdict
 
 
+def test_a_program_uses_a_package(equipped: Verifier) -> None:
+    sol = "import numpy as np\nprint(np.array(input().split(), int).sum())"
+    verdict = equipped.verify(StdioTask("1", sol, cases=[("1 2", "3"), ("4 5", "9")]))
+    assert verdict.accepted, verdict
+
+
+@pytest.mark.parametrize("kind", ["channels", "files", "kernel"])
+def test_attacks_end_as_they_do_without_packages(equipped: Verifier, kind: str) -> None:
+    chosen = [case for case in cases.load() if case.kind == kind and case.applies_to(equipped.level, equipped.engine)]
+    failures = [failure for case in chosen if (failure := run_case(equipped, case))]
+    assert chosen and not failures, failures
+
+
 def test_a_wrong_answer_is_rejected(equipped: Verifier) -> None:
     sat, _ = PUZZLES["numpy"]
     assert solve(equipped, "[2.0, 3.5]", sat).status is Status.REJECTED
@@ -167,6 +182,15 @@ def test_a_task_leaves_nothing_behind(equipped: Verifier) -> None:
     for sat, sol in PUZZLES.values():
         assert solve(equipped, sol, sat).accepted
     assert footprint(equipped) == before
+
+
+def test_tests_and_a_solution_use_a_package_in_a_process_each(equipped: Verifier) -> None:
+    tests = "import numpy as np\ndef check(candidate): assert np.allclose(candidate([1.0, 2.5]), np.mean([1.0, 2.5]))"
+    right, wrong = (
+        FunctionTask("1", f"import numpy as np\ndef mean(xs): return float(np.{name}(xs))", "mean", tests)
+        for name in ("mean", "max")
+    )
+    assert [equipped.verify(task).status for task in (right, wrong)] == [Status.ACCEPTED, Status.REJECTED]
 
 
 def test_both_engines_give_the_same_verdicts_and_comparisons_find_no_difference() -> None:
