@@ -43,7 +43,7 @@ def needed_by(files: list[str]) -> dict[str, str]:
     """
     if odd := [path for path in files if re.search(_SEPARATORS, path)]:
         raise OSError(f"{odd[0]}: the dynamic loader takes no path with a colon or white space in a list")
-    found = {}
+    found: dict[str, str] = {}
     for first in range(0, len(files), _AT_ONCE):
         found |= _trace(files[first : first + _AT_ONCE])
     return found

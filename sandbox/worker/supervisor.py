@@ -128,7 +128,10 @@ def _packages(config: dict[str, Any]) -> Chosen:
     from selftaught.sandbox.distributions import choose  # it takes some memory
 
     installed = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
-    return choose(config["names"], [config["site"]] if config["site"] else installed)
+    try:
+        return choose(config["names"], [config["site"]] if config["site"] else installed)
+    except CannotConfine as error:
+        raise CannotConfine(f"{error} (in the container's image, whose packages are used)") from error
 
 
 def _send(sink: int, body: bytes) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.sandbox import CannotConfine, Task, Verifier
+from selftaught.sandbox import CannotConfine, Limits, Task, Verifier
 from selftaught.sandbox.backends import LEVELS
+from selftaught.sandbox.backends.local import _Process
+from selftaught.sandbox.backends.worker import Worker
 from selftaught.sandbox.distributions import choose
 from tests.conftest import open_verifier
 from tests.sandbox.installed import install
@@ -76,6 +78,19 @@ def test_a_path_that_the_loader_takes_for_two_is_refused(tmp_path: Path) -> None
     install(tmp_path / "a b", "one", {"one/__init__.py": "", "one/x.so": ""})
     with pytest.raises(CannotConfine, match="no path with a colon or white space"):
         choose(["one"], [str(tmp_path / "a b")])
+
+
+def test_in_a_container_the_supervisor_chooses_from_what_is_there(tmp_path: Path) -> None:
+    open_verifier("restricted").close()
+    install(tmp_path, "one", {"one.py": ""})
+    wanted = {"names": ["one"], "site": str(tmp_path)}
+    worker = Worker(_Process("restricted", Limits(), None, True), "restricted", "fork", wanted)
+    try:
+        assert worker.packages == {"one": "1.0"}
+    finally:
+        worker.close()
+    with pytest.raises(CannotConfine, match=r"packages: one is not installed in .* \(in the container's image"):
+        Worker(_Process("restricted", Limits(), None, True), "restricted", "fork", wanted | {"site": None})
 
 
 THREAD = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
