@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.packages import normalized
+from selftaught.sandbox.task import ISOLATIONS
 
 if TYPE_CHECKING:
     from selftaught.sandbox.backends.worker import Backend
@@ -21,7 +22,7 @@ LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """Where workers run, how they are confined, and which engine they use.
+    """Where workers run, how they are confined, which engine they use, and which tasks they are given.
 
     Attributes:
         require: See `selftaught.sandbox.Verifier`, as for all fields.
@@ -30,6 +31,7 @@ class WorkerConfig:
         backend: See there.
         image: See there.
         runtime: See there.
+        require_isolation: See there.
         packages: See there; normalised, sorted names.
         site: See there.
 
@@ -43,6 +45,7 @@ class WorkerConfig:
     backend: str = "local"
     image: str | None = None
     runtime: str | None = None
+    require_isolation: str | None = None
     packages: Sequence[str] = ()
     site: str | os.PathLike[str] | None = None
 
@@ -61,6 +64,8 @@ class WorkerConfig:
                 raise ValueError(f"no level {name!r} with backend {self.backend!r}: choose from {', '.join(known)}")
         if self.engine not in ("auto", *wire.ENGINES):
             raise ValueError(f"unknown engine {self.engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
+        if self.require_isolation not in (None, *ISOLATIONS):
+            raise ValueError(f"unknown isolation {self.require_isolation!r}: choose from {', '.join(ISOLATIONS)}")
 
     @property
     def levels(self) -> tuple[str, ...]:
