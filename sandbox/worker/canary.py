@@ -13,10 +13,9 @@ from selftaught.sandbox import codec
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.jail import landlock, namespaces, seccomp
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.wire import REPORT_FD, End, Outcome, Phase
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
-from selftaught.sandbox.worker.inside.phase import REPORT_FD
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 

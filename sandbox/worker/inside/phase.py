@@ -17,13 +17,12 @@ from typing import Any, NoReturn
 
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import rlimits
-from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.wire import GO_FD, JOB_FD, REPORT_FD, Phase
 from selftaught.sandbox.worker.inside import annotation, checking, program, serving, sharing, testing
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
 from selftaught.sandbox.worker.inside.test_source import compile_tests
 
-REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
     int(one)
     for one in (

@@ -299,6 +299,7 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def _serve(traced_program: bytes) -> NoReturn:
+    from selftaught.sandbox.wire import GO_FD
     from selftaught.sandbox.worker.inside import phase, snapshot
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
@@ -313,7 +314,7 @@ def _serve(traced_program: bytes) -> NoReturn:
         if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_ready):
             exit_now(1)
 
-    while order := read(phase.GO_FD, 1):
+    while order := read(GO_FD, 1):
         child = clone(*arguments)
         if child == 0:
             if order == SNAPSHOT:
