@@ -23,6 +23,8 @@ import types
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
@@ -70,7 +72,10 @@ _OURS = (
     "selftaught.sandbox.worker.inside.sharing",
     "selftaught.sandbox.worker.inside.phase",
 )
-"""Modules that run in children, in import order: executed a second time, so that they lie together in memory."""
+"""Modules that run in children, in import order: executed last, so that they lie together in memory."""
+
+_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+"""What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
@@ -200,7 +205,7 @@ def _close_others(control: int) -> None:
     os.closerange(control + 1, HIGHEST_DESCRIPTOR + 1)
 
 
-def _import_all() -> list[tuple[types.ModuleType, bytes]]:
+def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     """Import what will not be found any more in the jail. Return the modules that run in children, with their code."""
     sys.path[:] = [*root.library(), *(path for path in sys.path if path.endswith("lib-dynload"))]
     sys.argv[:] = [""]
@@ -218,21 +223,28 @@ def _import_all() -> list[tuple[types.ModuleType, bytes]]:
     if sys.version_info >= (3, 14):
         import_module("_ast_unparse")
     _initialise_extensions()
-    ours = [(module, marshal.dumps(_without_path(_code_of(module)))) for module in map(import_module, _OURS)]
+    for name in _NEEDED_BY_OURS:
+        import_module(name)
+    with contextlib.suppress(ImportError):  # it was not built
+        import_module("selftaught.sandbox._codec")
+    ours = [(name, *_spec_and_code(name)) for name in _OURS]
     import_module("selftaught.sandbox.worker.inside.snapshot")
     with contextlib.suppress(OSError):  # without the C code there is no snapshot engine
         import_module("selftaught.sandbox.worker.native.library").load()
     return ours
 
 
-def _finish(ours: list[tuple[types.ModuleType, bytes]]) -> None:
+def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
     """Make settings and run our code for the first time: behind everything else in memory."""
     heap = import_module("selftaught.sandbox.worker.inside.heap")
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
     heap.install_allocator()
-    for module, code in ours:
+    for name, spec, code in ours:
+        parent, _, last = name.rpartition(".")
+        module = sys.modules[name] = module_from_spec(spec)
+        setattr(sys.modules[parent], last, module)
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("selftaught.sandbox.worker.inside.program").prepare()
@@ -287,9 +299,11 @@ def _initialise_extensions() -> None:
                 getattr(one, name)(**{"": None})
 
 
-def _code_of(module: types.ModuleType) -> types.CodeType:
-    loader: Any = module.__loader__
-    return cast("types.CodeType", loader.get_code(module.__name__))
+def _spec_and_code(name: str) -> tuple[ModuleSpec, bytes]:
+    """Return what makes a module, without executing it: that would leave holes in memory."""
+    spec = cast("ModuleSpec", find_spec(name))
+    loader: Any = spec.loader
+    return spec, marshal.dumps(_without_path(loader.get_code(name)))
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
