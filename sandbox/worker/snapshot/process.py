@@ -13,7 +13,7 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.native.library import load_checked
-from selftaught.sandbox.worker.native.shared import Action, Range, State, Stop
+from selftaught.sandbox.worker.native.shared import Action, Range, Relayed, State, Stop
 from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
 from selftaught.sandbox.worker.snapshot.spawn import Spawned
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
@@ -199,6 +199,20 @@ class SnapshotProcess:
     def answer(self, message: bytes, timeout_seconds: float) -> Stop:
         """After `Stop.REPORT` with a message: answer it, and wait as `wait` does."""
         return self._stopped(self._library.process_answer(self._at, message, len(message), int(timeout_seconds * 1e9)))
+
+    def relay(self, solution: SnapshotProcess, calls: Relayed, timeout_seconds: float) -> Stop:
+        """After `Stop.REPORT` with a request of tests: pass calls on to a solution's process, and wait.
+
+        Args:
+            solution: the process that waits for a message.
+            calls: what is known of them before; what came of them.
+            timeout_seconds: how long to do that.
+
+        Returns:
+            `Stop.UNFIT` if that request must be looked at; else what came of the process that `calls` tells.
+        """
+        stop = self._library.process_relay(self._at, solution._at, ctypes.addressof(calls), int(timeout_seconds * 1e9))
+        return (solution if calls.is_solution else self)._stopped(stop)
 
     def wait(self, timeout_seconds: float) -> Stop:
         """Wait until the process stops for something that `actions` does not cover; `Stop.TIMEOUT` if it does not."""
