@@ -2,8 +2,9 @@
    all numbers: shared.h.
 
    memory.c: find and put back what was written. job.c: a job from its start to its report. precompile.c: puzzles,
-   compiled together before their tasks run. tasks.c: tasks of two jobs each. codec_check.c and sha256.c: check and
-   digest of an answer. relay.c: calls between two processes. Independent of these, with no state: snapshot.c, in the jail, and heap.c. */
+   compiled together before their tasks run. tasks.c: tasks of two jobs each. relay.c: calls between two processes.
+   codec_check.c and sha256.c: check and digest of an answer. Independent of these, with no state: snapshot.c, in the
+   jail, and heap.c. */
 
 #ifndef PROCESS_H
 #define PROCESS_H
