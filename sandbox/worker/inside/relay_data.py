@@ -35,6 +35,7 @@ MOST_BYTES = 1 << 29
 """The largest request; the supervisor may allow less."""
 
 encode: Callable[[object, int], bytes] = codec.encode
+"""Encodes what both processes send."""
 decode: Callable[[bytes], Any] = codec.decode
 
 SCALARS = frozenset(
@@ -56,7 +57,7 @@ _FACTORIES = {
 }
 _type, _id, _map, _len, _tuple = type, id, map, len, tuple
 _list, _dict, _set, _frozenset, _deque, _bytearray = list, dict, set, frozenset, collections.deque, bytearray
-_all_scalars, _dict_values = SCALARS.issuperset, dict.values
+_all_scalars = SCALARS.issuperset
 _MISSING = object()
 
 
@@ -98,7 +99,7 @@ def mutable_objects(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
                 found.append(item)
             if how == _LEAF or how is None:
                 continue
-            inner = _dict_values(item) if how == _KEYED else item
+            inner = item.values() if how == _KEYED else item
             if not _all_scalars(_map(_type, inner)):
                 todo.append(inner)
     if _len(found) > 1 and _len({_id(one) for one in found}) != _len(found):
@@ -305,8 +306,9 @@ class Builder:
         if tag == "l":
             made[:] = [value(one) for one in node[1]]
         elif tag == "d":
-            _DICTS[node[1]].clear(made)
-            _dict.update(made, zip([value(one) for one in node[2]], [value(one) for one in node[3]], strict=True))
+            made.clear()
+            for key, one in zip(node[2], node[3], strict=True):
+                made[value(key)] = value(one)
         elif tag == "S":
             made.clear()
             made.update([value(one) for one in node[1]])

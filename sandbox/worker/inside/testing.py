@@ -91,7 +91,7 @@ class _LiveScope(dict[str, Any]):
             raise KeyError(name)
         value = self._relay.get("", name)
         try:
-            encoding = codec.encode(value, 1 << 20)
+            encoding = relay_data.encode(value, 1 << 20)
         except ValueError:  # not plain, or too large to be compared
             return value
         if name in self._last and self._last[name][0] == encoding:
