@@ -31,6 +31,8 @@ from selftaught.sandbox.worker.inside.instances import attributes_of
 from selftaught.sandbox.worker.inside.relay_data import Builder, flatten, mutable_objects
 from selftaught.sandbox.worker.inside.solution import Solution
 
+_MOST_PRINTED = 1 << 18
+"""Characters that are replayed to the tests for one call."""
 CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
 VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
 Exchange = Callable[[bytes], bytes]
@@ -261,11 +263,26 @@ def _differs(before: list[Any], now: list[Any]) -> bool:
     return any(one is not other and not (type(one) is type(other) is bytes and one == other) for one, other in same)
 
 
+class _Captured(io.StringIO):
+    """A stream that keeps what is printed. What exceeds a limit goes where the supervisor counts it."""
+
+    def __init__(self, beyond: Any) -> None:
+        super().__init__()
+        self._beyond = beyond
+
+    def write(self, text: str, /) -> int:
+        if self.tell() + _len(text) > _MOST_PRINTED:
+            self._beyond.write(text)
+            self._beyond.flush()
+            return _len(text)
+        return super().write(text)
+
+
 class Printed:
     """What calls have printed and warned of since the last reply."""
 
     def __init__(self, side: FromSolution) -> None:
-        self._out, self._err = io.StringIO(), io.StringIO()
+        self._out, self._err = _Captured(sys.stdout), _Captured(sys.stderr)
         sys.stdout, sys.stderr = self._out, self._err
         self._positions = self._out.tell, self._err.tell
         self._warned: list[tuple[str, Any, str]] = []
