@@ -1,4 +1,5 @@
-/* See codec.h: check extended values. The same steps as checking.py and arrays.py in sandbox/extended, in their order. */
+/* See codec.h: check extended values. The same steps as checking.py and arrays.py in sandbox/extended, in the same
+   order. */
 
 #include "codec.h"
 
