@@ -68,6 +68,8 @@ class Phase(IntEnum):
 class Kind(IntEnum):
     """What a job judges, or that it only runs a program."""
 
+    __hash__ = int.__hash__
+
     PUZZLE = 0
     PROGRAM = 1
     TESTS = 2
@@ -157,6 +159,11 @@ class Job:
     sliced: bool = False
 
     @property
+    def has_steps(self) -> bool:
+        """True if its phases follow one another: it is a puzzle or a program."""
+        return self.kind in (Kind.PUZZLE, Kind.PROGRAM)
+
+    @property
     def program(self) -> bool:
         """True if the job only runs a program, and judges nothing."""
         return self.kind is Kind.PROGRAM
@@ -176,6 +183,9 @@ payload.
 
 REPORT = struct.Struct("<cQ")
 """Header of a child's report: a code, and the length of what follows."""
+
+REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
+"""Descriptors of a child: where it reports, and whence it reads its job, or messages; and the zygote's for orders."""
 
 TEXT_BYTES = 2000
 """Largest size of a message."""
@@ -206,9 +216,13 @@ def digest(answer: bytes) -> bytes:
     return _sha256(answer)
 
 
+TEXT = "utf-8", "surrogatepass"
+"""How text is encoded. Lone surrogates survive, so that compiling a source in the jail finds the error."""
+
+
 def to_bytes(source: str) -> bytes:
-    """Return a source as bytes. Lone surrogates survive, so that compiling it in the jail finds the error."""
-    return source.encode("utf-8", "surrogatepass")
+    """Return a source as bytes."""
+    return source.encode(*TEXT)
 
 
 def frame(body: bytes) -> bytes:
@@ -282,7 +296,8 @@ def pack_job(job: Job) -> bytes:
     return head + job.sat + job.sol
 
 
-_ENDS, _PHASES, _KINDS = ({one.value: one for one in many} for many in (End, Phase, Kind))
+_ENDS, _PHASES = {end.value: end for end in End}, {phase.value: phase for phase in Phase}
+_KINDS = {kind.value: kind for kind in Kind}
 _limits = functools.lru_cache(64)(Limits)
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from selftaught.sandbox.jail import owner
 
-PROCESSES = 4
-"""The most processes in a worker's jail: init, the zygote, a snapshot process, and one child."""
+PROCESSES = 6
+"""The most processes in a worker's jail: init, the zygote, two snapshot processes, and two children."""
 
 _CONTROLLERS = {"memory", "pids"}
 _LEAF = "selftaught"

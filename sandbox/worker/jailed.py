@@ -9,13 +9,16 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.worker.inside import zygote
 
-_SETUP_SECONDS = 20.0
+if TYPE_CHECKING:
+    from selftaught.sandbox.packages import Chosen
+
+_SETUP_SECONDS, _PACKAGES_SECONDS = 20.0, 55.0
 
 
 class JailedProcesses:
@@ -29,9 +32,10 @@ class JailedProcesses:
         listener: where system calls that the filter does not allow wait.
         job: pipe to the children, for jobs.
         report, output: pipes from the children.
-        child: process id of the living child, or 0.
+        children: process ids of living children.
         namespaces: the zygote's namespaces by kind.
         base_bytes: address space of the zygote.
+        has_packages: True if tasks may import packages.
     """
 
     def __init__(self, full: bool) -> None:
@@ -40,7 +44,7 @@ class JailedProcesses:
         Args:
             full: True at level ``full``, where the zygote has namespaces of its own and init is their process 1.
         """
-        self.child = 0
+        self.children: set[int] = set()
         gc.collect()
         gc.freeze()  # a garbage collection writes to every object, after which the processes share little memory
         self._init = _fork_init() if full else 0
@@ -71,6 +75,7 @@ class JailedProcesses:
         syscalls: dict[int, str],
         confine: Callable[[int], None],
         shared: dict[str, str],
+        packages: Chosen,
     ) -> None:
         """Make the zygote enter the jail.
 
@@ -80,17 +85,19 @@ class JailedProcesses:
             syscalls: names of system calls by number.
             confine: moves a process into its control group.
             shared: shared libraries (`libraries.needed`).
+            packages: what tasks may import besides (`selftaught.sandbox.packages.choose`).
 
         Raises:
             CannotConfine: the jail can't be entered; the text says why.
         """
+        self.has_packages = bool(packages["modules"])
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
         confine(self.zygote)
         with self._control as control:
-            control.settimeout(_SETUP_SECONDS)
+            control.settimeout(_SETUP_SECONDS + _PACKAGES_SECONDS * self.has_packages)
             try:
-                zygote.send_setup(control, program, traced_program, shared)
+                zygote.send_setup(control, program, traced_program, shared, packages)
                 text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []
@@ -135,7 +142,7 @@ class JailedProcesses:
 
     def close(self) -> None:
         """Kill and reap every child of this process."""
-        for pid in (self.zygote, self._init, self.child):
+        for pid in (self.zygote, self._init, *self.children):
             if pid:
                 os.kill(pid, signal.SIGKILL)
         for descriptor in self._closed_at_end:  # a child that is not ready yet ends without its job or its call

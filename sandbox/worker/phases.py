@@ -11,6 +11,8 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.time_slice import TimeSlice
 from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import charged
+from selftaught.sandbox.worker.judge import Judge
+from selftaught.sandbox.worker.session import Open, Run
 
 _CHECKED_BYTES = sys.maxsize if codec.IS_NATIVE else 1 << 20
 """Larger answers are checked only in the jail, by the process of phase `sat`, on the task's own CPU time: in Python a
@@ -57,22 +59,31 @@ def _answer(outcome: Outcome, limits: Limits) -> bytes | None:
 
 
 class TaskExecutor:
-    """Runs the phases of one task after another on an engine.
+    """Runs one task after another on an engine.
 
     Attributes:
         time_slice: length of the slice that a phase of a sliced job gets.
     """
 
-    def __init__(self, run: Callable[[Job, Step, Limits], Outcome]) -> None:
-        """Set how to run a phase.
+    def __init__(self, run_step: Callable[[Job, Step, Limits], Outcome], open_session: Open, run: Run) -> None:
+        """Set how to run phases.
 
         Args:
-            run: runs one step of a job within limits, to its end.
+            run_step: runs one step of a puzzle's or program's job within limits, to its end.
+            open_session: opens a session.
+            run: runs any phase to its end.
         """
-        self._run, self.time_slice = run, TimeSlice()
+        self._run_step, self.time_slice = run_step, TimeSlice()
+        self._judge = Judge(open_session, run)
 
     def execute(self, job: Job) -> list[Outcome]:
-        """Run a task. Return its outcomes."""
+        """Run a task. Return its outcomes.
+
+        Raises:
+            GivenUp: the fork engine must run it.
+        """
+        if not job.has_steps:
+            return self._execute_cases(job)
         steps = steps_of(job)
         return self.go_on(job, steps, next(steps))
 
@@ -90,7 +101,7 @@ class TaskExecutor:
             The outcomes of the task.
         """
         while True:
-            outcome = outcome or self._run(job, step, self.time_slice.limits(job))
+            outcome = outcome or self._run_step(job, step, self.time_slice.limits(job))
             if job.sliced and outcome.end in (End.CPU, End.WALL):
                 self.time_slice.phase_expired()
                 outcome.end = End.UNFINISHED
@@ -100,3 +111,12 @@ class TaskExecutor:
                 step, outcome = steps.send(outcome), None
             except StopIteration as end:
                 return list(end.value)
+
+    def _execute_cases(self, job: Job) -> list[Outcome]:
+        """Run a task with tests or cases. One that has used up its time slice is unfinished, and begins anew."""
+        outcomes = self._judge.execute(job, self.time_slice.limits(job))
+        if job.sliced and any(outcome.end in (End.CPU, End.WALL) for outcome in outcomes):
+            self.time_slice.phase_expired()
+            return [Outcome(End.UNFINISHED, engine=outcomes[0].engine)]
+        self.time_slice.phase_ended(max(outcome.cpu_seconds for outcome in outcomes))
+        return outcomes

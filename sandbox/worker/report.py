@@ -14,6 +14,11 @@ _TEXT_ENDS = {
     b"p": End.PUZZLE_ERROR,
     b"n": End.PUZZLE_ERROR,
 }
+_PAYLOAD_CODES = b"A", b"C", b"E"
+"""An answer, compiled code, the end of tests."""
+_NO_MEMORY_CODES = b"m", b"n"
+MESSAGE = b"M"
+"""The code of a session's message."""
 
 
 def read_report(data: bytes | bytearray, max_bytes: int, loaded: bool) -> Outcome | None:
@@ -31,12 +36,12 @@ def read_report(data: bytes | bytearray, max_bytes: int, loaded: bool) -> Outcom
     if len(data) < wire.REPORT.size:
         return None
     code, size = wire.REPORT.unpack_from(data)
-    if size > (max_bytes if code == b"A" else 4 * wire.TEXT_BYTES):
+    if size > (max_bytes if code in _PAYLOAD_CODES else 4 * wire.TEXT_BYTES):
         return Outcome(End.DIED, "malformed report")
     if len(data) < wire.REPORT.size + size:
         return None
     payload = bytes(data[wire.REPORT.size : wire.REPORT.size + size])
-    if code == b"A":
+    if code in _PAYLOAD_CODES:
         return Outcome(End.ANSWER, payload=payload)
     if code == b"T":
         return Outcome(End.ACCEPTED)
@@ -57,23 +62,51 @@ class Report:
     Attributes:
         begun: True if the child has written anything.
         claims_loaded: True if the report says first that the puzzle has loaded.
-        out_of_memory: True if the report says that a lack of memory ended the phase.
+        out_of_memory: True if the report, or the message, says that memory was lacking.
     """
 
-    def __init__(self, max_bytes: int, loaded: bool = False) -> None:
-        self._max_bytes, self._loaded = max_bytes, loaded
+    def __init__(self, max_bytes: int, loaded: bool = False, has_messages: bool = False) -> None:
+        """Prepare for a phase.
+
+        Args:
+            max_bytes: largest answer, or message of a session, in bytes.
+            loaded: see `read_report`.
+            has_messages: True for a session.
+        """
+        self._max_bytes, self._loaded, self._has_messages = max_bytes, loaded, has_messages
         self._data = bytearray()
         self.begun = self.claims_loaded = self.out_of_memory = False
 
-    def feed(self, data: bytes) -> Outcome | None:
-        """Add what the child has written. Return the outcome once the report is complete or malformed, else None."""
+    def feed(self, data: bytes) -> Outcome | bytes | None:
+        """Add what the child has written.
+
+        Returns:
+            The outcome once the report is complete or malformed; a message once it is complete; else None.
+        """
         self._data += data
         self.begun |= bool(data)
+        if self._has_messages and self._data[:1] == MESSAGE:
+            return self._take_message()
         if not self._loaded and self._data[:1] == b"P":
             self._loaded = self.claims_loaded = True
             del self._data[:1]
         outcome = read_report(self._data, self._max_bytes, self._loaded)
         self.out_of_memory = (
-            outcome is not None and outcome.end is not End.DIED and bytes(self._data[:1]) in (b"m", b"n")
+            outcome is not None and outcome.end is not End.DIED and bytes(self._data[:1]) in _NO_MEMORY_CODES
         )
         return outcome
+
+    def _take_message(self) -> bytes | Outcome | None:
+        """Remove and return the message, or an outcome if it is malformed; None if it is incomplete."""
+        if len(self._data) < wire.REPORT.size:
+            return None
+        _, size = wire.REPORT.unpack_from(self._data)
+        end = wire.REPORT.size + size
+        if size > self._max_bytes or len(self._data) > end:
+            return Outcome(End.DIED, "malformed message")
+        if len(self._data) < end:
+            return None
+        message = bytes(self._data[wire.REPORT.size :])
+        self._data.clear()
+        self.out_of_memory = message[:1] in _NO_MEMORY_CODES
+        return message

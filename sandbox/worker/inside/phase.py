@@ -6,43 +6,65 @@ nothing that would help the task. So nothing here is a defence: it only has to t
 
 from __future__ import annotations
 
+import functools
 import marshal
 import os
 import random
 import signal
 import sys
-import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import rlimits
-from selftaught.sandbox.wire import Phase
-from selftaught.sandbox.worker.inside import annotation, program
+from selftaught.sandbox.wire import GO_FD, JOB_FD, REPORT_FD, Phase
+from selftaught.sandbox.worker.inside import annotation, checking, program, serving, sharing, testing
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
+from selftaught.sandbox.worker.inside.test_source import compile_tests
 
-REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
-_SOL, _RUN, _LOAD, _COMPILE, _COMPILED = (
-    int(one) for one in (Phase.SOL, Phase.RUN, Phase.LOAD, Phase.COMPILE, Phase.COMPILED)
+_SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
+    int(one)
+    for one in (
+        Phase.SOL,
+        Phase.RUN,
+        Phase.LOAD,
+        Phase.COMPILE,
+        Phase.COMPILED,
+        Phase.SERVE,
+        Phase.TESTS,
+        Phase.CHECK,
+        Phase.SHARED,
+    )
 )
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """Names that the functions of puzzles and solutions may have."""
 _PUZZLE = "__puzzle__"
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """A source that begins like this is no expression."""
-_MISSING = object()
 _ready: dict[str, Any] | None = None
 """The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
+seed_numpy: Callable[[int], object] | None = None
+"""Seeds NumPy's global generator, where it is loaded (`packages.load`)."""
+_messages: memoryview | None = None
+"""Where a snapshot process finds the supervisor's messages; a child reads them from `JOB_FD`."""
 
 # Task code may replace anything in `builtins`, `os` or `sys`: what runs after it uses these names.
 _write, _exit, _pause, _len, _flush = os.write, os._exit, signal.pause, len, sys.stdout.flush
 _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, wire.REPORT.pack
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
-_true, _type, _loads, _bytes = True, type, marshal.loads, bytes
+_true, _type, _loads, _bytes, _from_bytes, _read_some = True, type, marshal.loads, bytes, int.from_bytes, os.read
 _NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
+
+
+_compile_puzzle = functools.partial(compile_source, file="<puzzle>")
+_COMPILERS: dict[bytes, Callable[[bytes], object]] = {
+    b"<tests>": compile_tests,
+    b"main.py": functools.partial(compile_source, file="main.py"),
+}
+"""What compiles the sources of `Phase.COMPILE`, by its payload."""
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
@@ -85,19 +107,55 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
-        return b"C", compile_all(sat, payload.decode() or "<puzzle>")
+        return b"C", compile_all(sat, _COMPILERS.get(payload, _compile_puzzle))
     if seed:
         random.seed(seed)
-    if which == _RUN:
-        os.close(REPORT_FD)
-        sys.modules.pop(_PUZZLE, None)
-        program.run(sat)
-    return _run_phase(which, sat, payload, answer_bytes, reports_loaded)
-
-
-def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, reports_loaded: bool) -> tuple[bytes, bytes]:
-    """Run a phase. Return the code and text of its report."""
+        if seed_numpy:
+            seed_numpy(seed)
     is_compiled, which = which & _COMPILED, which & ~_COMPILED
+    if which == _RUN:
+        if reports_loaded:
+            os.close(REPORT_FD)
+        sys.modules.pop(_PUZZLE, None)
+        program.run(payload, _loads(sat)) if is_compiled else program.run(sat)
+    if which == _SERVE:
+        return serving.serve(sat, payload, answer_bytes, exchange)
+    if which == _TESTS:
+        return testing.run_tests(_loads(sat) if is_compiled else sat, payload, exchange)
+    if which == _CHECK:
+        return checking.check(sat, payload, exchange)
+    if which == _SHARED:
+        return sharing.run_shared(sat, payload)
+    return _run_phase(which, is_compiled, sat, payload, answer_bytes, reports_loaded)
+
+
+def set_messages(buffer: memoryview) -> None:
+    """Set where the supervisor's messages appear, with their size in front, in a snapshot process."""
+    global _messages
+    _messages = buffer
+
+
+def exchange(message: bytes) -> bytes:
+    """Send the supervisor a message, and return its answer."""
+    _write_all(_pack(b"M", _len(message)), message)
+    if _messages is None:
+        return _read(_from_bytes(_read(4), "little"))
+    size = _from_bytes(_messages[:8], "little")
+    return _bytes(_messages[8 : 8 + size])
+
+
+def _write_all(head: bytes, payload: bytes) -> None:
+    """Write a report. There may be no memory to join a large payload and its header."""
+    for part in (head + payload,) if _len(payload) < _LARGE else (head, payload):
+        sent = _write(REPORT_FD, part)
+        while sent < _len(part):
+            sent += _write(REPORT_FD, _memoryview(part)[sent:])
+
+
+def _run_phase(
+    which: int, is_compiled: int, sat: bytes, payload: bytes, answer_bytes: int, reports_loaded: bool
+) -> tuple[bytes, bytes]:
+    """Run a phase of a puzzle. Return the code and text of its report."""
     try:
         scope, check = _load_puzzle(sat, is_compiled)
     except BaseException as error:
@@ -114,9 +172,9 @@ def _run_phase(which: int, sat: bytes, payload: bytes, answer_bytes: int, report
 def _read(size: int) -> bytes:
     parts = []
     while size:
-        part = os.read(JOB_FD, min(size, 1 << 20))
+        part = _read_some(JOB_FD, size if size < 1 << 20 else 1 << 20)
         if not part:
-            os._exit(1)
+            _exit(1)
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
@@ -145,8 +203,8 @@ def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[byte
 def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     """Decode the answer and call the puzzle with it. Return the code and text of the report."""
     try:
-        value = _decode(answer)
-        if mismatch := _mismatch(check, value):
+        value = _decode(answer, False)  # strict: an answer over 1 MiB may not have been checked before
+        if mismatch := annotation.mismatch(check, value):
             return b"w", mismatch.replace("typing.", "").encode("utf-8", "replace")
     except codec.Malformed as error:
         return b"w", str(error).encode()
@@ -164,17 +222,6 @@ def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes
     if result is _true:
         return b"T", b""
     return b"F", f"sat returned {_shortened(result)}".encode("utf-8", "replace")
-
-
-def _mismatch(check: Callable[..., Any], value: object) -> str:
-    """Return how the answer differs from the puzzle's annotation, or "". Evaluating the annotation may raise
-    anything.
-    """
-    expected = _declared(check)
-    if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):
-        return ""
-    name = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
-    return f"the answer is {annotation.describe(value)}, not {name}"
 
 
 def warm_up(rounds: int) -> None:
@@ -197,7 +244,7 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            compiled = compile_all(wire.frame(sat), "<puzzle>")[ENTRY.size :]
+            compiled = compile_all(wire.frame(sat), _compile_puzzle)[ENTRY.size :]
             _load_puzzle(sat)
             code, answer = _run_sol(_load_puzzle(compiled, _COMPILED)[0], sol, 1 << 20)
             if code == b"A":
@@ -240,18 +287,6 @@ def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[s
     raise LoadError(f"{whose} defines no function {' or '.join(names)}")
 
 
-def _declared(check: Callable[..., Any]) -> Any:
-    """Return the annotation of the first parameter, with text in it evaluated; `_MISSING` if there is none."""
-    code = getattr(check, "__code__", None)
-    if code is None or not code.co_argcount:
-        return _MISSING
-    name = code.co_varnames[0]
-    found = check.__annotations__.get(name, _MISSING)
-    if _type(found) is not _type and (isinstance(found, str) or "'" in repr(found)):  # text, or text in it: List["int"]
-        return typing.get_type_hints(check)[name]
-    return found
-
-
 def _report_loaded() -> None:
     """Report that the puzzle has loaded: a later error is not its fault.
 
@@ -278,12 +313,7 @@ def _send_report(code: bytes, payload: bytes) -> NoReturn:
         _flush()
     except BaseException:  # the task has closed or replaced it
         pass
-    head = _pack(code, _len(payload))
-    # There may be no memory to join a large payload and its header.
-    for part in (head + payload,) if _len(payload) < _LARGE else (head, payload):
-        sent = _write(REPORT_FD, part)
-        while sent < _len(part):
-            sent += _write(REPORT_FD, _memoryview(part)[sent:])
+    _write_all(_pack(code, _len(payload)), payload)
     if code in (b"m", b"n"):
         _pause()
     _exit(0)

@@ -7,30 +7,40 @@ import os
 import sys
 import types
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 _exit = os._exit  # a program may replace it
 
 
-def run(code: bytes) -> NoReturn:
+_stdin: list[TextIO] = []
+"""The stream for standard input, made before the jail closes: a snapshot process can't open one."""
+
+
+def prepare() -> None:
+    """Make the stream for standard input, on whatever descriptor 0 is when a program runs."""
+    _stdin[:] = [open(0, encoding="utf-8", errors="surrogateescape", closefd=False)]  # noqa: SIM115
+
+
+def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
     """Run the program as ``python main.py`` would, and end the process.
 
     Args:
-        code: source of the program.
+        source: source of the program.
+        code: its code, if it has been compiled already.
     """
     name = "main.py"
     sys.argv[:] = [name]
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    (sys.stdin,) = _stdin
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     module.__dict__.update(__file__=name, __builtins__=sys.modules["builtins"])
     status = 0
     try:
-        exec(compile(code, name, "exec", dont_inherit=True), module.__dict__)
+        exec(code or compile(source, name, "exec", dont_inherit=True), module.__dict__)
     except SystemExit as stop:
         status = _exit_status(stop.code)
     except BaseException as error:
         status = 1
-        _print_traceback(error, name, code)
+        _print_traceback(error, name, source)
     run_exit_handlers: Callable[[], object] = atexit._run_exitfuncs
     for last in (run_exit_handlers, lambda: sys.stdout.flush(), lambda: sys.stderr.flush()):
         try:
@@ -47,13 +57,13 @@ def _exit_status(code: object) -> int:
     return 1
 
 
-def _print_traceback(error: BaseException, name: str, code: bytes) -> None:
+def _print_traceback(error: BaseException, name: str, source: bytes) -> None:
     """Print a traceback as the interpreter does, with lines of the program, which is in no file."""
     import linecache
     import traceback
 
-    lines = code.decode("utf-8", "replace").splitlines(keepends=True)
-    linecache.cache[name] = (len(code), None, lines, name)
+    lines = source.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[name] = (len(source), None, lines, name)
     trace = error.__traceback__.tb_next if error.__traceback__ else None
     try:
         if sys.excepthook is sys.__excepthook__:

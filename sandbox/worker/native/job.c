@@ -16,6 +16,7 @@
 
 #define CALLS 512
 #define TICK_US 500
+#define NO_FAULTS_SEEN UINT64_MAX
 
 static int resume(struct state *s)
 {
@@ -62,10 +63,24 @@ static int read_there(const struct state *s, uint64_t address, uint64_t size, vo
     return process_vm_readv(s->pid, &local, 1, &there, 1, 0) == (ssize_t)size ? 0 : STOP_FAILED;
 }
 
-/* Handle a write: to 1 and 2 count it up to the limit, to the report's descriptor read it. */
+/* Keep what a program writes to 1 or 2, up to the limit. */
+static int keep_output(struct state *s, const struct user_regs_struct *now)
+{
+    uint64_t which = now->rdi - 1, size = now->rdx, had = s->output_sizes[which];
+    uint64_t kept = had < s->output_limit ? s->output_limit - had : 0;
+    kept = size < kept ? size : kept;
+    if (size > INT32_MAX || read_there(s, now->rsi, kept, (uint8_t *)s->outputs[which] + had))
+        return STOP_CALL;
+    s->output_sizes[which] += size;
+    return resume_with(s, s->now, size);
+}
+
+/* Handle a write: to 1 and 2 count it up to the limit or keep it, to the report's descriptor read it. */
 static int take_write(struct state *s, const struct user_regs_struct *now)
 {
     uint64_t fd = now->rdi, size = now->rdx;
+    if (s->is_program && (fd == 1 || fd == 2))
+        return keep_output(s, now);
     if ((fd == 1 || fd == 2) && size <= s->print_limit - s->printed) {
         s->printed += size;
         return resume_with(s, s->now, size);
@@ -74,6 +89,21 @@ static int take_write(struct state *s, const struct user_regs_struct *now)
         return STOP_CALL;
     s->report_size = size;
     return STOP_REPORT;
+}
+
+/* Handle a read: from 0 of a program the next part of its standard input. What the supervisor writes there causes no
+   fault that is counted, so everything is scanned afterwards. */
+static int give_input(struct state *s, const struct user_regs_struct *now)
+{
+    if (!s->is_program || now->rdi != 0)
+        return STOP_CALL;
+    uint64_t left = s->stdin_size - s->stdin_at, size = now->rdx < left ? now->rdx : left;
+    struct iovec local = {(uint8_t *)s->stdin + s->stdin_at, size}, there = {(void *)now->rsi, size};
+    s->faults_seen = NO_FAULTS_SEEN;
+    if (size && process_vm_writev(s->pid, &local, 1, &there, 1, 0) != (ssize_t)size)
+        return STOP_CALL;
+    s->stdin_at += size;
+    return resume_with(s, s->now, size);
 }
 
 static void do_nothing(int number)
@@ -109,7 +139,16 @@ static int classify(struct state *s, int status)
         return STOP_FAILED;
     memcpy(s->now, &now, sizeof now);
     uint8_t action = now.orig_rax < CALLS ? ((uint8_t *)s->actions)[now.orig_rax] : ACTION_ASK;
-    return action == ACTION_PASS ? resume(s) : action == ACTION_WRITE ? take_write(s, &now) : STOP_CALL;
+    switch (action) {
+    case ACTION_PASS:
+        return resume(s);
+    case ACTION_WRITE:
+        return take_write(s, &now);
+    case ACTION_READ:
+        return give_input(s, &now);
+    default:
+        return STOP_CALL;
+    }
 }
 
 /* Wait for a stop that is not handled here and return it, or STOP_TIMEOUT. SIGCHLD is blocked. */
@@ -148,15 +187,15 @@ int process_proceed(struct state *s, uint64_t result)
     return resume_with(s, s->now, result);
 }
 
-/* Return 1 if it has written a whole report at once, and none that needs another look: of a lack of memory, or one that
-   our code never begins like that. */
+/* Return 1 if it has written a whole report at once, and none that needs another look: of a lack of memory, one that our
+   code never begins like that, a message, or the end of tests, which may lack memory too. */
 static int has_reported(const struct state *s)
 {
     const uint8_t *report = s->report;
     uint64_t size;
     memcpy(&size, report + REPORT_HEAD - sizeof size, sizeof size);
     return s->report_size >= REPORT_HEAD && s->report_size - REPORT_HEAD == size
-        && report[0] != 'm' && report[0] != 'n' && report[0] != 'P';
+        && report[0] != 'm' && report[0] != 'n' && report[0] != 'P' && report[0] != 'M' && report[0] != 'E';
 }
 
 /* Start a job and wait. If it reports, put it back: STOP_DONE. Else return what `process_wait` does. The process loads
@@ -198,6 +237,18 @@ int job_abandon(struct state *s, int stop)
     } else if (stop == STOP_DEAD || stop == STOP_FAILED)
         return STOP_FAILED;
     return memory_restore_all(s);
+}
+
+/* Answer a message by another, where the process reads jobs, and wait. The message has its size in front. */
+int process_answer(struct state *s, const void *message, uint64_t size, int64_t timeout_ns)
+{
+    uint8_t *there = (uint8_t *)s->shared + s->job_offset;
+    memcpy(there, &size, sizeof size);
+    memcpy(there + sizeof size, message, size);
+    size += sizeof size;
+    s->job_size = size > s->job_size ? size : s->job_size;
+    int stop = resume_with(s, s->now, s->report_size);
+    return stop == STOP_TIMEOUT ? process_wait(s, timeout_ns) : stop;
 }
 
 int process_run(struct state *s, const void *job, uint64_t size, int64_t timeout_ns)

@@ -40,6 +40,7 @@ def load_checked() -> ctypes.PyDLL:
     pointer, size, nanoseconds = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64
     for name, arguments in {
         "run": (ctypes.c_char_p, size, nanoseconds),
+        "answer": (ctypes.c_char_p, size, nanoseconds),
         "wait": (nanoseconds,),
         "proceed": (size,),
         "execute": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),

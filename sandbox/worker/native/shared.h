@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 628925491u
+#define SHARED_DIGEST 4276283414u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -27,6 +27,7 @@ enum {
     ACTION_ASK = 0,
     ACTION_PASS = 1,
     ACTION_WRITE = 2,
+    ACTION_READ = 3,
 };
 enum {
     KIND_ZERO = 0,
@@ -159,6 +160,13 @@ struct state {
     uint64_t job_size;
     uint64_t print_limit;
     uint64_t printed;
+    uint64_t is_program;
+    uint64_t stdin_size;
+    uint64_t stdin_at;
+    void *stdin;
+    void *outputs[2];
+    uint64_t output_limit;
+    uint64_t output_sizes[2];
     uint64_t report_capacity;
     uint64_t report_size;
     void *report;
@@ -192,5 +200,5 @@ struct state {
     struct compiled compiled[64];
     uint64_t regions[128][3];
 };
-_Static_assert(sizeof(struct state) == 6472, "state");
+_Static_assert(sizeof(struct state) == 6544, "state");
 #endif

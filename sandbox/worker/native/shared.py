@@ -55,9 +55,11 @@ class Action(IntEnum):
     PASS = 1
     """It takes place."""
     WRITE = 2
-    """A write. To descriptors 1 and 2 it is counted up to the limit and does not take place; to the report's:
-    `Stop.REPORT`.
+    """A write. To descriptors 1 and 2 it is counted up to the limit, or kept if the job is a program, and does not take
+    place; to the report's: `Stop.REPORT`.
     """
+    READ = 3
+    """A read. From descriptor 0 of a program it gets the next part of its standard input; else as `ASK`."""
 
 
 class Kind(IntEnum):
@@ -150,6 +152,10 @@ class State(ctypes.Structure):
         actions: an `Action` for each number of a system call.
         job_offset, job_capacity, job_size: the job buffer in the file, and bytes of the last job.
         print_limit, printed: bytes that the last job may print, and has.
+        is_program: nonzero if the last job is a program, which has standard streams.
+        stdin, stdin_size, stdin_at: its standard input, and how much of it was read.
+        outputs, output_limit: buffers of its standard output and standard error, and bytes that are kept of each.
+        output_sizes: bytes that it has written to each; what exceeds the limit is dropped.
         report, report_capacity, report_size: buffer of the last report.
         pages: pages that the last job wrote, without hot ones.
         written, written_count, written_capacity: addresses of pages written since the count was last set to 0.
@@ -178,7 +184,12 @@ class State(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("areas_count", "hot_count", "pieces_count", "max_pages")),
         *((name, ctypes.c_void_p) for name in ("areas", "hot", "pieces", "kinds", "copies", "shared", "actions")),
         *((name, ctypes.c_uint64) for name in ("job_offset", "job_capacity", "job_size")),
-        *((name, ctypes.c_uint64) for name in ("print_limit", "printed", "report_capacity", "report_size")),
+        *((name, ctypes.c_uint64) for name in ("print_limit", "printed", "is_program", "stdin_size", "stdin_at")),
+        ("stdin", ctypes.c_void_p),
+        ("outputs", ctypes.c_void_p * 2),
+        *((name, ctypes.c_uint64) for name in ("output_limit",)),
+        ("output_sizes", ctypes.c_uint64 * 2),
+        *((name, ctypes.c_uint64) for name in ("report_capacity", "report_size")),
         ("report", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("pages", "written_count", "written_capacity")),
         ("written", ctypes.c_void_p),

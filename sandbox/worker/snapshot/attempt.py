@@ -42,6 +42,7 @@ class Attempt:
     """A job on a snapshot process.
 
     Attributes:
+        begun: CPU time and elapsed time in seconds from which on the limits count.
         must_replace: True if the process can't be used any more.
         restored: True if the process has been put back already.
         timed_out: True if a time limit ended the job.
@@ -51,7 +52,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_before", "_began", "_context", "_resumable", "limits", "must_replace", "process", "restored",
+        "_before", "_began", "_context", "_idle", "_paused", "_paused_ours", "_report", "_resumable", "begun", "limits",
+        "must_replace", "process", "restored",
         "suspended", "timed_out", "used",
     )  # fmt: skip
 
@@ -62,6 +64,7 @@ class Attempt:
         limits: Limits,
         before: tuple[float, float] = (0.0, 0.0),
         resumable: bool = False,
+        max_message_bytes: int = 0,
     ) -> None:
         """Prepare the attempt; `run` or `go_on` starts it.
 
@@ -71,15 +74,22 @@ class Attempt:
             limits: limits of the phase.
             before: CPU time and elapsed time in seconds of earlier parts of the job.
             resumable: True if the job may be suspended.
+            max_message_bytes: largest message of a session; 0 for a job without messages.
         """
         self._context, self.process, self.limits = context, process, limits
         self.must_replace = self.restored = self.timed_out = False
         self._before, self.used, self._resumable = before, before, resumable
         self._began = time.thread_time()
+        self._idle, self._paused, self._paused_ours, self.begun = 0.0, 0.0, 0.0, (0.0, 0.0)
+        self._report = Report(max_message_bytes or limits.answer_bytes, has_messages=bool(max_message_bytes))
         self.suspended: SuspendedJob | None = None
 
-    def run(self, job: bytes | SuspendedJob) -> Outcome | None:
-        """Run a job, or resume a suspended one. Return None if the outcome is unknown here."""
+    def run(self, job: bytes | SuspendedJob) -> Outcome | bytes | None:
+        """Run a job, or resume a suspended one.
+
+        Returns:
+            Its outcome; a message, after which the job waits for `answer`; None if the outcome is unknown here.
+        """
         process, print_limit, timeout = self.process, self.limits.output_bytes, min(self._left(), SLOW_PHASE_SECONDS)
         try:
             stop = (
@@ -92,8 +102,24 @@ class Attempt:
             return None
         return self.go_on(stop)
 
-    def go_on(self, stop: Stop) -> Outcome | None:
+    def answer(self, message: bytes) -> Outcome | bytes | None:
+        """Answer a message. Return what `run` does."""
+        self._idle += time.monotonic() - self._paused
+        self._began += time.thread_time() - self._paused_ours
+        try:
+            stop = self.process.answer(message, min(self._left(), SLOW_PHASE_SECONDS))
+        except OSError:
+            self.must_replace = True
+            return None
+        return self.go_on(stop)
+
+    def begin(self) -> None:
+        """Count time against the limits from zero again."""
+        self.begun = self.used
+
+    def go_on(self, stop: Stop) -> Outcome | bytes | None:
         """Do the same for a job that has been started; `stop` is what came of it so far."""
+        outcome: Outcome | bytes | None
         try:
             if stop is Stop.DONE:
                 self.restored = True
@@ -103,20 +129,21 @@ class Attempt:
         except OSError:  # it has died
             self.must_replace, outcome = True, None
         self._read_clocks()
+        self._paused, self._paused_ours = time.monotonic(), time.thread_time()
         return outcome
 
     def _read_clocks(self) -> None:
         (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used()
-        self.used = cpu_before + cpu + charged(time.thread_time() - self._began, cpu), wall_before + wall
+        cpu += charged(time.thread_time() - self._began, cpu)
+        self.used = cpu_before + cpu, wall_before + wall - self._idle
 
     def _left(self) -> float:
-        cpu, wall = self.used
+        cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
         return max(0.0, min(self.limits.cpu_seconds - cpu, self.limits.wall_seconds - wall))
 
-    def _watch(self, stop: Stop) -> Outcome | None:
+    def _watch(self, stop: Stop) -> Outcome | bytes | None:
         """Watch a job that did not simply report at once."""
-        process, context = self.process, self._context
-        report = Report(self.limits.answer_bytes)
+        process, context, report = self.process, self._context, self._report
         client_seconds = SLOW_PHASE_SECONDS
         while True:
             if stop is Stop.REPORT:
@@ -127,6 +154,8 @@ class Attempt:
                     return None if report.out_of_memory else outcome
                 process.take_report()
             elif stop is Stop.CALL:
+                if (code := context.calls.exit_code(process)) is not None:
+                    return Outcome(End.EXITED, observed=code)
                 if not context.calls.allow(process):
                     return None
             elif stop is Stop.INTERRUPT:  # requested in the last job, which stopped by itself first
@@ -150,7 +179,7 @@ class Attempt:
         stop = self.process.wait(_STOP_SECONDS)
         if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.must_replace = True
-        cpu, wall = self.used
+        cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
         if self._resumable and stop is Stop.INTERRUPT and not (self.must_replace or report.begun):
             with contextlib.suppress(Unrestorable):
                 self.suspended = self.process.suspend(self.used)

@@ -7,6 +7,9 @@ in reserve goes to fork: a process that has grown could not be put back, and to 
 from __future__ import annotations
 
 import errno
+import os
+import stat
+import struct
 
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.worker.jailed import JailedProcesses
@@ -18,8 +21,12 @@ _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex
 """With the arguments that the filter allows, these change nothing in the kernel and show nothing of earlier tasks."""
 _NO_SUCH_FILE, _NO_TERMINAL = (1 << 64) - errno.ENOENT, (1 << 64) - errno.ENOTTY
 """The results of calls on paths of sources, and of a terminal's ioctl on standard input, which is as at end of file."""
-_SOURCE_NAMES = (b"<puzzle>", b"<solution>")
+_SOURCE_NAMES = (b"<puzzle>", b"<solution>", b"<prelude>", b"<tests>", b"<checker>", b"main.py")
 _LONGEST_NAME = 11
+_EMPTY_PATH = 0x1000  # AT_EMPTY_PATH
+_STAT = struct.Struct("<3Q3I4xQ3Q72x")
+"""struct stat of x86-64: device, inode, links; mode, user, group; device; size, block size, blocks; times."""
+_MEMFD_MODE = stat.S_IFREG | 0o777
 
 
 class Calls:
@@ -30,8 +37,14 @@ class Calls:
     """
 
     def __init__(self, jailed: JailedProcesses) -> None:
-        self.actions = {jailed.number("write"): Action.WRITE, **{jailed.number(name): Action.PASS for name in _PASS}}
-        self._clock = jailed.number("clock_gettime")
+        self.actions = {
+            jailed.number("write"): Action.WRITE,
+            jailed.number("read"): Action.READ,
+            **{jailed.number(name): Action.PASS for name in _PASS},
+        }
+        self._clock, self._exit = jailed.number("clock_gettime"), jailed.number("exit_group")
+        self._fstat, self._stat_at = jailed.number("fstat"), jailed.number("newfstatat")
+        self._lseek, self._ioctl = jailed.number("lseek"), jailed.number("ioctl")
         self._of_paths = {jailed.number(name) for name in ("openat", "newfstatat")}
         self._of_stdin = {
             jailed.number(name): result for name, result in (("read", 0), ("lseek", 0), ("ioctl", _NO_TERMINAL))
@@ -48,8 +61,11 @@ class Calls:
         """
         now = process.now
         call, arguments = now[ORIG_RAX], [now[place] for place in ARGUMENTS]
-        answer = self._of_stdin.get(call) if arguments[0] == 0 else None
-        if call in self._of_paths and _names_source(process, arguments[1]):
+        if position := process.stdin_position:
+            answer = self._answer_program(process, call, arguments, position)
+        else:
+            answer = self._of_stdin.get(call) if arguments[0] == 0 else None
+        if answer is None and call in self._of_paths and _names_source(process, arguments[1]):
             answer = _NO_SUCH_FILE
         if answer is not None:
             process.proceed_with(answer)
@@ -58,6 +74,36 @@ class Calls:
         else:
             return False
         return True
+
+    def exit_code(self, process: SnapshotProcess) -> int | None:
+        """Return the exit code if a program waits at the call that ends it."""
+        now = process.now
+        if process.stdin_position is None or now[ORIG_RAX] != self._exit:
+            return None
+        return now[ARGUMENTS[0]] & 0xFF
+
+    def _answer_program(
+        self, process: SnapshotProcess, call: int, arguments: list[int], position: tuple[int, int]
+    ) -> int | None:
+        """Return the result of a call on a program's standard streams, as if its input were a file in memory."""
+        descriptor, (at, size) = arguments[0], position
+        if call == self._ioctl and descriptor <= 2:
+            return _NO_TERMINAL
+        if descriptor != 0:
+            return None
+        if call == self._lseek and arguments[1] == 0 and arguments[2] == os.SEEK_CUR:
+            return at
+        of_descriptor = call == self._fstat
+        if call == self._stat_at and arguments[3] == _EMPTY_PATH and process.tracee.read(arguments[1], 1) == b"\0":
+            of_descriptor = True
+        if of_descriptor:
+            blocks = -(-size // 4096) * 8
+            process.write(
+                arguments[1 if call == self._fstat else 2],
+                _STAT.pack(0, 0, 0, _MEMFD_MODE, 0, 0, 0, size, 4096, blocks),
+            )
+            return 0
+        return None
 
 
 def _names_source(process: SnapshotProcess, address: int) -> bool:

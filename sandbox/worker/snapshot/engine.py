@@ -50,37 +50,34 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import BATCH_SECONDS, SLOW_PHASE_SECONDS, do_nothing
 from selftaught.sandbox.worker.fork.engine import ForkEngine
-from selftaught.sandbox.worker.inside.phase import REPORT_FD
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.phases import Step, TaskExecutor, steps_of
+from selftaught.sandbox.worker.session import GivenUp, Request, Session
 from selftaught.sandbox.worker.snapshot.attempt import Attempt, Context
 from selftaught.sandbox.worker.snapshot.calls import Calls
-from selftaught.sandbox.worker.snapshot.memory import Unrestorable
-from selftaught.sandbox.worker.snapshot.process import Batch, SnapshotProcess, fits, pack
+from selftaught.sandbox.worker.snapshot.process import OUTPUT_BYTES, Batch, SnapshotProcess, fits
+from selftaught.sandbox.worker.snapshot.session import SnapshotSession
 from selftaught.sandbox.worker.snapshot.spawn import spawn
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob, SuspendedTasks
-
-CHECK_EVERY = 1024
-CHECK_GIVEN_UP, CHECK_SUSPENDED = 16, 8
-RECYCLE_EVERY = 100_000
-"""Jobs after which a snapshot process is replaced in any case."""
+from selftaught.sandbox.worker.snapshot.upkeep import Upkeep
 
 _ENDS_OF_LOADING = (End.PUZZLE_ERROR, End.CPU, End.WALL)
-_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MAX_HOT = (25, 200, 1000), 2048, 0.1, 1000
-"""Written pages are counted after these jobs of every so many; a page that this share of them wrote becomes hot."""
 
 
 class SnapshotEngine:
-    """Runs phases in a snapshot process, and leaves to the fork engine what it can't observe. Implements `Engine`."""
+    """Runs phases in snapshot processes, and leaves to the fork engine what it can't observe. Implements `Engine`.
+
+    Most jobs need one process. A second one serves sessions beside the first: tests beside a solution.
+    """
 
     name = "snapshot"
 
@@ -103,32 +100,18 @@ class SnapshotEngine:
         self._context = Context(Calls(self._jailed), client_poll, lambda: self.on_slow_phase())
         self.counters = Counters()
         self.on_slow_phase: Callable[[], None] = do_nothing
-        self._executor, self._suspended = TaskExecutor(self._run_step), SuspendedTasks()
+        self._executor, self._suspended = TaskExecutor(self._run_step, self._open, self._run_request), SuspendedTasks()
         self._suspended_now: tuple[Step, SuspendedJob] | None = None
-        self._writes: Counter[int] = Counter()
-        self._learnt = self._interrupted = 0
-        self._hot: frozenset[int] = frozenset()
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # ends a wait (job.c); our caller may block it
-        self._process: SnapshotProcess | None = None
-        self._ready_process()
-
-    def _ready_process(self) -> SnapshotProcess:
-        """Return the snapshot process, a new one if there is none."""
-        if self._process is None:
-            self._process = self._new()
-            self._jobs = self._checked_at = 0
-            try:
-                self._process.memory.set_hot(self._hot)
-            except Unrestorable:  # its memory is laid out differently
-                self._hot, self._learnt = frozenset(), 0
-                self._process.memory.set_hot(self._hot)
-        return self._process
+        self._main = Upkeep(self._new, self.counters, on_end=self._suspended.clear)
+        self._second = Upkeep(self._new, self.counters)
+        self._main.ready()
 
     def _new(self) -> SnapshotProcess:
         spawned = spawn(self._jailed, self._client)
         try:
-            return SnapshotProcess(spawned, REPORT_FD, self._context.calls.actions)
+            return SnapshotProcess(spawned, wire.REPORT_FD, self._context.calls.actions, self._jailed.has_packages)
         except BaseException:
             spawned.tracee.kill()
             raise
@@ -136,9 +119,10 @@ class SnapshotEngine:
     def idle(self) -> bool:
         """See `Engine.idle`. Replaces an ended process, which costs some milliseconds."""
         self._suspended.clear()
-        if self._process is None:
-            self._ready_process()
-            return True
+        for upkeep in (self._main, self._second):
+            if upkeep.process is None and upkeep.is_used:
+                upkeep.ready()
+                return True
         return False
 
     def execute(self, frames: bytes) -> Iterator[bytes]:
@@ -162,25 +146,28 @@ class SnapshotEngine:
 
     def _execute_batch(self, frames: bytes) -> Batch | None:
         """Have the C code run as many tasks as go the usual way; None if the process had to be replaced."""
-        process = self._ready_process()
+        process = self._main.ready()
         times = SLOW_PHASE_SECONDS, BATCH_SECONDS
         try:
             batch = process.execute(
-                frames, wire.pack_counters(self.counters), max(1, self._jobs_until_due() // 2), *times
+                frames, wire.pack_counters(self.counters), max(1, self._main.jobs_until_due() // 2), *times
             )
         except OSError:  # it has died
-            self._replace()
+            self._main.replace()
             return None
         self._executor.time_slice.phase_ended(SLOW_PHASE_SECONDS, 2 * batch.tasks)
         if batch.phase is None:
-            self._restore_and_check(process, True, process.suspect, 2 * batch.tasks)
+            self._main.restore_and_check(True, process.suspect, 2 * batch.tasks)
         else:
-            self._jobs += 2 * batch.tasks + bool(batch.first)
+            self._main.add_jobs(2 * batch.tasks + bool(batch.first))
         return batch
 
     def _execute_first(self, job: Job, batch: Batch | None) -> list[Outcome]:
         """Run a task of which the C code may have run a phase, or started one. Return its outcomes."""
-        self._suspended_now, steps = None, steps_of(job)
+        self._suspended_now = None
+        if not job.has_steps:
+            return self._execute_cases(job)
+        steps = steps_of(job)
         step, outcome = next(steps), None
         if batch and batch.first:
             (first,), _ = wire.unpack_results(next(wire.cut(batch.first)))
@@ -193,6 +180,19 @@ class SnapshotEngine:
             self._suspended.add(job, steps, *self._suspended_now)
         return outcomes
 
+    def _execute_cases(self, job: Job) -> list[Outcome]:
+        """Run a task with tests or cases; as a whole on the fork engine if one of its sessions can't go on here."""
+        try:
+            return self._executor.execute(job)
+        except GivenUp:
+            self.counters.given_up += 1
+            return self._fork.executor.execute(job)
+
+    def _open(self, request: Request) -> Session:
+        """Return a session. What judges a solution has the second process: the first may be the solution's by then."""
+        upkeep = self._main if request.phase is Phase.SERVE else self._second
+        return SnapshotSession(self._context, upkeep, request)
+
     def _resume(self, job: Job) -> list[Outcome] | None:
         """Continue the task if it was suspended and has all its time now. Return its outcomes, else None."""
         if job.sliced or not (kept := self._suspended.take(job)):
@@ -202,10 +202,8 @@ class SnapshotEngine:
         return self._executor.go_on(job, steps, step, outcome)
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
-        """Run a step from its start. A program goes to the fork engine: it needs streams of its own."""
+        """Run a step from its start."""
         phase, payload = step
-        if phase is Phase.RUN:
-            return self._fork.run(phase, job.sat, payload, limits, job.seed)
         return self.run(phase, job.sat, payload, limits, job.seed, job.sliced)
 
     def run(
@@ -214,9 +212,9 @@ class SnapshotEngine:
         """Run a phase to its end.
 
         Args:
-            phase: `Phase.SOL`, `Phase.SAT` or `Phase.LOAD`.
-            sat: source of the puzzle.
-            payload: source of the solution, or the answer's encoding.
+            phase: what to do.
+            sat: source of the puzzle, or of the program.
+            payload: source of the solution, the answer's encoding, or the program's standard input.
             limits: limits of this phase.
             seed: seed of the `random` module; 0 leaves it as it is.
             resumable: True if the job may be suspended when it takes too long.
@@ -228,124 +226,99 @@ class SnapshotEngine:
             WorkerFailed: the jailed processes are no longer usable.
             ClientGone: the verifier has closed the connection.
         """
-        job = Job(sat, b"", limits, seed, sliced=resumable)
-        packed = pack(phase, sat, payload, limits, seed)
-        if fits(packed, limits):
-            return self._finish(self._attempt(job, limits), (phase, payload), job, packed)
-        return self._fork.run(phase, sat, payload, limits, seed)
+        return self._run_request(Request(phase, sat, payload, limits, seed), resumable)
+
+    def _run_request(self, request: Request, resumable: bool = False) -> Outcome:
+        if request.phase is Phase.RUN:
+            return self._run_program(request)
+        packed = request.pack(0)
+        if not fits(packed, request.limits):
+            return self._fork.run_request(request)
+        job = Job(request.sat, b"", request.limits, request.seed, sliced=resumable)
+        attempt = self._attempt(job, request.limits)
+        outcome = self._finish(attempt, (request.phase, request.payload), job, packed, request)
+        outcome.phase = request.phase
+        return outcome
+
+    def _run_program(self, request: Request) -> Outcome:
+        """Run a program, whose standard streams the supervisor answers for."""
+        packed, limits = replace(request, payload=request.source).pack(0), request.limits
+        if limits.output_bytes > OUTPUT_BYTES or not fits(packed, limits):
+            return self._fork.run_request(request)
+        process = self._main.ready()
+        process.set_streams(request.payload, limits.output_bytes)
+        try:
+            attempt = self._attempt(Job(b"", b"", limits), limits)
+            outcome = self._try(attempt, packed, process)
+        finally:
+            process.set_streams(None, 0)
+        if outcome is None or outcome.end not in (End.EXITED, End.CPU, End.WALL):
+            self.counters.given_up += 1
+            return self._fork.run_request(request)
+        outcome.phase = Phase.RUN
+        return outcome
 
     def _attempt(self, job: Job, limits: Limits, suspended: SuspendedJob | None = None) -> Attempt:
         self._suspended_now = None
         return Attempt(
             self._context,
-            self._ready_process(),
+            self._main.ready(),
             limits,
             suspended.used if suspended else (0.0, 0.0),
             resumable=job.sliced,
         )
 
-    def _finish(self, attempt: Attempt, step: Step, job: Job, work: bytes | SuspendedJob | Stop) -> Outcome:
+    def _finish(
+        self,
+        attempt: Attempt,
+        step: Step,
+        job: Job,
+        work: bytes | SuspendedJob | Stop,
+        request: Request | None = None,
+    ) -> Outcome:
         """Return the outcome of a step.
 
-        `work` is a job to run, a suspended job to resume, or the stop of a job that has been started.
+        `work` is a job to run, a suspended job to resume, or the stop of a job that has been started. `request` is the
+        phase for the fork engine, if it is not the plain one of the job.
         """
         (phase, payload), limits = step, attempt.limits
         outcome = self._try(attempt, work)
-        if attempt.suspended and self._process is attempt.process:  # no other process can resume it
+        if attempt.suspended and self._main.process is attempt.process:  # no other process can resume it
             self._suspended_now = step, attempt.suspended
         if outcome is not None and phase is Phase.SOL and outcome.end is End.PUZZLE_ERROR:
             # The solution may have forged that. Run the puzzle alone; if it loads, fork must find out which one failed.
-            alone = pack(Phase.LOAD, job.sat, b"", limits, job.seed)
+            alone = Request(Phase.LOAD, job.sat, b"", limits, job.seed).pack(0)
             outcome = self._try(self._attempt(Job(b"", b"", limits), limits), alone)
             outcome = outcome if outcome and outcome.end in _ENDS_OF_LOADING else None
         if outcome is not None:
+            outcome.phase = phase
             return outcome
         self.counters.given_up += 1
-        return self._fork.run(phase, job.sat, payload, limits, job.seed)
+        return self._fork.run_request(request or Request(phase, job.sat, payload, limits, job.seed))
 
-    def _try(self, attempt: Attempt, work: bytes | SuspendedJob | Stop) -> Outcome | None:
+    def _try(
+        self, attempt: Attempt, work: bytes | SuspendedJob | Stop, program: SnapshotProcess | None = None
+    ) -> Outcome | None:
         """Run a job and restore the process. Return None if fork must run it, or a comparison found a difference."""
-        limits, outcome = attempt.limits, attempt.go_on(work) if isinstance(work, Stop) else attempt.run(work)
-        if not self._restore(attempt, given_up=outcome is None) or outcome is None:
+        limits, found = attempt.limits, attempt.go_on(work) if isinstance(work, Stop) else attempt.run(work)
+        outcome = found if isinstance(found, Outcome) else None
+        output = program.output() if program and outcome else b""
+        if not self._main.restore(attempt, given_up=outcome is None) or outcome is None:
             return None
+        outcome.payload = output or outcome.payload
         outcome.cpu_seconds, outcome.wall_seconds = cpu, _ = attempt.used
         if cpu > limits.cpu_seconds:
-            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
+            outcome.end, outcome.detail = End.CPU, ""
+            outcome.payload = output
         if outcome.end is End.CPU:
             outcome.observed = cpu
         outcome.engine, outcome.peak_memory_bytes = self.name, attempt.process.peak_memory_bytes
         return outcome
 
-    def _restore(self, attempt: Attempt, given_up: bool) -> bool:
-        """Restore the process after an attempt, or replace it. Return False if a comparison found a difference."""
-        if attempt.must_replace:
-            self._replace()
-            return True
-        suspect = (
-            attempt.timed_out or attempt.process.suspect or (given_up and self.counters.given_up % CHECK_GIVEN_UP == 0)
-        )
-        if attempt.suspended:
-            self._interrupted += 1
-            suspect = self._interrupted % CHECK_SUSPENDED == 0
-        return self._restore_and_check(attempt.process, attempt.restored, suspect, 1)
-
-    def _restore_and_check(self, process: SnapshotProcess, restored: bool, suspect: bool, jobs: int) -> bool:
-        """Do the same for a process that has run so many jobs since, and may have been restored already."""
-        self._jobs += jobs
-        if self._jobs >= RECYCLE_EVERY:
-            self._replace()
-            return True
-        try:
-            if not restored:
-                process.restore()
-            self._learn(process, jobs)
-            if not suspect and self._jobs - self._checked_at < CHECK_EVERY:
-                return True
-            self.counters.checked += 1
-            self._checked_at = self._jobs
-            if not process.differences():
-                return True
-        except (Unrestorable, OSError):
-            self._replace()
-            return True
-        self.counters.mismatches += 1
-        self._replace()
-        return False
-
-    def _jobs_until_due(self) -> int:
-        """Return the number of jobs until a comparison, a replacement or a count of written pages is due."""
-        learnt = self._learnt % _LEARN_EVERY
-        until_count = next((at for at in _LEARN_AT if at > learnt), _LEARN_EVERY) - learnt
-        return min(CHECK_EVERY + self._checked_at - self._jobs, RECYCLE_EVERY - self._jobs, until_count)
-
-    def _learn(self, process: SnapshotProcess, jobs: int) -> None:
-        """Count which pages jobs write, for the first jobs and from time to time; those written often become hot."""
-        before = self._learnt % _LEARN_EVERY
-        self._learnt += jobs
-        if before >= _LEARN_AT[-1]:
-            return
-        self._writes.update(process.memory.written())
-        number = before + jobs
-        if not any(before < at <= number for at in _LEARN_AT):
-            return
-        most = _MAX_HOT - len(self._hot)
-        often = [page for page, times in self._writes.most_common(most) if times >= _HOT_SHARE * number]
-        self._writes.clear()
-        if often:
-            self._hot |= frozenset(often)
-            process.memory.set_hot(self._hot)
-
-    def _replace(self) -> None:
-        """End the process; the next job gets another."""
-        self.end_process()
-        self.counters.replaced += 1
-
     def end_process(self) -> None:
-        """Kill the snapshot process, if there is one."""
-        if self._process is not None:
-            self._process.end()
-            self._process = None
-            self._suspended.clear()
+        """Kill the snapshot processes."""
+        self._main.end()
+        self._second.end()
 
     def close(self) -> None:
         """See `Engine.close`."""

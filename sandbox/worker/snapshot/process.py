@@ -28,12 +28,10 @@ _REPORT_CAPACITY = snapshot.JOB_BYTES
 _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
 """For outcomes of many tasks, and for an answer on its way between phases in the C code."""
 _CHECK_SECONDS = 5.0
+_SIZE_BYTES = 8
 _NO_FAULTS_SEEN = (1 << 64) - 1
-
-
-def pack(phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> bytes:
-    """Return a phase serialised for the snapshot process: header, puzzle, payload. It needs few of the limits."""
-    return wire.PHASE.pack(phase, 0, 0.0, limits.answer_bytes, seed, len(sat), len(payload)) + sat + payload
+OUTPUT_BYTES = 4 << 20
+"""A program may have a limit of so many bytes of output here."""
 
 
 def fits(job: bytes, limits: Limits) -> bool:
@@ -75,13 +73,16 @@ class SnapshotProcess:
         job_at: address where it reads jobs.
     """
 
-    def __init__(self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action]) -> None:
+    def __init__(
+        self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action], has_packages: bool = False
+    ) -> None:
         """Take the snapshot.
 
         Args:
             spawned: the process, waiting for its first job.
             report_fd: the descriptor number that means the report.
             actions: what the C code does about a system call, by its number.
+            has_packages: the process has packages.
 
         Raises:
             OSError: the kernel does not allow it.
@@ -96,13 +97,16 @@ class SnapshotProcess:
         state.extended = Range(ctypes.addressof(self._buffers[0]), len(self._extended))
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             state.resident = int(file.read().split()[1]) * PAGE
-        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, snapshot.MEMFD)
+        files = spawned.uffd, spawned.memfd, snapshot.MEMFD
+        self.memory = Memory(self.tracee, state, self._library, *files, has_packages)
         state.job_offset, state.job_capacity = self.memory.offset(spawned.job_at), snapshot.JOB_BYTES
         if any(self.memory.read(spawned.job_at, snapshot.JOB_BYTES)):
             raise OSError("the job buffer is not empty")
         state.report, state.report_capacity = self._allocate(_REPORT_CAPACITY), _REPORT_CAPACITY
         state.results, state.results_capacity = self._allocate(_RESULTS_CAPACITY), _RESULTS_CAPACITY
         state.answer, state.answer_capacity = self._allocate(_ANSWER_CAPACITY), _ANSWER_CAPACITY
+        state.outputs[:] = self._allocate(OUTPUT_BYTES), self._allocate(OUTPUT_BYTES)
+        self._stdin = b""
         state.sources, state.codes = self._allocate(snapshot.JOB_BYTES), self._allocate(_REPORT_CAPACITY)
         state.written, state.written_capacity = self._allocate(8 * _LISTED_PAGES), _LISTED_PAGES
         self._actions = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
@@ -153,6 +157,46 @@ class SnapshotProcess:
         """
         self._state.print_limit = print_limit
         return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
+
+    def set_streams(self, stdin: bytes | None, output_limit: int) -> None:
+        """Give the next job the standard streams of a program; None: it is no program, and its input is at its end.
+
+        Args:
+            stdin: standard input.
+            output_limit: bytes that are kept of each output, at most `OUTPUT_BYTES`.
+        """
+        state, self._stdin = self._state, stdin or b""
+        state.is_program, state.output_limit = stdin is not None, output_limit
+        state.stdin = ctypes.cast(ctypes.c_char_p(self._stdin), ctypes.c_void_p).value
+        state.stdin_size, state.stdin_at = len(self._stdin), 0
+        state.output_sizes[:] = 0, 0
+
+    @property
+    def stdin_position(self) -> tuple[int, int] | None:
+        """How much of a program's standard input was read, and its size; None if the job is no program."""
+        return (self._state.stdin_at, self._state.stdin_size) if self._state.is_program else None
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write to its memory while a job runs, for a call that is answered. Raises OSError if that fails."""
+        self.tracee.write(address, data)
+        self._state.faults_seen = _NO_FAULTS_SEEN  # what the supervisor writes causes no fault that is counted
+
+    def output(self) -> bytes:
+        """Return what the program has written, as `wire.pack_output` does."""
+        state = self._state
+        stdout, stderr = (
+            ctypes.string_at(at, min(size, state.output_limit))
+            for at, size in zip(state.outputs, state.output_sizes, strict=True)
+        )
+        return wire.pack_output(stdout, stderr, max(state.output_sizes) > state.output_limit)
+
+    def can_take(self, message: bytes) -> bool:
+        """Return True if a message fits where the process reads it."""
+        return len(message) <= snapshot.JOB_BYTES - _SIZE_BYTES
+
+    def answer(self, message: bytes, timeout_seconds: float) -> Stop:
+        """After `Stop.REPORT` with a message: answer it, and wait as `wait` does."""
+        return self._stopped(self._library.process_answer(self._at, message, len(message), int(timeout_seconds * 1e9)))
 
     def wait(self, timeout_seconds: float) -> Stop:
         """Wait until the process stops for something that `actions` does not cover; `Stop.TIMEOUT` if it does not."""

@@ -33,7 +33,7 @@ from typing import Any
 
 import psutil
 
-from selftaught.sandbox import codec, wire
+from selftaught.sandbox import codec, packages, wire
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome, Phase
@@ -42,7 +42,7 @@ from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses
 from selftaught.sandbox.worker.native.shared import Kind
-from selftaught.sandbox.worker.snapshot import engine as snapshot
+from selftaught.sandbox.worker.snapshot import upkeep
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 from selftaught.sandbox.worker.snapshot.memory import PAGE
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
@@ -61,7 +61,7 @@ def fork_engine(client: int) -> ForkEngine:
     jailed = JailedProcesses(full=False)
     if jailed.entry:
         zygote.enter(jailed.entry)()
-    jailed.enter(*filters, seccomp.names(), lambda pid: None, {})
+    jailed.enter(*filters, seccomp.names(), lambda pid: None, {}, packages.NONE)
     return ForkEngine(jailed, client, lambda: 0)
 
 
@@ -81,7 +81,7 @@ def orphan() -> None:
 def rest(engine: Engine) -> int | None:
     while engine.idle():
         pass
-    return engine._process.tracee.pid if isinstance(engine, SnapshotEngine) and engine._process else None
+    return engine._main.process.tracee.pid if isinstance(engine, SnapshotEngine) and engine._main.process else None
 
 
 most_compiled = [0]
@@ -120,12 +120,13 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
 
 
 def count_compiled(engine: Engine) -> int:
-    state: Any = getattr(getattr(engine, "_process", None), "_state", None)
+    process = engine._main.process if isinstance(engine, SnapshotEngine) else None
+    state: Any = process._state if process else None
     return sum(one.code_size > 0 for one in state.compiled[: state.compiled_count]) if state else 0
 
 
 def forget(engine: SnapshotEngine, address: int) -> None:
-    memory = engine._ready_process().memory
+    memory = engine._main.ready().memory
     memory._kinds[memory.offset(address) // PAGE] = Kind.HOT  # but not among those that are put back
 
 
@@ -163,13 +164,13 @@ def main(variant: str, resting: bool) -> None:
     if variant == "reclaimed":
         reclaim()
     if variant == "flagged" and isinstance(engine, SnapshotEngine):
-        engine._ready_process()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
-    snapshot.RECYCLE_EVERY = 2 if variant == "worn" else snapshot.RECYCLE_EVERY
-    snapshot.CHECK_EVERY = 1 if "compared" in sys.argv else snapshot.CHECK_EVERY
-    snapshot._LEARN_AT = (0, 25)
+        engine._main.ready()._state.ready[18] ^= 1 << 21  # eflags, ID: the kernel does not set it
+    upkeep.RECYCLE_EVERY = 2 if variant == "worn" else upkeep.RECYCLE_EVERY
+    upkeep.CHECK_EVERY = 1 if "compared" in sys.argv else upkeep.CHECK_EVERY
+    upkeep._LEARN_AT = (0, 25)
     outcomes, compiled, processes, suspended = [], 0, [], []
     if "lagging" in sys.argv and isinstance(engine, SnapshotEngine):
-        engine._ready_process()._state.cpu_seen_ns += 1_000_000_000
+        engine._main.ready()._state.cpu_seen_ns += 1_000_000_000
     if "whole" in sys.argv:
         outcomes, jobs = whole(engine, jobs), []
         compiled = most_compiled[0]

@@ -1,0 +1,239 @@
+"""Judge a solution by cases: its output for each input is compared with what is expected, outside of its process.
+
+Equal bytes are equal output, whatever the comparison. Any other output goes to a process that compares, or that runs
+the task's checker (`Phase.CHECK`). It gets input, output and what is expected, and answers K, a code, a score and a
+text.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+from selftaught.sandbox import codec, judging, wire
+from selftaught.sandbox.judging import Cases
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import End, Job, Outcome, Phase
+from selftaught.sandbox.worker.relay import Compiled
+from selftaught.sandbox.worker.session import Open, Request, Run, Session
+
+_CHECKED = struct.Struct("<ccd")
+_CHECK_ENDS = {b"T": End.ACCEPTED, b"F": End.REJECTED, b"p": End.TESTS_ERROR}
+_REPLY_ENDS = {b"S": End.SOLUTION_ERROR, b"w": End.WRONG_TYPE, b"L": End.TOO_LARGE, b"m": End.SOLUTION_ERROR}
+_FORGED = (End.ANSWER, End.ACCEPTED, End.REJECTED)
+_COMPILE_FROM = 2
+"""A program with so many cases is compiled once for all."""
+
+
+class Checks:
+    """The process that compares outputs with what is expected, started at the first that is not equal."""
+
+    def __init__(self, open_session: Open, job: Job, limits: Limits, cases: Cases) -> None:
+        self._open, self._job, self._limits, self._cases = open_session, job, limits, cases
+        self._session: Session | None = None
+
+    def check(self, given: bytes, output: bytes, expected: bytes) -> Outcome:
+        """Return the outcome of comparing an output; arguments are encodings.
+
+        Args:
+            given: the input of the case.
+            output: what the solution made of it.
+            expected: what is expected.
+        """
+        session = self._session
+        if session is None:
+            session = self._session = self._start()
+            if isinstance(first := session.start(), Outcome):
+                return self._end(first)
+        session.begin()
+        reply = session.send(judging.encode_parts(given, output, expected))
+        if isinstance(reply, Outcome):
+            return self._end(reply)
+        outcome = session.lap()
+        if reply[:1] != b"K" or len(reply) < _CHECKED.size or reply[1:2] not in _CHECK_ENDS:
+            outcome.end, outcome.detail = End.DIED, "malformed message"
+            return self._end(outcome)
+        _, code, score = _CHECKED.unpack_from(reply)
+        outcome.end, outcome.detail = _CHECK_ENDS[code], _text(reply[_CHECKED.size :])
+        outcome.observed = score if outcome.end is End.REJECTED and 0.0 <= score < 1.0 else 0.0
+        return outcome
+
+    def _start(self) -> Session:
+        source, payload = self._cases.checker.encode(*wire.TEXT), judging.encode((self._cases.compare,))
+        parts = len(self._cases.cases) + 1
+        return self._open(Request(Phase.CHECK, source, payload, self._limits, self._job.seed, parts=parts))
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        """Close the process, whose outcome this is."""
+        self.close()
+        if outcome.end in (End.PUZZLE_ERROR, End.SOLUTION_ERROR):
+            outcome.end = End.TESTS_ERROR
+        elif outcome.end in _FORGED:
+            outcome.end, outcome.detail = End.DIED, "malformed report"
+        outcome.phase, outcome.payload = Phase.CHECK, b""
+        return outcome
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+class _Judgement:
+    """What both kinds of cases share: the loop over the cases."""
+
+    def __init__(self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled) -> None:
+        """Prepare the judgement.
+
+        Args:
+            open_session: opens a session.
+            run: runs a phase to its end.
+            job: a job of kind `Kind.CASES` or `Kind.STDIO`.
+            limits: limits of each case.
+            compiled: returns the code of a source.
+        """
+        self._open, self._run, self._job, self._limits, self._compiled = open_session, run, job, limits, compiled
+        self._cases = judging.unpack_cases(job)
+        self._checks = Checks(open_session, job, limits, self._cases)
+
+    def execute(self) -> list[Outcome]:
+        """Run the cases up to the first that fails, or all. Return their outcomes, and `End.TOTAL`."""
+        outcomes = []
+        try:
+            for number, (given, expected) in enumerate(self._cases.cases):
+                outcome = self._judge(given, expected)
+                outcome.case, outcome.payload = number, b""
+                outcomes.append(outcome)
+                if outcome.end is not End.ACCEPTED and not self._cases.all_cases:
+                    break
+        finally:
+            self._checks.close()
+            peak = self._close()
+        outcomes[-1].peak_memory_bytes = max(outcomes[-1].peak_memory_bytes, peak)
+        return [*outcomes, Outcome(End.TOTAL, observed=len(self._cases.cases))]
+
+    def _judge(self, given: bytes, expected: bytes) -> Outcome:
+        """Return the outcome of a case."""
+        raise NotImplementedError
+
+    def _close(self) -> int:
+        return 0
+
+    def _compare(self, outcome: Outcome, given: bytes, output: bytes, expected: bytes) -> Outcome:
+        """Compare an output. `outcome` is that of its process; what comparing used is added to it."""
+        checked = self._checks.check(given, output, expected)
+        checked.cpu_seconds += outcome.cpu_seconds
+        checked.wall_seconds += outcome.wall_seconds
+        checked.peak_memory_bytes = max(checked.peak_memory_bytes, outcome.peak_memory_bytes)
+        return checked
+
+
+class FunctionCases(_Judgement):
+    """Calls of a function. One process makes them all; if it ends, the next case gets another."""
+
+    _session: Session | None = None
+    _unloadable: Outcome | None = None
+
+    def _judge(self, given: bytes, expected: bytes) -> Outcome:
+        if self._unloadable is not None:
+            return replace(self._unloadable)
+        if self._session is None:
+            self._session = session = self._start()
+            if isinstance(first := session.start(), Outcome):
+                first = self._end(first)
+                self._unloadable = Outcome(first.end, first.detail, first.observed, engine=first.engine)
+                return first
+            if first[:1] != b"R":
+                return self._end(_malformed(session))
+        session = self._session
+        session.begin()
+        reply = session.send(b"C" + given)
+        if isinstance(reply, Outcome):
+            return self._end(reply)
+        outcome, code = session.lap(), reply[:1]
+        if code == b"V":
+            return self._judge_value(outcome, given, reply[1:], expected)
+        if code not in _REPLY_ENDS:
+            return self._end(_malformed(session))
+        outcome.end, outcome.detail = _REPLY_ENDS[code], _text(reply[1:])
+        if code == b"L":
+            outcome.observed, outcome.detail = float(reply[1:20]) if reply[1:20].isdigit() else 0.0, ""
+        return outcome
+
+    def _judge_value(self, outcome: Outcome, given: bytes, output: bytes, expected: bytes) -> Outcome:
+        try:
+            codec.check(output, self._limits.answer_bytes)
+        except codec.Malformed as error:
+            outcome.end, outcome.detail = End.DIED, f"malformed answer: {error}"
+            return self._end(outcome)
+        if output == expected and not self._cases.checker:
+            return outcome
+        return self._compare(outcome, given, output, expected)
+
+    def _start(self) -> Session:
+        prelude = self._cases.prelude.encode(*wire.TEXT)
+        payload = judging.encode((self._cases.entry_point, self._job.sol.decode(*wire.TEXT)))
+        parts = len(self._cases.cases) + 1
+        return self._open(Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed, parts=parts))
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        """Close the solution's process, whose outcome this is. The next case gets another."""
+        self._close()
+        if outcome.end in _FORGED:
+            outcome.end, outcome.detail = End.DIED, "it reported what only other phases can report"
+        elif outcome.end is End.PUZZLE_ERROR:  # the prelude
+            outcome.end = End.TESTS_ERROR
+        return outcome
+
+    def _close(self) -> int:
+        session, self._session = self._session, None
+        return session.close() if session else 0
+
+
+class StdioCases(_Judgement):
+    """Runs of a program, each in a process as good as new."""
+
+    _code: bytes | None = None
+
+    def _judge(self, given: bytes, expected: bytes) -> Outcome:
+        if self._code is None:
+            at_once = len(self._cases.cases) >= _COMPILE_FROM
+            self._code = self._compiled(self._job.sol, "main.py", at_once, self._limits) if at_once else b""
+        program, source = (self._code, self._job.sol) if self._code else (self._job.sol, b"")
+        request = Request(Phase.RUN, program, given, self._limits, self._job.seed, source)
+        outcome = self._run(request)
+        outcome.phase = Phase.RUN
+        if outcome.end in _FORGED:
+            outcome.end, outcome.detail = End.DIED, "a program has nothing to report"
+        if outcome.end is not End.EXITED:
+            return outcome
+        stdout, stderr, cut = wire.unpack_output(outcome.payload)
+        code, outcome.observed = int(outcome.observed), 0.0
+        if cut:
+            outcome.end, outcome.observed = End.OUTPUT, float(self._limits.output_bytes)
+        elif code:
+            outcome.end, outcome.detail = End.SOLUTION_ERROR, _explain_exit(code, stderr)
+        elif stdout == expected and not self._cases.checker:
+            outcome.end = End.ACCEPTED
+        else:
+            texts = (part.decode("utf-8", "replace") for part in (given, stdout, expected))
+            return self._compare(outcome, *map(judging.encode, texts))
+        return outcome
+
+
+def _explain_exit(code: int, stderr: bytes) -> str:
+    """Return the exit code, or the signal, and the last line of standard error."""
+    last = stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
+    how = f"exit code {code}" if code > 0 else f"signal {-code}"
+    return f"{last[:500]} ({how})" if last else how
+
+
+def _malformed(session: Session) -> Outcome:
+    outcome = session.lap()
+    outcome.end, outcome.detail = End.DIED, "malformed message"
+    return outcome
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")[: wire.TEXT_BYTES]

@@ -1,0 +1,428 @@
+"""One child of the zygote: from the byte that makes the zygote fork until the supervisor has reaped it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from selftaught.sandbox import wire
+from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.fork.channel import Channel
+from selftaught.sandbox.worker.fork.streams import Streams
+from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.jailed import address_space, status_bytes
+from selftaught.sandbox.worker.report import Report
+from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Request
+
+if TYPE_CHECKING:
+    from selftaught.sandbox.worker.fork.engine import ForkEngine
+
+_ABORT = 6
+_NUMBERS_BEFORE = 1
+"""The supervisor answers getpid with this plus the phase's number: never 1, and different in `sol` and `sat`."""
+_CRASHES = signal.SIGSEGV, signal.SIGBUS, _ABORT
+"""Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
+_QUIET_ROUNDS = 4
+"""More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
+delay it.
+"""
+
+_SPAWN_SECONDS = 5.0
+"""Seconds a child may take to get ready, whatever its limits: it reads the job first, and a time slice can be
+shorter.
+"""
+
+_UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
+"""How far below the limit the peak may be if the kernel refused a request too small for the filter to pass on."""
+
+
+class Child:
+    """A child that runs one phase. With a channel it is a `Session`; others only get `execute` called."""
+
+    def __init__(
+        self, engine: ForkEngine, request: Request, streams: Streams | None = None, channel: Channel | None = None
+    ) -> None:
+        """Prepare the child.
+
+        Args:
+            engine: the engine, which shares its jailed processes and its poll object.
+            request: the phase.
+            streams: standard streams of a program.
+            channel: pipes of a session.
+        """
+        self.engine, self.jailed, self.streams, self.channel = engine, engine.jailed, streams, channel
+        self.request, self.limits = request, request.limits
+        self.cap = self.jailed.base_bytes + self.limits.memory_bytes
+        self.pid, self.pidfd = 0, -1
+        self.forked = self._reaped = self._closed = False
+        self._unsent, self._unsent_to, self._waits_to_send = memoryview(b""), self.jailed.job, False
+        self._refused = self._printed = self._peak = 0
+        most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes if channel else 0)
+        self._report = Report(most, has_messages=channel is not None)
+        self._report_fd, self._output_fd = (
+            (channel.report, channel.output) if channel else (self.jailed.report, self.jailed.output)
+        )
+        self._clock = Clock()
+        self._begun = self._lapped = (0.0, 0.0)
+        self.outcome: Outcome | None = None
+        self._message: bytes | None = None
+
+    def execute(self) -> Outcome:
+        """Run the phase to its end."""
+        outcome = self.start()
+        if isinstance(outcome, Outcome):
+            return outcome
+        raise WorkerFailed("a phase without a channel sent a message")  # never: its report admits none
+
+    def start(self) -> bytes | Outcome:
+        """See `Session.start`."""
+        self._clock.go()
+        self.engine.spawning = self
+        self.jailed.fork(zygote.PHASE)
+        self._unsent = memoryview(self.request.pack(self.cap))
+        self._send()
+        return self._take_turn()
+
+    def send(self, message: bytes) -> bytes | Outcome:
+        """See `Session.send`."""
+        if self.channel is None:
+            raise WorkerFailed("a phase without a channel was sent a message")
+        self._clock.go()
+        self._unsent, self._unsent_to = memoryview(wire.frame(message)), self.channel.requests
+        self._send()
+        return self._take_turn()
+
+    def begin(self) -> None:
+        """See `Session.begin`."""
+        self._begun = self._cpu(), self._clock.wall
+
+    def lap(self) -> Outcome:
+        """See `Session.lap`."""
+        cpu, wall = self._cpu(), self._clock.wall
+        (cpu_before, wall_before), self._lapped = self._lapped, (cpu, wall)
+        return Outcome(
+            End.ACCEPTED,
+            cpu_seconds=max(0.0, cpu - cpu_before),
+            wall_seconds=wall - wall_before,
+            engine=self.engine.name,
+            phase=self.request.phase,
+        )
+
+    def close(self) -> int:
+        """See `Session.close`."""
+        if self.pid and not self._reaped:
+            _, usage = self._reap()
+            self._peak = usage.ru_maxrss * 1024
+        if self.channel is not None and not self._closed:
+            self.channel.close()
+            self._closed = True
+        return self._peak
+
+    def _take_turn(self) -> bytes | Outcome:
+        """Watch the child until it sends a message or its phase ends."""
+        watched = self._watched()
+        for descriptor in watched:
+            self.engine.poll.register(descriptor, select.POLLIN)
+        try:
+            self._watch()  # an exception from it ends the worker, and with it the child
+        finally:
+            self._stop_sending()
+            for descriptor in (*watched, *((self.pidfd,) if self.pidfd >= 0 else ())):
+                self._unregister(descriptor)
+        self._clock.stop()
+        if self.outcome is None and self._message is not None:
+            message, self._message = self._message, None
+            return message
+        return self._finish()
+
+    def _watched(self) -> list[int]:
+        """Return the descriptors to watch from the beginning of a turn."""
+        watched = [self.channel.report, self.channel.output] if self.channel else []
+        return [*watched, self.pidfd] if self.pidfd >= 0 else watched
+
+    def _unregister(self, descriptor: int) -> None:
+        try:
+            self.engine.poll.unregister(descriptor)
+        except KeyError:  # a stream that has ended
+            pass
+
+    def _finish(self) -> Outcome:
+        """Reap the child and return the outcome of its phase."""
+        limits, request = self.limits, self.request
+        died, usage = self._reap()
+        self._clock.stop()
+        cpu = usage.ru_utime + usage.ru_stime
+        outcome = self.outcome or self._died(died, cpu)
+        if self._printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the rest was in the pipe until now
+            outcome = Outcome(End.OUTPUT, observed=float(self._printed))
+        peak = self._peak = usage.ru_maxrss * 1024
+        if (
+            self.streams is None
+            and outcome.end is End.DIED
+            and -outcome.observed in _CRASHES
+            and peak >= limits.memory_bytes
+        ):
+            outcome = Outcome(End.MEMORY, outcome.detail, observed=float(peak))
+        cpu += charged(self._clock.ours, cpu)
+        if (used := cpu - self._begun[0]) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
+            outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
+        if outcome.end is End.CPU:
+            outcome.observed = max(used, limits.cpu_seconds)
+        outcome.cpu_seconds = max(0.0, cpu - self._lapped[0])
+        outcome.wall_seconds = self._clock.wall - self._lapped[1]
+        outcome.peak_memory_bytes, outcome.phase = peak, request.phase
+        return outcome
+
+    def _watch(self) -> None:
+        """Serve events until there is a message or an outcome, or the child has died."""
+        engine, rounds, waited, dead = self.engine, 0, False, False
+        while self.outcome is None and self._message is None:
+            timeout = self._time_left()
+            if not waited and timeout > SLOW_PHASE_SECONDS:
+                timeout = SLOW_PHASE_SECONDS
+            events = engine.poll.poll(timeout * 1000 + 1)
+            rounds += 1
+            if not events and not waited:
+                waited = True
+                engine.on_slow_phase()
+            if not events or rounds > _QUIET_ROUNDS:
+                self._check_time()
+            for descriptor, event in events:
+                if descriptor == self.jailed.listener.descriptor:
+                    engine.receive_call()
+                elif descriptor == self._report_fd:
+                    self._read_report()
+                elif descriptor == self._output_fd:
+                    self._read_output()
+                elif descriptor == self._unsent_to:
+                    self._send()
+                elif descriptor == self.pidfd:
+                    dead = True
+                elif self.streams is not None and descriptor in self.streams.open:
+                    self._read_stream(descriptor)
+                elif descriptor == engine.client:
+                    raise ClientGone
+                elif event and descriptor == self.jailed.pidfd:
+                    raise WorkerFailed("the zygote died")
+            if dead:
+                if self._message is None:
+                    self._read_report()
+                return
+
+    def _time_left(self) -> float:
+        """Return the seconds until a limit can be reached at the earliest."""
+        left = self._wall_limit() - self._wall()
+        if self.pid:
+            left = min(left, self.limits.cpu_seconds - (self._cpu() - self._begun[0]))
+        return max(left, 0.0)
+
+    def _wall_limit(self) -> float:
+        """Return the limit of elapsed time that applies now."""
+        return self.limits.wall_seconds if self.pid else max(self.limits.wall_seconds, _SPAWN_SECONDS)
+
+    def _wall(self) -> float:
+        return self._clock.read()[0] - self._begun[1]
+
+    def _cpu(self) -> float:
+        """Return the child's CPU time so far, with the share of our own that it is charged for.
+
+        The clock: man 2 clock_getres, "CPU-time clocks of another process".
+        """
+        try:
+            cpu = time.clock_gettime((~self.pid << 3) | 2)
+        except OSError:
+            return 0.0  # it has just died
+        return cpu + charged(self._clock.read()[1], cpu)
+
+    def _check_time(self) -> None:
+        wall = self._wall()
+        if self.pid and self._cpu() - self._begun[0] >= self.limits.cpu_seconds:
+            self.outcome = Outcome(End.CPU)
+        elif wall >= self._wall_limit():
+            if not self.pid:
+                raise WorkerFailed("no child became ready in time")
+            self.outcome = Outcome(End.WALL, observed=wall)
+
+    def _send(self) -> None:
+        """Write as much to the child as the pipe takes; the rest follows when the pipe is writable again."""
+        try:
+            self._unsent = self._unsent[os.write(self._unsent_to, self._unsent) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:  # it has died, which is seen elsewhere
+            self._unsent = memoryview(b"")
+        if len(self._unsent) and not self._waits_to_send:
+            self.engine.poll.register(self._unsent_to, select.POLLOUT)
+            self._waits_to_send = True
+        elif not len(self._unsent):
+            self._stop_sending()
+
+    def _stop_sending(self) -> None:
+        if self._waits_to_send:
+            self.engine.poll.unregister(self._unsent_to)
+            self._waits_to_send = False
+
+    def decide(self, call: seccomp.Call) -> None:
+        """Handle a system call of this child that waits: let it pass, answer it, or end the phase."""
+        engine = self.engine
+        if not self.pid and call.number in (engine.mmap, engine.mremap):
+            self.jailed.listener.allow(call)  # the child allocates memory to read a large job; no task code has run yet
+        elif not self.pid and call.number == engine.prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS:
+            self.jailed.listener.allow(call)
+        elif not self.pid:
+            if call.number != engine.prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
+                raise WorkerFailed("the child made another system call before it was ready")
+            self._adopt(call)
+        elif self._may_grow(call):
+            size = call.args[1] if call.number == engine.mmap else call.args[2] - call.args[1]
+            if (total := address_space(self.pid) + size) > self.cap:
+                self._refused = max(self._refused, total)  # RLIMIT_AS makes the kernel refuse it
+            self.jailed.listener.allow(call)
+        elif call.number in engine.answered:
+            self.jailed.listener.answer(call, _NUMBERS_BEFORE + self.request.phase)
+        elif call.number == engine.tgkill and call.args[2] == _ABORT:
+            self.outcome = Outcome(End.DIED, "aborted", observed=-_ABORT)
+        else:
+            self.outcome = Outcome(End.FORBIDDEN, f"system call {self.jailed.name(call.number)}")
+
+    def _may_grow(self, call: seccomp.Call) -> bool:
+        """Return True if the call requests memory, or maps code from a file of the root."""
+        if call.number == self.engine.mmap and seccomp.maps("code", call.args):
+            return self.streams is None or _has_a_name(self.pid, call.args[4])
+        return call.number == self.engine.mremap or (
+            call.number == self.engine.mmap and seccomp.maps("data", call.args)
+        )
+
+    def _adopt(self, call: seccomp.Call) -> None:
+        """Note the child, which is ready, give it its own descriptors, and let it go."""
+        self.pid = call.pid
+        self.jailed.children.add(call.pid)
+        self.engine.children[call.pid] = self
+        self.engine.spawning = None
+        self.pidfd = os.pidfd_open(call.pid)
+        self.engine.poll.register(self.pidfd, select.POLLIN)
+        if self.streams is not None:
+            self.streams.install(self.jailed.listener, call)
+            for descriptor in self.streams.open:
+                self.engine.poll.register(descriptor, select.POLLIN)
+        if self.channel is not None:
+            self.channel.install(self.jailed.listener, call)
+        self.jailed.listener.allow(call)
+
+    def _read_report(self) -> None:
+        """Read what the child has reported. A complete report is the outcome."""
+        try:
+            while data := os.read(self._report_fd, 1 << 20):
+                self._feed(data)
+                if self.outcome is not None or self._message is not None or len(data) < 65536:
+                    return
+        except BlockingIOError:
+            return
+
+    def _feed(self, data: bytes) -> None:
+        found = self._report.feed(data)
+        if found is None:
+            return
+        if self._report.out_of_memory and (peak := self._memory_reached()):
+            detail = found[1:].decode("utf-8", "replace") if isinstance(found, bytes) else found.detail
+            found = Outcome(End.MEMORY, detail, observed=peak - self.jailed.base_bytes)
+        if isinstance(found, bytes):
+            self._message = found
+        else:
+            self.outcome = found
+
+    def _memory_reached(self) -> int:
+        """Return the size that the child had or requested, in bytes, if the kernel's figures confirm that it hit the
+        limit.
+        """
+        peak = status_bytes(self.pid, b"VmPeak:")
+        if peak + _UNSEEN_BYTES > self.cap:
+            peak = max(peak, self.cap)
+        else:
+            peak = 0
+        return max(peak, self._refused)
+
+    def _read_output(self) -> None:
+        try:
+            self._printed += len(os.read(self._output_fd, 1 << 20))
+        except BlockingIOError:
+            return
+        if self._printed > self.limits.output_bytes and self.outcome is None:
+            self.outcome = Outcome(End.OUTPUT, observed=float(self._printed))
+
+    def _read_stream(self, descriptor: int) -> None:
+        if self.streams is not None and not self.streams.read(descriptor):
+            self._unregister(descriptor)
+
+    def _reap(self) -> tuple[int, resource.struct_rusage]:
+        """Kill and reap the child and empty its pipes, so that nothing of it reaches the next child."""
+        self._reaped = True
+        os.kill(self.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.jailed.children.discard(self.pid)
+        self.engine.children.pop(self.pid, None)
+        self._unregister(self.pidfd)
+        os.close(self.pidfd)
+        if self.streams is not None:
+            for stream in self.streams.open:  # no writer is left: read to the end of file
+                while stream in self.streams.open:
+                    self._read_stream(stream)
+        if len(self._unsent) and self._unsent_to == self.jailed.job:
+            raise WorkerFailed("the child died before it had read its job")
+        self._stop_sending()
+        while data := self._leftover():
+            descriptor, content = data
+            if descriptor == self._output_fd:
+                self._printed += len(content)
+            elif self.outcome is None and self._message is None:
+                self._feed(content)
+        return status, usage
+
+    def _leftover(self) -> tuple[int, bytes] | None:
+        """Return a pipe of the child and what is left in it; None if both are empty."""
+        for descriptor in (self._report_fd, self._output_fd):
+            try:
+                if content := os.read(descriptor, 1 << 20):
+                    return descriptor, content
+            except BlockingIOError:
+                continue
+            if self.channel is None:
+                raise WorkerFailed("the zygote died")
+        return None
+
+    def _died(self, status: int, cpu_seconds: float) -> Outcome:
+        """Return the outcome of a child that ended without a report, from its wait status."""
+        if os.WIFEXITED(status) and self.streams is not None:
+            return Outcome(End.EXITED, observed=os.WEXITSTATUS(status))
+        if os.WIFEXITED(status):
+            return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
+        number = os.WTERMSIG(status)
+        if number == signal.SIGSYS:
+            return Outcome(
+                End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)"
+            )
+        if number == signal.SIGXCPU:
+            return Outcome(End.CPU)
+        if self.engine.oom_killed():
+            return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
+        if number == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
+            raise WorkerFailed("the child was killed from outside")  # a task can't send a signal
+        return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
+
+
+def _has_a_name(pid: int, argument: int) -> bool:
+    """Return True if a directory has an entry for the file behind this descriptor.
+
+    Standard input has none, and may be machine code.
+    """
+    try:
+        return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0
+    except OSError:
+        return False

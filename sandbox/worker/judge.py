@@ -1,0 +1,112 @@
+"""Judge a solution by tests or cases: which processes are needed, and what passes between them.
+
+Nothing here interprets a value that came from a solution, or from tests: bytes are checked (`codec.check`), compared as
+bytes, and passed on. What judges runs in a jailed process of its own (`Phase.TESTS`, `Phase.CHECK`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+
+from selftaught.sandbox import judging, wire
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import End, Job, Kind, Outcome, Phase
+from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
+from selftaught.sandbox.worker.relay import Relay, outcomes_of_tests
+from selftaught.sandbox.worker.session import Open, Request, Run
+
+_ENTRY = struct.Struct("<II")
+"""Header of a compiled source: length of the code, and nanoseconds that compiling took."""
+_MOST_COMPILED, _MOST_COMPILED_BYTES = 256, 8 << 20
+"""Sources whose code is kept, and bytes of all code."""
+
+
+class Judge:
+    """Judges the tasks of one engine."""
+
+    def __init__(self, open_session: Open, run: Run) -> None:
+        """Set how to run phases.
+
+        Args:
+            open_session: opens a session.
+            run: runs a phase to its end.
+        """
+        self._open, self._run = open_session, run
+        self._compiled = _Compiled(run)
+
+    def execute(self, job: Job, limits: Limits) -> list[Outcome]:
+        """Judge a solution.
+
+        Args:
+            job: a job of any kind but puzzles and programs.
+            limits: its limits, or those of a time slice.
+
+        Returns:
+            The outcomes of its cases, in order, and `End.TOTAL`.
+
+        Raises:
+            GivenUp: the fork engine must run the job.
+        """
+        if job.kind is Kind.SHARED:
+            return self._share(job, limits)
+        if job.kind is Kind.TESTS:
+            return Relay(self._open, job, limits, self._compiled.get).execute()
+        cases = FunctionCases if job.kind is Kind.CASES else StdioCases
+        return cases(self._open, self._run, job, limits, self._compiled.get).execute()
+
+    def _share(self, job: Job, limits: Limits) -> list[Outcome]:
+        """Run the solution and its tests in one process."""
+        tests = judging.unpack_tests(job.sat)
+        payload = judging.encode((tests.prelude, tests.entry_point, job.sol.decode(*wire.TEXT), tests.all_cases))
+        source = tests.tests.encode(*wire.TEXT)
+        outcome = self._run(Request(Phase.SHARED, source, payload, limits, job.seed))
+        return outcomes_of_tests(outcome, {}, {}, 0, Phase.SHARED)
+
+
+class _Compiled:
+    """Code of the sources that many jobs share. It is made by `Phase.COMPILE`, at the second time one is seen."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._codes: OrderedDict[tuple[str, bytes], bytes | None] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, source: bytes, file: str, at_once: bool, limits: Limits) -> bytes:
+        """Return the code of a source, or b"" if it is not compiled.
+
+        Args:
+            source: the source.
+            file: the name of the file that it is compiled under.
+            at_once: compile it even if it is seen for the first time.
+            limits: limits of compiling it.
+        """
+        key = file, source
+        if key not in self._codes and not at_once:
+            self._add(key, None)
+            return b""
+        code = self._codes.get(key)
+        if code is None:
+            code = self._compile(source, file, limits)
+            self._add(key, code)
+        self._codes.move_to_end(key)
+        return code
+
+    def _compile(self, source: bytes, file: str, limits: Limits) -> bytes:
+        outcome = self._run(Request(Phase.COMPILE, wire.frame(source), file.encode(), limits))
+        if outcome.end is not End.ANSWER or len(outcome.payload) < _ENTRY.size:
+            return b""
+        size, _ = _ENTRY.unpack_from(outcome.payload)
+        code = outcome.payload[_ENTRY.size :]
+        return code if len(code) == size else b""
+
+    def _add(self, key: tuple[str, bytes], code: bytes | None) -> None:
+        self._bytes += len(key[1]) + len(code or b"") - self._size(key)
+        self._codes[key] = code
+        while len(self._codes) > _MOST_COMPILED or self._bytes > _MOST_COMPILED_BYTES:
+            oldest = next(iter(self._codes))
+            self._bytes -= self._size(oldest)
+            del self._codes[oldest]
+
+    def _size(self, key: tuple[str, bytes]) -> int:
+        return len(key[1]) + len(self._codes[key] or b"") if key in self._codes else 0

@@ -1,0 +1,282 @@
+"""Relay calls between tests and the solution, which run in two jailed processes.
+
+The tests call stand-ins. Each call becomes a message, which is checked and passed to the solution's process, and so is
+the answer on its way back. The tests decide; the solution's process sees arguments and nothing else.
+
+Messages, each with a code in front: the solution's process first sends R and the names that it defines. The tests send
+X, the number of the case and a request; the answer is the solution's message, or nothing if its process has ended. With
+`all_cases` they send F, the number of a case and why it failed. The tests end with a report (E): how many cases there
+are, the number of the one that failed, a code, and why.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+
+from selftaught.sandbox import codec, judging, wire
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import NO_CASE, End, Job, Outcome, Phase
+from selftaught.sandbox.worker.session import Open, Request, Session
+
+_CASE, _END = struct.Struct("<I"), struct.Struct("<IIc")
+_ENDS = {
+    b"T": End.ACCEPTED,
+    b"a": End.REJECTED,
+    b"w": End.WRONG_TYPE,
+    b"p": End.TESTS_ERROR,
+    b"s": End.SOLUTION_ERROR,
+    b"n": End.REJECTED,  # a lack of memory that the kernel's figures do not confirm
+}
+_REPLIES = (b"X", b"w", b"L", b"m")
+_MOST_CASES = 100_000
+_NOTHING = Outcome(End.ACCEPTED)
+
+Compiled = Callable[[bytes, str, bool, Limits], bytes]
+"""Returns the code of a source: see `Judge`."""
+
+
+class Relay:
+    """The judgement of one solution by tests."""
+
+    def __init__(self, open_session: Open, job: Job, limits: Limits, compiled: Compiled) -> None:
+        """Prepare the judgement.
+
+        Args:
+            open_session: opens a session.
+            job: a job of kind `Kind.TESTS`.
+            limits: its limits.
+            compiled: returns the code of tests that are seen often.
+        """
+        self._open, self._job, self._limits = open_session, job, limits
+        self._tests = judging.unpack_tests(job.sat)
+        self._source = self._tests.tests.encode(*wire.TEXT)
+        self._code = compiled(self._source, "<tests>", False, limits)
+        self._solution: Session | None = None
+        self._judge: Session | None = None
+        self._names = b""
+        self._failed: dict[int, Outcome] = {}
+        self._used: dict[int, Outcome] = {}
+        self._case = self._ended = 0
+
+    def execute(self) -> list[Outcome]:
+        """Run the tests. Return the outcomes of their cases, and `End.TOTAL`."""
+        try:
+            if failure := self._load():
+                return [failure, Outcome(End.TOTAL)]
+            while True:
+                outcome = self._run_tests()
+                if outcome is None:
+                    return self._outcomes_so_far()
+                if outcome.end is End.ANSWER or not self._may_go_on():
+                    return self._outcomes(outcome)
+                self._fail(self._case, outcome)
+                self._case += 1  # go on after the case that ended the process of the tests
+        finally:
+            self._close()
+
+    def _load(self) -> Outcome | None:
+        """Start the solution's process. Return why it has none, or None if it is ready."""
+        payload = judging.encode((self._tests.entry_point, self._job.sol.decode(*wire.TEXT)))
+        prelude = self._tests.prelude.encode(*wire.TEXT)
+        self._solution = self._open(Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed))
+        first = self._solution.start()
+        if isinstance(first, bytes):
+            if _is_encoding(first, b"R", self._limits):
+                self._names = first[1:]
+                return None
+            first = self._malformed(self._solution)
+        return self._end_solution(first)
+
+    def _end_solution(self, outcome: Outcome) -> Outcome:
+        """Close the solution's process, and return its outcome, which can't be one of the tests."""
+        if self._solution is not None:
+            self._solution.close()
+            self._solution = None
+        if outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
+            outcome.end, outcome.detail = End.DIED, "it reported what only tests can report"
+        if outcome.end is End.PUZZLE_ERROR:  # the prelude
+            outcome.end = End.TESTS_ERROR
+        outcome.payload = b""
+        return outcome
+
+    def _run_tests(self) -> Outcome | None:
+        """Run the tests from the current case on. Return the outcome of their process, or None if the solution's has
+        ended them.
+        """
+        tests = self._tests
+        head = judging.encode_parts(
+            judging.encode(tests.prelude),
+            judging.encode(tests.entry_point),
+            self._names,
+            judging.encode(tests.all_cases),
+            judging.encode(self._case),
+        )
+        request = Request(
+            Phase.TESTS,
+            self._code or self._source,
+            head,
+            self._limits,
+            self._job.seed,
+            source=self._source if self._code else b"",
+        )
+        self._judge = judge = self._open(request)
+        found = judge.start()
+        while isinstance(found, bytes):
+            if len(found) < 1 + _CASE.size or not self._begin_case(_CASE.unpack_from(found, 1)[0]):
+                found = self._malformed(judge)
+                break
+            if found[:1] == b"F":
+                self._fail(self._case, _outcome_of(found[5:6], found[6:], Phase.TESTS))
+                found = judge.send(b"")
+                continue
+            reply = self._ask(b"X" + found[5:])
+            if reply is None:
+                return None
+            found = judge.send(reply)
+        judge.close()
+        return found
+
+    def _begin_case(self, case: int) -> bool:
+        """Charge what was used until now to the case before. Return False if the number is no case's."""
+        if case != self._case:
+            if not self._case <= case < _MOST_CASES:
+                return False
+            self._charge()
+            self._case = case
+        return True
+
+    def _charge(self) -> None:
+        """Charge what both processes have used since the last call to the current case."""
+        for session in (self._solution, self._judge):
+            if session is not None:
+                _add(self._used, self._case, session.lap())
+
+    def _ask(self, request: bytes) -> bytes | None:
+        """Pass a request to the solution. Return its reply, b"" if it has ended, or None if that ends the tests."""
+        if self._case in self._failed:
+            return b""
+        if self._solution is None and (failure := self._load()):
+            return self._lose(failure)
+        assert self._solution is not None
+        reply = self._solution.send(request)
+        if isinstance(reply, bytes):
+            code = reply[:1]
+            if code in _REPLIES and (code != b"X" or _is_encoding(reply, b"X", self._limits)):
+                return reply
+            reply = self._malformed(self._solution)
+        return self._lose(self._end_solution(reply))
+
+    def _lose(self, outcome: Outcome) -> bytes | None:
+        self._fail(self._case, outcome)
+        return b"" if self._may_go_on() else None
+
+    def _may_go_on(self) -> bool:
+        """Return True if the other cases are to run after one that has ended a process."""
+        self._ended += 1
+        return self._tests.all_cases and self._ended <= judging.MOST_RESUMED
+
+    def _fail(self, case: int, outcome: Outcome) -> None:
+        outcome.case = case
+        self._failed.setdefault(case, outcome)
+
+    def _malformed(self, session: Session) -> Outcome:
+        outcome = session.lap()
+        outcome.end, outcome.detail = End.DIED, "malformed message"
+        return outcome
+
+    def _outcomes(self, last: Outcome) -> list[Outcome]:
+        """Return the outcomes of all cases; `last` is that of the tests' process."""
+        if self._solution is not None:
+            _add(self._used, self._case, self._solution.lap())
+        peak = self._close()
+        outcomes = outcomes_of_tests(last, self._failed, self._used, self._case, Phase.TESTS)
+        outcomes[0].peak_memory_bytes = max(outcomes[0].peak_memory_bytes, peak)
+        return outcomes
+
+    def _outcomes_so_far(self) -> list[Outcome]:
+        """Return the outcomes up to the case in which the solution's process ended: the number of all is not known."""
+        self._charge()
+        self._close()
+        last = self._failed[self._case]
+        before = [
+            replace(self._used.get(number, _NOTHING), case=number, engine=last.engine, phase=Phase.TESTS)
+            for number in range(self._case)
+        ]
+        if usage := self._used.get(self._case):
+            last.cpu_seconds += usage.cpu_seconds
+            last.wall_seconds += usage.wall_seconds
+        return [*before, last, Outcome(End.TOTAL, observed=self._case + 1)]
+
+    def _close(self) -> int:
+        """Close both processes. Return the larger of their resident sets."""
+        sessions, self._solution, self._judge = (self._solution, self._judge), None, None
+        return max((session.close() for session in sessions if session is not None), default=0)
+
+
+def outcomes_of_tests(
+    last: Outcome, failed: dict[int, Outcome], used: dict[int, Outcome], current: int, phase: Phase
+) -> list[Outcome]:
+    """Return the outcomes of all cases in order, and `End.TOTAL`.
+
+    Args:
+        last: the outcome of the process that ran the tests. `End.ANSWER`: its payload is the report of their end.
+        failed: outcomes of cases that are known to have failed.
+        used: what cases have used so far.
+        current: the case in which the process was last seen.
+        phase: what the process did.
+    """
+    last.phase = phase
+    total, case = current + 1, current
+    if last.end is End.ANSWER:
+        code, text = b"", b""
+        if len(last.payload) >= _END.size:
+            total, case, code = _END.unpack_from(last.payload)
+            text = last.payload[_END.size :]
+        if code not in _ENDS or total > _MOST_CASES:
+            total, case, code, text = current + 1, current, b"", b"malformed report"
+        end = _outcome_of(code, text, phase)
+        last.end, last.detail, last.payload = end.end, end.detail, b""
+    elif last.end in (End.ACCEPTED, End.REJECTED):
+        last.end, last.detail = End.DIED, "malformed report"
+    elif last.end is End.PUZZLE_ERROR:
+        last.end = End.TESTS_ERROR
+    if last.end is not End.ACCEPTED:
+        if case == NO_CASE or case >= max(total, 1):
+            return [last, Outcome(End.TOTAL, observed=total)]
+        last.case = case
+        failed.setdefault(case, last)
+    else:
+        _add(used, max(0, min(current, total - 1)), last)
+    stop = total if last.end is End.ACCEPTED else max(failed) + 1
+    outcomes = []
+    for number in range(stop):
+        outcome = failed.get(number) or Outcome(End.ACCEPTED, engine=last.engine, phase=phase)
+        outcome.case = number
+        if (usage := used.get(number)) is not None and usage is not outcome:
+            outcome.cpu_seconds += usage.cpu_seconds
+            outcome.wall_seconds += usage.wall_seconds
+        outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, last.peak_memory_bytes)
+        outcomes.append(outcome)
+    return [*outcomes, Outcome(End.TOTAL, observed=total)]
+
+
+def _outcome_of(code: bytes, text: bytes, phase: Phase) -> Outcome:
+    return Outcome(_ENDS.get(code, End.DIED), text.decode("utf-8", "replace")[: wire.TEXT_BYTES], phase=phase)
+
+
+def _add(used: dict[int, Outcome], case: int, more: Outcome) -> None:
+    """Add what was used in a case to what is known of it."""
+    total = used.setdefault(case, Outcome(End.ACCEPTED))
+    total.cpu_seconds += more.cpu_seconds
+    total.wall_seconds += more.wall_seconds
+
+
+def _is_encoding(message: bytes, code: bytes, limits: Limits) -> bool:
+    """Return True if a message is this code and the encoding of a value."""
+    try:
+        codec.check(message[1:], limits.answer_bytes + limits.output_bytes)
+    except codec.Malformed:
+        return False
+    return message[:1] == code

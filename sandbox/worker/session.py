@@ -1,0 +1,123 @@
+"""A session: a jailed process that exchanges messages with the supervisor while its phase runs.
+
+The supervisor starts the process, gets its first message, and answers each message by another, until the process ends
+its phase with a report. While the supervisor has the turn the process does nothing, or at least nothing that counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from selftaught.sandbox import wire
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Outcome, Phase
+
+OVERHEAD_BYTES = 64 << 10
+"""How much longer a message may be than an answer: it has what was printed, and names, besides."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A phase to run, as a session or to its end.
+
+    Attributes:
+        phase: what to do.
+        sat: its first source, or code by `Phase.COMPILE`.
+        payload: what else it reads.
+        limits: limits of the phase, or of each part of a session between `Session.begin`.
+        seed: seed of the `random` module; 0 leaves it as the zygote has seeded it.
+        source: the source of which `sat` is the code, if it is compiled.
+        parts: how many times a session may begin anew with full limits.
+    """
+
+    phase: Phase
+    sat: bytes
+    payload: bytes
+    limits: Limits
+    seed: int = 0
+    source: bytes = b""
+    parts: int = 1
+
+    def pack(self, space: int) -> bytes:
+        """Return what the process reads: header (`wire.PHASE`), first source, payload.
+
+        Args:
+            space: the limit of its address space, in bytes.
+        """
+        head = wire.PHASE.pack(
+            self.phase | (Phase.COMPILED if self.source else 0),
+            space,
+            self.limits.cpu_seconds * self.parts,
+            self.limits.answer_bytes,
+            self.seed,
+            len(self.sat),
+            len(self.payload),
+        )
+        return head + self.sat + self.payload
+
+
+class GivenUp(Exception):
+    """A session can't go on with this engine: the fork engine must run the whole task."""
+
+
+class Session(Protocol):
+    """A jailed process and its messages.
+
+    Raises:
+        GivenUp: `start` or `send`, if the fork engine must run the task.
+        WorkerFailed, ClientGone: as `Engine`.
+    """
+
+    def start(self) -> bytes | Outcome:
+        """Start the phase. Return the first message, or the outcome if there is none."""
+
+    def send(self, message: bytes) -> bytes | Outcome:
+        """Answer the last message. Return the next, or the outcome of the phase."""
+
+    def begin(self) -> None:
+        """Count time against the limits from zero again."""
+
+    def lap(self) -> Outcome:
+        """Return what was used since the last call, as an outcome that the caller completes."""
+
+    def close(self) -> int:
+        """End the process, or put it back. May be called again.
+
+        Returns:
+            The largest resident set in bytes, as far as it is known.
+        """
+
+
+Open = Callable[[Request], Session]
+Run = Callable[[Request], Outcome]
+
+
+class Clock:
+    """CPU time, elapsed time and the supervisor's own time of a process that takes turns with others.
+
+    Attributes:
+        wall, ours: seconds while it had the turn.
+    """
+
+    def __init__(self) -> None:
+        self.wall = self.ours = 0.0
+        self._since: tuple[float, float] | None = None
+
+    def go(self) -> None:
+        """The process gets the turn."""
+        self._since = time.monotonic(), time.thread_time()
+
+    def stop(self) -> None:
+        """The process gives back the turn."""
+        self.wall, self.ours = self.read()
+        self._since = None
+
+    def read(self) -> tuple[float, float]:
+        """Return elapsed time and the supervisor's own CPU time until now, in seconds."""
+        if self._since is None:
+            return self.wall, self.ours
+        wall, ours = self._since
+        return self.wall + time.monotonic() - wall, self.ours + time.thread_time() - ours

@@ -1,0 +1,96 @@
+"""A session on a snapshot process: it stops at each message until the supervisor has an answer, and is put back at the
+end.
+"""
+
+from __future__ import annotations
+
+from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, GivenUp, Request
+from selftaught.sandbox.worker.snapshot.attempt import Attempt, Context
+from selftaught.sandbox.worker.snapshot.process import fits
+from selftaught.sandbox.worker.snapshot.upkeep import Upkeep
+
+
+class SnapshotSession:
+    """A session on the process of an upkeep. Implements `Session`."""
+
+    def __init__(self, context: Context, upkeep: Upkeep, request: Request) -> None:
+        """Prepare the session.
+
+        Args:
+            context: what all attempts of the engine share.
+            upkeep: has the process, which belongs to the session until it is closed.
+            request: the phase.
+        """
+        self._upkeep, self._request = upkeep, request
+        most = request.limits.answer_bytes + request.limits.output_bytes + OVERHEAD_BYTES
+        self._attempt = Attempt(context, upkeep.ready(), request.limits, max_message_bytes=most)
+        self._clock = Clock()
+        self._lapped = (0.0, 0.0)
+        self._closed = False
+        self._peak = 0
+
+    def start(self) -> bytes | Outcome:
+        """See `Session.start`."""
+        job = self._request.pack(0)
+        if not fits(job, self._request.limits):
+            self._give_up()
+        self._clock.go()
+        return self._take_turn(self._attempt.run(job))
+
+    def send(self, message: bytes) -> bytes | Outcome:
+        """See `Session.send`."""
+        if not self._attempt.process.can_take(message):
+            self._give_up()
+        self._clock.go()
+        return self._take_turn(self._attempt.answer(message))
+
+    def _take_turn(self, found: Outcome | bytes | None) -> bytes | Outcome:
+        self._clock.stop()
+        if isinstance(found, bytes):
+            return found
+        if found is None:
+            self._give_up()
+        assert found is not None
+        self._put_back(given_up=False)
+        cpu, _ = used = self._attempt.used
+        if cpu - self._attempt.begun[0] > self._request.limits.cpu_seconds:
+            found.end, found.detail, found.payload = End.CPU, "", b""
+        if found.end is End.CPU:
+            found.observed = cpu - self._attempt.begun[0]
+        self._fill(found, used)
+        found.peak_memory_bytes = self._peak
+        return found
+
+    def begin(self) -> None:
+        """See `Session.begin`."""
+        self._attempt.begin()
+
+    def lap(self) -> Outcome:
+        """See `Session.lap`."""
+        return self._fill(Outcome(End.ACCEPTED), self._attempt.used)
+
+    def _fill(self, outcome: Outcome, used: tuple[float, float]) -> Outcome:
+        (cpu, wall), (cpu_before, wall_before) = used, self._lapped
+        self._lapped = used
+        outcome.cpu_seconds, outcome.wall_seconds = max(0.0, cpu - cpu_before), max(0.0, wall - wall_before)
+        outcome.engine, outcome.phase = "snapshot", self._request.phase
+        return outcome
+
+    def _give_up(self) -> None:
+        self._put_back(given_up=True)
+        raise GivenUp
+
+    def close(self) -> int:
+        """See `Session.close`."""
+        if not self._closed:
+            self._put_back(given_up=False)
+        return self._peak
+
+    def _put_back(self, given_up: bool) -> None:
+        """Put the process back, which stands at a message or at what ended the phase."""
+        self._closed = True
+        process = self._attempt.process
+        if not self._upkeep.restore(self._attempt, given_up):
+            raise GivenUp  # a comparison has found a difference
+        self._peak = process.peak_memory_bytes
