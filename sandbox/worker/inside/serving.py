@@ -35,7 +35,7 @@ from selftaught.sandbox.worker.inside.solution import Solution
 CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
 VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
 Exchange = Callable[[bytes], bytes]
-MOST_PRINTED = 1 << 20
+MOST_PRINTED = 1 << 18
 """How many bytes that a call prints are replayed, at most."""
 
 # Code of the solution may replace anything in `builtins`: what runs after it uses these names.
