@@ -6,11 +6,12 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any
 
-from selftaught.sandbox.worker.inside.failure import FILES
-from selftaught.sandbox.worker.inside.fixtures import Fixtures, parameters_of
+from selftaught.sandbox.worker.inside.failure import FILES, LoadError
+from selftaught.sandbox.worker.inside.fixtures import Fixtures, check_result, parameters_of
 from selftaught.sandbox.worker.inside.pytest_standin import Failed, Fixture, Parameters, Skipped
 
 Case = Callable[[], object]
@@ -43,7 +44,7 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
     check: Any = own.get("check")
     if _is_function(check):
         arguments = (candidate(),) if parameters_of(check) else ()
-        yield partial(check, *arguments)
+        yield lambda: check_result(check(*arguments))
 
 
 def _is_function(value: Any) -> bool:
@@ -79,13 +80,14 @@ def _of_function(
 def _sets(mark: Any) -> list[tuple[dict[str, Any], list[Any]]]:
     """Return the sets of parameters of a mark ``parametrize``, each with its own marks."""
     names: Any
-    names, values, *_ = *mark.args, *[mark.kwargs[one] for one in ("argnames", "argvalues") if one in mark.kwargs]
+    value: Any
+    by_name = [mark.kwargs[one] for one in ("argnames", "argvalues") if one in mark.kwargs]
+    names, values = (list(mark.args) + by_name)[:2]
     several = not isinstance(names, str) or "," in names
     names = [one.strip() for one in names.split(",") if one.strip()] if isinstance(names, str) else list(names)
     sets = []
     for value in values:
         marks: list[Any] = []
-        value: Any
         if isinstance(value, Parameters):
             value, marks = value.values if several or len(value.values) != 1 else value.values[0], value.marks
         sets.append((dict(zip(names, value if several else (value,), strict=True)), marks))
@@ -173,6 +175,8 @@ def _of_test_case(kind: Any) -> Iterator[Case]:
             kind.setUpClass()
         test = kind(name)
         method = getattr(test, name)
+        if method.__code__.co_flags & CO_COROUTINE:
+            raise LoadError("asynchronous tests can't be run")
         try:
             _debug(test)
         except (Skipped, KeyboardInterrupt):

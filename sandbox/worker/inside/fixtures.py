@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 from inspect import Parameter, signature
-from types import SimpleNamespace
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, SimpleNamespace
 from typing import Any
 
+from selftaught.sandbox.worker.inside.failure import LoadError
 from selftaught.sandbox.worker.inside.pytest_standin import Fixture, current_relay
 
 _MISSING = object()
@@ -55,7 +56,7 @@ class Fixtures:
             for name in self.needed(names):
                 if name not in given:
                     self._value(name, values, chosen, instance, finish)
-            function(**given, **{name: values[name] for name in names})
+            check_result(function(**given, **{name: values[name] for name in names}))
         finally:
             _finish_all(finish)
 
@@ -94,6 +95,12 @@ class Fixtures:
         if fixture.scope != "function":
             self._wide[name, which] = values[name]
         return values[name]
+
+
+def check_result(result: object) -> None:
+    """Raise LoadError if a test has not run: what it has returned would have to be awaited or iterated over."""
+    if isinstance(result, (CoroutineType, GeneratorType, AsyncGeneratorType)):
+        raise LoadError("asynchronous tests can't be run")
 
 
 def _begun(generator: Any, finish: list[_Finish]) -> Any:
@@ -142,7 +149,7 @@ def _builtin(name: str, finish: list[_Finish]) -> Any:
         return SimpleNamespace(param=None, addfinalizer=finish.append)
     if relay is not None:
         relay.refuse(f"the fixture {name} can't be had here")
-    raise LookupError(f"there is no fixture {name}")
+    raise LoadError(f"there is no fixture {name}")
 
 
 class Captured:

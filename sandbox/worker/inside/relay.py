@@ -42,7 +42,26 @@ _NotPlain, _TooLarge, _Shared, _Malformed, _Exception = (
     Exception,
 )
 _all_scalars = relay_data.SCALARS.issuperset
+_builtin_exceptions = {
+    name: kind
+    for name, kind in vars(sys.modules["builtins"]).items()
+    if isinstance(kind, type)
+    and issubclass(kind, BaseException)
+    and name not in ("MemoryError", "SystemError", "StopIteration")
+}
 _MOST = relay_data.MOST_BYTES
+
+
+def _simple_exception(code: Any, parts: Any) -> BaseException | None:
+    """Return the exception that a reply names, if it is a builtin one."""
+    if code != RAISED:
+        return None
+    try:
+        name, args = parts
+        made: BaseException = _builtin_exceptions[name](*args)
+    except _Exception:
+        return None
+    return made
 
 
 class CaseOver(BaseException):
@@ -124,8 +143,13 @@ class Relay:
                 answer = _decode(reply[1:])
             except _Malformed as error:
                 self._end(b"a", f"the solution's process sent something malformed: {error}")
-            if _type(answer) is _tuple and _len(answer) == 2 and answer[0] == VALUE:
-                return answer[1]
+            if _type(answer) is _tuple and _len(answer) == 2:
+                if answer[0] == VALUE:
+                    return answer[1]
+                raised = _simple_exception(*answer)
+                if raised is not None:
+                    self.raised = raised
+                    raise raised from None
             return self._received(answer, objects)
         return self._not_answered(reply)
 
@@ -193,6 +217,8 @@ class Relay:
         for category, text in categories:
             warnings.warn(text, category, stacklevel=3)
         if code in (RAISED, RAISED_GRAPH):
+            if isinstance(value, StopIteration):  # it would end a loop of the tests as if all were well
+                self.refuse("a StopIteration can't cross from the solution to its tests")
             self.raised = value
             raise value from None
         return value

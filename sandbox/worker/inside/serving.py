@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import itertools
 import operator
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,18 +26,22 @@ from typing import Any
 
 from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import relay_data
-from selftaught.sandbox.worker.inside.crossing import METHOD, FromSolution, yields
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, describe
+from selftaught.sandbox.worker.inside.from_solution import METHOD, FromSolution, yields
+from selftaught.sandbox.worker.inside.instances import attributes_of
 from selftaught.sandbox.worker.inside.relay_data import Builder, flatten, mutable_objects
 from selftaught.sandbox.worker.inside.solution import Solution
 
 CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
 VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
 Exchange = Callable[[bytes], bytes]
+MOST_PRINTED = 1 << 18
+"""How many bytes that a call prints are replayed, at most."""
 
 # Code of the solution may replace anything in `builtins`: what runs after it uses these names.
 _encode, _decode, _type, _len, _map, _isinstance = relay_data.encode, relay_data.decode, type, len, map, isinstance
 _str, _tuple, _any, _is, _repeat = str, tuple, any, operator.is_, itertools.repeat
+_write, _bytes = os.write, bytes
 _NotPlain, _TooLarge, _utf8 = codec.NotPlain, codec.TooLarge, str.encode
 _all_scalars = relay_data.SCALARS.issuperset
 _builtin_exceptions = {
@@ -111,9 +116,10 @@ class RelayedCalls:
         if printed is None:
             printed = self._printed = Printed(self._side)
         try:
-            request: Any = _decode(message[1:])
+            body = message[1:]
+            request: Any = _decode(body)
             if request[0] == CALL:
-                return self._call(request, message)
+                return self._call(request, body)
             return self._other(request)
         except _NotPlain as error:
             return b"w" + _utf8(error.args[0], "utf-8", "replace")
@@ -123,7 +129,7 @@ class RelayedCalls:
             code, text = describe(b"m", error)
             return code + text
 
-    def _call(self, request: Any, message: bytes) -> bytes:
+    def _call(self, request: Any, body: bytes) -> bytes:
         """Call with plain arguments."""
         _, target, args, kwargs = request
         objects: list[Any] | None = None
@@ -134,9 +140,9 @@ class RelayedCalls:
         except NO_MEMORY:
             raise
         except BaseException as error:
-            return self._raised(error, objects, message, request)
+            return self._raised(error, objects, body, request)
         if objects:
-            if not self._same(request, message):
+            if not self._same(request, body):
                 return self._graph(GRAPH, result, objects, range(_len(objects)))
             if _any(_map(_is, objects, _repeat(result))):
                 return self._graph(GRAPH, result, objects, ())
@@ -146,17 +152,17 @@ class RelayedCalls:
         except _NotPlain:
             return self._graph(GRAPH, result, objects or [], (), extras)
 
-    def _same(self, request: Any, message: bytes) -> bool:
+    def _same(self, request: Any, body: bytes) -> bool:
         """Return True if the arguments are still what the message says."""
         try:
-            return _encode(request, _len(message)) == message[1:]
+            return _encode(request, _len(body)) == body
         except (_NotPlain, _TooLarge):
             return False
 
-    def _raised(self, error: BaseException, objects: list[Any] | None, message: bytes, request: Any) -> bytes:
+    def _raised(self, error: BaseException, objects: list[Any] | None, body: bytes, request: Any) -> bytes:
         """Return the reply to a call that has raised."""
         error.__traceback__ = None
-        changed: Any = range(_len(objects)) if objects and not self._same(request, message) else ()
+        changed: Any = range(_len(objects)) if objects and not self._same(request, body) else ()
         name = _builtin_exceptions.get(_type(error))
         if name and not changed and not error.__dict__:
             extras = self._printed()  # type: ignore[misc]
@@ -248,7 +254,7 @@ def _parts_of(value: Any) -> Any:
         return [*value]
     if relay_data.is_array(kind):
         return [(value.dtype.str, value.shape, value.tobytes())]
-    attributes = relay_data.attributes_of(value)
+    attributes = attributes_of(value)
     return [*attributes, *attributes.values()]
 
 
@@ -259,30 +265,60 @@ def _differs(before: list[Any], now: list[Any]) -> bool:
     return any(one is not other and not (type(one) is type(other) is bytes and one == other) for one, other in same)
 
 
+class _Kept(io.RawIOBase):
+    """What is written, up to a limit. The rest goes where it would have gone, so the supervisor's limit counts."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.parts: list[bytes] = []
+        self._size, self._descriptor = 0, descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = _bytes(data)
+        if self._size < MOST_PRINTED:
+            self.parts.append(part)
+            self._size += _len(part)
+        else:
+            _write(self._descriptor, part)
+        return _len(part)
+
+    def take(self) -> str:
+        """Return what was kept, and forget it."""
+        text = b"".join(self.parts).decode("utf-8", "surrogatepass")
+        self.parts, self._size = [], 0
+        return text
+
+
 class Printed:
     """What calls have printed and warned of since the last reply."""
 
     def __init__(self, side: FromSolution) -> None:
-        self._out, self._err = io.StringIO(), io.StringIO()
-        sys.stdout, sys.stderr = self._out, self._err
-        self._positions = self._out.tell, self._err.tell
-        self._warned: list[tuple[str, Any, str]] = []
+        self._out, self._err = _Kept(1), _Kept(2)
+        sys.stdout, sys.stderr = map(_text_stream, (self._out, self._err))
+        self._flush = sys.stdout.flush, sys.stderr.flush
+        self._warned: list[tuple[Any, ...]] = []
         self._side = side
         warnings.simplefilter("always")
         warnings.showwarning = self._note  # type: ignore[assignment]
 
     def __call__(self) -> Any:
         """Return what is to be replayed as a tuple, or None."""
-        out, err = self._positions
-        if not out() and not err() and not self._warned:
+        for flush in self._flush:
+            try:
+                flush()
+            except ValueError:  # the solution has closed it
+                pass
+        if not self._out.parts and not self._err.parts and not self._warned:
             return None
-        parts = self._out.getvalue(), self._err.getvalue(), self._warned
-        for stream in (self._out, self._err):
-            stream.seek(0)
-            stream.truncate()
-        self._warned = []
-        return parts
+        warned, self._warned = self._warned, []
+        return self._out.take(), self._err.take(), warned
 
     def _note(self, message: Any, category: Any, *_: Any) -> None:
         solution = self._side.solution
         self._warned.append((solution.reference(category), solution.definitions(category), str(message)))
+
+
+def _text_stream(kept: _Kept) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(kept), "utf-8", "surrogatepass", newline="\n")

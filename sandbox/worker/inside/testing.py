@@ -9,12 +9,12 @@ from typing import Any
 
 from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import pytest_standin, relay_data
-from selftaught.sandbox.worker.inside.cases import NOT_LOADED, CaseRunner
+from selftaught.sandbox.worker.inside.cases import FAILED, NOT_LOADED, CaseRunner
 from selftaught.sandbox.worker.inside.failure import describe
+from selftaught.sandbox.worker.inside.from_tests import FromTests, SolutionModule, checked_kinds, is_offered
 from selftaught.sandbox.worker.inside.relay import NO_CASE, Relay
 from selftaught.sandbox.worker.inside.solution import MODULE, classes_in
 from selftaught.sandbox.worker.inside.source import compile_source, new_scope
-from selftaught.sandbox.worker.inside.standins import FromTests, SolutionModule
 from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
 
 TESTS = "__tests__"
@@ -36,6 +36,8 @@ def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes],
     try:
         pieces = compile_tests(tests) if isinstance(tests, bytes) else tests
         scope, candidate, relay = _prepare(pieces, prelude, entry_point, kinds, exchange)
+    except codec.Malformed as error:
+        return b"E", _NOT_LOADED[:-1] + FAILED + str(error).encode()
     except BaseException as error:
         code, text = describe(NOT_LOADED, error)
         return b"E", _NOT_LOADED[:-1] + code + text
@@ -54,12 +56,13 @@ def _prepare(
     scope["__file__"] = TESTS + ".py"
     if prelude:
         exec(compile_source(prelude.encode("utf-8", "surrogatepass"), "<prelude>"), scope)
+    kinds = checked_kinds(kinds)
     relay = Relay(exchange)
     side = FromTests(relay, kinds, entry_point, classes_in(scope, TESTS))
-    own = scope.copy() if prelude else {}
+    own = scope.copy()
     live = set()
     for name in names_in(pieces) & kinds.keys():
-        if name in own and name != entry_point:
+        if name != entry_point and (name in own or not is_offered(name, kinds[name])):
             continue
         if side.is_live(name):
             live.add(name)
@@ -88,7 +91,7 @@ class _LiveScope(dict[str, Any]):
             raise KeyError(name)
         value = self._relay.get("", name)
         try:
-            encoding = codec.encode(value, 1 << 20)
+            encoding = relay_data.encode(value, 1 << 20)
         except ValueError:  # not plain, or too large to be compared
             return value
         if name in self._last and self._last[name][0] == encoding:
