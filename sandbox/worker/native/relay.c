@@ -70,7 +70,8 @@ int process_relay(struct state *tests, struct state *solution, struct relayed *r
         *message = 'X';
         stop = take_turn(r, solution, 1, message, size - (CALL_HEAD - 1), end);
         message = (uint8_t *)solution->report + REPORT_HEAD;
-        if (stop != STOP_REPORT || !(size = message_size(solution, r->most)) || codec_check(message + 1, size - 1))
+        if (stop != STOP_REPORT || !(size = message_size(solution, r->most))
+            || codec_check_extended(message + 1, size - 1))
             return stop;
         stop = take_turn(r, tests, 0, message, size, end);
     } while (stop == STOP_REPORT && job_clock_ns() < end);
