@@ -13,7 +13,7 @@ from selftaught.sandbox import judging, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Job, Kind, Outcome, Phase
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
-from selftaught.sandbox.worker.relay import Relay, outcomes_of_tests
+from selftaught.sandbox.worker.relay import Relay, failure_of, outcomes_of_tests
 from selftaught.sandbox.worker.session import Open, Request, Run
 
 _ENTRY = struct.Struct("<II")
@@ -56,12 +56,24 @@ class Judge:
         return cases(self._open, self._run, job, limits, self._compiled.get).execute()
 
     def _share(self, job: Job, limits: Limits) -> list[Outcome]:
-        """Run the solution and its tests in one process."""
-        tests = judging.unpack_tests(job.sat)
+        """Run the solution and its tests in one process, which tells of cases that failed if others are to follow."""
+        tests, failed = judging.unpack_tests(job.sat), dict[int, Outcome]()
         payload = judging.encode((tests.prelude, tests.entry_point, job.sol.decode(*wire.TEXT), tests.all_cases))
         source = tests.tests.encode(*wire.TEXT)
-        outcome = self._run(Request(Phase.SHARED, source, payload, limits, job.seed))
-        return outcomes_of_tests(outcome, {}, {}, 0, Phase.SHARED)
+        request = Request(Phase.SHARED, source, payload, limits, job.seed)
+        if not tests.all_cases:
+            return outcomes_of_tests(self._run(request), {}, {}, 0, Phase.SHARED)
+        session = self._open(request)
+        try:
+            found = session.start()
+            while isinstance(found, bytes) and (told := failure_of(found, Phase.SHARED)):
+                failed.setdefault(told.case, told)
+                found = session.send(b"")
+        finally:
+            peak = session.close()
+        if isinstance(found, bytes):
+            found = Outcome(End.DIED, "malformed message", peak_memory_bytes=peak)
+        return outcomes_of_tests(found, failed, {}, max(failed, default=-1) + 1, Phase.SHARED)
 
 
 class _Compiled:

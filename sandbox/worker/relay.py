@@ -28,6 +28,9 @@ _ENDS = {
     b"p": End.TESTS_ERROR,
     b"s": End.SOLUTION_ERROR,
     b"n": End.REJECTED,  # a lack of memory that the kernel's figures do not confirm
+    b"m": End.REJECTED,  # the same, of the solution
+    b"L": End.TOO_LARGE,
+    b"-": End.DIED,  # the solution's process has ended: its outcome is known
 }
 _REPLIES = (b"X", b"w", b"L", b"m")
 _NOTHING = Outcome(End.ACCEPTED)
@@ -126,8 +129,8 @@ class Relay:
             if len(found) < 1 + _CASE.size or not self._begin_case(_CASE.unpack_from(found, 1)[0]):
                 found = self._malformed(judge)
                 break
-            if found[:1] == b"F":
-                self._fail(self._case, _outcome_of(found[5:6], found[6:], Phase.TESTS))
+            if failure := failure_of(found, Phase.TESTS):
+                self._fail(self._case, failure)
                 found = judge.send(b"")
                 continue
             relayed = self._pass_on(judge)
@@ -255,7 +258,7 @@ def outcomes_of_tests(
         if code not in _ENDS or total > MOST_CASES:
             total, case, code, text = current + 1, current, b"", b"malformed report"
         end = _outcome_of(code, text, phase)
-        last.end, last.detail, last.payload = end.end, end.detail, b""
+        last.end, last.detail, last.observed, last.payload = end.end, end.detail, end.observed, b""
     elif last.end in (End.ACCEPTED, End.REJECTED):
         last.end, last.detail = End.DIED, "malformed report"
     elif last.end is End.PUZZLE_ERROR:
@@ -280,7 +283,19 @@ def outcomes_of_tests(
     return [*outcomes, Outcome(End.TOTAL, observed=total)]
 
 
+def failure_of(message: bytes, phase: Phase) -> Outcome | None:
+    """Return the outcome of the case that a message of tests tells of; None if it is no such message."""
+    if message[:1] != b"F" or len(message) < 2 + _CASE.size:
+        return None
+    outcome = _outcome_of(message[5:6], message[6:], phase)
+    (outcome.case,) = _CASE.unpack_from(message, 1)
+    return outcome if outcome.case < MOST_CASES and outcome.end is not End.ACCEPTED else None
+
+
 def _outcome_of(code: bytes, text: bytes, phase: Phase) -> Outcome:
+    if code == b"L":
+        size = float(text) if text.isdigit() and len(text) < 20 else 0.0
+        return Outcome(End.TOO_LARGE, observed=size, phase=phase)
     return Outcome(_ENDS.get(code, End.DIED), text.decode("utf-8", "replace")[: wire.TEXT_BYTES], phase=phase)
 
 

@@ -137,3 +137,18 @@ def test_many_calls_and_large_arguments_pass_through(verifier: Verifier) -> None
     tests += "    big = list(range(100_000))\n    assert candidate(big, big) == big + big"
     verdict = by_tests(verifier, ADD, tests)
     assert verdict.accepted, verdict
+
+
+def test_all_cases_of_shared_tests_are_judged_on_request(verifier: Verifier) -> None:
+    tests = "".join(f"def test_{n}():\n    assert add({n}, 1) == {n + 1}\n" for n in range(4))
+    sol = "def add(a, b): return a + b if a % 2 else a"
+    verdict = by_tests(verifier, sol, tests, isolation="shared", all_cases=True)
+    assert [case.status for case in verdict.cases] == [Status.REJECTED, Status.ACCEPTED] * 2
+    assert (verdict.isolation, verdict.passed, verdict.total, verdict.decided_by) == ("shared", 2, 4, 0)
+    assert by_tests(verifier, ADD, tests, isolation="shared", all_cases=True).accepted
+
+
+def test_a_result_above_the_limit_is_an_output_limit_with_its_size(verifier: Verifier) -> None:
+    limits = Limits(answer_bytes=1000)
+    verdict = by_tests(verifier, "def add(a, b): return 'x' * 5000", "assert add(1, 2)", limits=limits)
+    assert (verdict.status, verdict.limit and verdict.limit.name) == (Status.OUTPUT_LIMIT, "answer_bytes"), verdict

@@ -125,7 +125,7 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
     if which == _CHECK:
         return checking.check(sat, payload, exchange)
     if which == _SHARED:
-        return sharing.run_shared(sat, payload)
+        return sharing.run_shared(sat, payload, exchange)
     return _run_phase(which, is_compiled, sat, payload, answer_bytes, reports_loaded)
 
 

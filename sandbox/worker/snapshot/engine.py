@@ -190,7 +190,7 @@ class SnapshotEngine:
 
     def _open(self, request: Request) -> Session:
         """Return a session. What judges a solution has the second process: the first may be the solution's by then."""
-        upkeep = self._main if request.phase is Phase.SERVE else self._second
+        upkeep = self._main if request.phase in (Phase.SERVE, Phase.SHARED) else self._second
         return SnapshotSession(self._context, upkeep, request)
 
     def _resume(self, job: Job) -> list[Outcome] | None:
