@@ -20,6 +20,7 @@ from selftaught.sandbox.worker.session import Open, Request, Run, Session
 _CHECKED = struct.Struct("<ccd")
 _CHECK_ENDS = {b"T": End.ACCEPTED, b"F": End.REJECTED, b"p": End.TESTS_ERROR}
 _REPLY_ENDS = {b"S": End.SOLUTION_ERROR, b"w": End.WRONG_TYPE, b"L": End.TOO_LARGE, b"m": End.SOLUTION_ERROR}
+_FORGED = (End.ANSWER, End.ACCEPTED, End.REJECTED)
 _COMPILE_FROM = 2
 """A program with so many cases is compiled once for all."""
 
@@ -67,9 +68,9 @@ class Checks:
         self.close()
         if outcome.end in (End.PUZZLE_ERROR, End.SOLUTION_ERROR):
             outcome.end = End.TESTS_ERROR
-        elif outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
+        elif outcome.end in _FORGED:
             outcome.end, outcome.detail = End.DIED, "malformed report"
-        outcome.payload = b""
+        outcome.phase, outcome.payload = Phase.CHECK, b""
         return outcome
 
     def close(self) -> None:
@@ -179,7 +180,7 @@ class FunctionCases(_Judgement):
     def _end(self, outcome: Outcome) -> Outcome:
         """Close the solution's process, whose outcome this is. The next case gets another."""
         self._close()
-        if outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
+        if outcome.end in _FORGED:
             outcome.end, outcome.detail = End.DIED, "it reported what only other phases can report"
         elif outcome.end is End.PUZZLE_ERROR:  # the prelude
             outcome.end = End.TESTS_ERROR
@@ -203,6 +204,8 @@ class StdioCases(_Judgement):
         request = Request(Phase.RUN, program, given, self._limits, self._job.seed, source)
         outcome = self._run(request)
         outcome.phase = Phase.RUN
+        if outcome.end in _FORGED:
+            outcome.end, outcome.detail = End.DIED, "a program has nothing to report"
         if outcome.end is not End.EXITED:
             return outcome
         stdout, stderr, cut = wire.unpack_output(outcome.payload)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 
 from selftaught.sandbox import codec, judging, wire
 from selftaught.sandbox.task import Limits
@@ -30,6 +31,7 @@ _ENDS = {
 }
 _REPLIES = (b"X", b"w", b"L", b"m")
 _MOST_CASES = 100_000
+_NOTHING = Outcome(End.ACCEPTED)
 
 Compiled = Callable[[bytes, str, bool, Limits], bytes]
 """Returns the code of a source: see `Judge`."""
@@ -66,7 +68,7 @@ class Relay:
             while True:
                 outcome = self._run_tests()
                 if outcome is None:
-                    return self._outcomes(Outcome(End.ACCEPTED, payload=b""))
+                    return self._outcomes_so_far()
                 if outcome.end is End.ANSWER or not self._tests.all_cases:
                     return self._outcomes(outcome)
                 self._fail(self._case, outcome)
@@ -184,12 +186,23 @@ class Relay:
         if self._solution is not None:
             _add(self._used, self._case, self._solution.lap())
         peak = self._close()
-        if last.end is End.ACCEPTED:  # the solution's process ended first: how many cases there are is not known
-            total = self._case + 1
-            last = Outcome(End.ANSWER, payload=_END.pack(total, NO_CASE, b"T"), engine=self._failed[self._case].engine)
         outcomes = outcomes_of_tests(last, self._failed, self._used, self._case, Phase.TESTS)
         outcomes[0].peak_memory_bytes = max(outcomes[0].peak_memory_bytes, peak)
         return outcomes
+
+    def _outcomes_so_far(self) -> list[Outcome]:
+        """Return the outcomes up to the case in which the solution's process ended: the number of all is not known."""
+        self._charge()
+        self._close()
+        last = self._failed[self._case]
+        before = [
+            replace(self._used.get(number, _NOTHING), case=number, engine=last.engine, phase=Phase.TESTS)
+            for number in range(self._case)
+        ]
+        if usage := self._used.get(self._case):
+            last.cpu_seconds += usage.cpu_seconds
+            last.wall_seconds += usage.wall_seconds
+        return [*before, last, Outcome(End.TOTAL, observed=self._case + 1)]
 
     def _close(self) -> int:
         """Close both processes. Return the larger of their resident sets."""

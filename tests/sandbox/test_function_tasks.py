@@ -1,4 +1,4 @@
-"""Functions judged by tests and by cases: the solution sees arguments only, and nothing but right results is accepted."""
+"""Functions judged by tests and by cases: the solution sees arguments, and only right results are accepted."""
 
 from __future__ import annotations
 
@@ -101,12 +101,17 @@ def test_a_solution_that_fails_is_told_by_how(verifier: Verifier, sol: str, stat
 
 def test_each_side_has_limits_of_its_own_and_the_verdict_names_the_side(verifier: Verifier) -> None:
     spin = "import time\nend = time.process_time() + 0.35\nwhile time.process_time() < end: pass\n"
-    slow = "def check(candidate):\n    assert candidate(1, 2) == 3\n" + "".join(f"    {line}\n" for line in spin.split("\n"))
+    slow = "def check(candidate):\n    assert candidate(1, 2) == 3\n" + "".join(
+        f"    {line}\n" for line in spin.split("\n")
+    )
     both = by_tests(verifier, spin + ADD, slow, limits=Limits(cpu_seconds=0.6))
     assert both.accepted, both
-    ours = by_tests(verifier, ADD, "def check(candidate):\n    while candidate(1, 2) == 3: pass", limits=Limits(0.3))
+    endless = "def check(candidate):\n    while candidate(1, 2) == 3: pass"
+    ours = by_tests(verifier, ADD, endless, limits=Limits(0.3))
     assert (ours.status, ours.limit and ours.limit.name) == (Status.TIME_LIMIT, "cpu_seconds")
-    theirs = by_tests(verifier, ADD, "def check(candidate):\n    candidate(1, 2)\n    while 1: pass", limits=Limits(0.3))
+    theirs = by_tests(
+        verifier, ADD, "def check(candidate):\n    candidate(1, 2)\n    while 1: pass", limits=Limits(0.3)
+    )
     assert (theirs.status, theirs.phase) == (Status.TIME_LIMIT, "tests")
 
 

@@ -120,7 +120,8 @@ def test_a_checker_that_does_not_load_is_an_error_of_the_task(verifier: Verifier
 
 
 def test_usage_is_that_of_each_case(verifier: Verifier) -> None:
-    sol = "import time\nn = float(input())\nend = time.process_time() + n\nwhile time.process_time() < end: pass\nprint(n)"
+    sol = "import time\nn = float(input())\nend = time.process_time() + n\n"
+    sol += "while time.process_time() < end: pass\nprint(n)"
     verdict = judge(verifier, sol, [("0.0", "0.0"), ("0.2", "0.2"), ("0.0", "0.0")])
     assert verdict.accepted, verdict
     first, second, third = (case.usage.cpu_seconds for case in verdict.cases)

@@ -7,15 +7,42 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin
 
 _EXACT = (int, float, str, bool, list, tuple, set, dict, types.NoneType)
 _ANYTHING = (Any, object)
 _BARE = {typing.List: list, typing.Tuple: tuple, typing.Set: set, typing.Dict: dict}  # noqa: UP006
 
+_MISSING = object()
+
 
 class Unsupported(ValueError):
     """The annotation says nothing that an answer can be checked against."""
+
+
+def mismatch(check: Callable[..., Any], value: object) -> str:
+    """Return how an answer differs from the annotation of the puzzle's first parameter, or "" if it does not.
+
+    Evaluating the annotation may raise anything.
+    """
+    expected = _declared(check)
+    if expected is _MISSING or type(value) is expected or matches(value, expected):
+        return ""
+    name = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
+    return f"the answer is {describe(value)}, not {name}"
+
+
+def _declared(check: Callable[..., Any]) -> Any:
+    """Return the annotation of the first parameter, with text in it evaluated; `_MISSING` if there is none."""
+    code = getattr(check, "__code__", None)
+    if code is None or not code.co_argcount:
+        return _MISSING
+    name = code.co_varnames[0]
+    found = check.__annotations__.get(name, _MISSING)
+    if type(found) is not type and (isinstance(found, str) or "'" in repr(found)):  # text, or text in it: List["int"]
+        return typing.get_type_hints(check)[name]
+    return found
 
 
 def matches(value: object, annotation: Any) -> bool:

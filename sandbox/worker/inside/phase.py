@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import sys
-import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -42,7 +41,6 @@ _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 _PUZZLE = "__puzzle__"
 _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 """A source that begins like this is no expression."""
-_MISSING = object()
 _ready: dict[str, Any] | None = None
 """The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
@@ -193,7 +191,7 @@ def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     """Decode the answer and call the puzzle with it. Return the code and text of the report."""
     try:
         value = _decode(answer)
-        if mismatch := _mismatch(check, value):
+        if mismatch := annotation.mismatch(check, value):
             return b"w", mismatch.replace("typing.", "").encode("utf-8", "replace")
     except codec.Malformed as error:
         return b"w", str(error).encode()
@@ -211,17 +209,6 @@ def _call_puzzle(check: Callable[..., Any], value: object) -> tuple[bytes, bytes
     if result is _true:
         return b"T", b""
     return b"F", f"sat returned {_shortened(result)}".encode("utf-8", "replace")
-
-
-def _mismatch(check: Callable[..., Any], value: object) -> str:
-    """Return how the answer differs from the puzzle's annotation, or "". Evaluating the annotation may raise
-    anything.
-    """
-    expected = _declared(check)
-    if expected is _MISSING or _type(value) is expected or annotation.matches(value, expected):
-        return ""
-    name = getattr(expected, "__name__", "") if isinstance(expected, type) else repr(expected)
-    return f"the answer is {annotation.describe(value)}, not {name}"
 
 
 def warm_up(rounds: int) -> None:
@@ -285,18 +272,6 @@ def _find(scope: dict[str, Any], names: tuple[str, ...], whose: str, old: dict[s
         if callable(found) and found is not old.get(name):
             return found
     raise LoadError(f"{whose} defines no function {' or '.join(names)}")
-
-
-def _declared(check: Callable[..., Any]) -> Any:
-    """Return the annotation of the first parameter, with text in it evaluated; `_MISSING` if there is none."""
-    code = getattr(check, "__code__", None)
-    if code is None or not code.co_argcount:
-        return _MISSING
-    name = code.co_varnames[0]
-    found = check.__annotations__.get(name, _MISSING)
-    if _type(found) is not _type and (isinstance(found, str) or "'" in repr(found)):  # text, or text in it: List["int"]
-        return typing.get_type_hints(check)[name]
-    return found
 
 
 def _report_loaded() -> None:

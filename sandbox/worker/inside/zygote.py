@@ -43,9 +43,14 @@ _IMPORTED_LATE = (
 
 _OURS = (
     "selftaught.sandbox.codec",
+    "selftaught.sandbox.equality",
+    "selftaught.sandbox.published",
+    "selftaught.sandbox.comparison",
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.difference",
+    "selftaught.sandbox.worker.inside.checking",
     "selftaught.sandbox.worker.inside.phase",
 )
 """Modules that run in children, in import order: executed a second time, so that they lie together in memory."""
