@@ -1,35 +1,288 @@
+"""The solution's process: load prelude and solution, then answer calls until the supervisor ends the process.
+
+It never sees a test or an expected value. A relayed request, from the tests' process, is a tuple of plain data; what a
+target is: "" the entry point, another str a global name, an int a *handle*, a pair of one of them and a name an
+attribute::
+
+    0 target args kwargs    call; the arguments are plain        2 target name           read an attribute
+    1 target graph          call; the graph is of a pair         3 target name graph     set an attribute
+                            (`relay_data`)                       4 handle count          take from an iterator
+
+The reply, with what the call printed and changed as a third part if there is anything::
+
+    0 value    1 graph    2 (name of a builtin exception, its arguments)    3 graph of an exception
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import operator
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 from selftaught.sandbox import codec
-from selftaught.sandbox.worker.inside.failure import describe
-from selftaught.sandbox.worker.inside.source import compile_source, new_scope
+from selftaught.sandbox.worker.inside import relay_data
+from selftaught.sandbox.worker.inside.crossing import METHOD, FromSolution, yields
+from selftaught.sandbox.worker.inside.failure import NO_MEMORY, describe
+from selftaught.sandbox.worker.inside.relay_data import Builder, flatten, mutable_objects
+from selftaught.sandbox.worker.inside.solution import Solution
+
+CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
+VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
+Exchange = Callable[[bytes], bytes]
+
+# Code of the solution may replace anything in `builtins`: what runs after it uses these names.
+_encode, _decode, _type, _len, _map, _isinstance = relay_data.encode, relay_data.decode, type, len, map, isinstance
+_str, _tuple, _any, _is, _repeat = str, tuple, any, operator.is_, itertools.repeat
+_NotPlain, _TooLarge, _utf8 = codec.NotPlain, codec.TooLarge, str.encode
+_all_scalars = relay_data.SCALARS.issuperset
+_builtin_exceptions = {
+    kind: name
+    for name, kind in vars(sys.modules["builtins"]).items()
+    if _isinstance(kind, type) and issubclass(kind, BaseException)
+}
 
 
-def serve(prelude, payload, answer_bytes, exchange):
-    entry, sol = codec.decode(payload)
-    scope = new_scope("solution")
+def serve(prelude: bytes, payload: bytes, answer_bytes: int, exchange: Exchange) -> tuple[bytes, bytes]:
+    """Load a solution and answer calls. Return code and text of a report only if it does not load.
+
+    Args:
+        prelude: source that runs before the solution in the same namespace.
+        payload: encoding of (entry point, source of the solution).
+        answer_bytes: largest encoding of a result.
+        exchange: sends a message and returns the next one.
+    """
+    entry_point, sol = _decode(payload)
+    solution = Solution()
     try:
-        exec(compile_source(prelude, "<prelude>"), scope)
+        solution.load_prelude(prelude)
     except BaseException as error:
         return describe(b"p", error)
     try:
-        exec(compile_source(sol.encode("utf-8", "surrogatepass"), "<solution>"), scope)
-        f = scope[entry]
+        solution.load(_utf8(sol, "utf-8", "surrogatepass"), entry_point)
+        message = b"R" + _encode(solution.kinds(), relay_data.MOST_BYTES)
     except BaseException as error:
         return describe(b"s", error)
-    reply = b"R" + codec.encode({k: "function" for k, v in scope.items() if callable(v) and k[0] != "_"}, answer_bytes)
+    answer_plain, answer = _plain_calls(solution, answer_bytes), RelayedCalls(solution, answer_bytes).answer
+    request = exchange(message)
     while True:
-        message = exchange(reply)
-        args, kwargs = codec.decode(message[1:])
+        request = exchange(answer_plain(request) if request[:1] == b"C" else answer(request))
+
+
+def _plain_calls(solution: Solution, answer_bytes: int) -> Callable[[bytes], bytes]:
+    """Return a function that answers calls of the entry point whose results trusted code compares."""
+    entry = solution.entry
+
+    def answer(message: bytes) -> bytes:
         try:
-            value = f(*args, **kwargs)
+            args, kwargs = _decode(message[1:])
+            result = entry(*args, **kwargs)
+            try:
+                return b"V" + _encode(result, answer_bytes)
+            except _NotPlain:
+                if not yields(result):
+                    raise
+                return b"V" + _encode([*itertools.islice(result, answer_bytes)], answer_bytes)
+        except _NotPlain as error:
+            return b"w" + _utf8("the answer is not plain data: " + error.args[0], "utf-8", "replace")
+        except _TooLarge as error:
+            return b"L%d" % error.size
         except BaseException as error:
             code, text = describe(b"S", error)
-            reply = code + text
-            continue
+            return code + text
+
+    return answer
+
+
+class RelayedCalls:
+    """Answer requests of the tests' process."""
+
+    def __init__(self, solution: Solution, answer_bytes: int) -> None:
+        self._solution, self._most = solution, answer_bytes
+        self._side = FromSolution(solution)
+        self._printed: Printed | None = None
+
+    def answer(self, message: bytes) -> bytes:
+        """Return the reply to a request."""
+        printed = self._printed
+        if printed is None:
+            printed = self._printed = Printed(self._side)
         try:
-            reply = b"V" + codec.encode(value, answer_bytes)
-        except codec.NotPlain as error:
-            reply = b"w" + str(error).encode()
-        except codec.TooLarge as error:
-            reply = b"L%d" % error.size
-        if message[:1] == b"X":
-            reply = b"X" + reply[1:]
+            request: Any = _decode(message[1:])
+            if request[0] == CALL:
+                return self._call(request, message)
+            return self._other(request)
+        except _NotPlain as error:
+            return b"w" + _utf8(error.args[0], "utf-8", "replace")
+        except _TooLarge as error:
+            return b"L%d" % error.size
+        except NO_MEMORY as error:
+            code, text = describe(b"m", error)
+            return code + text
+
+    def _call(self, request: Any, message: bytes) -> bytes:
+        """Call with plain arguments."""
+        _, target, args, kwargs = request
+        objects: list[Any] | None = None
+        if kwargs or not _all_scalars(_map(_type, args)):
+            objects = mutable_objects(args, kwargs)
+        try:
+            result = self._target(target)(*args, **kwargs)
+        except NO_MEMORY:
+            raise
+        except BaseException as error:
+            return self._raised(error, objects, message, request)
+        if objects:
+            if not self._same(request, message):
+                return self._graph(GRAPH, result, objects, range(_len(objects)))
+            if _any(_map(_is, objects, _repeat(result))):
+                return self._graph(GRAPH, result, objects, ())
+        extras = self._printed()  # type: ignore[misc]
+        try:
+            return b"X" + _encode((VALUE, result, extras) if extras else (VALUE, result), self._most)
+        except _NotPlain:
+            return self._graph(GRAPH, result, objects or [], (), extras)
+
+    def _same(self, request: Any, message: bytes) -> bool:
+        """Return True if the arguments are still what the message says."""
+        try:
+            return _encode(request, _len(message)) == message[1:]
+        except (_NotPlain, _TooLarge):
+            return False
+
+    def _raised(self, error: BaseException, objects: list[Any] | None, message: bytes, request: Any) -> bytes:
+        """Return the reply to a call that has raised."""
+        error.__traceback__ = None
+        changed: Any = range(_len(objects)) if objects and not self._same(request, message) else ()
+        name = _builtin_exceptions.get(_type(error))
+        if name and not changed and not error.__dict__:
+            extras = self._printed()  # type: ignore[misc]
+            reply: Any = (RAISED, (name, error.args))
+            try:
+                return b"X" + _encode((*reply, extras) if extras else reply, self._most)
+            except _NotPlain:
+                return self._graph(RAISED_GRAPH, error, objects or [], changed, extras)
+        return self._graph(RAISED_GRAPH, error, objects or [], changed)
+
+    def _graph(self, code: int, result: Any, objects: list[Any], changed: Any, extras: Any = None) -> bytes:
+        """Return a reply with a graph of the result, and of the arguments that have changed.
+
+        Args:
+            code: GRAPH or RAISED_GRAPH.
+            result: what was returned or raised.
+            objects: mutable objects in the arguments, by their numbers.
+            changed: the numbers of those that may have changed.
+            extras: what was printed, if it is known already.
+        """
+        known = {id(one): number for number, one in enumerate(objects) if one is not None}
+        nodes, _ = flatten([result, *[objects[number] for number in changed]], self._side, known)
+        more = self._printed()  # type: ignore[misc]  # by an iterator
+        extras = tuple(map(operator.add, extras, more)) if extras and more else extras or more
+        if changed:
+            extras = (*(extras or ("", "", [])), [*changed])
+        return b"X" + _encode((code, nodes, extras) if extras else (code, nodes), self._most)
+
+    def _other(self, request: Any) -> bytes:
+        """Answer a request that is no call with plain arguments."""
+        kind, target = request[0], request[1]
+        made: list[Any] = []
+        before: dict[int, Any] = {}
+        try:
+            if kind == GET:
+                return self._graph(GRAPH, self._read(target, request[2]), [], ())
+            if kind == NEXT:
+                return self._graph(GRAPH, self._side.taken(target, request[2]), [], ())
+            nodes = request[-1]
+            made = Builder(nodes, self._side, [], {}).build()
+            if kind == SET:
+                setattr(self._owner(target), request[2], made[0])
+                return b"X" + _encode((VALUE, None), self._most)
+            args, kwargs = made[0], made[1]
+            made = [one if node[0] in _CHANGEABLE else None for one, node in zip(made, nodes, strict=True)]
+            before = {number: _parts_of(one) for number, one in enumerate(made) if one is not None}
+            code, result = GRAPH, self._target(target)(*args, **kwargs)
+        except (*NO_MEMORY, _NotPlain):
+            raise
+        except BaseException as error:
+            error.__traceback__ = None
+            code, result = RAISED_GRAPH, error
+        changed = [number for number, parts in before.items() if _differs(parts, _parts_of(made[number]))]
+        return self._graph(code, result, made, changed)
+
+    def _target(self, target: Any) -> Any:
+        """Return what is to be called."""
+        if not target and _type(target) is _str:
+            return self._solution.entry
+        if _type(target) is _tuple:
+            return getattr(self._owner(target[0]), target[1])
+        return self._owner(target)
+
+    def _owner(self, target: Any) -> Any:
+        return self._solution.scope[target] if _type(target) is _str else self._side.handles[target]
+
+    def _read(self, target: Any, name: str) -> Any:
+        """Return an attribute, or a global name."""
+        if target == "":
+            return self._solution.scope[name]
+        owner = self._owner(target)
+        value = getattr(owner, name)
+        if callable(value) and not _isinstance(value, type) and name not in getattr(owner, "__dict__", {}):
+            return METHOD
+        return METHOD if _isinstance(owner, type) and callable(value) and not _isinstance(value, type) else value
+
+
+_CHANGEABLE = frozenset("lLsSdqyni")
+
+
+def _parts_of(value: Any) -> Any:
+    """Return the parts of a mutable object, to compare with those later."""
+    kind = type(value)
+    if kind is bytearray:
+        return [bytes(value)]
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, (list, set)) or kind.__name__ == "deque":
+        return [*value]
+    if relay_data.is_array(kind):
+        return [(value.dtype.str, value.shape, value.tobytes())]
+    attributes = relay_data.attributes_of(value)
+    return [*attributes, *attributes.values()]
+
+
+def _differs(before: list[Any], now: list[Any]) -> bool:
+    if len(before) != len(now):
+        return True
+    same = zip(before, now, strict=True)
+    return any(one is not other and not (type(one) is type(other) is bytes and one == other) for one, other in same)
+
+
+class Printed:
+    """What calls have printed and warned of since the last reply."""
+
+    def __init__(self, side: FromSolution) -> None:
+        self._out, self._err = io.StringIO(), io.StringIO()
+        sys.stdout, sys.stderr = self._out, self._err
+        self._positions = self._out.tell, self._err.tell
+        self._warned: list[tuple[str, Any, str]] = []
+        self._side = side
+        warnings.simplefilter("always")
+        warnings.showwarning = self._note  # type: ignore[assignment]
+
+    def __call__(self) -> Any:
+        """Return what is to be replayed as a tuple, or None."""
+        out, err = self._positions
+        if not out() and not err() and not self._warned:
+            return None
+        parts = self._out.getvalue(), self._err.getvalue(), self._warned
+        for stream in (self._out, self._err):
+            stream.seek(0)
+            stream.truncate()
+        self._warned = []
+        return parts
+
+    def _note(self, message: Any, category: Any, *_: Any) -> None:
+        solution = self._side.solution
+        self._warned.append((solution.reference(category), solution.definitions(category), str(message)))

@@ -1,28 +1,97 @@
-import struct
+"""The tests' process: load tests with stand-ins for what the solution defines, run their cases, report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
 
 from selftaught.sandbox import codec
+from selftaught.sandbox.worker.inside import pytest_standin, relay_data
+from selftaught.sandbox.worker.inside.cases import NOT_LOADED, CaseRunner
 from selftaught.sandbox.worker.inside.failure import describe
+from selftaught.sandbox.worker.inside.relay import NO_CASE, Relay
+from selftaught.sandbox.worker.inside.solution import MODULE, classes_in
 from selftaught.sandbox.worker.inside.source import compile_source, new_scope
+from selftaught.sandbox.worker.inside.standins import FromTests, SolutionModule
+from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
+
+TESTS = "__tests__"
+"""Name of the module that tests are."""
+_FAILED = Struct("<Ic")
+_NOT_LOADED = Struct("<IIc").pack(0, NO_CASE, NOT_LOADED)
 
 
-def run_tests(tests, payload, exchange):
-    prelude, entry, names, all_cases, first = codec.decode(payload)
-    scope = new_scope("tests")
+def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
+    """Run tests against a solution in another process. Return code and text of the report.
 
-    def end(code, text=b"", case=0):
-        return b"E", struct.pack("<IIc", 1, case if code != b"T" else 0xFFFFFFFF, code) + text
-
-    def candidate(*args, **kwargs):
-        reply = exchange(b"X" + struct.pack("<I", 0) + codec.encode((args, kwargs), 1 << 20))
-        return codec.decode(reply[1:])
-
+    Args:
+        tests: their source, or what `compile_tests` makes of it.
+        payload: encoding of (prelude, entry point, kinds of names (`solution`), whether to go on after a failure, the
+            first case to run).
+        exchange: sends a message and returns the answer.
+    """
+    prelude, entry_point, kinds, all_cases, first_case = relay_data.decode(payload)
     try:
-        exec(compile_source(prelude.encode(), "<prelude>"), scope)
-        for n in names:
-            scope[n] = candidate
-        exec(compile_source(tests, "<tests>") if isinstance(tests, bytes) else tests, scope)
-        if "check" in scope:
-            scope["check"](candidate)
+        pieces = compile_tests(tests) if isinstance(tests, bytes) else tests
+        scope, candidate, relay = _prepare(pieces, prelude, entry_point, kinds, exchange)
     except BaseException as error:
-        return end(b"a", describe(b"a", error)[1])
-    return end(b"T")
+        code, text = describe(NOT_LOADED, error)
+        return b"E", _NOT_LOADED[:-1] + code + text
+
+    def report(case: int, code: bytes, text: bytes) -> None:
+        exchange(b"F" + _FAILED.pack(case, code) + text)
+
+    return CaseRunner(relay, first_case, report if all_cases else None).run(pieces, scope, candidate)
+
+
+def _prepare(
+    pieces: Pieces, prelude: str, entry_point: str, kinds: dict[str, Any], exchange: Callable[[bytes], bytes]
+) -> tuple[dict[str, Any], Callable[[], Any], Relay]:
+    """Return the namespace of tests, a function that returns the candidate, and the relay."""
+    scope = new_scope(TESTS)
+    scope["__file__"] = TESTS + ".py"
+    if prelude:
+        exec(compile_source(prelude.encode("utf-8", "surrogatepass"), "<prelude>"), scope)
+    relay = Relay(exchange)
+    side = FromTests(relay, kinds, entry_point, classes_in(scope, TESTS))
+    own = scope.copy() if prelude else {}
+    live = set()
+    for name in names_in(pieces) & kinds.keys():
+        if name in own and name != entry_point:
+            continue
+        if side.is_live(name):
+            live.add(name)
+        else:
+            scope[name] = side.named(name)
+    sys.modules[MODULE] = SolutionModule(side, relay, kinds)
+    sys.modules["pytest"] = pytest_standin.module(relay)
+    if live:
+        scope = _LiveScope(scope, live, relay)
+    return scope, side.candidate, relay
+
+
+class _LiveScope(dict[str, Any]):
+    """A namespace in which some names stand for values of the solution, read whenever they are needed."""
+
+    def __init__(self, scope: dict[str, Any], live: set[str], relay: Relay) -> None:
+        super().__init__(scope)
+        self._live, self._relay = live, relay
+        self._last: dict[str, tuple[bytes, Any]] = {}
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self)
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self._live:
+            raise KeyError(name)
+        value = self._relay.get("", name)
+        try:
+            encoding = codec.encode(value, 1 << 20)
+        except ValueError:  # not plain, or too large to be compared
+            return value
+        if name in self._last and self._last[name][0] == encoding:
+            return self._last[name][1]  # the same object as long as the value is the same
+        self._last[name] = encoding, value
+        return value

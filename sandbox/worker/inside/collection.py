@@ -1,0 +1,197 @@
+"""Find the cases in loaded tests: test functions, methods of test classes, or ``check``."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from selftaught.sandbox.worker.inside.failure import FILES
+from selftaught.sandbox.worker.inside.fixtures import Fixtures, parameters_of
+from selftaught.sandbox.worker.inside.pytest_standin import Failed, Fixture, Parameters, Skipped
+
+Case = Callable[[], object]
+_NOT_OURS = {file for file in FILES if file != "<tests>"}
+
+
+def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[], Any]) -> Iterator[Case]:
+    """Yield the cases of tests.
+
+    Args:
+        scope: their namespace.
+        before: what was in it before they were loaded.
+        candidate: returns what ``check`` is handed.
+    """
+    own = {name: value for name, value in scope.items() if value is not before.get(name)}
+    fixtures = Fixtures({one.name: one for one in own.values() if isinstance(one, Fixture)})
+    found = False
+    for name, value in own.items():
+        if isinstance(value, type):
+            cases = _of_class(name, value, fixtures)
+        elif name.startswith("test") and _is_function(value):
+            cases = _of_function(value, value, fixtures, [])
+        else:
+            continue
+        for case in cases:
+            found = True
+            yield case
+    if found:
+        return
+    check: Any = own.get("check")
+    if _is_function(check):
+        arguments = (candidate(),) if parameters_of(check) else ()
+        yield partial(check, *arguments)
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, FunctionType) and value.__code__.co_filename not in _NOT_OURS
+
+
+def _of_function(
+    function: Any, marked: Any, fixtures: Fixtures, outer_marks: list[Any], make: Any = None
+) -> Iterator[Case]:
+    """Yield the cases of a test function, one for each set of its parameters.
+
+    Args:
+        function: the test.
+        marked: what has its marks.
+        fixtures: those that it may use.
+        outer_marks: marks of its class.
+        make: returns an instance with the test as a method; None if it is no method.
+    """
+    marks = [*outer_marks, *getattr(marked, "pytestmark", ())]
+    sets = [_sets(mark) for mark in marks if mark.name == "parametrize"]
+    uses = [mark for mark in marks if mark.name == "usefixtures"]
+    used = [name for mark in uses for name in mark.args]
+    names = [*used, *parameters_of(function)]
+    with_parameters = fixtures.parametrized(names)
+    choices = [[(name, number) for number in range(count)] for name, count in with_parameters]
+    for combination in itertools.product(*reversed(sets)):
+        given = {name: value for values, _ in combination for name, value in values.items()}
+        own_marks = [*marks, *(mark for _, more in combination for mark in more)]
+        for chosen in itertools.product(*choices):
+            yield partial(_run, function, fixtures, given, dict(chosen), own_marks, make)
+
+
+def _sets(mark: Any) -> list[tuple[dict[str, Any], list[Any]]]:
+    """Return the sets of parameters of a mark ``parametrize``, each with its own marks."""
+    names: Any
+    names, values, *_ = *mark.args, *[mark.kwargs[one] for one in ("argnames", "argvalues") if one in mark.kwargs]
+    several = not isinstance(names, str) or "," in names
+    names = [one.strip() for one in names.split(",") if one.strip()] if isinstance(names, str) else list(names)
+    sets = []
+    for value in values:
+        marks: list[Any] = []
+        value: Any
+        if isinstance(value, Parameters):
+            value, marks = value.values if several or len(value.values) != 1 else value.values[0], value.marks
+        sets.append((dict(zip(names, value if several else (value,), strict=True)), marks))
+    return sets
+
+
+def _run(
+    function: Any, fixtures: Fixtures, given: dict[str, Any], chosen: dict[str, int], marks: list[Any], make: Any
+) -> None:
+    expected = None
+    for mark in marks:
+        holds = all(bool(one) for one in mark.args[:1])
+        if mark.name == "skip" or (mark.name == "skipif" and holds):
+            raise Skipped
+        if mark.name == "xfail" and holds:
+            expected = mark
+    instance, test = make() if make else (None, function)
+    try:
+        fixtures.call(test, given, chosen, instance)
+    except Skipped:
+        raise
+    except BaseException:
+        if expected is None:
+            raise
+        return
+    finally:
+        if instance is not None:
+            getattr(instance, "teardown_method", lambda *_: None)(*_method_of(instance, test, "teardown_method"))
+    if expected is not None and expected.kwargs.get("strict"):
+        raise Failed("the test passes, which its mark does not expect")
+
+
+def _method_of(instance: Any, test: Any, hook: str) -> tuple[Any, ...]:
+    return (test,) if parameters_of(getattr(instance, hook, _run_nothing)) else ()
+
+
+def _run_nothing() -> None:
+    pass
+
+
+def _of_class(name: str, kind: Any, fixtures: Fixtures) -> Iterator[Case]:
+    unittest_case = sys.modules.get("unittest.case")
+    if unittest_case is not None and issubclass(kind, unittest_case.TestCase):
+        return _of_test_case(kind)
+    if not name.startswith("Test") or kind.__init__ is not object.__init__ or not _is_own(kind):
+        return iter(())
+    return _of_plain_class(kind, fixtures)
+
+
+def _is_own(kind: Any) -> bool:
+    return any(_is_function(one) for one in vars(kind).values()) or any(map(_is_own, kind.__bases__[:-1]))
+
+
+def _of_plain_class(kind: Any, outer: Fixtures) -> Iterator[Case]:
+    members = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    own = {one.name: one for one in members.values() if isinstance(one, Fixture)}
+    fixtures = Fixtures({**outer.named, **own}) if own else outer
+    ready: list[bool] = []
+
+    def make(name: str) -> tuple[Any, Any]:
+        if not ready:
+            ready.append(True)
+            getattr(kind, "setup_class", lambda: None)()
+        instance = kind()
+        test = getattr(instance, name)
+        if hasattr(instance, "setup_method"):
+            instance.setup_method(*_method_of(instance, test, "setup_method"))
+        return instance, test
+
+    for name, value in members.items():
+        if name.startswith("test") and isinstance(value, (FunctionType, staticmethod)):
+            yield from _of_function(value, value, fixtures, [*getattr(kind, "pytestmark", ())], partial(make, name))
+
+
+def _of_test_case(kind: Any) -> Iterator[Case]:
+    """Yield the cases of a class of unittest."""
+    names = [name for base in reversed(kind.__mro__) for name in vars(base) if name.startswith("test")]
+    ready: list[bool] = []
+
+    def run(name: str) -> None:
+        if getattr(kind, "__unittest_skip__", False):
+            raise Skipped
+        if not ready:
+            ready.append(True)
+            kind.setUpClass()
+        test = kind(name)
+        method = getattr(test, name)
+        try:
+            _debug(test)
+        except (Skipped, KeyboardInterrupt):
+            raise
+        except Exception:
+            if not getattr(method, "__unittest_expecting_failure__", False):
+                raise
+            return
+        if getattr(method, "__unittest_expecting_failure__", False):
+            raise Failed("the test passes, which it does not expect")
+
+    return (partial(run, name) for name in dict.fromkeys(names) if callable(getattr(kind, name)))
+
+
+def _debug(test: Any) -> None:
+    """Run a test of unittest, and what it registers to be done after it, also if it fails."""
+    try:
+        test.debug()
+    except BaseException:
+        test.tearDown()
+        test.doCleanups()
+        raise
