@@ -103,12 +103,13 @@ def _solved(puzzle: Callable[[Any], Any], answer: Any) -> Any:
 
 
 def _asked(output: Any, ask: Callable[[], Any], read: Callable[[Any, Any], Judgement]) -> Judgement:
-    """Call a checker and read what it returns. An assert statement of it refuses the output."""
+    """Call a checker and read what it returns. What an output provokes in it counts against the output, as in tests."""
     try:
         return read(ask(), output)
-    except BaseException as error:
-        code = b"F" if type(error) is AssertionError else b"p"
-        return code, 0.0, describe(b"p", error)[1].decode("utf-8", "replace")
+    except Exception as error:
+        return b"F", 0.0, describe(b"p", error)[1].decode("utf-8", "replace")
+    except BaseException as error:  # an exit
+        return b"p", 0.0, describe(b"p", error)[1].decode("utf-8", "replace")
 
 
 def _exactly_true(result: Any, output: Any) -> Judgement:

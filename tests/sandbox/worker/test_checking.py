@@ -102,10 +102,10 @@ def test_the_refusal_says_what_the_output_was() -> None:
     assert returning("0.5")[2] == "the checker gave 0.5 for 1"
 
 
-def test_a_checker_that_raises_fails_with_its_line() -> None:
+def test_what_an_output_provokes_in_a_checker_counts_against_the_output() -> None:
     checker = "def check(input, output, expected):\n    return int(output)"
     answers = judged(checker, ("", "x", ""), ("", "1", ""))
-    assert answers[0][0] == b"p"
+    assert answers[0][0] == b"F"
     assert answers[0][2].endswith("'x' (line 2 of the checker)")
     assert answers[1][0] == b"T"
 
