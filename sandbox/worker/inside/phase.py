@@ -6,6 +6,7 @@ nothing that would help the task. So nothing here is a defence: it only has to t
 
 from __future__ import annotations
 
+import functools
 import marshal
 import os
 import random
@@ -20,6 +21,7 @@ from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import annotation, checking, program, serving, sharing, testing
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
+from selftaught.sandbox.worker.inside.test_source import compile_tests
 
 REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
@@ -54,6 +56,14 @@ _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes, _from_bytes, _read_some = True, type, marshal.loads, bytes, int.from_bytes, os.read
 _NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
+
+
+_compile_puzzle = functools.partial(compile_source, file="<puzzle>")
+_COMPILERS: dict[bytes, Callable[[bytes], object]] = {
+    b"<tests>": compile_tests,
+    b"main.py": functools.partial(compile_source, file="main.py"),
+}
+"""What compiles the sources of `Phase.COMPILE`, by its payload."""
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
@@ -96,7 +106,7 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
-        return b"C", compile_all(sat, payload.decode() or "<puzzle>")
+        return b"C", compile_all(sat, _COMPILERS.get(payload, _compile_puzzle))
     if seed:
         random.seed(seed)
     is_compiled, which = which & _COMPILED, which & ~_COMPILED
@@ -231,7 +241,7 @@ def warm_up(rounds: int) -> None:
     _ready = None
     for _ in range(rounds):
         for sat, sol in samples:
-            compiled = compile_all(wire.frame(sat), "<puzzle>")[ENTRY.size :]
+            compiled = compile_all(wire.frame(sat), _compile_puzzle)[ENTRY.size :]
             _load_puzzle(sat)
             code, answer = _run_sol(_load_puzzle(compiled, _COMPILED)[0], sol, 1 << 20)
             if code == b"A":

@@ -9,6 +9,7 @@ import time
 import types
 import typing
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from selftaught.sandbox import wire
@@ -34,11 +35,15 @@ def compile_source(source: bytes, file: str) -> types.CodeType:
     return code
 
 
-def compile_all(sources: bytes, file: str) -> bytes:
-    """Compile the sources in these frames under one file name. Return for each a header and its code (precompile.c).
+def compile_all(sources: bytes, compile_one: Callable[[bytes], object]) -> bytes:
+    """Compile the sources in these frames. Return for each a header and its code (precompile.c).
 
     The header (`ENTRY`): length of the code, and nanoseconds that compiling took. The code is empty if compiling gives
     an error or a warning, which the phases are to report, or a constant that marshal does not keep as it is.
+
+    Args:
+        sources: the sources.
+        compile_one: returns the code of a source, or a tuple with code in it.
     """
     parts = []
     with warnings.catch_warnings():
@@ -46,7 +51,7 @@ def compile_all(sources: bytes, file: str) -> bytes:
         for source in wire.cut(sources):
             began = _clock()
             try:
-                code = compile_source(source, file)
+                code = compile_one(source)
                 made = marshal.dumps(code) if _survives_marshal(code) else b""
             except BaseException:
                 made = b""
@@ -54,12 +59,12 @@ def compile_all(sources: bytes, file: str) -> bytes:
     return b"".join(parts)
 
 
-def _survives_marshal(code: types.CodeType) -> bool:
+def _survives_marshal(code: object) -> bool:
     """Return True if all constants are the same after marshal.
 
     A frozenset is not: its elements are in another order then, and so is an iteration over it.
     """
-    todo: list[Any] = [code.co_consts]
+    todo: list[Any] = [(code,)]
     for constants in todo:
         for one in constants:
             kind = type(one)
