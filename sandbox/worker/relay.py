@@ -18,7 +18,7 @@ from dataclasses import replace
 from selftaught.sandbox import codec, judging, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import NO_CASE, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.session import Open, Request, Session
+from selftaught.sandbox.worker.session import Open, Request, Session, blame_prelude
 
 _CASE, _END = struct.Struct("<I"), struct.Struct("<IIc")
 _ENDS = {
@@ -55,6 +55,7 @@ class Relay:
         self._code = compiled(self._source, "<tests>", False, limits)
         self._solution: Session | None = None
         self._judge: Session | None = None
+        self._has_loaded = False
         self._names = b""
         self._failed: dict[int, Outcome] = {}
         self._used: dict[int, Outcome] = {}
@@ -78,16 +79,20 @@ class Relay:
 
     def _load(self) -> Outcome | None:
         """Start the solution's process. Return why it has none, or None if it is ready."""
-        payload = judging.encode((self._tests.entry_point, self._job.sol.decode(*wire.TEXT)))
-        prelude = self._tests.prelude.encode(*wire.TEXT)
-        self._solution = self._open(Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed))
+        self._solution = self._open(self._request(self._job.sol))
+        self._has_loaded = False
         first = self._solution.start()
         if isinstance(first, bytes):
             if _is_encoding(first, b"R", self._limits):
-                self._names = first[1:]
+                self._names, self._has_loaded = first[1:], True
                 return None
             first = self._malformed(self._solution)
         return self._end_solution(first)
+
+    def _request(self, sol: bytes) -> Request:
+        prelude = self._tests.prelude.encode(*wire.TEXT)
+        payload = judging.encode((self._tests.entry_point if sol else "", sol.decode(*wire.TEXT)))
+        return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed)
 
     def _end_solution(self, outcome: Outcome) -> Outcome:
         """Close the solution's process, and return its outcome, which can't be one of the tests."""
@@ -96,8 +101,7 @@ class Relay:
             self._solution = None
         if outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
             outcome.end, outcome.detail = End.DIED, "it reported what only tests can report"
-        if outcome.end is End.PUZZLE_ERROR:  # the prelude
-            outcome.end = End.TESTS_ERROR
+        blame_prelude(self._open, outcome, self._request(b""), self._has_loaded)
         outcome.payload = b""
         return outcome
 

@@ -41,6 +41,7 @@ _NotPlain, _TooLarge, _Shared, _Malformed, _Exception = (
     codec.Malformed,
     Exception,
 )
+_isinstance, _ENDS_OF_LOOPS = isinstance, (StopIteration, StopAsyncIteration)
 _all_scalars = relay_data.SCALARS.issuperset
 _MOST = relay_data.MOST_BYTES
 
@@ -123,7 +124,7 @@ class Relay:
             try:
                 answer = _decode(reply[1:])
             except _Malformed as error:
-                self._end(b"a", f"the solution's process sent something malformed: {error}")
+                self.malformed(error)
             if _type(answer) is _tuple and _len(answer) == 2 and answer[0] == VALUE:
                 return answer[1]
             return self._received(answer, objects)
@@ -157,7 +158,7 @@ class Relay:
         try:
             answer = _decode(reply[1:])
         except _Malformed as error:
-            self._end(b"a", f"the solution's process sent something malformed: {error}")
+            self.malformed(error)
         return self._received(answer, objects)
 
     def _not_answered(self, reply: bytes) -> NoReturn:
@@ -166,6 +167,10 @@ class Relay:
         if reply[:1] == b"w":
             self.refuse(text)
         self._end(reply[:1], text)
+
+    def malformed(self, error: object) -> NoReturn:
+        """End the case because what the solution's process sent is malformed."""
+        self._end(b"a", f"the solution's process sent something malformed: {error}")
 
     def _end(self, code: bytes, text: str) -> NoReturn:
         if self.failure is None:
@@ -185,7 +190,7 @@ class Relay:
             value = self._made(code, result, objects, changed[0] if changed else [])
             categories = [(self.side.class_of(*one[:2]), one[2]) for one in warned]  # type: ignore[attr-defined]
         except _Exception as error:
-            self._end(b"a", f"the solution's process sent something malformed: {_type(error).__name__}")
+            self.malformed(_type(error).__name__)
         if _type(out) is _str and out:
             sys.stdout.write(out)
         if _type(err) is _str and err:
@@ -193,6 +198,8 @@ class Relay:
         for category, text in categories:
             warnings.warn(text, category, stacklevel=3)
         if code in (RAISED, RAISED_GRAPH):
+            if _isinstance(value, _ENDS_OF_LOOPS):
+                self.refuse(f"{_type(value).__name__} out of a call would end a loop of the tests: it can't cross")
             self.raised = value
             raise value from None
         return value

@@ -169,10 +169,16 @@ for _name in (*_COMPARISONS, *_OPERATORS, *(_before + _one for _one in _ARITHMET
 
 
 class FromTests:
-    """Make stand-ins, and describe objects of the tests to the solution's process (`relay_data.Side`)."""
+    """Make stand-ins, and describe objects of the tests to the solution's process (`relay_data.Side`).
+
+    Attributes:
+        entry_point: the name of the function to judge.
+        names: the names that the solution defines.
+    """
 
     def __init__(self, relay: Relay, kinds: Kinds, entry_point: str, prelude: dict[str, type]) -> None:
-        self._relay, self._kinds, self._entry_point, self._prelude = relay, kinds, entry_point, prelude
+        self._relay, self._kinds, self.entry_point, self._prelude = relay, kinds, entry_point, prelude
+        self.names = {name for name in kinds if not (name.startswith("__") and name.endswith("__"))}
         self._prelude_names = {kind: name for name, kind in prelude.items()}
         self._standins: dict[str, Any] = {}
         self._classes: dict[str, Any] = {}
@@ -182,21 +188,34 @@ class FromTests:
     def candidate(self) -> Any:
         """Return the stand-in for the entry point."""
         return (
-            self.named(self._entry_point)
-            if self._entry_point in self._kinds
-            else Function(self._relay, "", "candidate")
+            self.named(self.entry_point) if self.entry_point in self._kinds else Function(self._relay, "", "candidate")
         )
+
+    def public_names(self) -> list[str]:
+        """Return the names that ``from solution import *`` gives tests: none by which they may compare."""
+        kinds, others = self._kinds, {*_builtins, *vars(sys.modules["pytest"])}
+        return [
+            name
+            for name in self.names
+            if name == self.entry_point or (name[0] != "_" and name not in others and kinds[name][0] in ("f", "c", "e"))
+        ]
 
     def is_live(self, name: str) -> bool:
         """Return True if a name stands for a value that is to be read whenever it is needed."""
-        return name != self._entry_point and self._kind(name)[0] == "v"
+        return name != self.entry_point and self._kind(name)[0] == "v"
 
     def named(self, name: str) -> Any:
         """Return the stand-in for a global name of the solution."""
+        try:
+            return self._named(name)
+        except (LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
+            self._relay.malformed(type(error).__name__)
+
+    def _named(self, name: str) -> Any:
         found = self._standins.get(name)
         if found is None:
             kind = self._kind(name)
-            if name == self._entry_point and kind[0] not in "ce":
+            if name == self.entry_point and kind[0] not in "ce":
                 found = Function(self._relay, "", name)
             elif kind[0] == "v":
                 return self._relay.get("", name)
@@ -213,6 +232,8 @@ class FromTests:
     def _kind(self, name: str) -> tuple[Any, ...]:
         """Return the kind of a name, of nothing malformed and no module but those that tests may get."""
         kind: tuple[Any, ...] = self._kinds[name]
+        if kind[0] != "i" and name in IMPORTED and name in sys.modules and name != self.entry_point:
+            return "i", name, ""  # tests mean the module, whatever a solution calls so
         if kind[0] == "i":
             _, module, attribute = kind
             own = module in IMPORTED if attribute else module in IMPORTED or (module == name and name in sys.modules)
@@ -358,7 +379,7 @@ class FromTests:
 
     def _function(self, target: Any) -> Node:
         if target == "":
-            target = self._entry_point
+            target = self.entry_point
         if type(target) is tuple:
             return "A", *target
         return ("h", target) if type(target) is int else ("g", target)
@@ -411,17 +432,16 @@ def _of_library(value: Any) -> Node:
 class SolutionModule(types.ModuleType):
     """The module ``solution`` that tests import."""
 
-    def __init__(self, side: FromTests, relay: Relay, kinds: Kinds) -> None:
+    def __init__(self, side: FromTests, relay: Relay) -> None:
         super().__init__(MODULE)
-        vars(self).update(__relay__=relay, __side__=side, __kinds__=kinds)
-        self.__dict__["__all__"] = [
-            name for name, kind in kinds.items() if name[0] != "_" and kind[0] in ("f", "c", "e")
-        ]
+        vars(self).update(__relay__=relay, __side__=side)
 
     def __getattr__(self, name: str) -> Any:
-        own = vars(self)
-        if name in own["__kinds__"]:
-            return own["__side__"].named(name)
+        side = vars(self)["__side__"]
+        if name == "__all__":
+            return side.public_names()
+        if name in side.names:
+            return side.named(name)
         raise AttributeError(f"module 'solution' has no attribute {name!r}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
