@@ -13,7 +13,7 @@ from typing import IO, Any
 from selftaught.sandbox import records
 from selftaught.sandbox.output import open_output
 from selftaught.sandbox.records import Record
-from selftaught.sandbox.task import Task
+from selftaught.sandbox.task import AnyTask, Task
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.verifier import Verifier
 
@@ -58,7 +58,7 @@ def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterat
     """Yield every record with its verdict. A record without a task goes through the stream too, to keep the order."""
     waiting: deque[Record] = deque()
 
-    def tasks() -> Iterator[Task]:
+    def tasks() -> Iterator[AnyTask]:
         for record in source:
             waiting.append(record)
             yield record.task or _NOT_A_TASK
@@ -73,12 +73,22 @@ def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterat
 _NOT_A_TASK: Any = None  # its verdict is `invalid`
 
 
+_OF_CASES = ("isolation", "cases", "passed", "total", "decided_by")
+
+
 def line(record: Record, verdict: Verdict) -> bytes:
     """Return the output line of a record: its own fields, unchanged, and those of the verdict.
 
+    A field of the verdict takes the place of the record's field of that name: `cases` has the results of the cases, not
+    the cases, which may be long. What a verdict says of cases is left out where there are none.
+
     orjson can't write it: it refuses lone surrogates and integers beyond 64 bits, and turns NaN into null.
     """
-    content = {**record.fields, **verdict.to_dict()}
+    found = verdict.to_dict()
+    if record.task is None or isinstance(record.task, Task):
+        for name in _OF_CASES:
+            del found[name]
+    content = {**record.fields, **found}
     return json.dumps(content, default=str, separators=(",", ":")).encode() + b"\n"
 
 

@@ -64,8 +64,9 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     """Judge tasks and write their verdicts as JSON Lines.
 
     Each record of the INPUTs becomes one line, in input order: its own fields and those of the verdict. An INPUT is a
-    file of JSON Lines with the fields id, sat and sol (other fields are copied to the output), P3's puzzles.json, gzip
-    of either, Parquet, - for standard input, or corpus: for the bundled puzzles.
+    file of JSON Lines, P3's puzzles.json, gzip of either, Parquet, - for standard input, or corpus: for the bundled
+    puzzles. In JSON Lines and Parquet a puzzle has the fields id, sat and sol; a function id, sol and entry_point with
+    tests or cases; a program id, sol and cases. Other fields are copied to the output.
 
     \b
     Examples:

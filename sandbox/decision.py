@@ -196,4 +196,5 @@ def combine(verdicts: list[Verdict]) -> Verdict:
         usage=first.usage,
         level=first.level,
         verifier=first.verifier,
+        isolation=first.isolation,
     )

@@ -53,6 +53,8 @@ _JUDGING = (
     click.option("--engine", type=click.Choice(["auto", "snapshot", "fork"]), default="auto", show_default=True,
                  help="How a phase gets a fresh process: snapshot is fast, fork works everywhere, auto takes the "
                       "fastest that this host offers."),
+    click.option("--require-isolation", type=click.Choice(["process", "shared"]), default="shared", show_default=True,
+                 help="process refuses tests that run in one process with the solution, which can cheat there."),
 )  # fmt: skip
 _WHERE = (
     click.option("--require", type=click.Choice(["full", "restricted", "container"]),

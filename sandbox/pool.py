@@ -30,6 +30,7 @@ from typing import Any
 from selftaught.sandbox import decision, time_slice
 from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.judging import PUZZLE_PHASES
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.verdict import Status, Verdict
@@ -44,11 +45,11 @@ START_ATTEMPTS = 4
 OVERHEAD_SECONDS = START_ATTEMPTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """Upper bound on an attempt at a job without its phases: start a worker, send, wait past the limits, end the worker."""
 
-PHASE_RUNS = 8
-"""Upper bound on the phases, each as long as `wall_seconds`, that a worker runs during one attempt at a job.
+OTHER_PHASE_RUNS = 4
+"""Upper bound on the phases besides those of a job itself that a worker runs during one attempt at it.
 
-The job's phases `sol` and `sat` and phase `sol` of another job, which may run between them, on two engines each if the
-first can't finish them (3 * 2); and, after each of the two phases `sol`, the puzzle without the solution (2).
+Phase `sol` of another job, which may run between two of its own, on two engines (2); and, after that phase and its own
+phase `sol`, the puzzle without the solution (2).
 """
 
 CANCEL_SECONDS = 0.1
@@ -76,6 +77,7 @@ class Ticket:
         job: What is sent to a worker.
         done: Called once with the Verdict, or for a program with the Run, from a worker thread. Must not block or
             raise.
+        phases: Upper bound on the phases of the job, each as long as its limit on elapsed time.
         attempts: How many workers have failed on the job.
         cancelled: The caller no longer wants the result.
         demoted: The job has used up its time slice and waits for an empty queue.
@@ -85,6 +87,7 @@ class Ticket:
     id: str
     job: Job
     done: Callable[[Any], None]
+    phases: int = PUZZLE_PHASES
     attempts: int = 0
     cancelled: bool = field(default=False)
     demoted: bool = False
@@ -104,6 +107,11 @@ class Ticket:
     def size(self) -> int:
         """Size of the sources in bytes."""
         return len(self.job.sat) + len(self.job.sol)
+
+    @property
+    def most_seconds(self) -> float:
+        """Upper bound on the time of an attempt, once sent: each phase may run on two engines."""
+        return (2 * self.phases + OTHER_PHASE_RUNS) * self.job.limits.wall_seconds + GRACE_SECONDS
 
 
 _CHECK_DEMOTED = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
@@ -358,7 +366,7 @@ class _WorkerThread(threading.Thread):
             if self.worker.counters is not before:
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
-            seconds = outcomes[0].wall_seconds + (outcomes[-1].wall_seconds if len(outcomes) > 1 else 0.0)
+            seconds = sum([outcome.wall_seconds for outcome in outcomes])
             self._job_seconds += (seconds - self._job_seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
                 ticket.demoted, ticket.thread, ticket.job.sliced = True, self, False
@@ -388,7 +396,7 @@ class _WorkerThread(threading.Thread):
         """Wait for the outcomes of the ticket's job. Raises WorkerFailed, also if the job is cancelled."""
         if worker.ready(0.0):
             return worker.collect(GRACE_SECONDS)
-        seconds = PHASE_RUNS * ticket.job.limits.wall_seconds + GRACE_SECONDS
+        seconds = ticket.most_seconds
         deadline = time.monotonic() + seconds
         while not worker.ready(CANCEL_SECONDS):
             if ticket.cancelled or self.pool.closing:  # `closing`: a worker that was starting has missed `interrupt`

@@ -1,5 +1,6 @@
 """Read tasks from JSON Lines, P3's puzzles.json, gzip of either, Parquet, or the bundled corpus.
 
+In JSON Lines and Parquet tasks of all kinds may be mixed: their fields tell them apart.
 A record that is not a task becomes a `Record` with a `problem`, and reading goes on.
 """
 
@@ -18,8 +19,8 @@ from typing import IO, Any, cast
 
 import orjson
 
-from selftaught.sandbox import corpus
-from selftaught.sandbox.task import Task
+from selftaught.sandbox import corpus, json_cases
+from selftaught.sandbox.task import AnyTask, FunctionTask, StdioTask, Task
 
 CORPUS = "corpus:"
 """The name of an input that stands for the bundled puzzles."""
@@ -49,7 +50,7 @@ class Record:
 
     place: str
     fields: dict[str, Any] = field(default_factory=dict)
-    task: Task | None = None
+    task: AnyTask | None = None
     problem: str = ""
 
     @property
@@ -170,13 +171,71 @@ def _record(place: str, fields: Any) -> Record:
     if isinstance(ident, bool) or not isinstance(ident, (str, int, float)):
         record.problem = f"{place}: the field 'id' must be a string or a number, not {type(ident).__name__}"
         return record
-    for name in ("sat", "sol"):
-        if not isinstance(fields.get(name), str):
-            reason = f"must be a string, not {type(fields[name]).__name__}" if name in fields else "is missing"
-            record.problem = f"{place}: the field {name!r} {reason}"
-            return record
-    record.task = Task(record.id, fields["sat"], fields["sol"])
+    try:
+        record.task = to_task(fields, record.id)
+    except ValueError as error:
+        record.problem = f"{place}: {error}"
     return record
+
+
+_KINDS = (("sat", Task), ("entry_point", FunctionTask), ("cases", StdioTask))
+_NO_KIND = (
+    "the field 'sat' is missing: a task has 'sat' (a puzzle), 'entry_point' with 'tests' or 'cases' (a function), or "
+    "'cases' alone (a program)"
+)
+_STRINGS = {
+    Task: ("sat", "sol"),
+    FunctionTask: ("sol", "entry_point", "tests", "prelude", "compare", "checker", "isolation"),
+    StdioTask: ("sol", "compare", "checker"),
+}
+_REQUIRED = ("sat", "sol", "entry_point")
+
+
+def kind_of(fields: dict[str, Any]) -> type[AnyTask]:
+    """Return the kind of task that these fields describe. Raises ValueError if there is none.
+
+    A field that is ``null`` is absent: in a table with several kinds of tasks every row has all columns.
+    """
+    for name, kind in _KINDS:
+        if fields.get(name) is not None:
+            return kind
+    raise ValueError(_NO_KIND)
+
+
+def to_task(fields: dict[str, Any], ident: str) -> AnyTask:
+    """Return the task that these fields describe; other fields are ignored.
+
+    Args:
+        fields: The fields, from JSON or a row of a table.
+        ident: The task's id.
+
+    Raises:
+        ValueError: A field is missing, or has another type; the message names it.
+    """
+    kind = kind_of(fields)
+    given: dict[str, Any] = {}
+    for name in _STRINGS[kind]:
+        value = fields.get(name)
+        if isinstance(value, str):
+            given[name] = value
+        elif value is not None or name in _REQUIRED:
+            reason = f"must be a string, not {type(value).__name__}" if name in fields else "is missing"
+            raise ValueError(f"the field {name!r} {reason}")
+    if kind is not Task:
+        given |= _cases(kind, fields)
+    return kind(id=ident, **given)
+
+
+def _cases(kind: type[AnyTask], fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the cases among the fields, and how many of them are judged. Raises ValueError."""
+    found: dict[str, Any] = {}
+    if fields.get("all_cases") is not None:
+        if type(fields["all_cases"]) is not bool:
+            raise ValueError(f"the field 'all_cases' must be true or false, not {type(fields['all_cases']).__name__}")
+        found["all_cases"] = fields["all_cases"]
+    if fields.get("cases") is not None:
+        found["cases"] = json_cases.read(fields["cases"]) if kind is FunctionTask else fields["cases"]
+    return found
 
 
 def _read_p3(stream: IO[bytes], name: str) -> Iterator[Record]:

@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.task import AnyTask, Task
+from selftaught.sandbox.judging import Checked
+from selftaught.sandbox.task import Task
 from selftaught.sandbox.verdict import Verdict
 
 T = TypeVar("T")
@@ -34,19 +35,19 @@ Done = Callable[[Any], None]
 Cancel = Callable[[], None]
 """Called when the result is no longer needed."""
 
-Check = Callable[[Any], AnyTask | Verdict]
+Check = Callable[[Any], Checked | Verdict]
 """Returns a valid task for an item of the caller's iterable, or the verdict on an invalid item."""
 
 _REMEMBERED = 4096
 """The most verdicts that are remembered for duplicates."""
 _SHORT = 1024
-"""Longer sources are remembered by their digest instead; in characters."""
+"""Longer sources are remembered by their digest instead; in characters, or bytes of a packed task."""
 
 
 def judge_many(
     items: Iterable[Any],
     check: Check,
-    submit: Callable[[AnyTask, Done], Cancel],
+    submit: Callable[[Checked, Done], Cancel],
     window: int,
     ordered: bool,
     deduplicate: bool = True,
@@ -98,7 +99,7 @@ def judge_many(
 async def ajudge_many(
     items: Iterable[Any] | AsyncIterable[Any],
     check: Check,
-    submit: Callable[[AnyTask, Done], Awaitable[Cancel]],
+    submit: Callable[[Checked, Done], Awaitable[Cancel]],
     window: int,
     ordered: bool,
     deduplicate: bool = True,
@@ -127,7 +128,7 @@ class AsyncStream:
         self,
         items: Iterable[Any] | AsyncIterable[Any],
         check: Check,
-        submit: Callable[[AnyTask, Done], Awaitable[Cancel]],
+        submit: Callable[[Checked, Done], Awaitable[Cancel]],
         window: int,
         ordered: bool,
         deduplicate: bool = True,
@@ -226,7 +227,7 @@ class _StreamState:
         self._early: dict[int, Verdict] = {}
         self._duplicates = Deduplicator() if deduplicate else None
 
-    def is_new(self, item: AnyTask | Verdict) -> TypeGuard[AnyTask]:
+    def is_new(self, item: Checked | Verdict) -> TypeGuard[Checked]:
         """Return True if the next item, number `taken`, has to be judged: it is a task and not a duplicate."""
         if isinstance(item, Verdict):
             self._deliver(self.taken, item)
@@ -287,7 +288,7 @@ class Deduplicator:
         self._known: OrderedDict[_Key, Verdict | _Waiting] = OrderedDict()
         self._keys: dict[int, _Key] = {}
 
-    def add(self, number: int, task: AnyTask) -> Verdict | _Waiting | None:
+    def add(self, number: int, task: Checked) -> Verdict | _Waiting | None:
         """Add a task of the stream.
 
         Args:
@@ -341,17 +342,24 @@ class Deduplicator:
                 return
 
 
-def _key(task: AnyTask) -> _Key:
+def _key(task: Checked) -> _Key:
     """Return what identifies tasks that get the same verdict. The values of limits are faster to hash than Limits."""
-    if not isinstance(task, Task):
-        return (_digest(repr(replace(task, id=""))),)
-    sat, sol, limits = task.sat, task.sol, task.limits
-    sources = sat if len(sat) <= _SHORT else _digest(sat), sol if len(sol) <= _SHORT else _digest(sol)
+    limits, sources = task.limits, _sources(task)
     return sources if limits is None else (*sources, *limits.to_tuple())
 
 
-def _digest(source: str) -> bytes:
-    return hashlib.blake2b(wire.to_bytes(source)).digest()
+def _sources(task: Checked) -> _Key:
+    if isinstance(task, Task):
+        sat, sol = task.sat, task.sol
+        return (
+            sat if len(sat) <= _SHORT else _digest(wire.to_bytes(sat)),
+            sol if len(sol) <= _SHORT else _digest(wire.to_bytes(sol)),
+        )
+    return task.kind, *(part if len(part) <= _SHORT else _digest(part) for part in (task.judge, task.sol))
+
+
+def _digest(source: bytes) -> bytes:
+    return hashlib.blake2b(source).digest()
 
 
 def _numbered(put: Callable[[tuple[int, Result]], None], number: int) -> Done:

@@ -11,6 +11,9 @@ MIB = 1 << 20
 MOST_SECONDS, MOST_BYTES = 86_400, (1 << 48) - 1
 """Upper bounds on any limit."""
 
+ISOLATIONS = ("process", "shared")
+"""The values of `FunctionTask.isolation`, the stronger first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

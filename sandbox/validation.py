@@ -1,5 +1,8 @@
 """Validate input: return a task or program whose fields have exactly their declared types, or the answer `invalid`.
 
+A puzzle comes back as a `Task`. Any other task comes back packed (`selftaught.sandbox.judging`): to find whether the
+values of its cases are plain data is to encode them, and then no caller can change them any more.
+
 Every entry point (a call, a stream, a client) validates here and nowhere else. Later code relies on it: fields can be
 hashed, compared, encoded and sent. A caller may pass anything: fields of any type, subclasses that override inherited
 methods, attributes that raise.
@@ -7,32 +10,46 @@ methods, attributes that raise.
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
+from selftaught.sandbox import comparison, judging
+from selftaught.sandbox.judging import MOST_CASES, Checked, EncodedCase, PackedTask
 from selftaught.sandbox.program import Ending, Program, Run
-from selftaught.sandbox.task import MOST_BYTES, MOST_SECONDS, AnyTask, FunctionTask, Limits, StdioTask, Task
+from selftaught.sandbox.task import ISOLATIONS, MOST_BYTES, MOST_SECONDS, FunctionTask, Limits, StdioTask, Task
 from selftaught.sandbox.verdict import Status, Verdict, printable
+from selftaught.sandbox.wire import Kind
 
 MOST_CHARACTERS = 1 << 26
-"""The most characters of the two sources of a task together."""
+"""The most characters of the sources of a task together."""
 
 MOST_PROGRAM_CHARACTERS = 1 << 28
 """The most characters of a program and its standard input: in UTF-8 they always fit into one frame."""
 
 _MESSAGE_CHARACTERS = 500
-_UNREADABLE = "its fields can't be read"
+_UNREADABLE, _TOO_LONG = "its fields can't be read", "the sources are longer than {} Mi characters"
 _TASK, _PROGRAM = ("id", "sat", "sol"), ("id", "code", "stdin")
 _LIMITS = ("cpu_seconds", "wall_seconds", "memory_bytes", "answer_bytes", "output_bytes")
 _NUMBERS = frozenset({int, float})
 T = TypeVar("T", Task, Program)
 
+ENTRY_POINT = r"^[A-Za-z_][A-Za-z0-9_]*((\(\))?\.[A-Za-z_][A-Za-z0-9_]*)?$"
+"""What `FunctionTask.entry_point` must look like: ``name``, ``Class.method`` or ``Class().method``."""
 
-def check_task(item: object, verifier: str = "") -> AnyTask | Verdict:
-    """Return the task, or an equal one of plain types, or else a verdict with status ``invalid``.
+_ENTRY_POINT = re.compile(ENTRY_POINT)
+_NOT_SHARED = (
+    "isolation='shared' lets a solution cheat, and this verifier requires isolation='process' (require_isolation): "
+    "judge the function by tests that need none of its objects, or by cases"
+)
+
+
+def check_task(item: object, verifier: str = "", require_isolation: str | None = None) -> Checked | Verdict:
+    """Return the task, an equal one of plain types, or its packed form, or else a verdict with status ``invalid``.
 
     Args:
-        item: What a caller passed as a task.
+        item: What a caller passed as a task; one that was checked already is only compared with `require_isolation`.
         verifier: Program, version and interpreter, for the verdict.
+        require_isolation: ``"process"`` to refuse tasks with ``isolation="shared"``.
     """
     if type(item) is Task:
         try:
@@ -46,11 +63,17 @@ def check_task(item: object, verifier: str = "") -> AnyTask | Verdict:
         except AttributeError:  # created without its constructor
             pass
     try:
-        if issubclass(type(item), FunctionTask):
-            return _plain_function_task(item)
-        if issubclass(type(item), StdioTask):
-            return _plain_stdio_task(item)
-        return _plain(item, Task, _TASK, MOST_CHARACTERS)
+        if type(item) is PackedTask:
+            packed = item
+        elif issubclass(type(item), FunctionTask):
+            packed = judging.prepare(_plain_function_task(item))
+        elif issubclass(type(item), StdioTask):
+            packed = judging.prepare(_plain_stdio_task(item))
+        else:
+            return _plain(item, Task, _TASK, MOST_CHARACTERS)
+        if packed.kind is Kind.SHARED and require_isolation == "process":
+            raise _Malformed(_NOT_SHARED)
+        return packed
     except Exception as error:  # the code of the caller's classes may raise anything
         return Verdict(_id_of(item), Status.INVALID, message=_explanation(error), verifier=verifier)
 
@@ -82,54 +105,120 @@ def _plain(item: object, kind: type[T], names: tuple[str, ...], most: int) -> T:
     """Return a copy with fields of exactly their types. Raises _Malformed, or what the item's own code raises."""
     if not issubclass(type(item), kind):  # not isinstance, which trusts the object's __class__
         raise _Malformed(f"not a {kind.__name__} but {type(item).__name__}")
-    fields: dict[str, Any] = {}
-    for name in names:
-        value = getattr(item, name)
-        if not issubclass(type(value), str):
-            raise _Malformed(f"{name} must be a string, not {type(value).__name__}")
-        fields[name] = str.__str__(value)
+    fields = _strings(item, names)
     if sum(len(fields[name]) for name in names[1:]) > most:
-        raise _Malformed(f"the sources are longer than {most >> 20} Mi characters")
+        raise _Malformed(_TOO_LONG.format(most >> 20))
     return kind(**fields, limits=_plain_limits(item.limits))  # type: ignore[attr-defined]
 
 
 def _plain_function_task(item: Any) -> FunctionTask:
-    """Return a copy with fields of exactly their types; values in cases are checked when they are encoded."""
-    strings = _strings(item, ("id", "sol", "entry_point", "prelude", "compare", "isolation"))
+    """Return a copy with fields of exactly their types; values in cases are checked when they are packed."""
+    fields = _strings(item, ("id", "sol", "entry_point", "prelude", "compare", "isolation"))
     tests, cases = item.tests, item.cases
+    fields["checker"], fields["all_cases"] = _checker(item.checker), _flag(item.all_cases)
+    if not _ENTRY_POINT.fullmatch(fields["entry_point"]):
+        raise _Malformed(
+            f"entry_point must be the name of a function, or Class.method, in ASCII, not {fields['entry_point'][:60]!r}"
+        )
+    fields["entry_point"] = fields["entry_point"].replace("()", "")
+    if fields["isolation"] not in ISOLATIONS:
+        raise _Malformed(f"isolation must be 'process' or 'shared', not {fields['isolation'][:60]!r}")
     if (tests is None) == (cases is None):
-        raise _Malformed("a FunctionTask has either tests or cases")
-    if strings["isolation"] not in ("process", "shared"):
-        raise _Malformed(f"isolation must be 'process' or 'shared', not {strings['isolation']!r}")
-    return FunctionTask(
-        **strings,
-        tests=None if tests is None else _string("tests", tests),
-        cases=None if cases is None else [_plain_call(case) for case in cases],
-        checker=None if item.checker is None else _string("checker", item.checker),
-        all_cases=bool(item.all_cases),
-        limits=_plain_limits(item.limits),
-    )
-
-
-def _plain_call(case: Any) -> tuple[Any, Any, Any]:
-    args, kwargs, expected = case
-    if not all(issubclass(type(name), str) for name in kwargs):
-        raise _Malformed("the names of keyword arguments must be strings")
-    return tuple(args), dict(kwargs), expected
+        raise _Malformed(
+            f"a FunctionTask has either tests or cases, and this one {'neither' if tests is None else 'both'}"
+        )
+    if tests is None:
+        fields["cases"] = [_plain_call(number, case) for number, case in enumerate(_case_list(cases))]
+        if fields["isolation"] == "shared":
+            raise _Malformed("isolation='shared' is for tests: cases need no object of the solution")
+        _check_comparison(fields["compare"])
+    else:
+        fields["tests"] = _string("tests", tests)
+        if fields["checker"] is not None or fields["compare"] != "exact":
+            raise _Malformed("compare and checker are for cases: tests compare themselves")
+    _check_size(fields, ("sol", "entry_point", "prelude", "tests", "checker"))
+    return FunctionTask(**fields, limits=_plain_limits(item.limits))
 
 
 def _plain_stdio_task(item: Any) -> StdioTask:
-    cases = [(_string("standard input", stdin), _string("the expected output", out)) for stdin, out in item.cases]
-    return StdioTask(
-        **_strings(item, ("id", "sol", "compare")),
-        cases=cases,
-        checker=None if item.checker is None else _string("checker", item.checker),
-        all_cases=bool(item.all_cases),
-        limits=_plain_limits(item.limits),
+    """Return a copy with fields of exactly their types."""
+    fields = _strings(item, ("id", "sol", "compare"))
+    fields["checker"], fields["all_cases"] = _checker(item.checker), _flag(item.all_cases)
+    _check_comparison(fields["compare"])
+    fields["cases"] = [_plain_pair(number, case) for number, case in enumerate(_case_list(item.cases))]
+    _check_size(fields, ("sol", "checker"))
+    return StdioTask(**fields, limits=_plain_limits(item.limits))
+
+
+def _case_list(cases: Any) -> list[Any]:
+    """Return the cases. Raises _Malformed if they are no list or tuple, or too few or too many."""
+    if not issubclass(type(cases), (list, tuple)):
+        raise _Malformed(f"cases must be a list or tuple, not {type(cases).__name__}")
+    found = [*cases]
+    if not 0 < len(found) <= MOST_CASES:
+        raise _Malformed(f"there must be from 1 to {MOST_CASES:,} cases, not {len(found):,}")
+    return found
+
+
+def _plain_call(number: int, case: Any) -> Any:
+    """Return a case of a function, whose values may be anything."""
+    if type(case) is EncodedCase:
+        return case
+    args, kwargs, expected = _parts(number, case, "(args, kwargs, expected)", 3)
+    if not issubclass(type(args), (list, tuple)):
+        raise _Malformed(f"cases[{number}]: args must be a list or tuple, not {type(args).__name__}")
+    if not issubclass(type(kwargs), dict):
+        raise _Malformed(f"cases[{number}]: kwargs must be a dict, not {type(kwargs).__name__}")
+    names = f"cases[{number}]: the name of a keyword argument"
+    return tuple(args), {_string(names, name): value for name, value in kwargs.items()}, expected
+
+
+def _plain_pair(number: int, case: Any) -> tuple[str, str]:
+    stdin, expected = _parts(number, case, "(standard input, expected output)", 2)
+    return (
+        _string(f"cases[{number}]: standard input", stdin),
+        _string(f"cases[{number}]: the expected output", expected),
     )
 
 
-def _strings(item: object, names: tuple[str, ...]) -> dict[str, str]:
+def _parts(number: int, case: Any, shape: str, length: int) -> list[Any]:
+    if not issubclass(type(case), (list, tuple)):
+        raise _Malformed(f"cases[{number}] must be {shape}, not {type(case).__name__}")
+    parts = [*case]
+    if len(parts) != length:
+        raise _Malformed(f"cases[{number}] must be {shape}, and has {len(parts)} items")
+    return parts
+
+
+def _checker(source: Any) -> str | None:
+    if source is None:
+        return None
+    checker = _string("checker", source)
+    if not checker:
+        raise _Malformed("checker is empty: without one it is None")
+    return checker
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise _Malformed(f"all_cases must be True or False, not {type(value).__name__}")
+    return value
+
+
+def _check_comparison(name: str) -> None:
+    try:
+        comparison.validate(name)
+    except ValueError as error:
+        raise _Malformed(str(error)) from error
+
+
+def _check_size(fields: dict[str, Any], sources: tuple[str, ...]) -> None:
+    """Raise _Malformed if the sources are too long together."""
+    if sum(len(fields.get(name) or "") for name in sources) > MOST_CHARACTERS:
+        raise _Malformed(_TOO_LONG.format(MOST_CHARACTERS >> 20))
+
+
+def _strings(item: object, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: _string(name, getattr(item, name)) for name in names}
 
 
@@ -184,7 +273,11 @@ def _id_of(item: object) -> str:
 
 def _explanation(error: Exception) -> str:
     try:
-        text = str(error) if isinstance(error, _Malformed) else f"{_UNREADABLE}: {type(error).__name__}: {error}"
+        text = (
+            str(error)
+            if isinstance(error, (_Malformed, judging.NotPackable))
+            else f"{_UNREADABLE}: {type(error).__name__}: {error}"
+        )
         return printable(text[:_MESSAGE_CHARACTERS])
     except Exception:
         return _UNREADABLE

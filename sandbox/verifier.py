@@ -17,6 +17,7 @@ import selftaught
 from selftaught.sandbox import decision, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.judging import PUZZLE_PHASES, Checked, PackedTask
 from selftaught.sandbox.pool import Pool, Ticket
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
@@ -38,10 +39,11 @@ class Verifier:
     `close`, to end the workers; after that its methods raise ValueError.
 
     Every call is bounded in time, even if each worker fails or hangs at each task. A call for a task that finds ``n``
-    others queued takes at most ``(min(n, n / workers + 255) + 1) * 2 * (8 * wall_seconds + 150)`` seconds, with the
-    largest ``wall_seconds`` among them. Here 255 are the tasks that its worker may run before it; 2 the attempts at a
-    task; 8 the phases that may run during an attempt; and 150 the seconds that it takes at most to start a worker (in
-    four attempts), send the task, wait past its limits, and end the worker.
+    others queued takes at most ``(min(n, n / workers + 255) + 1) * 2 * (phases * wall_seconds + 150)`` seconds, with
+    the largest product among them. Here 255 are the tasks that its worker may run before it; 2 the attempts at a task;
+    `phases` those that may run during an attempt, which are 8 for a puzzle, 10 for tests, 410 for tests with
+    `all_cases`, and ``8 * n + 4`` for n cases; and 150 the seconds that it takes at most to start a worker (in four
+    attempts), send the task, wait past its limits, and end the worker.
 
     Args:
         workers: How many tasks are judged in parallel. ``None`` is one for each processor that this process may use,
@@ -56,6 +58,8 @@ class Verifier:
             ``"container"``.
         image: The containers' image, if not that of this version of selftaught.
         runtime: The containers' OCI runtime, if not the container engine's default.
+        require_isolation: ``"process"`` refuses tasks with ``isolation="shared"``, in which a solution can cheat: their
+            status is ``invalid``. ``None`` and ``"shared"`` accept all.
 
     Raises:
         CannotConfine: The level can't be reached.
@@ -73,15 +77,17 @@ class Verifier:
         backend: str = "local",
         image: str | None = None,
         runtime: str | None = None,
+        require_isolation: str | None = None,
     ) -> None:
-        self._set_up(WorkerConfig(require, level, engine, backend, image, runtime), workers, limits)
+        config = WorkerConfig(require, level, engine, backend, image, runtime, require_isolation)
+        self._set_up(config, workers, limits)
 
     @classmethod
     def from_config(cls, config: WorkerConfig, *, workers: int | None = None, limits: Limits | None = None) -> Verifier:
         """Open a verifier from a `WorkerConfig`.
 
         Args:
-            config: The level, engine, backend, image and runtime of its workers.
+            config: The level, engine, backend, image and runtime of its workers, and the isolation of its tasks.
             workers: See `Verifier`.
             limits: See `Verifier`.
 
@@ -101,6 +107,7 @@ class Verifier:
             raise ValueError("workers must not be 0")
         self.limits = limits or Limits()
         self._backend = config.open()
+        self._check = partial(check_task, require_isolation=config.require_isolation)
         self._lock = threading.Lock()
         self._closed = False
         self._pool: Pool | None = self._open()
@@ -128,6 +135,7 @@ class Verifier:
         backend: str = "local",
         image: str | None = None,
         runtime: str | None = None,
+        require_isolation: str | None = None,
         idle_seconds: float = 60.0,
     ) -> Shared:
         """Return a client of the daemon that all processes of this user on this machine share.
@@ -146,7 +154,7 @@ class Verifier:
         """
         from selftaught.sandbox.client.shared import Shared
 
-        config = WorkerConfig(require, level, engine, backend, image, runtime)
+        config = WorkerConfig(require, level, engine, backend, image, runtime, require_isolation)
         return Shared(config, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property
@@ -163,7 +171,7 @@ class Verifier:
         """Judge one task.
 
         Args:
-            task: The puzzle and the solution.
+            task: A solution and what judges it.
 
         Returns:
             The verdict. A failure of the verifier is a verdict too, with status ``internal_error``.
@@ -190,7 +198,7 @@ class Verifier:
             ValueError: `repeat` is invalid.
         """
         check_repeat(repeat)
-        check, submit = partial(check_task, verifier=self.name), partial(self._queue, repeat, True)
+        check, submit = partial(self._check, verifier=self.name), partial(self._queue, repeat, True)
         yield from judge_many(tasks, check, submit, _WINDOW * self.workers, ordered)
 
     def run(self, program: Program) -> Run:
@@ -206,7 +214,9 @@ class Verifier:
         self._submit_program(program, finished.put)
         return finished.get()
 
-    def submit(self, item: AnyTask | Program, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
+    def submit(
+        self, item: AnyTask | Checked | Program, done: Callable[[Any], None], repeat: int = 1
+    ) -> Callable[[], None]:
         """Queue a task or a program and return at once.
 
         Args:
@@ -229,7 +239,7 @@ class Verifier:
         """Judge one task, as `verify` does, from a coroutine. If the coroutine is cancelled, so is the task.
 
         Args:
-            task: The puzzle and the solution.
+            task: A solution and what judges it.
 
         Returns:
             The verdict.
@@ -266,14 +276,19 @@ class Verifier:
             ValueError: `repeat` is invalid.
         """
         check_repeat(repeat)
-        loop, check = asyncio.get_running_loop(), partial(check_task, verifier=self.name)
+        loop, check = asyncio.get_running_loop(), partial(self._check, verifier=self.name)
 
-        async def submit(task: AnyTask, done: Done) -> Cancel:
+        async def submit(task: Checked, done: Done) -> Cancel:
             return self._queue(repeat, True, task, in_loop(loop, done))
 
         async with aclosing(ajudge_many(tasks, check, submit, _WINDOW * self.workers, ordered)) as verdicts:
             async for verdict in verdicts:
                 yield verdict
+
+    @property
+    def required_isolation(self) -> str:
+        """``"process"`` if it refuses tasks with ``isolation="shared"``, else ``"shared"``."""
+        return self._config.require_isolation or "shared"
 
     @property
     def name(self) -> str:
@@ -330,21 +345,21 @@ class Verifier:
     def _submit(self, task: object, repeat: int, done: Done) -> Cancel:
         """Validate a task and queue its judgements. `done` is called at once if it is invalid."""
         check_repeat(repeat)
-        checked = check_task(task, self.name)
+        checked = self._check(task, self.name)
         if not isinstance(checked, Verdict):
             return self._queue(repeat, False, checked, done)
         done(checked)
         return cancel_nothing
 
-    def _queue(self, repeat: int, stream: bool, task: AnyTask, done: Done) -> Cancel:
+    def _queue(self, repeat: int, stream: bool, task: Checked, done: Done) -> Cancel:
         """Queue the judgements of a validated task. In a stream, others wait: use time slices."""
         pool = self._pool or self._running()
-        limits = task.limits or self.limits
+        limits, phases = task.limits or self.limits, task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
         if repeat > 1:
             done = _gather(repeat, done)
         cancels = []
         for seed in range(repeat):
-            ticket = Ticket(task.id, judging.pack(task, limits, seed), done)
+            ticket = Ticket(task.id, judging.pack(task, limits, seed), done, phases)
             if stream:
                 ticket.use_time_slice()
             pool.submit(ticket)

@@ -18,7 +18,10 @@ is
 open-r1      `Provider` in place of a code execution provider
 
 A completion is what follows ``def g(...):`` in one of our prompts, or text (also a chat message) with the whole
-function, fenced or not. One verifier serves the process; it is created when first needed, unless `use` sets another.
+function, fenced or not. In place of a puzzle's source there may be a `FunctionTask` or `StdioTask`, or its fields as in
+JSON, without a solution: then the last fenced block of a completion is judged, or all of it if there is none, and with
+`all_cases` its reward is the share of cases that it passes. One verifier serves the process; it is created when first
+needed, unless `use` sets another.
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ import atexit
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from selftaught.generator import prompts, puzzle
 from selftaught.generator.puzzle import NotAPuzzle
-from selftaught.sandbox import Task, Verdict, Verifier
+from selftaught.sandbox import FunctionTask, StdioTask, Task, Verdict, Verifier, records
+from selftaught.sandbox.task import AnyTask
 
 TRIES = 3
 """Maximum number of verifications of a solution that could not be judged."""
@@ -81,13 +86,14 @@ def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
     Args:
         prompts: The prompts, as text or messages.
         completions: Their completions, as text or messages.
-        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, others are ignored.
+        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, or `task` each prompt's task,
+            and others are ignored.
 
     Returns:
         1.0 or 0.0 for each completion; ``None`` if it could not be judged, which TRL leaves out.
 
     Raises:
-        ValueError: There is no column `puzzle`, or it has something else.
+        ValueError: There is no column `puzzle` or `task`, or it has something else.
     """
     tasks = _tasks(columns, prompts, completions)
     verdicts = list(current().verify_many(tasks))
@@ -95,31 +101,34 @@ def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
         again = [number for number, verdict in enumerate(verdicts) if not verdict.judged]
         for number, verdict in zip(again, current().verify_many([tasks[n] for n in again]), strict=True):
             verdicts[number] = verdict
-    return [_value(verdict) for verdict in verdicts]
+    return [_value(task, verdict) for task, verdict in zip(tasks, verdicts, strict=True)]
 
 
 async def areward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """Return rewards for TRL's trainers, as a coroutine that runs concurrently with other reward functions (see
     `reward`)."""
-    return [_value(verdict) for verdict in await asyncio.gather(*map(_judge, _tasks(columns, prompts, completions)))]
+    tasks = _tasks(columns, prompts, completions)
+    return [
+        _value(task, verdict) for task, verdict in zip(tasks, await asyncio.gather(*map(_judge, tasks)), strict=True)
+    ]
 
 
 async def acompute_score(
-    data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **settings: Any
+    data_source: str, solution_str: str, ground_truth: Any, extra_info: dict[str, Any] | None = None, **settings: Any
 ) -> float:
     """Return the reward of a solution for verl, as a coroutine (see `compute_score`)."""
-    return _sure(await _judge(_task(ground_truth, solution_str)))
+    return await _asure(_task(ground_truth, solution_str))
 
 
 def compute_score(
-    data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **settings: Any
+    data_source: str, solution_str: str, ground_truth: Any, extra_info: dict[str, Any] | None = None, **settings: Any
 ) -> float:
     """Return the reward of a solution for verl.
 
     Args:
         data_source: Name of the dataset; ignored.
         solution_str: The completion.
-        ground_truth: The puzzle's source.
+        ground_truth: The puzzle's source, or a task or its fields.
         extra_info: Ignored.
         settings: Ignored.
 
@@ -129,7 +138,8 @@ def compute_score(
     Raises:
         NotJudged: The solution could not be judged.
     """
-    return _sure(_judge_now(_task(ground_truth, solution_str)))
+    task = _task(ground_truth, solution_str)
+    return _sure(task, _judge_now(task))
 
 
 async def verified(task: Any, trace: Any) -> float:
@@ -145,7 +155,7 @@ async def verified(task: Any, trace: Any) -> float:
     Raises:
         NotJudged: The solution could not be judged; verifiers records it as the task's error.
     """
-    return _sure(await _judge(_task(task.puzzle, trace.last_reply)))
+    return await _asure(_task(task.puzzle, trace.last_reply))
 
 
 async def rubric(completion: Any, answer: str, **rest: Any) -> float:
@@ -162,7 +172,7 @@ async def rubric(completion: Any, answer: str, **rest: Any) -> float:
     Raises:
         NotJudged: The solution could not be judged.
     """
-    return _sure(await _judge(_task(answer, completion)))
+    return await _asure(_task(answer, completion))
 
 
 def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -270,21 +280,52 @@ def _last(text: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _tasks(columns: dict[str, Any], prompts: Sequence[Any], completions: Sequence[Any]) -> list[Task]:
-    if "puzzle" not in columns:
-        raise ValueError(f"the data set needs a column `puzzle` with each prompt's puzzle; it has {sorted(columns)}")
-    given = zip(columns["puzzle"], completions, prompts, strict=True)
+def code(completion: Any) -> str:
+    """Return the code in a completion: the last fenced block, or else all of it.
+
+    Args:
+        completion: Text, or the messages of a chat, of which the last one counts.
+    """
+    text = _SPECIAL.sub("", _last(completion))
+    fenced = _FENCED.findall(text)
+    return fenced[-1] if fenced else text
+
+
+def _tasks(columns: dict[str, Any], prompts: Sequence[Any], completions: Sequence[Any]) -> list[AnyTask]:
+    name = next((name for name in ("puzzle", "task") if name in columns), None)
+    if name is None:
+        raise ValueError(
+            "the data set needs a column `puzzle` with each prompt's puzzle, or `task` with each prompt's task; "
+            f"it has {sorted(columns)}"
+        )
+    given = zip(columns[name], completions, prompts, strict=True)
     return [_task(source, completion, prompt) for source, completion, prompt in given]
 
 
-def _task(source: str, completion: Any, prompt: Any = "") -> Task:
+def _task(source: Any, completion: Any, prompt: Any = "") -> AnyTask:
+    """Return the task of a completion.
+
+    Args:
+        source: A puzzle's source; or a task whose solution is left open, as an object or as its fields.
+        completion: Text or messages.
+        prompt: The prompt, if the completion continues it.
+
+    Raises:
+        ValueError: The source is neither.
+    """
+    if isinstance(source, FunctionTask | StdioTask):
+        return replace(source, sol=code(completion))
+    if isinstance(source, dict) and source.get("sat") is None:
+        return records.to_task({**source, "sol": code(completion)}, str(source.get("id", "")))
+    if isinstance(source, Task | dict):
+        source = source.sat if isinstance(source, Task) else source["sat"]
     try:
         return Task("", puzzle.parse(source).named("f"), solution(source, completion, prompt))
     except NotAPuzzle as error:
         raise ValueError(f"the column `puzzle` has something else than puzzles: {error}") from error
 
 
-async def _judge(task: Task) -> Verdict:
+async def _judge(task: AnyTask) -> Verdict:
     for _ in range(TRIES):
         verdict = await current().averify(task)
         if verdict.judged:
@@ -292,7 +333,7 @@ async def _judge(task: Task) -> Verdict:
     return verdict
 
 
-def _judge_now(task: Task) -> Verdict:
+def _judge_now(task: AnyTask) -> Verdict:
     for _ in range(TRIES):
         verdict = current().verify(task)
         if verdict.judged:
@@ -300,11 +341,19 @@ def _judge_now(task: Task) -> Verdict:
     return verdict
 
 
-def _value(verdict: Verdict) -> float | None:
-    return float(verdict.accepted) if verdict.judged else None
-
-
-def _sure(verdict: Verdict) -> float:
+def _value(task: AnyTask, verdict: Verdict) -> float | None:
     if not verdict.judged:
+        return None
+    in_part = not isinstance(task, Task) and task.all_cases
+    return verdict.score if in_part else float(verdict.accepted)
+
+
+def _sure(task: AnyTask, verdict: Verdict) -> float:
+    value = _value(task, verdict)
+    if value is None:
         raise NotJudged(f"{verdict.status}: {verdict.message}")
-    return float(verdict.accepted)
+    return value
+
+
+async def _asure(task: AnyTask) -> float:
+    return _sure(task, await _judge(task))

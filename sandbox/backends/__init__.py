@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.task import ISOLATIONS
 
 if TYPE_CHECKING:
     from selftaught.sandbox.backends.worker import Backend
@@ -18,7 +19,7 @@ LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """Where workers run, how they are confined, and which engine they use.
+    """Where workers run, how they are confined, which engine they use, and which tasks they are given.
 
     Attributes:
         require: See `selftaught.sandbox.Verifier`, as for all fields.
@@ -27,6 +28,7 @@ class WorkerConfig:
         backend: See there.
         image: See there.
         runtime: See there.
+        require_isolation: See there.
 
     Raises:
         ValueError: A field is invalid, or fields contradict each other.
@@ -38,6 +40,7 @@ class WorkerConfig:
     backend: str = "local"
     image: str | None = None
     runtime: str | None = None
+    require_isolation: str | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in LEVELS:
@@ -50,6 +53,8 @@ class WorkerConfig:
                 raise ValueError(f"no level {name!r} with backend {self.backend!r}: choose from {', '.join(known)}")
         if self.engine not in ("auto", *wire.ENGINES):
             raise ValueError(f"unknown engine {self.engine!r}: choose from auto, {', '.join(wire.ENGINES)}")
+        if self.require_isolation not in (None, *ISOLATIONS):
+            raise ValueError(f"unknown isolation {self.require_isolation!r}: choose from {', '.join(ISOLATIONS)}")
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ import aiohttp
 from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, content_of, encode, to_json
 from selftaught.sandbox.client.batch import BatchRequest
 from selftaught.sandbox.errors import ServerRefused
+from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.program import Ending, Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing
-from selftaught.sandbox.task import MIB, Task
+from selftaught.sandbox.task import MIB, AnyTask
 from selftaught.sandbox.validation import check_program, check_task
 from selftaught.sandbox.verdict import Status, Verdict
 
@@ -55,11 +56,11 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
         self.on_unreachable: Callable[[], Awaitable[None]] | None = None
 
-    async def verify(self, task: Task) -> Verdict:
+    async def verify(self, task: AnyTask) -> Verdict:
         """Judge one task.
 
         Args:
-            task: The puzzle and the solution.
+            task: A solution and what judges it.
 
         Returns:
             The verdict.
@@ -109,7 +110,7 @@ class AsyncClient:
         return await self._ask("/v1/run", to_json(fields), read, fail)
 
     async def verify_many(
-        self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
+        self, tasks: Iterable[AnyTask] | AsyncIterable[AnyTask], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
         """Judge a stream of tasks.
 
@@ -126,7 +127,7 @@ class AsyncClient:
         """
         request = BatchRequest(self, repeat)
 
-        async def submit(task: Task, done: Done) -> Cancel:
+        async def submit(task: Checked, done: Done) -> Cancel:
             request.add(task, done)
             return cancel_nothing  # the request is cancelled as a whole
 

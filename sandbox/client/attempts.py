@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
 import orjson
 
+from selftaught.sandbox import json_cases
+from selftaught.sandbox.judging import Checked, PackedTask, pack, unpack_cases, unpack_tests
 from selftaught.sandbox.records import parse
-from selftaught.sandbox.task import Task
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.wire import Kind
 
 ATTEMPTS = 3
 """How often a task is sent whose verdict is `internal_error`. The server itself makes two attempts each time."""
@@ -30,12 +34,30 @@ class Busy(Exception):
         self.seconds = seconds
 
 
-def encode(task: Task) -> bytes:
+def encode(task: Checked) -> bytes:
     """Return a task as JSON."""
-    fields: dict[str, Any] = {"id": task.id, "sat": task.sat, "sol": task.sol}
+    fields: dict[str, Any] = {"id": task.id}
+    if isinstance(task, PackedTask):
+        fields |= _fields(task)
+    else:
+        fields.update(sat=task.sat, sol=task.sol)
     if task.limits is not None:
         fields["limits"] = task.limits.to_dict()
     return to_json(fields)
+
+
+def _fields(task: PackedTask) -> dict[str, Any]:
+    fields: dict[str, Any] = {"sol": task.sol.decode("utf-8", "surrogatepass")}
+    if task.kind in (Kind.TESTS, Kind.SHARED):
+        isolation = "shared" if task.kind is Kind.SHARED else "process"
+        return {**fields, **asdict(unpack_tests(task.judge)), "isolation": isolation}
+    judge = unpack_cases(pack(task, Limits()))
+    fields.update(compare=judge.compare, checker=judge.checker or None, all_cases=judge.all_cases)
+    if task.kind is Kind.STDIO:
+        texts = [[text.decode("utf-8", "surrogatepass") for text in case] for case in judge.cases]
+        return {**fields, "cases": texts}
+    cases = [json_cases.write(*case) for case in judge.cases]
+    return {**fields, "entry_point": judge.entry_point, "prelude": judge.prelude, "cases": cases}
 
 
 def to_json(content: dict[str, Any]) -> bytes:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, encode
 from selftaught.sandbox.errors import ServerRefused
+from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.records import parse
 from selftaught.sandbox.stream import Done
-from selftaught.sandbox.task import Task
 from selftaught.sandbox.validation import check_repeat
 from selftaught.sandbox.verdict import Status, Verdict
 
@@ -54,7 +54,7 @@ class BatchRequest:
         self._ended = False
         self._error: Exception | None = None
 
-    def add(self, task: Task, done: Done) -> None:
+    def add(self, task: Checked, done: Done) -> None:
         """Send a task.
 
         Args:

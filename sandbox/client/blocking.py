@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from selftaught.sandbox.client.asynchronous import DEADLINE_SECONDS, AsyncClient
 from selftaught.sandbox.client.batch import BatchRequest
+from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
-from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
 
@@ -51,7 +52,7 @@ class Client:
         self._pid = 0
         self._closed = False
 
-    def verify(self, task: Task) -> Verdict:
+    def verify(self, task: AnyTask) -> Verdict:
         """See `Verifier.verify`."""
         return self._wait(lambda client: client.verify(task))
 
@@ -59,7 +60,7 @@ class Client:
         """See `Verifier.run`."""
         return self._wait(lambda client: client.run(program))
 
-    async def averify(self, task: Task) -> Verdict:
+    async def averify(self, task: AnyTask) -> Verdict:
         """See `Verifier.averify`."""
         return await asyncio.wrap_future(self._start(lambda client: client.verify(task)))
 
@@ -67,7 +68,7 @@ class Client:
         """See `Verifier.arun`."""
         return await asyncio.wrap_future(self._start(lambda client: client.run(program)))
 
-    def verify_many(self, tasks: Iterable[Task], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
+    def verify_many(self, tasks: Iterable[AnyTask], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """See `Verifier.verify_many`."""
         with self._request(repeat) as request:
             # The server deduplicates.
@@ -75,13 +76,13 @@ class Client:
             request.end().result()
 
     async def averify_many(
-        self, tasks: Iterable[Task] | AsyncIterable[Task], ordered: bool = True, repeat: int = 1
+        self, tasks: Iterable[AnyTask] | AsyncIterable[AnyTask], ordered: bool = True, repeat: int = 1
     ) -> AsyncIterator[Verdict]:
         """See `Verifier.averify_many`."""
         loop = asyncio.get_running_loop()
         with self._request(repeat) as request:
 
-            async def submit(task: Task, done: Done) -> Cancel:
+            async def submit(task: Checked, done: Done) -> Cancel:
                 return request.submit(task, in_loop(loop, done))
 
             found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)
@@ -113,6 +114,11 @@ class Client:
     def limits(self) -> Limits:
         """The limits for tasks that have none of their own, which are also the highest that a task may have."""
         return Limits(**self.config()["limits"])
+
+    @property
+    def required_isolation(self) -> str:
+        """See `Verifier.required_isolation`."""
+        return str(self.config()["required_isolation"])
 
     def close(self) -> None:
         """Close every connection. May be called again."""
@@ -179,7 +185,7 @@ class _Request:
     request: BatchRequest
     driving: Future[None]
 
-    def submit(self, task: Task, done: Done) -> Cancel:
+    def submit(self, task: Checked, done: Done) -> Cancel:
         """See `BatchRequest.add`."""
         self.loop.call_soon_threadsafe(self.request.add, task, done)
         return cancel_nothing  # the request is cancelled as a whole

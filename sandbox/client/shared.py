@@ -156,7 +156,8 @@ class Shared(Client):
 
 def _options(config: WorkerConfig, workers: int | None, limits: Limits, idle_seconds: float) -> list[str]:
     """Return the command line of a daemon with this configuration, the same for equivalent configurations."""
-    config = replace(config, require=config.levels[-1])
+    isolation = config.require_isolation or "shared"
+    config = replace(config, require=config.levels[-1], require_isolation=isolation)
     pairs: dict[str, Any] = {
         "--cpu-limit": limits.cpu_seconds,
         "--wall-limit": limits.wall_seconds,
@@ -165,7 +166,7 @@ def _options(config: WorkerConfig, workers: int | None, limits: Limits, idle_sec
         "--output-limit": limits.output_bytes,
         "--idle": float(idle_seconds),
         "--workers": workers,
-        **{f"--{name}": value for name, value in config.to_dict().items()},
+        **{f"--{name.replace('_', '-')}": value for name, value in config.to_dict().items()},
     }
     return [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
 

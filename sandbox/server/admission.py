@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.program import Ending, Program, Run
 from selftaught.sandbox.server.exchange import Gone, Refused, shutting_down
 from selftaught.sandbox.server.memory import Memory
-from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.verdict import Status, Verdict
 
-Item = Task | Program
+Item = AnyTask | Checked | Program
 Result = Verdict | Run
 
 

@@ -188,6 +188,7 @@ class Service:
                 "verifier": self.verifier.name,
                 "level": self.verifier.level,
                 "required_level": settings.require,
+                "required_isolation": self.verifier.required_isolation,
                 "engine": self.verifier.engine,
                 "workers": self.verifier.workers,
                 "queue": settings.queue,

@@ -7,25 +7,27 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from selftaught.sandbox import records
+from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.server import models
 from selftaught.sandbox.server.admission import Admission
 from selftaught.sandbox.server.body import Stream
 from selftaught.sandbox.server.exchange import Gone, encode
 from selftaught.sandbox.stream import AsyncStream, Cancel, Done
-from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.task import Limits
+from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Status, Verdict
 
 WINDOW = 64
 """The most pending tasks of one batch, for each worker."""
 
-Item = Task | Verdict
-"""A task, or the verdict on an invalid item."""
+Item = Checked | Verdict
+"""A valid task, or the verdict on an invalid item."""
 
 
 def item(fields: Any, ceiling: Limits) -> Item:
     """Return the task in one element of a batch, or the verdict `invalid`."""
     try:
-        return models.task(fields, ceiling)
+        return check_task(models.task(fields, ceiling))
     except ValueError as error:
         ident = fields.get("id", "") if isinstance(fields, dict) else ""
         return Verdict(str(ident) if isinstance(ident, (str, int)) else "", Status.INVALID, message=str(error))
@@ -123,7 +125,7 @@ class Batch:
         self._taken += 1
         return each
 
-    async def _submit(self, task: Task, done: Done) -> Cancel:
+    async def _submit(self, task: Checked, done: Done) -> Cancel:
         await self._admission.wait_for_slot()
         return self._admission.submit(task, done, self._repeat)
 

@@ -72,7 +72,8 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
     try it.
 
     \b
-    POST /v1/verify        {"sat", "sol", "id"?, "limits"?} -> a verdict
+    POST /v1/verify        {"sat", "sol", "id"?, "limits"?} -> a verdict; or {"sol", "entry_point", "tests" or
+                           "cases"}, a function; or {"sol", "cases"}, a program
     POST /v1/verify/batch  an array, or JSON lines -> JSON lines (?order=completion, ?repeat=N)
     POST /v1/run           {"code", "stdin"?, "id"?, "limits"?} -> what the program did
     POST /run_code         SandboxFusion's request for Python -> its response

@@ -6,15 +6,17 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
-from selftaught.sandbox import records
+from selftaught.sandbox import json_cases, records
+from selftaught.sandbox.judging import MOST_CASES
 from selftaught.sandbox.program import Ending, Program, Run
 from selftaught.sandbox.server.exchange import Refused
-from selftaught.sandbox.task import MIB, MOST_BYTES, MOST_SECONDS, Limits, Task
+from selftaught.sandbox.task import MIB, MOST_BYTES, MOST_SECONDS, AnyTask, FunctionTask, Limits, StdioTask, Task
+from selftaught.sandbox.validation import ENTRY_POINT
 
 _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")
@@ -43,6 +45,89 @@ class TaskRequest(Struct):
     sol: Annotated[str, Meta(description="Source of the solution: def sol(...), or a bare expression")]
     id: Annotated[str | int, Meta(description="The id of the verdict, as text; need not be unique")] = ""
     limits: LimitsRequest | None = None
+
+
+_Solution = Annotated[str, Meta(description="Source of the solution")]
+_Id = Annotated[str | int, Meta(description="The id of the verdict, as text; need not be unique")]
+_EntryPoint = Annotated[
+    str, Meta(pattern=ENTRY_POINT, description="What is called: a function, or Class.method of an instance Class()")
+]
+_Prelude = Annotated[str, Meta(description="Source that is loaded before the solution and before the tests")]
+_AllCases = Annotated[bool, Meta(description="Judge every case or test, also after one has failed")]
+_Compare = Annotated[
+    str, Meta(description="How outputs are compared with what is expected", extra_json_schema={"format": "comparison"})
+]
+_Checker = Annotated[
+    Annotated[str, Meta(min_length=1)] | None,
+    Meta(description="Source of check(input, output, expected) -> bool or float, which judges in place of `compare`"),
+]
+
+
+class TestedFunctionRequest(Struct):
+    """A function to judge by tests.
+
+    Unknown fields are ignored, and so is `null` for a field of another kind.
+    """
+
+    sol: _Solution
+    entry_point: _EntryPoint
+    tests: Annotated[
+        str, Meta(description="Source of tests: def check(candidate), functions test_..., or assert statements")
+    ]
+    id: _Id = ""
+    prelude: _Prelude = ""
+    isolation: Annotated[
+        Literal["process", "shared"], Meta(description="shared: tests and solution in one process; it can cheat")
+    ] = "process"
+    all_cases: _AllCases = False
+    limits: LimitsRequest | None = None
+    cases: None = None
+    compare: Literal["exact"] = "exact"
+    checker: None = None
+    sat: None = None
+
+
+class FunctionCasesRequest(Struct):
+    """A function to judge by cases.
+
+    Unknown fields are ignored, and so is `null` for a field of another kind.
+    """
+
+    sol: _Solution
+    entry_point: _EntryPoint
+    cases: Annotated[list[Any], Meta(min_length=1, max_length=MOST_CASES)]
+    id: _Id = ""
+    prelude: _Prelude = ""
+    compare: _Compare = "exact"
+    checker: _Checker = None
+    all_cases: _AllCases = False
+    limits: LimitsRequest | None = None
+    tests: None = None
+    isolation: Literal["process"] = "process"
+    sat: None = None
+
+
+class StdioTaskRequest(Struct):
+    """A program to judge by what it writes to standard output.
+
+    Unknown fields are ignored, and so is `null` for a field of another kind.
+    """
+
+    sol: Annotated[str, Meta(description="Source of the program")]
+    cases: Annotated[
+        list[tuple[str, str]],
+        Meta(min_length=1, max_length=MOST_CASES, description="Standard input and expected standard output of each"),
+    ]
+    id: _Id = ""
+    compare: _Compare = "lines"
+    checker: _Checker = None
+    all_cases: _AllCases = False
+    limits: LimitsRequest | None = None
+    entry_point: None = None
+    sat: None = None
+
+
+_Request: TypeAlias = TestedFunctionRequest | FunctionCasesRequest | StdioTaskRequest
 
 
 class ProgramRequest(Struct):
@@ -120,8 +205,8 @@ def elements(text: str) -> Iterator[Any]:
         yield value
 
 
-def task(fields: Any, ceiling: Limits) -> Task:
-    """Return the task in a request.
+def task(fields: Any, ceiling: Limits) -> AnyTask:
+    """Return the task in a request. Its fields say of which kind it is.
 
     Args:
         fields: The JSON value.
@@ -130,8 +215,32 @@ def task(fields: Any, ceiling: Limits) -> Task:
     Raises:
         ValueError: It is not a task, or has a limit above the ceiling.
     """
+    kind = records.kind_of(fields) if isinstance(fields, dict) else Task
+    if kind is FunctionTask:
+        tested = fields.get("tests") is not None
+        if tested == (fields.get("cases") is not None):
+            raise ValueError(
+                f"a function has either 'tests' or 'cases', and this one {'both' if tested else 'neither'}"
+            )
+        arguments = _arguments(fields, TestedFunctionRequest if tested else FunctionCasesRequest, ceiling)
+        return FunctionTask(**arguments if tested else {**arguments, "cases": json_cases.read(arguments["cases"])})
+    if kind is StdioTask:
+        return StdioTask(**_arguments(fields, StdioTaskRequest, ceiling))
     request = msgspec.convert(_whole(fields), TaskRequest)
-    return Task(str(request.id), request.sat, request.sol, _limits(request.limits, ceiling) if request.limits else None)
+    return Task(str(request.id), request.sat, request.sol, _own_limits(request, ceiling))
+
+
+def _arguments(fields: Any, kind: type[_Request], ceiling: Limits) -> dict[str, Any]:
+    """Return the fields of a request as those of a task. Raises ValueError."""
+    request = msgspec.convert(_whole(fields), kind)
+    given = msgspec.structs.asdict(request)
+    absent = ("sat", "entry_point") if kind is StdioTaskRequest else ("sat",)
+    given.update(id=str(request.id), limits=_own_limits(request, ceiling))
+    return {name: value for name, value in given.items() if name not in absent}
+
+
+def _own_limits(request: TaskRequest | _Request, ceiling: Limits) -> Limits | None:
+    return _limits(request.limits, ceiling) if request.limits else None
 
 
 def _whole(fields: Any) -> Any:

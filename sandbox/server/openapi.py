@@ -8,8 +8,17 @@ import msgspec
 
 import selftaught
 from selftaught import sandbox
+from selftaught.sandbox.json_cases import MOST_LITERAL
 from selftaught.sandbox.program import Run
-from selftaught.sandbox.server.models import ProgramRequest, ProgramResponse, RunRequest, TaskRequest
+from selftaught.sandbox.server.models import (
+    FunctionCasesRequest,
+    ProgramRequest,
+    ProgramResponse,
+    RunRequest,
+    StdioTaskRequest,
+    TaskRequest,
+    TestedFunctionRequest,
+)
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.verdict import Verdict
 
@@ -57,6 +66,62 @@ _PARAMETERS = [
     },
 ]
 
+_TASKS = (TaskRequest, TestedFunctionRequest, FunctionCasesRequest, StdioTaskRequest)
+_ENCODED = {
+    "type": "string",
+    "format": "encoded-value",
+    "description": "Base64 of the encoding of a value (selftaught.sandbox.codec).",
+}
+_CASE: dict[str, Any] = {
+    "description": "The arguments and the expected result of a call.",
+    "oneOf": [
+        {
+            "type": "array",
+            "description": "Arguments, keyword arguments, expected result.",
+            "prefixItems": [{"type": "array"}, {"type": "object"}, {}],
+            "items": False,
+            "minItems": 3,
+            "maxItems": 3,
+        },
+        {
+            "type": "object",
+            "required": ["args", "expected"],
+            "properties": {"args": {"type": "array"}, "kwargs": {"type": "object"}, "expected": {}},
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "required": ["python"],
+            "properties": {
+                "python": {
+                    "type": "string",
+                    "format": "python-literal",
+                    "maxLength": MOST_LITERAL,
+                    "description": "A Python literal: (args, kwargs, expected), for values that JSON lacks.",
+                }
+            },
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "required": ["encoded"],
+            "properties": {
+                "encoded": {
+                    "type": "object",
+                    "required": ["args", "expected"],
+                    "properties": {
+                        "args": {"type": "array", "items": _ENCODED},
+                        "kwargs": {"type": "object", "additionalProperties": _ENCODED},
+                        "expected": _ENCODED,
+                    },
+                    "additionalProperties": False,
+                }
+            },
+            "additionalProperties": False,
+        },
+    ],
+}
+
 
 def _paths() -> dict[str, Any]:
     unjudged = {
@@ -75,7 +140,7 @@ def _paths() -> dict[str, Any]:
              "`invalid`. If the stream ends early, the remaining tasks were not judged.",
              "content": {_LINES: {}}}  # fmt: skip
     batch_body = {
-        **_content({"type": "array", "items": {"description": "A TaskRequest; anything else is `invalid`."}}),
+        **_content({"type": "array", "items": {"description": "An AnyTaskRequest; anything else is `invalid`."}}),
         **_content({"type": "string"}, _LINES),
     }
     free = {"type": "object"}
@@ -84,7 +149,7 @@ def _paths() -> dict[str, Any]:
             "post": {
                 "operationId": "verify",
                 "summary": "Judge one task.",
-                "requestBody": {"required": True, "content": _content(_ref("TaskRequest"))},
+                "requestBody": {"required": True, "content": _content(_ref("AnyTaskRequest"))},
                 "responses": {"200": _answer("The verdict.", _ref("Verdict")), **_REFUSALS, "503": unjudged},
             }
         },
@@ -157,13 +222,18 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         limits: Its limits for tasks.
         program_limits: Its limits for programs.
     """
-    types = (TaskRequest, RunRequest, ProgramRequest, ProgramResponse, Verdict, Run)
+    types = (*_TASKS, RunRequest, ProgramRequest, ProgramResponse, Verdict, Run)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for name, ceiling in (("LimitsRequest", limits), ("ProgramLimitsRequest", program_limits)):
         for limit, described in schemas[name]["properties"].items():
             kinds = [kind for kind in described["anyOf"] if kind["type"] != "null"]
             kinds[0]["maximum"] = getattr(ceiling, limit)
     schemas["ProgramRequest"]["properties"]["files"]["additionalProperties"] = {"type": "null"}
+    schemas["FunctionCasesRequest"]["properties"]["cases"]["items"] = _CASE
+    schemas["AnyTaskRequest"] = {
+        "description": "A puzzle has `sat`, a function `entry_point` with `tests` or `cases`, a program only `cases`.",
+        "oneOf": [_ref(kind.__name__) for kind in _TASKS],
+    }
     schemas["Error"] = {
         "type": "object",
         "required": ["detail", "retryable"],

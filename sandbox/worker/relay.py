@@ -59,7 +59,7 @@ class Relay:
         self._names = b""
         self._failed: dict[int, Outcome] = {}
         self._used: dict[int, Outcome] = {}
-        self._case = 0
+        self._case = self._ended = 0
 
     def execute(self) -> list[Outcome]:
         """Run the tests. Return the outcomes of their cases, and `End.TOTAL`."""
@@ -70,7 +70,7 @@ class Relay:
                 outcome = self._run_tests()
                 if outcome is None:
                     return self._outcomes_so_far()
-                if outcome.end is End.ANSWER or not self._tests.all_cases:
+                if outcome.end is End.ANSWER or not self._may_go_on():
                     return self._outcomes(outcome)
                 self._fail(self._case, outcome)
                 self._case += 1  # go on after the case that ended the process of the tests
@@ -174,7 +174,12 @@ class Relay:
 
     def _lose(self, outcome: Outcome) -> bytes | None:
         self._fail(self._case, outcome)
-        return b"" if self._tests.all_cases else None
+        return b"" if self._may_go_on() else None
+
+    def _may_go_on(self) -> bool:
+        """Return True if the other cases are to run after one that has ended a process."""
+        self._ended += 1
+        return self._tests.all_cases and self._ended <= judging.MOST_RESUMED
 
     def _fail(self, case: int, outcome: Outcome) -> None:
         outcome.case = case

@@ -90,6 +90,19 @@ def test_a_file_is_judged(tmp_path: Path) -> None:
     assert run("judge_file.py", "one.jsonl", folder=tmp_path).endswith("{'accepted': 1}\n")
 
 
+def test_functions_and_programs_are_judged(tmp_path: Path) -> None:
+    printed = [re.split(r"  +", line) for line in run("judge_tests.py", folder=tmp_path).splitlines()]
+    assert {line[0]: line[1] for line in printed} == {
+        "tests": "accepted",
+        "tests, cheated": "wrong_type",
+        "cases": "accepted",
+        "cases, in part": "rejected",
+        "program": "accepted",
+        "program, by a checker": "accepted",
+    }
+    assert printed[3][-1] == "3 of 4, score 0.75"
+
+
 def test_verls_signature_scores(tmp_path: Path) -> None:
     assert [line[:3] for line in run("verl_score.py", folder=tmp_path).splitlines()] == ["1.0", "1.0", "0.0", "0.0"]
 

@@ -14,8 +14,8 @@ import pytest
 
 from selftaught.sandbox import batch, records
 from selftaught.sandbox.records import Record
-from selftaught.sandbox.task import Task
-from selftaught.sandbox.verdict import LimitHit, Status, Verdict
+from selftaught.sandbox.task import AnyTask, FunctionTask, StdioTask, Task
+from selftaught.sandbox.verdict import CaseResult, LimitHit, Status, Verdict
 from selftaught.sandbox.verifier import Verifier
 
 
@@ -79,6 +79,31 @@ def test_a_line_is_the_fields_and_then_the_verdict() -> None:
     assert (found["status"], found["z"], found["a"]) == ("time_limit", 1, [None])
     assert found["limit"] == {"name": "cpu_seconds", "configured": 1.0, "observed": 1.1}
     assert set(found["usage"]) == {"cpu_seconds", "wall_seconds", "peak_memory_bytes"}
+
+
+def test_a_line_says_what_came_of_the_cases_in_place_of_the_cases() -> None:
+    fields = {"id": "0", "sol": "t", "cases": [["in", "out"]]}
+    record = Record("in:1", fields, StdioTask("0", "t", [("in", "out")]))
+    results = (CaseResult(Status.ACCEPTED, score=1.0), CaseResult(Status.REJECTED, "no"))
+    verdict = Verdict("0", Status.REJECTED, "sol", cases=results, passed=1, total=2, decided_by=1)
+    found = json.loads(batch.line(record, verdict))
+    assert Verdict.from_dict({name: found[name] for name in verdict.to_dict()}) == verdict
+    assert [case["status"] for case in found["cases"]] == ["accepted", "rejected"]
+
+
+@pytest.mark.parametrize("task", [FunctionTask("0", "t", "f", "assert f()"), StdioTask("0", "t", [("", "")])])
+def test_what_is_said_of_cases_is_there_for_every_task_that_can_have_them(task: AnyTask) -> None:
+    found = json.loads(batch.line(Record("in:1", {}, task), Verdict("0", Status.INVALID)))
+    assert (found["isolation"], found["cases"], found["passed"], found["total"]) == ("process", [], 0, 0)
+
+
+def test_an_output_of_tasks_with_cases_can_be_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    source = [Record(f"in:{n}", {"id": str(n)}, StdioTask(str(n), "t", [("", "")])) for n in range(3)]
+    out.write_bytes(b"".join(batch.line(record, Verdict(record.id, Status.ACCEPTED)) for record in source[:2]))
+    rest = iter(source)
+    assert batch.resume(out, rest) == {"accepted": 2}
+    assert [record.id for record in rest] == ["2"]
 
 
 @pytest.mark.parametrize(

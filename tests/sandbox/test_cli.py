@@ -22,8 +22,10 @@ from tests.conftest import control_groups
 LEVEL = ("--require", "restricted")
 
 
-def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "selftaught.sandbox.cli", *arguments]
+def run(
+    *arguments: str, stdin: bytes = b"", module: str = "selftaught.sandbox.cli"
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
 
 
@@ -235,6 +237,29 @@ def test_an_interrupted_run_leaves_whole_lines_and_no_process(
     assert not any(worker.is_running() for worker in workers)
     assert out.read_bytes().endswith(b"\n")
     assert len(lines(out.read_bytes())) < 200
+
+
+KINDS: list[dict[str, Any]] = [
+    {"id": 1, "sol": "def f(x): return x", "entry_point": "f", "tests": "def test_f(): assert f(1) == 1", "note": "x"},
+    {"id": 2, "sol": "def g(n=6): return n\nf = g", "entry_point": "f", "cases": [[[1], {}, 1], [[2], {}, 3]]},
+    {"id": 3, "sol": "print(1)", "cases": [["", "1"]], "sat": None},
+    {"id": 4, "sol": "print(1)", "tests": "assert 1"},
+    {"id": 5, "sol": "def f(): ...", "entry_point": "f", "tests": "def test_f(): f()", "isolation": "shared"},
+    record(6),
+]
+
+
+def test_a_file_may_mix_tasks_of_every_kind_and_a_required_isolation_is_required(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in KINDS))
+    done = run("verify", str(path), "--require-isolation", "process", module="tests.sandbox.fake_worker")
+    assert done.returncode == 1, done.stderr
+    found = lines(done.stdout)
+    assert [each["status"] for each in found] == "accepted rejected accepted invalid invalid accepted".split()
+    assert [each.get("passed") for each in found] == [1, 1, 1, None, 0, None]
+    assert (found[0]["note"], found[1]["decided_by"]) == ("x", 1)
+    assert f"{path}:4: the field 'sat' is missing" in found[3]["message"]
+    assert "require_isolation" in found[4]["message"]
 
 
 def test_resuming_with_another_input_is_refused(tmp_path: Path) -> None:

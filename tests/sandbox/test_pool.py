@@ -16,12 +16,16 @@ import orjson
 import psutil
 import pytest
 
-from selftaught.sandbox import Limits, Status, Task, Verifier, decision, pool
+from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, Task, Verifier, decision, judging, pool
 from selftaught.sandbox.backends import local
 from selftaught.sandbox.backends import worker as conversation
+from selftaught.sandbox.judging import PUZZLE_PHASES, PackedTask
+from selftaught.sandbox.task import AnyTask
+from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
 from selftaught.sandbox.wire import Job
 from tests.conftest import control_groups, gone, open_verifier
+from tests.sandbox.fake_worker import fake_verifier
 from tests.sandbox.tasks import SLEEPER, task
 
 
@@ -138,8 +142,37 @@ def test_a_demoted_job_returns_to_its_own_worker_if_there_is_a_choice() -> None:
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     stated = " ".join((Verifier.__doc__ or "").split())
     attempts, overhead, others = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MAX_IN_FLIGHT - 1
-    tasks, seconds = f"(min(n, n / workers + {others}) + 1)", f"({pool.PHASE_RUNS} * wall_seconds + {overhead:g})"
+    tasks, seconds = f"(min(n, n / workers + {others}) + 1)", f"(phases * wall_seconds + {overhead:g})"
     assert f"``{tasks} * {attempts} * {seconds}``" in stated
+    puzzle, tests, every, one, two = (
+        phases_of(Task("", "", "")),
+        phases_of(FunctionTask("", "", "f", tests="")),
+        phases_of(FunctionTask("", "", "f", tests="", all_cases=True)),
+        phases_of(StdioTask("", "", [("", "")])),
+        phases_of(FunctionTask("", "", "f", cases=[([], {}, 1)] * 2)),
+    )
+    assert f"which are {puzzle:g} for a puzzle, {tests:g} for tests, {every:g} for tests with `all_cases`" in stated
+    assert f"``{two - one:g} * n + {2 * one - two:g}`` for n cases" in stated
+
+
+def phases_of(item: AnyTask) -> float:
+    """How many phases an attempt at the task may take before its worker is killed."""
+    task = check_task(item)
+    assert not isinstance(task, Verdict)
+    phases = task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
+    limits = Limits(wall_seconds=1)
+    asked = pool.Ticket("", judging.pack(task, limits), lambda verdict: None, phases)
+    return asked.most_seconds - pool.GRACE_SECONDS
+
+
+def test_a_worker_has_time_for_every_case_before_it_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.0)
+    limits = Limits(wall_seconds=0.02)
+    many = StdioTask("many", "print(1)", [("", "1\n")] * 20, limits=limits)
+    one = StdioTask("one", "print(1)", [("", "1\n")], limits=limits)
+    with fake_verifier(seconds=0.5) as verifier:
+        assert verifier.verify(many).accepted
+        assert verifier.verify(one).status is Status.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize("length", [1, 1 << 20], ids=["small", "larger than the connection's buffer"])

@@ -12,6 +12,8 @@ import pytest
 
 from selftaught.sandbox import records
 from selftaught.sandbox.records import Record, Unreadable
+from selftaught.sandbox.task import AnyTask, FunctionTask, StdioTask, Task
+from selftaught.sandbox.validation import check_task
 
 GOOD = b'{"id": "a", "sat": "s", "sol": "t"}\n'
 
@@ -51,6 +53,56 @@ def test_a_malformed_line_is_a_problem_in_its_place(path: Path, line: bytes, rea
     assert bad.task is None
     assert bad.problem.startswith(f"{path}:2: ")
     assert reason in bad.problem
+
+
+KINDS: list[tuple[dict[str, Any], AnyTask]] = [
+    ({"sat": "s", "sol": "t", "entry_point": "f", "cases": 5}, Task("a", "s", "t")),
+    (
+        {"sol": "t", "entry_point": "f", "tests": "assert f()", "prelude": "p", "isolation": "shared", "note": 1},
+        FunctionTask("a", "t", "f", "assert f()", prelude="p", isolation="shared"),
+    ),
+    (
+        {"sol": "t", "entry_point": "f", "cases": [[[1], {}, 2]], "compare": "approx", "all_cases": True},
+        FunctionTask("a", "t", "f", cases=[((1,), {}, 2)], compare="approx", all_cases=True),
+    ),
+    ({"sol": "t", "cases": [["1", "2"]], "checker": "c"}, StdioTask("a", "t", [("1", "2")], checker="c")),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), KINDS, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("with_nulls", [False, True])
+def test_fields_tell_the_kinds_of_tasks_apart(
+    path: Path, fields: dict[str, Any], expected: AnyTask, with_nulls: bool
+) -> None:
+    names = "sat entry_point tests cases prelude compare checker isolation all_cases" if with_nulls else ""
+    line = {"id": "a", **dict.fromkeys(names.split()), **fields}
+    before, found, after = read(path, GOOD + json.dumps(line).encode() + b"\n" + GOOD)
+    assert check_task(found.task) == check_task(expected)
+    assert before.task == after.task == Task("a", "s", "t")
+    assert found.fields == line
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"sol": "t"}, "a task has 'sat' (a puzzle), 'entry_point' with 'tests' or 'cases'"),
+        ({"sol": "t", "tests": "assert f()"}, "'entry_point' with 'tests'"),
+        ({"entry_point": "f", "tests": ""}, "the field 'sol' is missing"),
+        ({"sol": "t", "entry_point": 5, "tests": ""}, "the field 'entry_point' must be a string, not int"),
+        ({"sol": "t", "entry_point": "f", "tests": ["a"]}, "the field 'tests' must be a string, not list"),
+        ({"sol": "t", "entry_point": "f", "cases": [[[], {}, 1], [1]]}, "cases[1]: not a case"),
+        ({"sol": "t", "cases": [["", ""]], "all_cases": 1}, "the field 'all_cases' must be true or false, not int"),
+        ({"sol": "t", "cases": [["", ""]], "checker": 1}, "the field 'checker' must be a string, not int"),
+    ],
+)
+def test_a_malformed_task_of_another_kind_is_a_problem_in_its_place(
+    path: Path, fields: dict[str, Any], reason: str
+) -> None:
+    _, bad, after = read(path, GOOD + json.dumps(fields).encode() + b"\n" + GOOD)
+    assert bad.task is None
+    assert bad.problem.startswith(f"{path}:2: ")
+    assert reason in bad.problem
+    assert after.task
 
 
 def test_a_malformed_first_line_does_not_change_the_format(path: Path) -> None:

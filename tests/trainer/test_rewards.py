@@ -15,9 +15,10 @@ import pytest
 from selftaught.generator import prompts as forms
 from selftaught.generator.example import training_text
 from selftaught.generator.puzzle import parse
-from selftaught.sandbox import Status, Task, Verdict, Verifier
+from selftaught.sandbox import FunctionTask, Status, StdioTask, Task, Verdict, Verifier
 from selftaught.trainer import rewards
 from selftaught.trainer.rewards import NotJudged
+from tests.sandbox.fake_worker import fake_verifier
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -118,6 +119,38 @@ def call(name: str, completions: list[str]) -> list[float | None]:
     made = getattr(rewards, name)([""] * len(completions), completions, puzzle=[PUZZLE] * len(completions), more=1)
     found: list[float | None] = asyncio.run(made) if asyncio.iscoroutine(made) else made
     return found
+
+
+ADDS = "Sure:\n```python\ndef f(x):\n    return x + 1\n```"
+TASKS: dict[str, Any] = {
+    "tests": FunctionTask("", "", "f", tests="def check(candidate): assert candidate(1) == 2"),
+    "tests, by fields": {"entry_point": "f", "tests": "def check(candidate): assert candidate(1) == 2"},
+    "cases": FunctionTask("", "", "f", cases=[([1], {}, 2)]),
+    "cases, by fields": {"id": 1, "entry_point": "f", "cases": [[[1], {}, 2]], "sat": None},
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_may_stand_in_place_of_a_puzzle(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_verifier() as verifier:
+        monkeypatch.setattr(rewards, "_verifier", verifier)
+        assert rewards.reward([""] * 2, [ADDS, "def f(x): return x"], task=[task] * 2) == [1.0, 0.0]
+        assert asyncio.run(rewards.areward([""], [ADDS], puzzle=[task])) == [1.0]
+        assert rewards.compute_score("", ADDS, task) == 1.0
+        assert asyncio.run(rewards.acompute_score("", ADDS, task)) == 1.0
+        assert asyncio.run(rewards.rubric([{"content": ADDS}], task)) == 1.0
+        assert asyncio.run(rewards.verified(SimpleNamespace(puzzle=task), SimpleNamespace(last_reply=ADDS))) == 1.0
+
+
+def test_the_share_of_cases_is_the_reward_if_all_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [["1", "1"], ["2", "2"], ["3", "1"], ["4", "4"]]
+    with fake_verifier() as verifier:
+        monkeypatch.setattr(rewards, "_verifier", verifier)
+        for all_cases, value in ((True, 0.75), (False, 0.0)):
+            task = {"cases": cases, "all_cases": all_cases}
+            assert rewards.reward([""], ["print(input())"], task=[task]) == [value]
+    right = StdioTask("", "", [("1", "1")], all_cases=True)
+    assert rewards._value(right, Verdict("", Status.INTERNAL_ERROR)) is None
 
 
 def test_a_data_set_without_puzzles_is_an_error_with_the_remedy() -> None:

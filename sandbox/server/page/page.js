@@ -33,12 +33,16 @@ function facts(rows) {
 }
 
 function show(verdict, asked) {
-  const refused = ["rejected", "wrong_type", "solution_error", "puzzle_error"].includes(verdict.status);
+  const refused = ["rejected", "wrong_type", "solution_error", "puzzle_error", "tests_error"].includes(verdict.status);
   at("status").textContent = verdict.status;
   at("status").className = verdict.status === "accepted" ? "accepted" : refused ? "refused" : "";
   at("message").textContent = verdict.message;
   const phases = { sol: "phase sol: running the solution", sat: "phase sat: calling the puzzle" };
-  const rows = [["decided in", phases[verdict.phase] ?? "no phase"]];
+  const rows = [["decided in", phases[verdict.phase] ?? (verdict.phase ? `phase ${verdict.phase}` : "no phase")]];
+  if (verdict.total) {
+    const first = verdict.decided_by === null ? "" : `, number ${verdict.decided_by + 1} decided`;
+    rows.push(["cases", `${verdict.passed} of ${verdict.total} passed${first}`]);
+  }
   if (verdict.limit) {
     const { name, configured, observed } = verdict.limit;
     rows.push(["limit", `${name}: ${amount(name, configured)} allowed, ${amount(name, observed)} observed`]);

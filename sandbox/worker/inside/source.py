@@ -35,7 +35,7 @@ def compile_source(source: bytes, file: str) -> types.CodeType:
     return code
 
 
-def compile_all(sources: bytes, compile_one: Callable[[bytes], object]) -> bytes:
+def compile_all(sources: bytes, compile_one: Callable[[bytes], Any]) -> bytes:
     """Compile the sources in these frames. Return for each a header and its code (precompile.c).
 
     The header (`ENTRY`): length of the code, and nanoseconds that compiling took. The code is empty if compiling gives

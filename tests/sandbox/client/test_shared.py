@@ -98,7 +98,9 @@ def test_equal_arguments_share_and_others_do_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"engine": "fork"}, {"level": "restricted", "require": None}, {"workers": -1}], ids=str
+    "arguments",
+    [{"engine": "fork"}, {"level": "restricted", "require": None}, {"workers": -1}, {"require_isolation": "process"}],
+    ids=str,
 )
 def test_other_arguments_of_a_verifier_start_another_daemon_with_them(
     tmp_path: Path, arguments: dict[str, Any]
@@ -110,7 +112,8 @@ def test_other_arguments_of_a_verifier_start_another_daemon_with_them(
         Verifier(**usual | arguments) as alone,
     ):
         assert len(daemons(tmp_path)) == 2
-        assert (other.level, other.engine, other.workers) == (alone.level, alone.engine, alone.workers)
+        for name in ("level", "engine", "workers", "required_isolation"):
+            assert getattr(other, name) == getattr(alone, name), name
         verdict = other.verify(task(1))
         assert (verdict.status, verdict.level, verdict.verifier) == (
             "accepted",
@@ -129,6 +132,7 @@ def test_other_arguments_of_a_verifier_start_another_daemon_with_them(
         ({"backend": "docker", "require": "full"}, "no level 'full' with backend 'docker': choose from container"),
         ({"backend": "podman"}, "unknown backend 'podman'"),
         ({"engine": "steam"}, "unknown engine 'steam'"),
+        ({"require_isolation": "full"}, "unknown isolation 'full': choose from process, shared"),
         ({"image": "some-image"}, "backend='docker'"),
         ({"workers": 0}, "workers must not be 0"),
     ],

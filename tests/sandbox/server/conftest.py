@@ -24,14 +24,14 @@ LINES = {"Content-Type": "application/x-ndjson"}
 
 
 class Daemon:
-    """`selftaught serve` with these options. What it says goes to `log`."""
+    """`selftaught serve`, or the same command of another module, with these options. What it says goes to `log`."""
 
-    def __init__(self, log: Path, *options: str, port: int = 0) -> None:
+    def __init__(self, log: Path, *options: str, port: int = 0, module: str = "selftaught.sandbox.cli") -> None:
         self.log = log
         command = [
             sys.executable,
             "-m",
-            "selftaught.sandbox.cli",
+            module,
             "serve",
             "--require",
             "restricted",
@@ -115,13 +115,25 @@ def start(tmp_path: Path) -> Iterator[Any]:
     """Return a function that starts daemons; end them after the test."""
     made: list[Daemon] = []
 
-    def begin(*options: str, port: int = 0) -> Daemon:
-        made.append(Daemon(tmp_path / f"log{len(made)}", *options, port=port))
+    def begin(*options: str, **arguments: Any) -> Daemon:
+        made.append(Daemon(tmp_path / f"log{len(made)}", *options, **arguments))
         return made[-1]
 
     yield begin
     for each in made:
         each.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def unconfined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose workers are fake: for tests of what lies before them."""
+    made = Daemon(tmp_path_factory.mktemp("unconfined") / "log", "--workers", "1", module="tests.sandbox.fake_worker")
+    try:
+        yield made
+        assert made.stop() == 0
+        assert "Traceback" not in made.log.read_text(), made.log.read_text()
+    finally:
+        made.stop(signal.SIGKILL)
 
 
 def task(number: int, **fields: Any) -> dict[str, Any]:

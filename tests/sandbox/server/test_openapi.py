@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
@@ -25,6 +27,13 @@ CHECKS = [
     checks.negative_data_rejection,
     checks.positive_data_acceptance,
 ]
+FORMATS = {
+    "comparison": st.sampled_from(["exact", "lines", "approx", "approx(rel=0.1, abs=1e-6)"]),
+    "python-literal": st.sampled_from(["((1, 2), {}, {3})", "([], {'a': {1: (2,)}}, None)"]),
+    "encoded-value": st.sampled_from([b"\x00", b"\xb1\x05", b"\xa1x"]).map(lambda data: b64encode(data).decode()),
+}
+for name, values in FORMATS.items():
+    schemathesis.openapi.format(name, values)
 DESCRIPTION = description(False, Limits(), Limits())
 OPERATIONS = sorted(DESCRIPTION["paths"])
 

@@ -151,6 +151,18 @@ def test_tests_that_ended_are_started_again_after_their_case() -> None:
     assert first_case == 2
 
 
+def test_processes_are_started_again_a_limited_number_of_times() -> None:
+    solutions: list[Script] = [[READY, Outcome(End.DIED)] for _ in range(200)]
+    tests: Script = [asks(number) for number in range(200)]
+    verdict, _ = judge(solutions, [tests], all_cases=True)
+    assert len(verdict.cases) == judging.MOST_RESUMED + 1
+    assert verdict.status is Status.CRASHED
+    ended: list[Script] = [[asks(number), Outcome(End.CPU)] for number in range(200)]
+    verdict, _ = judge([[READY, *[says(1)] * 200]], ended, all_cases=True)
+    assert len(verdict.cases) == judging.MOST_RESUMED + 1
+    assert verdict.status is Status.TIME_LIMIT
+
+
 def test_a_case_that_failed_stays_failed_whatever_the_tests_report_later() -> None:
     verdict, _ = judge([[READY, Outcome(End.DIED)]], [[asks(0), ends(1)]], all_cases=True)
     assert verdict.status is Status.CRASHED
