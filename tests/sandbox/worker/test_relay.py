@@ -32,9 +32,11 @@ def ends(total: int, case: int = NO_CASE, code: bytes = b"T", text: bytes = b"")
     return Outcome(End.ANSWER, payload=struct.pack("<IIc", total, case, code) + text)
 
 
-def judge(solution: list[Script], tests: list[Script], all_cases: bool = False) -> tuple[Verdict, Stage]:
+def judge(
+    solution: list[Script], tests: list[Script], all_cases: bool = False, prelude: str = ""
+) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.SERVE: solution, Phase.TESTS: tests})
-    task = FunctionTask("t", "sol", "f", tests="tests", all_cases=all_cases)
+    task = FunctionTask("t", "sol", "f", tests="tests", prelude=prelude, all_cases=all_cases)
     outcomes = Relay(stage.open, judging.pack(task, LIMITS), LIMITS, lambda *_: b"").execute()
     assert stage.all_closed()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
@@ -106,8 +108,21 @@ def test_no_other_end_of_the_tests_accepts(report: bytes | Outcome) -> None:
 def test_nothing_malformed_from_the_solution_reaches_the_tests_or_accepts(reply: bytes | Outcome) -> None:
     verdict, stage = judge([[READY, reply]], [[asks(0), ends(1)]])
     assert stage.opened[1].heard == []
-    assert verdict.status in (Status.CRASHED, Status.TESTS_ERROR), verdict
+    assert verdict.status in (Status.CRASHED, Status.SOLUTION_ERROR), verdict
     assert verdict.phase == "sol"
+
+
+def test_the_prelude_is_blamed_only_if_it_does_not_load_alone() -> None:
+    def blames() -> Outcome:
+        return Outcome(End.PUZZLE_ERROR)
+
+    verdict, stage = judge([[blames()], [Outcome(End.PUZZLE_ERROR)]], [], prelude="1 / 0")
+    assert verdict.status is Status.TESTS_ERROR
+    assert stage.opened[1].request.payload == judging.encode(("", ""))
+    verdict, _ = judge([[blames()], [READY]], [], prelude="import math")
+    assert verdict.status is Status.SOLUTION_ERROR
+    verdict, stage = judge([[blames()]], [])
+    assert verdict.status is Status.SOLUTION_ERROR and len(stage.opened) == 1
 
 
 @pytest.mark.parametrize("first", [b"", b"R", b"R\xff", b"X", ends(1), Outcome(End.ACCEPTED), Outcome(End.DIED)])
