@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 
 from selftaught.sandbox import codec, judging, wire
 from selftaught.sandbox.task import Limits
@@ -29,9 +28,10 @@ _ENDS = {
     b"s": End.SOLUTION_ERROR,
     b"n": End.REJECTED,  # a lack of memory that the kernel's figures do not confirm
 }
-_REPLIES = (b"X", b"w", b"L", b"m")
+_REPLIES = b"X", b"w"
+_REPLY_ENDS = {b"L": End.TOO_LARGE, b"m": End.SOLUTION_ERROR}
+"""Replies that end the case: the result is too large; a lack of memory that the kernel's figures do not confirm."""
 _MOST_CASES = 100_000
-_NOTHING = Outcome(End.ACCEPTED)
 
 Compiled = Callable[[bytes, str, bool, Limits], bytes]
 """Returns the code of a source: see `Judge`."""
@@ -167,6 +167,8 @@ class Relay:
         reply = self._solution.send(request)
         if isinstance(reply, bytes):
             code = reply[:1]
+            if code in _REPLY_ENDS:
+                return self._lose(_end_of_reply(self._solution.lap(), reply))
             if code in _REPLIES and (code != b"X" or _is_encoding(reply, b"X", self._limits)):
                 return reply
             reply = self._malformed(self._solution)
@@ -203,15 +205,15 @@ class Relay:
         """Return the outcomes up to the case in which the solution's process ended: the number of all is not known."""
         self._charge()
         self._close()
-        last = self._failed[self._case]
-        before = [
-            replace(self._used.get(number, _NOTHING), case=number, engine=last.engine, phase=Phase.TESTS)
-            for number in range(self._case)
-        ]
-        if usage := self._used.get(self._case):
-            last.cpu_seconds += usage.cpu_seconds
-            last.wall_seconds += usage.wall_seconds
-        return [*before, last, Outcome(End.TOTAL, observed=self._case + 1)]
+        outcomes = []
+        for number in range(self._case + 1):
+            usual = Outcome(End.ACCEPTED, engine=self._failed[self._case].engine, phase=Phase.TESTS, case=number)
+            outcome = self._failed.get(number, usual)
+            if usage := self._used.get(number):
+                outcome.cpu_seconds += usage.cpu_seconds
+                outcome.wall_seconds += usage.wall_seconds
+            outcomes.append(outcome)
+        return [*outcomes, Outcome(End.TOTAL)]
 
     def _close(self) -> int:
         """Close both processes. Return the larger of their resident sets."""
@@ -222,7 +224,7 @@ class Relay:
 def outcomes_of_tests(
     last: Outcome, failed: dict[int, Outcome], used: dict[int, Outcome], current: int, phase: Phase
 ) -> list[Outcome]:
-    """Return the outcomes of all cases in order, and `End.TOTAL`.
+    """Return the outcomes of all cases in order, and `End.TOTAL`: 0 unless the tests have reported how many there are.
 
     Args:
         last: the outcome of the process that ran the tests. `End.ANSWER`: its payload is the report of their end.
@@ -232,13 +234,14 @@ def outcomes_of_tests(
         phase: what the process did.
     """
     last.phase = phase
-    total, case = current + 1, current
+    total, case, is_known = current + 1, current, False
     if last.end is End.ANSWER:
         code, text = b"", b""
         if len(last.payload) >= _END.size:
             total, case, code = _END.unpack_from(last.payload)
             text = last.payload[_END.size :]
-        if code not in _ENDS or total > _MOST_CASES:
+        is_known = code in _ENDS and total <= _MOST_CASES
+        if not is_known:
             total, case, code, text = current + 1, current, b"", b"malformed report"
         end = _outcome_of(code, text, phase)
         last.end, last.detail, last.payload = end.end, end.detail, b""
@@ -248,7 +251,7 @@ def outcomes_of_tests(
         last.end = End.TESTS_ERROR
     if last.end is not End.ACCEPTED:
         if case == NO_CASE or case >= max(total, 1):
-            return [last, Outcome(End.TOTAL, observed=total)]
+            return [last, Outcome(End.TOTAL, observed=total if is_known else 0)]
         last.case = case
         failed.setdefault(case, last)
     else:
@@ -263,7 +266,7 @@ def outcomes_of_tests(
             outcome.wall_seconds += usage.wall_seconds
         outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, last.peak_memory_bytes)
         outcomes.append(outcome)
-    return [*outcomes, Outcome(End.TOTAL, observed=total)]
+    return [*outcomes, Outcome(End.TOTAL, observed=total if is_known else 0)]
 
 
 def _outcome_of(code: bytes, text: bytes, phase: Phase) -> Outcome:
@@ -275,6 +278,16 @@ def _add(used: dict[int, Outcome], case: int, more: Outcome) -> None:
     total = used.setdefault(case, Outcome(End.ACCEPTED))
     total.cpu_seconds += more.cpu_seconds
     total.wall_seconds += more.wall_seconds
+
+
+def _end_of_reply(outcome: Outcome, reply: bytes) -> Outcome:
+    """Return the outcome of a case that a reply of the solution has ended."""
+    outcome.end, text = _REPLY_ENDS[reply[:1]], reply[1:].decode("utf-8", "replace")[: wire.TEXT_BYTES]
+    if outcome.end is not End.TOO_LARGE:
+        outcome.detail = text
+    elif text.isascii() and text.isdigit() and len(text) < 20:
+        outcome.observed = float(text)
+    return outcome
 
 
 def _is_encoding(message: bytes, code: bytes, limits: Limits) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-from selftaught.sandbox import codec, wire
+from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import pytest_standin, relay_data
 from selftaught.sandbox.worker.inside.cases import FAILED, NOT_LOADED, CaseRunner
 from selftaught.sandbox.worker.inside.failure import describe
@@ -48,10 +48,8 @@ def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes],
         side = FromTests(relay, kinds, entry_point, classes_in(scope, TESTS))
         scope = _with_names(scope, names_in(pieces), side, relay, {*scope} if prelude else set())
     except BaseException as error:  # the names are what the solution's process has sent
-        code, text = describe(FAILED, error)
-        if relay.failure:
-            code, text = relay.failure[0], relay.failure[1].encode("utf-8", "backslashreplace")[: wire.TEXT_BYTES]
-        return b"E", _HEAD.pack(1, 0) + code + text
+        text = f"the solution's process sent something malformed: {type(error).__name__}".encode()
+        return b"E", _HEAD.pack(1, 0) + FAILED + text
 
     def report(case: int, code: bytes, text: bytes) -> None:
         exchange(b"F" + _FAILED.pack(case, code) + text)

@@ -187,3 +187,30 @@ def test_what_both_processes_used_is_charged_to_the_case() -> None:
     verdict, _ = judge([[READY, says(1), says(1)]], [[asks(0), asks(1), ends(2)]])
     assert sum(case.usage.cpu_seconds for case in verdict.cases) == verdict.usage.cpu_seconds > 0
     assert verdict.usage.peak_memory_bytes == 1000
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [(b"L99999999", Status.OUTPUT_LIMIT), (b"Lmuch", Status.OUTPUT_LIMIT), (b"mfull", Status.SOLUTION_ERROR)],
+)
+def test_a_result_that_is_too_large_or_lacks_memory_ends_its_case(reply: bytes, status: Status) -> None:
+    verdict, _ = judge([[READY, reply]], [[asks(0)]])
+    assert (verdict.status, verdict.phase, verdict.decided_by) == (status, "sol", 0)
+    verdict, stage = judge([[READY, reply, says(1)]], [[asks(0), asks(1), ends(2)]], all_cases=True)
+    assert [case.status for case in verdict.cases] == [status, Status.ACCEPTED]
+    assert stage.opened[1].heard == [b"", says(1)]
+
+
+def test_cases_that_ended_processes_have_failed_also_where_too_many_did() -> None:
+    many = judging.MOST_RESUMED + 1
+    solutions: list[Script] = [[READY, Outcome(End.DIED)] for _ in range(many)]
+    verdict, _ = judge(solutions, [[asks(case) for case in range(many)]], all_cases=True)
+    assert {case.status for case in verdict.cases} == {Status.CRASHED} and len(verdict.cases) == many
+    assert (verdict.passed, verdict.total, verdict.score, verdict.decided_by) == (0, 0, 0.0, 0)
+
+
+def test_the_share_of_passed_cases_is_not_known_before_the_tests_have_ended() -> None:
+    verdict, _ = judge([[READY, says(1), Outcome(End.DIED)]], [[asks(0), asks(1)]])
+    assert (verdict.passed, verdict.total, verdict.score) == (1, 0, 0.0)
+    verdict, _ = judge([[READY, says(1)]], [[asks(1), Outcome(End.CPU)]])
+    assert (verdict.passed, verdict.total, verdict.score) == (1, 0, 0.0)
