@@ -92,12 +92,15 @@ def line(record: Record, verdict: Verdict) -> bytes:
     return json.dumps(content, default=str, separators=(",", ":")).encode() + b"\n"
 
 
-def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
+def resume(
+    path: Path, source: Iterator[Record], on_status: Callable[[str, Status], None] = lambda ident, status: None
+) -> Counter[str]:
     """Skip the records that an interrupted output already has. An incomplete last line is cut off.
 
     Args:
         path: The output.
         source: The records; those that the output has are consumed.
+        on_status: Called with the id and the status of each verdict that the output has.
 
     Returns:
         How many verdicts of each status the output has.
@@ -121,6 +124,7 @@ def resume(path: Path, source: Iterator[Record]) -> Counter[str]:
                 break
             _expect(next(source, None), ident, place)
             done[status] += 1
+            on_status(ident, status)
             end += len(text)
         file.truncate(end)
         file.seek(0, os.SEEK_END)

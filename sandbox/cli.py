@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 import selftaught
+from selftaught.sandbox import formats, records
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, where, worker_config
 from selftaught.sandbox.output import descriptor, open_output
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from selftaught.sandbox.cases import Case
+    from selftaught.sandbox.formats.joining import Dataset
     from selftaught.sandbox.records import Record
-    from selftaught.sandbox.verdict import Verdict
+    from selftaught.sandbox.verdict import Status, Verdict
 
 
 class _Commands(click.Group):
@@ -56,8 +59,15 @@ def main() -> None:
               help="Judge each task this many times; if the verdicts differ it is `unstable`.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted output file; no task is judged twice.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output file.")
-@click.option("--format", "form", type=click.Choice(["auto", "jsonl", "p3", "parquet"]), default="auto",
-              show_default=True, help="Format of the INPUTs.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice([*records.FORMATS, *formats.NAMES]), default="auto",
+              show_default=True, help="Format of the INPUTs; with --samples a dataset's.")  # fmt: skip
+@click.option("--samples", metavar="FILE",
+              help="The INPUTs are problems of a dataset: judge these samples of them, or `reference:` for the "
+                   "solutions that the dataset has. The default CPU limit is the dataset's.")  # fmt: skip
+@click.option("--compare", metavar="NAME",
+              help="With --samples: how output is compared, if not as the dataset's own judge does it.")  # fmt: skip
+@click.option("--all-cases", is_flag=True,
+              help="With --samples: judge every case, also after one has failed.")  # fmt: skip
 @click.option("--summary", is_flag=True, help="Print the summary even if standard error is not a terminal.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no summary.")
 def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **options: Any) -> None:
@@ -68,34 +78,41 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     puzzles. In JSON Lines and Parquet a puzzle has the fields id, sat and sol; a function id, sol and entry_point with
     tests or cases; a program id, sol and cases. Other fields are copied to the output.
 
+    With --samples the INPUTs are problems of a published dataset in its own fields, and each sample becomes a line:
+    it has task_id (or what the dataset calls it) and solution, or completion, which continues the problem's prompt.
+    The summary has Pass@k.
+
     \b
     Examples:
       selftaught verify corpus: -o verdicts.jsonl
       selftaught verify attempts.jsonl.gz -o verdicts.jsonl --resume
       selftaught verify puzzles.json --cpu-limit 5 | jq -r 'select(.status != "accepted") | .id'
+      selftaught verify HumanEval.jsonl.gz --samples samples.jsonl -o verdicts.jsonl --summary
 
     \b
     Exit code: 0 every record was judged; 1 some are `invalid` or `internal_error`;
     2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`);
     130 interrupted, 143 terminated: the output has only complete lines, and --resume continues it.
     """
-    from selftaught.sandbox import batch, records
+    from selftaught.sandbox import batch
 
     heed_sigterm()
     done: Counter[str] = Counter()
     try:
-        source = batch.chain(inputs, options["form"])
+        dataset = _dataset(inputs, options)
+        source = dataset.samples() if dataset else batch.chain(inputs, options["form"])
+        read = (*inputs, options["samples"] or "-")
         if descriptor(output) is not None:
             if resume:
                 raise click.UsageError("--resume needs an output file: -o OUT")
         elif Path(output).exists() and Path(output).stat().st_size:
-            if any(Path(name).exists() and Path(name).samefile(output) for name in inputs):
+            if any(Path(name).exists() and Path(name).samefile(output) for name in read):
                 raise click.UsageError(f"{output} is also an input: choose another output")
             if resume:
-                done = batch.resume(Path(output), source)
+                done = batch.resume(Path(output), source, dataset.tally.add if dataset else _ignore)
             elif not force:
                 raise click.UsageError(f"{output} exists: use --resume to continue it, or --force to overwrite it")
-        sys.exit(_judge(inputs, output, "ab" if resume else "wb", source, done, options))
+        sys.exit(_judge(inputs, output, "ab" if resume else "wb", source, done, dataset, options))
     except BrokenPipeError:
         raise  # the reader has closed the pipe: click ends without a message
     except (batch.Mismatch, records.Unreadable, OSError) as error:
@@ -112,6 +129,7 @@ def _judge(
     mode: str,
     source: Iterator[Record],
     done: Counter[str],
+    dataset: Dataset | None,
     options: dict[str, Any],
 ) -> int:
     from selftaught.sandbox import batch
@@ -127,15 +145,50 @@ def _judge(
             lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open_output(output, mode))
-        progress = stack.enter_context(_ProgressBar(batch.count(inputs), done)) if terminal else None
-        counts = done + batch.run(source, verifier, out, options["repeat"], progress.add if progress else _ignore)
+        total = batch.count([options["samples"]] if dataset else inputs)
+        progress = stack.enter_context(_ProgressBar(total, done)) if terminal else None
+
+        def on_verdict(verdict: Verdict) -> None:
+            if progress:
+                progress.add(verdict)
+            if dataset:
+                dataset.tally.add(verdict.id, verdict.status)
+
+        counts = done + batch.run(source, verifier, out, options["repeat"], on_verdict)
     if terminal or options["summary"]:
-        _summarize(counts, verifier.limits.cpu_seconds)
+        _summarize(counts, verifier.limits.cpu_seconds, dataset)
+    if dataset and dataset.unanswered and not options["quiet"]:
+        click.echo(f"{len(dataset.unanswered):,} of {len(dataset):,} problems have no sample", err=True)
     return SOME_UNJUDGED if counts["invalid"] or counts["internal_error"] else OK
 
 
-def _ignore(verdict: Verdict) -> None:
-    """Without a terminal there is no progress to show."""
+def _ignore(ident: str, status: Status) -> None:
+    """Without samples there is no Pass@k to estimate."""
+
+
+def _dataset(inputs: tuple[str, ...], options: dict[str, Any]) -> Dataset | None:
+    """Return the dataset that --samples are of, if they are given, and set the limit that it suggests."""
+    form, samples = options["form"], options["samples"]
+    if not samples:
+        if form not in records.FORMATS:
+            raise click.UsageError(f"--format {form} is a dataset's: add --samples FILE, or --samples reference:")
+        if options["compare"] or options["all_cases"]:
+            raise click.UsageError("--compare and --all-cases are for --samples")
+        return None
+    from selftaught.sandbox import comparison
+    from selftaught.sandbox.formats.joining import Dataset
+
+    try:
+        if options["compare"]:
+            comparison.validate(options["compare"])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if form in records.FORMATS and form != "auto":
+        raise click.UsageError(f"--samples needs the format of a dataset, not {form}: {', '.join(formats.NAMES)}")
+    dataset = Dataset(inputs, samples, form, options["compare"], options["all_cases"])
+    if click.get_current_context().get_parameter_source("cpu_limit") is ParameterSource.DEFAULT:
+        options["cpu_limit"] = dataset.seconds
+    return dataset
 
 
 class _ProgressBar:
@@ -166,14 +219,18 @@ class _ProgressBar:
         self._progress.stop()
 
 
-def _summarize(counts: Counter[str], cpu_seconds: float) -> None:
+def _summarize(counts: Counter[str], cpu_seconds: float, dataset: Dataset | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("status", "tasks", "share", title=f"{counts.total():,} tasks, {cpu_seconds:g} s CPU a phase")
     for status, number in counts.most_common():
         table.add_row(status, f"{number:,}", f"{number / counts.total():.1%}")
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.print(table)
+    if dataset:
+        for line in dataset.tally.lines():
+            console.print(line, highlight=False)
 
 
 @main.command()

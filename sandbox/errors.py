@@ -13,3 +13,7 @@ class ServerRefused(RuntimeError):
 
 class WorkerFailed(RuntimeError):
     """A worker died, hung, or broke the protocol: an infrastructure failure, never a judgement."""
+
+
+class NotJudged(RuntimeError):
+    """The verifier could not judge a solution; the message says why. It is neither right nor wrong."""

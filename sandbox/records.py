@@ -12,10 +12,10 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import orjson
 
@@ -26,7 +26,8 @@ CORPUS = "corpus:"
 """The name of an input that stands for the bundled puzzles."""
 
 FORMATS = ("auto", "jsonl", "p3", "parquet")
-_LINE_BYTES = 64 << 20
+_LINE_BYTES, _ROW_BYTES = 64 << 20, 1 << 30
+"""The longest line of a task, and of a problem, which may have very many cases."""
 _HUGE = re.compile(rb"\d{19}")
 _P3 = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*[{\]]")
 _DEPTH = 500
@@ -60,6 +61,10 @@ class Record:
         return str(name) if isinstance(name, (str, int, float)) and not isinstance(name, bool) else self.place
 
 
+Make: TypeAlias = Callable[[str, Any], Record]
+"""Makes a record of its place and of what was read there."""
+
+
 def check(source: str) -> None:
     """Raise Unreadable if the input can't be opened, so that a mistake is reported before any work begins."""
     if source in ("-", CORPUS):
@@ -68,6 +73,21 @@ def check(source: str) -> None:
         raise Unreadable(f"{source}: no such file")
     if os.path.isdir(source) or not os.access(source, os.R_OK):
         raise Unreadable(f"{source}: not a file that can be read")
+
+
+def rows(source: str) -> Iterator[Record]:
+    """Read the objects of an input, whatever their fields.
+
+    Args:
+        source: JSON Lines, a JSON array, gzip of either, or Parquet; ``-`` for standard input.
+
+    Yields:
+        Records without tasks, in order. What is not an object has a `problem`.
+
+    Raises:
+        Unreadable: The input can't be opened, decompressed, or parsed as a whole.
+    """
+    return _read(source, "auto", _row, _read_array, _ROW_BYTES)
 
 
 def read(source: str, form: str = "auto") -> Iterator[Record]:
@@ -83,8 +103,12 @@ def read(source: str, form: str = "auto") -> Iterator[Record]:
     Raises:
         Unreadable: The input can't be opened, decompressed, or parsed as a whole.
     """
-    if source == CORPUS:
-        source = str(corpus.path())
+    return _read(str(corpus.path()) if source == CORPUS else source, form, _record, _read_p3, _LINE_BYTES)
+
+
+def _read(
+    source: str, form: str, make: Make, read_array: Callable[[IO[bytes], str], Iterator[Record]], most: int
+) -> Iterator[Record]:
     try:
         stream: IO[bytes] = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115  # closed below
     except OSError as error:
@@ -92,28 +116,28 @@ def read(source: str, form: str = "auto") -> Iterator[Record]:
     with stream:
         head = stream.peek(4)[:4]  # type: ignore[attr-defined]
         if form == "parquet" or (form == "auto" and head == b"PAR1"):
-            yield from _read_parquet(source)
+            yield from _read_parquet(source, make)
             return
         lines = cast("IO[bytes]", gzip.GzipFile(fileobj=stream)) if head[:2] == b"\x1f\x8b" else stream
         name = "standard input" if source == "-" else source
         try:
             if form == "p3" or (form == "auto" and _P3.match(lines.peek(64))):  # type: ignore[attr-defined]
-                yield from _read_p3(lines, name)
+                yield from read_array(lines, name)
             else:
-                yield from _read_lines(lines, name)
+                yield from _read_lines(lines, name, make, most)
         except (EOFError, OSError, zlib.error) as error:
             raise Unreadable(f"{name}: {error}") from error
 
 
-def _read_lines(lines: IO[bytes], name: str) -> Iterator[Record]:
+def _read_lines(lines: IO[bytes], name: str, make: Make, most: int) -> Iterator[Record]:
     number = 0
-    while line := lines.readline(_LINE_BYTES):
+    while line := lines.readline(most):
         number += 1
         place = f"{name}:{number}"
-        if len(line) == _LINE_BYTES and not line.endswith(b"\n"):
-            while (rest := lines.readline(_LINE_BYTES)) and not rest.endswith(b"\n"):
+        if len(line) == most and not line.endswith(b"\n"):
+            while (rest := lines.readline(most)) and not rest.endswith(b"\n"):
                 continue
-            yield Record(place, problem=f"{place}: the line is longer than {_LINE_BYTES >> 20} MiB")
+            yield Record(place, problem=f"{place}: the line is longer than {most >> 20} MiB")
             continue
         if not line.strip():
             continue
@@ -122,7 +146,7 @@ def _read_lines(lines: IO[bytes], name: str) -> Iterator[Record]:
         except ValueError as error:
             yield Record(place, problem=f"{place}: not JSON: {error}")
             continue
-        yield _record(place, fields)
+        yield make(place, fields)
 
 
 def parse(line: bytes) -> Any:
@@ -161,6 +185,12 @@ def _too_deep(value: Any) -> bool:
         inner = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, (dict, list))]
         level = [child for children in inner for child in children]
     return bool(level)
+
+
+def _row(place: str, fields: Any) -> Record:
+    if not isinstance(fields, dict):
+        return Record(place, problem=f"{place}: not an object but {type(fields).__name__}")
+    return Record(place, fields)
 
 
 def _record(place: str, fields: Any) -> Record:
@@ -261,7 +291,16 @@ def _read_p3(stream: IO[bytes], name: str) -> Iterator[Record]:
             yield Record(place, problem=f"{place}: not a P3 puzzle: {type(error).__name__}: {error}")
 
 
-def _read_parquet(source: str) -> Iterator[Record]:
+def _read_array(stream: IO[bytes], name: str) -> Iterator[Record]:
+    try:
+        values = json.loads(stream.read())
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{name}: not JSON: {error}") from error
+    for number, fields in enumerate(values, 1):
+        yield _row(f"{name}:{number}", fields)
+
+
+def _read_parquet(source: str, make: Make) -> Iterator[Record]:
     try:
         import pyarrow.parquet
     except ImportError:
@@ -273,6 +312,6 @@ def _read_parquet(source: str) -> Iterator[Record]:
         for batch in pyarrow.parquet.ParquetFile(source).iter_batches(1024):
             for fields in batch.to_pylist():
                 number += 1
-                yield _record(f"{Path(source)}:{number}", fields)
+                yield make(f"{Path(source)}:{number}", fields)
     except pyarrow.ArrowException as error:
         raise Unreadable(f"{source}: {error}") from error

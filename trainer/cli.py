@@ -155,7 +155,7 @@ def _show(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from selftaught.trainer.passk import Estimate
+    from selftaught.sandbox.passk import Estimate
 
     table = Table("problems", "T", "n", "k", "Pass@k [95 % interval]")
 
@@ -182,7 +182,8 @@ def compare(first: Path, second: Path) -> None:
     Prints for each k, at each run's best temperature, the difference SECOND - FIRST and their ratio, with paired
     bootstrap intervals.
     """
-    from selftaught.trainer import evaluation, passk
+    from selftaught.sandbox import passk
+    from selftaught.trainer import evaluation
 
     try:
         results = [list(evaluation.read(path)) for path in (first, second)]

@@ -18,9 +18,7 @@ from selftaught.generator.prompts import Style
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.sandbox import Status, Task, Verifier
 from selftaught.sandbox.output import open_output
-from selftaught.trainer.passk import Score, estimate
-
-KS = (1, 10, 100)
+from selftaught.sandbox.passk import KS, Score, estimate
 
 
 @dataclass(frozen=True, slots=True)

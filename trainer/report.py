@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from selftaught.generator.example import Example
+from selftaught.sandbox.passk import Estimate, Score, ratio
 from selftaught.trainer.evaluation import Result, scores
-from selftaught.trainer.passk import Estimate, Score, ratio
 
 
 def gains(

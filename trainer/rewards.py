@@ -1,83 +1,57 @@
 """The verifier as a reward function, for several training frameworks.
 
+What judges is a puzzle, or the tests or cases of a problem of any dataset that `selftaught.sandbox.formats` reads, in a
+row's own columns or as its ground truth.
+
 A correct solution gets 1.0 and a wrong one 0.0. A solution that could not be verified never gets a number: the result
 is ``None`` if the framework accepts it, else `NotJudged` is raised, so that no model learns from a failure of the
 machine.
 
-TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`; the dataset has columns `prompt` and `puzzle`
+TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`, or `passed_share` for the share of tests that
+             pass; the dataset has columns `prompt` and `puzzle` or `task`, or those of a published
+             dataset
 verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or
-acompute_score);
-             the puzzle is reward_model.ground_truth. (verl's manager `prime` turns every exception into 0: use
-             `naive`.)
+             acompute_score); the puzzle or ground truth is reward_model.ground_truth. (verl's manager `prime` turns
+             every exception into 0: use `naive`.)
 verifiers    --env.taskset.task.rewards.verified.fn=selftaught.trainer.rewards:verified, for tasks with a field
-`puzzle`;
-             before verifiers 0.2: vf.Rubric(funcs=[rewards.rubric]), the puzzle is `answer`
+             `puzzle`; before verifiers 0.2: vf.Rubric(funcs=[rewards.rubric]), the puzzle is `answer`
 OpenRLHF     a file with ``from selftaught.trainer.rewards import reward_func`` as the remote reward model; the puzzle
-is
-             the label
+             is the label
 open-r1      `Provider` in place of a code execution provider
 
 A completion is what follows ``def g(...):`` in one of our prompts, or text (also a chat message) with the whole
 function, fenced or not. In place of a puzzle's source there may be a `FunctionTask` or `StdioTask`, or its fields as in
-JSON, without a solution: then the last fenced block of a completion is judged, or all of it if there is none, and with
-`all_cases` its reward is the share of cases that it passes. One verifier serves the process; it is created when first
+JSON, without a solution: then the last fenced block of a completion is judged, or all of it if there is none. With
+`all_cases` a reward is the share of tests or cases that pass. One verifier serves the process; it is created when first
 needed, unless `use` sets another.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from selftaught.generator import prompts, puzzle
 from selftaught.generator.puzzle import NotAPuzzle
-from selftaught.sandbox import FunctionTask, StdioTask, Task, Verdict, Verifier, records
+from selftaught.sandbox import FunctionTask, StdioTask, Task, Verdict, formats, records
+from selftaught.sandbox.dropin import process
+from selftaught.sandbox.dropin.process import current, use
+from selftaught.sandbox.errors import NotJudged
+from selftaught.sandbox.formats import Malformed, Problem, answers
+from selftaught.sandbox.formats.fields import decoded
 from selftaught.sandbox.task import AnyTask
 
-TRIES = 3
-"""Maximum number of verifications of a solution that could not be judged."""
+__all__ = [
+    "NotJudged", "Provider", "acompute_score", "areward", "code", "compute_score", "current", "passed_share", "reward",
+    "reward_func", "rubric", "solution", "use", "verified",
+]  # fmt: skip
 
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.S)
 _FUNCTION = re.compile(r"^(?:def (?:g|sol)\d*\()", re.M)
 _HEAD = re.compile(r"def g(\d*)\([^\n]*\):\Z")
 _SPECIAL = re.compile(r"(?:<\|[^|>]*\|>|</s>|<eos>|<pad>)+\s*\Z")
-
-_verifier: Verifier | None = None
-_lock = threading.Lock()
-
-
-class NotJudged(RuntimeError):
-    """The verifier could not judge a solution. The message says why. There is no reward for it."""
-
-
-def use(verifier: Verifier) -> None:
-    """Set the verifier of all reward functions (for other limits, workers, or a lower confinement level).
-
-    Args:
-        verifier: The verifier. The caller closes it.
-    """
-    global _verifier
-    with _lock:
-        _verifier = verifier
-
-
-def current() -> Verifier:
-    """Return the verifier in use; create one if there is none.
-
-    Raises:
-        CannotConfine: None can be created on this machine.
-    """
-    global _verifier
-    with _lock:
-        if _verifier is None:
-            _verifier = Verifier()
-            atexit.register(_verifier.close)
-        return _verifier
 
 
 def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
@@ -86,60 +60,71 @@ def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
     Args:
         prompts: The prompts, as text or messages.
         completions: Their completions, as text or messages.
-        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, or `task` each prompt's task,
-            and others are ignored.
+        columns: Columns of the dataset; `puzzle` has the source of each prompt's puzzle, or a ground truth, or `task`
+            each prompt's task. Without them they are those of a dataset that `selftaught.sandbox.formats` reads.
 
     Returns:
         1.0 or 0.0 for each completion; ``None`` if it could not be judged, which TRL leaves out.
 
     Raises:
-        ValueError: There is no column `puzzle` or `task`, or it has something else.
+        ValueError: The columns say of no prompt what judges it, or have something else.
     """
     tasks = _tasks(columns, prompts, completions)
-    verdicts = list(current().verify_many(tasks))
-    for _ in range(TRIES - 1):
-        again = [number for number, verdict in enumerate(verdicts) if not verdict.judged]
-        for number, verdict in zip(again, current().verify_many([tasks[n] for n in again]), strict=True):
-            verdicts[number] = verdict
-    return [_value(task, verdict) for task, verdict in zip(tasks, verdicts, strict=True)]
+    return list(map(_value, tasks, process.judge_many(tasks)))
 
 
 async def areward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """Return rewards for TRL's trainers, as a coroutine that runs concurrently with other reward functions (see
     `reward`)."""
     tasks = _tasks(columns, prompts, completions)
-    return [
-        _value(task, verdict) for task, verdict in zip(tasks, await asyncio.gather(*map(_judge, tasks)), strict=True)
-    ]
+    return list(map(_value, tasks, await process.ajudge_many(tasks)))
+
+
+def passed_share(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Return rewards for TRL's trainers, as `reward` does, but from 0.0 to 1.0: the share of tests that pass."""
+    tasks = _tasks(columns, prompts, completions, all_cases=True)
+    return list(map(_value, tasks, process.judge_many(tasks)))
 
 
 async def acompute_score(
-    data_source: str, solution_str: str, ground_truth: Any, extra_info: dict[str, Any] | None = None, **settings: Any
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: dict[str, Any] | None = None,
+    continuous: bool = False,
+    **settings: Any,
 ) -> float:
     """Return the reward of a solution for verl, as a coroutine (see `compute_score`)."""
-    return await _asure(_task(ground_truth, solution_str))
+    return await _asure(_task(ground_truth, solution_str, all_cases=continuous))
 
 
 def compute_score(
-    data_source: str, solution_str: str, ground_truth: Any, extra_info: dict[str, Any] | None = None, **settings: Any
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: dict[str, Any] | None = None,
+    continuous: bool = False,
+    **settings: Any,
 ) -> float:
     """Return the reward of a solution for verl.
 
     Args:
         data_source: Name of the dataset; ignored.
         solution_str: The completion.
-        ground_truth: The puzzle's source, or a task or its fields.
+        ground_truth: The puzzle's source; a task or its fields; or what judges programs in any format of
+            `selftaught.sandbox.formats`, such as verl's ``{"inputs": ..., "outputs": ...}``, as an object or as text.
         extra_info: Ignored.
+        continuous: Return the share of tests or cases that pass.
         settings: Ignored.
 
     Returns:
-        1.0 or 0.0.
+        1.0 or 0.0, or the share.
 
     Raises:
         NotJudged: The solution could not be judged.
     """
-    task = _task(ground_truth, solution_str)
-    return _sure(task, _judge_now(task))
+    task = _task(ground_truth, solution_str, all_cases=continuous)
+    return _sure(task, process.judge(task))
 
 
 async def verified(task: Any, trace: Any) -> float:
@@ -237,7 +222,7 @@ def solution(source: str, completion: Any, prompt: Any = "") -> str:
     Raises:
         NotAPuzzle: The source is no puzzle.
     """
-    text, asked = _SPECIAL.sub("", _last(completion)), _last(prompt)
+    text, asked = _text(completion), _last(prompt)
     fenced = [block for block in _FENCED.findall(text) if _FUNCTION.search(block)]
     whole = fenced[-1] if fenced else _unfenced(text)
     if whole:
@@ -280,80 +265,100 @@ def _last(text: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def code(completion: Any) -> str:
-    """Return the code in a completion: the last fenced block, or else all of it.
+def _tasks(
+    columns: dict[str, Any], prompts: Sequence[Any], completions: Sequence[Any], all_cases: bool = False
+) -> list[AnyTask]:
+    if name := next((name for name in ("puzzle", "task") if name in columns), None):
+        given = zip(columns[name], completions, prompts, strict=True)
+        return [_task(source, completion, prompt, all_cases) for source, completion, prompt in given]
+    tasks: list[AnyTask] = []
+    before: tuple[dict[str, Any], Problem] | None = None
+    for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        row = {name: column[number] for name, column in columns.items() if _is_column(column, len(prompts))}
+        row["prompt"] = prompt if isinstance(prompt, str) else ""
+        if before is None or before[0] != row:  # several completions of a problem follow each other
+            before = row, _problem(row, columns, all_cases)
+        tasks.append(answers.task(before[1], _text(completion)))
+    return tasks
 
-    Args:
-        completion: Text, or the messages of a chat, of which the last one counts.
-    """
-    text = _SPECIAL.sub("", _last(completion))
-    fenced = _FENCED.findall(text)
-    return fenced[-1] if fenced else text
+
+def _is_column(column: Any, length: int) -> bool:
+    return isinstance(column, Sequence) and not isinstance(column, str) and len(column) == length
 
 
-def _tasks(columns: dict[str, Any], prompts: Sequence[Any], completions: Sequence[Any]) -> list[AnyTask]:
-    name = next((name for name in ("puzzle", "task") if name in columns), None)
-    if name is None:
+def _problem(row: dict[str, Any], columns: dict[str, Any], all_cases: bool) -> Problem:
+    try:
+        return formats.read(row, all_cases=all_cases)
+    except Malformed as error:
         raise ValueError(
-            "the data set needs a column `puzzle` with each prompt's puzzle, or `task` with each prompt's task; "
-            f"it has {sorted(columns)}"
-        )
-    given = zip(columns[name], completions, prompts, strict=True)
-    return [_task(source, completion, prompt) for source, completion, prompt in given]
+            f"the data set needs a column `puzzle` with each prompt's puzzle, `task` with each prompt's task, or the "
+            f"columns of a published dataset; "
+            f"it has {sorted(columns)}: {error}"
+        ) from error
 
 
-def _task(source: Any, completion: Any, prompt: Any = "") -> AnyTask:
+def _task(source: Any, completion: Any, prompt: Any = "", all_cases: bool = False) -> AnyTask:
     """Return the task of a completion.
 
     Args:
-        source: A puzzle's source; or a task whose solution is left open, as an object or as its fields.
+        source: A puzzle's source; a task whose solution is left open, as an object or as its fields; or a ground truth
+            in the format of a published dataset, as an object or as its text.
         completion: Text or messages.
         prompt: The prompt, if the completion continues it.
+        all_cases: Judge every case, also after one has failed.
 
     Raises:
-        ValueError: The source is neither.
+        ValueError: The source is none of these.
     """
+    if isinstance(source, str) and source.lstrip()[:1] in ("{", "["):
+        source = decoded(source, "the ground truth")
     if isinstance(source, FunctionTask | StdioTask):
-        return replace(source, sol=code(completion))
-    if isinstance(source, dict) and source.get("sat") is None:
-        return records.to_task({**source, "sol": code(completion)}, str(source.get("id", "")))
-    if isinstance(source, Task | dict):
-        source = source.sat if isinstance(source, Task) else source["sat"]
+        return replace(source, sol=code(completion), all_cases=all_cases or source.all_cases)
+    if isinstance(source, Task | dict) and (sat := source.sat if isinstance(source, Task) else source.get("sat")):
+        source = sat
+    if isinstance(source, dict) and _is_task(source):
+        fields = {**source, "sol": code(completion), "all_cases": all_cases or source.get("all_cases")}
+        return records.to_task(fields, str(source.get("id", "")))
+    if not isinstance(source, str):
+        return answers.task(formats.read(source, all_cases=all_cases), _text(completion))
     try:
         return Task("", puzzle.parse(source).named("f"), solution(source, completion, prompt))
     except NotAPuzzle as error:
         raise ValueError(f"the column `puzzle` has something else than puzzles: {error}") from error
 
 
-async def _judge(task: AnyTask) -> Verdict:
-    for _ in range(TRIES):
-        verdict = await current().averify(task)
-        if verdict.judged:
-            break
-    return verdict
+def _is_task(fields: dict[str, Any]) -> bool:
+    """Return True for the fields of a task of ours, which differ from those of any dataset."""
+    return fields.get("cases") is not None or (isinstance(fields.get("tests"), str) and "entry_point" in fields)
 
 
-def _judge_now(task: AnyTask) -> Verdict:
-    for _ in range(TRIES):
-        verdict = current().verify(task)
-        if verdict.judged:
-            break
-    return verdict
+def code(completion: Any) -> str:
+    """Return the code in a completion: the last fenced block, or else all of it.
+
+    Args:
+        completion: Text, or the messages of a chat, of which the last one counts.
+    """
+    fenced = _FENCED.findall(_text(completion))
+    return fenced[-1] if fenced else _text(completion)
+
+
+def _text(completion: Any) -> str:
+    """Return the text of a completion without special tokens at its end."""
+    return _SPECIAL.sub("", _last(completion))
 
 
 def _value(task: AnyTask, verdict: Verdict) -> float | None:
-    if not verdict.judged:
-        return None
-    in_part = not isinstance(task, Task) and task.all_cases
-    return verdict.score if in_part else float(verdict.accepted)
+    return _number(task, verdict) if verdict.judged else None
 
 
 def _sure(task: AnyTask, verdict: Verdict) -> float:
-    value = _value(task, verdict)
-    if value is None:
-        raise NotJudged(f"{verdict.status}: {verdict.message}")
-    return value
+    return _number(task, process.require_judged(verdict))
 
 
 async def _asure(task: AnyTask) -> float:
-    return _sure(task, await _judge(task))
+    return _sure(task, await process.ajudge(task))
+
+
+def _number(task: AnyTask, verdict: Verdict) -> float:
+    in_part = not isinstance(task, Task) and task.all_cases
+    return verdict.score if in_part else float(verdict.accepted)

@@ -139,6 +139,13 @@ def test_resuming_cuts_off_an_incomplete_last_line_and_skips_the_rest(tmp_path: 
     assert [record.id for record in source] == ["3", "4", "5"]
 
 
+def test_resuming_tells_each_status_that_is_there(tmp_path: Path) -> None:
+    out, found = tmp_path / "out", []
+    out.write_bytes(written(2))
+    batch.resume(out, iter(tasks(3)), lambda ident, status: found.append((ident, status)))
+    assert found == [("0", Status.ACCEPTED), ("1", Status.ACCEPTED)]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

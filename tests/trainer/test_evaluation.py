@@ -10,9 +10,9 @@ import pytest
 
 from selftaught.generator import prompts, puzzle
 from selftaught.sandbox import Verifier
+from selftaught.sandbox.passk import Score
 from selftaught.trainer import evaluation, problems
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
-from selftaught.trainer.passk import Score
 
 SAT = "def f(x: int, a=417, b=1342):\n    return x + a == b"
 WORD = "def f(s: str, t='melon'):\n    return s == t * 3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from selftaught.generator import prompts as forms
 from selftaught.generator.example import training_text
 from selftaught.generator.puzzle import parse
 from selftaught.sandbox import FunctionTask, Status, StdioTask, Task, Verdict, Verifier
+from selftaught.sandbox.dropin import process
 from selftaught.trainer import rewards
 from selftaught.trainer.rewards import NotJudged
 from tests.sandbox.fake_worker import fake_verifier
@@ -133,7 +135,7 @@ TASKS: dict[str, Any] = {
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_task_may_stand_in_place_of_a_puzzle(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_verifier() as verifier:
-        monkeypatch.setattr(rewards, "_verifier", verifier)
+        monkeypatch.setattr(process, "_verifier", verifier)
         assert rewards.reward([""] * 2, [ADDS, "def f(x): return x"], task=[task] * 2) == [1.0, 0.0]
         assert asyncio.run(rewards.areward([""], [ADDS], puzzle=[task])) == [1.0]
         assert rewards.compute_score("", ADDS, task) == 1.0
@@ -145,7 +147,7 @@ def test_a_task_may_stand_in_place_of_a_puzzle(task: Any, monkeypatch: pytest.Mo
 def test_the_share_of_cases_is_the_reward_if_all_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [["1", "1"], ["2", "2"], ["3", "1"], ["4", "4"]]
     with fake_verifier() as verifier:
-        monkeypatch.setattr(rewards, "_verifier", verifier)
+        monkeypatch.setattr(process, "_verifier", verifier)
         for all_cases, value in ((True, 0.75), (False, 0.0)):
             task = {"cases": cases, "all_cases": all_cases}
             assert rewards.reward([""], ["print(input())"], task=[task]) == [value]
@@ -208,10 +210,65 @@ def test_open_r1s_provider_judges_scripts_and_leaves_other_languages_unjudged(fa
     assert provider.execute_scripts(scripts[:2], ["python"] * 2) == [None, None]
 
 
+TRUTH = {"inputs": ["1 2", "3 4"], "outputs": ["3", "7"]}
+ADD = "Sure:\n```python\na, b = map(int, input().split())\nprint(a + b)\n```"
+THREE = "```python\nprint(3)\n```"
+COLUMNS: dict[str, dict[str, Any]] = {
+    "verl": {"reward_model": {"style": "rule", "ground_truth": json.dumps(TRUTH)}, "data_source": "apps"},
+    "taco": {"input_output": json.dumps(TRUTH)},
+    "primeintellect": {
+        "verification_info": repr(
+            {"language": "python", "test_cases": [{"input": "1 2", "output": "3"}, {"input": "3 4", "output": "7"}]}
+        )
+    },
+    "openr1": {
+        "verification_info": {
+            "language": "python",
+            "test_cases": [{"input": "1 2", "output": "3"}, {"input": "3 4", "output": "7"}],
+        }
+    },
+    "a puzzle's column": {"puzzle": json.dumps(TRUTH)},
+}
+
+
+@pytest.mark.parametrize("row", COLUMNS.values(), ids=COLUMNS)
+@pytest.mark.parametrize("name", ["reward", "areward"])
+def test_trl_may_have_the_columns_of_a_published_dataset(name: str, row: dict[str, Any]) -> None:
+    columns = {key: [value] * 2 for key, value in row.items()}
+    made = getattr(rewards, name)([[{"role": "user", "content": "?"}]] * 2, [ADD, THREE], **columns, step=1)
+    assert (asyncio.run(made) if asyncio.iscoroutine(made) else made) == [1.0, 0.0]
+
+
+def test_a_completion_continues_the_prompt_that_a_dataset_has() -> None:
+    columns = {"entry_point": ["f"], "test": ["def check(candidate):\n    assert candidate(1) == 2\n"]}
+    assert rewards.reward(["def f(x):\n"], ["    return 2\n"], **columns) == [1.0]
+
+
+def test_the_share_of_tests_that_pass_can_be_the_reward() -> None:
+    columns = {"ground_truth": [TRUTH] * 2}
+    assert rewards.passed_share(["", ""], [ADD, THREE], **columns) == [1.0, 0.5]
+    assert rewards.compute_score("taco", THREE, TRUTH, continuous=True) == 0.5
+    assert asyncio.run(rewards.acompute_score("taco", THREE, json.dumps(TRUTH), continuous=True)) == 0.5
+
+
+@pytest.mark.parametrize("truth", [TRUTH, json.dumps(TRUTH)], ids=["an object", "a text"])
+def test_every_framework_takes_a_ground_truth(truth: Any) -> None:
+    assert rewards.compute_score("taco", ADD, truth) == 1.0
+    assert rewards.compute_score("taco", THREE, truth) == 0.0
+    task, trace = SimpleNamespace(puzzle=truth), SimpleNamespace(last_reply=ADD)
+    assert asyncio.run(rewards.verified(task, trace)) == 1.0
+    assert asyncio.run(rewards.rubric(THREE, truth)) == 0.0
+
+
+def test_columns_that_judge_nothing_are_an_error_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match="of a published dataset; it has \\['text'\\]: no format has these fields"):
+        rewards.reward([""], [ADD], text=["x"])
+
+
 def test_a_verifier_is_made_when_first_needed(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Verifier] = []
-    monkeypatch.setattr(rewards, "_verifier", None)
-    monkeypatch.setattr(rewards, "Verifier", lambda: made.append(verifier) or verifier)
+    monkeypatch.setattr(process, "_verifier", None)
+    monkeypatch.setattr(process, "Verifier", lambda: made.append(verifier) or verifier)
     assert rewards.current() is rewards.current() is verifier
     assert made == [verifier]
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.trainer.passk import Score, bootstrap, compare, estimate, pass_at_k, ratio
+from selftaught.sandbox.passk import Score, Tally, bootstrap, compare, estimate, pass_at_k, ratio
+from selftaught.sandbox.verdict import Status
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
@@ -56,3 +57,23 @@ def test_a_ratio_needs_something_to_compare_with() -> None:
     assert ratio([Score(10, 0)], [Score(10, 5)], 1) is None
     found = ratio([Score(10, 1)] * 5, [Score(10, 3)] * 5, 1)
     assert found is not None and found.value == pytest.approx(3)
+
+
+def test_a_tally_counts_what_was_judged_by_problem() -> None:
+    tally = Tally()
+    for problem, status in (
+        ("a", Status.ACCEPTED), ("b", Status.REJECTED), ("a", Status.TIME_LIMIT),
+        ("b", Status.INTERNAL_ERROR), ("c", Status.INVALID), ("c", Status.CANCELLED),
+    ):  # fmt: skip
+        tally.add(problem, status)
+    assert tally.scores() == [Score(2, 1), Score(1, 0)]
+
+
+def test_a_tally_says_pass_at_k_for_each_k_that_has_attempts() -> None:
+    tally = Tally()
+    assert tally.lines() == []
+    for _ in range(10):
+        tally.add("a", Status.ACCEPTED)
+    tally.add("b", Status.REJECTED)
+    assert [line.split(" [")[0] for line in tally.lines()] == ["Pass@1: 50.0%", "Pass@10: 100.0%"]
+    assert [line.rpartition(", ")[2] for line in tally.lines()] == ["2 problems", "1 problem"]

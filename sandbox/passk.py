@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import TypeVar
 
+from selftaught.sandbox.verdict import Status
+
 T = TypeVar("T")
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+KS = (1, 10, 100)
+"""The numbers of attempts of which one has to be correct, for which Pass@k is usually given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,34 @@ def estimate(scores: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
         The estimate, or ``None`` if no problem has k attempts.
     """
     return bootstrap([pass_at_k(s.attempts, s.correct, k) for s in scores if s.attempts >= k], seed)
+
+
+class Tally:
+    """The attempts at each problem, counted as verdicts come."""
+
+    def __init__(self) -> None:
+        self._attempts: Counter[str] = Counter()
+        self._correct: Counter[str] = Counter()
+
+    def add(self, problem: str, status: Status) -> None:
+        """Count an attempt, unless it was not judged."""
+        if status in (Status.INVALID, Status.CANCELLED, Status.INTERNAL_ERROR):
+            return
+        self._attempts[problem] += 1
+        self._correct[problem] += status is Status.ACCEPTED
+
+    def scores(self) -> list[Score]:
+        """Return the score of each problem that has attempts."""
+        return [Score(number, self._correct[problem]) for problem, number in self._attempts.items()]
+
+    def lines(self) -> list[str]:
+        """Return Pass@k with its interval as a line of text, for each k that some problem has attempts for."""
+        scores, found = self.scores(), []
+        for k in KS:
+            enough = sum(score.attempts >= k for score in scores)
+            if (value := estimate(scores, k)) is not None:
+                found.append(f"Pass@{k}: {value}, {enough:,} problem{'s' * (enough != 1)}")
+        return found
 
 
 def compare(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:

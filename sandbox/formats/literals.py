@@ -1,0 +1,57 @@
+"""Data in the texts of records: JSON, or a Python literal."""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from typing import Any
+
+from selftaught.sandbox.formats.problem import Malformed
+
+_DIGITS = 4000
+"""Python converts integers up to this length (by default, 4,300 digits) in one step."""
+
+
+def from_json(text: str, what: str) -> Any:
+    """Return the value of a JSON text, with integers of any length.
+
+    Args:
+        text: The text.
+        what: Names it in the message.
+
+    Raises:
+        Malformed: It is not JSON.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{what} is not JSON: {error}") from None
+
+
+def from_text(text: str, what: str) -> Any:
+    """Return the value of a text that is JSON, or else a Python literal.
+
+    Raises:
+        Malformed: It is neither.
+    """
+    try:
+        return from_json(text, what)
+    except Malformed:
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes such as \d
+            return ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise Malformed(f"{what} is neither JSON nor a Python literal") from None
+
+
+def _whole_number(text: str) -> int:
+    if len(text) <= _DIGITS:
+        return int(text)
+    digits, value = text.lstrip("-"), 0
+    for start in range(0, len(digits), _DIGITS):
+        part = digits[start : start + _DIGITS]
+        value = value * 10 ** len(part) + int(part)
+    return -value if text[0] == "-" else value

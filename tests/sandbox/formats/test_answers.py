@@ -1,0 +1,36 @@
+"""The solution in what a model wrote, in whatever form it comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from selftaught.sandbox.formats import answers
+from selftaught.sandbox.formats.problem import Problem
+from selftaught.sandbox.task import FunctionTask, StdioTask
+
+FUNCTION = "def f(x):\n    return x\n"
+PROGRAM = Problem("1", StdioTask("1", "", [("", "")]))
+PROMPTED = Problem("1", FunctionTask("1", "", "Solution.f", tests=""), prompt="def f(x):\n")
+
+ANSWERS = {
+    "a fenced block": f"Here:\n```python\n{FUNCTION}```\nDone.",
+    "the last of two": f"```python\nx = 1\n```\nNo:\n```python\n{FUNCTION}```",
+    "a block of Python before another": f"```python\n{FUNCTION}```\nwhich prints\n```text\n1\n```",
+    "a block without a language": f"```\n{FUNCTION}```",
+    "a block that was not closed": f"```py\n{FUNCTION}",
+    "a thought before": f"<think>```python\nx\n```</think>```Python3\n{FUNCTION}```",
+    "a bare program": FUNCTION,
+}
+
+
+@pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("problem", [PROGRAM, PROMPTED], ids=["a program", "a function"])
+def test_a_whole_solution_is_found(problem: Problem, text: str) -> None:
+    assert answers.solution(problem, text) == FUNCTION
+    assert answers.task(problem, text).sol == FUNCTION
+
+
+@pytest.mark.parametrize("text", ["    return x\n", "```python\n    return x\n```"])
+def test_what_does_not_define_the_function_continues_the_prompt(text: str) -> None:
+    assert answers.solution(PROMPTED, text) == FUNCTION
+    assert answers.solution(PROGRAM, text) == "    return x\n"
