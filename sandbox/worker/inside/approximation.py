@@ -63,8 +63,6 @@ class Approximation:
 
     def _is_close(self, actual: Any) -> bool:
         expected = self._expected
-        if actual is expected:
-            return True
         if not isinstance(expected, (Number, Decimal)) or isinstance(expected, bool) or isinstance(actual, bool):
             return bool(actual == expected)
         if not isinstance(actual, (Number, Decimal)):
@@ -79,14 +77,13 @@ class Approximation:
         return bool(abs(value - actual) <= self._tolerance(value))
 
     def _tolerance(self, expected: Any) -> Any:
-        number = Decimal if isinstance(expected, Decimal) else lambda value: value
-        absolute = number(str(_ABSOLUTE)) if self._abs is None and number is Decimal else self._abs
-        if self._abs is None:
-            absolute = Decimal("1e-12") if number is Decimal else _ABSOLUTE
-        if self._rel is None and self._abs is not None:
+        relative, absolute = self._rel, self._abs
+        if relative is None and absolute is not None:
             return absolute
-        rel = self._rel if self._rel is not None else Decimal("1e-6") if number is Decimal else _RELATIVE
-        return max(rel * abs(expected), absolute)
+        number = (lambda value: Decimal(str(value))) if isinstance(expected, Decimal) else float
+        relative = number(_RELATIVE) if relative is None else relative
+        absolute = number(_ABSOLUTE) if absolute is None else absolute
+        return max(relative * abs(expected), absolute)
 
 
 def approx(expected: Any, rel: Any = None, abs: Any = None, nan_ok: bool = False) -> Approximation:

@@ -33,14 +33,17 @@ class CaseRunner:
         relay: Relay | None,
         first_case: int,
         report: Callable[[int, bytes, bytes], object] | None,
+        uses_solution: bool = False,
     ) -> None:
         """Args:
         relay: the connection to the solution, if it is in another process.
         first_case: cases before this one are not run.
         report: is told number, code and text of each case that fails; if None, the first failure is the end.
+        uses_solution: whether the tests read a name of a solution in the same process.
         """
         self.total = 0
         self._relay, self._first, self._report = relay, first_case, report
+        self._uses_solution = uses_solution
         self._next = 0
         self._result: tuple[int, bytes, bytes] | None = None
 
@@ -70,7 +73,7 @@ class CaseRunner:
     def _run_collected(self, cases: Iterator[Callable[[], object]]) -> None:
         ready = [*cases]
         self.total = len(ready)
-        if not ready and not (self._relay and self._relay.calls):
+        if not ready and not (self._relay.calls if self._relay else self._uses_solution):
             raise LoadError("the tests have no case")
         self.total = self.total or 1  # the statements at the top level are one, if they call the solution
         for case in ready:
@@ -122,7 +125,9 @@ class CaseRunner:
             blamed = FAILED if self._next or _is_from_solution(error) else NOT_LOADED
         else:
             blamed = FAILED if relay.calls else NOT_LOADED
-        if blamed == NOT_LOADED and _lacks_name(error):
+        if isinstance(error, LoadError) or (_lacks_import(error) and not _is_from_solution(error)):
+            blamed = NOT_LOADED
+        elif blamed == NOT_LOADED and _lacks_name(error):
             blamed = FAILED
         code, text = failure.describe(blamed, error)
         if relay and error is relay.raised:
@@ -149,11 +154,15 @@ def _is_from_solution(error: BaseException) -> bool:
     return type(error) is AssertionError
 
 
+def _lacks_import(error: BaseException) -> bool:
+    """Return True if the tests read a module that they should have imported."""
+    return type(error) is NameError and error.name in sys.stdlib_module_names
+
+
 def _lacks_name(error: BaseException) -> bool:
     """Return True if the tests read a name that the solution should have defined."""
     if type(error) is NameError:
-        name = error.name
-        return bool(name) and name not in _builtins and name not in sys.stdlib_module_names
+        return bool(error.name) and error.name not in _builtins
     if isinstance(error, ImportError):
         return error.name == "solution"
     return isinstance(error, AttributeError) and error.obj is _modules.get("solution")

@@ -79,13 +79,14 @@ def _of_function(
 def _sets(mark: Any) -> list[tuple[dict[str, Any], list[Any]]]:
     """Return the sets of parameters of a mark ``parametrize``, each with its own marks."""
     names: Any
-    names, values, *_ = *mark.args, *[mark.kwargs[one] for one in ("argnames", "argvalues") if one in mark.kwargs]
+    value: Any
+    by_name = [mark.kwargs[one] for one in ("argnames", "argvalues") if one in mark.kwargs]
+    names, values = (list(mark.args) + by_name)[:2]
     several = not isinstance(names, str) or "," in names
     names = [one.strip() for one in names.split(",") if one.strip()] if isinstance(names, str) else list(names)
     sets = []
     for value in values:
         marks: list[Any] = []
-        value: Any
         if isinstance(value, Parameters):
             value, marks = value.values if several or len(value.values) != 1 else value.values[0], value.marks
         sets.append((dict(zip(names, value if several else (value,), strict=True)), marks))

@@ -10,6 +10,7 @@ from inspect import Parameter, signature
 from types import SimpleNamespace
 from typing import Any
 
+from selftaught.sandbox.worker.inside.failure import LoadError
 from selftaught.sandbox.worker.inside.pytest_standin import Fixture, current_relay
 
 _MISSING = object()
@@ -142,7 +143,7 @@ def _builtin(name: str, finish: list[_Finish]) -> Any:
         return SimpleNamespace(param=None, addfinalizer=finish.append)
     if relay is not None:
         relay.refuse(f"the fixture {name} can't be had here")
-    raise LookupError(f"there is no fixture {name}")
+    raise LoadError(f"there is no fixture {name}")
 
 
 class Captured:

@@ -41,9 +41,27 @@ _NotPlain, _TooLarge, _Shared, _Malformed, _Exception = (
     codec.Malformed,
     Exception,
 )
-_isinstance, _ENDS_OF_LOOPS = isinstance, (StopIteration, StopAsyncIteration)
 _all_scalars = relay_data.SCALARS.issuperset
+_builtin_exceptions = {
+    name: kind
+    for name, kind in vars(sys.modules["builtins"]).items()
+    if isinstance(kind, type)
+    and issubclass(kind, BaseException)
+    and name not in ("MemoryError", "SystemError", "StopIteration")
+}
 _MOST = relay_data.MOST_BYTES
+
+
+def _simple_exception(code: Any, parts: Any) -> BaseException | None:
+    """Return the exception that a reply names, if it is a builtin one."""
+    if code != RAISED:
+        return None
+    try:
+        name, args = parts
+        made: BaseException = _builtin_exceptions[name](*args)
+    except _Exception:
+        return None
+    return made
 
 
 class CaseOver(BaseException):
@@ -124,9 +142,14 @@ class Relay:
             try:
                 answer = _decode(reply[1:])
             except _Malformed as error:
-                self.malformed(error)
-            if _type(answer) is _tuple and _len(answer) == 2 and answer[0] == VALUE:
-                return answer[1]
+                self._end(b"a", f"the solution's process sent something malformed: {error}")
+            if _type(answer) is _tuple and _len(answer) == 2:
+                if answer[0] == VALUE:
+                    return answer[1]
+                raised = _simple_exception(*answer)
+                if raised is not None:
+                    self.raised = raised
+                    raise raised from None
             return self._received(answer, objects)
         return self._not_answered(reply)
 
@@ -158,7 +181,7 @@ class Relay:
         try:
             answer = _decode(reply[1:])
         except _Malformed as error:
-            self.malformed(error)
+            self._end(b"a", f"the solution's process sent something malformed: {error}")
         return self._received(answer, objects)
 
     def _not_answered(self, reply: bytes) -> NoReturn:
@@ -167,10 +190,6 @@ class Relay:
         if reply[:1] == b"w":
             self.refuse(text)
         self._end(reply[:1], text)
-
-    def malformed(self, error: object) -> NoReturn:
-        """End the case because what the solution's process sent is malformed."""
-        self._end(b"a", f"the solution's process sent something malformed: {error}")
 
     def _end(self, code: bytes, text: str) -> NoReturn:
         if self.failure is None:
@@ -190,7 +209,7 @@ class Relay:
             value = self._made(code, result, objects, changed[0] if changed else [])
             categories = [(self.side.class_of(*one[:2]), one[2]) for one in warned]  # type: ignore[attr-defined]
         except _Exception as error:
-            self.malformed(_type(error).__name__)
+            self._end(b"a", f"the solution's process sent something malformed: {_type(error).__name__}")
         if _type(out) is _str and out:
             sys.stdout.write(out)
         if _type(err) is _str and err:
@@ -198,8 +217,8 @@ class Relay:
         for category, text in categories:
             warnings.warn(text, category, stacklevel=3)
         if code in (RAISED, RAISED_GRAPH):
-            if _isinstance(value, _ENDS_OF_LOOPS):
-                self.refuse(f"{_type(value).__name__} out of a call would end a loop of the tests: it can't cross")
+            if isinstance(value, StopIteration):  # it would end a loop of the tests as if all were well
+                self.refuse("a StopIteration can't cross from the solution to its tests")
             self.raised = value
             raise value from None
         return value

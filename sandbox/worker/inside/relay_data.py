@@ -27,6 +27,7 @@ from types import NoneType
 from typing import Any, Protocol
 
 from selftaught.sandbox import codec
+from selftaught.sandbox.worker.inside.instances import set_attributes
 
 Node = tuple[Any, ...]
 Graph = list[Node]
@@ -34,6 +35,7 @@ MOST_BYTES = 1 << 29
 """The largest request; the supervisor may allow less."""
 
 encode: Callable[[object, int], bytes] = codec.encode
+"""Encodes what both processes send."""
 decode: Callable[[bytes], Any] = codec.decode
 
 SCALARS = frozenset(
@@ -59,6 +61,15 @@ _all_scalars = SCALARS.issuperset
 _MISSING = object()
 
 
+_FROZEN, _TUPLE, _LEAF, _LIST, _KEYED = range(5)
+_HOW: dict[type, int] = {
+    **dict.fromkeys(_DICT_TYPES, _KEYED),
+    **{list: _LIST, collections.deque: _LIST, tuple: _TUPLE, set: _LEAF, bytearray: _LEAF, frozenset: _FROZEN},
+}
+"""How to look for mutable objects in an instance of a type."""
+_how = _HOW.get
+
+
 class Shared(Exception):
     """A mutable object occurs twice in the arguments of a call, so they have to travel as a graph."""
 
@@ -75,21 +86,21 @@ def mutable_objects(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         Shared: one occurs twice.
     """
     found: list[Any] = []
-    todo: list[Iterable[Any]] = [args, kwargs.values()]
+    todo: list[Iterable[Any]] = [args, kwargs.values()] if kwargs else [args]
     for items in todo:
         for item in items:
             kind = _type(item)
             if kind in SCALARS:
                 continue
-            if kind in MUTABLE or is_array(kind):
+            how = _how(kind)
+            if how == _FROZEN or (how is None and not is_array(kind)):
+                continue
+            if how != _TUPLE:
                 found.append(item)
-            inner: Iterable[Any] = item.values() if kind in _DICT_TYPES else item
-            if (
-                kind is not _set
-                and not is_array(kind)
-                and kind is not _bytearray
-                and not _all_scalars(_map(_type, inner))
-            ):
+            if how == _LEAF or how is None:
+                continue
+            inner = item.values() if how == _KEYED else item
+            if not _all_scalars(_map(_type, inner)):
                 todo.append(inner)
     if _len(found) > 1 and _len({_id(one) for one in found}) != _len(found):
         raise Shared
@@ -295,8 +306,9 @@ class Builder:
         if tag == "l":
             made[:] = [value(one) for one in node[1]]
         elif tag == "d":
-            _DICTS[node[1]].clear(made)
-            _dict.update(made, zip([value(one) for one in node[2]], [value(one) for one in node[3]], strict=True))
+            made.clear()
+            for key, one in zip(node[2], node[3], strict=True):
+                made[value(key)] = value(one)
         elif tag == "S":
             made.clear()
             made.update([value(one) for one in node[1]])
@@ -305,7 +317,7 @@ class Builder:
             made.extend([value(one) for one in node[2]])
         elif tag == "i":
             set_attributes(made, _dict(zip(node[2], [value(one) for one in node[3]], strict=True)))
-        elif made is not node[1]:
+        elif tag in _OF_SCALARS and made is not node[1]:
             self._fill_scalars(made, node)
 
     def _fill_scalars(self, made: Any, node: Node) -> None:
@@ -319,6 +331,7 @@ class Builder:
             made[...] = new
 
 
+_OF_SCALARS = frozenset("Lsny")
 _PRESET = {"l": list, "L": list, "s": set, "S": set, "q": collections.deque, "y": bytearray}
 
 
@@ -357,44 +370,3 @@ def _builtin_type(name: str) -> type:
     if not isinstance(found, type):
         raise codec.Malformed("no builtin type")
     return found
-
-
-def attributes_of(value: Any) -> dict[str, Any]:
-    """Return the attributes that an instance has itself, in its dictionary or in slots."""
-    found = {}
-    for base in type(value).__mro__:
-        for name, slot in vars(base).items():
-            if _is_slot(slot):
-                try:
-                    found[name] = slot.__get__(value)
-                except AttributeError:
-                    pass
-    found.update(getattr(value, "__dict__", {}))
-    return found
-
-
-def set_attributes(value: Any, attributes: dict[str, Any]) -> None:
-    """Give an instance these attributes and no others.
-
-    Raises:
-        codec.Malformed: one would hide a method or a property of its class.
-    """
-    own = getattr(value, "__dict__", None)
-    if own is not None:
-        own.clear()
-    kind = type(value)
-    for name, new in attributes.items():
-        usual = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
-        if usual is not None and _is_slot(usual):
-            usual.__set__(value, new)
-        elif own is None or (hasattr(usual, "__get__") and type(usual).__name__ != "cached_property"):
-            raise codec.Malformed(f"an instance has an attribute {name!r:.60} that its class forbids")
-        else:
-            own[str(name)] = new
-
-
-_SLOT = type(type("_", (), {"__slots__": "slot"}).__dict__["slot"])
-
-
-def _is_slot(value: Any) -> bool:
-    return type(value) is _SLOT

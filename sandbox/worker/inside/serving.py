@@ -25,8 +25,9 @@ from typing import Any
 
 from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import relay_data
-from selftaught.sandbox.worker.inside.crossing import METHOD, FromSolution, yields
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, describe
+from selftaught.sandbox.worker.inside.from_solution import METHOD, FromSolution, yields
+from selftaught.sandbox.worker.inside.instances import attributes_of
 from selftaught.sandbox.worker.inside.relay_data import Builder, flatten, mutable_objects
 from selftaught.sandbox.worker.inside.solution import Solution
 
@@ -111,9 +112,10 @@ class RelayedCalls:
         if printed is None:
             printed = self._printed = Printed(self._side)
         try:
-            request: Any = _decode(message[1:])
+            body = message[1:]
+            request: Any = _decode(body)
             if request[0] == CALL:
-                return self._call(request, message)
+                return self._call(request, body)
             return self._other(request)
         except _NotPlain as error:
             return b"w" + _utf8(error.args[0], "utf-8", "replace")
@@ -123,7 +125,7 @@ class RelayedCalls:
             code, text = describe(b"m", error)
             return code + text
 
-    def _call(self, request: Any, message: bytes) -> bytes:
+    def _call(self, request: Any, body: bytes) -> bytes:
         """Call with plain arguments."""
         _, target, args, kwargs = request
         objects: list[Any] | None = None
@@ -134,9 +136,9 @@ class RelayedCalls:
         except NO_MEMORY:
             raise
         except BaseException as error:
-            return self._raised(error, objects, message, request)
+            return self._raised(error, objects, body, request)
         if objects:
-            if not self._same(request, message):
+            if not self._same(request, body):
                 return self._graph(GRAPH, result, objects, range(_len(objects)))
             if _any(_map(_is, objects, _repeat(result))):
                 return self._graph(GRAPH, result, objects, ())
@@ -146,17 +148,17 @@ class RelayedCalls:
         except _NotPlain:
             return self._graph(GRAPH, result, objects or [], (), extras)
 
-    def _same(self, request: Any, message: bytes) -> bool:
+    def _same(self, request: Any, body: bytes) -> bool:
         """Return True if the arguments are still what the message says."""
         try:
-            return _encode(request, _len(message)) == message[1:]
+            return _encode(request, _len(body)) == body
         except (_NotPlain, _TooLarge):
             return False
 
-    def _raised(self, error: BaseException, objects: list[Any] | None, message: bytes, request: Any) -> bytes:
+    def _raised(self, error: BaseException, objects: list[Any] | None, body: bytes, request: Any) -> bytes:
         """Return the reply to a call that has raised."""
         error.__traceback__ = None
-        changed: Any = range(_len(objects)) if objects and not self._same(request, message) else ()
+        changed: Any = range(_len(objects)) if objects and not self._same(request, body) else ()
         name = _builtin_exceptions.get(_type(error))
         if name and not changed and not error.__dict__:
             extras = self._printed()  # type: ignore[misc]
@@ -248,7 +250,7 @@ def _parts_of(value: Any) -> Any:
         return [*value]
     if relay_data.is_array(kind):
         return [(value.dtype.str, value.shape, value.tobytes())]
-    attributes = relay_data.attributes_of(value)
+    attributes = attributes_of(value)
     return [*attributes, *attributes.values()]
 
 

@@ -14,7 +14,7 @@ from selftaught.sandbox.worker.inside.cases import NOT_LOADED, CaseRunner
 from selftaught.sandbox.worker.inside.failure import describe
 from selftaught.sandbox.worker.inside.relay import NO_CASE
 from selftaught.sandbox.worker.inside.solution import Solution
-from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests
+from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
 
 _HEAD, _FAILED = Struct("<II"), Struct("<Ic")
 
@@ -46,5 +46,6 @@ def run_shared(
         if exchange is not None:
             exchange(b"F" + _FAILED.pack(case, code) + text)
 
-    runner = CaseRunner(None, 0, report if all_cases and exchange is not None else None)
+    uses_solution = not names_in(pieces).isdisjoint(solution.kinds())
+    runner = CaseRunner(None, 0, report if all_cases and exchange is not None else None, uses_solution)
     return runner.run(pieces, solution.scope, lambda: solution.entry)

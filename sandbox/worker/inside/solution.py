@@ -41,7 +41,7 @@ EXCEPTIONS_OF = frozenset(
 """Modules whose exceptions cross as they are. A test runner gives some of the others a meaning: SkipTest."""
 _ENTRY = re.compile(r"(\w+)(\(\))?(?:\.(\w+))?")
 _METHODS = types.FunctionType, classmethod, staticmethod
-_builtins = vars(sys.modules["builtins"])
+_builtins: dict[str, Any] = vars(sys.modules["builtins"])
 
 
 class Solution:
@@ -120,24 +120,25 @@ class Solution:
         ]
         return "c", bases, tuple(methods)
 
-    def reference(self, kind: type) -> str:
+    def reference(self, kind: Any) -> str:
         """Return the reference to a class."""
-        name = self.prelude_name(kind)
+        name: str = self.prelude_name(kind)
         if name:
             return "p:" + name
         if kind.__module__ == MODULE:
             return "s:" + self.name_of(kind)
-        if _builtins.get(kind.__name__) is kind:
-            return "b:" + kind.__name__
+        own: str = kind.__name__
+        if _builtins.get(own) is kind:
+            return "b:" + own
         return f"m:{kind.__module__}:{kind.__qualname__}"
 
-    def name_of(self, kind: type) -> str:
+    def name_of(self, kind: Any) -> str:
         """Return the name by which the solution's class is known: its global name where it has one."""
         name: str = kind.__name__
         if self.scope.get(name) is kind:
             return name
         self._others[kind.__qualname__] = kind
-        return kind.__qualname__
+        return str(kind.__qualname__)
 
     def class_named(self, name: str) -> Any:
         """Return the class that `name_of` has given this name."""

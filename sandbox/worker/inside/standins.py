@@ -6,24 +6,13 @@ for an instance is ever answered by the solution: an object of the solution can'
 
 from __future__ import annotations
 
-import itertools
-import sys
-import types
-import weakref
 from collections.abc import Callable
-from importlib import import_module
-from operator import attrgetter
 from typing import Any
 
-from selftaught.sandbox import codec
-from selftaught.sandbox.worker.inside.crossing import METHOD, instance_node
-from selftaught.sandbox.worker.inside.relay import Chunk, Relay
-from selftaught.sandbox.worker.inside.relay_data import Node
-from selftaught.sandbox.worker.inside.solution import EXCEPTIONS_OF, IMPORTED, MODULE, Kinds
+from selftaught.sandbox.worker.inside.from_solution import METHOD
+from selftaught.sandbox.worker.inside.relay import Relay
+from selftaught.sandbox.worker.inside.solution import MODULE
 
-MOST_ITEMS = 100_000
-"""How many items an iterator may yield that is an argument."""
-_MOST_BASES = 50
 _REFUSED_OF_FUNCTIONS = (
     "__code__ __defaults__ __kwdefaults__ __closure__ __globals__ __annotations__ __wrapped__".split()
 )
@@ -35,7 +24,6 @@ _OPERATORS = (
 ).split()
 _ARITHMETIC = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
 _OF_CLASSES = "len iter contains getitem setitem delitem reversed".split()
-_builtins = vars(sys.modules["builtins"])
 
 
 class Function:
@@ -168,281 +156,15 @@ for _name in (*_COMPARISONS, *_OPERATORS, *(_before + _one for _one in _ARITHMET
     type.__setattr__(InstanceStandIn, _full, (_comparison if _name in _COMPARISONS else _RefusedOf)(_full))
 
 
-class FromTests:
-    """Make stand-ins, and describe objects of the tests to the solution's process (`relay_data.Side`).
+def make_class(relay: Relay, name: str, bases: list[Any], methods: Any) -> Any:
+    """Return a stand-in for a class.
 
-    Attributes:
-        entry_point: the name of the function to judge.
-        names: the names that the solution defines.
+    Args:
+        relay: the connection to the solution.
+        name: of the class there.
+        bases: the stand-ins that it derives from.
+        methods: names of its methods.
     """
-
-    def __init__(self, relay: Relay, kinds: Kinds, entry_point: str, prelude: dict[str, type]) -> None:
-        self._relay, self._kinds, self.entry_point, self._prelude = relay, kinds, entry_point, prelude
-        self.names = {name for name in kinds if not (name.startswith("__") and name.endswith("__"))}
-        self._prelude_names = {kind: name for name, kind in prelude.items()}
-        self._standins: dict[str, Any] = {}
-        self._classes: dict[str, Any] = {}
-        self._instances: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        relay.side = self
-
-    def candidate(self) -> Any:
-        """Return the stand-in for the entry point."""
-        return (
-            self.named(self.entry_point) if self.entry_point in self._kinds else Function(self._relay, "", "candidate")
-        )
-
-    def public_names(self) -> list[str]:
-        """Return the names that ``from solution import *`` gives tests: none by which they may compare."""
-        kinds, others = self._kinds, {*_builtins, *vars(sys.modules["pytest"])}
-        return [
-            name
-            for name in self.names
-            if name == self.entry_point or (name[0] != "_" and name not in others and kinds[name][0] in ("f", "c", "e"))
-        ]
-
-    def is_live(self, name: str) -> bool:
-        """Return True if a name stands for a value that is to be read whenever it is needed."""
-        return name != self.entry_point and self._kind(name)[0] == "v"
-
-    def named(self, name: str) -> Any:
-        """Return the stand-in for a global name of the solution."""
-        try:
-            return self._named(name)
-        except (LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
-            self._relay.malformed(type(error).__name__)
-
-    def _named(self, name: str) -> Any:
-        found = self._standins.get(name)
-        if found is None:
-            kind = self._kind(name)
-            if name == self.entry_point and kind[0] not in "ce":
-                found = Function(self._relay, "", name)
-            elif kind[0] == "v":
-                return self._relay.get("", name)
-            elif kind[0] == "i":
-                found = import_module(kind[1])
-                found = getattr(found, kind[2]) if kind[2] else found
-            elif kind[0] == "f":
-                found = Function(self._relay, name, name)
-            else:
-                found = self._class("s:" + name, {}, _MOST_BASES)
-            self._standins[name] = found
-        return found
-
-    def _kind(self, name: str) -> tuple[Any, ...]:
-        """Return the kind of a name, of nothing malformed and no module but those that tests may get."""
-        kind: tuple[Any, ...] = self._kinds[name]
-        if kind[0] != "i" and name in IMPORTED and name in sys.modules and name != self.entry_point:
-            return "i", name, ""  # tests mean the module, whatever a solution calls so
-        if kind[0] == "i":
-            _, module, attribute = kind
-            own = module in IMPORTED if attribute else module in IMPORTED or (module == name and name in sys.modules)
-            if not own or attribute not in ("", name):
-                return ("f",) if attribute else ("v",)
-        return kind
-
-    def class_of(self, reference: str, definitions: Any) -> Any:
-        """Return the class of a class reference (`solution`), or its stand-in."""
-        return self._class(reference, dict(definitions), _MOST_BASES)
-
-    def _class(self, reference: str, definitions: dict[str, Any], depth: int) -> Any:
-        found = self._classes.get(reference)
-        if found is None:
-            found = self._classes[reference] = self._make_class(reference, definitions, depth)
-        return found
-
-    def _make_class(self, reference: str, definitions: dict[str, Any], depth: int) -> Any:
-        source, _, name = reference.partition(":")
-        if source == "b" and name not in ("MemoryError", "SystemError"):
-            return _checked_class(_builtins[name])
-        if source == "p":
-            return self._prelude[name]
-        if source == "m":
-            module, _, name = name.partition(":")
-            if module in EXCEPTIONS_OF and module in sys.modules:
-                return _checked_class(attrgetter(name)(sys.modules[module]))
-        kind = self._kinds.get(name, ())
-        if source == "s" and kind and kind[0] in "ce":
-            references, methods = kind[1], kind[2] if kind[0] == "c" else ()
-        else:
-            references, methods = definitions.get(reference, ("b:Exception",)), ()
-        if depth == 0:
-            raise codec.Malformed("too many bases")
-        bases = [self._base(one, definitions, depth - 1) for one in references]
-        failures = [base for base in bases if base is not None and issubclass(base, BaseException)]
-        if failures:
-            return type(name.rpartition(".")[2], tuple(failures), {"__module__": MODULE, "__str__": _text_of})
-        own = [base for base in bases if isinstance(base, ClassStandIn)]
-        return self._make_standin(name, own, methods)
-
-    def _base(self, reference: str, definitions: dict[str, Any], depth: int) -> Any:
-        """Return a base class, or None for one that no stand-in derives from."""
-        source, _, name = reference.partition(":")
-        if source == "s" or source == "m":
-            return self._class(reference, definitions, depth) if source == "s" or reference in definitions else None
-        found = self._prelude.get(name) if source == "p" else _builtins.get(name)
-        if isinstance(found, type) and issubclass(found, BaseException):
-            return self._class(reference, definitions, depth)
-        return None
-
-    def _make_standin(self, name: str, bases: list[Any], methods: Any) -> Any:
-        scope: dict[str, Any] = {method: _MethodOf(method) for method in methods if not method.startswith("__")}
-        scope |= {"__slots__": (), "__module__": MODULE, "__relay__": self._relay, "__relay_name__": name}
-        return type.__new__(ClassStandIn, name.rpartition(".")[2], tuple(bases) or (InstanceStandIn,), scope)
-
-    def exception(self, reference: str, definitions: Any, args: Any, own: dict[str, Any], text: Any) -> BaseException:
-        """Return an exception of the solution. Raises an Exception if it is malformed."""
-        kind = self.class_of(reference, definitions)
-        if not issubclass(kind, BaseException):
-            raise codec.Malformed("no class of exceptions")
-        made: BaseException
-        try:
-            made = kind(*args)
-        except Exception:
-            made = kind.__new__(kind, *args)
-        made.__dict__.update(own)
-        if text is not None:
-            made.__dict__["__text__"] = text
-        return made
-
-    def resolve(self, node: Node, value: Callable[[Any], Any]) -> Any:
-        """Return the value of a node from the solution's process. Raises an Exception if it is malformed."""
-        tag = node[0]
-        if tag == "h":
-            return self._instance(*node[1:])
-        if tag == "g":
-            name = node[1]
-            return (
-                self.named(name)
-                if self._kinds.get(name, "v")[0] in ("f", "c", "e")
-                else Function(self._relay, name, name)
-            )
-        if tag == "F":
-            return Function(self._relay, int(node[1]), str(node[2]))
-        if tag == "p":
-            return self._prelude[node[1]]
-        if tag == "M":
-            return METHOD
-        if tag == "I":
-            _, more, items, error = node
-            return self._relay.iterate(Chunk(items, more, error, value))
-        if tag == "N":
-            return Chunk(node[2], node[1], node[3], value)
-        _, reference, definitions, args, names, values, text = node
-        own = dict(zip(names, map(value, values), strict=True))
-        return self.exception(reference, definitions, value(args), own, text)
-
-    def _instance(self, handle: int, reference: str, definitions: Any) -> Any:
-        found = self._instances.get(handle)
-        if found is None:
-            kind = self.class_of(reference, definitions)
-            if not isinstance(kind, ClassStandIn):
-                raise codec.Malformed("no class of the solution")
-            found = object.__new__(kind)  # type: ignore[arg-type]
-            object.__setattr__(found, "__relay_handle__", int(handle))
-            self._instances[handle] = found
-        return found
-
-    def prelude_class(self, name: str) -> Any:
-        """Return the prelude's class of this name."""
-        return self._prelude[name]
-
-    def describe(self, value: Any, refer: Callable[[Any], Any]) -> Node:
-        """Return the node of a value of the tests (`relay_data.Side`)."""
-        kind = type(value)
-        if isinstance(kind, ClassStandIn):
-            return "h", value.__relay_handle__
-        if kind is Function:
-            return self._function(value.__relay_target__)
-        if isinstance(value, ClassStandIn):
-            return "g", value.__relay_name__
-        if value in self._prelude_names if isinstance(value, type) else kind in self._prelude_names:
-            name = self._prelude_names[value if isinstance(value, type) else kind]
-            return ("p", name) if isinstance(value, type) else self._of_prelude(name, value, refer)
-        if isinstance(value, BaseException):
-            own = value.__dict__
-            return "x", self._reference(kind), (), refer(value.args), [*own], [refer(one) for one in own.values()], None
-        if isinstance(value, type) and value in self._classes.values():
-            return "g", self._reference(value).partition(":")[2]
-        if hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools"):
-            items = [*itertools.islice(value, MOST_ITEMS + 1)]
-            if len(items) > MOST_ITEMS:
-                raise codec.NotPlain("an endless iterator can't cross from the tests to the solution")
-            return "I", None, [refer(one) for one in items], None
-        return _of_library(value)
-
-    def _of_prelude(self, name: str, value: Any, refer: Callable[[Any], Any]) -> Node:
-        if isinstance(value, BaseException):
-            own = value.__dict__
-            return "x", "p:" + name, (), refer(value.args), [*own], [refer(one) for one in own.values()], None
-        return instance_node(name, value, refer)
-
-    def _function(self, target: Any) -> Node:
-        if target == "":
-            target = self.entry_point
-        if type(target) is tuple:
-            return "A", *target
-        return ("h", target) if type(target) is int else ("g", target)
-
-    def _reference(self, kind: type) -> str:
-        reference: str
-        for reference, one in self._classes.items():
-            if one is kind:
-                return reference
-        if _builtins.get(kind.__name__) is kind:
-            return "b:" + kind.__name__
-        _of_library(kind)
-        return f"m:{kind.__module__}:{kind.__qualname__}"
-
-
-def _checked_class(found: Any) -> Any:
-    if not (isinstance(found, type) and issubclass(found, BaseException)):
-        raise codec.Malformed("no class of exceptions")
-    return found
-
-
-def _text_of(self: BaseException) -> str:
-    """Return what the solution's own ``__str__`` has returned, where it has one."""
-    text = self.__dict__.get("__text__")
-    if type(text) is str:
-        return text
-    inherited = next(base for base in type(self).__mro__ if vars(base).get("__str__", _text_of) is not _text_of)
-    return str.__str__(inherited.__str__(self))  # type: ignore[call-arg]
-
-
-def _of_library(value: Any) -> Node:
-    """Return the node of a function or class of the standard library.
-
-    Raises:
-        codec.NotPlain: it is anything else.
-    """
-    name = getattr(value, "__qualname__", None)
-    if isinstance(name, str):
-        module = getattr(value, "__module__", None) or "builtins"
-        try:
-            if module.partition(".")[0] in sys.stdlib_module_names and attrgetter(name)(sys.modules[module]) is value:
-                return "m", module, name
-        except (AttributeError, KeyError):
-            pass
-        what = "the class" if isinstance(value, type) else "the function"
-        raise codec.NotPlain(f"{what} {name!r:.60} of the tests can't cross to the solution")
-    raise codec.NotPlain(f"an instance of {type(value).__name__!r:.60} can't cross from the tests to the solution")
-
-
-class SolutionModule(types.ModuleType):
-    """The module ``solution`` that tests import."""
-
-    def __init__(self, side: FromTests, relay: Relay) -> None:
-        super().__init__(MODULE)
-        vars(self).update(__relay__=relay, __side__=side)
-
-    def __getattr__(self, name: str) -> Any:
-        side = vars(self)["__side__"]
-        if name == "__all__":
-            return side.public_names()
-        if name in side.names:
-            return side.named(name)
-        raise AttributeError(f"module 'solution' has no attribute {name!r}", name=name, obj=self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        vars(self)["__relay__"].refuse(f"{name} of the solution can't be set by its tests")
+    scope: dict[str, Any] = {method: _MethodOf(method) for method in methods if not method.startswith("__")}
+    scope |= {"__slots__": (), "__module__": MODULE, "__relay__": relay, "__relay_name__": name}
+    return type.__new__(ClassStandIn, name.rpartition(".")[2], tuple(bases) or (InstanceStandIn,), scope)

@@ -11,17 +11,16 @@ from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import pytest_standin, relay_data
 from selftaught.sandbox.worker.inside.cases import FAILED, NOT_LOADED, CaseRunner
 from selftaught.sandbox.worker.inside.failure import describe
+from selftaught.sandbox.worker.inside.from_tests import FromTests, SolutionModule, checked_kinds, is_offered
 from selftaught.sandbox.worker.inside.relay import NO_CASE, Relay
 from selftaught.sandbox.worker.inside.solution import MODULE, classes_in
 from selftaught.sandbox.worker.inside.source import compile_source, new_scope
-from selftaught.sandbox.worker.inside.standins import FromTests, SolutionModule
 from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
 
 TESTS = "__tests__"
 """Name of the module that tests are."""
 _FAILED = Struct("<Ic")
-_HEAD = Struct("<II")
-_builtins = frozenset(vars(sys.modules["builtins"]))
+_NOT_LOADED = Struct("<IIc").pack(0, NO_CASE, NOT_LOADED)
 
 
 def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
@@ -34,52 +33,46 @@ def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes],
         exchange: sends a message and returns the answer.
     """
     prelude, entry_point, kinds, all_cases, first_case = relay_data.decode(payload)
-    relay = Relay(exchange)
     try:
         pieces = compile_tests(tests) if isinstance(tests, bytes) else tests
-        scope = new_scope(TESTS)
-        scope["__file__"] = TESTS + ".py"
-        if prelude:
-            exec(compile_source(prelude.encode("utf-8", "surrogatepass"), "<prelude>"), scope)
+        scope, candidate, relay = _prepare(pieces, prelude, entry_point, kinds, exchange)
+    except codec.Malformed as error:
+        return b"E", _NOT_LOADED[:-1] + FAILED + str(error).encode()
     except BaseException as error:
         code, text = describe(NOT_LOADED, error)
-        return b"E", _HEAD.pack(0, NO_CASE) + code + text
-    try:
-        side = FromTests(relay, kinds, entry_point, classes_in(scope, TESTS))
-        scope = _with_names(scope, names_in(pieces), side, relay, {*scope} if prelude else set())
-    except BaseException as error:  # the names are what the solution's process has sent
-        text = f"the solution's process sent something malformed: {type(error).__name__}".encode()
-        return b"E", _HEAD.pack(1, 0) + FAILED + text
+        return b"E", _NOT_LOADED[:-1] + code + text
 
     def report(case: int, code: bytes, text: bytes) -> None:
         exchange(b"F" + _FAILED.pack(case, code) + text)
 
-    return CaseRunner(relay, first_case, report if all_cases else None).run(pieces, scope, side.candidate)
+    return CaseRunner(relay, first_case, report if all_cases else None).run(pieces, scope, candidate)
 
 
-def _with_names(scope: dict[str, Any], names: set[str], side: FromTests, relay: Relay, own: set[str]) -> dict[str, Any]:
-    """Return a namespace with stand-ins for the names of the solution that tests read.
-
-    Builtins are not among them, nor what the prelude defines: a solution could replace what tests compare by.
-
-    Args:
-        scope: the namespace so far.
-        names: names that the tests read.
-        side: makes stand-ins.
-        relay: the connection to the solution.
-        own: names of the prelude.
-    """
+def _prepare(
+    pieces: Pieces, prelude: str, entry_point: str, kinds: dict[str, Any], exchange: Callable[[bytes], bytes]
+) -> tuple[dict[str, Any], Callable[[], Any], Relay]:
+    """Return the namespace of tests, a function that returns the candidate, and the relay."""
+    scope = new_scope(TESTS)
+    scope["__file__"] = TESTS + ".py"
+    if prelude:
+        exec(compile_source(prelude.encode("utf-8", "surrogatepass"), "<prelude>"), scope)
+    kinds = checked_kinds(kinds)
+    relay = Relay(exchange)
+    side = FromTests(relay, kinds, entry_point, classes_in(scope, TESTS))
+    own = scope.copy()
     live = set()
-    for name in names & side.names:
-        if name != side.entry_point and (name in own or name in _builtins):
+    for name in names_in(pieces) & kinds.keys():
+        if name != entry_point and (name in own or not is_offered(name, kinds[name])):
             continue
         if side.is_live(name):
             live.add(name)
         else:
             scope[name] = side.named(name)
-    sys.modules[MODULE] = SolutionModule(side, relay)
+    sys.modules[MODULE] = SolutionModule(side, relay, kinds)
     sys.modules["pytest"] = pytest_standin.module(relay)
-    return _LiveScope(scope, live, relay) if live else scope
+    if live:
+        scope = _LiveScope(scope, live, relay)
+    return scope, side.candidate, relay
 
 
 class _LiveScope(dict[str, Any]):
@@ -98,7 +91,7 @@ class _LiveScope(dict[str, Any]):
             raise KeyError(name)
         value = self._relay.get("", name)
         try:
-            encoding = codec.encode(value, 1 << 20)
+            encoding = relay_data.encode(value, 1 << 20)
         except ValueError:  # not plain, or too large to be compared
             return value
         if name in self._last and self._last[name][0] == encoding:

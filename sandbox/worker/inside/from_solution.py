@@ -5,6 +5,8 @@ The tags that it sends, beside those of `relay_data`::
     h handle class definitions   an instance         g name   a function or class, by its global name
     F handle name                a function          p name   a class of the prelude
     N more references error      the next items of an iterator
+    P pattern flags              a compiled pattern, and
+    R pattern flags string start end                     a match
     M                            a method, for which the tests' process makes its own stand-in
 
 and that it receives: ``h handle``, g, p, ``A owner name`` for a method of a handle or class, and ``m module name`` for
@@ -16,6 +18,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -25,6 +28,7 @@ from typing import Any
 
 from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import relay_data
+from selftaught.sandbox.worker.inside.instances import instance_node
 from selftaught.sandbox.worker.inside.relay_data import Node, flatten
 from selftaught.sandbox.worker.inside.solution import MODULE, Solution
 
@@ -35,7 +39,7 @@ _FUNCTIONS = (
     *(functools.partial, type(functools.lru_cache(len))),
 )
 _VIEWS: Any = type({}.keys()), type({}.values()), type({}.items())
-_builtins = vars(sys.modules["builtins"])
+_builtins: dict[str, Any] = vars(sys.modules["builtins"])
 
 
 class Method:
@@ -68,7 +72,7 @@ class FromSolution:
         self.solution = solution
         self.handles: list[Any] = []
         self._handle_of: dict[int, int] = {}
-        self._as_is: Any = None
+        self._described: dict[type, tuple[Any, ...]] = {}
 
     def describe(self, value: Any, refer: Callable[[Any], Any]) -> Node:
         """Return the node of a value (`relay_data.Side`)."""
@@ -89,8 +93,15 @@ class FromSolution:
         if isinstance(value, _FUNCTIONS):
             name = str(getattr(value, "__name__", "function"))
             return ("g", name) if self.solution.scope.get(name) is value else ("F", self._handle(value), name)
+        if kind is re.Match:
+            return "R", value.re.pattern, value.re.flags, value.string, *value.span()
+        if kind is re.Pattern:
+            return "P", value.pattern, value.flags
         if kind.__module__ == MODULE:
-            return "h", self._handle(value), self.solution.reference(kind), self.solution.definitions(kind)
+            described = self._described.get(kind)
+            if described is None:
+                described = self._described[kind] = self.solution.reference(kind), self.solution.definitions(kind)
+            return "h", self._handle(value), *described
         raise codec.NotPlain(f"an instance of {kind.__name__!r:.60} can't cross from the solution to its tests")
 
     def _handle(self, value: Any) -> int:
@@ -134,6 +145,8 @@ class FromSolution:
         if any(base.__module__ == MODULE and "__str__" in vars(base) for base in kind.__mro__):
             text = str(error)
         args = tuple(one if self._crosses(one) else str(one) for one in error.args)
+        if isinstance(error, BaseExceptionGroup):
+            args = error.message, error.exceptions  # a tuple is made before what it is in
         own = {name: value for name, value in error.__dict__.items() if self._crosses(value)}
         names, values = [*own], [refer(value) for value in own.values()]
         return "x", solution.reference(kind), solution.definitions(kind), refer(args), names, values, text
@@ -193,20 +206,3 @@ class _Taken:
 
 def _each(references: list[Any], value: Callable[[Any], Any]) -> Iterator[Any]:
     yield from map(value, references)
-
-
-def instance_node(name: str, value: Any, refer: Callable[[Any], Any]) -> Node:
-    """Return the node of an instance of a class of the prelude.
-
-    Raises:
-        codec.NotPlain: the class derives from a builtin one.
-    """
-    kind = type(value)
-    if hasattr(kind, "__members__"):
-        return "e", name, value.name
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return "u", name, [refer(one) for one in value]
-    if any(base.__module__ == "builtins" for base in kind.__mro__[1:-1]):
-        raise codec.NotPlain(f"an instance of {name!r:.60}, which derives from a builtin class, can't cross")
-    attributes = relay_data.attributes_of(value)
-    return "i", name, [*attributes], [refer(one) for one in attributes.values()]
