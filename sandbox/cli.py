@@ -331,6 +331,8 @@ def _show(found: dict[str, Any]) -> None:
         for proof in result["mechanisms"]:
             table.add_row(proof["mechanism"], "yes" if proof["holds"] else "[red]no[/]", escape(proof["evidence"]))
         console.print(table)
+        if result["packages"]:
+            console.print(f"  Packages: {', '.join(f'{name} {which}' for name, which in result['packages'].items())}")
         if result["why"]:
             console.print(f"  Engine {result['engine']}, since a faster one is not available: {escape(result['why'])}")
     console.print(f"level of this host: [bold]{found['level'] or 'none'}[/]")

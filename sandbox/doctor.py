@@ -17,6 +17,9 @@ from selftaught.sandbox.jail import cgroup, landlock, seccomp
 from selftaught.sandbox.task import Limits
 
 _REMEDIES = (
+    ("packages:",
+     "Name packages that are installed where this command is, or give the folder that has them with --site; with "
+     "containers, an image that has them with --image."),
     ("interpreter", "Install selftaught for an ordinary build of CPython 3.11 or newer."),
     ("no container engine",
      "Start the engine, for instance: systemctl start docker; or set DOCKER_HOST. The socket is for root and the group "
@@ -57,8 +60,9 @@ def examine(config: WorkerConfig) -> dict[str, Any]:
 
     Returns:
         ``level``: the best level that is reached, or None. ``levels``: by level, whether it is ``reached``, the
-        ``mechanisms`` with their evidence, the ``engine`` that serves there and ``why`` no faster one does, or else the
-        ``reason`` why it is not reached and a ``remedy``. ``host``: facts about the machine, by name.
+        ``mechanisms`` with their evidence, the ``engine`` that serves there and ``why`` no faster one does, and the
+        ``packages`` that tasks may import; or else the ``reason`` why it is not reached and a ``remedy``. ``host``:
+        facts about the machine, by name.
     """
     known = LEVELS[config.backend]
     try:
@@ -97,6 +101,7 @@ def _examine_level(backend: Backend, level: str) -> dict[str, Any]:
             "engine": worker.engine,
             "why": worker.reason,
             "mechanisms": worker.proof,
+            "packages": worker.packages,
             "reason": "",
             "remedy": "",
         }
@@ -110,6 +115,7 @@ def _unreached(error: Exception) -> dict[str, Any]:
         "engine": "",
         "why": "",
         "mechanisms": [],
+        "packages": {},
         "reason": str(error),
         "remedy": _remedy(str(error)),
     }

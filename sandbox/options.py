@@ -40,6 +40,10 @@ def _workers(value: int | None) -> int | None:
     return value
 
 
+def _names(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for value in values for name in value.split(",") if name.strip())
+
+
 _JUDGING = (
     click.option("--cpu-limit", type=float, default=1.0, show_default=True,
                  help="CPU seconds for each of the two phases."),
@@ -66,6 +70,10 @@ _WHERE = (
                  help="The containers' image.  [default: the one that `make images` builds]"),
     click.option("--runtime", metavar="NAME",
                  help="The containers' OCI runtime, by its name in the container engine.  [default: the engine's]"),
+    click.option("--packages", multiple=True, metavar="NAMES", callback=lambda *given: _names(given[-1]),
+                 help="Installed packages that tasks may import, such as numpy,sympy. Repeatable.  [default: none]"),
+    click.option("--site", metavar="FOLDER",
+                 help="Where those are installed: a site-packages folder.  [default: where this command is]"),
 )  # fmt: skip
 
 

@@ -145,6 +145,7 @@ class Pool:
         processors = [allowed[(start + number) % len(allowed)] for number in range(workers)]
         first = backend.start(level, limits, processors[0])
         self.name, self.proof, self.engine = f"{name} {first.python}", first.proof, first.engine
+        self.packages = first.packages
         if first.reason:
             _LOG.warning("using the engine fork, which is several times slower than snapshot: %s", first.reason)
         self._threads = [_WorkerThread(self, processor) for processor in processors]

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from queue import SimpleQueue
@@ -43,7 +43,7 @@ class Verifier:
     the largest product among them. Here 255 are the tasks that its worker may run before it; 2 the attempts at a task;
     `phases` those that may run during an attempt, which are 8 for a puzzle, 10 for tests, 410 for tests with
     `all_cases`, and ``8 * n + 4`` for n cases; and 150 the seconds that it takes at most to start a worker (in four
-    attempts), send the task, wait past its limits, and end the worker.
+    attempts), send the task, wait past its limits, and end the worker. With packages it takes 240 more.
 
     Args:
         workers: How many tasks are judged in parallel. ``None`` is one for each processor that this process may use,
@@ -60,9 +60,13 @@ class Verifier:
         runtime: The containers' OCI runtime, if not the container engine's default.
         require_isolation: ``"process"`` refuses tasks with ``isolation="shared"``, in which a solution can cheat: their
             status is ``invalid``. ``None`` and ``"shared"`` accept all.
+        packages: Names of installed distributions that tasks may import, such as ``["numpy", "sympy"]``. They are
+            imported before the jail closes, with what they require (see docs/packages.md). None by default.
+        site: The folder where these are installed, such as a virtual environment's site-packages; a folder of the
+            image with containers. By default it is where the caller imports from.
 
     Raises:
-        CannotConfine: The level can't be reached.
+        CannotConfine: The level can't be reached, or a package is not available.
         ValueError: An argument is invalid, or arguments contradict each other.
     """
 
@@ -78,8 +82,11 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
         require_isolation: str | None = None,
+        packages: Sequence[str] = (),
+        site: str | os.PathLike[str] | None = None,
     ) -> None:
-        config = WorkerConfig(require, level, engine, backend, image, runtime, require_isolation)
+        where = backend, image, runtime
+        config = WorkerConfig(require, level, engine, *where, require_isolation, packages, site)
         self._set_up(config, workers, limits)
 
     @classmethod
@@ -136,6 +143,8 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
         require_isolation: str | None = None,
+        packages: Sequence[str] = (),
+        site: str | os.PathLike[str] | None = None,
         idle_seconds: float = 60.0,
     ) -> Shared:
         """Return a client of the daemon that all processes of this user on this machine share.
@@ -154,7 +163,8 @@ class Verifier:
         """
         from selftaught.sandbox.client.shared import Shared
 
-        config = WorkerConfig(require, level, engine, backend, image, runtime, require_isolation)
+        where = backend, image, runtime
+        config = WorkerConfig(require, level, engine, *where, require_isolation, packages, site)
         return Shared(config, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property
@@ -299,6 +309,11 @@ class Verifier:
     def proof(self) -> list[dict[str, Any]]:
         """Every protection in force, with the evidence of the canary that tested it."""
         return self._running().proof
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The packages that tasks may import, with those that these require: version by name."""
+        return self._running().packages
 
     @property
     def queued(self) -> int:

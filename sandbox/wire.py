@@ -184,6 +184,9 @@ payload.
 REPORT = struct.Struct("<cQ")
 """Header of a child's report: a code, and the length of what follows."""
 
+REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
+"""Descriptors of a child: where it reports, and whence it reads its job, or messages; and the zygote's for orders."""
+
 TEXT_BYTES = 2000
 """Largest size of a message."""
 

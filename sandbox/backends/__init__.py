@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.packages import normalized
 from selftaught.sandbox.task import ISOLATIONS
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ class WorkerConfig:
         image: See there.
         runtime: See there.
         require_isolation: See there.
+        packages: See there; normalised, sorted names.
+        site: See there.
 
     Raises:
         ValueError: A field is invalid, or fields contradict each other.
@@ -41,12 +46,18 @@ class WorkerConfig:
     image: str | None = None
     runtime: str | None = None
     require_isolation: str | None = None
+    packages: Sequence[str] = ()
+    site: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in LEVELS:
             raise ValueError(f"unknown backend {self.backend!r}: choose from {', '.join(LEVELS)}")
         if self.backend == "local" and (self.image or self.runtime):
             raise ValueError("image and runtime are for containers: add backend='docker'")
+        object.__setattr__(self, "packages", normalized(self.packages))
+        object.__setattr__(self, "site", os.fspath(self.site) if self.site else None)
+        if self.site and not self.packages:
+            raise ValueError("site is where packages are installed: name the packages too")
         known = LEVELS[self.backend]
         for name in (self.require, self.level):
             if name is not None and name not in known:
@@ -62,7 +73,7 @@ class WorkerConfig:
         known = LEVELS[self.backend]
         return (self.level,) if self.level else known[: known.index(self.require or known[0]) + 1]
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields by name; the names are those of a Verifier's arguments and of the commands' options."""
         return dataclasses.asdict(self)
 

@@ -27,6 +27,7 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 import selftaught
+from selftaught.sandbox import packages
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
@@ -92,7 +93,10 @@ class Docker:
         """See `Backend.start`. The container is restricted to the processor."""
         config = self.config
         try:
-            return Worker(_Container(self.image, config.runtime, limits, processor), level, config.engine)
+            extra = packages.MEMORY_BYTES if config.packages else 0
+            container = _Container(self.image, config.runtime, limits, processor, extra)
+            wanted = {"names": config.packages, "site": config.site} if config.packages else packages.NONE
+            return Worker(container, level, config.engine, wanted)
         except (APIError, ImageNotFound) as error:
             raise CannotConfine(f"container: {error.explanation or error}") from error
         except (*_FAILURES, OSError) as error:
@@ -151,9 +155,12 @@ class _Container:
     groups: list[str] = []  # noqa: RUF012
     libraries: dict[str, str] | None = None
 
-    def __init__(self, image: str, runtime: str | None, limits: Limits, processor: int | None) -> None:
+    def __init__(
+        self, image: str, runtime: str | None, limits: Limits, processor: int | None, extra_bytes: int = 0
+    ) -> None:
         self._client = connect()
-        self._memory_bytes = _memory_bytes(limits)
+        self._extra_bytes = extra_bytes
+        self._memory_bytes = _memory_bytes(limits) + extra_bytes
         self._stream, self._errors = bytearray(), b""
         self._attached: Any = None
         try:
@@ -228,7 +235,7 @@ class _Container:
         return b"".join(parts)
 
     def raise_memory_limit(self, limits: Limits) -> None:
-        needed = _memory_bytes(limits)
+        needed = _memory_bytes(limits) + self._extra_bytes
         if needed > self._memory_bytes:
             try:
                 self._container.update(mem_limit=needed, memswap_limit=needed)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from selftaught.sandbox import interpreter
+from selftaught.sandbox import interpreter, packages
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from selftaught.sandbox.errors import CannotConfine
@@ -25,20 +25,26 @@ class Local:
 
     def __init__(self, config: WorkerConfig) -> None:
         interpreter.check()
-        self.config = config
+        self.config, self._packages = config, packages.NONE
+        if config.packages:
+            from selftaught.sandbox.distributions import choose  # takes a moment to import
+
+            self._packages = choose(config.packages, [str(config.site)] if config.site else sys.path)
 
     def start(self, level: str, limits: Limits, processor: int | None = None) -> Worker:
         """See `Backend.start`."""
-        return Worker(_Process(level, limits, processor), level, self.config.engine)
+        offered = bool(self.config.packages)
+        return Worker(_Process(level, limits, processor, offered), level, self.config.engine, self._packages)
 
 
 class _Process:
     """A child process that is a supervisor; see `selftaught.sandbox.backends.worker.Host`."""
 
-    def __init__(self, level: str, limits: Limits, processor: int | None) -> None:
+    def __init__(self, level: str, limits: Limits, processor: int | None, has_packages: bool) -> None:
+        self._extra_bytes = packages.MEMORY_BYTES if has_packages else 0
         self.outer_filter = seccomp.nested()
         self.libraries: dict[str, str] | None = libraries.needed()
-        self._group = _make_group(limits) if level == "full" else None
+        self._group = _make_group(self._group_bytes(limits)) if level == "full" else None
         self.groups = self._group.paths() if self._group else []
         ours, theirs = socket.socketpair()
         try:
@@ -58,7 +64,11 @@ class _Process:
 
     def raise_memory_limit(self, limits: Limits) -> None:
         if self._group is not None:
-            self._group.raise_memory_limit(_group_bytes(limits))
+            self._group.raise_memory_limit(self._group_bytes(limits))
+
+    def _group_bytes(self, limits: Limits) -> int:
+        tests_too = 2 * (limits.memory_bytes + limits.answer_bytes + _KERNEL_MEMORY_BYTES)  # beside a solution
+        return tests_too + self._extra_bytes
 
     def error_output(self) -> str:
         return ""  # not captured: it goes to this process's standard error
@@ -82,15 +92,11 @@ class _Process:
             self._group.remove()
 
 
-def _make_group(limits: Limits) -> cgroup.Group:
+def _make_group(memory_bytes: int) -> cgroup.Group:
     try:
-        return cgroup.Group(cgroup.find(), _group_bytes(limits))
+        return cgroup.Group(cgroup.find(), memory_bytes)
     except OSError as error:
         raise CannotConfine(f"control group: {error}") from error
-
-
-def _group_bytes(limits: Limits) -> int:
-    return 2 * (limits.memory_bytes + limits.answer_bytes + _KERNEL_MEMORY_BYTES)  # tests beside a solution
 
 
 def _spawn(level: str, connection: socket.socket) -> subprocess.Popen[bytes]:

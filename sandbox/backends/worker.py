@@ -8,16 +8,21 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import namespaces, seccomp
+from selftaught.sandbox.packages import NONE
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome
 
 START_SECONDS = 30.0
 """The most time from starting a worker until it is ready."""
+
+PACKAGES_SECONDS = 60.0
+"""So much more if it imports packages."""
 
 SEND_SECONDS = 10.0
 """The most time that an idle worker may take to read a job, however large."""
@@ -113,6 +118,8 @@ class Worker:
         host: What its supervisor runs in.
         level: The confinement level that it must reach.
         engine: The engine that it must use, or ``auto``.
+        packages: What `selftaught.sandbox.packages.choose` returned; or, for the supervisor to call it, ``names`` and
+            ``site``.
 
     Attributes:
         level: The confinement level, which it has proven.
@@ -120,6 +127,7 @@ class Worker:
         engine: The engine in use.
         reason: Why no faster engine is in use.
         python: The interpreter's name and version.
+        packages: Version of each distribution that tasks may import, by name.
         counters: The engine's counters.
         pid: The supervisor's process id on this machine; 0 if it runs elsewhere.
 
@@ -128,11 +136,12 @@ class Worker:
         WorkerFailed: The worker died or did not answer in time.
     """
 
-    def __init__(self, host: Host, level: str, engine: str = "auto") -> None:
+    def __init__(self, host: Host, level: str, engine: str = "auto", packages: Mapping[str, Any] = NONE) -> None:
         self.level, self.pid = level, host.pid
         self.engine, self.reason, self.python = engine, "", ""
         self.counters = wire.Counters()
         self.proof: list[dict[str, Any]] = []
+        self.packages: dict[str, str] = {}
         self._host = host
         host.connection.settimeout(SEND_SECONDS)
         self._frames = wire.Frames()
@@ -140,16 +149,16 @@ class Worker:
         self._poll = select.poll()
         self._poll.register(host.connection, select.POLLIN)
         try:
-            self._handshake()
+            self._handshake(packages)
         except BaseException:
             self.close()
             raise
 
-    def _handshake(self) -> None:
+    def _handshake(self, packages: Mapping[str, Any]) -> None:
         """Configure the supervisor and wait until it is ready. Raises CannotConfine or WorkerFailed."""
         try:
-            below = self._host.outer_filter
-            filters = [seccomp.compile_filter(below, traced).hex() for traced in (False, True)]
+            below, offered = self._host.outer_filter, any(packages.values())
+            filters = [seccomp.compile_filter(below, traced, offered).hex() for traced in (False, True)]
         except OSError as error:
             raise CannotConfine(f"seccomp: {error}") from error
         config = {
@@ -160,9 +169,10 @@ class Worker:
             "syscalls": seccomp.names(),
             "cgroup": self._host.groups,
             "libraries": self._host.libraries,
+            "packages": packages,
         }
         self._send(wire.frame(json.dumps(config).encode()))
-        ready = json.loads(self._receive(START_SECONDS))
+        ready = json.loads(self._receive(START_SECONDS + PACKAGES_SECONDS * offered))
         if "error" in ready:
             kind = CannotConfine if ready["kind"] in ("CannotConfine", "OSError", "PermissionError") else WorkerFailed
             raise kind(ready["error"])
@@ -171,7 +181,7 @@ class Worker:
                 "the worker and this verifier are different builds: build its image again (make images)"
             )
         self.engine, self.reason = ready["engine"], ready["reason"]
-        self.python, self.proof = ready["python"], ready["proof"]
+        self.python, self.proof, self.packages = ready["python"], ready["proof"], ready["packages"]
 
     def submit(self, jobs: list[Job]) -> None:
         """Send jobs. A worker reads only when it is idle, so send a busy one no more than `BUFFER_BYTES` altogether.

@@ -167,6 +167,8 @@ def _options(config: WorkerConfig, workers: int | None, limits: Limits, idle_sec
         "--idle": float(idle_seconds),
         "--workers": workers,
         **{f"--{name.replace('_', '-')}": value for name, value in config.to_dict().items()},
+        "--packages": ",".join(config.packages) or None,
+        "--site": os.path.abspath(config.site) if config.site else None,
     }
     return [text for name, value in pairs.items() if value is not None for text in (name, str(value))]
 

@@ -1,4 +1,4 @@
-"""Find the shared libraries that modules of the standard library need, by asking the dynamic loader (man 8 ld.so).
+"""Find the shared libraries that extension modules need, by asking the dynamic loader (man 8 ld.so).
 
 The loader lists what it would load for all of them, by its own rules (RPATH, cache, directories), and runs nothing.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 
 CACHE = "/etc/ld.so.cache"
@@ -15,6 +16,8 @@ CACHE = "/etc/ld.so.cache"
 _LEFT_OUT = "_tkinter"
 """Useless without a display, and it needs all the libraries of X."""
 _C_LIBRARY = "libc.so.6"
+_SEPARATORS, _AT_ONCE = r"[:\s]", 256
+"""Of the loader's list of files, and how many are in one: a variable may have 128 KiB."""
 
 
 @functools.cache
@@ -26,8 +29,30 @@ def needed() -> dict[str, str]:
     Raises:
         OSError: The interpreter can't be run.
     """
+    return _trace(_modules())
+
+
+def needed_by(files: list[str]) -> dict[str, str]:
+    """Return the path of each library by name that the interpreter with these files needs, as `needed` does.
+
+    Args:
+        files: Paths of shared libraries.
+
+    Raises:
+        OSError: The interpreter can't be run, or the loader can't be told a path.
+    """
+    if odd := [path for path in files if re.search(_SEPARATORS, path)]:
+        raise OSError(f"{odd[0]}: the dynamic loader takes no path with a colon or white space in a list")
+    found: dict[str, str] = {}
+    for first in range(0, len(files), _AT_ONCE):
+        found |= _trace(files[first : first + _AT_ONCE])
+    return found
+
+
+def _trace(files: list[str]) -> dict[str, str]:
+    """Return what the loader would load for the interpreter and these files."""
     python = getattr(sys, "_base_executable", None) or sys.executable
-    variables = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": ":".join(_modules())}
+    variables = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_PRELOAD": ":".join(files)}
     if "LD_LIBRARY_PATH" in os.environ:
         variables["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     read, write = os.pipe()

@@ -1,7 +1,7 @@
 """The jail's root file system: read-only, with only the standard library (man 2 pivot_root, man 2 mount_setattr).
 
-It also contains the shared libraries that modules of the standard library need. It has no /proc, /sys, /dev, /etc,
-/tmp.
+It also contains the shared libraries that modules of the standard library need, and packages if there are any. It has
+no /proc, /sys, /dev, /etc, /tmp.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _FSCONFIG_SET_STRING, _FSCONFIG_CREATE = 1, 6
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _MNT_DETACH = 2
+PACKAGES = "/packages"
+"""Where packages are in the root."""
 _THIRD_PARTY = ("site-packages", "dist-packages")
 
 
@@ -50,18 +52,18 @@ def readable() -> list[str]:
     ]
 
 
-def enter(files: Mapping[str, str]) -> None:
+def enter(others: Mapping[str, str]) -> None:
     """Create the root and make it this process's root. Needs a private mount namespace.
 
     Args:
-        files: Further files to mount: for each path its path in the new root.
+        others: Further files and folders to mount: for each path its path in the new root.
 
     Raises:
         OSError: A mount failed.
     """
     kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
     trees = [(path, _clone(path)) for path in library()]
-    single = [(inside, _clone(path)) for path, inside in files.items()]
+    further = [(inside, os.path.isdir(path), _clone(path)) for path, inside in others.items()]
     masks = [f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")]
     root, mount_point = _tmpfs(), _mount_point()
     _attach(root, mount_point)
@@ -71,10 +73,11 @@ def enter(files: Mapping[str, str]) -> None:
         _attach(tree, "." + path)
     for path in masks:
         _attach(_tmpfs(), "." + path)
-    for path, file in single:
-        os.makedirs("." + os.path.dirname(path), mode=0o755, exist_ok=True)
-        os.close(os.open("." + path, os.O_CREAT | os.O_CLOEXEC))
-        _attach(file, "." + path)
+    for path, is_folder, tree in further:
+        os.makedirs("." + (path if is_folder else os.path.dirname(path)), mode=0o755, exist_ok=True)
+        if not is_folder:
+            os.close(os.open("." + path, os.O_CREAT | os.O_CLOEXEC))
+        _attach(tree, "." + path)
     kernel.call("pivot_root", b".", b".")
     kernel.umount(b".", _MNT_DETACH)
     os.chdir("/")

@@ -13,6 +13,7 @@ which takes precedence over an error. The price is that the verdict does not nam
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import functools
 import os
@@ -77,6 +78,13 @@ _MAPPINGS = {  # mmap: (bits compared, value) of the rights and of the flags; no
     "code": ((_EXECUTE | _WRITE, _EXECUTE), (_HUGE | _ANONYMOUS, 0)),
 }
 
+_REFUSED = "mbind statfs".split()
+"""With packages: calls that fail, as on a kernel that has none of them, and so neither do nor show anything.
+
+OpenBLAS says on which node of the machine a buffer should be, joblib asks what is mounted at /dev/shm. Both go on
+without.
+"""
+
 _NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()
 """Calls that notify the supervisor even under an outer filter: any outer filter under which a worker runs permits them.
 
@@ -107,7 +115,7 @@ def nested() -> bool:
 
 
 @functools.cache
-def compile_filter(below_another: bool, traced: bool = False) -> bytes:
+def compile_filter(below_another: bool, traced: bool = False, packages: bool = False) -> bytes:
     """Return the filter as BPF instructions for this machine.
 
     Args:
@@ -115,6 +123,7 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
         traced: The filter is for a process that the supervisor traces, in addition to the other filter. A call that is
             allowed elsewhere stops the process for the tracer's decision. Any other call sends it a signal, which stops
             it too: of two filters, the action of higher precedence is taken.
+        packages: Tasks may import packages.
 
     Raises:
         OSError: libseccomp is missing or too old.
@@ -138,6 +147,8 @@ def compile_filter(below_another: bool, traced: bool = False) -> bytes:
     for name, (place, bits, values) in _ARGUMENTS.items():
         for value in values:
             allow(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value))
+    for name in _REFUSED if packages else ():
+        allow(name, action=libseccomp.ERRNO(errno.ENOSYS))
     data = _conditions("data")
     allow("mmap", libseccomp.Arg(1, libseccomp.LT, BIG_BYTES), *data)
     allow("mremap", libseccomp.Arg(2, libseccomp.LT, BIG_BYTES))

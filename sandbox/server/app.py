@@ -190,6 +190,7 @@ class Service:
                 "required_level": settings.require,
                 "required_isolation": self.verifier.required_isolation,
                 "engine": self.verifier.engine,
+                "packages": self.verifier.packages,
                 "workers": self.verifier.workers,
                 "queue": settings.queue,
                 "limits": self.verifier.limits.to_dict(),

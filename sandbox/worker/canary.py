@@ -13,10 +13,9 @@ from selftaught.sandbox import codec
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.jail import landlock, namespaces, seccomp
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.wire import REPORT_FD, End, Outcome, Phase
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
-from selftaught.sandbox.worker.inside.phase import REPORT_FD
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine
 
 
@@ -210,7 +209,8 @@ def _code(engine: ForkEngine) -> Proof:
         "one after the other": "import ctypes\ndef sol(): return ctypes.CDLL(None).mprotect(0, 4096, 5)",
     }
     ends = {name: _try(engine, source).end for name, source in attempts.items()}
-    with open("/proc/self/maps") as file:  # the zygote was forked from this process
+    # The zygote was forked from this process; what packages have added was looked at there (`packages.Watch`).
+    with open("/proc/self/maps") as file:
         inherited = [line.split(None, 5)[-1].strip() for line in file if {"w", "x"} <= set(line.split()[1])]
     evidence = ", ".join(f"{name}: {end.name.lower()}" for name, end in ends.items()) + f"; inherited: {inherited}"
     return Proof(

@@ -9,13 +9,16 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.worker.inside import zygote
 
-_SETUP_SECONDS = 20.0
+if TYPE_CHECKING:
+    from selftaught.sandbox.packages import Chosen
+
+_SETUP_SECONDS, _PACKAGES_SECONDS = 20.0, 55.0
 
 
 class JailedProcesses:
@@ -32,6 +35,7 @@ class JailedProcesses:
         children: process ids of living children.
         namespaces: the zygote's namespaces by kind.
         base_bytes: address space of the zygote.
+        has_packages: True if tasks may import packages.
     """
 
     def __init__(self, full: bool) -> None:
@@ -71,6 +75,7 @@ class JailedProcesses:
         syscalls: dict[int, str],
         confine: Callable[[int], None],
         shared: dict[str, str],
+        packages: Chosen,
     ) -> None:
         """Make the zygote enter the jail.
 
@@ -80,17 +85,19 @@ class JailedProcesses:
             syscalls: names of system calls by number.
             confine: moves a process into its control group.
             shared: shared libraries (`libraries.needed`).
+            packages: what tasks may import besides (`selftaught.sandbox.packages.choose`).
 
         Raises:
             CannotConfine: the jail can't be entered; the text says why.
         """
+        self.has_packages = bool(packages["modules"])
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
         confine(self.zygote)
         with self._control as control:
-            control.settimeout(_SETUP_SECONDS)
+            control.settimeout(_SETUP_SECONDS + _PACKAGES_SECONDS * self.has_packages)
             try:
-                zygote.send_setup(control, program, traced_program, shared)
+                zygote.send_setup(control, program, traced_program, shared, packages)
                 text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []

@@ -10,12 +10,14 @@ import json
 import os
 import select
 import sys
+import sysconfig
 import time
 from typing import Any
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import cgroup, landlock, libraries
+from selftaught.sandbox.packages import Chosen
 from selftaught.sandbox.worker import canary
 from selftaught.sandbox.worker.engine import BATCH_SECONDS, ClientGone, Engine
 from selftaught.sandbox.worker.fork.engine import ForkEngine
@@ -119,6 +121,19 @@ def _first_message(source: int) -> dict[str, Any]:
     raise ClientGone
 
 
+def _packages(config: dict[str, Any]) -> Chosen:
+    """Return what tasks may import. In a container it is chosen here, from what the image has. Raises CannotConfine."""
+    if "names" not in config:
+        return config  # type: ignore[return-value]
+    from selftaught.sandbox.distributions import choose  # it takes some memory
+
+    installed = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
+    try:
+        return choose(config["names"], [config["site"]] if config["site"] else installed)
+    except CannotConfine as error:
+        raise CannotConfine(f"{error} (in the container's image, whose packages are used)") from error
+
+
 def _send(sink: int, body: bytes) -> None:
     rest = memoryview(wire.frame(body))
     while len(rest):
@@ -149,7 +164,9 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         group = cgroup.Member(config["cgroup"])
         syscalls = {int(number): name for number, name in config["syscalls"].items()}
         filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
-        jailed.enter(*filters, syscalls, group.add, config["libraries"] or libraries.needed())
+        chosen = _packages(config["packages"])
+        shared = (config["libraries"] or libraries.needed()) | chosen["libraries"]
+        jailed.enter(*filters, syscalls, group.add, shared, chosen)
         engine = fork = ForkEngine(jailed, source, group.oom_kills)
         proof = canary.prove(fork, level == "full", config["namespaces"])
         if level == "container":
@@ -157,7 +174,7 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         engine, reason = _choose_engine(config["engine"], fork, source)
         python = f"{sys.implementation.name}/{sys.version.split()[0]}".replace("cpython", "CPython")
         ready_with = {"engine": engine.name, "reason": reason, "python": python, "proof": proof}
-        _send_object(sink, {"dialect": wire.dialect(), **ready_with})
+        _send_object(sink, {"dialect": wire.dialect(), "packages": chosen["versions"], **ready_with})
         ready = True
         heap.trim()
         serve(source, sink, engine)

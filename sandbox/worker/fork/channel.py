@@ -11,7 +11,7 @@ import os
 
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
-from selftaught.sandbox.worker.inside.phase import JOB_FD, REPORT_FD
+from selftaught.sandbox.wire import JOB_FD, REPORT_FD
 
 
 class Channel:

@@ -17,13 +17,12 @@ from typing import Any, NoReturn
 
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import rlimits
-from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.wire import GO_FD, JOB_FD, REPORT_FD, Phase
 from selftaught.sandbox.worker.inside import annotation, checking, program, serving, sharing, testing
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
 from selftaught.sandbox.worker.inside.test_source import compile_tests
 
-REPORT_FD, JOB_FD, GO_FD = 3, 4, 5
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
     int(one)
     for one in (
@@ -46,6 +45,8 @@ _STATEMENTS = ("def ", "import ", "from ", "class ", "@")
 _ready: dict[str, Any] | None = None
 """The namespace for the next puzzle: one for this process, or for its next child."""
 _LARGE = 1 << 16
+seed_numpy: Callable[[int], object] | None = None
+"""Seeds NumPy's global generator, where it is loaded (`packages.load`)."""
 _messages: memoryview | None = None
 """Where a snapshot process finds the supervisor's messages; a child reads them from `JOB_FD`."""
 
@@ -110,6 +111,8 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
         return b"C", compile_all(sat, _COMPILERS.get(payload, _compile_puzzle))
     if seed:
         random.seed(seed)
+        if seed_numpy:
+            seed_numpy(seed)
     is_compiled, which = which & _COMPILED, which & ~_COMPILED
     if which == _RUN:
         if reports_loaded:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from selftaught.sandbox.jail import kernel, seccomp
-from selftaught.sandbox.worker.inside import heap, phase
+from selftaught.sandbox.worker.inside import heap
 from selftaught.sandbox.worker.native.library import load
 
 RESERVE_BYTES = 32 << 20
@@ -38,6 +38,8 @@ def start(program: bytes) -> NoReturn:
     Args:
         program: the seccomp filter that traces every system call.
     """
+    from selftaught.sandbox.worker.inside import phase  # the supervisor, which imports this module, needs none of it
+
     try:
         kernel.prctl(_PR_SET_DUMPABLE, 1)  # else the supervisor, which is not root outside, may not trace it
         kernel.prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: reports that it is ready; it is traced from here on

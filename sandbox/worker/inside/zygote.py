@@ -23,9 +23,14 @@ import types
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NoReturn, cast
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
+
+if TYPE_CHECKING:
+    from selftaught.sandbox.packages import Chosen
 
 PRELOADED = (
     "abc array ast base64 binascii bisect calendar cmath codecs collections contextlib contextvars copy dataclasses "
@@ -69,7 +74,12 @@ _OURS = (
     "selftaught.sandbox.worker.inside.sharing",
     "selftaught.sandbox.worker.inside.phase",
 )
-"""Modules that run in children, in import order: executed a second time, so that they lie together in memory."""
+"""Modules that run in children, in import order: executed last, so that they lie together in memory."""
+
+_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+"""What these import besides."""
+
+_PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
 RECURSION_LIMIT = 10_000
 HIGHEST_DESCRIPTOR = 4095
@@ -107,8 +117,8 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        program, traced_program, shared = _receive_setup(control)
-        listener, seen = _enter(full, program, descriptors, control.fileno(), shared)
+        program, traced_program, shared, packages = _receive_setup(control)
+        listener, seen = _enter(full, program, descriptors, control.fileno(), shared, packages)
         socket.send_fds(control, [b"+" + seen], [listener])
     except BaseException as error:
         control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
@@ -118,7 +128,9 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     return functools.partial(_serve, traced_program)
 
 
-def send_setup(control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str]) -> None:
+def send_setup(
+    control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str], packages: Chosen
+) -> None:
     """Send a zygote that has started what it needs to enter the jail.
 
     Args:
@@ -126,26 +138,34 @@ def send_setup(control: socket.socket, program: bytes, traced_program: bytes, sh
         program: seccomp filter of the zygote and its children.
         traced_program: seccomp filter of snapshot processes.
         shared: shared libraries (`libraries.needed`).
+        packages: what tasks may import besides (`selftaught.sandbox.packages.choose`).
 
     Raises:
         OSError: the zygote has died.
     """
-    parts = program, traced_program, json.dumps(shared).encode()
+    parts = program, traced_program, json.dumps((shared, packages)).encode()
     control.sendall(_SIZES.pack(*map(len, parts)) + b"".join(parts))
 
 
-def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]]:
+def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str], Chosen]:
     with control.makefile("rb") as file:
         first, second, third = (file.read(size) for size in _SIZES.unpack(file.read(_SIZES.size)))
-        return first, second, json.loads(third)
+        return first, second, *json.loads(third)
 
 
 def _enter(
-    full: bool, program: bytes, descriptors: tuple[int, int, int, int, int], control: int, shared: dict[str, str]
+    full: bool,
+    program: bytes,
+    descriptors: tuple[int, int, int, int, int],
+    control: int,
+    shared: dict[str, str],
+    packages: Chosen,
 ) -> tuple[int, bytes]:
     """Enforce every mechanism, in the only order that works. Return the listener and the namespaces."""
     _arrange_descriptors(descriptors, control)
-    _warm()
+    ours = _import_all()
+    entries = packages["entries"]
+    watch = import_module(_PACKAGES).Watch() if entries else None
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     if full:
@@ -154,15 +174,19 @@ def _enter(
     readable = [*shared.values(), libraries.CACHE]
     if full:
         placed = libraries.beside_the_c_library(shared)
-        root.enter(placed)
-        readable = list(placed.values())
+        root.enter(placed | {path: f"{root.PACKAGES}/{place}" for place, path in entries})
+        readable, entries = list(placed.values()), [(place, f"{root.PACKAGES}/{place}") for place, _ in entries]
         socket.sethostname("sandbox")
         namespaces.become_nobody()
     rlimits.restrict_zygote()
     capabilities.drop()
     capabilities.forbid_new()
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
-    landlock.restrict([*root.readable(), *filter(os.path.exists, readable)], root.library())
+    readable = [*root.readable(), *filter(os.path.exists, readable), *(path for _, path in entries)]
+    landlock.restrict(readable, root.library())
+    seed = import_module(_PACKAGES).load(packages["modules"], entries, watch) if entries else None
+    _finish(ours)
+    vars(import_module("selftaught.sandbox.worker.inside.phase"))["seed_numpy"] = seed
     gc.collect()
     gc.freeze()
     import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
@@ -183,7 +207,8 @@ def _close_others(control: int) -> None:
     os.closerange(control + 1, HIGHEST_DESCRIPTOR + 1)
 
 
-def _warm() -> None:
+def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
+    """Import what will not be found any more in the jail. Return the modules that run in children, with their code."""
     sys.path[:] = [*root.library(), *(path for path in sys.path if path.endswith("lib-dynload"))]
     sys.argv[:] = [""]
     sys.stdout = _text_stream(1, line_buffering=False)
@@ -200,17 +225,32 @@ def _warm() -> None:
     if sys.version_info >= (3, 14):
         import_module("_ast_unparse")
     _initialise_extensions()
+    for name in _NEEDED_BY_OURS:
+        import_module(name)
+    with contextlib.suppress(ImportError):  # it was not built
+        import_module("selftaught.sandbox._codec")
+    ours = [(name, *_spec_and_code(name)) for name in _OURS]
+    import_module("selftaught.sandbox.worker.inside.snapshot")
+    with contextlib.suppress(OSError):  # without the C code there is no snapshot engine
+        import_module("selftaught.sandbox.worker.native.library").load()
+    return ours
+
+
+def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
+    """Make settings and run our code for the first time: behind everything else in memory."""
+    heap = import_module("selftaught.sandbox.worker.inside.heap")
     warnings.simplefilter("ignore")
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    ours = [(module, marshal.dumps(_without_path(_code_of(module)))) for module in map(import_module, _OURS)]
     heap.install_allocator()
-    for module, code in ours:
+    for name, spec, code in ours:
+        parent, _, last = name.rpartition(".")
+        module = sys.modules[name] = module_from_spec(spec)
+        setattr(sys.modules[parent], last, module)
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("selftaught.sandbox.worker.inside.program").prepare()
     import_module("random").seed(0)
-    import_module("selftaught.sandbox.worker.inside.snapshot")  # not found any more in the jail
     _erase_paths()
     heap.enable_mmap()
 
@@ -261,9 +301,11 @@ def _initialise_extensions() -> None:
                 getattr(one, name)(**{"": None})
 
 
-def _code_of(module: types.ModuleType) -> types.CodeType:
-    loader: Any = module.__loader__
-    return cast("types.CodeType", loader.get_code(module.__name__))
+def _spec_and_code(name: str) -> tuple[ModuleSpec, bytes]:
+    """Return what makes a module, without executing it: that would leave holes in memory."""
+    spec = cast("ModuleSpec", find_spec(name))
+    loader: Any = spec.loader
+    return spec, marshal.dumps(_without_path(loader.get_code(name)))
 
 
 def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
@@ -273,6 +315,7 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def _serve(traced_program: bytes) -> NoReturn:
+    from selftaught.sandbox.wire import GO_FD
     from selftaught.sandbox.worker.inside import phase, snapshot
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
@@ -287,7 +330,7 @@ def _serve(traced_program: bytes) -> NoReturn:
         if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_ready):
             exit_now(1)
 
-    while order := read(phase.GO_FD, 1):
+    while order := read(GO_FD, 1):
         child = clone(*arguments)
         if child == 0:
             if order == SNAPSHOT:

@@ -58,7 +58,6 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import BATCH_SECONDS, SLOW_PHASE_SECONDS, do_nothing
 from selftaught.sandbox.worker.fork.engine import ForkEngine
-from selftaught.sandbox.worker.inside.phase import REPORT_FD
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.phases import Step, TaskExecutor, steps_of
@@ -112,7 +111,7 @@ class SnapshotEngine:
     def _new(self) -> SnapshotProcess:
         spawned = spawn(self._jailed, self._client)
         try:
-            return SnapshotProcess(spawned, REPORT_FD, self._context.calls.actions)
+            return SnapshotProcess(spawned, wire.REPORT_FD, self._context.calls.actions, self._jailed.has_packages)
         except BaseException:
             spawned.tracee.kill()
             raise

@@ -85,7 +85,14 @@ class Memory:
     """
 
     def __init__(
-        self, traced: Tracee, state: State, library: ctypes.PyDLL, uffd: int, memfd: int, memfd_there: int
+        self,
+        traced: Tracee,
+        state: State,
+        library: ctypes.PyDLL,
+        uffd: int,
+        memfd: int,
+        memfd_there: int,
+        has_packages: bool,
     ) -> None:
         """Move all writable memory of the process into the memfd, keep a copy and protect it.
 
@@ -96,6 +103,7 @@ class Memory:
             uffd: a userfaultfd of the process; closed with this object.
             memfd: an empty memfd of the process; closed with this object.
             memfd_there: the memfd's descriptor in the process.
+            has_packages: it has packages, whose extension modules do write to their data: none is read-only.
 
         Raises:
             OSError: the kernel can't track the memory.
@@ -112,7 +120,8 @@ class Memory:
             memfd,
             uffd,
         )
-        _seal(traced)
+        if not has_packages:
+            _seal(traced)
         writable = [mapping for mapping in read_maps(traced.pid) if "w" in mapping.rights]
         for mapping in writable:
             if "s" in mapping.rights or "x" in mapping.rights:

@@ -73,13 +73,16 @@ class SnapshotProcess:
         job_at: address where it reads jobs.
     """
 
-    def __init__(self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action]) -> None:
+    def __init__(
+        self, spawned: Spawned, report_fd: int, actions: Mapping[int, Action], has_packages: bool = False
+    ) -> None:
         """Take the snapshot.
 
         Args:
             spawned: the process, waiting for its first job.
             report_fd: the descriptor number that means the report.
             actions: what the C code does about a system call, by its number.
+            has_packages: the process has packages.
 
         Raises:
             OSError: the kernel does not allow it.
@@ -94,7 +97,8 @@ class SnapshotProcess:
         state.extended = Range(ctypes.addressof(self._buffers[0]), len(self._extended))
         with open(f"/proc/{self.tracee.pid}/statm") as file:
             state.resident = int(file.read().split()[1]) * PAGE
-        self.memory = Memory(self.tracee, state, self._library, spawned.uffd, spawned.memfd, snapshot.MEMFD)
+        files = spawned.uffd, spawned.memfd, snapshot.MEMFD
+        self.memory = Memory(self.tracee, state, self._library, *files, has_packages)
         state.job_offset, state.job_capacity = self.memory.offset(spawned.job_at), snapshot.JOB_BYTES
         if any(self.memory.read(spawned.job_at, snapshot.JOB_BYTES)):
             raise OSError("the job buffer is not empty")

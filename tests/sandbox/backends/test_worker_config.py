@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from selftaught.sandbox import Verifier
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.client.shared import _options
-from selftaught.sandbox.options import worker_config
+from selftaught.sandbox.options import _names, worker_config
 from selftaught.sandbox.task import Limits
 from tests.sandbox.tasks import task
 
@@ -43,6 +44,9 @@ def test_levels_are_tried_from_the_strongest_down_to_the_one_required(
         ({"backend": "podman"}, "unknown backend 'podman'"),
         ({"image": "some"}, "backend='docker'"),
         ({"runtime": "some"}, "backend='docker'"),
+        ({"packages": "numpy"}, r"must be a list of names, such as \['numpy'\]"),
+        ({"packages": ["numpy>=2"]}, "'numpy>=2' is no name of a package"),
+        ({"site": "/some"}, "name the packages too"),
     ],
     ids=str,
 )
@@ -63,12 +67,19 @@ def test_the_options_of_a_shared_daemon_give_the_same_config() -> None:
         WorkerConfig(require="restricted", engine="fork"),
         WorkerConfig(level="restricted"),
         WorkerConfig(backend="docker", image="image", runtime="runtime"),
+        WorkerConfig(packages=["numpy", "python-dateutil"], site="/some/site-packages"),
     ):
         options = _options(config, 1, Limits(), 60.0)
-        given = dict(zip(options[::2], options[1::2], strict=True))
+        given: dict[str, Any] = dict(zip(options[::2], options[1::2], strict=True))
+        given["--packages"] = _names((given.get("--packages", ""),))
         asked = worker_config({name.removeprefix("--"): value for name, value in given.items()})
         assert (asked.levels, asked.engine, asked.backend) == (config.levels, config.engine, config.backend)
         assert (asked.image, asked.runtime) == (config.image, config.runtime)
+        assert (asked.packages, asked.site) == (config.packages, config.site)
+
+
+def test_names_of_packages_are_compared_as_package_indexes_do() -> None:
+    assert WorkerConfig(packages=["Python_DateUtil", "numpy", "NumPy"]).packages == ("numpy", "python-dateutil")
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["serve", "--port", "0"], ["verify", "corpus:"]], ids=" ".join)

@@ -33,7 +33,7 @@ from typing import Any
 
 import psutil
 
-from selftaught.sandbox import codec, wire
+from selftaught.sandbox import codec, packages, wire
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome, Phase
@@ -61,7 +61,7 @@ def fork_engine(client: int) -> ForkEngine:
     jailed = JailedProcesses(full=False)
     if jailed.entry:
         zygote.enter(jailed.entry)()
-    jailed.enter(*filters, seccomp.names(), lambda pid: None, {})
+    jailed.enter(*filters, seccomp.names(), lambda pid: None, {}, packages.NONE)
     return ForkEngine(jailed, client, lambda: 0)
 
 
