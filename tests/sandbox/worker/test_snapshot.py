@@ -305,7 +305,7 @@ def test_the_engines_agree_on_generated_programs() -> None:
     assert len({verdict.status for verdict in verdicts["fork"]}) >= 6, "the programs are all alike"
 
 
-def test_a_worker_takes_less_than_40_mebibytes() -> None:
+def test_a_worker_takes_less_than_43_mebibytes() -> None:
     """Proportional: what processes share counts once. A page that no job has written is not to be there twice."""
     tasks = [Task(f"{i}", f"def sat(x: int): return x == {i}", f"{i}") for i in range(2000)]
     with open_verifier("restricted", workers=2, engine="snapshot") as verifier:
@@ -315,7 +315,7 @@ def test_a_worker_takes_less_than_40_mebibytes() -> None:
             process for supervisor in supervisors for process in (supervisor, *supervisor.children(recursive=True))
         ]
         sizes = {process.pid: process.memory_full_info().pss / (1 << 20) for process in processes}
-    most = 40 if sys.version_info < (3, 14) else 52  # that interpreter alone takes some 10 MiB more
+    most = 43 if sys.version_info < (3, 14) else 55  # that interpreter alone takes some 10 MiB more
     assert sum(sizes.values()) < 2 * most, sizes
 
 
