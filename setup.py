@@ -23,8 +23,9 @@ def extensions() -> list[Extension]:
     """Return the native parts for this machine."""
     sources = {path.as_posix() for path in Path(NATIVE).glob("*.c")}
     headers = sorted(path.as_posix() for path in Path(NATIVE).glob("*.h"))
-    codec = {f"{NATIVE}/{name}.c" for name in ("codecmodule", "codec_check", "codec_decode", "codec_encode")}
-    shared = {f"{NATIVE}/codec_check.c"}
+    shared = {f"{NATIVE}/{name}.c" for name in ("codec_check", "codec_extended")}
+    python = ("codecmodule", "codec_decode", "codec_encode", "codec_encode_extended", "codec_numbers")
+    codec = shared | {f"{NATIVE}/{name}.c" for name in python}
     parts = [
         Extension(  # Python's limited API alone
             CODEC,

@@ -12,7 +12,11 @@ import random
 import statistics
 import sys
 import time
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 if not __package__:  # python tests/benchmarks/codec.py
@@ -54,6 +58,23 @@ def answers() -> dict[str, object]:
     }
 
 
+def extended_answers() -> dict[str, object]:
+    return {
+        "bytes": [b"%010d" % i for i in range(100_000)],
+        "Counters": [Counter({f"k{j}": j for j in range(5)}) for _ in range(20_000)],
+        "OrderedDicts": [OrderedDict({f"k{j}": j for j in range(5)}) for _ in range(20_000)],
+        "deques": [deque(range(10)) for _ in range(20_000)],
+        "frozensets": [frozenset(range(i, i + 10)) for i in range(10_000)],
+        "Decimals": [Decimal(i) / 100 for i in range(100_000)],
+        "Fractions": [Fraction(i, 7) for i in range(100_000)],
+        "dates": [date(2000, 1, 1) + timedelta(i) for i in range(100_000)],
+        "rows with bytes and a Decimal": [
+            {"id": i, "name": f"row {i}", "key": b"%d" % i, "pair": (i, 2.5), "price": Decimal(i) / 100}
+            for i in range(20_000)
+        ],
+    }
+
+
 def seconds(step: Callable[..., object], *arguments: object) -> float:
     start = time.process_time()
     result = step(*arguments)
@@ -62,12 +83,12 @@ def seconds(step: Callable[..., object], *arguments: object) -> float:
     return taken
 
 
-def show(name: str, value: object, rounds: int) -> None:
-    data = codec.python_encode(value, ROOM)
-    assert _codec.encode(value, ROOM) == data
+def show(name: str, value: object, rounds: int, extended: bool) -> None:
+    data = codec.python_encode(value, ROOM, extended)
+    assert _codec.encode(value, ROOM, extended) == data
     steps = {
-        "encode": (codec.python_encode, _codec.encode, (value, ROOM)),
-        "check": (codec.python_check, _codec.check, (data, ROOM)),
+        "encode": (codec.python_encode, _codec.encode, (value, ROOM, extended)),
+        "check": (codec.python_check, _codec.check, (data, ROOM, extended)),
         "decode": (codec.python_decode, _codec.decode, (data,)),
     }
     totals: list[list[float]] = [[], []]
@@ -96,9 +117,10 @@ def main() -> None:
     print(__doc__)
     print("\n".join(f"{name}: {value}" for name, value in machine().items()))
     print(busy())
-    for name, value in answers().items():
-        if options.only in name:
-            show(name, value, options.rounds)
+    for extended, kinds in ((False, answers()), (True, extended_answers())):
+        for name, value in kinds.items():
+            if options.only in name:
+                show(name, value, options.rounds, extended)
     print(busy())
 
 

@@ -1,4 +1,4 @@
-"""What several tests share: verifiers, and the two codecs."""
+"""What several tests share: verifiers, and the two codecs, strict and extended."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from selftaught.sandbox import Verifier
-from tests.sandbox.codecs import codec
+from tests.sandbox.codecs import codec, extended
 
-__all__ = ["codec"]
+__all__ = ["codec", "extended"]
 
 
 @pytest.fixture

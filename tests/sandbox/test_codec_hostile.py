@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import selftaught.sandbox.codec
 from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
+from selftaught.sandbox.extended import arrays
 from tests.sandbox.codecs import PYTHON, Codec
 
 ROOM = 1 << 25
@@ -257,13 +258,15 @@ def test_encoding_looks_nothing_up_in_builtins() -> None:
             if isinstance(constant, types.CodeType):
                 yield from loaded(constant)
 
-    pending, seen = ["python_encode"], set()
+    pending, seen = [(vars(selftaught.sandbox.codec), "python_encode")], set()
+    pending += [(vars(arrays), "name_of"), (vars(arrays), "encode_numpy")]  # through their module
     while pending:
-        found = vars(selftaught.sandbox.codec)[pending.pop()]  # KeyError: a name that is looked up in builtins
+        names, name = pending.pop()
+        found = names[name]  # KeyError: a name that is looked up in builtins
         if isinstance(found, types.FunctionType) and found not in seen:
             seen.add(found)
-            pending += loaded(found.__code__)
-    assert len(seen) > 3
+            pending += [(found.__globals__, inner) for inner in loaded(found.__code__)]
+    assert len(seen) > 15
 
 
 MALFORMED = [

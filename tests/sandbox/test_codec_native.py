@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import selftaught.sandbox.codec
 from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
-from tests.sandbox.codecs import PYTHON, Codec, native
+from tests.sandbox.codecs import PYTHON, Codec, _codec, native
 from tests.sandbox.test_codec import same
 from tests.sandbox.test_codec_hostile import FOREIGN, HASHABLE, HOLDERS, LEADS, MALFORMED, PLAIN, ROOM, damaged, nested
 
@@ -51,14 +51,12 @@ def test_where_there_is_a_compiler_the_codec_in_c_is_in_use() -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
     assert selftaught.sandbox.codec.IS_NATIVE
-    assert selftaught.sandbox.codec.encode is native().encode
-    assert selftaught.sandbox.codec.check is native().check
-    assert selftaught.sandbox.codec.decode is native().decode
+    assert selftaught.sandbox.codec.encode is _codec.encode
+    assert selftaught.sandbox.codec.check is _codec.check
+    assert selftaught.sandbox.codec.decode is _codec.decode
 
 
 def test_both_know_the_same_depth(ours: Codec) -> None:
-    from selftaught.sandbox import _codec
-
     assert _codec.MAX_DEPTH == MAX_DEPTH
 
 

@@ -6,11 +6,12 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any
 
-from selftaught.sandbox.worker.inside.failure import FILES
-from selftaught.sandbox.worker.inside.fixtures import Fixtures, parameters_of
+from selftaught.sandbox.worker.inside.failure import FILES, LoadError
+from selftaught.sandbox.worker.inside.fixtures import Fixtures, check_result, parameters_of
 from selftaught.sandbox.worker.inside.pytest_standin import Failed, Fixture, Parameters, Skipped
 
 Case = Callable[[], object]
@@ -43,7 +44,7 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
     check: Any = own.get("check")
     if _is_function(check):
         arguments = (candidate(),) if parameters_of(check) else ()
-        yield partial(check, *arguments)
+        yield lambda: check_result(check(*arguments))
 
 
 def _is_function(value: Any) -> bool:
@@ -174,6 +175,8 @@ def _of_test_case(kind: Any) -> Iterator[Case]:
             kind.setUpClass()
         test = kind(name)
         method = getattr(test, name)
+        if method.__code__.co_flags & CO_COROUTINE:
+            raise LoadError("asynchronous tests can't be run")
         try:
             _debug(test)
         except (Skipped, KeyboardInterrupt):

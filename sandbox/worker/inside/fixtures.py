@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from inspect import Parameter, signature
-from types import SimpleNamespace
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, SimpleNamespace
 from typing import Any
 
 from selftaught.sandbox.worker.inside.failure import LoadError
@@ -56,7 +56,7 @@ class Fixtures:
             for name in self.needed(names):
                 if name not in given:
                     self._value(name, values, chosen, instance, finish)
-            function(**given, **{name: values[name] for name in names})
+            check_result(function(**given, **{name: values[name] for name in names}))
         finally:
             _finish_all(finish)
 
@@ -95,6 +95,12 @@ class Fixtures:
         if fixture.scope != "function":
             self._wide[name, which] = values[name]
         return values[name]
+
+
+def check_result(result: object) -> None:
+    """Raise LoadError if a test has not run: what it has returned would have to be awaited or iterated over."""
+    if isinstance(result, (CoroutineType, GeneratorType, AsyncGeneratorType)):
+        raise LoadError("asynchronous tests can't be run")
 
 
 def _begun(generator: Any, finish: list[_Finish]) -> Any:

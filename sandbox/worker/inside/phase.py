@@ -204,7 +204,7 @@ def _run_sol(scope: dict[str, Any], sol: bytes, answer_bytes: int) -> tuple[byte
 def _run_sat(check: Callable[..., Any], answer: bytes) -> tuple[bytes, bytes]:
     """Decode the answer and call the puzzle with it. Return the code and text of the report."""
     try:
-        value = _decode(answer)
+        value = _decode(answer, False)  # strict: an answer over 1 MiB may not have been checked before
         if mismatch := annotation.mismatch(check, value):
             return b"w", mismatch.replace("typing.", "").encode("utf-8", "replace")
     except codec.Malformed as error:

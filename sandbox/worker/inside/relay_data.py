@@ -22,6 +22,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import functools
 from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ Graph = list[Node]
 MOST_BYTES = 1 << 29
 """The largest request; the supervisor may allow less."""
 
-encode: Callable[[object, int], bytes] = codec.encode
+encode: Callable[[object, int], bytes] = functools.partial(codec.encode, extended=True)
 """Encodes what both processes send."""
 decode: Callable[[bytes], Any] = codec.decode
 

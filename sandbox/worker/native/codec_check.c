@@ -6,11 +6,16 @@
 
 #define HIGH_BITS 0x8080808080808080
 
+/* For `check` and what it calls: there are two copies of it, and for that the compiler would not inline them. */
+#define INLINE static inline __attribute__((always_inline))
+
 #define QUOTE(text) #text
 #define AS_TEXT(macro) QUOTE(macro)
 
 /* What a container may contain: anything, hashables, hashables in order, or anything with hashables as keys. */
 enum mode { ANY, HASHABLE, SORTED, KEYED, MODES };
+
+const char CODEC_TOO_DEEP[] = "nested deeper than " AS_TEXT(CODEC_MAX_DEPTH) " levels";
 
 uint64_t codec_length(const uint8_t **at, const uint8_t *end, uint8_t tag)
 {
@@ -56,7 +61,7 @@ int codec_is_ascii(const uint8_t *text, uint64_t size)
 }
 
 /* UTF-8, and a lone surrogate as three bytes. */
-static int is_text(const uint8_t *at, const uint8_t *end)
+INLINE int is_text(const uint8_t *at, const uint8_t *end)
 {
     if (codec_is_ascii(at, end - at))
         return 1;
@@ -81,7 +86,7 @@ static int is_text(const uint8_t *at, const uint8_t *end)
 }
 
 /* Return 1 if no shorter encoding exists. */
-static int is_shortest(const uint8_t *bytes, uint64_t n)
+INLINE int is_shortest(const uint8_t *bytes, uint64_t n)
 {
     if (n < 2)
         return n && bytes[0] > 127;
@@ -89,7 +94,7 @@ static int is_shortest(const uint8_t *bytes, uint64_t n)
     return (top != 0x00 && top != 0xFF) || (bytes[n - 2] ^ top) > 127;
 }
 
-static const char *check_leaf(const uint8_t *at, uint8_t tag, uint64_t n)
+INLINE const char *check_leaf(const uint8_t *at, uint8_t tag, uint64_t n)
 {
     if (tag >= CODEC_STR)
         return is_text(at, at + n) ? NULL : "a str is not UTF-8";
@@ -98,14 +103,25 @@ static const char *check_leaf(const uint8_t *at, uint8_t tag, uint64_t n)
     return tag == CODEC_FLOAT ? NULL : "unknown tag";
 }
 
+const char *codec_check_leaf(const uint8_t *at, uint8_t tag, uint64_t n)
+{
+    return check_leaf(at, tag, n);
+}
+
+/* Return 1 if the value with `left` others after it need not be hashable. */
+INLINE int takes_any(enum mode mode, uint64_t left)
+{
+    return mode == ANY || (mode == KEYED && left % 2 == 0);
+}
+
 /* Find the mode of a container that stands in another one of mode `outer`, with `left` values after it. */
-static const char *check_container(unsigned kind, enum mode outer, uint64_t left, unsigned depth, enum mode *inner)
+INLINE const char *check_container(unsigned kind, enum mode outer, uint64_t left, unsigned depth, enum mode *inner)
 {
     if (kind > CODEC_DICT)
         return "unknown tag";
     if (depth == CODEC_MAX_DEPTH)
-        return "nested deeper than " AS_TEXT(CODEC_MAX_DEPTH) " levels";
-    if (outer == ANY || (outer == KEYED && left % 2 == 0)) {
+        return CODEC_TOO_DEEP;
+    if (takes_any(outer, left)) {
         *inner = kind == CODEC_SET ? SORTED : kind == CODEC_DICT ? KEYED : ANY;
         return NULL;
     }
@@ -113,7 +129,7 @@ static const char *check_container(unsigned kind, enum mode outer, uint64_t left
     return kind == CODEC_TUPLE ? NULL : "a set element or a key is not hashable";
 }
 
-static int is_greater(const uint8_t *left, const uint8_t *right, const uint8_t *end)
+INLINE int is_greater(const uint8_t *left, const uint8_t *right, const uint8_t *end)
 {
     uint64_t left_size = right - left, right_size = end - right;
     int order = memcmp(left, right, left_size < right_size ? left_size : right_size);
@@ -121,7 +137,7 @@ static int is_greater(const uint8_t *left, const uint8_t *right, const uint8_t *
 }
 
 /* Read how many bytes follow a tag at least, `n`, and take them from `spare`. */
-static const char *take(const uint8_t **at, const uint8_t *end, uint8_t tag, uint64_t *spare, uint64_t *n)
+INLINE const char *take(const uint8_t **at, const uint8_t *end, uint8_t tag, uint64_t *spare, uint64_t *n)
 {
     unsigned code = tag & 0x0F, width = code <= CODEC_SHORT ? 0 : code == CODEC_SHORT + 1 ? 1 : 8;
     *n = codec_length(at, end, tag);
@@ -138,14 +154,15 @@ static const char *take(const uint8_t **at, const uint8_t *end, uint8_t tag, uin
     return NULL;
 }
 
-const char *codec_check(const uint8_t *data, uint64_t size)
+INLINE const char *check(const uint8_t *data, uint64_t size, int extended)
 {
-    uint64_t stack[CODEC_MAX_DEPTH]; /* `left` and `mode` of the containers round the present one */
-    unsigned depth = 0;
+    uint64_t stack[CODEC_MAX_DEPTH];         /* `left` and `mode` of the containers round the present one */
+    const uint8_t *sets[CODEC_MAX_DEPTH][2]; /* extended: `before` and `start` of those that are sets */
+    unsigned depth = 0, kind;
     enum mode mode = ANY, inner;
     uint64_t n, left = 1, spare = size - 1; /* bytes left when each value still to come takes one */
     const uint8_t *at = data, *end = data + size;
-    const uint8_t *before = data, *start = data; /* the last two elements of a set; a set never contains another */
+    const uint8_t *before = data, *start = data; /* the last two elements of a set */
     const char *why;
     if (!size)
         return "there are no bytes";
@@ -162,28 +179,54 @@ const char *codec_check(const uint8_t *data, uint64_t size)
             left = stack[--depth];
             mode = left % MODES;
             left /= MODES;
+            if (extended && mode == SORTED) {
+                before = sets[depth][0];
+                start = sets[depth][1];
+            }
             continue;
         }
         left--;
         uint8_t tag = *at++; /* `spare` counts it */
         if (tag < CODEC_FLOAT)
             continue;
-        if ((why = take(&at, end, tag, &spare, &n)))
-            return why;
-        if (tag < CODEC_LIST) {
-            if ((why = check_leaf(at, tag, n)))
+        if (extended && tag == CODEC_EXTENDED) {
+            const uint8_t *second = at;
+            if ((why = codec_extended_head(&at, at + spare, !takes_any(mode, left), depth, &kind, &n)))
                 return why;
-            at += n;
-            continue;
+            spare -= at - second + n;
+            inner = kind == CODEC_FROZENSET ? SORTED : kind >= CODEC_COUNTER ? KEYED : ANY;
+        } else {
+            if ((why = take(&at, end, tag, &spare, &n)))
+                return why;
+            if (tag < CODEC_LIST) {
+                if ((why = check_leaf(at, tag, n)))
+                    return why;
+                at += n;
+                continue;
+            }
+            if ((why = check_container(tag & 0xF0, mode, left, depth, &inner)))
+                return why;
         }
-        if ((why = check_container(tag & 0xF0, mode, left, depth, &inner)))
-            return why;
         if (!n)
             continue;
+        if (extended && mode == SORTED) {
+            sets[depth][0] = before;
+            sets[depth][1] = start;
+        }
         stack[depth++] = left * MODES + mode;
         left = n;
         mode = inner;
         if (mode == SORTED)
             before = start = at;
     }
+}
+
+const char *codec_check(const uint8_t *data, uint64_t size)
+{
+    return check(data, size, 0);
+}
+
+const char *codec_check_extended(const uint8_t *data, uint64_t size)
+{
+    return check(data, size, 1);
 }

@@ -10,7 +10,7 @@ _Static_assert(sizeof(wchar_t) == 4, "a wchar_t fits any character");
 
 /* A container that is being filled. */
 struct level {
-    PyObject *object, *key; /* key: of a dict, until its value comes */
+    PyObject *object, *key; /* key: of a dict, until its value comes; of a deque, whose object is a list, the deque */
     uint64_t size, left;    /* values: of a dict twice as many as keys */
     unsigned kind;
 };
@@ -93,19 +93,81 @@ static PyObject *make_container(unsigned kind, uint64_t n)
         : kind == CODEC_SET ? PySet_New(NULL) : PyDict_New();
 }
 
+/* A Counter, without running its constructor, which is Python code. */
+static PyObject *make_counter(const struct known *known)
+{
+    PyObject *nothing = PyTuple_New(0);
+    newfunc make = (newfunc)PyType_GetSlot(&PyDict_Type, Py_tp_new);
+    PyObject *counter = nothing ? make((PyTypeObject *)known->counter, nothing, NULL) : NULL;
+    Py_XDECREF(nothing);
+    return counter;
+}
+
+/* A deque, and a list for its `n` items, if there are any. */
+static PyObject *make_deque(const struct known *known, const uint8_t *maxlen, uint64_t n, struct level *level)
+{
+    PyObject *number = NULL, *deque = NULL, *items = NULL;
+    if (*maxlen == CODEC_NONE)
+        deque = PyObject_CallNoArgs(known->deque);
+    else if ((number = make_int(maxlen + (*maxlen > CODEC_NONE), *maxlen > CODEC_NONE ? *maxlen & 0x0F : 1)))
+        deque = PyObject_CallFunction(known->deque, "()O", number);
+    Py_XDECREF(number);
+    if (!deque || !n)
+        return deque;
+    if (!(items = PyList_New(n)))
+        Py_CLEAR(deque);
+    level->key = deque;
+    return items;
+}
+
+/* Make the extended value whose second tag is here, and move `at` behind it, or to the items to come: see
+   `make_value`. */
+static PyObject *make_extended(const struct known *known, const uint8_t **at, const uint8_t *end, struct level *level)
+{
+    const uint8_t *start = *at, *body = start + 1;
+    codec_extended_head(at, end, 0, 0, &level->kind, &level->size);
+    uint64_t n = level->kind < CODEC_BYTES ? 0 : codec_length(&body, end, CODEC_STR | (*start & 0x0F));
+    double parts[2];
+    switch (level->kind) {
+    case CODEC_COMPLEX:
+        memcpy(parts, body, sizeof parts);
+        return PyComplex_FromDoubles(parts[0], parts[1]);
+    case CODEC_BYTES:
+        return PyBytes_FromStringAndSize((const char *)body, n);
+    case CODEC_BYTEARRAY:
+        return PyByteArray_FromStringAndSize((const char *)body, n);
+    case CODEC_FROZENSET:
+        return PyFrozenSet_New(NULL);
+    case CODEC_DEQUE:
+        return make_deque(known, body, n, level);
+    case CODEC_COUNTER:
+        return make_counter(known);
+    case CODEC_ORDEREDDICT:
+        return PyObject_CallNoArgs(known->ordered_dict);
+    case CODEC_DEFAULTDICT:
+        return PyObject_CallFunctionObjArgs(known->default_dict, codec_factory(*body), NULL);
+    case CODEC_DECIMAL:
+        return codec_make_decimal(known, body, n);
+    default: /* `restore` of sandbox/extended/decoding.py */
+        return PyObject_CallFunction(known->restore, "y#", (const char *)start, (Py_ssize_t)(*at - start));
+    }
+}
+
 /* Add a value to a container, which takes over the reference. */
 static int add(struct level *level, PyObject *value)
 {
     Py_ssize_t at = level->size - level->left--;
-    if (level->kind == CODEC_LIST)
+    if (level->kind == CODEC_LIST || level->kind == CODEC_DEQUE)
         return PyList_SetItem(level->object, at, value);
     if (level->kind == CODEC_TUPLE)
         return PyTuple_SetItem(level->object, at, value);
-    if (level->kind == CODEC_DICT && !level->key) {
+    int is_set = level->kind == CODEC_SET || level->kind == CODEC_FROZENSET;
+    if (!is_set && !level->key) {
         level->key = value;
         return 0;
     }
-    int failed = level->kind == CODEC_SET ? PySet_Add(level->object, value)
+    int failed = is_set ? PySet_Add(level->object, value)
+        : level->kind == CODEC_ORDEREDDICT ? PyObject_SetItem(level->object, level->key, value)
         : PyDict_SetItem(level->object, level->key, value);
     Py_DECREF(value);
     Py_CLEAR(level->key);
@@ -114,65 +176,102 @@ static int add(struct level *level, PyObject *value)
 
 static int has_equals(const struct level *level)
 {
-    return level->kind == CODEC_SET ? (uint64_t)PySet_Size(level->object) < level->size
-        : level->kind == CODEC_DICT ? (uint64_t)PyDict_Size(level->object) < level->size / 2 : 0;
+    switch (level->kind) {
+    case CODEC_LIST:
+    case CODEC_TUPLE:
+    case CODEC_DEQUE:
+        return 0;
+    case CODEC_SET:
+    case CODEC_FROZENSET:
+        return (uint64_t)PySet_Size(level->object) < level->size;
+    default:
+        return (uint64_t)PyDict_Size(level->object) < level->size / 2;
+    }
 }
 
-/* Make the value that begins at `at`, and move that behind it. A container is still empty: `awaited` values are to
-   come. */
-static PyObject *make_value(const uint8_t **at, const uint8_t *end, unsigned *kind, uint64_t *awaited)
+/* Make the value that begins at `at`, and move that behind it. A container is still empty: the level has the `size` that
+   is to come. */
+static PyObject *make_value(const struct known *known, const uint8_t **at, const uint8_t *end, struct level *level)
 {
     uint8_t tag = *(*at)++;
-    *awaited = 0;
+    level->size = 0;
+    level->key = NULL;
     if (tag < CODEC_NONE)
         return PyLong_FromLong(tag);
     if (tag < CODEC_FLOAT)
         return Py_NewRef(tag == CODEC_NONE ? Py_None : tag == CODEC_TRUE ? Py_True : Py_False);
+    if (tag == CODEC_EXTENDED)
+        return make_extended(known, at, end, level);
     uint64_t n = codec_length(at, end, tag);
     if (tag < CODEC_LIST) {
         *at += n;
         return make_leaf(tag, *at - n, n);
     }
-    *kind = tag & 0xF0;
-    *awaited = *kind == CODEC_DICT ? 2 * n : n;
-    return make_container(*kind, n);
+    level->kind = tag & 0xF0;
+    level->size = level->kind == CODEC_DICT ? 2 * n : n;
+    return make_container(level->kind, n);
 }
 
-static PyObject *build(const struct errors *errors, const uint8_t *at, const uint8_t *end, struct level *stack,
+static void refuse_hash(const struct known *known)
+{
+    if (PyErr_ExceptionMatches(PyExc_TypeError)) { /* only a value of NumPy's can turn out to be so */
+        PyErr_Clear();
+        PyErr_SetString(known->malformed, "a set element or a key is not hashable");
+    }
+}
+
+/* Return the container that is complete, with its reference. */
+static PyObject *finish(const struct known *known, struct level *level)
+{
+    if (has_equals(level)) {
+        PyErr_SetString(known->malformed, "equal elements in a set, or equal keys in a dict");
+        return NULL;
+    }
+    if (level->kind != CODEC_DEQUE)
+        return level->object;
+    PyObject *deque = PySequence_InPlaceConcat(level->key, level->object);
+    if (deque) {
+        Py_DECREF(level->key);
+        Py_DECREF(level->object);
+    }
+    return deque;
+}
+
+static PyObject *build(const struct known *known, const uint8_t *at, const uint8_t *end, struct level *stack,
     unsigned *depth)
 {
     for (;;) {
-        unsigned kind = 0;
-        uint64_t awaited;
-        PyObject *value = make_value(&at, end, &kind, &awaited);
+        struct level inner;
+        PyObject *value = make_value(known, &at, end, &inner);
         if (!value)
             return NULL;
-        if (awaited) {
-            stack[(*depth)++] = (struct level){value, NULL, awaited, awaited, kind};
+        if (inner.size) {
+            inner.object = value;
+            inner.left = inner.size;
+            stack[(*depth)++] = inner;
             continue;
         }
         for (;; --*depth) { /* a value may complete its container, and so on */
             if (!*depth)
                 return value;
             struct level *level = &stack[*depth - 1];
-            if (add(level, value) < 0)
-                return NULL;
-            if (level->left)
-                break;
-            if (has_equals(level)) {
-                PyErr_SetString(errors->malformed, "equal elements in a set, or equal keys in a dict");
+            if (add(level, value) < 0) {
+                refuse_hash(known);
                 return NULL;
             }
-            value = level->object;
+            if (level->left)
+                break;
+            if (!(value = finish(known, level)))
+                return NULL;
         }
     }
 }
 
-PyObject *codec_decode(const struct errors *errors, const uint8_t *data, uint64_t size)
+PyObject *codec_decode(const struct known *known, const uint8_t *data, uint64_t size)
 {
     struct level stack[CODEC_MAX_DEPTH];
     unsigned depth = 0;
-    PyObject *value = build(errors, data, data + size, stack, &depth);
+    PyObject *value = build(known, data, data + size, stack, &depth);
     while (depth--) {
         Py_DECREF(stack[depth].object);
         Py_XDECREF(stack[depth].key);

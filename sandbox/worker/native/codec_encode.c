@@ -5,51 +5,22 @@
    a container need no reference of their own. For that the garbage collector is off as well: it would
    run finalizers. */
 
-#include "codecmodule.h"
+#include "codec_encoder.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_BYTES 256 /* most encodings fit: they allocate no other memory until they are done */
-#define SHORT_TEXT 256  /* characters */
-
-/* A container that is being encoded. */
-struct level {
-    PyObject *object;    /* borrowed container; of a set its iterator, with a reference */
-    PyObject *value;     /* dict: the value that follows its key */
-    Py_ssize_t size, at; /* list, tuple, set: items encoded so far; dict: position in it */
-    size_t *marks;       /* set: where each element begins in the encoding, and the last one ends */
-    unsigned kind;
-};
-
-struct encoder {
-    const struct errors *errors;
-    int64_t max_bytes, room; /* bytes left when each value still to come takes one */
-    uint8_t *start;          /* the encoding: in `first` while it fits */
-    size_t used, capacity, depth;
-    uint8_t first[FIRST_BYTES];
-    struct level stack[CODEC_MAX_DEPTH]; /* last: memory that is not used is not touched */
-};
-
-static int refuse_size(const struct encoder *e, int64_t more)
-{
-    PyObject *size = PyLong_FromLongLong(e->max_bytes - e->room + more);
-    if (size) {
-        PyErr_SetObject(e->errors->too_large, size);
-        Py_DECREF(size);
-    }
-    return -1;
-}
+#define SHORT_TEXT 256 /* characters */
 
 /* The type's name in 60 printable characters, without running code of the type or of its metaclass. */
-static int refuse_type(const struct encoder *e, PyObject *value)
+int codec_refuse_type(const struct encoder *e, PyObject *value)
 {
     PyObject *name = PyType_GetName(Py_TYPE(value));
     PyObject *shortened = name ? PyUnicode_Substring(name, 0, 60) : NULL; /* exactly a str, whatever the name is */
     PyObject *shown = shortened ? PyObject_Repr(shortened) : NULL;
     PyObject *bare = shown ? PyUnicode_Substring(shown, 1, PyUnicode_GetLength(shown) - 1) : NULL;
     if (bare)
-        PyErr_Format(e->errors->not_plain, "an instance of %U is not plain data", bare);
+        PyErr_Format(e->known->not_plain, "an instance of %U is not plain data", bare);
     Py_XDECREF(bare);
     Py_XDECREF(shown);
     Py_XDECREF(shortened);
@@ -57,61 +28,10 @@ static int refuse_type(const struct encoder *e, PyObject *value)
     return -1;
 }
 
-/* Return where the next `size` bytes go; NULL without memory. */
-static uint8_t *reserve(struct encoder *e, size_t size)
+int codec_refuse_depth(const struct encoder *e)
 {
-    if (size <= e->capacity - e->used)
-        return e->start + e->used;
-    size_t capacity = e->used + size, ample = e->capacity + e->capacity / 2;
-    if (ample > (size_t)e->max_bytes)
-        ample = e->max_bytes;
-    if (capacity < ample)
-        capacity = ample;
-    uint8_t *start = PyMem_Realloc(e->start == e->first ? NULL : e->start, capacity);
-    if (!start) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    if (e->start == e->first)
-        memcpy(start, e->first, e->used);
-    e->start = start;
-    e->capacity = capacity;
-    return start + e->used;
-}
-
-static int put_byte(struct encoder *e, uint8_t byte)
-{
-    uint8_t *at = reserve(e, 1);
-    if (!at)
-        return -1;
-    *at = byte;
-    e->used++;
-    return 0;
-}
-
-/* Append a tag with a length and `body` bytes, which the caller fills: return where. `owed` bytes at least follow the
-   tag. */
-static uint8_t *put_head(struct encoder *e, unsigned tag, uint64_t n, int64_t owed, size_t body)
-{
-    unsigned width = n <= CODEC_SHORT ? 0 : n < 256 ? 1 : 8;
-    e->room -= width + owed;
-    if (e->room < 0) {
-        refuse_size(e, 0);
-        return NULL;
-    }
-    uint8_t *at = reserve(e, 1 + width + body);
-    if (!at)
-        return NULL;
-    *at++ = width ? tag + CODEC_SHORT + (width == 1 ? 1 : 2) : tag + n;
-    for (; width; width--, n >>= 8)
-        *at++ = (uint8_t)n;
-    e->used = at - e->start + body;
-    return at;
-}
-
-static unsigned bit_length(uint64_t number)
-{
-    return number ? 64 - __builtin_clzll(number) : 0;
+    PyErr_Format(e->known->not_plain, "nested deeper than %d levels (or cyclic)", CODEC_MAX_DEPTH);
+    return -1;
 }
 
 static int put_small_int(struct encoder *e, int64_t number)
@@ -231,7 +151,12 @@ static int put_leaf(struct encoder *e, PyObject *value)
         return put_float(e, value);
     if (PyBool_Check(value))
         return put_byte(e, value == Py_True ? CODEC_TRUE : CODEC_FALSE);
-    return value == Py_None ? put_byte(e, CODEC_NONE) : refuse_type(e, value);
+    return value == Py_None ? put_byte(e, CODEC_NONE) : codec_refuse_type(e, value);
+}
+
+int codec_put_any_leaf(struct encoder *e, PyObject *value)
+{
+    return put_leaf(e, value);
 }
 
 /* Return the tag if this is a container, else 0. */
@@ -246,10 +171,8 @@ static unsigned container(PyObject *value)
 
 static int open_container(struct encoder *e, PyObject *value, unsigned kind)
 {
-    if (e->depth == CODEC_MAX_DEPTH) {
-        PyErr_Format(e->errors->not_plain, "nested deeper than %d levels (or cyclic)", CODEC_MAX_DEPTH);
-        return -1;
-    }
+    if (e->depth == CODEC_MAX_DEPTH)
+        return codec_refuse_depth(e);
     Py_ssize_t size = kind == CODEC_LIST ? PyList_Size(value)
         : kind == CODEC_TUPLE ? PyTuple_Size(value)
         : kind == CODEC_SET ? PySet_Size(value) : PyDict_Size(value);
@@ -299,8 +222,6 @@ static PyObject *next_item(struct encoder *e)
     }
 }
 
-struct part { const uint8_t *start; size_t size; };
-
 static int compare(const void *left_part, const void *right_part)
 {
     const struct part *left = left_part, *right = right_part;
@@ -308,27 +229,37 @@ static int compare(const void *left_part, const void *right_part)
     return order ? order : (left->size > right->size) - (left->size < right->size);
 }
 
-/* Sort the elements of a set. */
-static int sort(struct encoder *e, const struct level *level)
+int codec_put_in_order(struct encoder *e, const struct part *parts, Py_ssize_t count)
+{
+    size_t size = 0;
+    for (Py_ssize_t i = 0; i < count; i++)
+        size += parts[i].size;
+    uint8_t *ordered = PyMem_Malloc(size), *at = ordered;
+    if (!ordered) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; at += parts[i++].size)
+        memcpy(at, parts[i].start, parts[i].size);
+    memcpy(e->start + e->used - size, ordered, size);
+    PyMem_Free(ordered);
+    return 0;
+}
+
+int codec_sort(struct encoder *e, const struct level *level)
 {
     const size_t *marks = level->marks;
-    size_t size = marks[level->size] - marks[0];
     struct part *parts = PyMem_Malloc(level->size * sizeof *parts);
-    uint8_t *sorted = PyMem_Malloc(size), *at = sorted;
-    int failed = !parts || !sorted;
-    if (failed) {
+    if (!parts) {
         PyErr_NoMemory();
-    } else {
-        for (Py_ssize_t i = 0; i < level->size; i++)
-            parts[i] = (struct part){e->start + marks[i], marks[i + 1] - marks[i]};
-        qsort(parts, level->size, sizeof *parts, compare);
-        for (Py_ssize_t i = 0; i < level->size; at += parts[i++].size)
-            memcpy(at, parts[i].start, parts[i].size);
-        memcpy(e->start + marks[0], sorted, size);
+        return -1;
     }
+    for (Py_ssize_t i = 0; i < level->size; i++)
+        parts[i] = (struct part){e->start + marks[i], marks[i + 1] - marks[i]};
+    qsort(parts, level->size, sizeof *parts, compare);
+    int failed = codec_put_in_order(e, parts, level->size);
     PyMem_Free(parts);
-    PyMem_Free(sorted);
-    return failed ? -1 : 0;
+    return failed;
 }
 
 /* Leave the innermost container. */
@@ -337,7 +268,7 @@ static int close_container(struct encoder *e, int is_complete)
     struct level *level = &e->stack[--e->depth];
     if (level->kind != CODEC_SET)
         return 0;
-    int failed = is_complete && (PyErr_Occurred() || (level->size > 1 && sort(e, level) < 0));
+    int failed = is_complete && (PyErr_Occurred() || (level->size > 1 && codec_sort(e, level) < 0));
     Py_DECREF(level->object);
     PyMem_Free(level->marks);
     return failed ? -1 : 0;
@@ -361,16 +292,16 @@ static int encode(struct encoder *e, PyObject *item)
     }
 }
 
-PyObject *codec_encode(const struct errors *errors, PyObject *value, int64_t max_bytes)
+PyObject *codec_encode(const struct known *known, PyObject *value, int64_t max_bytes, int is_extended)
 {
     struct encoder e;
-    e.errors = errors;
+    e.known = known;
     e.max_bytes = max_bytes;
     e.room = max_bytes - 1;
     e.start = e.first;
     e.used = e.depth = 0;
     e.capacity = FIRST_BYTES;
-    int failed = encode(&e, value) < 0;
+    int failed = (is_extended ? codec_encode_extended(&e, value) : encode(&e, value)) < 0;
     while (e.depth)
         close_container(&e, 0);
     PyObject *bytes = failed ? NULL : PyBytes_FromStringAndSize((const char *)e.start, e.used);

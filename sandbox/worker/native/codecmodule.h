@@ -14,14 +14,24 @@
 
 #include "codec.h"
 
-/* The exception classes of selftaught.sandbox.codec. */
-struct errors { PyObject *not_plain, *too_large, *malformed; };
+/* What the module has references to: exception classes and functions of selftaught.sandbox.codec, classes of the
+   standard library, and how the parts of a Fraction are read and set. Nothing but references. */
+struct known {
+    PyObject *not_plain, *too_large, *malformed, *encode_leaf, *restore;
+    PyObject *counter, *ordered_dict, *default_dict, *deque, *decimal, *fraction, *numerator, *denominator;
+};
 
 /* codec_encode.c: return bytes, or NULL with an exception. */
-PyObject *codec_encode(const struct errors *errors, PyObject *value, int64_t max_bytes);
+PyObject *codec_encode(const struct known *known, PyObject *value, int64_t max_bytes, int is_extended);
 
-/* codec_decode.c: return the value of an encoding that `codec_check` has passed, or NULL with an exception. */
-PyObject *codec_decode(const struct errors *errors, const uint8_t *data, uint64_t size);
+/* codec_decode.c: return the value of an encoding that has passed the check, or NULL with an exception. */
+PyObject *codec_decode(const struct known *known, const uint8_t *data, uint64_t size);
+
+/* codec_encode_extended.c: return what a defaultdict with this number makes its values with, a borrowed reference. */
+PyObject *codec_factory(unsigned number);
+
+/* codec_numbers.c: return the Decimal with `n` digits whose form is at `at`. */
+PyObject *codec_make_decimal(const struct known *known, const uint8_t *at, uint64_t n);
 
 /* Ints as bytes, two's complement and little-endian, in time linear in them. Python 3.13 has public functions for that;
    the two versions before have private ones, which won't change any more. Those that the interpreter lacks are NULL. */

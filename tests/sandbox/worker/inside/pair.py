@@ -40,7 +40,6 @@ class Report:
     case: int | None = None
     failed: dict[int, str] = field(default_factory=dict)
     messages: int = 0
-    printed: str = ""
 
 
 class Pipe:

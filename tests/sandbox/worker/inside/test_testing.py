@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_malformed_reply_fails_the_case(reply: bytes) -> None:
     assert report.code == ("?" if reply == b"?" else "a")
 
 
-KINDS = st.recursive(st.text(max_size=3), lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
+KINDS = st.recursive(st.text("sbf:g", max_size=3), lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=6)
 
 
 @given(
@@ -74,7 +75,13 @@ KINDS = st.recursive(st.text(max_size=3), lambda inner: st.lists(inner, max_size
 )
 def test_no_names_break_the_tests(kinds: dict[str, Any]) -> None:
     payload = codec.encode(("", "f", kinds, False, 0), 1 << 20)
-    _, text = testing.run_tests(b"def check(candidate):\n    assert len([f]) == 2 or g", payload, lambda _: b"")
+    modules = sys.modules.copy()
+    try:
+        _, text = testing.run_tests(b"def check(candidate):\n    assert len([f, g]) == 3", payload, lambda _: b"")
+    finally:
+        sys.modules.update(pytest=modules["pytest"])
+        for name in sys.modules.keys() - modules.keys():
+            del sys.modules[name]
     assert text[8:9] in (b"a", b"-", b"p", b"w")
 
 
