@@ -34,6 +34,7 @@ from selftaught.sandbox.worker.inside.solution import Solution
 CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
 VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
 Exchange = Callable[[bytes], bytes]
+_PRINTED_FROM = 1 << 16
 
 # Code of the solution may replace anything in `builtins`: what runs after it uses these names.
 _encode, _decode, _type, _len, _map, _isinstance = relay_data.encode, relay_data.decode, type, len, map, isinstance
@@ -261,11 +262,25 @@ def _differs(before: list[Any], now: list[Any]) -> bool:
     return any(one is not other and not (type(one) is type(other) is bytes and one == other) for one, other in same)
 
 
+class _Captured(io.StringIO):
+    """Keeps what is printed. Where it is much it is printed as well: the supervisor counts it while a call runs."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__()
+        self._print: Callable[[str], object] = stream.write
+
+    def write(self, text: str) -> int:
+        size = super().write(text)
+        if self.tell() > _PRINTED_FROM:
+            self._print(text)
+        return size
+
+
 class Printed:
     """What calls have printed and warned of since the last reply."""
 
     def __init__(self, side: FromSolution) -> None:
-        self._out, self._err = io.StringIO(), io.StringIO()
+        self._out, self._err = _Captured(sys.stdout), _Captured(sys.stderr)
         sys.stdout, sys.stderr = self._out, self._err
         self._positions = self._out.tell, self._err.tell
         self._warned: list[tuple[str, Any, str]] = []
