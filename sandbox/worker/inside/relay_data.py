@@ -154,7 +154,7 @@ def flatten(roots: list[Any], side: Side, known: dict[int, int], new: int = 1) -
         return index
 
     nodes: Graph = []
-    for value in order:  # grows meanwhile
+    for value in order:  # it grows
         number = known.get(_id(value))
         if number is not None and not new <= _len(nodes) < _len(roots):
             nodes.append(("a", number))

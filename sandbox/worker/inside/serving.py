@@ -31,10 +31,11 @@ from selftaught.sandbox.worker.inside.instances import attributes_of
 from selftaught.sandbox.worker.inside.relay_data import Builder, flatten, mutable_objects
 from selftaught.sandbox.worker.inside.solution import Solution
 
+_MOST_PRINTED = 1 << 18
+"""Characters that are replayed to the tests for one call."""
 CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
 VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
 Exchange = Callable[[bytes], bytes]
-_PRINTED_FROM = 1 << 16
 
 # Code of the solution may replace anything in `builtins`: what runs after it uses these names.
 _encode, _decode, _type, _len, _map, _isinstance = relay_data.encode, relay_data.decode, type, len, map, isinstance
@@ -263,17 +264,18 @@ def _differs(before: list[Any], now: list[Any]) -> bool:
 
 
 class _Captured(io.StringIO):
-    """Keeps what is printed. Where it is much it is printed as well: the supervisor counts it while a call runs."""
+    """A stream that keeps what is printed. What exceeds a limit goes where the supervisor counts it."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, beyond: Any) -> None:
         super().__init__()
-        self._print: Callable[[str], object] = stream.write
+        self._beyond = beyond
 
-    def write(self, text: str) -> int:
-        size = super().write(text)
-        if self.tell() > _PRINTED_FROM:
-            self._print(text)
-        return size
+    def write(self, text: str, /) -> int:
+        if self.tell() + _len(text) > _MOST_PRINTED:
+            self._beyond.write(text)
+            self._beyond.flush()
+            return _len(text)
+        return super().write(text)
 
 
 class Printed:

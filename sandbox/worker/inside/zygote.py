@@ -47,12 +47,6 @@ _IMPORTED_LATE = (
 """Modules that functions of the preloaded modules import when they are called."""
 
 _OURS = (
-    "selftaught.sandbox.codec_parts",
-    "selftaught.sandbox.extended.kinds",
-    "selftaught.sandbox.extended.arrays",
-    "selftaught.sandbox.extended.encoding",
-    "selftaught.sandbox.extended.checking",
-    "selftaught.sandbox.extended.decoding",
     "selftaught.sandbox.codec",
     "selftaught.sandbox.equality",
     "selftaught.sandbox.published",
@@ -62,6 +56,7 @@ _OURS = (
     "selftaught.sandbox.worker.inside.source",
     "selftaught.sandbox.worker.inside.difference",
     "selftaught.sandbox.worker.inside.checking",
+    "selftaught.sandbox.worker.inside.test_source",
     "selftaught.sandbox.worker.inside.instances",
     "selftaught.sandbox.worker.inside.relay_data",
     "selftaught.sandbox.worker.inside.solution",
@@ -70,7 +65,6 @@ _OURS = (
     "selftaught.sandbox.worker.inside.relay",
     "selftaught.sandbox.worker.inside.standins",
     "selftaught.sandbox.worker.inside.from_tests",
-    "selftaught.sandbox.worker.inside.test_source",
     "selftaught.sandbox.worker.inside.approximation",
     "selftaught.sandbox.worker.inside.pytest_standin",
     "selftaught.sandbox.worker.inside.fixtures",

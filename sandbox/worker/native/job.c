@@ -187,8 +187,8 @@ int process_proceed(struct state *s, uint64_t result)
     return resume_with(s, s->now, result);
 }
 
-/* Return 1 if it has written a whole report at once, and none that needs another look: of a lack of memory, one that our
-   code never begins like that, a message, or the end of tests, which may lack memory too. */
+/* Return 1 if it has written a whole report at once, and none that needs another look: of a lack of memory, one that
+   our code never begins like that, a message, or the end of tests, which may lack memory too. */
 static int has_reported(const struct state *s)
 {
     const uint8_t *report = s->report;
