@@ -47,6 +47,12 @@ _IMPORTED_LATE = (
 """Modules that functions of the preloaded modules import when they are called."""
 
 _OURS = (
+    "selftaught.sandbox.codec_parts",
+    "selftaught.sandbox.extended.kinds",
+    "selftaught.sandbox.extended.arrays",
+    "selftaught.sandbox.extended.encoding",
+    "selftaught.sandbox.extended.checking",
+    "selftaught.sandbox.extended.decoding",
     "selftaught.sandbox.codec",
     "selftaught.sandbox.equality",
     "selftaught.sandbox.published",
