@@ -166,7 +166,7 @@ class FunctionCases(_Judgement):
 
     def _judge_value(self, outcome: Outcome, given: bytes, output: bytes, expected: bytes) -> Outcome:
         try:
-            codec.check(output, self._limits.answer_bytes)
+            codec.check(output, self._limits.answer_bytes, extended=True)
         except codec.Malformed as error:
             outcome.end, outcome.detail = End.DIED, f"malformed answer: {error}"
             return self._end(outcome)

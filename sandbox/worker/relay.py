@@ -293,7 +293,7 @@ def _end_of_reply(outcome: Outcome, reply: bytes) -> Outcome:
 def _is_encoding(message: bytes, code: bytes, limits: Limits) -> bool:
     """Return True if a message is this code and the encoding of a value."""
     try:
-        codec.check(message[1:], limits.answer_bytes + limits.output_bytes)
+        codec.check(message[1:], limits.answer_bytes + limits.output_bytes, extended=True)
     except codec.Malformed:
         return False
     return message[:1] == code

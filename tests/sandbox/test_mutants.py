@@ -14,7 +14,7 @@ from tests.sandbox.truth import RIGHT, SLOW, WRONG, truths
 
 SETS = {"HumanEval.jsonl.gz": 164, "mbpp.jsonl.gz": 974, "sanitized-mbpp.json": 427}
 """How many problems there are."""
-EACH = {"HumanEval.jsonl.gz": 6, "mbpp.jsonl.gz": 2, "sanitized-mbpp.json": 2}
+EACH = {"HumanEval.jsonl.gz": 6, "mbpp.jsonl.gz": 1, "sanitized-mbpp.json": 2}
 """How many mutants of a solution are judged."""
 LIMITS = Limits(cpu_seconds=1.0)
 SLOW_SECONDS = 0.25
