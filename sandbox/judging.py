@@ -171,12 +171,12 @@ def encode_arguments(args: list[bytes], kwargs: dict[str, bytes]) -> bytes:
 
 def encode(value: object, most: int = MOST_BYTES) -> bytes:
     """Encode a value that belongs to a task. Raises codec.NotPlain, or codec.TooLarge for more than `most` bytes."""
-    return codec.encode(value, most)
+    return codec.encode(value, most, extended=True)
 
 
 def check_encoding(data: bytes) -> None:
     """Raise codec.Malformed if this is not the encoding of a value that a task may contain."""
-    codec.check(data, MOST_BYTES)
+    codec.check(data, MOST_BYTES, extended=True)
 
 
 def _pack_stdio(task: StdioTask) -> bytes:

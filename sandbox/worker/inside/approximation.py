@@ -29,11 +29,7 @@ class Approximation:
                 return False
             return all(self._with(expected[key]) == actual[key] for key in expected)
         if _is_sequence(expected):
-            if (
-                not hasattr(actual, "__len__")
-                or len(actual) != len(expected)
-                or isinstance(actual, (str, bytes, Mapping))
-            ):
+            if not hasattr(actual, "__len__") or len(actual) != len(expected):
                 return False
             return all(self._with(one) == other for one, other in zip(expected, actual, strict=True))
         return self._is_close(actual)

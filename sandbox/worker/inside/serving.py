@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import itertools
 import operator
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -31,15 +32,16 @@ from selftaught.sandbox.worker.inside.instances import attributes_of
 from selftaught.sandbox.worker.inside.relay_data import Builder, flatten, mutable_objects
 from selftaught.sandbox.worker.inside.solution import Solution
 
-_MOST_PRINTED = 1 << 18
-"""Characters that are replayed to the tests for one call."""
 CALL, CALL_GRAPH, GET, SET, NEXT = range(5)
 VALUE, GRAPH, RAISED, RAISED_GRAPH = range(4)
 Exchange = Callable[[bytes], bytes]
+MOST_PRINTED = 1 << 18
+"""How many bytes that a call prints are replayed, at most."""
 
 # Code of the solution may replace anything in `builtins`: what runs after it uses these names.
 _encode, _decode, _type, _len, _map, _isinstance = relay_data.encode, relay_data.decode, type, len, map, isinstance
 _str, _tuple, _any, _is, _repeat = str, tuple, any, operator.is_, itertools.repeat
+_write, _bytes = os.write, bytes
 _NotPlain, _TooLarge, _utf8 = codec.NotPlain, codec.TooLarge, str.encode
 _all_scalars = relay_data.SCALARS.issuperset
 _builtin_exceptions = {
@@ -263,45 +265,60 @@ def _differs(before: list[Any], now: list[Any]) -> bool:
     return any(one is not other and not (type(one) is type(other) is bytes and one == other) for one, other in same)
 
 
-class _Captured(io.StringIO):
-    """A stream that keeps what is printed. What exceeds a limit goes where the supervisor counts it."""
+class _Kept(io.RawIOBase):
+    """What is written, up to a limit. The rest goes where it would have gone, so the supervisor's limit counts."""
 
-    def __init__(self, beyond: Any) -> None:
-        super().__init__()
-        self._beyond = beyond
+    def __init__(self, descriptor: int) -> None:
+        self.parts: list[bytes] = []
+        self._size, self._descriptor = 0, descriptor
 
-    def write(self, text: str, /) -> int:
-        if self.tell() + _len(text) > _MOST_PRINTED:
-            self._beyond.write(text)
-            self._beyond.flush()
-            return _len(text)
-        return super().write(text)
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = _bytes(data)
+        if self._size < MOST_PRINTED:
+            self.parts.append(part)
+            self._size += _len(part)
+        else:
+            _write(self._descriptor, part)
+        return _len(part)
+
+    def take(self) -> str:
+        """Return what was kept, and forget it."""
+        text = b"".join(self.parts).decode("utf-8", "surrogatepass")
+        self.parts, self._size = [], 0
+        return text
 
 
 class Printed:
     """What calls have printed and warned of since the last reply."""
 
     def __init__(self, side: FromSolution) -> None:
-        self._out, self._err = _Captured(sys.stdout), _Captured(sys.stderr)
-        sys.stdout, sys.stderr = self._out, self._err
-        self._positions = self._out.tell, self._err.tell
-        self._warned: list[tuple[str, Any, str]] = []
+        self._out, self._err = _Kept(1), _Kept(2)
+        sys.stdout, sys.stderr = map(_text_stream, (self._out, self._err))
+        self._flush = sys.stdout.flush, sys.stderr.flush
+        self._warned: list[tuple[Any, ...]] = []
         self._side = side
         warnings.simplefilter("always")
         warnings.showwarning = self._note  # type: ignore[assignment]
 
     def __call__(self) -> Any:
         """Return what is to be replayed as a tuple, or None."""
-        out, err = self._positions
-        if not out() and not err() and not self._warned:
+        for flush in self._flush:
+            try:
+                flush()
+            except ValueError:  # the solution has closed it
+                pass
+        if not self._out.parts and not self._err.parts and not self._warned:
             return None
-        parts = self._out.getvalue(), self._err.getvalue(), self._warned
-        for stream in (self._out, self._err):
-            stream.seek(0)
-            stream.truncate()
-        self._warned = []
-        return parts
+        warned, self._warned = self._warned, []
+        return self._out.take(), self._err.take(), warned
 
     def _note(self, message: Any, category: Any, *_: Any) -> None:
         solution = self._side.solution
         self._warned.append((solution.reference(category), solution.definitions(category), str(message)))
+
+
+def _text_stream(kept: _Kept) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(kept), "utf-8", "surrogatepass", newline="\n")

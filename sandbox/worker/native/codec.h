@@ -60,8 +60,8 @@ const char *codec_check(const uint8_t *data, uint64_t size);
 const char *codec_check_extended(const uint8_t *data, uint64_t size);
 
 /* Check an extended value that begins at its second tag, up to the items that it may contain, and move `at` there. It
-   is within `depth` containers, must be hashable if it `is_key`, and must have ended at `limit` but for one byte of each
-   item. */
+   is within `depth` containers, must be hashable if it `is_key`, and must have ended at `limit`, but for one byte of
+   each of its items. */
 const char *codec_extended_head(const uint8_t **at, const uint8_t *limit, int is_key, unsigned depth, unsigned *kind,
     uint64_t *items);
 

@@ -189,8 +189,8 @@ static int has_equals(const struct level *level)
     }
 }
 
-/* Make the value that begins at `at`, and move that behind it. A container is still empty: the level has the `size` that
-   is to come. */
+/* Make the value that begins at `at`, and move that behind it. A container is still empty: the level has the `size`
+   that is to come. */
 static PyObject *make_value(const struct known *known, const uint8_t **at, const uint8_t *end, struct level *level)
 {
     uint8_t tag = *(*at)++;

@@ -1,7 +1,7 @@
 /* See codec_encoder.h: encode values of the extended kinds. The same steps as sandbox/extended/encoding.py.
 
-   For the rarer ones it calls Python's code of that file, and so the interpreter may do anything meanwhile: handle a
-   signal, switch to another thread. So the items of a container are copied first: in its level, `object` is a tuple of
+   For the rarer ones it calls Python's code of that file. The interpreter may then do anything: handle a signal, switch
+   to another thread. So the items of a container are copied first: in its level, `object` is a tuple of
    them, and of an OrderedDict `value` is the dict itself.
 
    Py_DecRef is called for what may be None or a type of Python's own. Later versions don't count references to those,

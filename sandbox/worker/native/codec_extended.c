@@ -1,4 +1,5 @@
-/* See codec.h: check extended values. The same steps as sandbox/extended/checking.py and arrays.py, in the same order. */
+/* See codec.h: check extended values. The same steps as checking.py and arrays.py in sandbox/extended, in the same
+   order. */
 
 #include "codec.h"
 
@@ -92,7 +93,8 @@ static const char *check_date(const uint8_t *at, uint8_t month_bits)
     unsigned year = at[0] << 8 | at[1], month = at[2] & month_bits, day = at[3];
     unsigned is_leap = year % 4 == 0 && (year % 100 || year % 400 == 0);
     unsigned days = month == 2 ? 28 + is_leap : 30 + (month + (month > 7)) % 2;
-    return year < 1 || year > 9999 || month < 1 || month > 12 || day < 1 || day > days ? "a date is out of range" : NULL;
+    return year < 1 || year > 9999 || month < 1 || month > 12 || day < 1 || day > days
+        ? "a date is out of range" : NULL;
 }
 
 static const char *check_time(uint8_t hour, const uint8_t *rest)

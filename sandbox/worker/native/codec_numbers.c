@@ -146,8 +146,9 @@ static int read_part(PyObject *descriptor, PyObject *fraction, int64_t *number)
 int codec_put_fraction(struct encoder *e, PyObject *value, int *is_done)
 {
     int64_t numerator, denominator;
-    *is_done = read_part(e->known->numerator, value, &numerator) && read_part(e->known->denominator, value, &denominator)
-        && denominator > 0 && find_common_divisor(magnitude(numerator), denominator) == 1;
+    *is_done = read_part(e->known->numerator, value, &numerator)
+        && read_part(e->known->denominator, value, &denominator) && denominator > 0
+        && find_common_divisor(magnitude(numerator), denominator) == 1;
     if (!*is_done)
         return 0;
     uint64_t least = bit_length(magnitude(numerator)) / 8 + bit_length(denominator) / 8;

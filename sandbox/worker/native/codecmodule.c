@@ -194,8 +194,8 @@ static PyMethodDef methods[] = {
      "decode($module, data, /, extended=True)\n--\n\nReturn the value whose encoding is `data`. Raises Malformed."},
     {"use_these", (PyCFunction)(void (*)(void))use_these, METH_FASTCALL,
      "use_these($module, not_plain, too_large, malformed, encode_leaf, restore, /)\n--\n\n"
-     "Raise these exceptions from now on: ``not_plain(text)``, ``too_large(size)``, ``malformed(text)``; and call these\n"
-     "functions for the rarer values of the extended kinds."},
+     "Raise these exceptions from now on: ``not_plain(text)``, ``too_large(size)``, ``malformed(text)``.\n"
+     "Call these functions for the rarer values of the extended kinds."},
     {NULL, NULL, 0, NULL},
 };
 
