@@ -140,7 +140,7 @@ class FunctionCases(_Judgement):
         if self._unloadable is not None:
             return replace(self._unloadable)
         if self._session is None:
-            self._session = session = self._open(self._request(self._job.sol))
+            self._session = session = self._open(self._request(self._cases.entry_point, self._job.sol))
             self._has_loaded = False
             if isinstance(first := session.start(), Outcome):
                 first = self._end(first)
@@ -174,9 +174,9 @@ class FunctionCases(_Judgement):
             return outcome
         return self._compare(outcome, given, output, expected)
 
-    def _request(self, sol: bytes) -> Request:
+    def _request(self, entry_point: str, sol: bytes) -> Request:
         prelude = self._cases.prelude.encode(*wire.TEXT)
-        payload = judging.encode((self._cases.entry_point if sol else "", sol.decode(*wire.TEXT)))
+        payload = judging.encode((entry_point, sol.decode(*wire.TEXT)))
         parts = len(self._cases.cases) + 1
         return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed, parts=parts)
 
@@ -185,7 +185,7 @@ class FunctionCases(_Judgement):
         self._close()
         if outcome.end in _FORGED:
             outcome.end, outcome.detail = End.DIED, "it reported what only other phases can report"
-        blame_prelude(self._open, outcome, self._request(b""), self._has_loaded)
+        blame_prelude(self._open, outcome, self._request("", b""), self._has_loaded)
         return outcome
 
     def _close(self) -> int:

@@ -79,7 +79,7 @@ class Relay:
 
     def _load(self) -> Outcome | None:
         """Start the solution's process. Return why it has none, or None if it is ready."""
-        self._solution = self._open(self._request(self._job.sol))
+        self._solution = self._open(self._request(self._tests.entry_point, self._job.sol))
         self._has_loaded = False
         first = self._solution.start()
         if isinstance(first, bytes):
@@ -89,9 +89,9 @@ class Relay:
             first = self._malformed(self._solution)
         return self._end_solution(first)
 
-    def _request(self, sol: bytes) -> Request:
+    def _request(self, entry_point: str, sol: bytes) -> Request:
         prelude = self._tests.prelude.encode(*wire.TEXT)
-        payload = judging.encode((self._tests.entry_point if sol else "", sol.decode(*wire.TEXT)))
+        payload = judging.encode((entry_point, sol.decode(*wire.TEXT)))
         return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed)
 
     def _end_solution(self, outcome: Outcome) -> Outcome:
@@ -101,7 +101,7 @@ class Relay:
             self._solution = None
         if outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
             outcome.end, outcome.detail = End.DIED, "it reported what only tests can report"
-        blame_prelude(self._open, outcome, self._request(b""), self._has_loaded)
+        blame_prelude(self._open, outcome, self._request("", b""), self._has_loaded)
         outcome.payload = b""
         return outcome
 
