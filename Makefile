@@ -78,9 +78,12 @@ images: dist/built ## build the images of the worker and of the daemon from the 
 base: $(VENV)/installed
 	$(RUN) images/base.py | docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - selftaught-base
 
-benchmark: $(VENV)/installed ## compare with other verifiers (half an hour or more)
+benchmark: $(VENV)/installed ## compare with other verifiers and judges (an hour or more)
 	$(RUN) -m tests.benchmarks
 	$(RUN) -m tests.benchmarks.load
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target out/peers \
+		-r tests/benchmarks/peers.txt || echo "judges that are not installed are left out" >&2
+	$(RUN) -m tests.benchmarks.judges
 
 clean:
 	rm -rf $(VENV) build dist out/wheels site .cache *.egg-info

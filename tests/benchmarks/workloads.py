@@ -8,9 +8,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from selftaught.sandbox import corpus
 
+T = TypeVar("T")
 Pair = tuple[str, str]
 ROOT = Path(__file__).resolve().parents[2]
 GROUP = 16
@@ -104,6 +106,8 @@ def lm(path: Path) -> list[Pair]:
 FILES = {
     "p3": ("SELFTAUGHT_P3", Path("p3", "puzzles.json")),
     "lm": ("SELFTAUGHT_LM", Path("benchmarks", "lm_solutions.jsonl.gz")),
+    "humaneval": ("SELFTAUGHT_HUMANEVAL", Path("benchmarks", "HumanEval.jsonl.gz")),
+    "mbpp": ("SELFTAUGHT_MBPP", Path("benchmarks", "mbpp.jsonl.gz")),
 }
 """Files that are no part of this project: the variable that names one or its folder, else its place in `shared`."""
 
@@ -155,8 +159,8 @@ WORKLOADS: dict[str, Callable[[int, bool], Workload]] = {
 They raise FileNotFoundError where the file they need is not given."""
 
 
-def sample(pairs: list[Pair], most: int | None) -> list[Pair]:
-    """At most that many of the pairs, evenly spaced over the whole."""
+def sample(pairs: list[T], most: int | None) -> list[T]:
+    """At most that many of them, evenly spaced over the whole."""
     if most is None or len(pairs) <= most:
         return pairs
     return [pairs[i * len(pairs) // most] for i in range(most)]

@@ -19,7 +19,7 @@ from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import address_space, status_bytes
 from selftaught.sandbox.worker.report import Report
-from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Request
+from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Request, Session
 
 if TYPE_CHECKING:
     from selftaught.sandbox.worker.fork.engine import ForkEngine
@@ -98,6 +98,10 @@ class Child:
         self._unsent, self._unsent_to = memoryview(wire.frame(message)), self.channel.requests
         self._send()
         return self._take_turn()
+
+    def relay(self, solution: Session, case: int) -> Relayed | None:
+        """See `Session.relay`."""
+        return None
 
     def begin(self) -> None:
         """See `Session.begin`."""

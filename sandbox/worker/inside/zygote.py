@@ -28,6 +28,7 @@ from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from selftaught.sandbox.jail import capabilities, kernel, landlock, libraries, namespaces, rlimits, root, seccomp
+from selftaught.sandbox.wire import GO_FD
 
 if TYPE_CHECKING:
     from selftaught.sandbox.packages import Chosen
@@ -321,7 +322,6 @@ def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from selftaught.sandbox.wire import GO_FD
     from selftaught.sandbox.worker.inside import phase, snapshot
 
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.

@@ -106,6 +106,14 @@ static int give_input(struct state *s, const struct user_regs_struct *now)
     return resume_with(s, s->now, size);
 }
 
+/* Handle an ioctl: no standard stream is a terminal. `input` looks every time. */
+static int refuse_ioctl(struct state *s, const struct user_regs_struct *now)
+{
+    if (now->rdi > (s->is_program ? 2 : 0))
+        return STOP_CALL;
+    return resume_with(s, s->now, -ENOTTY);
+}
+
 static void do_nothing(int number)
 {
     (void)number;
@@ -146,6 +154,8 @@ static int classify(struct state *s, int status)
         return take_write(s, &now);
     case ACTION_READ:
         return give_input(s, &now);
+    case ACTION_IOCTL:
+        return refuse_ioctl(s, &now);
     default:
         return STOP_CALL;
     }

@@ -42,6 +42,7 @@ def load_checked() -> ctypes.PyDLL:
         "run": (ctypes.c_char_p, size, nanoseconds),
         "answer": (ctypes.c_char_p, size, nanoseconds),
         "wait": (nanoseconds,),
+        "relay": (pointer, pointer, nanoseconds),
         "proceed": (size,),
         "execute": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
         "restore": (),

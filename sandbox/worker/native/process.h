@@ -2,8 +2,9 @@
    all numbers: shared.h.
 
    memory.c: find and put back what was written. job.c: a job from its start to its report. precompile.c: puzzles,
-   compiled together before their tasks run. tasks.c: tasks of two jobs each. codec_check.c and sha256.c: check and
-   digest of an answer. Independent of these, with no state: snapshot.c, in the jail, and heap.c. */
+   compiled together before their tasks run. tasks.c: tasks of two jobs each. relay.c: calls between two processes.
+   codec_check.c and sha256.c: check and digest of an answer. Independent of these, with no state: snapshot.c, in the
+   jail, and heap.c. */
 
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -23,6 +24,7 @@ int memory_restore_all(struct state *s); /* extended registers too */
 void *memory_here(const struct state *s, uint64_t address, uint64_t size);
 
 /* job.c */
+int process_answer(struct state *s, const void *message, uint64_t size, int64_t timeout_ns);
 int64_t job_clock_ns(void);
 int job_run(struct state *s, uint64_t size, int64_t timeout_ns);
 int job_abandon(struct state *s, int stop);

@@ -2,10 +2,11 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 4276283414u
+#define SHARED_DIGEST 1002184690u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
+#define RELAYED_CASES 64
 #define ENGINE_SNAPSHOT 1
 #define TEXT_BYTES 2000
 #define DIGEST_BYTES 32
@@ -28,6 +29,7 @@ enum {
     ACTION_PASS = 1,
     ACTION_WRITE = 2,
     ACTION_READ = 3,
+    ACTION_IOCTL = 4,
 };
 enum {
     KIND_ZERO = 0,
@@ -201,4 +203,18 @@ struct state {
     uint64_t regions[128][3];
 };
 _Static_assert(sizeof(struct state) == 6544, "state");
+struct relayed {
+    uint64_t number;
+    uint64_t most;
+    uint64_t most_cases;
+    uint64_t is_solution;
+    uint64_t cases;
+    int64_t ran_ns[2];
+    int64_t charged_cpu_ns[2];
+    int64_t charged_wall_ns[2];
+    uint64_t numbers[64];
+    int64_t cpu_ns[64];
+    int64_t wall_ns[64];
+};
+_Static_assert(sizeof(struct relayed) == 1624, "relayed");
 #endif

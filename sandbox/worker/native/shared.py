@@ -21,6 +21,8 @@ MAX_COMPILED = 64
 """Puzzles that one job compiles at most."""
 MAX_REGIONS = 128
 """Regions that one scan returns at most: the kernel allocates memory for as many each time."""
+RELAYED_CASES = 64
+"""Cases that may end before the supervisor charges them."""
 
 
 class Stop(IntEnum):
@@ -60,6 +62,8 @@ class Action(IntEnum):
     """
     READ = 3
     """A read. From descriptor 0 of a program it gets the next part of its standard input; else as `ASK`."""
+    IOCTL = 4
+    """An ioctl. On descriptor 0, and on 1 and 2 of a program, it fails as on what is no terminal; else as `ASK`."""
 
 
 class Kind(IntEnum):
@@ -207,12 +211,34 @@ class State(ctypes.Structure):
     )
 
 
-STRUCTURES = (Area, Run, Piece, Compiled, Range, State)
+class Relayed(ctypes.Structure):
+    """Calls that were passed on between two processes, that of tests first.
+
+    Attributes:
+        number: the current case.
+        most, most_cases: largest message in bytes, and number of cases.
+        is_solution: 1 if the solution's process has stopped last, 0 if the tests' has.
+        cases: how many cases ended.
+        ran_ns: for how long each process had the turn.
+        charged_cpu_ns, charged_wall_ns: of that, what cases are charged for that ended.
+        numbers, cpu_ns, wall_ns: those cases, and what both processes used in each.
+    """
+
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in ("number", "most", "most_cases", "is_solution", "cases")),
+        *((name, ctypes.c_int64 * 2) for name in ("ran_ns", "charged_cpu_ns", "charged_wall_ns")),
+        ("numbers", ctypes.c_uint64 * RELAYED_CASES),
+        *((name, ctypes.c_int64 * RELAYED_CASES) for name in ("cpu_ns", "wall_ns")),
+    )
+
+
+STRUCTURES = (Area, Run, Piece, Compiled, Range, State, Relayed)
 _ENUMERATIONS = (Stop, Action, Kind, wire.End, Phase)
 _NUMBERS = {
     "PAGE": mmap.PAGESIZE,
     "MAX_COMPILED": MAX_COMPILED,
     "MAX_REGIONS": MAX_REGIONS,
+    "RELAYED_CASES": RELAYED_CASES,
     "ENGINE_SNAPSHOT": wire.ENGINES.index("snapshot"),
     "TEXT_BYTES": wire.TEXT_BYTES,
     "DIGEST_BYTES": wire.DIGEST_BYTES,

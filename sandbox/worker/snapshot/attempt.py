@@ -90,7 +90,7 @@ class Attempt:
         Returns:
             Its outcome; a message, after which the job waits for `answer`; None if the outcome is unknown here.
         """
-        process, print_limit, timeout = self.process, self.limits.output_bytes, min(self._left(), SLOW_PHASE_SECONDS)
+        process, print_limit, timeout = self.process, self.limits.output_bytes, min(self.left(), SLOW_PHASE_SECONDS)
         try:
             stop = (
                 process.resume(job, print_limit, timeout)
@@ -107,11 +107,17 @@ class Attempt:
         self._idle += time.monotonic() - self._paused
         self._began += time.thread_time() - self._paused_ours
         try:
-            stop = self.process.answer(message, min(self._left(), SLOW_PHASE_SECONDS))
+            stop = self.process.answer(message, min(self.left(), SLOW_PHASE_SECONDS))
         except OSError:
             self.must_replace = True
             return None
         return self.go_on(stop)
+
+    def has_run(self, seconds: float) -> None:
+        """Count time since the last stop as its own for so many seconds, and else as that of nobody."""
+        self._idle += time.monotonic() - self._paused - seconds
+        self._began += time.thread_time() - self._paused_ours
+        self._read_clocks()
 
     def begin(self) -> None:
         """Count time against the limits from zero again."""
@@ -129,15 +135,17 @@ class Attempt:
         except OSError:  # it has died
             self.must_replace, outcome = True, None
         self._read_clocks()
-        self._paused, self._paused_ours = time.monotonic(), time.thread_time()
         return outcome
 
     def _read_clocks(self) -> None:
-        (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used()
-        cpu += charged(time.thread_time() - self._began, cpu)
+        """Set `used`, and when that was."""
+        self._paused, self._paused_ours = now, ours = time.monotonic(), time.thread_time()
+        (cpu_before, wall_before), (cpu, wall) = self._before, self.process.used(now)
+        cpu += charged(ours - self._began, cpu)
         self.used = cpu_before + cpu, wall_before + wall - self._idle
 
-    def _left(self) -> float:
+    def left(self) -> float:
+        """Return how many seconds it may run on."""
         cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
         return max(0.0, min(self.limits.cpu_seconds - cpu, self.limits.wall_seconds - wall))
 
@@ -169,7 +177,7 @@ class Attempt:
                 client_seconds = _CLIENT_SECONDS
                 context.on_slow_phase()
             self._read_clocks()
-            if not (left := self._left()):
+            if not (left := self.left()):
                 return self._time_out(report)
             stop = process.wait(min(left, client_seconds))
 

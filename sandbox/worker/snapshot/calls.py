@@ -19,8 +19,8 @@ from selftaught.sandbox.worker.snapshot.tracee import ARGUMENTS, ORIG_RAX
 
 _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex".split()
 """With the arguments that the filter allows, these change nothing in the kernel and show nothing of earlier tasks."""
-_NO_SUCH_FILE, _NO_TERMINAL = (1 << 64) - errno.ENOENT, (1 << 64) - errno.ENOTTY
-"""The results of calls on paths of sources, and of a terminal's ioctl on standard input, which is as at end of file."""
+_NO_SUCH_FILE = (1 << 64) - errno.ENOENT
+"""The result of calls on paths of sources."""
 _SOURCE_NAMES = (b"<puzzle>", b"<solution>", b"<prelude>", b"<tests>", b"<checker>", b"main.py")
 _LONGEST_NAME = 11
 _EMPTY_PATH = 0x1000  # AT_EMPTY_PATH
@@ -40,15 +40,14 @@ class Calls:
         self.actions = {
             jailed.number("write"): Action.WRITE,
             jailed.number("read"): Action.READ,
+            jailed.number("ioctl"): Action.IOCTL,
             **{jailed.number(name): Action.PASS for name in _PASS},
         }
         self._clock, self._exit = jailed.number("clock_gettime"), jailed.number("exit_group")
         self._fstat, self._stat_at = jailed.number("fstat"), jailed.number("newfstatat")
-        self._lseek, self._ioctl = jailed.number("lseek"), jailed.number("ioctl")
+        self._lseek = jailed.number("lseek")
         self._of_paths = {jailed.number(name) for name in ("openat", "newfstatat")}
-        self._of_stdin = {
-            jailed.number(name): result for name, result in (("read", 0), ("lseek", 0), ("ioctl", _NO_TERMINAL))
-        }
+        self._of_stdin = {jailed.number("read"): 0, self._lseek: 0}
 
     def allow(self, process: SnapshotProcess) -> bool:
         """Let the call at which the process waits take place, or answer it. Return False if it must not take place.
@@ -77,18 +76,15 @@ class Calls:
 
     def exit_code(self, process: SnapshotProcess) -> int | None:
         """Return the exit code if a program waits at the call that ends it."""
-        now = process.now
-        if process.stdin_position is None or now[ORIG_RAX] != self._exit:
+        if process.call != self._exit or process.stdin_position is None:
             return None
-        return now[ARGUMENTS[0]] & 0xFF
+        return process.now[ARGUMENTS[0]] & 0xFF
 
     def _answer_program(
         self, process: SnapshotProcess, call: int, arguments: list[int], position: tuple[int, int]
     ) -> int | None:
         """Return the result of a call on a program's standard streams, as if its input were a file in memory."""
         descriptor, (at, size) = arguments[0], position
-        if call == self._ioctl and descriptor <= 2:
-            return _NO_TERMINAL
         if descriptor != 0:
             return None
         if call == self._lseek and arguments[1] == 0 and arguments[2] == os.SEEK_CUR:

@@ -55,7 +55,7 @@ from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
+from selftaught.sandbox.wire import Counters, End, Job, Kind, Outcome, Phase
 from selftaught.sandbox.worker.engine import BATCH_SECONDS, SLOW_PHASE_SECONDS, do_nothing
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.native.library import load_checked
@@ -133,7 +133,7 @@ class SnapshotEngine:
                 yield self._frame(task)
                 frames = frames[wire.size_of_first(frames) :]
                 continue
-            batch = self._execute_batch(frames)
+            batch = self._execute_batch(frames) if wire.kind_of_first(frames) is Kind.PUZZLE else None
             if batch and batch.tasks:
                 yield batch.results
                 frames = frames[batch.consumed :]

@@ -13,7 +13,7 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.native.library import load_checked
-from selftaught.sandbox.worker.native.shared import Action, Range, State, Stop
+from selftaught.sandbox.worker.native.shared import Action, Range, Relayed, State, Stop
 from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
 from selftaught.sandbox.worker.snapshot.spawn import Spawned
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
@@ -29,6 +29,8 @@ _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
 """For outcomes of many tasks, and for an answer on its way between phases in the C code."""
 _CHECK_SECONDS = 5.0
 _SIZE_BYTES = 8
+_STOPS = {stop.value: stop for stop in Stop}
+"""Faster than the constructor of an enumeration."""
 _NO_FAULTS_SEEN = (1 << 64) - 1
 OUTPUT_BYTES = 4 << 20
 """A program may have a limit of so many bytes of output here."""
@@ -198,12 +200,26 @@ class SnapshotProcess:
         """After `Stop.REPORT` with a message: answer it, and wait as `wait` does."""
         return self._stopped(self._library.process_answer(self._at, message, len(message), int(timeout_seconds * 1e9)))
 
+    def relay(self, solution: SnapshotProcess, calls: Relayed, timeout_seconds: float) -> Stop:
+        """After `Stop.REPORT` with a request of tests: pass calls on to a solution's process, and wait.
+
+        Args:
+            solution: the process that waits for a message.
+            calls: what is known of them before; what came of them.
+            timeout_seconds: how long to do that.
+
+        Returns:
+            `Stop.UNFIT` if that request must be looked at; else what came of the process that `calls` tells.
+        """
+        stop = self._library.process_relay(self._at, solution._at, ctypes.addressof(calls), int(timeout_seconds * 1e9))
+        return (solution if calls.is_solution else self)._stopped(stop)
+
     def wait(self, timeout_seconds: float) -> Stop:
         """Wait until the process stops for something that `actions` does not cover; `Stop.TIMEOUT` if it does not."""
         return self._stopped(self._library.process_wait(self._at, int(timeout_seconds * 1e9)))
 
     def _stopped(self, result: int) -> Stop:
-        stop = Stop(result)
+        stop = _STOPS[result]
         self._is_done = stop is Stop.DONE
         if stop is Stop.FAILED:
             raise OSError("the process can't be started, watched or put back")
@@ -214,6 +230,11 @@ class SnapshotProcess:
     def now(self) -> tuple[int, ...]:
         """Return the registers at the last stop."""
         return tuple(self._state.now)
+
+    @property
+    def call(self) -> int:
+        """Return the number of the system call at the last stop."""
+        return int(self._state.now[ORIG_RAX])
 
     @property
     def report(self) -> bytes:
@@ -230,12 +251,16 @@ class SnapshotProcess:
         """Return True if the C code has given up a job of its own, so that memory should be compared."""
         return bool(self._state.suspect)
 
-    def used(self) -> tuple[float, float]:
-        """Return CPU time and elapsed time in seconds of the last job: until now, or until it was put back at once."""
+    def used(self, now: float) -> tuple[float, float]:
+        """Return CPU time and elapsed time in seconds of the last job: until now, or until it was put back at once.
+
+        Args:
+            now: the monotonic clock.
+        """
         cpu, wall = self._state.cpu_ns * 1e-9, self._state.wall_ns * 1e-9
         if self._is_done:
             return cpu, wall
-        return self.tracee.cpu_seconds() - cpu, time.monotonic() - wall
+        return self.tracee.cpu_seconds() - cpu, now - wall
 
     def proceed_with(self, result: int) -> None:
         """After a stop at a call: resume as if the call had returned `result`."""

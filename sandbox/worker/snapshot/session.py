@@ -4,8 +4,13 @@ end.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, GivenUp, Request
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS
+from selftaught.sandbox.worker.native import shared
+from selftaught.sandbox.worker.native.shared import Stop
+from selftaught.sandbox.worker.session import MOST_CASES, OVERHEAD_BYTES, GivenUp, Relayed, Request, Session
 from selftaught.sandbox.worker.snapshot.attempt import Attempt, Context
 from selftaught.sandbox.worker.snapshot.process import fits
 from selftaught.sandbox.worker.snapshot.upkeep import Upkeep
@@ -25,7 +30,6 @@ class SnapshotSession:
         self._upkeep, self._request = upkeep, request
         most = request.limits.answer_bytes + request.limits.output_bytes + OVERHEAD_BYTES
         self._attempt = Attempt(context, upkeep.ready(), request.limits, max_message_bytes=most)
-        self._clock = Clock()
         self._lapped = (0.0, 0.0)
         self._closed = False
         self._peak = 0
@@ -35,23 +39,19 @@ class SnapshotSession:
         job = self._request.pack(0)
         if not fits(job, self._request.limits):
             self._give_up()
-        self._clock.go()
         return self._take_turn(self._attempt.run(job))
 
     def send(self, message: bytes) -> bytes | Outcome:
         """See `Session.send`."""
         if not self._attempt.process.can_take(message):
             self._give_up()
-        self._clock.go()
         return self._take_turn(self._attempt.answer(message))
 
     def _take_turn(self, found: Outcome | bytes | None) -> bytes | Outcome:
-        self._clock.stop()
         if isinstance(found, bytes):
             return found
         if found is None:
             self._give_up()
-        assert found is not None
         self._put_back(given_up=False)
         cpu, _ = used = self._attempt.used
         if cpu - self._attempt.begun[0] > self._request.limits.cpu_seconds:
@@ -61,6 +61,45 @@ class SnapshotSession:
         self._fill(found, used)
         found.peak_memory_bytes = self._peak
         return found
+
+    def relay(self, solution: Session, case: int) -> Relayed | None:
+        """See `Session.relay`."""
+        if not isinstance(solution, SnapshotSession):
+            return None
+        mine, theirs = self._attempt, solution._attempt
+        seconds = min(mine.left(), theirs.left(), SLOW_PHASE_SECONDS)
+        calls = shared.Relayed(number=case, most=self._request.limits.answer_bytes, most_cases=MOST_CASES)
+        try:
+            stop = mine.process.relay(theirs.process, calls, seconds)
+        except OSError:
+            mine.must_replace = theirs.must_replace = True
+            self._give_up()
+        if stop is Stop.UNFIT:
+            return None
+        used = self._charge(solution, calls)
+        mine.has_run(calls.ran_ns[0] * 1e-9)
+        theirs.has_run(calls.ran_ns[1] * 1e-9)
+        stopped = solution if calls.is_solution else self
+        found = stopped._take_turn(stopped._attempt.go_on(stop))
+        return Relayed(found, bool(calls.is_solution), calls.number, used)
+
+    def _charge(self, solution: SnapshotSession, calls: shared.Relayed) -> list[tuple[int, Outcome]]:
+        """Return what the cases that ended have used: the first of them since the last lap."""
+        if not calls.cases:
+            return []
+        used = [
+            (
+                calls.numbers[at],
+                Outcome(End.ACCEPTED, cpu_seconds=calls.cpu_ns[at] * 1e-9, wall_seconds=calls.wall_ns[at] * 1e-9),
+            )
+            for at in range(calls.cases)
+        ]
+        for which, session in enumerate((self, solution)):
+            before, (cpu, wall) = session.lap(), session._lapped
+            used[0][1].cpu_seconds += before.cpu_seconds
+            used[0][1].wall_seconds += before.wall_seconds
+            session._lapped = cpu + calls.charged_cpu_ns[which] * 1e-9, wall + calls.charged_wall_ns[which] * 1e-9
+        return used
 
     def begin(self) -> None:
         """See `Session.begin`."""
@@ -77,7 +116,7 @@ class SnapshotSession:
         outcome.engine, outcome.phase = "snapshot", self._request.phase
         return outcome
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> NoReturn:
         self._put_back(given_up=True)
         raise GivenUp
 
