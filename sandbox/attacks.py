@@ -17,7 +17,7 @@ from selftaught.sandbox.backends import LEVELS, WorkerConfig
 from selftaught.sandbox.cases import Case, Step
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import seccomp
-from selftaught.sandbox.task import Task
+from selftaught.sandbox.task import AnyTask, Task
 from selftaught.sandbox.verdict import Verdict, printable
 from selftaught.sandbox.verifier import Verifier
 
@@ -30,7 +30,7 @@ MOST_WORKERS = 2
 """How many cases run side by side unless more are asked for: each may use its whole memory limit."""
 
 _SPARE_SECONDS = 5.0
-"""What a verdict may take beyond the wall limits of its two phases."""
+"""What a verdict may take beyond the wall limits of its phases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def run_case(verifier: Verifier, case: Case) -> Failure | None:
         started = time.monotonic()
         verdict = verifier.verify(step.task)
         elapsed = time.monotonic() - started
-        most = 2 * (step.task.limits or verifier.limits).wall_seconds + _SPARE_SECONDS
+        most = _phases_of(step.task) * (step.task.limits or verifier.limits).wall_seconds + _SPARE_SECONDS
         if not _is_as_expected(step, verdict, verifier.level):
             return Failure(case, number, str(expected), _describe(verdict))
         if elapsed > most:
@@ -144,6 +144,12 @@ def run_case(verifier: Verifier, case: Case) -> Failure | None:
     return None
 
 
+def _phases_of(task: AnyTask) -> int:
+    """Return how often the processes of a task may use their wall limit: once for each case, or both once."""
+    cases = () if isinstance(task, Task) else task.cases or ()
+    return 2 * max(1, len(cases))
+
+
 def _is_as_expected(step: Step, verdict: Verdict, level: str) -> bool:
     expected = step.expected_at(level)
     unnamed = seccomp.nested() and "unnamed system call" in verdict.message  # see docs/engines.md, System calls
@@ -151,6 +157,8 @@ def _is_as_expected(step: Step, verdict: Verdict, level: str) -> bool:
         verdict.status in expected.statuses
         and expected.phase in (None, verdict.phase)
         and (unnamed or expected.message in verdict.message)
+        and all(getattr(verdict, name) == number for name, number in expected.numbers.items())
+        and verdict.isolation == getattr(step.task, "isolation", "process")
         and verdict.message.isprintable()
         and verdict.level == level
     )
@@ -159,7 +167,9 @@ def _is_as_expected(step: Step, verdict: Verdict, level: str) -> bool:
 def _describe(verdict: Verdict) -> str:
     phase = f" in phase {verdict.phase}" if verdict.phase else ""
     message = f" ({printable(verdict.message)})" if verdict.message else ""
-    return f"{verdict.status}{phase} at level {verdict.level or 'none'}{message}"
+    passed = f", {verdict.passed} of {verdict.total} passed" if verdict.total else ""
+    decided = f", decided by {verdict.decided_by}" if verdict.decided_by is not None else ""
+    return f"{verdict.status}{phase} at level {verdict.level or 'none'}{message}{passed}{decided}, {verdict.isolation}"
 
 
 def plan(config: WorkerConfig, levels: dict[str, Any]) -> Iterator[tuple[WorkerConfig, str]]:

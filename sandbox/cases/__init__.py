@@ -4,13 +4,16 @@ A case is a file ``<kind>/<name>.toml``. A new file needs no registration. Its f
 
 * ``why``: what the case shows, and what would be wrong if it came out otherwise.
 * ``expect``: the statuses that are right.
-* ``phase``, ``message`` (optional): the phase that must decide, and text that the verdict's message must contain.
-* ``sat``, ``sol``: the task. ``limits`` (optional): a table with fields of `selftaught.sandbox.Limits`.
-* ``[full]``, ``[restricted]``, ``[container]`` (optional): another ``expect``, ``phase`` or ``message`` at that level.
+* ``phase``, ``message``, ``passed``, ``total``, ``decided_by`` (optional): the phase that must decide, text that the
+  verdict's message must contain, and what these fields of the verdict must be.
+* the task: ``sat`` and ``sol`` of a puzzle, or the fields of a function or a program
+  (`selftaught.sandbox.cases.tasks`). ``limits`` (optional): a table with fields of `selftaught.sandbox.Limits`.
+* ``[full]``, ``[restricted]``, ``[container]`` (optional): another expectation at that level.
 * ``[[then]]`` (optional): tasks that follow on the same worker, each with all these fields but ``why``.
 * ``levels``, ``engines`` (optional): the only levels and engines for which the case means something.
 
-The command ``selftaught doctor --attacks`` and the tests read the cases with `load`.
+The verdict's ``isolation`` must always be the task's. The command ``selftaught doctor --attacks`` and the tests read
+the cases with `load`.
 """
 
 from __future__ import annotations
@@ -19,20 +22,20 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any, TypeVar
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.backends import LEVELS
-from selftaught.sandbox.task import Limits, Task
+from selftaught.sandbox.cases.tables import MalformedCase, Table
+from selftaught.sandbox.cases.tasks import take_task
+from selftaught.sandbox.task import AnyTask
 from selftaught.sandbox.verdict import Status
+
+__all__ = ["ALL_LEVELS", "Case", "Expectation", "MalformedCase", "Step", "load"]
 
 ALL_LEVELS = tuple(level for levels in LEVELS.values() for level in levels)
 _NEVER_RIGHT = (Status.INTERNAL_ERROR, Status.CANCELLED)
-T = TypeVar("T")
-
-
-class MalformedCase(ValueError):
-    """A file of a case can't be read; the message names the file and the field."""
+_PHASES = ("sol", "sat", "tests", "check", "shared")
+_NUMBERS = ("passed", "total", "decided_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,27 @@ class Expectation:
         statuses: Statuses that are right.
         phase: The phase that must decide, or None for any.
         message: Text that the verdict's message must contain.
+        passed, total, decided_by: What these fields of the verdict must be, or None for anything.
     """
 
     statuses: tuple[Status, ...]
     phase: str | None = None
     message: str = ""
+    passed: int | None = None
+    total: int | None = None
+    decided_by: int | None = None
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Those of the last three that must be something."""
+        found = {name: getattr(self, name) for name in _NUMBERS}
+        return {name: number for name, number in found.items() if number is not None}
 
     def __str__(self) -> str:
         phase = f" in phase {self.phase}" if self.phase else ""
         message = f", with {self.message!r} in its message" if self.message else ""
-        return " or ".join(self.statuses) + phase + message
+        numbers = "".join(f", {name} {number}" for name, number in self.numbers.items())
+        return " or ".join(self.statuses) + phase + message + numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +79,7 @@ class Step:
         exceptions: By level, what the verdict must be there instead.
     """
 
-    task: Task
+    task: AnyTask
     expected: Expectation
     exceptions: dict[str, Expectation]
 
@@ -130,7 +144,7 @@ def _sorted(folder: Traversable) -> list[Traversable]:
 def _case(kind: str, file: Traversable) -> Case:
     where, name = f"{kind}/{file.name}", file.name.removesuffix(".toml")
     try:
-        table = _Table(where, tomllib.loads(file.read_text(encoding="utf-8")))
+        table = Table(where, tomllib.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:  # malformed TOML or UTF-8
         raise MalformedCase(f"{where}: {error}") from error
     why = table.take("why", str)
@@ -138,50 +152,13 @@ def _case(kind: str, file: Traversable) -> Case:
         raise table.wrong("why", "is empty")
     levels = _names(table, "levels", ALL_LEVELS)
     engines = _names(table, "engines", wire.ENGINES)
-    later = [_Table(f"{where}: then[{i}]", fields) for i, fields in enumerate(table.take("then", list, []))]
+    later = [Table(f"{where}: then[{i}]", fields) for i, fields in enumerate(table.take("then", list, []))]
     steps = tuple(_step(f"{kind}/{name}", each) for each in (table, *later))
     return Case(kind, name, why, steps, levels, engines)
 
 
-class _Table:
-    """A table of a case's file, from which fields are taken one by one."""
-
-    def __init__(self, where: str, fields: Any) -> None:
-        if type(fields) is not dict:
-            raise MalformedCase(f"{where}: is no table")
-        self.where, self._fields = where, dict(fields)
-
-    def take(self, name: str, kind: type[T], default: T | None = None) -> T:
-        """Remove and return a field. Raises MalformedCase if it is missing without a default, or of another type."""
-        value = self._fields.pop(name, default)
-        if value is None:
-            raise self.wrong(name, "is missing")
-        if type(value) is not kind:
-            raise self.wrong(name, f"must be of type {kind.__name__}, not {type(value).__name__}")
-        return value
-
-    def take_table(self, name: str) -> _Table | None:
-        """Remove and return a table, or None if there is none of this name."""
-        return _Table(f"{self.where}: {name}", self._fields.pop(name)) if name in self._fields else None
-
-    def take_rest(self) -> dict[str, Any]:
-        """Remove and return all fields that are left."""
-        rest, self._fields = self._fields, {}
-        return rest
-
-    def end(self) -> None:
-        """Raise MalformedCase if a field is left: nobody knows it."""
-        for name in self._fields:
-            raise self.wrong(name, "is no field of a case")
-
-    def wrong(self, name: str, what: str) -> MalformedCase:
-        """Return the exception for a field."""
-        return MalformedCase(f"{self.where}: {name} {what}")
-
-
-def _step(ident: str, table: _Table) -> Step:
-    limits = table.take_table("limits")
-    task = Task(ident, _source(table, "sat"), _source(table, "sol"), None if limits is None else _limits(limits))
+def _step(ident: str, table: Table) -> Step:
+    task = take_task(ident, table)
     expected = _expectation(table)
     tables = {level: own for level in ALL_LEVELS if (own := table.take_table(level)) is not None}
     exceptions = {level: _expectation(own, expected) for level, own in tables.items()}
@@ -190,18 +167,7 @@ def _step(ident: str, table: _Table) -> Step:
     return Step(task, expected, exceptions)
 
 
-def _source(table: _Table, name: str) -> str:
-    return table.take(name, str).lstrip("\n")
-
-
-def _limits(table: _Table) -> Limits:
-    try:
-        return Limits(**table.take_rest())
-    except (TypeError, ValueError) as error:
-        raise MalformedCase(f"{table.where}: {error}") from error
-
-
-def _expectation(table: _Table, usual: Expectation | None = None) -> Expectation:
+def _expectation(table: Table, usual: Expectation | None = None) -> Expectation:
     """Return the expectation of a table, where the fields that are missing are those of the usual one."""
     default = usual or Expectation((), None)
     statuses = []
@@ -212,12 +178,13 @@ def _expectation(table: _Table, usual: Expectation | None = None) -> Expectation
     if not statuses:
         raise table.wrong("expect", "is empty")
     phase = table.take("phase", str, default.phase or "") or None
-    if phase not in (None, "sol", "sat"):
-        raise table.wrong("phase", f"must be sol or sat, not {phase!r}")
-    return Expectation(tuple(statuses), phase, table.take("message", str, default.message))
+    if phase not in (None, *_PHASES):
+        raise table.wrong("phase", f"must be one of {', '.join(_PHASES)}, not {phase!r}")
+    numbers = {name: table.take_optional(name, int, getattr(default, name)) for name in _NUMBERS}
+    return Expectation(tuple(statuses), phase, table.take("message", str, default.message), **numbers)
 
 
-def _names(table: _Table, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def _names(table: Table, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = table.take(name, list, list(known))
     for each in names:
         if each not in known:

@@ -15,7 +15,7 @@ from selftaught.sandbox.judging import Cases
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.relay import Compiled
-from selftaught.sandbox.worker.session import Open, Request, Run, Session
+from selftaught.sandbox.worker.session import Open, Request, Run, Session, blame_prelude
 
 _CHECKED = struct.Struct("<ccd")
 _CHECK_ENDS = {b"T": End.ACCEPTED, b"F": End.REJECTED, b"p": End.TESTS_ERROR}
@@ -133,19 +133,22 @@ class FunctionCases(_Judgement):
     """Calls of a function. One process makes them all; if it ends, the next case gets another."""
 
     _session: Session | None = None
+    _has_loaded = False
     _unloadable: Outcome | None = None
 
     def _judge(self, given: bytes, expected: bytes) -> Outcome:
         if self._unloadable is not None:
             return replace(self._unloadable)
         if self._session is None:
-            self._session = session = self._start()
+            self._session = session = self._open(self._request(self._cases.entry_point, self._job.sol))
+            self._has_loaded = False
             if isinstance(first := session.start(), Outcome):
                 first = self._end(first)
                 self._unloadable = Outcome(first.end, first.detail, first.observed, engine=first.engine)
                 return first
             if first[:1] != b"R":
                 return self._end(_malformed(session))
+            self._has_loaded = True
         session = self._session
         session.begin()
         reply = session.send(b"C" + given)
@@ -171,19 +174,18 @@ class FunctionCases(_Judgement):
             return outcome
         return self._compare(outcome, given, output, expected)
 
-    def _start(self) -> Session:
+    def _request(self, entry_point: str, sol: bytes) -> Request:
         prelude = self._cases.prelude.encode(*wire.TEXT)
-        payload = judging.encode((self._cases.entry_point, self._job.sol.decode(*wire.TEXT)))
+        payload = judging.encode((entry_point, sol.decode(*wire.TEXT)))
         parts = len(self._cases.cases) + 1
-        return self._open(Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed, parts=parts))
+        return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed, parts=parts)
 
     def _end(self, outcome: Outcome) -> Outcome:
         """Close the solution's process, whose outcome this is. The next case gets another."""
         self._close()
         if outcome.end in _FORGED:
             outcome.end, outcome.detail = End.DIED, "it reported what only other phases can report"
-        elif outcome.end is End.PUZZLE_ERROR:  # the prelude
-            outcome.end = End.TESTS_ERROR
+        blame_prelude(self._open, outcome, self._request("", b""), self._has_loaded)
         return outcome
 
     def _close(self) -> int:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import replace
 
 from selftaught.sandbox import codec, judging, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import NO_CASE, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session
+from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session, blame_prelude
 
 _CASE, _END = struct.Struct("<I"), struct.Struct("<IIc")
 _ENDS = {
@@ -32,8 +31,9 @@ _ENDS = {
     b"L": End.TOO_LARGE,
     b"-": End.DIED,  # the solution's process has ended: its outcome is known
 }
-_REPLIES = (b"X", b"w", b"L", b"m")
-_NOTHING = Outcome(End.ACCEPTED)
+_REPLIES = b"X", b"w"
+_REPLY_ENDS = {b"L": End.TOO_LARGE, b"m": End.SOLUTION_ERROR}
+"""Replies that end the case: the result is too large; a lack of memory that the kernel's figures do not confirm."""
 
 Compiled = Callable[[bytes, str, bool, Limits], bytes]
 """Returns the code of a source: see `Judge`."""
@@ -57,6 +57,7 @@ class Relay:
         self._code = compiled(self._source, "<tests>", False, limits)
         self._solution: Session | None = None
         self._judge: Session | None = None
+        self._has_loaded = False
         self._names = b""
         self._failed: dict[int, Outcome] = {}
         self._used: dict[int, Outcome] = {}
@@ -80,16 +81,20 @@ class Relay:
 
     def _load(self) -> Outcome | None:
         """Start the solution's process. Return why it has none, or None if it is ready."""
-        payload = judging.encode((self._tests.entry_point, self._job.sol.decode(*wire.TEXT)))
-        prelude = self._tests.prelude.encode(*wire.TEXT)
-        self._solution = self._open(Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed))
+        self._solution = self._open(self._request(self._tests.entry_point, self._job.sol))
+        self._has_loaded = False
         first = self._solution.start()
         if isinstance(first, bytes):
             if _is_encoding(first, b"R", self._limits):
-                self._names = first[1:]
+                self._names, self._has_loaded = first[1:], True
                 return None
             first = self._malformed(self._solution)
         return self._end_solution(first)
+
+    def _request(self, entry_point: str, sol: bytes) -> Request:
+        prelude = self._tests.prelude.encode(*wire.TEXT)
+        payload = judging.encode((entry_point, sol.decode(*wire.TEXT)))
+        return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed)
 
     def _end_solution(self, outcome: Outcome) -> Outcome:
         """Close the solution's process, and return its outcome, which can't be one of the tests."""
@@ -98,8 +103,7 @@ class Relay:
             self._solution = None
         if outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
             outcome.end, outcome.detail = End.DIED, "it reported what only tests can report"
-        if outcome.end is End.PUZZLE_ERROR:  # the prelude
-            outcome.end = End.TESTS_ERROR
+        blame_prelude(self._open, outcome, self._request("", b""), self._has_loaded)
         outcome.payload = b""
         return outcome
 
@@ -184,6 +188,8 @@ class Relay:
         assert self._solution is not None
         if isinstance(reply, bytes):
             code = reply[:1]
+            if code in _REPLY_ENDS:
+                return self._lose(_end_of_reply(self._solution.lap(), reply))
             if code in _REPLIES and (code != b"X" or _is_encoding(reply, b"X", self._limits)):
                 return reply
             reply = self._malformed(self._solution)
@@ -220,15 +226,15 @@ class Relay:
         """Return the outcomes up to the case in which the solution's process ended: the number of all is not known."""
         self._charge()
         self._close()
-        last = self._failed[self._case]
-        before = [
-            replace(self._used.get(number, _NOTHING), case=number, engine=last.engine, phase=Phase.TESTS)
-            for number in range(self._case)
-        ]
-        if usage := self._used.get(self._case):
-            last.cpu_seconds += usage.cpu_seconds
-            last.wall_seconds += usage.wall_seconds
-        return [*before, last, Outcome(End.TOTAL, observed=self._case + 1)]
+        outcomes = []
+        for number in range(self._case + 1):
+            usual = Outcome(End.ACCEPTED, engine=self._failed[self._case].engine, phase=Phase.TESTS, case=number)
+            outcome = self._failed.get(number, usual)
+            if usage := self._used.get(number):
+                outcome.cpu_seconds += usage.cpu_seconds
+                outcome.wall_seconds += usage.wall_seconds
+            outcomes.append(outcome)
+        return [*outcomes, Outcome(End.TOTAL)]
 
     def _close(self) -> int:
         """Close both processes. Return the larger of their resident sets."""
@@ -239,7 +245,7 @@ class Relay:
 def outcomes_of_tests(
     last: Outcome, failed: dict[int, Outcome], used: dict[int, Outcome], current: int, phase: Phase
 ) -> list[Outcome]:
-    """Return the outcomes of all cases in order, and `End.TOTAL`.
+    """Return the outcomes of all cases in order, and `End.TOTAL`: 0 unless the tests have reported how many there are.
 
     Args:
         last: the outcome of the process that ran the tests. `End.ANSWER`: its payload is the report of their end.
@@ -249,13 +255,14 @@ def outcomes_of_tests(
         phase: what the process did.
     """
     last.phase = phase
-    total, case = current + 1, current
+    total, case, is_known = current + 1, current, False
     if last.end is End.ANSWER:
         code, text = b"", b""
         if len(last.payload) >= _END.size:
             total, case, code = _END.unpack_from(last.payload)
             text = last.payload[_END.size :]
-        if code not in _ENDS or total > MOST_CASES:
+        is_known = code in _ENDS and total <= MOST_CASES
+        if not is_known:
             total, case, code, text = current + 1, current, b"", b"malformed report"
         end = _outcome_of(code, text, phase)
         last.end, last.detail, last.observed, last.payload = end.end, end.detail, end.observed, b""
@@ -265,7 +272,7 @@ def outcomes_of_tests(
         last.end = End.TESTS_ERROR
     if last.end is not End.ACCEPTED:
         if case == NO_CASE or case >= max(total, 1):
-            return [last, Outcome(End.TOTAL, observed=total)]
+            return [last, Outcome(End.TOTAL, observed=total if is_known else 0)]
         last.case = case
         failed.setdefault(case, last)
     else:
@@ -280,7 +287,7 @@ def outcomes_of_tests(
             outcome.wall_seconds += usage.wall_seconds
         outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, last.peak_memory_bytes)
         outcomes.append(outcome)
-    return [*outcomes, Outcome(End.TOTAL, observed=total)]
+    return [*outcomes, Outcome(End.TOTAL, observed=total if is_known else 0)]
 
 
 def failure_of(message: bytes, phase: Phase) -> Outcome | None:
@@ -304,6 +311,16 @@ def _add(used: dict[int, Outcome], case: int, more: Outcome) -> None:
     total = used.setdefault(case, Outcome(End.ACCEPTED))
     total.cpu_seconds += more.cpu_seconds
     total.wall_seconds += more.wall_seconds
+
+
+def _end_of_reply(outcome: Outcome, reply: bytes) -> Outcome:
+    """Return the outcome of a case that a reply of the solution has ended."""
+    outcome.end, text = _REPLY_ENDS[reply[:1]], reply[1:].decode("utf-8", "replace")[: wire.TEXT_BYTES]
+    if outcome.end is not End.TOO_LARGE:
+        outcome.detail = text
+    elif text.isascii() and text.isdigit() and len(text) < 20:
+        outcome.observed = float(text)
+    return outcome
 
 
 def _is_encoding(message: bytes, code: bytes, limits: Limits) -> bool:

@@ -59,6 +59,11 @@ def read_report(data: bytes | bytearray, max_bytes: int, loaded: bool) -> Outcom
     return Outcome(end, text)
 
 
+def lacks_memory(code: bytes, payload: bytes) -> bool:
+    """Return True if a report says that memory was lacking; that of the end of tests has a code inside."""
+    return code in _NO_MEMORY_CODES or (code == b"E" and payload[8:9] in _NO_MEMORY_CODES)
+
+
 class Report:
     """Collects what a child writes until it is a complete report.
 
@@ -100,9 +105,8 @@ class Report:
             self._loaded = self.claims_loaded = True
             del self._data[:1]
         outcome = read_report(self._data, self._max_bytes, self._loaded)
-        self.out_of_memory = (
-            outcome is not None and outcome.end is not End.DIED and bytes(self._data[:1]) in _NO_MEMORY_CODES
-        )
+        if outcome is not None and outcome.end is not End.DIED:
+            self.out_of_memory = lacks_memory(bytes(self._data[:1]), outcome.payload)
         return outcome
 
     def _take_message(self) -> bytes | Outcome | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any
 
-from selftaught.sandbox import wire
+from selftaught.sandbox import codec, wire
 from selftaught.sandbox.worker.inside import failure, pytest_standin
 from selftaught.sandbox.worker.inside.collection import collect
 from selftaught.sandbox.worker.inside.failure import LoadError
@@ -124,7 +124,7 @@ class CaseRunner:
         if relay is None:
             blamed = FAILED if self._next or _is_from_solution(error) else NOT_LOADED
         else:
-            blamed = FAILED if relay.calls else NOT_LOADED
+            blamed = FAILED if relay.calls or isinstance(error, codec.Malformed) else NOT_LOADED
         if isinstance(error, LoadError) or (_lacks_import(error) and not _is_from_solution(error)):
             blamed = NOT_LOADED
         elif blamed == NOT_LOADED and _lacks_name(error):

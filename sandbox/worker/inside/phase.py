@@ -56,6 +56,7 @@ _memoryview, _encode, _decode, _pack = memoryview, codec.encode, codec.decode, w
 _utf8, _slice, _type_name = str.encode, str.__getitem__, type.__dict__["__name__"].__get__
 _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes, _from_bytes, _read_some = True, type, marshal.loads, bytes, int.from_bytes, os.read
+_NO_MEMORY = b"m", b"n"
 _NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
 
 
@@ -314,6 +315,6 @@ def _send_report(code: bytes, payload: bytes) -> NoReturn:
     except BaseException:  # the task has closed or replaced it
         pass
     _write_all(_pack(code, _len(payload)), payload)
-    if code in (b"m", b"n"):
+    if code in _NO_MEMORY or (code == b"E" and payload[8:9] in _NO_MEMORY):
         _pause()
     _exit(0)

@@ -1,36 +1,17 @@
-"""Published sets, as they are: every solution that they have is right in a plain interpreter, as they say.
-
-They are in $SELFTAUGHT_BENCHMARKS or in ``shared/benchmarks`` beside the checkout; they are no part of this project.
-"""
+"""Published sets, as they are: every solution that they have is right in a plain interpreter, as they say."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-import pytest
-
-from selftaught.sandbox.formats.joining import REFERENCE, Dataset
 from selftaught.sandbox.task import FunctionTask
 from tests.sandbox.formats.plain import PlainVerifier
+from tests.sandbox.published import tasks
 
 EVERY = 10
 """Of LeetCode's many solutions, one in so many is run."""
 
 PACKAGES = ("sortedcontainers", "numpy")
-
-
-def tasks(name: str, form: str = "auto") -> list[FunctionTask]:
-    """Return the tasks of a set's own solutions; skip the test if the set is not there."""
-    default = Path(__file__).parents[4] / "shared" / "benchmarks"
-    path = Path(os.environ.get("SELFTAUGHT_BENCHMARKS", default)) / name
-    if not path.exists():
-        pytest.skip(f"no {path}: set SELFTAUGHT_BENCHMARKS to the folder that holds {name}")
-    dataset = Dataset([str(path)], REFERENCE, form)
-    found = [record.task for record in dataset.samples()]
-    assert not dataset.malformed and not dataset.unanswered
-    return [task for task in found if isinstance(task, FunctionTask)]
 
 
 def refused(given: Sequence[FunctionTask]) -> list[tuple[str, str]]:

@@ -27,10 +27,14 @@ def checked(code: bytes, score: float = 0.0, text: bytes = b"") -> bytes:
 
 
 def judge(
-    solution: list[Script], check: Script | None = None, all_cases: bool = False, checker: str | None = None
+    solution: list[Script],
+    check: Script | None = None,
+    all_cases: bool = False,
+    checker: str | None = None,
+    prelude: str = "",
 ) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.SERVE: solution, Phase.CHECK: [check or []]})
-    task = FunctionTask("t", "sol", "f", cases=CASES, all_cases=all_cases, checker=checker)
+    task = FunctionTask("t", "sol", "f", cases=CASES, all_cases=all_cases, checker=checker, prelude=prelude)
     job = judging.pack(task, LIMITS)
     outcomes = FunctionCases(stage.open, unreachable, job, LIMITS, lambda *_: b"").execute()
     assert stage.all_closed()
@@ -78,12 +82,25 @@ def test_with_a_checker_every_output_is_checked() -> None:
         (Outcome(End.ACCEPTED), Status.CRASHED),
         (Outcome(End.ANSWER, payload=codec.encode(2, 100)), Status.CRASHED),
         (Outcome(End.CPU), Status.TIME_LIMIT),
-        (Outcome(End.PUZZLE_ERROR), Status.TESTS_ERROR),
+        (Outcome(End.PUZZLE_ERROR), Status.SOLUTION_ERROR),
     ],
 )
 def test_no_other_reply_of_the_solution_accepts(reply: bytes | Outcome, status: Status) -> None:
     verdict, _ = judge([[READY, reply]])
     assert (verdict.status, verdict.decided_by) == (status, 0)
+
+
+def test_the_prelude_is_blamed_only_if_it_does_not_load_alone() -> None:
+    def blames() -> Outcome:
+        return Outcome(End.PUZZLE_ERROR)
+
+    verdict, stage = judge([[blames()], [Outcome(End.PUZZLE_ERROR)]], prelude="1 / 0")
+    assert verdict.status is Status.TESTS_ERROR
+    assert stage.opened[1].request.payload == judging.encode(("", ""))
+    verdict, _ = judge([[blames()], [READY]], prelude="import math")
+    assert verdict.status is Status.SOLUTION_ERROR
+    verdict, stage = judge([[blames()]])
+    assert verdict.status is Status.SOLUTION_ERROR and len(stage.opened) == 1
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,11 @@ def ends(total: int, case: int = NO_CASE, code: bytes = b"T", text: bytes = b"")
     return Outcome(End.ANSWER, payload=struct.pack("<IIc", total, case, code) + text)
 
 
-def judge(solution: list[Script], tests: list[Script], all_cases: bool = False) -> tuple[Verdict, Stage]:
+def judge(
+    solution: list[Script], tests: list[Script], all_cases: bool = False, prelude: str = ""
+) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.SERVE: solution, Phase.TESTS: tests})
-    task = FunctionTask("t", "sol", "f", tests="tests", all_cases=all_cases)
+    task = FunctionTask("t", "sol", "f", tests="tests", prelude=prelude, all_cases=all_cases)
     outcomes = Relay(stage.open, judging.pack(task, LIMITS), LIMITS, lambda *_: b"").execute()
     assert stage.all_closed()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
@@ -106,8 +108,21 @@ def test_no_other_end_of_the_tests_accepts(report: bytes | Outcome) -> None:
 def test_nothing_malformed_from_the_solution_reaches_the_tests_or_accepts(reply: bytes | Outcome) -> None:
     verdict, stage = judge([[READY, reply]], [[asks(0), ends(1)]])
     assert stage.opened[1].heard == []
-    assert verdict.status in (Status.CRASHED, Status.TESTS_ERROR), verdict
+    assert verdict.status in (Status.CRASHED, Status.SOLUTION_ERROR), verdict
     assert verdict.phase == "sol"
+
+
+def test_the_prelude_is_blamed_only_if_it_does_not_load_alone() -> None:
+    def blames() -> Outcome:
+        return Outcome(End.PUZZLE_ERROR)
+
+    verdict, stage = judge([[blames()], [Outcome(End.PUZZLE_ERROR)]], [], prelude="1 / 0")
+    assert verdict.status is Status.TESTS_ERROR
+    assert stage.opened[1].request.payload == judging.encode(("", ""))
+    verdict, _ = judge([[blames()], [READY]], [], prelude="import math")
+    assert verdict.status is Status.SOLUTION_ERROR
+    verdict, stage = judge([[blames()]], [])
+    assert verdict.status is Status.SOLUTION_ERROR and len(stage.opened) == 1
 
 
 @pytest.mark.parametrize("first", [b"", b"R", b"R\xff", b"X", ends(1), Outcome(End.ACCEPTED), Outcome(End.DIED)])
@@ -172,3 +187,30 @@ def test_what_both_processes_used_is_charged_to_the_case() -> None:
     verdict, _ = judge([[READY, says(1), says(1)]], [[asks(0), asks(1), ends(2)]])
     assert sum(case.usage.cpu_seconds for case in verdict.cases) == verdict.usage.cpu_seconds > 0
     assert verdict.usage.peak_memory_bytes == 1000
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [(b"L99999999", Status.OUTPUT_LIMIT), (b"Lmuch", Status.OUTPUT_LIMIT), (b"mfull", Status.SOLUTION_ERROR)],
+)
+def test_a_result_that_is_too_large_or_lacks_memory_ends_its_case(reply: bytes, status: Status) -> None:
+    verdict, _ = judge([[READY, reply]], [[asks(0)]])
+    assert (verdict.status, verdict.phase, verdict.decided_by) == (status, "sol", 0)
+    verdict, stage = judge([[READY, reply, says(1)]], [[asks(0), asks(1), ends(2)]], all_cases=True)
+    assert [case.status for case in verdict.cases] == [status, Status.ACCEPTED]
+    assert stage.opened[1].heard == [b"", says(1)]
+
+
+def test_cases_that_ended_processes_have_failed_also_where_too_many_did() -> None:
+    many = judging.MOST_RESUMED + 1
+    solutions: list[Script] = [[READY, Outcome(End.DIED)] for _ in range(many)]
+    verdict, _ = judge(solutions, [[asks(case) for case in range(many)]], all_cases=True)
+    assert {case.status for case in verdict.cases} == {Status.CRASHED} and len(verdict.cases) == many
+    assert (verdict.passed, verdict.total, verdict.score, verdict.decided_by) == (0, 0, 0.0, 0)
+
+
+def test_the_share_of_passed_cases_is_not_known_before_the_tests_have_ended() -> None:
+    verdict, _ = judge([[READY, says(1), Outcome(End.DIED)]], [[asks(0), asks(1)]])
+    assert (verdict.passed, verdict.total, verdict.score) == (1, 0, 0.0)
+    verdict, _ = judge([[READY, says(1)]], [[asks(1), Outcome(End.CPU)]])
+    assert (verdict.passed, verdict.total, verdict.score) == (1, 0, 0.0)
