@@ -223,3 +223,17 @@ def test_standard_input_can_be_mapped_and_read_but_not_run(verifier: Verifier, n
 
 def test_a_program_may_import_what_is_in_a_shared_library(verifier: Verifier) -> None:
     assert run(verifier, "import _lsprof\nprint(_lsprof.__name__)").stdout == "_lsprof\n"
+
+
+def test_standard_streams_and_builtins_are_as_in_a_program_started_by_python(verifier: Verifier) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('stdin', 'stdout', 'stderr'):\n"
+        "    stream = getattr(sys, name)\n"
+        "    assert stream is getattr(sys, '__' + name + '__')\n"
+        "    print(stream.name, stream.mode, stream.encoding, stream.fileno())\n"
+        "exit(7)"
+    )
+    found = run(verifier, code)
+    assert found.stdout == "<stdin> r utf-8 0\n<stdout> w utf-8 1\n<stderr> w utf-8 2\n"
+    assert found.return_code == 7

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import sys
 import types
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 _exit = os._exit  # a program may replace it
 
@@ -18,7 +19,11 @@ _stdin: list[TextIO] = []
 
 def prepare() -> None:
     """Make the stream for standard input, on whatever descriptor 0 is when a program runs."""
-    _stdin[:] = [open(0, encoding="utf-8", errors="surrogateescape", closefd=False)]  # noqa: SIM115
+    raw: Any = io.FileIO(0, closefd=False)
+    raw.name = "<stdin>"
+    stream: Any = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8", errors="surrogateescape")
+    stream.mode = "r"  # as the interpreter's own has it
+    _stdin[:] = [stream]
 
 
 def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
@@ -30,7 +35,7 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
     """
     name = "main.py"
     sys.argv[:] = [name]
-    (sys.stdin,) = _stdin
+    (sys.stdin,) = (sys.__stdin__,) = _stdin  # type: ignore[misc, assignment]
     module = sys.modules["__main__"] = types.ModuleType("__main__")
     module.__dict__.update(__file__=name, __builtins__=sys.modules["builtins"])
     status = 0

@@ -6,6 +6,8 @@ what children need before the jail closes.
 
 from __future__ import annotations
 
+import _sitebuiltins
+import builtins
 import contextlib
 import ctypes
 import functools
@@ -218,8 +220,10 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     """Import what will not be found any more in the jail. Return the modules that run in children, with their code."""
     sys.path[:] = [*root.library(), *(path for path in sys.path if path.endswith("lib-dynload"))]
     sys.argv[:] = [""]
-    sys.stdout = _text_stream(1, line_buffering=False)
-    sys.stderr = _text_stream(2, line_buffering=True)
+    sys.stdout = sys.__stdout__ = _text_stream(1, "<stdout>", line_buffering=False)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _text_stream(2, "<stderr>", line_buffering=True)  # type: ignore[misc]
+    for name in ("exit", "quit"):  # as the module `site` does, which is not imported here
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
     os.environ.clear()
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
@@ -315,10 +319,13 @@ def _spec_and_code(name: str) -> tuple[ModuleSpec, bytes]:
     return spec, marshal.dumps(_without_path(loader.get_code(name)))
 
 
-def _text_stream(descriptor: int, line_buffering: bool) -> io.TextIOWrapper:
+def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOWrapper:
     """Return a text stream on an output pipe that can print anything; the interpreter's own is for another file."""
-    raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
-    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=line_buffering)
+    raw: Any = io.FileIO(descriptor, "w", closefd=False)
+    raw.name = name
+    stream: Any = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=line_buffering)
+    stream.mode = "w"  # as the interpreter's own has it
+    return cast("io.TextIOWrapper", stream)
 
 
 def _serve(traced_program: bytes) -> NoReturn:
