@@ -120,6 +120,11 @@ class Client:
         """See `Verifier.required_isolation`."""
         return str(self.config()["required_isolation"])
 
+    @property
+    def packages(self) -> dict[str, str]:
+        """See `Verifier.packages`."""
+        return dict(self.config()["packages"])
+
     def close(self) -> None:
         """Close every connection. May be called again."""
         with self._lock:
