@@ -344,18 +344,17 @@ class Deduplicator:
 
 def _key(task: Checked) -> _Key:
     """Return what identifies tasks that get the same verdict. The values of limits are faster to hash than Limits."""
-    limits, sources = task.limits, _sources(task)
-    return sources if limits is None else (*sources, *limits.to_tuple())
-
-
-def _sources(task: Checked) -> _Key:
+    sources: _Key
     if isinstance(task, Task):
-        sat, sol = task.sat, task.sol
-        return (
+        sat, sol, limits = task.sat, task.sol, task.limits
+        sources = (
             sat if len(sat) <= _SHORT else _digest(wire.to_bytes(sat)),
             sol if len(sol) <= _SHORT else _digest(wire.to_bytes(sol)),
         )
-    return task.kind, *(part if len(part) <= _SHORT else _digest(part) for part in (task.judge, task.sol))
+    else:
+        limits = task.limits
+        sources = task.kind, *(part if len(part) <= _SHORT else _digest(part) for part in (task.judge, task.sol))
+    return sources if limits is None else (*sources, *limits.to_tuple())
 
 
 def _digest(source: bytes) -> bytes:

@@ -18,10 +18,9 @@ from typing import Any, NoReturn
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import rlimits
 from selftaught.sandbox.wire import GO_FD, JOB_FD, REPORT_FD, Phase
-from selftaught.sandbox.worker.inside import annotation, checking, program, serving, sharing, testing
+from selftaught.sandbox.worker.inside import annotation, program
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
-from selftaught.sandbox.worker.inside.test_source import compile_tests
 
 _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
     int(one)
@@ -37,6 +36,7 @@ _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
         Phase.SHARED,
     )
 )
+_SESSIONS = (_SERVE, _TESTS, _CHECK, _SHARED)
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """Names that the functions of puzzles and solutions may have."""
 _PUZZLE = "__puzzle__"
@@ -58,14 +58,6 @@ _unpack, _head_size = wire.PHASE.unpack_from, wire.PHASE.size
 _true, _type, _loads, _bytes, _from_bytes, _read_some = True, type, marshal.loads, bytes, int.from_bytes, os.read
 _NO_MEMORY = b"m", b"n"
 _NO_MEMORY_REPORT = _pack(b"n", _len(b"MemoryError")) + b"MemoryError"
-
-
-_compile_puzzle = functools.partial(compile_source, file="<puzzle>")
-_COMPILERS: dict[bytes, Callable[[bytes], object]] = {
-    b"<tests>": compile_tests,
-    b"main.py": functools.partial(compile_source, file="main.py"),
-}
-"""What compiles the sources of `Phase.COMPILE`, by its payload."""
 
 
 def run(check_in: Callable[[bool], object]) -> NoReturn:
@@ -119,15 +111,40 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
             os.close(REPORT_FD)
         sys.modules.pop(_PUZZLE, None)
         program.run(payload, _loads(sat)) if is_compiled else program.run(sat)
-    if which == _SERVE:
-        return serving.serve(sat, payload, answer_bytes, exchange)
-    if which == _TESTS:
-        return testing.run_tests(_loads(sat) if is_compiled else sat, payload, exchange)
-    if which == _CHECK:
-        return checking.check(sat, payload, exchange)
-    if which == _SHARED:
-        return sharing.run_shared(sat, payload, exchange)
+    if which in _SESSIONS:
+        return _run_session(which, _loads(sat) if is_compiled else sat, payload, answer_bytes)
     return _run_phase(which, is_compiled, sat, payload, answer_bytes, reports_loaded)
+
+
+def _run_session(which: int, source: Any, payload: bytes, answer_bytes: int) -> tuple[bytes, bytes]:
+    """Run a phase of tests or cases. Return the code and text of its report.
+
+    The modules are imported here so that they come after this one in memory: else a puzzle would use names that lie
+    among theirs, and write to more pages.
+    """
+    from selftaught.sandbox.worker.inside import checking, serving, sharing, testing
+
+    if which == _SERVE:
+        return serving.serve(source, payload, answer_bytes, exchange)
+    if which == _TESTS:
+        return testing.run_tests(source, payload, exchange)
+    if which == _CHECK:
+        return checking.check(source, payload, exchange)
+    return sharing.run_shared(source, payload, exchange)
+
+
+def _compile_tests(source: bytes) -> object:
+    from selftaught.sandbox.worker.inside import test_source
+
+    return test_source.compile_tests(source)
+
+
+_compile_puzzle = functools.partial(compile_source, file="<puzzle>")
+_COMPILERS: dict[bytes, Callable[[bytes], object]] = {
+    b"<tests>": _compile_tests,
+    b"main.py": functools.partial(compile_source, file="main.py"),
+}
+"""What compiles the sources of `Phase.COMPILE`, by its payload."""
 
 
 def set_messages(buffer: memoryview) -> None:

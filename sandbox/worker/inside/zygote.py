@@ -57,12 +57,13 @@ _OURS = (
     "selftaught.sandbox.extended.checking",
     "selftaught.sandbox.extended.decoding",
     "selftaught.sandbox.codec",
-    "selftaught.sandbox.equality",
-    "selftaught.sandbox.published",
-    "selftaught.sandbox.comparison",
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.phase",
+    "selftaught.sandbox.equality",
+    "selftaught.sandbox.published",
+    "selftaught.sandbox.comparison",
     "selftaught.sandbox.worker.inside.difference",
     "selftaught.sandbox.worker.inside.checking",
     "selftaught.sandbox.worker.inside.test_source",
@@ -81,7 +82,6 @@ _OURS = (
     "selftaught.sandbox.worker.inside.cases",
     "selftaught.sandbox.worker.inside.testing",
     "selftaught.sandbox.worker.inside.sharing",
-    "selftaught.sandbox.worker.inside.phase",
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
