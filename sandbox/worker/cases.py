@@ -15,12 +15,11 @@ from selftaught.sandbox.judging import Cases
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.relay import Compiled
-from selftaught.sandbox.worker.session import Open, Request, Run, Session, blame_prelude
+from selftaught.sandbox.worker.session import Open, Request, Run, Session
+from selftaught.sandbox.worker.solution import FORGED, REFUSALS, Solution, malformed, refused, text_of
 
 _CHECKED = struct.Struct("<ccd")
 _CHECK_ENDS = {b"T": End.ACCEPTED, b"F": End.REJECTED, b"p": End.TESTS_ERROR}
-_REPLY_ENDS = {b"S": End.SOLUTION_ERROR, b"w": End.WRONG_TYPE, b"L": End.TOO_LARGE, b"m": End.SOLUTION_ERROR}
-_FORGED = (End.ANSWER, End.ACCEPTED, End.REJECTED)
 _COMPILE_FROM = 2
 """A program with so many cases is compiled once for all."""
 
@@ -54,7 +53,7 @@ class Checks:
             outcome.end, outcome.detail = End.DIED, "malformed message"
             return self._end(outcome)
         _, code, score = _CHECKED.unpack_from(reply)
-        outcome.end, outcome.detail = _CHECK_ENDS[code], _text(reply[_CHECKED.size :])
+        outcome.end, outcome.detail = _CHECK_ENDS[code], text_of(reply[_CHECKED.size :])
         outcome.observed = score if outcome.end is End.REJECTED and 0.0 <= score < 1.0 else 0.0
         return outcome
 
@@ -68,7 +67,7 @@ class Checks:
         self.close()
         if outcome.end in (End.PUZZLE_ERROR, End.SOLUTION_ERROR):
             outcome.end = End.TESTS_ERROR
-        elif outcome.end in _FORGED:
+        elif outcome.end in FORGED:
             outcome.end, outcome.detail = End.DIED, "malformed report"
         outcome.phase, outcome.payload = Phase.CHECK, b""
         return outcome
@@ -132,65 +131,42 @@ class _Judgement:
 class FunctionCases(_Judgement):
     """Calls of a function. One process makes them all; if it ends, the next case gets another."""
 
-    _session: Session | None = None
-    _has_loaded = False
     _unloadable: Outcome | None = None
 
+    def __init__(self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled) -> None:
+        super().__init__(open_session, run, job, limits, compiled)
+        self._solution = Solution(open_session, job, self._cases, limits, parts=len(self._cases.cases) + 1)
+
     def _judge(self, given: bytes, expected: bytes) -> Outcome:
+        solution = self._solution
         if self._unloadable is not None:
             return replace(self._unloadable)
-        if self._session is None:
-            self._session = session = self._open(self._request(self._cases.entry_point, self._job.sol))
-            self._has_loaded = False
-            if isinstance(first := session.start(), Outcome):
-                first = self._end(first)
-                self._unloadable = Outcome(first.end, first.detail, first.observed, engine=first.engine)
-                return first
-            if first[:1] != b"R":
-                return self._end(_malformed(session))
-            self._has_loaded = True
-        session = self._session
+        session = solution.ready()
+        if isinstance(session, Outcome):
+            self._unloadable = Outcome(session.end, session.detail, session.observed, engine=session.engine)
+            return session
         session.begin()
         reply = session.send(b"C" + given)
         if isinstance(reply, Outcome):
-            return self._end(reply)
-        outcome, code = session.lap(), reply[:1]
-        if code == b"V":
-            return self._judge_value(outcome, given, reply[1:], expected)
-        if code not in _REPLY_ENDS:
-            return self._end(_malformed(session))
-        outcome.end, outcome.detail = _REPLY_ENDS[code], _text(reply[1:])
-        if code == b"L":
-            outcome.observed, outcome.detail = float(reply[1:20]) if reply[1:20].isdigit() else 0.0, ""
-        return outcome
+            return solution.end(reply)
+        if reply[:1] in REFUSALS:
+            return refused(session.lap(), reply)
+        if reply[:1] != b"V":
+            return solution.end(malformed(session.lap()))
+        return self._judge_value(session.lap(), given, reply[1:], expected)
 
     def _judge_value(self, outcome: Outcome, given: bytes, output: bytes, expected: bytes) -> Outcome:
         try:
             codec.check(output, self._limits.answer_bytes, extended=True)
         except codec.Malformed as error:
             outcome.end, outcome.detail = End.DIED, f"malformed answer: {error}"
-            return self._end(outcome)
+            return self._solution.end(outcome)
         if output == expected and not self._cases.checker:
             return outcome
         return self._compare(outcome, given, output, expected)
 
-    def _request(self, entry_point: str, sol: bytes) -> Request:
-        prelude = self._cases.prelude.encode(*wire.TEXT)
-        payload = judging.encode((entry_point, sol.decode(*wire.TEXT)))
-        parts = len(self._cases.cases) + 1
-        return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed, parts=parts)
-
-    def _end(self, outcome: Outcome) -> Outcome:
-        """Close the solution's process, whose outcome this is. The next case gets another."""
-        self._close()
-        if outcome.end in _FORGED:
-            outcome.end, outcome.detail = End.DIED, "it reported what only other phases can report"
-        blame_prelude(self._open, outcome, self._request("", b""), self._has_loaded)
-        return outcome
-
     def _close(self) -> int:
-        session, self._session = self._session, None
-        return session.close() if session else 0
+        return self._solution.close()
 
 
 class StdioCases(_Judgement):
@@ -206,7 +182,7 @@ class StdioCases(_Judgement):
         request = Request(Phase.RUN, program, given, self._limits, self._job.seed, source)
         outcome = self._run(request)
         outcome.phase = Phase.RUN
-        if outcome.end in _FORGED:
+        if outcome.end in FORGED:
             outcome.end, outcome.detail = End.DIED, "a program has nothing to report"
         if outcome.end is not End.EXITED:
             return outcome
@@ -229,13 +205,3 @@ def _explain_exit(code: int, stderr: bytes) -> str:
     last = stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
     how = f"exit code {code}" if code > 0 else f"signal {-code}"
     return f"{last[:500]} ({how})" if last else how
-
-
-def _malformed(session: Session) -> Outcome:
-    outcome = session.lap()
-    outcome.end, outcome.detail = End.DIED, "malformed message"
-    return outcome
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")[: wire.TEXT_BYTES]

@@ -14,10 +14,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from selftaught.sandbox import codec, judging, wire
+from selftaught.sandbox import judging, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import NO_CASE, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session, blame_prelude
+from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session
+from selftaught.sandbox.worker.solution import FORGED, Solution, is_encoding, malformed, refused, size_of, text_of
 
 _CASE, _END = struct.Struct("<I"), struct.Struct("<IIc")
 _ENDS = {
@@ -31,9 +32,8 @@ _ENDS = {
     b"L": End.TOO_LARGE,
     b"-": End.DIED,  # the solution's process has ended: its outcome is known
 }
-_REPLIES = b"X", b"w"
-_REPLY_ENDS = {b"L": End.TOO_LARGE, b"m": End.SOLUTION_ERROR}
-"""Replies that end the case: the result is too large; a lack of memory that the kernel's figures do not confirm."""
+_ENDS_CASE = b"L", b"m"
+"""Refusals of the solution that end the case. The tests themselves get the other one, w: it names what can't cross."""
 
 Compiled = Callable[[bytes, str, bool, Limits], bytes]
 """Returns the code of a source: see `Judge`."""
@@ -55,10 +55,8 @@ class Relay:
         self._tests = judging.unpack_tests(job.sat)
         self._source = self._tests.tests.encode(*wire.TEXT)
         self._code = compiled(self._source, "<tests>", False, limits)
-        self._solution: Session | None = None
+        self._solution = Solution(open_session, job, self._tests, limits)
         self._judge: Session | None = None
-        self._has_loaded = False
-        self._names = b""
         self._failed: dict[int, Outcome] = {}
         self._used: dict[int, Outcome] = {}
         self._case = self._ended = 0
@@ -66,7 +64,7 @@ class Relay:
     def execute(self) -> list[Outcome]:
         """Run the tests. Return the outcomes of their cases, and `End.TOTAL`."""
         try:
-            if failure := self._load():
+            if isinstance(failure := self._solution.ready(), Outcome):
                 return [failure, Outcome(End.TOTAL)]
             while True:
                 outcome = self._run_tests()
@@ -74,38 +72,10 @@ class Relay:
                     return self._outcomes_so_far()
                 if outcome.end is End.ANSWER or not self._may_go_on():
                     return self._outcomes(outcome)
-                self._fail(self._case, outcome)
+                self._fail(self._case, _ended(outcome, Phase.TESTS))
                 self._case += 1  # go on after the case that ended the process of the tests
         finally:
             self._close()
-
-    def _load(self) -> Outcome | None:
-        """Start the solution's process. Return why it has none, or None if it is ready."""
-        self._solution = self._open(self._request(self._tests.entry_point, self._job.sol))
-        self._has_loaded = False
-        first = self._solution.start()
-        if isinstance(first, bytes):
-            if _is_encoding(first, b"R", self._limits):
-                self._names, self._has_loaded = first[1:], True
-                return None
-            first = self._malformed(self._solution)
-        return self._end_solution(first)
-
-    def _request(self, entry_point: str, sol: bytes) -> Request:
-        prelude = self._tests.prelude.encode(*wire.TEXT)
-        payload = judging.encode((entry_point, sol.decode(*wire.TEXT)))
-        return Request(Phase.SERVE, prelude, payload, self._limits, self._job.seed)
-
-    def _end_solution(self, outcome: Outcome) -> Outcome:
-        """Close the solution's process, and return its outcome, which can't be one of the tests."""
-        if self._solution is not None:
-            self._solution.close()
-            self._solution = None
-        if outcome.end in (End.ANSWER, End.ACCEPTED, End.REJECTED):
-            outcome.end, outcome.detail = End.DIED, "it reported what only tests can report"
-        blame_prelude(self._open, outcome, self._request("", b""), self._has_loaded)
-        outcome.payload = b""
-        return outcome
 
     def _run_tests(self) -> Outcome | None:
         """Run the tests from the current case on. Return the outcome of their process, or None if the solution's has
@@ -115,7 +85,7 @@ class Relay:
         head = judging.encode_parts(
             judging.encode(tests.prelude),
             judging.encode(tests.entry_point),
-            self._names,
+            self._solution.names,
             judging.encode(tests.all_cases),
             judging.encode(self._case),
         )
@@ -131,7 +101,7 @@ class Relay:
         found = judge.start()
         while isinstance(found, bytes):
             if len(found) < 1 + _CASE.size or not self._begin_case(_CASE.unpack_from(found, 1)[0]):
-                found = self._malformed(judge)
+                found = malformed(judge.lap())
                 break
             if failure := failure_of(found, Phase.TESTS):
                 self._fail(self._case, failure)
@@ -159,24 +129,24 @@ class Relay:
 
     def _charge(self) -> None:
         """Charge what both processes have used since the last call to the current case."""
-        for session in (self._solution, self._judge):
-            if session is not None:
-                _add(self._used, self._case, session.lap())
+        _add(self._used, self._case, self._solution.lap())
+        if self._judge is not None:
+            _add(self._used, self._case, self._judge.lap())
 
     def _ask(self, request: bytes) -> bytes | None:
         """Pass a request to the solution. Return its reply, b"" if it has ended, or None if that ends the tests."""
         if self._case in self._failed:
             return b""
-        if self._solution is None and (failure := self._load()):
-            return self._lose(failure)
-        assert self._solution is not None
-        return self._take_reply(self._solution.send(request))
+        session = self._solution.ready()
+        if isinstance(session, Outcome):
+            return self._lose(session)
+        return self._take_reply(session.send(request))
 
     def _pass_on(self, judge: Session) -> Relayed | None:
         """Have the processes pass calls on, without a look at each, as far as that is possible."""
-        if self._solution is None or self._case in self._failed:
+        if self._solution.session is None or self._case in self._failed:
             return None
-        relayed = judge.relay(self._solution, self._case)
+        relayed = judge.relay(self._solution.session, self._case)
         if relayed:
             self._case = relayed.case
             for case, usage in relayed.used:
@@ -185,15 +155,13 @@ class Relay:
 
     def _take_reply(self, reply: bytes | Outcome) -> bytes | None:
         """Return the solution's reply to a request as the tests get it; else what `_ask` does."""
-        assert self._solution is not None
         if isinstance(reply, bytes):
-            code = reply[:1]
-            if code in _REPLY_ENDS:
-                return self._lose(_end_of_reply(self._solution.lap(), reply))
-            if code in _REPLIES and (code != b"X" or _is_encoding(reply, b"X", self._limits)):
+            if reply[:1] in _ENDS_CASE:
+                return self._lose(refused(self._solution.lap(), reply))
+            if reply[:1] == b"w" or is_encoding(reply, b"X", self._limits):
                 return reply
-            reply = self._malformed(self._solution)
-        return self._lose(self._end_solution(reply))
+            reply = malformed(self._solution.lap())
+        return self._lose(self._solution.end(reply))
 
     def _lose(self, outcome: Outcome) -> bytes | None:
         self._fail(self._case, outcome)
@@ -208,15 +176,9 @@ class Relay:
         outcome.case = case
         self._failed.setdefault(case, outcome)
 
-    def _malformed(self, session: Session) -> Outcome:
-        outcome = session.lap()
-        outcome.end, outcome.detail = End.DIED, "malformed message"
-        return outcome
-
     def _outcomes(self, last: Outcome) -> list[Outcome]:
         """Return the outcomes of all cases; `last` is that of the tests' process."""
-        if self._solution is not None:
-            _add(self._used, self._case, self._solution.lap())
+        _add(self._used, self._case, self._solution.lap())
         peak = self._close()
         outcomes = outcomes_of_tests(last, self._failed, self._used, self._case, Phase.TESTS)
         outcomes[0].peak_memory_bytes = max(outcomes[0].peak_memory_bytes, peak)
@@ -238,8 +200,8 @@ class Relay:
 
     def _close(self) -> int:
         """Close both processes. Return the larger of their resident sets."""
-        sessions, self._solution, self._judge = (self._solution, self._judge), None, None
-        return max((session.close() for session in sessions if session is not None), default=0)
+        judge, self._judge = self._judge, None
+        return max(self._solution.close(), judge.close() if judge else 0)
 
 
 def outcomes_of_tests(
@@ -254,7 +216,6 @@ def outcomes_of_tests(
         current: the case in which the process was last seen.
         phase: what the process did.
     """
-    last.phase = phase
     total, case, is_known = current + 1, current, False
     if last.end is End.ANSWER:
         code, text = b"", b""
@@ -265,11 +226,9 @@ def outcomes_of_tests(
         if not is_known:
             total, case, code, text = current + 1, current, b"", b"malformed report"
         end = _outcome_of(code, text, phase)
-        last.end, last.detail, last.observed, last.payload = end.end, end.detail, end.observed, b""
-    elif last.end in (End.ACCEPTED, End.REJECTED):
-        last.end, last.detail = End.DIED, "malformed report"
-    elif last.end is End.PUZZLE_ERROR:
-        last.end = End.TESTS_ERROR
+        last.end, last.detail, last.observed, last.payload, last.phase = end.end, end.detail, end.observed, b"", phase
+    else:
+        _ended(last, phase)
     if last.end is not End.ACCEPTED:
         if case == NO_CASE or case >= max(total, 1):
             return [last, Outcome(End.TOTAL, observed=total if is_known else 0)]
@@ -290,6 +249,16 @@ def outcomes_of_tests(
     return [*outcomes, Outcome(End.TOTAL, observed=total if is_known else 0)]
 
 
+def _ended(outcome: Outcome, phase: Phase) -> Outcome:
+    """Return the outcome, corrected, of a process that ran tests and has not reported their end."""
+    if outcome.end in FORGED:
+        outcome.end, outcome.detail = End.DIED, "malformed report"
+    elif outcome.end is End.PUZZLE_ERROR:
+        outcome.end = End.TESTS_ERROR
+    outcome.phase, outcome.payload = phase, b""
+    return outcome
+
+
 def failure_of(message: bytes, phase: Phase) -> Outcome | None:
     """Return the outcome of the case that a message of tests tells of; None if it is no such message."""
     if message[:1] != b"F" or len(message) < 2 + _CASE.size:
@@ -301,9 +270,8 @@ def failure_of(message: bytes, phase: Phase) -> Outcome | None:
 
 def _outcome_of(code: bytes, text: bytes, phase: Phase) -> Outcome:
     if code == b"L":
-        size = float(text) if text.isdigit() and len(text) < 20 else 0.0
-        return Outcome(End.TOO_LARGE, observed=size, phase=phase)
-    return Outcome(_ENDS.get(code, End.DIED), text.decode("utf-8", "replace")[: wire.TEXT_BYTES], phase=phase)
+        return Outcome(End.TOO_LARGE, observed=size_of(text_of(text)), phase=phase)
+    return Outcome(_ENDS.get(code, End.DIED), text_of(text), phase=phase)
 
 
 def _add(used: dict[int, Outcome], case: int, more: Outcome) -> None:
@@ -311,22 +279,3 @@ def _add(used: dict[int, Outcome], case: int, more: Outcome) -> None:
     total = used.setdefault(case, Outcome(End.ACCEPTED))
     total.cpu_seconds += more.cpu_seconds
     total.wall_seconds += more.wall_seconds
-
-
-def _end_of_reply(outcome: Outcome, reply: bytes) -> Outcome:
-    """Return the outcome of a case that a reply of the solution has ended."""
-    outcome.end, text = _REPLY_ENDS[reply[:1]], reply[1:].decode("utf-8", "replace")[: wire.TEXT_BYTES]
-    if outcome.end is not End.TOO_LARGE:
-        outcome.detail = text
-    elif text.isascii() and text.isdigit() and len(text) < 20:
-        outcome.observed = float(text)
-    return outcome
-
-
-def _is_encoding(message: bytes, code: bytes, limits: Limits) -> bool:
-    """Return True if a message is this code and the encoding of a value."""
-    try:
-        codec.check(message[1:], limits.answer_bytes + limits.output_bytes, extended=True)
-    except codec.Malformed:
-        return False
-    return message[:1] == code

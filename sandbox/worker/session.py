@@ -13,7 +13,7 @@ from typing import Protocol
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.wire import Outcome, Phase
 
 MOST_CASES = 100_000
 """Of a task with tests."""
@@ -123,27 +123,6 @@ class Session(Protocol):
 
 Open = Callable[[Request], Session]
 Run = Callable[[Request], Outcome]
-
-
-def blame_prelude(open_session: Open, outcome: Outcome, request: Request, has_loaded: bool) -> None:
-    """Decide whose fault it is that a solution's process reports that the prelude does not load.
-
-    A solution can forge that report. So it counts only if the prelude does not load without a solution either.
-
-    Args:
-        open_session: opens a session.
-        outcome: of that process, to be corrected.
-        request: what it was asked to do, with an empty solution.
-        has_loaded: True if the process has reported before that the solution has loaded.
-    """
-    if outcome.end is not End.PUZZLE_ERROR:
-        return
-    outcome.end = End.SOLUTION_ERROR
-    if request.sat and not has_loaded:
-        session = open_session(request)
-        if isinstance(alone := session.start(), Outcome) and alone.end is End.PUZZLE_ERROR:
-            outcome.end = End.TESTS_ERROR
-        session.close()
 
 
 class Clock:
