@@ -51,6 +51,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 from selftaught.sandbox import wire
@@ -104,6 +105,7 @@ class SnapshotEngine:
         self._suspended_now: tuple[Step, SuspendedJob] | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # ends a wait (job.c); our caller may block it
+        self._sessions = ExitStack()
         self._main = Upkeep(self._new, self.counters, on_end=self._suspended.clear)
         self._second = Upkeep(self._new, self.counters)
         self._main.ready()
@@ -183,7 +185,8 @@ class SnapshotEngine:
     def _execute_cases(self, job: Job) -> list[Outcome]:
         """Run a task with tests or cases; as a whole on the fork engine if one of its sessions can't go on here."""
         try:
-            return self._executor.execute(job)
+            with ExitStack() as self._sessions:  # whatever ends the task, no process is left as it was in a session
+                return self._executor.execute(job)
         except GivenUp:
             self.counters.given_up += 1
             return self._fork.executor.execute(job)
@@ -191,7 +194,9 @@ class SnapshotEngine:
     def _open(self, request: Request) -> Session:
         """Return a session. What judges a solution has the second process: the first may be the solution's by then."""
         upkeep = self._main if request.phase in (Phase.SERVE, Phase.SHARED) else self._second
-        return SnapshotSession(self._context, upkeep, request)
+        session = SnapshotSession(self._context, upkeep, request)
+        self._sessions.callback(session.close)
+        return session
 
     def _resume(self, job: Job) -> list[Outcome] | None:
         """Continue the task if it was suspended and has all its time now. Return its outcomes, else None."""
