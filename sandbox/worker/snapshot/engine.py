@@ -1,4 +1,4 @@
-"""The snapshot engine: one warm process, put back bit for bit after every phase.
+"""The snapshot engine: warm processes, put back bit for bit after every phase.
 
 How it works. The *snapshot process* is a fork of the zygote that has configured its memory and waits for a job, traced
 by the supervisor. At that point the supervisor takes a snapshot: a copy of all writable memory and of all registers.
@@ -14,11 +14,10 @@ Why that is enough. For the code in it, a process is memory, registers, and what
   registers, with the floating-point control words, before it reads a job (snapshot.c has the list). The supervisor
   sets them too unless the last job simply reported.
 * The kernel's part changes by system calls only, and *every* call stops the process before it takes place. The
-  supervisor lets calls pass that change nothing (`selftaught.sandbox.worker.snapshot.calls`), and requests for memory,
-  after which it replaces the process. It answers writes to the standard streams itself. On any other call, on any
-  signal, and at any limit but time the phase has no outcome here: the process is put back and the fork engine runs the
-  phase again. That engine can observe what happened, and has files to import. Whether a call may take place is decided
-  by its number and registers, never by what a pointer points to.
+  supervisor lets calls pass that change nothing (`selftaught.sandbox.worker.snapshot.calls`). It answers calls on the
+  standard streams itself. On any other call, on any signal, and at any limit but time the phase has no outcome here:
+  the process is put back and the fork engine runs the phase again. That engine can observe what happened, and has files
+  to import. Whether a call may take place is decided by its number and registers, never by what a pointer points to.
 
 Most tasks give a simple answer and get a yes or no. One call of the C code runs both phases of such tasks, one after
 another (tasks.c): each phase begins at the snapshot, and only checked bytes pass from the first to the second. One job
@@ -34,13 +33,18 @@ with all its time, the supervisor writes them into the same process, which then 
 interprets none of it. A job starts over if it was in a system call, had begun to report, or if its process
 has been replaced.
 
+Sessions. A process that sends a message stops at the call that writes it. The supervisor puts the answer where the
+process reads jobs, and lets it go on. Tests and comparisons have a process of their own beside that of the solution
+(`selftaught.sandbox.worker.snapshot.session`); relay.c passes calls between the two.
+
 What a rollback does not put back, and why that does no harm: the processor's caches and branch predictors; times; CPU
 time used so far, which the process can't ask for (that call does not pass); which pages are resident. A comparison is
 meant to show where the argument fails: all memory, mappings and registers are compared with the snapshot every
 `CHECK_EVERY` jobs, after every time-out, after one in `CHECK_SUSPENDED` jobs that were suspended, and after one in
-`CHECK_GIVEN_UP` that were given up. A difference counts as a *mismatch*, costs the process, and the fork engine runs
-the phase again. A verdict already given can't be taken back: the verifier logs which tasks ran since the last
-comparison. Tests and soak runs insist on zero mismatches. A process that died can't be compared.
+`CHECK_GIVEN_UP` that were given up (`selftaught.sandbox.worker.snapshot.upkeep`). A difference counts as a
+*mismatch*, costs the process, and the fork engine runs the phase again. A verdict already given can't be taken back:
+the verifier logs which tasks ran since the last comparison. Tests and soak runs insist on zero mismatches. A process
+that died can't be compared.
 
 The engine replaces a process when the worker has nothing else to do, if possible.
 """
@@ -176,7 +180,8 @@ class SnapshotEngine:
             first.payload = batch.answer
             step = steps.send(first)
         if batch and batch.phase:
-            outcome = self._finish(self._attempt(job, self._executor.time_slice.limits(job)), step, job, batch.stop)
+            request = self._request(job, step, self._executor.time_slice.limits(job))
+            outcome = self._finish(self._attempt(request.limits, job.sliced), request, batch.stop)
         outcomes = self._executor.go_on(job, steps, step, outcome)
         if self._suspended_now:  # its step may be a later one than this
             self._suspended.add(job, steps, *self._suspended_now)
@@ -203,7 +208,7 @@ class SnapshotEngine:
         if job.sliced or not (kept := self._suspended.take(job)):
             return None
         steps, step, suspended = kept
-        outcome = self._finish(self._attempt(job, job.limits, suspended), step, job, suspended)
+        outcome = self._finish(self._attempt(job.limits, suspended=suspended), self._request(job, step), suspended)
         return self._executor.go_on(job, steps, step, outcome)
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
@@ -239,11 +244,7 @@ class SnapshotEngine:
         packed = request.pack(0)
         if not fits(packed, request.limits):
             return self._fork.run_request(request)
-        job = Job(request.sat, b"", request.limits, request.seed, sliced=resumable)
-        attempt = self._attempt(job, request.limits)
-        outcome = self._finish(attempt, (request.phase, request.payload), job, packed, request)
-        outcome.phase = request.phase
-        return outcome
+        return self._finish(self._attempt(request.limits, resumable), request, packed)
 
     def _run_program(self, request: Request) -> Outcome:
         """Run a program, whose standard streams the supervisor answers for."""
@@ -253,8 +254,7 @@ class SnapshotEngine:
         process = self._main.ready()
         process.set_streams(request.payload, limits.output_bytes)
         try:
-            attempt = self._attempt(Job(b"", b"", limits), limits)
-            outcome = self._try(attempt, packed, process)
+            outcome = self._try(self._attempt(limits), packed, process)
         finally:
             process.set_streams(None, 0)
         if outcome is None or outcome.end not in (End.EXITED, End.CPU, End.WALL):
@@ -263,43 +263,34 @@ class SnapshotEngine:
         outcome.phase = Phase.RUN
         return outcome
 
-    def _attempt(self, job: Job, limits: Limits, suspended: SuspendedJob | None = None) -> Attempt:
+    def _request(self, job: Job, step: Step, limits: Limits | None = None) -> Request:
+        phase, payload = step
+        return Request(phase, job.sat, payload, limits or job.limits, job.seed)
+
+    def _attempt(self, limits: Limits, resumable: bool = False, suspended: SuspendedJob | None = None) -> Attempt:
         self._suspended_now = None
-        return Attempt(
-            self._context,
-            self._main.ready(),
-            limits,
-            suspended.used if suspended else (0.0, 0.0),
-            resumable=job.sliced,
-        )
+        used = suspended.used if suspended else (0.0, 0.0)
+        return Attempt(self._context, self._main.ready(), limits, used, resumable)
 
-    def _finish(
-        self,
-        attempt: Attempt,
-        step: Step,
-        job: Job,
-        work: bytes | SuspendedJob | Stop,
-        request: Request | None = None,
-    ) -> Outcome:
-        """Return the outcome of a step.
+    def _finish(self, attempt: Attempt, request: Request, work: bytes | SuspendedJob | Stop) -> Outcome:
+        """Return the outcome of a phase.
 
-        `work` is a job to run, a suspended job to resume, or the stop of a job that has been started. `request` is the
-        phase for the fork engine, if it is not the plain one of the job.
+        `work` is a job to run, a suspended job to resume, or the stop of a job that has been started.
         """
-        (phase, payload), limits = step, attempt.limits
+        phase = request.phase
         outcome = self._try(attempt, work)
         if attempt.suspended and self._main.process is attempt.process:  # no other process can resume it
-            self._suspended_now = step, attempt.suspended
+            self._suspended_now = (phase, request.payload), attempt.suspended
         if outcome is not None and phase is Phase.SOL and outcome.end is End.PUZZLE_ERROR:
             # The solution may have forged that. Run the puzzle alone; if it loads, fork must find out which one failed.
-            alone = Request(Phase.LOAD, job.sat, b"", limits, job.seed).pack(0)
-            outcome = self._try(self._attempt(Job(b"", b"", limits), limits), alone)
+            alone = Request(Phase.LOAD, request.sat, b"", request.limits, request.seed).pack(0)
+            outcome = self._try(self._attempt(request.limits), alone)
             outcome = outcome if outcome and outcome.end in _ENDS_OF_LOADING else None
         if outcome is not None:
             outcome.phase = phase
             return outcome
         self.counters.given_up += 1
-        return self._fork.run_request(request or Request(phase, job.sat, payload, limits, job.seed))
+        return self._fork.run_request(request)
 
     def _try(
         self, attempt: Attempt, work: bytes | SuspendedJob | Stop, program: SnapshotProcess | None = None
