@@ -68,6 +68,8 @@ from selftaught.sandbox.codec_parts import (
     TooLarge,
     check_int,
     check_text,
+    encode_int,
+    encode_str,
     head,
     read_length,
 )
@@ -88,7 +90,7 @@ _TAG_ALONE = (*range(128), None, False, True)
 _bool, _bytearray, _bytes, _dict, _float, _frozenset = bool, bytearray, bytes, dict, float, frozenset
 _int, _iter = int, iter
 _len, _list, _repr, _set, _str, _tuple, _type, _zip = len, list, repr, set, str, tuple, type, zip
-_bit_length, _to_bytes, _utf8, _pairs = int.bit_length, int.to_bytes, str.encode, dict.items
+_bit_length, _pairs = int.bit_length, dict.items
 _pack, _unpack = Struct("<d").pack, Struct("<d").unpack
 _name_of, _slice_of, _shortened = type.__dict__["__name__"].__get__, str.__getitem__, slice(60)
 
@@ -166,13 +168,11 @@ def _leaf(value: Any, kind: type, room: int, max_bytes: int, extended: bool) -> 
     if kind is _int:
         size = _bit_length(value) >> 3
         if size <= room:
-            size = (_bit_length(value if value >= 0 else ~value) >> 3) + 1
-            return head(INT, size) + _to_bytes(value, size, "little", signed=True)
+            return encode_int(value)
     elif kind is _str:
         size = _len(value)
         if size <= room:
-            text = _utf8(value, "utf-8", "surrogatepass")
-            return head(STR, _len(text)) + text
+            return encode_str(value)
     elif kind is _float:
         return b"\x83" + _pack(value)
     elif kind is _bool:

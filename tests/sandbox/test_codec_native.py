@@ -35,6 +35,23 @@ def said(function: Callable[..., object], *arguments: object) -> tuple[str, obje
         return type(error).__name__, (str(error), getattr(error, "size", None))
 
 
+def without_memory(
+    function: Callable[..., object], arguments: tuple[Any, ...], attempts: int
+) -> Iterator[tuple[BaseException | None, object]]:
+    """Call it again and again, each time without memory one allocation later; yield what it raised and returned."""
+    testing = pytest.importorskip("_testcapi", reason="an interpreter without its own tests")
+    fail, heal = testing.set_nomemory, testing.remove_mem_hooks
+    for first in range(1, attempts):
+        caught = found = None
+        fail(first, first + 1)
+        try:
+            found = function(*arguments)
+        except BaseException as error:
+            caught = error
+        heal()
+        yield caught, found
+
+
 def agree_on_bytes(ours: Codec, data: bytes, room: int = ROOM) -> None:
     checked, value = said(ours.check, data, room), said(ours.decode, data)
     expected = said(PYTHON.decode, data)
@@ -283,18 +300,9 @@ def test_nothing_is_left_behind_whether_it_succeeds_or_not(ours: Codec, name: st
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_without_memory_there_is_a_memory_error_wherever_it_runs_out(ours: Codec, name: str) -> None:
-    testing = pytest.importorskip("_testcapi", reason="an interpreter without its own tests")
     function, arguments = AWKWARD[name].of(ours)
-    expected, failures, found = said(function, *arguments), 0, None
-    fail, heal = testing.set_nomemory, testing.remove_mem_hooks
-    for first in range(1, 300):
-        caught = None
-        fail(first, first + 1)
-        try:
-            found = function(*arguments)
-        except BaseException as error:
-            caught = error
-        heal()
+    expected, failures = said(function, *arguments), 0
+    for caught, found in without_memory(function, arguments, 300):
         if type(caught) is MemoryError:
             failures += 1
         elif caught is None:

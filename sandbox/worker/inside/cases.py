@@ -16,9 +16,14 @@ from selftaught.sandbox.worker.inside.test_source import CASE, Pieces
 
 PASSED, FAILED, LACKS_MEMORY, NOT_LOADED, ENDED = b"T", b"a", b"n", b"p", b"-"
 """Codes of reports. `ENDED`: the solution's process has ended, and the supervisor knows why."""
-_HEAD = Struct("<IIc")
+_HEAD, _FAILED = Struct("<IIc"), Struct("<Ic")
 _builtins, _modules = vars(sys.modules["builtins"]).copy(), sys.modules
 Failure = tuple[bytes, bytes]
+
+
+def not_loaded(code: bytes, text: bytes) -> tuple[bytes, bytes]:
+    """Return code and text of the report that no case has run, for this reason."""
+    return b"E", _HEAD.pack(0, NO_CASE, code) + text
 
 
 class CaseRunner:
@@ -32,17 +37,17 @@ class CaseRunner:
         self,
         relay: Relay | None,
         first_case: int,
-        report: Callable[[int, bytes, bytes], object] | None,
+        send: Callable[[bytes], object] | None,
         uses_solution: bool = False,
     ) -> None:
         """Args:
         relay: the connection to the solution, if it is in another process.
         first_case: cases before this one are not run.
-        report: is told number, code and text of each case that fails; if None, the first failure is the end.
+        send: sends a message of each case that fails; if None, the first failure is the end.
         uses_solution: whether the tests read a name of a solution in the same process.
         """
         self.total = 0
-        self._relay, self._first, self._report = relay, first_case, report
+        self._relay, self._first, self._send = relay, first_case, send
         self._uses_solution = uses_solution
         self._next = 0
         self._result: tuple[int, bytes, bytes] | None = None
@@ -98,10 +103,11 @@ class CaseRunner:
         found = self._failure(call)
         if found is None:
             return
-        if self._report is None:
+        if self._send is None:
             self._result = number, *found
         elif found[0] != ENDED:
-            self._report(number, *found)
+            code, text = found
+            self._send(b"F" + _FAILED.pack(number, code) + text)
 
     def _failure(self, call: Callable[[], object]) -> Failure | None:
         """Call. Return code and text of the failure, or None."""

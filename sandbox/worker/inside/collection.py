@@ -33,7 +33,7 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
         if isinstance(value, type):
             cases = _of_class(name, value, fixtures)
         elif name.startswith("test") and _is_function(value):
-            cases = _of_function(value, value, fixtures, [])
+            cases = _of_function(value, fixtures, [])
         else:
             continue
         for case in cases:
@@ -51,19 +51,16 @@ def _is_function(value: Any) -> bool:
     return isinstance(value, FunctionType) and value.__code__.co_filename not in _NOT_OURS
 
 
-def _of_function(
-    function: Any, marked: Any, fixtures: Fixtures, outer_marks: list[Any], make: Any = None
-) -> Iterator[Case]:
+def _of_function(function: Any, fixtures: Fixtures, outer_marks: list[Any], make: Any = None) -> Iterator[Case]:
     """Yield the cases of a test function, one for each set of its parameters.
 
     Args:
         function: the test.
-        marked: what has its marks.
         fixtures: those that it may use.
         outer_marks: marks of its class.
         make: returns an instance with the test as a method; None if it is no method.
     """
-    marks = [*outer_marks, *getattr(marked, "pytestmark", ())]
+    marks = [*outer_marks, *getattr(function, "pytestmark", ())]
     sets = [_sets(mark) for mark in marks if mark.name == "parametrize"]
     uses = [mark for mark in marks if mark.name == "usefixtures"]
     used = [name for mark in uses for name in mark.args]
@@ -159,7 +156,7 @@ def _of_plain_class(kind: Any, outer: Fixtures) -> Iterator[Case]:
 
     for name, value in members.items():
         if name.startswith("test") and isinstance(value, (FunctionType, staticmethod)):
-            yield from _of_function(value, value, fixtures, [*getattr(kind, "pytestmark", ())], partial(make, name))
+            yield from _of_function(value, fixtures, [*getattr(kind, "pytestmark", ())], partial(make, name))
 
 
 def _of_test_case(kind: Any) -> Iterator[Case]:

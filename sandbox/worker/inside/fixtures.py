@@ -6,9 +6,9 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from inspect import Parameter, signature
+from inspect import CO_GENERATOR, Parameter, signature
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from selftaught.sandbox.worker.inside.failure import LoadError
 from selftaught.sandbox.worker.inside.pytest_standin import Fixture, current_relay
@@ -18,7 +18,7 @@ _Finish = Callable[[], object]
 
 
 class Fixtures:
-    """The fixtures of a module or class of tests."""
+    """The fixtures of a module or class of tests. Those that last longer than a test end with the process."""
 
     def __init__(self, named: dict[str, Fixture]) -> None:
         self.named = named
@@ -60,10 +60,6 @@ class Fixtures:
         finally:
             _finish_all(finish)
 
-    def close(self) -> None:
-        """Finish the fixtures of the module."""
-        _finish_all(self._finish_wide)
-
     def _value(
         self, name: str, values: dict[str, Any], chosen: dict[str, int], instance: Any, finish: list[_Finish]
     ) -> Any:
@@ -91,7 +87,7 @@ class Fixtures:
             else:
                 args[one] = self._value(one, values, chosen, instance, finish)
         made = fixture.function(instance, **args) if _takes_self(fixture.function) else fixture.function(**args)
-        values[name] = _begun(made, finish) if fixture.function.__code__.co_flags & 0x20 else made
+        values[name] = _begun(made, finish) if fixture.function.__code__.co_flags & CO_GENERATOR else made
         if fixture.scope != "function":
             self._wide[name, which] = values[name]
         return values[name]
@@ -174,14 +170,9 @@ class Captured:
         return _Output(*texts)
 
 
-class _Output(tuple[str, str]):
-    __slots__ = ()
-
-    def __new__(cls, out: str, err: str) -> _Output:
-        return tuple.__new__(cls, (out, err))
-
-    out = property(lambda self: self[0])
-    err = property(lambda self: self[1])
+class _Output(NamedTuple):
+    out: str
+    err: str
 
 
 class MonkeyPatch:

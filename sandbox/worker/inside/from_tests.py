@@ -23,7 +23,7 @@ from selftaught.sandbox.worker.inside.relay_data import Node
 from selftaught.sandbox.worker.inside.solution import EXCEPTIONS_OF, IMPORTED, MODULE, Kinds
 from selftaught.sandbox.worker.inside.standins import ClassStandIn, Function, make_class
 
-MOST_ITEMS = 100_000
+_MOST_ITEMS = 100_000
 """How many items an iterator may yield that is an argument."""
 _MOST_BASES = 50
 _builtins: dict[str, Any] = vars(sys.modules["builtins"])
@@ -76,7 +76,7 @@ class FromTests:
         kind: tuple[Any, ...] = self._kinds[name]
         if kind[0] == "i":
             _, module, attribute = kind
-            own = module in IMPORTED if attribute else module in IMPORTED or (module == name and name in sys.modules)
+            own = module in IMPORTED or (not attribute and module == name and name in sys.modules)
             if not own or attribute not in ("", name):
                 return ("f",) if attribute else ("v",)
         return kind
@@ -195,24 +195,21 @@ class FromTests:
             return "g", value.__relay_name__
         if value in self._prelude_names if isinstance(value, type) else kind in self._prelude_names:
             name = self._prelude_names[value if isinstance(value, type) else kind]
-            return ("p", name) if isinstance(value, type) else self._of_prelude(name, value, refer)
+            if isinstance(value, type):
+                return "p", name
+            if isinstance(value, BaseException):
+                return _exception_node("p:" + name, value, refer)
+            return instance_node(name, value, refer)
         if isinstance(value, BaseException):
-            own = value.__dict__
-            return "x", self._reference(kind), (), refer(value.args), [*own], [refer(one) for one in own.values()], None
+            return _exception_node(self._reference(kind), value, refer)
         if isinstance(value, type) and value in self._classes.values():
             return "g", self._reference(value).partition(":")[2]
         if hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools"):
-            items = [*itertools.islice(value, MOST_ITEMS + 1)]
-            if len(items) > MOST_ITEMS:
+            items = [*itertools.islice(value, _MOST_ITEMS + 1)]
+            if len(items) > _MOST_ITEMS:
                 raise codec.NotPlain("an endless iterator can't cross from the tests to the solution")
             return "I", None, [refer(one) for one in items], None
         return _of_library(value)
-
-    def _of_prelude(self, name: str, value: Any, refer: Callable[[Any], Any]) -> Node:
-        if isinstance(value, BaseException):
-            own = value.__dict__
-            return "x", "p:" + name, (), refer(value.args), [*own], [refer(one) for one in own.values()], None
-        return instance_node(name, value, refer)
 
     def _function(self, target: Any) -> Node:
         if target == "":
@@ -286,6 +283,11 @@ def _pattern(pattern: Any, flags: int, string: Any = None, start: int = 0, end: 
     if found is None:
         raise codec.Malformed("no match")
     return found
+
+
+def _exception_node(reference: str, error: BaseException, refer: Callable[[Any], Any]) -> Node:
+    own = error.__dict__
+    return "x", reference, (), refer(error.args), [*own], [refer(one) for one in own.values()], None
 
 
 def _of_library(value: Any) -> Node:

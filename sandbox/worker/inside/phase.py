@@ -270,10 +270,6 @@ def warm_up(rounds: int) -> None:
     _ready = new_scope(_PUZZLE)
 
 
-def _load(source: bytes, file: str, scope: dict[str, Any]) -> None:
-    exec(compile_source(source, file), scope)
-
-
 def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
     """Return the solution's function, or one that evaluates the source if it is an expression."""
     text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff").strip()
@@ -288,7 +284,7 @@ def _solution(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
 
 def _defined(source: bytes, scope: dict[str, Any]) -> Callable[[], object]:
     before = {name: scope.get(name) for name in _SOLUTIONS}
-    _load(source, "<solution>", scope)
+    exec(compile_source(source, "<solution>"), scope)
     return _find(scope, _SOLUTIONS, "the solution", before)
 
 

@@ -146,20 +146,18 @@ class Mark:
         self.name, self.args, self.kwargs = name, args, kwargs or {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and not self.args and not self.kwargs and _can_be_marked(args[0]):
-            args[0].pytestmark = [*getattr(args[0], "pytestmark", ()), self]
-            return args[0]
+        if len(args) == 1 and not kwargs and isinstance(args[0], (types.FunctionType, type)):
+            return self._marked(args[0])
         return _Marker(self.name, args, kwargs)
+
+    def _marked(self, test: Any) -> Any:
+        test.pytestmark = [*getattr(test, "pytestmark", ()), self]
+        return test
 
 
 class _Marker(Mark):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args[0].pytestmark = [*getattr(args[0], "pytestmark", ()), self]
-        return args[0]
-
-
-def _can_be_marked(value: Any) -> bool:
-    return isinstance(value, (types.FunctionType, type))
+        return self._marked(args[0])
 
 
 class _Marks:

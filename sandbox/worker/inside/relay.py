@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import relay_data
+from selftaught.sandbox.worker.inside.from_solution import FIRST_ITEMS
 from selftaught.sandbox.worker.inside.relay_data import Builder, Graph, Shared, Side, flatten, mutable_objects
 from selftaught.sandbox.worker.inside.serving import (
     CALL,
@@ -26,7 +27,7 @@ from selftaught.sandbox.worker.inside.serving import (
     VALUE,
 )
 
-_FIRST_ITEMS, MOST_ITEMS = 64, 1 << 16
+_MOST_ITEMS = 1 << 16
 """How many items of an iterator are asked for at once, at most."""
 NO_CASE = 0xFFFFFFFF
 ADVICE = '; isolation="shared" runs tests and solution in one process'
@@ -134,24 +135,15 @@ class Relay:
             request, objects = self._graph((CALL_GRAPH, target), [args, kwargs])
         except _TooLarge:
             self._end(b"w", "the arguments are too large")
-        if self.failure:
-            raise CaseOver
-        reply = self._exchange(self._head + request)
-        self.calls += 1
-        if reply[:1] == b"X":
-            try:
-                answer = _decode(reply[1:])
-            except _Malformed as error:
-                self._end(b"a", f"the solution's process sent something malformed: {error}")
-            if _type(answer) is _tuple and _len(answer) == 2:
-                if answer[0] == VALUE:
-                    return answer[1]
-                raised = _simple_exception(*answer)
-                if raised is not None:
-                    self.raised = raised
-                    raise raised from None
-            return self._received(answer, objects)
-        return self._not_answered(reply)
+        answer = self._answer(request)
+        if _type(answer) is _tuple and _len(answer) == 2:
+            if answer[0] == VALUE:
+                return answer[1]
+            raised = _simple_exception(*answer)
+            if raised is not None:
+                self.raised = raised
+                raise raised from None
+        return self._received(answer, objects)
 
     def get(self, target: Any, name: str) -> Any:
         """Read an attribute, or a global name of the solution if the target is empty."""
@@ -172,6 +164,10 @@ class Relay:
             self._end(b"w", "the arguments are too large")
 
     def _ask(self, request: bytes, objects: list[Any]) -> Any:
+        return self._received(self._answer(request), objects)
+
+    def _answer(self, request: bytes) -> Any:
+        """Send a request. Return the answer, any plain data."""
         if self.failure:
             raise CaseOver
         reply = self._exchange(self._head + request)
@@ -179,10 +175,9 @@ class Relay:
         if reply[:1] != b"X":
             self._not_answered(reply)
         try:
-            answer = _decode(reply[1:])
+            return _decode(reply[1:])
         except _Malformed as error:
             self._end(b"a", f"the solution's process sent something malformed: {error}")
-        return self._received(answer, objects)
 
     def _not_answered(self, reply: bytes) -> NoReturn:
         """End the case after a reply that is no answer."""
@@ -240,7 +235,7 @@ class Relay:
 
     def iterate(self, chunk: Chunk) -> Iterator[Any]:
         """Yield what an iterator of the solution yields."""
-        count = _FIRST_ITEMS
+        count = FIRST_ITEMS
         while True:
             for item in chunk.items():
                 try:
@@ -257,5 +252,5 @@ class Relay:
                 raise raised from None
             if chunk.more is None:
                 return
-            count = min(count * 2, MOST_ITEMS)
+            count = min(count * 2, _MOST_ITEMS)
             chunk = self._ask(_encode((NEXT, chunk.more, count), _MOST), [])

@@ -28,6 +28,7 @@ from types import NoneType
 from typing import Any, Protocol
 
 from selftaught.sandbox import codec
+from selftaught.sandbox.extended import kinds
 from selftaught.sandbox.worker.inside.instances import set_attributes
 
 Node = tuple[Any, ...]
@@ -53,14 +54,11 @@ _DICTS = {
 _DICT_TYPES = frozenset(_DICTS.values())
 MUTABLE = frozenset({list, set, collections.deque, bytearray, *_DICT_TYPES})
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
-_FACTORIES = {
-    kind.__name__: kind for kind in (int, float, str, bool, list, tuple, set, dict, bytes, complex, frozenset)
-}
+_FACTORIES = {kind.__name__: kind for kind in kinds.FACTORIES if kind is not None}
 _type, _id, _map, _len, _tuple = type, id, map, len, tuple
 _list, _dict, _set, _frozenset, _deque, _bytearray = list, dict, set, frozenset, collections.deque, bytearray
 _all_scalars = SCALARS.issuperset
 _MISSING = object()
-
 
 _FROZEN, _TUPLE, _LEAF, _LIST, _KEYED = range(5)
 _HOW: dict[type, int] = {

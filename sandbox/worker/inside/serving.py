@@ -21,6 +21,7 @@ import operator
 import os
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -250,7 +251,7 @@ def _parts_of(value: Any) -> Any:
         return [bytes(value)]
     if isinstance(value, dict):
         return [*value, *value.values()]
-    if isinstance(value, (list, set)) or kind.__name__ == "deque":
+    if isinstance(value, (list, set)) or kind is deque:
         return [*value]
     if relay_data.is_array(kind):
         return [(value.dtype.str, value.shape, value.tobytes())]

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from struct import Struct
 from typing import Any
 
 from selftaught.sandbox import codec
 from selftaught.sandbox.worker.inside import pytest_standin, relay_data
-from selftaught.sandbox.worker.inside.cases import FAILED, NOT_LOADED, CaseRunner
+from selftaught.sandbox.worker.inside.cases import FAILED, NOT_LOADED, CaseRunner, not_loaded
 from selftaught.sandbox.worker.inside.failure import describe
 from selftaught.sandbox.worker.inside.from_tests import FromTests, SolutionModule, checked_kinds, is_offered
-from selftaught.sandbox.worker.inside.relay import NO_CASE, Relay
+from selftaught.sandbox.worker.inside.relay import Relay
 from selftaught.sandbox.worker.inside.solution import MODULE, classes_in
 from selftaught.sandbox.worker.inside.source import compile_source, new_scope
 from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
 
 TESTS = "__tests__"
 """Name of the module that tests are."""
-_FAILED = Struct("<Ic")
-_NOT_LOADED = Struct("<IIc").pack(0, NO_CASE, NOT_LOADED)
 
 
 def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
@@ -37,15 +34,10 @@ def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes],
         pieces = compile_tests(tests) if isinstance(tests, bytes) else tests
         scope, candidate, relay = _prepare(pieces, prelude, entry_point, kinds, exchange)
     except codec.Malformed as error:
-        return b"E", _NOT_LOADED[:-1] + FAILED + str(error).encode()
+        return not_loaded(FAILED, str(error).encode())
     except BaseException as error:
-        code, text = describe(NOT_LOADED, error)
-        return b"E", _NOT_LOADED[:-1] + code + text
-
-    def report(case: int, code: bytes, text: bytes) -> None:
-        exchange(b"F" + _FAILED.pack(case, code) + text)
-
-    return CaseRunner(relay, first_case, report if all_cases else None).run(pieces, scope, candidate)
+        return not_loaded(*describe(NOT_LOADED, error))
+    return CaseRunner(relay, first_case, exchange if all_cases else None).run(pieces, scope, candidate)
 
 
 def _prepare(

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain, TooLarge
+from selftaught.sandbox.codec import MAX_DEPTH, Malformed, NotPlain
 from tests.sandbox.codecs import PYTHON, Codec
 from tests.sandbox.extended.values import EXAMPLES, ROOM, VALUES, same
 from tests.sandbox.test_codec import PLAIN
+from tests.sandbox.test_codec_hostile import assert_exact_limit
 
 GOLDEN: dict[str, Any] = {
     "8413616263": b"abc", "842161": bytearray(b"a"), "843201c101": frozenset({1, (1,)}), "8442800102": deque([1, 2]),
@@ -54,13 +55,7 @@ def test_values_come_back_the_same_with_exact_types_at_every_level(extended: Cod
 
 @given(VALUES)
 def test_the_limit_is_exact(extended: Codec, value: object) -> None:
-    size = len(extended.encode(value, ROOM))
-    assert len(extended.encode(value, size)) == size
-    for limit in {size - 1, size // 2, 0}:
-        if limit < size:
-            with pytest.raises(TooLarge) as caught:
-                extended.encode(value, limit)
-            assert limit < caught.value.size <= size
+    assert_exact_limit(extended, value)
 
 
 @given(PLAIN)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.sandbox.codecs import PYTHON_EXTENDED, Codec, native_extended
 from tests.sandbox.extended.values import EXAMPLES, HASHABLE, ROOM, VALUES, same
-from tests.sandbox.test_codec_native import said
+from tests.sandbox.test_codec_native import said, without_memory
 
 ODD = st.sampled_from([object(), defaultdict(len), ..., type("Bag", (Counter,), {})(), Fraction])
 
@@ -168,19 +168,10 @@ def test_nothing_is_left_behind_whether_it_succeeds_or_not(ours: Codec, name: st
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_without_memory_there_is_a_memory_error_wherever_it_runs_out(ours: Codec, name: str) -> None:
-    testing = pytest.importorskip("_testcapi", reason="an interpreter without its own tests")
     what, room = AWKWARD[name]
     function, arguments = (ours.decode, (what,)) if room is None else (ours.encode, (what, room))
     expected, failures = said(function, *arguments), 0
-    fail, heal = testing.set_nomemory, testing.remove_mem_hooks
-    for first in range(1, 400):
-        caught = found = None
-        fail(first, first + 1)
-        try:
-            found = function(*arguments)
-        except BaseException as error:
-            caught = error
-        heal()
+    for caught, found in without_memory(function, arguments, 400):
         if type(caught) is MemoryError:
             failures += 1
         elif caught is None:
