@@ -84,7 +84,7 @@ class Tally:
 
     def add(self, problem: str, status: Status) -> None:
         """Count an attempt, unless it was not judged."""
-        if status in (Status.INVALID, Status.CANCELLED, Status.INTERNAL_ERROR):
+        if not status.judged:
             return
         self._attempts[problem] += 1
         self._correct[problem] += status is Status.ACCEPTED
