@@ -84,7 +84,7 @@ class Tally:
 
     def add(self, problem: str, status: Status) -> None:
         """Count an attempt, unless it was not judged."""
-        if status in (Status.INVALID, Status.CANCELLED, Status.INTERNAL_ERROR):
+        if not status.judged:
             return
         self._attempts[problem] += 1
         self._correct[problem] += status is Status.ACCEPTED
@@ -115,10 +115,7 @@ def compare(first: Sequence[Score], second: Sequence[Score], k: int, seed: int =
     Returns:
         The estimate, or ``None`` if no problem has k attempts in both.
     """
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
-    return bootstrap(
-        [pass_at_k(b.attempts, b.correct, k) - pass_at_k(a.attempts, a.correct, k) for a, b in pairs], seed
-    )
+    return bootstrap([other - one for one, other in _pairs(first, second, k)], seed)
 
 
 def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0) -> Estimate | None:
@@ -133,8 +130,7 @@ def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0
     Returns:
         The estimate, or ``None`` if the first solves nothing.
     """
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
-    values = [(pass_at_k(a.attempts, a.correct, k), pass_at_k(b.attempts, b.correct, k)) for a, b in pairs]
+    values = _pairs(first, second, k)
 
     def quotient(chosen: Sequence[tuple[float, float]]) -> float:
         below = sum(one for one, _ in chosen)
@@ -143,6 +139,12 @@ def ratio(first: Sequence[Score], second: Sequence[Score], k: int, seed: int = 0
     if not any(one for one, _ in values):
         return None
     return _interval(values, quotient, seed)
+
+
+def _pairs(first: Sequence[Score], second: Sequence[Score], k: int) -> list[tuple[float, float]]:
+    """Return Pass@k of both for each problem with at least k attempts in both."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if min(a.attempts, b.attempts) >= k]
+    return [(pass_at_k(a.attempts, a.correct, k), pass_at_k(b.attempts, b.correct, k)) for a, b in pairs]
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate | None:

@@ -194,9 +194,9 @@ def _row(place: str, fields: Any) -> Record:
 
 
 def _record(place: str, fields: Any) -> Record:
-    if not isinstance(fields, dict):
-        return Record(place, problem=f"{place}: not an object but {type(fields).__name__}")
-    record = Record(place, fields)
+    record = _row(place, fields)
+    if record.problem:
+        return record
     ident = fields.get("id", "")
     if isinstance(ident, bool) or not isinstance(ident, (str, int, float)):
         record.problem = f"{place}: the field 'id' must be a string or a number, not {type(ident).__name__}"

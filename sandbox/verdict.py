@@ -46,6 +46,11 @@ class Status(StrEnum):
     INTERNAL_ERROR = "internal_error"
     """The verifier failed: not a judgement."""
 
+    @property
+    def judged(self) -> bool:
+        """False if nothing was judged."""
+        return self not in (Status.INVALID, Status.CANCELLED, Status.INTERNAL_ERROR)
+
 
 @dataclass(frozen=True, slots=True)
 class LimitHit:
@@ -149,7 +154,7 @@ class Verdict:
     @property
     def judged(self) -> bool:
         """False if nothing was judged: such a verdict must never become a reward or a training label."""
-        return self.status not in (Status.INVALID, Status.CANCELLED, Status.INTERNAL_ERROR)
+        return self.status.judged
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data, ready for JSON."""

@@ -8,8 +8,7 @@ is ``None`` if the framework accepts it, else `NotJudged` is raised, so that no 
 machine.
 
 TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`, or `passed_share` for the share of tests that
-             pass; the dataset has columns `prompt` and `puzzle` or `task`, or those of a published
-             dataset
+             pass; the dataset has columns `prompt` and `puzzle` or `task`, or those of a published dataset
 verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or
              acompute_score); the puzzle or ground truth is reward_model.ground_truth. (verl's manager `prime` turns
              every exception into 0: use `naive`.)
@@ -21,9 +20,9 @@ open-r1      `Provider` in place of a code execution provider
 
 A completion is what follows ``def g(...):`` in one of our prompts, or text (also a chat message) with the whole
 function, fenced or not. In place of a puzzle's source there may be a `FunctionTask` or `StdioTask`, or its fields as in
-JSON, without a solution: then the last fenced block of a completion is judged, or all of it if there is none. With
-`all_cases` a reward is the share of tests or cases that pass. One verifier serves the process; it is created when first
-needed, unless `use` sets another.
+JSON, without a solution: then the last fenced block of Python of a completion is judged, or all of it if there is none.
+With `all_cases` a reward is the share of tests or cases that pass. One verifier serves the process; it is created when
+first needed, unless `use` sets another.
 """
 
 from __future__ import annotations
@@ -292,8 +291,7 @@ def _problem(row: dict[str, Any], columns: dict[str, Any], all_cases: bool) -> P
     except Malformed as error:
         raise ValueError(
             f"the data set needs a column `puzzle` with each prompt's puzzle, `task` with each prompt's task, or the "
-            f"columns of a published dataset; "
-            f"it has {sorted(columns)}: {error}"
+            f"columns of a published dataset; it has {sorted(columns)}: {error}"
         ) from error
 
 
@@ -333,13 +331,12 @@ def _is_task(fields: dict[str, Any]) -> bool:
 
 
 def code(completion: Any) -> str:
-    """Return the code in a completion: the last fenced block, or else all of it.
+    """Return the code in a completion, as `selftaught.sandbox.formats.answers.code` finds it.
 
     Args:
         completion: Text, or the messages of a chat, of which the last one counts.
     """
-    fenced = _FENCED.findall(_text(completion))
-    return fenced[-1] if fenced else _text(completion)
+    return answers.code(_text(completion))
 
 
 def _text(completion: Any) -> str:

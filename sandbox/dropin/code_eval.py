@@ -33,8 +33,8 @@ def compute_code_eval(
         timeout: CPU seconds of a candidate.
 
     Returns:
-        ``pass@k`` for each k for which every problem has candidates; and for each problem, by number, its candidates'
-        numbers and results (`check_correctness`).
+        ``pass@k`` for each k, if every problem that has candidates has so many; and for each problem, by number, its
+        candidates' numbers and results (`check_correctness`).
 
     Raises:
         ValueError: Tests can't be parsed, or call no function.

@@ -12,20 +12,29 @@ _BLOCK = re.compile(r"```([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.S)
 _PYTHON = ("python", "python3", "py")
 
 
+def code(text: str) -> str:
+    """Return the last fenced block of Python in a text, or else the last fenced block, or the text itself.
+
+    Thoughts between ``<think>`` and ``</think>`` are ignored.
+    """
+    text = _THOUGHT.sub("", text)
+    blocks = _BLOCK.findall(text)
+    marked = [source for language, source in blocks if language.lower() in _PYTHON]
+    chosen = marked or [source for _, source in blocks]
+    return str(chosen[-1]) if chosen else text
+
+
 def solution(problem: Problem, text: str) -> str:
     """Return the whole solution that a model wrote.
 
-    It is the last fenced block of Python, or else the last fenced block; or the text itself. What does not define the
-    problem's function continues the problem's prompt, if there is one.
+    It is the code in the text (see `code`). What does not define the problem's function continues the problem's prompt,
+    if there is one.
 
     Args:
         problem: The problem.
-        text: What the model wrote; thoughts between ``<think>`` and ``</think>`` are ignored.
+        text: What the model wrote.
     """
-    blocks = _BLOCK.findall(_THOUGHT.sub("", text))
-    marked = [source for language, source in blocks if language.lower() in _PYTHON]
-    chosen = marked or [source for _, source in blocks]
-    source = chosen[-1] if chosen else _THOUGHT.sub("", text)
+    source = code(text)
     if problem.prompt and not _defines(source, problem):
         return problem.complete(source)
     return source

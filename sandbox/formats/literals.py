@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from selftaught.sandbox.formats.problem import Malformed
 
+_quiet = threading.Lock()  # filters of warnings are global
 _DIGITS = 4000
 """Python converts integers up to this length (by default, 4,300 digits) in one step."""
 
@@ -40,11 +44,18 @@ def from_text(text: str, what: str) -> Any:
     except Malformed:
         pass
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as \d
+        with without_warnings():
             return ast.literal_eval(text.strip())
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise Malformed(f"{what} is neither JSON nor a Python literal") from None
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Parse sources in this context: escapes such as ``\\d`` in them give no warnings."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _whole_number(text: str) -> int:

@@ -5,13 +5,10 @@ Judges write imports before a model's program, so that a program without them pa
 
 from __future__ import annotations
 
-_STARRED = (
-    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json "
-    "builtins typing"
-).split()
 _WHOLE = (
     "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json"
 ).split()
+_STARRED = [*_WHOLE, "builtins", "typing"]
 
 
 def _line(statements: list[str]) -> str:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import ast
 import builtins
-import threading
-import warnings
 from collections.abc import Iterable
 
+from selftaught.sandbox.formats.literals import without_warnings
 from selftaught.sandbox.formats.problem import Malformed
 
-_quiet = threading.Lock()  # filters of warnings are global
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -28,8 +26,7 @@ def tree(source: str, what: str) -> ast.Module:
         Malformed: It can't be parsed.
     """
     try:
-        with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as \d
+        with without_warnings():
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Malformed(f"{what} can't be parsed: {type(error).__name__}: {error}") from None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from selftaught.sandbox.dropin import check_correctness, compute_code_eval, compute_score, process
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.formats import Malformed
+from selftaught.sandbox.task import AnyTask
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.verifier import Verifier
-from tests.sandbox.formats.plain import PlainVerifier
+from tests.sandbox.formats.judging import verifier as opened
 
 PROBLEM = {
     "task_id": "HumanEval/9",
@@ -26,28 +27,34 @@ ADD = "a, b = map(int, input().split())\nprint(a + b)\n"
 TRUTH = {"inputs": [f"{n} 1" for n in range(12)], "outputs": [f"{n + 1}" for n in range(12)]}
 
 
+class Failing:
+    """Gives every verdict another status."""
+
+    def __init__(self, verifier: Verifier, status: Status) -> None:
+        self.limits, self._verifier, self._status = verifier.limits, verifier, status
+
+    def verify(self, task: AnyTask) -> Verdict:
+        return self._fail(self._verifier.verify(task))
+
+    def verify_many(self, tasks: Iterable[AnyTask]) -> Iterator[Verdict]:
+        return map(self._fail, self._verifier.verify_many(tasks))
+
+    def _fail(self, verdict: Verdict) -> Verdict:
+        return dataclasses.replace(verdict, status=self._status, message="x")
+
+
 @pytest.fixture(autouse=True)
-def verifier(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Status], None]]:
-    """Judge in a plain interpreter; return a function that lets every verdict have another status."""
-    plain = PlainVerifier()
-    monkeypatch.setattr(process, "_verifier", cast(Verifier, plain))
-
-    def fail(status: Status) -> None:
-        judge = plain._judge
-
-        def failing(tasks: Any) -> list[Verdict]:
-            return [dataclasses.replace(verdict, status=status, message="x") for verdict in judge(tasks)]
-
-        monkeypatch.setattr(plain, "_judge", failing)
-
-    yield fail
+def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[Status], None]:
+    """Return a function that lets every verdict have another status."""
+    monkeypatch.setattr(process, "_verifier", opened())
+    return lambda status: monkeypatch.setattr(process, "_verifier", Failing(opened(), status))
 
 
 @pytest.mark.parametrize(
     ("completion", "passed", "result"),
     [
         ("    return 2 * x\n", True, "passed"),
-        ("    return x\n", False, "failed: AssertionError: not four"),
+        ("    return x\n", False, "failed: AssertionError: not four (line 2 of the tests)"),
         ("    while True: pass\n", False, "timed out"),
     ],
 )
@@ -122,8 +129,8 @@ def test_malformed_cases_score_nothing_as_with_verl() -> None:
     assert compute_score(ADD, {"inputs": []}) == (False, None)
 
 
-def test_what_was_not_judged_is_an_exception_and_never_a_result(verifier: Callable[[Status], None]) -> None:
-    verifier(Status.INTERNAL_ERROR)
+def test_what_was_not_judged_is_an_exception_and_never_a_result(fail: Callable[[Status], None]) -> None:
+    fail(Status.INTERNAL_ERROR)
     with pytest.raises(NotJudged):
         check_correctness(PROBLEM, "    return 4", 1.0)
     with pytest.raises(NotJudged):
@@ -132,8 +139,8 @@ def test_what_was_not_judged_is_an_exception_and_never_a_result(verifier: Callab
         compute_score(ADD, TRUTH)
 
 
-def test_a_solution_that_is_no_task_has_failed(verifier: Callable[[Status], None]) -> None:
-    verifier(Status.INVALID)
+def test_a_solution_that_is_no_task_has_failed(fail: Callable[[Status], None]) -> None:
+    fail(Status.INVALID)
     assert check_correctness(PROBLEM, "    return 4", 1.0)["result"] == "failed: x"
     assert compute_score(ADD, TRUTH)[0] is False
 
@@ -141,6 +148,6 @@ def test_a_solution_that_is_no_task_has_failed(verifier: Callable[[Status], None
 def test_a_verifier_is_opened_when_first_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     monkeypatch.setattr(process, "_verifier", None)
-    monkeypatch.setattr(process, "Verifier", lambda: made.append(1) or PlainVerifier())
+    monkeypatch.setattr(process, "Verifier", lambda: made.append(1) or opened())
     assert process.current() is process.current()
     assert made == [1]

@@ -26,7 +26,7 @@ ANSWERS = {
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("problem", [PROGRAM, PROMPTED], ids=["a program", "a function"])
 def test_a_whole_solution_is_found(problem: Problem, text: str) -> None:
-    assert answers.solution(problem, text) == FUNCTION
+    assert answers.code(text) == answers.solution(problem, text) == FUNCTION
     assert answers.task(problem, text).sol == FUNCTION
 
 

@@ -13,7 +13,7 @@ import pytest
 from selftaught.sandbox import formats
 from selftaught.sandbox.formats import Malformed
 from selftaught.sandbox.task import FunctionTask, StdioTask
-from tests.sandbox.formats.plain import accepts
+from tests.sandbox.formats.judging import accepts
 
 ADD = "a, b = map(int, input().split())\nprint(a + b)\n"
 METHOD = "class Solution:\n    def add(self, a: List[int], b: int):\n        return [one + b for one in a]\n"

@@ -9,7 +9,7 @@ import pytest
 from selftaught.sandbox import formats
 from selftaught.sandbox.formats import Malformed
 from selftaught.sandbox.task import FunctionTask
-from tests.sandbox.formats.plain import accepts
+from tests.sandbox.formats.judging import accepts
 
 KODCODE: dict[str, Any] = {
     "question_id": "Filter_7_I",

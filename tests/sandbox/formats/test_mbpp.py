@@ -9,7 +9,7 @@ import pytest
 from selftaught.sandbox import formats
 from selftaught.sandbox.formats import Malformed
 from selftaught.sandbox.task import FunctionTask
-from tests.sandbox.formats.plain import accepts
+from tests.sandbox.formats.judging import accepts
 
 RECORD: dict[str, Any] = {
     "text": "Write a function to double a number.",
