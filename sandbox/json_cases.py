@@ -152,7 +152,7 @@ def _text(encoding: bytes) -> str:
 
 def _is_json(value: object) -> bool:
     """Return True if the value survives a way through JSON as it is. It is plain data, and so not nested deep."""
-    if isinstance(value, float):
+    if type(value) is float:  # NumPy's float64 is a subclass
         return math.isfinite(value)
     if isinstance(value, int):
         return value.bit_length() < 64  # some parsers read larger ones as floats

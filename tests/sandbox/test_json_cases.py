@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import numpy
 import pytest
 
 from selftaught.sandbox import codec, json_cases, judging
@@ -42,7 +43,7 @@ def test_python_literals_say_what_json_lacks() -> None:
 
 
 JSON_VALUES = [None, True, 0, -1, 2**63 - 1, 0.1, -0.0, 1e308, "", "é\u2028\ud800", [], [[1]], {}, {"a": [{"": None}]}]
-OTHER_VALUES = [(), (1,), set(), {1: 2}, [(1,)], {"a": {1}}, 2**63, float("inf"), -(2**64), {(1,): [()]}]
+OTHER_VALUES = [(), (1,), set(), {1: 2}, [(1,)], {"a": {1}}, 2**63, float("inf"), -(2**64), {(1,): [()]}, numpy.float64(0.5)]
 
 
 @pytest.mark.parametrize("value", JSON_VALUES, ids=repr)
