@@ -33,7 +33,7 @@ class FakeWorker:
         self.level, self.engine, self.reason, self.python, self.pid = level, "fork", "", "CPython 0", 0
         self.proof: list[dict[str, Any]] = []
         self.counters = wire.Counters()
-        self.packages: list[str] = []
+        self.packages: dict[str, str] = {}
         self.jobs: list[Job] = []
         self._seconds, self._ready_at = seconds, 0.0
         self._waiting: deque[Job] = deque()
