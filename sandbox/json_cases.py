@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import binascii
 import math
 from typing import Any, TypeAlias
 
@@ -115,7 +114,7 @@ def _encoding(text: Any) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
         check_encoding(data)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:  # of base64 too
         raise ValueError(f"not the base64 of an encoded value: {error}") from error
     return data
 
@@ -152,7 +151,7 @@ def _text(encoding: bytes) -> str:
 
 def _is_json(value: object) -> bool:
     """Return True if the value survives a way through JSON as it is. It is plain data, and so not nested deep."""
-    if isinstance(value, float):
+    if type(value) is float:  # NumPy's float64 is a subclass
         return math.isfinite(value)
     if isinstance(value, int):
         return value.bit_length() < 64  # some parsers read larger ones as floats

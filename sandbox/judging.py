@@ -236,9 +236,9 @@ def unpack_tests(sat: bytes) -> Tests:
     return Tests(*_strings_of(sat))
 
 
-def unpack_cases(job: Job) -> Cases:
+def unpack_cases(sat: bytes) -> Cases:
     """Return the cases of a job."""
-    head, *frames = wire.cut(job.sat)
+    head, *frames = wire.cut(sat)
     *before, compare, checker, all_cases = _strings_of(head)
     entry_point, prelude = before or ("", "")
     cases = list(zip(frames[::2], frames[1::2], strict=True))

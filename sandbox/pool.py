@@ -34,7 +34,7 @@ from selftaught.sandbox.judging import PUZZLE_PHASES
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.verdict import Status, Verdict
-from selftaught.sandbox.wire import Counters, End, Job, Kind, Outcome
+from selftaught.sandbox.wire import Counters, End, Job, Outcome
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is killed."""
@@ -96,9 +96,7 @@ class Ticket:
     def use_time_slice(self) -> None:
         """Run the job in a time slice first, since others wait. Changes nothing for a job that is short anyway."""
         job = self.job
-        job.sliced = (
-            not (job.kind is Kind.PROGRAM or self.demoted) and job.limits.cpu_seconds > 2 * time_slice.LONGEST_SECONDS
-        )
+        job.sliced = not (job.program or self.demoted) and job.limits.cpu_seconds > 2 * time_slice.LONGEST_SECONDS
 
     def cancel(self) -> None:
         """Mark the job as cancelled, from any thread, and free its sources, since it may stay queued for long."""

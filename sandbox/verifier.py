@@ -94,12 +94,12 @@ class Verifier:
         """Open a verifier from a `WorkerConfig`.
 
         Args:
-            config: The level, engine, backend, image and runtime of its workers, and the isolation of its tasks.
+            config: Where its workers run, how they are confined, and which tasks they are given.
             workers: See `Verifier`.
             limits: See `Verifier`.
 
         Raises:
-            CannotConfine: The level can't be reached.
+            CannotConfine: The level can't be reached, or a package is not available.
             ValueError: `workers` is 0.
         """
         verifier = cls.__new__(cls)
@@ -158,7 +158,7 @@ class Verifier:
                 once.
 
         Raises:
-            CannotConfine: The level can't be reached.
+            CannotConfine: The level can't be reached, or a package is not available.
             ValueError: An argument is invalid, or arguments contradict each other.
         """
         from selftaught.sandbox.client.shared import Shared

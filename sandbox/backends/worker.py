@@ -118,8 +118,8 @@ class Worker:
         host: What its supervisor runs in.
         level: The confinement level that it must reach.
         engine: The engine that it must use, or ``auto``.
-        packages: What `selftaught.sandbox.packages.choose` returned; or, for the supervisor to call it, ``names`` and
-            ``site``.
+        packages: What `selftaught.sandbox.distributions.choose` returned; or, for the supervisor to call it,
+            ``names`` and ``site``.
 
     Attributes:
         level: The confinement level, which it has proven.

@@ -12,9 +12,8 @@ import aiohttp
 import orjson
 
 from selftaught.sandbox import json_cases
-from selftaught.sandbox.judging import Checked, PackedTask, pack, unpack_cases, unpack_tests
+from selftaught.sandbox.judging import Checked, PackedTask, unpack_cases, unpack_tests
 from selftaught.sandbox.records import parse
-from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Kind
 
 ATTEMPTS = 3
@@ -51,7 +50,7 @@ def _fields(task: PackedTask) -> dict[str, Any]:
     if task.kind in (Kind.TESTS, Kind.SHARED):
         isolation = "shared" if task.kind is Kind.SHARED else "process"
         return {**fields, **asdict(unpack_tests(task.judge)), "isolation": isolation}
-    judge = unpack_cases(pack(task, Limits()))
+    judge = unpack_cases(task.judge)
     fields.update(compare=judge.compare, checker=judge.checker or None, all_cases=judge.all_cases)
     if task.kind is Kind.STDIO:
         texts = [[text.decode("utf-8", "surrogatepass") for text in case] for case in judge.cases]

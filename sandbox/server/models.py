@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,7 @@ _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")
 Seconds = Annotated[float, Meta(gt=0, le=MOST_SECONDS)]
 Bytes = Annotated[int, Meta(gt=0, le=MOST_BYTES)]
+_Id = Annotated[str | int, Meta(description="The id of the verdict, as text; need not be unique")]
 
 
 class LimitsRequest(Struct, forbid_unknown_fields=True):
@@ -43,17 +44,14 @@ class TaskRequest(Struct):
 
     sat: Annotated[str, Meta(description="Source of the puzzle: def sat(answer: T, ...) -> bool")]
     sol: Annotated[str, Meta(description="Source of the solution: def sol(...), or a bare expression")]
-    id: Annotated[str | int, Meta(description="The id of the verdict, as text; need not be unique")] = ""
+    id: _Id = ""
     limits: LimitsRequest | None = None
 
 
-_Solution = Annotated[str, Meta(description="Source of the solution")]
-_Id = Annotated[str | int, Meta(description="The id of the verdict, as text; need not be unique")]
 _EntryPoint = Annotated[
     str, Meta(pattern=ENTRY_POINT, description="What is called: a function, or Class.method of an instance Class()")
 ]
 _Prelude = Annotated[str, Meta(description="Source that is loaded before the solution and before the tests")]
-_AllCases = Annotated[bool, Meta(description="Judge every case or test, also after one has failed")]
 _Compare = Annotated[
     str, Meta(description="How outputs are compared with what is expected", extra_json_schema={"format": "comparison"})
 ]
@@ -63,71 +61,63 @@ _Checker = Annotated[
 ]
 
 
-class TestedFunctionRequest(Struct):
+class _Request(Struct, kw_only=True):
+    """What functions and programs to judge have in common."""
+
+    sol: Annotated[str, Meta(description="Source of the solution")]
+    id: _Id = ""
+    all_cases: Annotated[bool, Meta(description="Judge every case or test, also after one has failed")] = False
+    limits: LimitsRequest | None = None
+    sat: None = None
+
+
+class TestedFunctionRequest(_Request, kw_only=True):
     """A function to judge by tests.
 
     Unknown fields are ignored, and so is `null` for a field of another kind.
     """
 
-    sol: _Solution
     entry_point: _EntryPoint
     tests: Annotated[
         str, Meta(description="Source of tests: def check(candidate), functions test_..., or assert statements")
     ]
-    id: _Id = ""
     prelude: _Prelude = ""
     isolation: Annotated[
         Literal["process", "shared"], Meta(description="shared: tests and solution in one process; it can cheat")
     ] = "process"
-    all_cases: _AllCases = False
-    limits: LimitsRequest | None = None
     cases: None = None
     compare: Literal["exact"] = "exact"
     checker: None = None
-    sat: None = None
 
 
-class FunctionCasesRequest(Struct):
+class FunctionCasesRequest(_Request, kw_only=True):
     """A function to judge by cases.
 
     Unknown fields are ignored, and so is `null` for a field of another kind.
     """
 
-    sol: _Solution
     entry_point: _EntryPoint
     cases: Annotated[list[Any], Meta(min_length=1, max_length=MOST_CASES)]
-    id: _Id = ""
     prelude: _Prelude = ""
     compare: _Compare = "exact"
     checker: _Checker = None
-    all_cases: _AllCases = False
-    limits: LimitsRequest | None = None
     tests: None = None
     isolation: Literal["process"] = "process"
-    sat: None = None
 
 
-class StdioTaskRequest(Struct):
+class StdioTaskRequest(_Request, kw_only=True):
     """A program to judge by what it writes to standard output.
 
     Unknown fields are ignored, and so is `null` for a field of another kind.
     """
 
-    sol: Annotated[str, Meta(description="Source of the program")]
     cases: Annotated[
         list[tuple[str, str]],
         Meta(min_length=1, max_length=MOST_CASES, description="Standard input and expected standard output of each"),
     ]
-    id: _Id = ""
     compare: _Compare = "lines"
     checker: _Checker = None
-    all_cases: _AllCases = False
-    limits: LimitsRequest | None = None
     entry_point: None = None
-    sat: None = None
-
-
-_Request: TypeAlias = TestedFunctionRequest | FunctionCasesRequest | StdioTaskRequest
 
 
 class ProgramRequest(Struct):

@@ -93,7 +93,7 @@ class _Judgement:
             compiled: returns the code of a source.
         """
         self._open, self._run, self._job, self._limits, self._compiled = open_session, run, job, limits, compiled
-        self._cases = judging.unpack_cases(job)
+        self._cases = judging.unpack_cases(job.sat)
         self._checks = Checks(open_session, job, limits, self._cases)
 
     def execute(self) -> list[Outcome]:

@@ -23,7 +23,7 @@ if not __package__:  # python tests/benchmarks/codec.py
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from selftaught.sandbox import _codec, codec
-from tests.benchmarks.__main__ import busy, machine
+from tests.benchmarks.machine import busy, machine
 
 ROOM = 1 << 26
 

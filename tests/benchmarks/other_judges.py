@@ -45,10 +45,11 @@ def plain(problem: Problem, sol: str) -> bool:
             exec(script(problem, sol), {"__name__": "tests"})
         return True
     code = compile(sol, "main.py", "exec")
-    return all(_output(code, given) == expected for given, expected in problem["cases"])
+    return all(output(code, given) == expected for given, expected in problem["cases"])
 
 
-def _output(code: Any, given: str) -> str:
+def output(code: Any, given: str) -> str:
+    """Return what a program, a source or compiled, prints in this interpreter."""
     stdin, sys.stdin = sys.stdin, io.StringIO(given)
     try:
         with contextlib.redirect_stdout(io.StringIO()) as stdout:

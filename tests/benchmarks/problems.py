@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import gzip
-import io
 import json
 import random
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from selftaught.sandbox import FunctionTask, Limits, StdioTask
+from tests.benchmarks.other_judges import output
 from tests.benchmarks.workloads import given
 
 SECONDS = 5.0
@@ -123,18 +121,7 @@ def warm_up(like: Problem) -> Problem:
 def _program(name: str, source: str, make: Callable[[random.Random], str], seed: int) -> Problem:
     chance = random.Random(seed)
     inputs = [make(chance) for _ in range(CASES)]
-    return Problem(name, source, cases=tuple((given_, _output(source, given_)) for given_ in inputs))
-
-
-def _output(source: str, given_: str) -> str:
-    """Return what a program prints."""
-    stdin, sys.stdin = sys.stdin, io.StringIO(given_)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            exec(source, {"__name__": "__main__"})
-    finally:
-        sys.stdin = stdin
-    return stdout.getvalue()
+    return Problem(name, source, cases=tuple((each, output(source, each)) for each in inputs))
 
 
 _SUM = """n = int(input())

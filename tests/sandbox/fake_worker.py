@@ -33,7 +33,7 @@ class FakeWorker:
         self.level, self.engine, self.reason, self.python, self.pid = level, "fork", "", "CPython 0", 0
         self.proof: list[dict[str, Any]] = []
         self.counters = wire.Counters()
-        self.packages: list[str] = []
+        self.packages: dict[str, str] = {}
         self.jobs: list[Job] = []
         self._seconds, self._ready_at = seconds, 0.0
         self._waiting: deque[Job] = deque()
@@ -95,7 +95,7 @@ def judge(job: Job) -> list[Outcome]:
         tests = judging.unpack_tests(job.sat)
         phase = Phase.SHARED if job.kind is Kind.SHARED else Phase.TESTS
         return _outcomes([lambda: _tests_pass(tests, job)], phase, tests.all_cases)
-    cases = judging.unpack_cases(job)
+    cases = judging.unpack_cases(job.sat)
     one = _prints if job.kind is Kind.STDIO else _returns
     judges: list[Judge] = [lambda case=case: one(cases, job, *case) for case in cases.cases]  # type: ignore[misc]
     return _outcomes(judges, Phase.RUN if job.kind is Kind.STDIO else Phase.SERVE, cases.all_cases)

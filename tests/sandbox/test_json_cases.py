@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import numpy
 import pytest
 
 from selftaught.sandbox import codec, json_cases, judging
@@ -43,6 +44,7 @@ def test_python_literals_say_what_json_lacks() -> None:
 
 JSON_VALUES = [None, True, 0, -1, 2**63 - 1, 0.1, -0.0, 1e308, "", "é\u2028\ud800", [], [[1]], {}, {"a": [{"": None}]}]
 OTHER_VALUES = [(), (1,), set(), {1: 2}, [(1,)], {"a": {1}}, 2**63, float("inf"), -(2**64), {(1,): [()]}]
+NUMPY_VALUE = numpy.float64(0.5)  # a float too
 
 
 @pytest.mark.parametrize("value", JSON_VALUES, ids=repr)
@@ -53,7 +55,7 @@ def test_what_json_says_exactly_is_written_as_json(value: Any) -> None:
     assert json_cases.read(json.loads(json.dumps([written]))) == [(arguments, expected)]
 
 
-@pytest.mark.parametrize("value", OTHER_VALUES, ids=repr)
+@pytest.mark.parametrize("value", [*OTHER_VALUES, NUMPY_VALUE], ids=repr)
 @pytest.mark.parametrize("place", range(3))
 def test_every_other_value_arrives_exactly(value: Any, place: int) -> None:
     given = [value if number == place else 1 for number in range(3)]

@@ -34,14 +34,14 @@ def test_tests_arrive_as_they_were_given(isolation: str, kind: Kind) -> None:
 def test_cases_of_a_function_arrive_as_encodings() -> None:
     task = FunctionTask("x", "sol", "A.f", cases=[([1], {"k": {2}}, (3,)), ([], {}, None)], checker="c", prelude="p")
     job = unpack_job(pack_job(judging.pack(packed(task), Limits())))
-    found = judging.unpack_cases(job)
+    found = judging.unpack_cases(job.sat)
     assert (found.entry_point, found.prelude, found.compare, found.checker) == ("A.f", "p", "exact", "c")
     assert [tuple(map(codec.decode, case)) for case in found.cases] == [(((1,), {"k": {2}}), (3,)), (((), {}), None)]
 
 
 def test_cases_of_a_program_arrive_as_text() -> None:
     task = StdioTask("x", "sol", [("1\n", "é\n"), ("", "")], all_cases=True)
-    found = judging.unpack_cases(unpack_job(pack_job(judging.pack(packed(task), Limits()))))
+    found = judging.unpack_cases(unpack_job(pack_job(judging.pack(packed(task), Limits()))).sat)
     assert (found.entry_point, found.compare, found.checker, found.all_cases) == ("", "lines", "", True)
     assert found.cases == [(b"1\n", "é\n".encode()), (b"", b"")]
 
