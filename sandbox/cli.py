@@ -15,7 +15,6 @@ import click
 from click.core import ParameterSource
 
 import selftaught
-from selftaught.sandbox import formats, records
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, where, worker_config
 from selftaught.sandbox.output import descriptor, open_output
@@ -28,6 +27,25 @@ if TYPE_CHECKING:
     from selftaught.sandbox.formats.joining import Dataset
     from selftaught.sandbox.records import Record
     from selftaught.sandbox.verdict import Status, Verdict
+
+
+class _FormatName(click.ParamType):  # type: ignore[type-arg]  # it is generic in the newest versions only
+    """A name of a format. The names are looked up when they are needed: every command starts with this module."""
+
+    name = "format"
+
+    def _names(self) -> list[str]:
+        from selftaught.sandbox import formats, records
+
+        return [*records.FORMATS, *formats.NAMES]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self._names())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != "auto" and value not in self._names():
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}.", param, ctx)
+        return value
 
 
 class _Commands(click.Group):
@@ -59,7 +77,7 @@ def main() -> None:
               help="Judge each task this many times; if the verdicts differ it is `unstable`.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted output file; no task is judged twice.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output file.")
-@click.option("--format", "form", type=click.Choice([*records.FORMATS, *formats.NAMES]), default="auto",
+@click.option("--format", "form", type=_FormatName(), default="auto",
               show_default=True, help="Format of the INPUTs; with --samples a dataset's.")  # fmt: skip
 @click.option("--samples", metavar="FILE",
               help="The INPUTs are problems of a dataset: judge these samples of them, or `reference:` for the "
@@ -94,9 +112,11 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`);
     130 interrupted, 143 terminated: the output has only complete lines, and --resume continues it.
     """
-    from selftaught.sandbox import batch
+    from selftaught.sandbox import batch, records
 
     heed_sigterm()
+    if (*inputs, options["samples"]).count("-") > 1:
+        raise click.UsageError("standard input can be read once: name a file for the others")
     done: Counter[str] = Counter()
     try:
         dataset = _dataset(inputs, options)
@@ -168,6 +188,8 @@ def _ignore(ident: str, status: Status) -> None:
 
 def _dataset(inputs: tuple[str, ...], options: dict[str, Any]) -> Dataset | None:
     """Return the dataset that --samples are of, if they are given, and set the limit that it suggests."""
+    from selftaught.sandbox import formats, records
+
     form, samples = options["form"], options["samples"]
     if not samples:
         if form not in records.FORMATS:

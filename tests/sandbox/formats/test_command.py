@@ -120,6 +120,12 @@ def test_wrong_usage_says_what_to_do(problems: str, options: list[str], reason: 
     assert reason in done.stderr
 
 
+def test_standard_input_is_read_for_one_thing_alone() -> None:
+    for arguments in (["-", "--samples", "-"], ["-", "-"]):
+        done = run(*arguments)
+        assert (done.returncode, b"standard input can be read once" in done.stderr) == (2, True)
+
+
 def test_samples_are_never_overwritten(problems: str, samples: str) -> None:
     assert run(problems, "--samples", samples, "-o", samples, "--force").returncode == 2
     assert Path(samples).read_text().count("\n") == 3
