@@ -78,7 +78,10 @@ def _files(name: str, distribution: Distribution) -> list[PurePosixPath]:
             f"packages: {name} was installed without a RECORD of its files: install it with pip, into a virtual "
             "environment if the system's package manager has installed it"
         )
-    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    except ValueError as error:
+        raise CannotConfine(f"packages: {name} has a direct_url.json that is not JSON: {error}") from error
     rows = [row[0] for row in csv.reader(record.splitlines()) if row]
     if origin.get("dir_info", {}).get("editable") or any(row.startswith("__editable__") for row in rows):
         raise CannotConfine(f"packages: {name} is an editable installation: install it without -e")

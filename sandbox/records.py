@@ -293,8 +293,8 @@ def _read_p3(stream: IO[bytes], name: str) -> Iterator[Record]:
 
 def _read_array(stream: IO[bytes], name: str) -> Iterator[Record]:
     try:
-        values = json.loads(stream.read())
-    except (ValueError, RecursionError) as error:
+        values = parse(stream.read())
+    except ValueError as error:
         raise Unreadable(f"{name}: not JSON: {error}") from error
     for number, fields in enumerate(values, 1):
         yield _row(f"{name}:{number}", fields)

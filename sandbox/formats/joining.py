@@ -133,10 +133,10 @@ class Dataset:
             reason = f"there is no problem {key!r}" if key else f"it has no id: {', '.join(IDS)}"
             yield Record(row.place, {**row.fields, "id": key or row.place}, problem=f"{row.place}: {reason}")
             return
-        self.unanswered.pop(key, None)
         try:
-            problem = self._problem(key)
             name, sources = _sources(row)
+            self.unanswered.pop(key, None)
+            problem = self._problem(key)
         except Malformed as error:
             yield Record(row.place, {**row.fields, "id": key}, problem=str(error))
             return
@@ -157,5 +157,7 @@ def _sources(row: Record) -> tuple[str, list[str]]:
         sources = [value] if isinstance(value, str) else value
         if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
             raise Malformed(f"{row.place}: the field {name!r} must be a string or a list of strings")
+        if not sources:
+            raise Malformed(f"{row.place}: the field {name!r} is an empty list")
         return name, sources
     raise Malformed(f"{row.place}: it has no solution: {', '.join((*_WHOLE, *_COMPLETING))}")

@@ -74,6 +74,7 @@ def test_a_list_is_several_samples(files: Files, name: str) -> None:
         ({"task_id": "z", "solution": ""}, "samples:2: there is no problem 'z'"),
         ({"solution": ""}, "samples:2: it has no id"),
         ({"task_id": "a"}, "samples:2: it has no solution"),
+        ({"task_id": "a", "solutions": []}, "samples:2: the field 'solutions' is an empty list"),
         ({"task_id": "a", "solution": 1}, "samples:2: the field 'solution' must be a string or a list"),
         ({"task_id": "a", "solutions": [1]}, "samples:2: the field 'solutions' must be a string or a list"),
     ],
