@@ -139,6 +139,22 @@ def test_many_calls_and_large_arguments_pass_through(verifier: Verifier) -> None
     assert verdict.accepted, verdict
 
 
+@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "def check(candidate):\n    assert candidate(1, 2) == 3",
+        "def test_sum():\n    assert add(1, 2) == 3",
+        "import unittest\nclass TestSum(unittest.TestCase):\n    def test_sum(self):\n        assert add(1, 2) == 3",
+    ],
+)
+def test_a_solution_can_not_skip_its_tests(verifier: Verifier, tests: str, isolation: str) -> None:
+    sol = "import unittest\ndef add(a, b): raise unittest.SkipTest('later')"
+    assert by_tests(verifier, sol, tests, isolation=isolation).status is Status.REJECTED
+    skipping = "import unittest\ndef check(candidate):\n    raise unittest.SkipTest('later')"
+    assert by_tests(verifier, ADD, skipping, isolation=isolation).accepted
+
+
 def test_all_cases_of_shared_tests_are_judged_on_request(verifier: Verifier) -> None:
     tests = "".join(f"def test_{n}():\n    assert add({n}, 1) == {n + 1}\n" for n in range(4))
     sol = "def add(a, b): return a + b if a % 2 else a"

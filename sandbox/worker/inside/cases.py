@@ -146,8 +146,10 @@ class CaseRunner:
 
 
 def _skips(error: BaseException) -> bool:
+    """Return True if the tests skip the case. A solution can't: not even in one process with them."""
     unittest_case: Any = _modules.get("unittest.case")
-    return unittest_case is not None and isinstance(error, unittest_case.SkipTest)
+    is_skip = unittest_case is not None and isinstance(error, unittest_case.SkipTest)
+    return is_skip and not _is_from_solution(error)
 
 
 def _is_from_solution(error: BaseException) -> bool:
