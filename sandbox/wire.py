@@ -146,7 +146,7 @@ class Job:
         sat, sol: sources of puzzle and solution; a program and its standard input; or of other kinds what judges, as
             `selftaught.sandbox.judging` packs it, and the source of the solution.
         limits: limits of each phase.
-        seed: seed of the `random` module in all phases; 0 for the fixed one.
+        seed: seed of the `random` module in all phases but those of tests and checkers; 0 for the fixed one.
         kind: what it judges.
         sliced: True to leave a phase unfinished after its time slice (`selftaught.sandbox.time_slice`).
     """

@@ -15,7 +15,7 @@ from selftaught.sandbox.judging import Cases
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.relay import Compiled
-from selftaught.sandbox.worker.session import Open, Request, Run, Session
+from selftaught.sandbox.worker.session import Open, Request, Run, Session, unknown_seed
 from selftaught.sandbox.worker.solution import FORGED, REFUSALS, Solution, malformed, refused, text_of
 
 _CHECKED = struct.Struct("<ccd")
@@ -60,7 +60,7 @@ class Checks:
     def _start(self) -> Session:
         source, payload = self._cases.checker.encode(*wire.TEXT), judging.encode((self._cases.compare,))
         parts = len(self._cases.cases) + 1
-        return self._open(Request(Phase.CHECK, source, payload, self._limits, self._job.seed, parts=parts))
+        return self._open(Request(Phase.CHECK, source, payload, self._limits, unknown_seed(), parts=parts))
 
     def _end(self, outcome: Outcome) -> Outcome:
         """Close the process, whose outcome this is."""

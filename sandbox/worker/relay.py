@@ -17,7 +17,7 @@ from collections.abc import Callable
 from selftaught.sandbox import judging, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import NO_CASE, End, Job, Outcome, Phase
-from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session
+from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session, unknown_seed
 from selftaught.sandbox.worker.solution import FORGED, Solution, is_encoding, malformed, refused, size_of, text_of
 
 _CASE, _END = struct.Struct("<I"), struct.Struct("<IIc")
@@ -94,7 +94,7 @@ class Relay:
             self._code or self._source,
             head,
             self._limits,
-            self._job.seed,
+            unknown_seed(),
             source=self._source if self._code else b"",
         )
         self._judge = judge = self._open(request)

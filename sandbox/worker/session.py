@@ -6,6 +6,7 @@ its phase with a report. While the supervisor has the turn the process does noth
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,6 +120,11 @@ class Session(Protocol):
         Returns:
             The largest resident set in bytes, as far as it is known.
         """
+
+
+def unknown_seed() -> int:
+    """Return a seed for a process that judges: a solution knows its own, and must not foresee what tests draw."""
+    return int.from_bytes(os.urandom(4), "little") or 1  # NumPy takes no larger one
 
 
 Open = Callable[[Request], Session]
