@@ -17,17 +17,14 @@ from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, cha
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import zygote
-from selftaught.sandbox.worker.jailed import address_space, status_bytes
+from selftaught.sandbox.worker.jailed import status_bytes
 from selftaught.sandbox.worker.report import Report
 from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Request, Session
 
 if TYPE_CHECKING:
     from selftaught.sandbox.worker.fork.engine import ForkEngine
 
-_ABORT = 6
-_NUMBERS_BEFORE = 1
-"""The supervisor answers getpid with this plus the phase's number: never 1, and different in `sol` and `sat`."""
-_CRASHES = signal.SIGSEGV, signal.SIGBUS, _ABORT
+_CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
 """Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
 _QUIET_ROUNDS = 4
 """More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
@@ -63,7 +60,7 @@ class Child:
         self.pid, self.pidfd = 0, -1
         self.forked = self._reaped = self._closed = False
         self._unsent, self._unsent_to, self._waits_to_send = memoryview(b""), self.jailed.job, False
-        self._refused = self._printed = self._peak = 0
+        self.refused_bytes = self._printed = self._peak = 0
         most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes if channel else 0)
         self._report = Report(most, has_messages=channel is not None)
         self._report_fd, self._output_fd = (
@@ -273,39 +270,8 @@ class Child:
             self.engine.poll.unregister(self._unsent_to)
             self._waits_to_send = False
 
-    def decide(self, call: seccomp.Call) -> None:
-        """Handle a system call of this child that waits: let it pass, answer it, or end the phase."""
-        engine = self.engine
-        if not self.pid and call.number in (engine.mmap, engine.mremap):
-            self.jailed.listener.allow(call)  # the child allocates memory to read a large job; no task code has run yet
-        elif not self.pid and call.number == engine.prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS:
-            self.jailed.listener.allow(call)
-        elif not self.pid:
-            if call.number != engine.prctl or call.args[:2] != (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
-                raise WorkerFailed("the child made another system call before it was ready")
-            self._adopt(call)
-        elif self._may_grow(call):
-            size = call.args[1] if call.number == engine.mmap else call.args[2] - call.args[1]
-            if (total := address_space(self.pid) + size) > self.cap:
-                self._refused = max(self._refused, total)  # RLIMIT_AS makes the kernel refuse it
-            self.jailed.listener.allow(call)
-        elif call.number in engine.answered:
-            self.jailed.listener.answer(call, _NUMBERS_BEFORE + self.request.phase)
-        elif call.number == engine.tgkill and call.args[2] == _ABORT:
-            self.outcome = Outcome(End.DIED, "aborted", observed=-_ABORT)
-        else:
-            self.outcome = Outcome(End.FORBIDDEN, f"system call {self.jailed.name(call.number)}")
-
-    def _may_grow(self, call: seccomp.Call) -> bool:
-        """Return True if the call requests memory, or maps code from a file of the root."""
-        if call.number == self.engine.mmap and seccomp.maps("code", call.args):
-            return self.streams is None or _has_a_name(self.pid, call.args[4])
-        return call.number == self.engine.mremap or (
-            call.number == self.engine.mmap and seccomp.maps("data", call.args)
-        )
-
-    def _adopt(self, call: seccomp.Call) -> None:
-        """Note the child, which is ready, give it its own descriptors, and let it go."""
+    def adopt(self, call: seccomp.Call) -> None:
+        """Note this child, which is ready, give it its own descriptors, and let it go."""
         self.pid = call.pid
         self.jailed.children.add(call.pid)
         self.engine.children[call.pid] = self
@@ -351,7 +317,7 @@ class Child:
             peak = max(peak, self.cap)
         else:
             peak = 0
-        return max(peak, self._refused)
+        return max(peak, self.refused_bytes)
 
     def _read_output(self) -> None:
         try:
@@ -419,14 +385,3 @@ class Child:
         if number == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
             raise WorkerFailed("the child was killed from outside")  # a task can't send a signal
         return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
-
-
-def _has_a_name(pid: int, argument: int) -> bool:
-    """Return True if a directory has an entry for the file behind this descriptor.
-
-    Standard input has none, and may be machine code.
-    """
-    try:
-        return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0
-    except OSError:
-        return False

@@ -20,10 +20,10 @@ from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
-from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Counters, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import do_nothing
+from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.child import Child
 from selftaught.sandbox.worker.fork.streams import Streams
@@ -41,7 +41,6 @@ class ForkEngine:
         client: descriptor of the connection to the verifier.
         spawning: the child that the zygote is to fork, until it is ready.
         children: living children by process id.
-        prctl, mmap, mremap, tgkill, answered: numbers of system calls.
     """
 
     name = "fork"
@@ -57,9 +56,7 @@ class ForkEngine:
         self.jailed, self.client = jailed, client
         self.counters = Counters()
         self.on_slow_phase: Callable[[], None] = do_nothing
-        self.prctl, self.mmap, self.mremap = (jailed.number(name) for name in ("prctl", "mmap", "mremap"))
-        self.tgkill = jailed.number("tgkill")
-        self.answered = [jailed.number(name) for name in seccomp.ANSWERED]
+        self._calls = Calls(jailed)
         self.executor = TaskExecutor(self._run_step, self.open, self.run_request)
         self.spawning: Child | None = None
         self.children: dict[int, Child] = {}
@@ -130,7 +127,7 @@ class ForkEngine:
             self.spawning.forked = True
             self.jailed.listener.allow(call)
         elif child := self.children.get(call.pid, self.spawning):
-            child.decide(call)
+            self._calls.decide(child, call)
         else:
             raise WorkerFailed("a process that is no child made a system call")
 
