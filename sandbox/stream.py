@@ -390,3 +390,19 @@ def in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[T], object]) -> Cal
 
 def cancel_nothing() -> None:
     """A Cancel for a task that has ended, or that can't be cancelled alone."""
+
+
+async def await_result(submit: Callable[[Done], Cancel]) -> Any:
+    """Return what `submit` passes to its callback. If the coroutine is cancelled, so is what was submitted."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any) -> None:
+        if not future.done():
+            future.set_result(value)
+
+    cancel = submit(in_loop(loop, settle))
+    try:
+        return await future
+    finally:
+        cancel()

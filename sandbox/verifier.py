@@ -20,7 +20,7 @@ from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.judging import PUZZLE_PHASES, Checked, PackedTask
 from selftaught.sandbox.pool import Pool, Ticket
 from selftaught.sandbox.program import Program, Run
-from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
+from selftaught.sandbox.stream import Cancel, Done, ajudge_many, await_result, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from selftaught.sandbox.verdict import Verdict
@@ -255,7 +255,7 @@ class Verifier:
         Returns:
             The verdict.
         """
-        verdict: Verdict = await _await_result(lambda done: self._submit(task, 1, done))
+        verdict: Verdict = await await_result(lambda done: self._submit(task, 1, done))
         return verdict
 
     async def arun(self, program: Program) -> Run:
@@ -267,7 +267,7 @@ class Verifier:
         Returns:
             What the program did.
         """
-        run: Run = await _await_result(lambda done: self._submit_program(program, done))
+        run: Run = await await_result(lambda done: self._submit_program(program, done))
         return run
 
     async def averify_many(
@@ -430,20 +430,4 @@ def _gather(repeat: int, done: Callable[[Verdict], None]) -> Callable[[Verdict],
 
 def _call_all(cancels: list[Cancel]) -> None:
     for cancel in cancels:
-        cancel()
-
-
-async def _await_result(submit: Callable[[Done], Cancel]) -> Any:
-    """Return what `submit` passes to its callback. If the coroutine is cancelled, so is what was submitted."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def settle(value: Any) -> None:
-        if not future.done():
-            future.set_result(value)
-
-    cancel = submit(in_loop(loop, settle))
-    try:
-        return await future
-    finally:
         cancel()
