@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-import orjson
-
 from selftaught.generator import example
 from selftaught.generator.puzzle import NotAPuzzle
+from selftaught.sandbox import records
 
 
 class NotFound(LookupError):
@@ -65,10 +65,9 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
     return index
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a file to which a run may be appending."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    return [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a file to which a run may be appending: its last line may be incomplete."""
+    return (row.fields for row in records.rows(str(path), may_be_empty=True) if not row.problem)
 
 
 def _chain(ident: str, index: dict[str, dict[str, Any]], above: frozenset[str]) -> dict[str, Any]:
