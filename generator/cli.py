@@ -28,7 +28,8 @@ TOO_FEW = 1
               help="A folder or name that transformers loads (GGUF too), or http://host:port/v1#NAME, any server with "
               "/v1/completions.")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
-              help="Puzzles for prompts: JSON Lines with a field `sat`, or P3's puzzles.json.")  # fmt: skip
+              help="Puzzles for prompts: records with a field `sat` or `puzzle`, in any file that `selftaught verify` "
+              "reads; P3's puzzles.json; or - for standard input.")  # fmt: skip
 @click.option("-n", "pairs", type=click.IntRange(1), help="Stop after this many pairs are kept.")
 @click.option("--puzzles", type=click.IntRange(1), help="Stop after this many puzzles are written.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", callback=no_link,
@@ -37,7 +38,8 @@ TOO_FEW = 1
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=32; may be repeated.")  # fmt: skip
 @click.option("--held-out", multiple=True, metavar="FILE",
-              help="Puzzles to hold out, besides the bundled held-out set; may be repeated.")  # fmt: skip
+              help="Puzzles to hold out, besides the bundled held-out set, in a file as for --seeds; may be repeated. "
+              "Every record must be a puzzle.")  # fmt: skip
 @click.option(
     "--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles count as written before; may be repeated."
 )
@@ -109,7 +111,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
-    from selftaught.generator import models, seeds
+    from selftaught.generator import models
     from selftaught.generator.folder import Folder
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
@@ -117,7 +119,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
 
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
-    shown = [seed for seed in seeds.read(options["seeds"]) if _accepted(seed, recipe)]
+    shown = _seeds(options["seeds"], recipe, options["quiet"])
     given = {name: options[name] for name in ("context", "batch_size") if options[name]}
     try:
         model = models.load(options["model_name"], **given)
@@ -160,6 +162,24 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         return tally
 
 
+def _seeds(source: str, recipe: Recipe, quiet: bool) -> list[Seed]:
+    """Return the seeds of a file that the recipe can use, and say how many were left out and why."""
+    from selftaught.generator import answers, seeds
+    from selftaught.sandbox.records.omissions import Omissions
+
+    omissions, usable = Omissions(), []
+    for seed in seeds.read(source, omissions):
+        if answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types):
+            usable.append(seed)
+        else:
+            omissions.add("the recipe has no answers of its type", f"{seed.name}: {seed.puzzle.annotation}")
+    if not usable:
+        raise seeds.Unreadable("\n".join([f"{source} has no puzzle that the recipe can use", *omissions.lines()]))
+    if source != seeds.CORPUS and not quiet:
+        omissions.tell(source)
+    return usable
+
+
 def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
     """Return the held-out set: the bundled puzzles and those of files.
 
@@ -190,17 +210,14 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
         raise click.UsageError(f"--set {error}") from error
 
 
-def _accepted(seed: Seed, recipe: Recipe) -> bool:
-    """Return True if the recipe's filters would accept answers of this seed's type."""
-    from selftaught.generator import answers
-
-    return answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types)
-
-
 def _records(path: Path) -> list[dict[str, Any]]:
-    import orjson
+    """Return the puzzles that a run has written. Raises Unreadable."""
+    from selftaught.sandbox import records
 
-    return [orjson.loads(line) for line in (path / "puzzles.jsonl").read_bytes().splitlines()]
+    found = list(records.rows(str(path / "puzzles.jsonl"), may_be_empty=True))
+    if bad := next((row.problem for row in found if row.problem), None):
+        raise records.Unreadable(bad)
+    return [row.fields for row in found]
 
 
 class _Live:
@@ -266,14 +283,17 @@ def why(ident: str, folder: str, as_json: bool) -> None:
     ID is the id of a pair or puzzle, or the beginning of one. All runs below FOLDER (default: the current folder) are
     searched.
 
-    Exit code: 0 found; 1 no record or several records have that ID.
+    Exit code: 0 found; 1 no record or several records have that ID; 2 a run's file can't be read.
     """
     import orjson
 
     from selftaught.generator import provenance
+    from selftaught.sandbox.records import Unreadable
 
     try:
         chain = provenance.explain(ident, Path(folder))
+    except Unreadable as error:
+        raise Unusable(str(error)) from error
     except provenance.NotFound as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(TOO_FEW)

@@ -107,14 +107,14 @@ class Dataset:
         if self._samples == REFERENCE:
             yield from self._references()
             return
-        for row in records.rows(self._samples):
+        for row in records.rows(self._samples, may_be_empty=True):
             yield from self._attempts(row)
 
     def count(self) -> int | None:
         """Return how many records `samples` yields, if it can be known ahead at little cost; else ``None``."""
         if self._samples == REFERENCE or records.count(self._samples) is None:
             return None
-        return len(self.malformed) + sum(_attempts_in(row) for row in records.rows(self._samples))
+        return len(self.malformed) + sum(map(_attempts_in, records.rows(self._samples, may_be_empty=True)))
 
     def _references(self) -> Iterator[Record]:
         for key, row in self._rows.items():

@@ -19,11 +19,11 @@ from selftaught.sandbox import corpus
 from selftaught.sandbox.records import parquet, source, texts
 from selftaught.sandbox.records.record import EXPECTED, Record, Unreadable
 from selftaught.sandbox.records.source import Opened, opened
-from selftaught.sandbox.records.tasks import kind_of, text, to_task, with_tasks
+from selftaught.sandbox.records.tasks import kind_of, renamed, text, to_task, with_tasks
 from selftaught.sandbox.records.texts import parse
 
 __all__ = [
-    "CORPUS", "FORMATS", "Record", "Unreadable", "check", "count", "kind_of", "parse", "read", "rows",
+    "CORPUS", "FORMATS", "Record", "Unreadable", "check", "count", "kind_of", "parse", "read", "renamed", "rows",
     "text", "to_task",
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 _NAMED = 5
@@ -34,8 +35,13 @@ class Omissions:
         found = []
         for reason, number in self.counts.items():
             records = "1 record is" if number == 1 else f"{number:,} records are"
-            found.append(f"{records} left out: {reason}")
-            found += [f"  {detail}" for detail in self._details[reason]]
+            found.append(f"  {records} left out: {reason}")
+            found += [f"    {detail}" for detail in self._details[reason]]
             if number > _NAMED:
-                found.append(f"  and {number - _NAMED:,} more")
+                found.append(f"    and {number - _NAMED:,} more")
         return found
+
+    def tell(self, source: str) -> None:
+        """Print the counts to standard error, if there are any."""
+        if self.counts:
+            print(f"{source}:", *self.lines(), sep="\n", file=sys.stderr)

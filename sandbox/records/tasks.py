@@ -56,6 +56,12 @@ def _named(fields: Mapping[str, Any], field: str) -> tuple[str, Any]:
     return field, fields.get(field)
 
 
+def renamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields with ``sat`` and ``sol`` in place of those that stand for them."""
+    found = {field: _named(fields, field)[1] for field in _OTHER_NAMES}
+    return {**fields, **{field: value for field, value in found.items() if value is not None}}
+
+
 def to_task(fields: Mapping[str, Any], ident: str) -> AnyTask:
     """Return the task that these fields describe; other fields are ignored.
 
