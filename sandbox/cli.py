@@ -170,10 +170,13 @@ def _judge(
         shown = is_shown(out, options["quiet"])
         total = (dataset.count() if dataset else batch.count(inputs, options["form"])) if shown else None
         progress = stack.enter_context(Progress(total, done.total(), shown=shown))
-        counts, damage = Counter(done), None
+        counts, damage, invalid = Counter(done), None, ""
 
         def on_verdict(verdict: Verdict) -> None:
+            nonlocal invalid
             counts[verdict.status] += 1
+            if verdict.status == "invalid":
+                invalid = invalid or verdict.message
             progress.add(note=f"{counts['accepted']:,} accepted")
             if dataset:
                 dataset.tally.add(verdict.id, verdict.status)
@@ -184,6 +187,8 @@ def _judge(
             damage = error
     if options["summary"] or (sys.stderr.isatty() and not options["quiet"]):
         _summarize(counts, verifier.limits.cpu_seconds, progress, dataset)
+    if invalid and counts["invalid"] == counts.total() and not options["quiet"]:
+        click.echo(f"no record is a task: {invalid}", err=True)
     if dataset and dataset.unanswered and not options["quiet"]:
         click.echo(f"{len(dataset.unanswered):,} of {len(dataset):,} problems have no sample", err=True)
     if damage:

@@ -89,7 +89,9 @@ def _parsed(place: str, text: bytes) -> Record:
 def _what_is_wrong(line: bytes, error: ValueError) -> str:
     if not line.strip(b"\0 \r\n"):
         return "not JSON: the line has NUL bytes alone; the file was not written to its end"
-    if line.lstrip().startswith(b"{") and not line.endswith((b"\n", b"}")):
+    if line.rstrip().endswith(b"},"):
+        return f"not JSON: {error}; the line ends in a comma, but in JSON Lines nothing stands between objects"
+    if line.lstrip().startswith(b"{") and not line.endswith(b"\n") and not line.rstrip().endswith(b"}"):
         return f"not JSON: {error}; the file ends within this line: it was cut, or is still being written"
     return f"not JSON: {error}"
 
@@ -109,9 +111,10 @@ def values(opened: Opened, most: int) -> Iterator[Record]:
         yield _parsed(f"{opened.name}:{number}", text)
 
 
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{}]', re.S)
-"""A string, a bracket, or the quote of a string whose end was not read yet."""
-_SCALAR = re.compile(rb'[^,\[\]{}"\s]+')
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb'|\[[^"\[\]{}]*+\])*+([\[\]{}])', re.S)
+"""The next bracket outside strings, and outside arrays of numbers, which are skipped whole."""
+_SCALAR = re.compile(_STRING + rb'|[^,\[\]{}"\s]++', re.S)
 _NO_SPACE = re.compile(rb"\S")
 _CUT = "the file ends within the record: it was cut, or is still being written"
 
@@ -135,16 +138,13 @@ class _Scanner:
             elif first == b"{":
                 yield self._value()
             else:
-                raise self._unreadable(f"neither an object nor an array; {EXPECTED}")
+                raise self._unreadable(f"{EXPECTED}, and not what stands here")
 
     def _elements(self) -> Iterator[bytes]:
         while self._next() != b"]":
             yield self._value()
-            after = self._next()
-            if after == b",":
+            while self._next() == b",":  # one too many or a missing one costs no value
                 self._at += 1
-            elif after != b"]":
-                raise self._unreadable("',' or ']' is missing after a value" if after else _CUT)
         self._at += 1
 
     def _next(self) -> bytes:
@@ -159,27 +159,26 @@ class _Scanner:
 
     def _value(self) -> bytes:
         """Return the value that begins here, and go behind it."""
-        if self._text[self._at : self._at + 1] not in (b"[", b"{", b'"'):
+        if self._text[self._at : self._at + 1] not in (b"[", b"{"):
             return self._scalar()
-        depth, size = 0, 0
-        while True:
-            for token in _TOKEN.finditer(self._text, self._at + size):
-                kind = token[0]
-                if kind == b'"':
-                    break
-                size = token.end() - self._at
-                depth += (kind in (b"[", b"{")) - (kind in (b"]", b"}"))
-                if depth <= 0:
-                    return self._taken(size)
-            self._read_within()
+        depth, size = 1, 1
+        while depth:
+            if found := _BRACKET.match(self._text, self._at + size):
+                depth += 1 if found[1] in (b"[", b"{") else -1
+                size = found.end() - self._at
+            else:
+                self._read_within()
+        return self._taken(size)
 
     def _scalar(self) -> bytes:
-        """Return the number or name that begins here, and go behind it."""
-        while found := _SCALAR.match(self._text, self._at):
-            if found.end() < len(self._text):
+        """Return the string, number or name that begins here, and go behind it."""
+        while True:
+            found = _SCALAR.match(self._text, self._at)
+            if found and found.end() < len(self._text):
                 return self._taken(found.end() - self._at)
+            if not found and self._text[self._at : self._at + 1] not in (b"", b'"'):
+                raise self._unreadable("a value is missing")
             self._read_within()
-        raise self._unreadable("a value is missing")
 
     def _taken(self, size: int) -> bytes:
         start, self._at = self._at, self._at + size
@@ -216,9 +215,10 @@ class _Scanner:
 
     def _unreadable(self, reason: str) -> Unreadable:
         line = self._line + self._text.count(b"\n", 0, self._at)
+        place = f"in line {line}, after record {self._values:,}"
         if self._error:
-            return Unreadable(damaged(self._opened.name, self._error, f"in line {line}"))
-        return Unreadable(f"{self._opened.name}: line {line}, after {self._values:,} records: {reason}")
+            return Unreadable(damaged(self._opened.name, self._error, place))
+        return Unreadable(f"{self._opened.name}: {reason}, {place}")
 
 
 def parse(line: bytes) -> Any:
