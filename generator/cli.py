@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import Unusable, no_link, worker_config
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from selftaught.generator.folder import Tally
@@ -142,7 +145,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     with (
         Folder(output, config, shown, resume=options["resume"]) as folder,
         Verifier.from_config(worker_config(options), workers=options["workers"], limits=limits) as verifier,
-        _Live(options["quiet"]) as live,
+        _Live(options["quiet"], folder.tally, pairs, puzzles) as live,
     ):
         generation = Generation(
             model,
@@ -221,15 +224,26 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 class _Live:
-    """Shows the yield of every stage: updated on a terminal, printed once at the end elsewhere."""
+    """Shows the yield of every stage, the pace and the time left: updated on a terminal, printed once at the end
+    elsewhere.
 
-    def __init__(self, quiet: bool) -> None:
+    Args:
+        quiet: Show nothing.
+        before: What earlier processes of the run have done.
+        pairs: How many pairs are wanted.
+        puzzles: Or how many puzzles.
+    """
+
+    def __init__(self, quiet: bool, before: Tally, pairs: int | None, puzzles: int | None) -> None:
         self._quiet = quiet
+        self._wanted = {name: number for name, number in (("pairs", pairs), ("written", puzzles)) if number}
+        self._before = {name: before.stages[name] for name in self._wanted}
 
     def __enter__(self) -> _Live:
         from rich.console import Console
         from rich.live import Live
 
+        self._started = time.monotonic()
         self._console = Console(stderr=True)
         self._tally: Tally | None = None
         self._live = Live(console=self._console, refresh_per_second=4, transient=False)
@@ -240,13 +254,27 @@ class _Live:
     def show(self, tally: Tally) -> None:
         self._tally = tally
         if self._live.is_started:
-            self._live.update(table(tally))
+            self._live.update(self._drawn(tally))
+
+    def _drawn(self, tally: Tally) -> Group:
+        from rich.console import Group
+
+        return Group(table(tally), *(self._pace(tally, name) for name in self._wanted))
+
+    def _pace(self, tally: Tally, name: str) -> str:
+        """Return in words how many of the wanted pairs or puzzles there are, how fast they came, and the time left."""
+        seconds, done, wanted = time.monotonic() - self._started, tally.stages[name], self._wanted[name]
+        now = done - self._before[name]
+        rest = progress.left(now, wanted - self._before[name], seconds)
+        after = f", {progress.duration(rest)} left" if rest else ""
+        what = "puzzles" if name == "written" else name
+        return f"{done:,} of {wanted:,} {what}, {now:,} {progress.pace(now, seconds)}{after}"
 
     def __exit__(self, *_: object) -> None:
         started = self._live.is_started
         self._live.stop()
         if not started and not self._quiet and self._tally:
-            self._console.print(table(self._tally))
+            self._console.print(self._drawn(self._tally), highlight=False)
 
 
 def table(tally: Tally) -> Table:

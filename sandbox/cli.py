@@ -232,11 +232,11 @@ def _summarize(counts: Counter[str], cpu_seconds: float, progress: Progress, dat
     from rich.table import Table
 
     now = f", {progress.added:,} of them now" if progress.added < counts.total() else ""
-    title = f"{counts.total():,} tasks{now} {progress}, {cpu_seconds:g} s CPU a phase"
-    table = Table("status", "tasks", "share", title=title)
+    table = Table("status", "tasks", "share")
     for status, number in counts.most_common():
         table.add_row(status, f"{number:,}", f"{number / counts.total():.1%}")
     console = Console(stderr=True)
+    console.print(f"{counts.total():,} tasks{now} {progress}, {cpu_seconds:g} s CPU a phase", highlight=False)
     console.print(table)
     if dataset:
         for line in dataset.tally.lines():

@@ -22,9 +22,27 @@ def is_shown(out: IO[Any] | None, quiet: bool) -> bool:
 
 def pace(number: int, seconds: float) -> str:
     """Return what a command needed for a number of things, in words: ``"in 2.5 s (40/s)"``."""
-    whole = f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
     rate = number / seconds if seconds else 0.0
-    return f"in {whole} ({rate:,.0f}/s)" if rate >= 10 or not rate else f"in {whole} ({rate:.2g}/s)"
+    shown = f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.2g}"
+    return f"in {duration(seconds)} ({shown}/s)"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: ``"2.5 s"``, ``"1 min 30 s"``, ``"2 h 5 min"``."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def left(number: int, total: int, seconds: float) -> float | None:
+    """Return the seconds that are left at the present pace, or ``None`` before there is one.
+
+    Args:
+        number: How many are done now, in these `seconds`.
+        total: How many are to be done in all, from the same beginning.
+    """
+    return max(total - number, 0) * seconds / number if number else None
 
 
 class Progress:
