@@ -87,7 +87,9 @@ def opened(source: str) -> Iterator[Opened]:
     check(source)
     name = "standard input" if source == STDIN else source
     try:
-        stream: IO[bytes] = sys.stdin.buffer if source == STDIN else open(source, "rb", _HEAD)  # noqa: SIM115  # closed below
+        stream: IO[bytes] = (
+            sys.stdin.buffer if source == STDIN else open(source, "rb", _HEAD)  # noqa: SIM115  # closed below
+        )
     except OSError as error:
         raise Unreadable(f"{source}: {error.strerror}") from error
     with stream:
