@@ -47,7 +47,7 @@ def run(
         Unreadable: The input can't be read to its end. The records before have their verdicts.
     """
     counts: Counter[str] = Counter()
-    for record, verdict in _judged(source, verifier, repeat):
+    for record, verdict in judged(source, verifier, repeat):
         if verdict.status is Status.CANCELLED:
             break
         out.write(line(record, verdict))
@@ -57,7 +57,7 @@ def run(
     return counts
 
 
-def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterator[tuple[Record, Verdict]]:
+def judged(source: Iterable[Record], verifier: Verifier, repeat: int = 1) -> Iterator[tuple[Record, Verdict]]:
     """Yield every record with its verdict. A record without a task goes through the stream too, to keep the order."""
     waiting: deque[Record] = deque()
     unreadable: list[Unreadable] = []
@@ -143,6 +143,11 @@ def resume(
 def _expect(record: Record | None, ident: object, place: str) -> None:
     if record is None:
         raise Mismatch(f"{place}: the output has more records than the input")
+    if record.id != ident == record.place:
+        raise Mismatch(
+            f"{place} is the verdict on a record without an id, which has the id {record.id!r} now. Was it cut then, "
+            f"and is whole now? Remove this line and those below it from the output, and give --resume again"
+        )
     if record.id != ident:
         raise Mismatch(f"{place} is about {ident!r}, but the input has {record.id!r} there: it is another input")
 
