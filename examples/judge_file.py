@@ -17,7 +17,6 @@ THREE = [
     {"id": "endless", "sat": PUZZLE, "sol": "def sol(n=3127):\n    while True: pass"},
 ]
 
-
 attempts = (row.fields for row in records.rows(sys.argv[1])) if sys.argv[1:] else iter(THREE)
 tasks = (Task(str(one["id"]), one["sat"], one["sol"]) for one in attempts)
 counts = Counter[str]()
