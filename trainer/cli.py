@@ -12,6 +12,7 @@ from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import Unusable, no_link, worker_config
 
 if TYPE_CHECKING:
+    from selftaught.generator.puzzle import Puzzle
     from selftaught.sandbox import Limits, Verifier
 
 
@@ -221,7 +222,12 @@ def compare(first: Path, second: Path) -> None:
 @click.option("--bare", is_flag=True, help="grpo: no few-shot examples in the prompt.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
-    """Fine-tune MODEL on verified pairs (DATA: pairs.jsonl of `selftaught generate`, train.jsonl of a loop).
+    """Fine-tune MODEL on verified pairs.
+
+    DATA is any file that `selftaught verify` reads: its own output, of which the accepted puzzles are used; pairs.jsonl
+    of `selftaught generate`; train.jsonl of a loop; - for standard input. Records without an accepted verdict are left
+    out, and counted with their reasons. With --method grpo, which samples solutions itself, every puzzle is used: a
+    field `sat` or `puzzle`, P3's puzzles.json, or corpus:.
 
     \b
     Settings of sft (named as in TrainingArguments and TRL's SFTConfig; the defaults are the paper's):
@@ -231,7 +237,6 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     Settings of grpo (named as in TRL's GRPOConfig):
       learning_rate=1e-6 num_generations=8 per_device_train_batch_size=32 (completions) max_completion_length=150
       temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 lora_r=0 lora_alpha=0 report_to=none save_steps=100
-    DATA for grpo: any file with a field `puzzle` or `sat`, P3's puzzles.json, or corpus:.
 
     Checkpoints go to DIR/checkpoints; the same command continues from the last one. The model is saved in Hugging
     Face's layout.
@@ -255,13 +260,15 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
 
 def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
-    from selftaught.generator import example
+    from selftaught.generator import pair
     from selftaught.generator.settings import changed
+    from selftaught.sandbox.records.omissions import Omissions
     from selftaught.trainer import sft
 
-    examples = {one.id: one for path in data for one in example.read(Path(path))}
-    chosen = changed(sft.Settings(), settings)
-    return sft.train(model, list(examples.values()), output, chosen, seed, _print_step)
+    omissions, chosen = Omissions(), changed(sft.Settings(), settings)
+    pairs = pair.read(data, omissions)
+    omissions.tell(", ".join(data))
+    return sft.train(model, pairs, output, chosen, seed, _print_step)
 
 
 def _train_grpo(
@@ -269,11 +276,17 @@ def _train_grpo(
 ) -> dict[str, Any]:
     from selftaught.generator import prompts, seeds
     from selftaught.generator.settings import changed
+    from selftaught.sandbox.records.omissions import Omissions
     from selftaught.trainer import grpo
 
-    puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
+    chosen = changed(grpo.Settings(), settings)
+    puzzles: dict[str, Puzzle] = {}
+    for source in data:
+        omissions = Omissions()
+        puzzles |= {one.id: one.puzzle for one in seeds.read(source, omissions)}
+        omissions.tell(source)
     style = prompts.BARE if bare else prompts.Style()
-    return grpo.train(model, puzzles, output, changed(grpo.Settings(), settings), style, seed)
+    return grpo.train(model, list(puzzles.values()), output, chosen, style, seed)
 
 
 def _print_step(step: int, steps: int, loss: float) -> None:

@@ -59,7 +59,7 @@ class Dataset:
         for name in names if samples == REFERENCE else [*names, samples]:
             records.check(name)
         for name in names:
-            for row in records.rows(name):
+            for row in records.rows(name, may_be_empty=True):
                 self._add(row, len(self._rows) + len(self.malformed))
         if not self._rows and not self.malformed:
             raise Unreadable(f"there are no problems in {', '.join(names)}")
@@ -107,8 +107,14 @@ class Dataset:
         if self._samples == REFERENCE:
             yield from self._references()
             return
-        for row in records.rows(self._samples):
+        for row in records.rows(self._samples, may_be_empty=True):
             yield from self._attempts(row)
+
+    def count(self) -> int | None:
+        """Return how many records `samples` yields, if it can be known ahead at little cost; else ``None``."""
+        if self._samples == REFERENCE or records.count(self._samples) is None:
+            return None
+        return len(self.malformed) + sum(map(_attempts_in, records.rows(self._samples, may_be_empty=True)))
 
     def _references(self) -> Iterator[Record]:
         for key, row in self._rows.items():
@@ -146,6 +152,14 @@ class Dataset:
                 fields |= {name: source, "sample": number}
             solution = problem.complete(source) if name in _COMPLETING else source
             yield Record(row.place, fields, problem.task(solution, key))
+
+
+def _attempts_in(row: Record) -> int:
+    """Return how many attempts a line has; what is malformed is a record too."""
+    try:
+        return 1 if row.problem else len(_sources(row)[1])
+    except Malformed:
+        return 1
 
 
 def _sources(row: Record) -> tuple[str, list[str]]:

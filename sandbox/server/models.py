@@ -205,6 +205,7 @@ def task(fields: Any, ceiling: Limits) -> AnyTask:
     Raises:
         ValueError: It is not a task, or has a limit above the ceiling.
     """
+    fields = records.renamed(fields) if isinstance(fields, dict) else fields
     kind = records.kind_of(fields) if isinstance(fields, dict) else Task
     if kind is FunctionTask:
         tested = fields.get("tests") is not None
