@@ -110,7 +110,7 @@ def _beginning(text: str) -> Source | None:
 
 def _indented(text: str) -> Iterator[Source]:
     """Yield the code in blocks that are only indented."""
-    for block in markdown.blocks(text):
+    for block in markdown.blocks(text) if re.search(r"^(?:    |\t)", text, re.M) else ():
         found = Source(block.content)
         if not block.fenced and found.is_code:
             yield _as_body(found)

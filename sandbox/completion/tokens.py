@@ -46,7 +46,7 @@ def answer(text: str, prompt: str = "") -> str:
     before = turn(prompt)
     channels = _final_channel(text, prompt)
     if channels is not None:
-        text = channels
+        text = channels.lstrip("\n")
     text = _without_start(text)
     found = list(_TAG.finditer(text))
     reasoning = bool(_OPENED.search(before)) and _reasons(before)
