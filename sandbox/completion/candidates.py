@@ -56,6 +56,13 @@ def _fenced(block: Block) -> list[Source]:
     if not block.maybe_python:
         return []
     text = _without_prompts(block.content)
+    pieces = [text]
+    if f"\n{block.markup}" in text and source.parse(text) is None:  # another fence, where this one was to be closed
+        pieces = re.split(rf"^{re.escape(block.markup)}.*\n?", text, flags=re.M)
+    return [found for piece in pieces for found in _in_block(piece, block)]
+
+
+def _in_block(text: str, block: Block) -> list[Source]:
     found = Source(text, marked=block.python, fenced=True, body=text[:1] in (" ", "\t") and source.parse(text) is None)
     if not text.strip() or not (block.python or found.is_code or _IN_CODE.search(text)):
         return []
