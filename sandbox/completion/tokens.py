@@ -10,7 +10,10 @@ from selftaught.sandbox.completion import markdown, source
 from selftaught.sandbox.completion.markdown import Block
 
 _NAMES = "think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|seed:think"
-_WRAPPERS = r"</?(?:answer|solution|response)>|<\|(?:begin|end)_of_(?:solution|box)\|>|<\|(?:START|END)_RESPONSE\|>"
+_WRAPPERS = (
+    r"</?(?:answer|solution|response|pre|code|python)>|<\|(?:begin|end)_of_(?:solution|box)\|>"
+    r"|<\|(?:START|END)_RESPONSE\|>"
+)
 _BAR = "\uff5c"  # DeepSeek's tokens have a wide vertical line
 _TOKENS = (
     rf"<\|\w[\w▁.-]{{0,60}}\|>|<{_BAR}[\w▁]{{1,60}}{_BAR}>|<\|?\w{{0,40}}▁[\w▁]{{1,60}}\|?>"
@@ -42,7 +45,7 @@ _BARE_FINAL = re.compile(r"assistantfinal")
 
 def answer(text: str, prompt: str = "") -> str:
     """Return the answer in a text that continues a prompt (see `selftaught.sandbox.completion.answer`)."""
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n").lstrip("\ufeff\u200b")
     before = turn(prompt)
     channels = _final_channel(text, prompt)
     if channels is not None:

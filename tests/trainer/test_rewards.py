@@ -83,6 +83,7 @@ COMPLETIONS = {
     "with an end of text": (" return b - a<|im_end|>", 1.0),
     "numbered": ("def g6(a=17, b=42):\n    return next(x for x in range(99) if f6(x, a, b))", 1.0),
     "the body in a block": ("```python\nreturn b - a\n```", 1.0),
+    "a longer body in a block": ("```\nx = b - a\nreturn x\n```", 1.0),
     "a thought, then the function": (f"<think>\n{WRONG}\n</think>\n{RIGHT}", 1.0),
     "a thought that never ended": (f"<think>\n```python\n{RIGHT}\n```", None),
     "a call of the puzzle by its own name": ("def sol():\n    return next(x for x in range(99) if sat(x))", 1.0),
