@@ -104,7 +104,7 @@ def _extended(lines: list[str], found: list[Block]) -> list[Block]:
     for block in found:
         if block.first < end:
             continue  # swallowed by the block before
-        if left and block.closed and block.maybe_python and source.open_string(block.content):
+        if left and block.markup and block.closed and block.maybe_python and source.open_string(block.content):
             left -= 1
             longer = _longer(lines, block)
             if longer:
