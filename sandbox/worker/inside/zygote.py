@@ -85,7 +85,11 @@ _OURS = (
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
-_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+_NEEDED_BY_OURS = (
+    "selftaught.sandbox.wire",
+    "selftaught.sandbox.worker.inside.program",
+    "selftaught.sandbox.worker.inside.multiprocessing_standin",
+)
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
@@ -264,6 +268,8 @@ def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("selftaught.sandbox.worker.inside.program").prepare()
+    import_module("selftaught.sandbox.worker.inside.multiprocessing_standin").install()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as the interpreter has it; the supervisor ignores it
     import_module("random").seed(0)
     _erase_paths()
     heap.enable_mmap()
