@@ -6,8 +6,7 @@ way:
 
 * How many threads there are, to bound them. More can be on their way (`threads.MOST`).
 * Which file a descriptor is, where a program maps code: another thread could put standard input in its place after the
-  supervisor has looked. So code is mapped only while there is one thread. Otherwise the call fails. The supervisor need
-  not look if standard input is on a file system from which the kernel maps no code. No other child has such a file.
+  supervisor has looked. So code is mapped only while there is one thread. Otherwise the call fails.
 * Which threads are the child's own. Their numbers can't pass to another process while the caller waits.
 """
 
@@ -78,12 +77,11 @@ class Calls:
     def _decide_memory(self, child: Child, call: seccomp.Call) -> bool:
         """Handle a call that requests memory, or maps code from a file of the root. Return False for any other."""
         if call.number == self._mmap and seccomp.maps("code", call.args):
-            if child.streams is not None and not child.streams.is_noexec:
-                if not child.threads.is_alone():
-                    self._listener.fail(call, errno.EPERM)
-                    return True
-                if not _has_a_name(child.pid, call.args[4]):
-                    return False
+            if child.streams is not None and not child.threads.is_alone():
+                self._listener.fail(call, errno.EPERM)
+                return True
+            if child.streams is not None and not _has_a_name(child.pid, call.args[4]):
+                return False
         elif call.number != self._mremap and not (call.number == self._mmap and seccomp.maps("data", call.args)):
             return False
         size = call.args[1] if call.number == self._mmap else call.args[2] - call.args[1]
@@ -99,6 +97,8 @@ class Calls:
             if child.threads.count() >= threads.MOST:
                 listener.fail(call, errno.EAGAIN)
             else:
+                if not child.threads.begun:
+                    self._jailed.reset_thread_numbers()
                 child.threads.begun = True
                 listener.allow(call)
         elif number == self._getpid:

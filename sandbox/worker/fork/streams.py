@@ -19,7 +19,6 @@ class Streams:
 
     Attributes:
         cut: True if output was dropped because it exceeded the cap.
-        is_noexec: True if the kernel maps no code from the file system that the input is on.
     """
 
     def __init__(self, stdin: bytes, cap: int) -> None:
@@ -31,7 +30,6 @@ class Streams:
         """
         self._cap = cap
         self._stdin = _readable(stdin)
-        self.is_noexec = bool(os.fstatvfs(self._stdin).f_flag & os.ST_NOEXEC)
         out, self._child_out = os.pipe()
         err, self._child_err = os.pipe()
         self._kept = {out: bytearray(), err: bytearray()}

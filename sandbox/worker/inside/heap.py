@@ -46,7 +46,7 @@ class _ArenaAllocator(ctypes.Structure):
 
 
 def share_arena() -> None:
-    """Let all threads allocate from one heap. Else each thread reserves some 64 MiB of address space, which is limited."""
+    """Let all threads allocate from one heap. Else each reserves some 64 MiB of address space, which is limited."""
     if _mallopt is not None:
         _mallopt(_M_ARENA_MAX, 1)
 
