@@ -139,7 +139,7 @@ print("imported")
         ),
         (
             "import socket\nasync def main():\n    one, other = socket.socketpair()\n"
-            "    reader, _ = await asyncio.open_connection(sock=one)\n"
+            "    reader, kept = await asyncio.open_connection(sock=one)\n"
             "    _, writer = await asyncio.open_connection(sock=other)\n"
             "    writer.write(b'x' * 200_000 + b'.')\n    return len(await reader.readexactly(200_001))",
             "200001",
