@@ -1,8 +1,8 @@
 """Decides about a system call of a child that waits for the supervisor: let it pass, answer it, or end the phase.
 
 The decision rests on the call's number and registers, never on what a pointer points to. Other threads of the child
-run at the same time. So whatever else a decision looks at must not be theirs to change, or the answer must do no harm either
-way:
+run at the same time. So whatever else a decision looks at must not be theirs to change, or the answer must do no harm
+either way:
 
 * How many threads there are, to bound them. More can be on their way (`threads.MOST`).
 * Which file a descriptor is, where a program maps code: another thread could put standard input in its place after the

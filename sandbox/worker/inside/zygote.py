@@ -234,7 +234,7 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
-    heap.share_arena()
+    heap.prepare_threads()
     heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)

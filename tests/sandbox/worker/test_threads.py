@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -44,6 +46,29 @@ thread.start()
 thread.join()
 """
     assert run(verifier, code, stdin="50000\n").stdout == "50000 50000\n"
+
+
+def test_a_threads_stack_does_not_depend_on_the_hosts_limits() -> None:
+    code = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_STACK, (256 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+    pool = """
+from selftaught.sandbox import Program, Verifier
+program = '''
+import threading
+end = threading.Event()
+threads = [threading.Thread(target=end.wait) for _ in range(50)]
+for thread in threads: thread.start()
+end.set()
+print(len(threads))
+'''
+with Verifier(workers=1, level="restricted") as verifier:
+    print(verifier.run(Program("p", program)).stdout)
+"""
+    done = subprocess.run([sys.executable, "-c", code, pool], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["50"], done
 
 
 def test_threads_have_numbers_of_their_own_that_begin_with_the_process(verifier: Verifier) -> None:
