@@ -32,8 +32,8 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source to run as ``__main__``, confined as a solution is: one thread, the standard library, no files to
-    write.
+    """Python source to run as ``__main__``, confined as a solution is: the standard library, no files to write, no
+    processes and no network. It may have 64 threads at a time, event loops, and send itself signals.
 
     Attributes:
         id: Any string; the run has it too. Need not be unique.

@@ -9,6 +9,10 @@ STACK_BYTES = 64 << 20
 """Deep recursion through C code needs more than the usual 8 MiB."""
 
 
+DESCRIPTORS = 64
+"""A child can have none with this number or a higher one."""
+
+
 def restrict_zygote() -> None:
     """Set the limits that all children inherit: no core files, no file growth, few descriptors. Raises OSError."""
     # A limit of 1 byte for core files means none. With 0 the kernel would still start the host's core handler, if
@@ -17,7 +21,7 @@ def restrict_zygote() -> None:
         ("STACK", STACK_BYTES),
         ("CORE", 1),
         ("FSIZE", 0),
-        ("NOFILE", 64),
+        ("NOFILE", DESCRIPTORS),
         ("MEMLOCK", 0),
         ("MSGQUEUE", 0),
     ):

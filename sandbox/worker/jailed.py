@@ -18,6 +18,7 @@ from selftaught.sandbox.worker.inside import zygote
 if TYPE_CHECKING:
     from selftaught.sandbox.packages import Chosen
 
+_FIRST_THREAD = 1000
 _SETUP_SECONDS, _PACKAGES_SECONDS = 20.0, 55.0
 
 
@@ -31,7 +32,6 @@ class JailedProcesses:
         zygote, pidfd: process id and pidfd of the zygote.
         listener: where system calls that the filter does not allow wait.
         job: pipe to the children, for jobs.
-        report, output: pipes from the children.
         children: process ids of living children.
         namespaces: the zygote's namespaces by kind.
         base_bytes: address space of the zygote.
@@ -49,8 +49,7 @@ class JailedProcesses:
         gc.freeze()  # a garbage collection writes to every object, after which the processes share little memory
         self._init = _fork_init() if full else 0
         null = os.open("/dev/null", os.O_RDONLY)
-        self.output, output = os.pipe()
-        self.report, report = os.pipe()
+        self._output, output = os.pipe()  # of the zygote itself, which prints nothing; its children have others
         job, self.job = os.pipe()
         go, self._go = os.pipe()
         self._control, theirs = socket.socketpair()
@@ -59,14 +58,13 @@ class JailedProcesses:
         self.zygote = os.fork()
         if self.zygote == 0:
             self._control.close()
-            self.entry = full, (null, output, report, job, go), theirs
+            self.entry = full, (null, output, job, go), theirs
             return
-        for descriptor in (null, output, report, job, go):
+        for descriptor in (null, output, job, go):
             os.close(descriptor)
         theirs.close()
         self.pidfd = os.pidfd_open(self.zygote)
-        for descriptor in (self.job, self.report, self.output):
-            os.set_blocking(descriptor, False)
+        os.set_blocking(self.job, False)
 
     def enter(
         self,
@@ -124,9 +122,25 @@ class JailedProcesses:
         Args:
             what: `zygote.PHASE` or `zygote.SNAPSHOT`.
         """
-        for pipe in (self.report, self.output):
-            os.utime(pipe, (0, 0))  # else a child could ask when the last one wrote to these shared pipes
         os.write(self._go, what)
+
+    def reset_thread_numbers(self) -> None:
+        """Have the kernel number the next threads from the same number on as those of every child before.
+
+        The C library has the kernel's numbers in memory: they would tell how many threads and processes there were, by
+        which a task could speak to a later one. Only at level ``full`` do the jailed processes have numbers of their
+        own. Kernels without checkpoints (CONFIG_CHECKPOINT_RESTORE) can't set them; there the numbers stay.
+        """
+        if not self._init:
+            return
+        pid = os.fork()  # into the pid namespace, which is that of this process's children
+        if pid == 0:
+            try:
+                with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+                    file.write(f"{_FIRST_THREAD - 1}")
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
 
     def is_spawn(self, call: seccomp.Call) -> bool:
         """Return True if the call is the zygote's clone.
