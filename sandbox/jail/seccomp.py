@@ -34,9 +34,9 @@ BIG_BYTES = 32 << 20
 # get_robust_list (which processes exist). Not needed without threads: membarrier, rseq, set_robust_list,
 # set_tid_address.
 _ALLOWED = """
-    read readv pread64 preadv write writev close close_range fstat stat lstat newfstatat statx lseek
+    read readv pread64 preadv write writev pwrite64 pwritev close close_range fstat stat lstat newfstatat statx lseek
     access faccessat faccessat2
-    open openat getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
+    getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
     rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigpending rt_sigtimedwait pause
     alarm setitimer getitimer nanosleep gettimeofday time times getrusage
     getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
@@ -58,7 +58,26 @@ _PRIVATE, _REALTIME = 128, 256  # FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
 # Without FUTEX_PRIVATE_FLAG two tasks could communicate through a file that both of their workers map.
 _EXECUTE, _WRITE, _ANONYMOUS, _HUGE = 4, 2, 0x20, 0x40000  # PROT_EXEC, PROT_WRITE, MAP_ANONYMOUS, MAP_HUGETLB
 
+_TMPFILE = 0o20000000  # O_TMPFILE without O_DIRECTORY, which is part of it
+WRITES = os.O_WRONLY | os.O_RDWR
+CREATES = os.O_CREAT | _TMPFILE
+OPENS_FOR_WRITING = WRITES | CREATES | os.O_TRUNC
+"""Flags of `open`. Opening with one of them notifies the supervisor."""
+LOCKS = (6, 7, 37, 38)
+"""Commands of `fcntl`: F_SETLK, F_SETLKW, and those of open file descriptions."""
+SCRATCH = """
+    creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
+    truncate ftruncate fallocate chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat
+    chown fchown lchown fchownat chdir fchdir umask fsync fdatasync msync fadvise64 sendfile copy_file_range flock
+    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr setxattr lsetxattr fsetxattr statfs fstatfs
+""".split()
+"""Calls on files that `selftaught.sandbox.worker.fork.scratch` decides about, besides `open`."""
+FICLONE = 0x40049409
+"""Of `ioctl`: share the content of another file."""
+
 _ARGUMENTS = {  # call: the argument's position, the bits that are compared, and their allowed values
+    "open": (1, OPENS_FOR_WRITING, (0,)),
+    "openat": (2, OPENS_FOR_WRITING, (0,)),
     **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
     "clock_nanosleep": (0, _LOW, CLOCKS),
     # 0 is the caller itself; for any other number the result would reveal whether that process exists.
@@ -157,7 +176,18 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
         ask("mmap", libseccomp.Arg(1, libseccomp.GE, BIG_BYTES), *data)
         ask("mmap", *_conditions("code"))
         ask("mremap", libseccomp.Arg(2, libseccomp.GE, BIG_BYTES))
-        for name in (*_NAMED, *ANSWERED, *(["userfaultfd"] if _permits_userfaultfd() else [])):
+        for place, name in ((1, "open"), (2, "openat")):
+            for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, _TMPFILE, os.O_TRUNC):
+                ask(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, flag, flag))
+        for command in LOCKS:
+            ask("fcntl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, command))
+        ask("ioctl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, FICLONE))
+        for name in (
+            *_NAMED,
+            *ANSWERED,
+            *(name for name in SCRATCH if not (packages and name in _REFUSED)),
+            *(["userfaultfd"] if _permits_userfaultfd() else []),
+        ):
             ask(name)
     with open(os.memfd_create("filter"), "w+b") as file:  # needs no writable directory
         rules.export_bpf(file)
@@ -266,9 +296,13 @@ class Listener:
         """Make the call return this value without executing it."""
         self._send(call, value, 0)
 
-    def _send(self, call: Call, value: int, flags: int) -> None:
+    def refuse(self, call: Call, error: int) -> None:
+        """Make the call fail with this error without executing it."""
+        self._send(call, 0, 0, error)
+
+    def _send(self, call: Call, value: int, flags: int, error: int = 0) -> None:
         try:
-            fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, value, 0, flags)))
+            fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, value, -error, flags)))
         except FileNotFoundError:
             return  # its caller has died
 

@@ -5,13 +5,13 @@ The decision rests on the call's number and registers, never on what a pointer p
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.worker.fork.scratch import FileCalls
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses, address_space
 
@@ -28,6 +28,7 @@ class Calls:
     def __init__(self, jailed: JailedProcesses) -> None:
         self._jailed, self._listener = jailed, jailed.listener
         self._prctl, self._mmap, self._mremap, self._tgkill = map(jailed.number, ("prctl", "mmap", "mremap", "tgkill"))
+        self._files = FileCalls(jailed)
         self._answered = [jailed.number(name) for name in seccomp.ANSWERED]
 
     def decide(self, child: Child, call: seccomp.Call) -> None:
@@ -45,6 +46,8 @@ class Calls:
             self._listener.allow(call)
         elif call.number in self._answered:
             self._listener.answer(call, _NUMBERS_BEFORE + child.request.phase)
+        elif self._files.decide(child, call):
+            pass
         elif call.number == self._tgkill and call.args[2] == signal.SIGABRT:
             child.outcome = Outcome(End.DIED, "aborted", observed=-signal.SIGABRT)
         else:
@@ -63,16 +66,5 @@ class Calls:
     def _may_grow(self, child: Child, call: seccomp.Call) -> bool:
         """Return True if the call requests memory, or maps code from a file of the root."""
         if call.number == self._mmap and seccomp.maps("code", call.args):
-            return child.streams is None or _has_a_name(child.pid, call.args[4])
+            return self._files.may_be_code(child, call.args[4])
         return call.number == self._mremap or (call.number == self._mmap and seccomp.maps("data", call.args))
-
-
-def _has_a_name(pid: int, argument: int) -> bool:
-    """Return True if a directory has an entry for the file behind this descriptor.
-
-    Standard input has none, and may be machine code.
-    """
-    try:
-        return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0
-    except OSError:
-        return False

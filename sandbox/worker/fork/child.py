@@ -15,6 +15,7 @@ from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
 from selftaught.sandbox.worker.fork.channel import Channel
+from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import status_bytes
@@ -124,6 +125,8 @@ class Child:
         if self.channel is not None and not self._closed:
             self.channel.close()
             self._closed = True
+            if self.request.phase in WRITERS:
+                self.jailed.scratch.empty()
         return self._peak
 
     def _take_turn(self) -> bytes | Outcome:
