@@ -1,9 +1,9 @@
 """The Docker backend: each worker is a container with a supervisor, and with the jail of level ``restricted`` inside.
 
-A container has no network, no capabilities, no writable file but in its scratch folder (in memory), and the seccomp profile ``seccomp.json``. A call that the
-profile does not list is passed to a tracer (SCMP_ACT_TRACE), and since there is none, it fails. This action has a lower
-precedence than the notification by the jail's own filter: the supervisor still learns what a task tries, and verdicts
-are the same as with other backends.
+A container has no network, no capabilities, no writable file but those of its scratch folder, which is in memory, and
+the seccomp profile ``seccomp.json``. A call that the profile does not list is passed to a tracer (SCMP_ACT_TRACE), and
+since there is none, it fails. This action has a lower precedence than the notification by the jail's own filter: the
+supervisor still learns what a task tries, and verdicts are the same as with other backends.
 
 Verifier and supervisor communicate through the container's standard input and output, so that the container engine may
 be on another machine, and the runtime may be any whose kernel has what the jail needs. If the verifier dies, standard

@@ -195,8 +195,8 @@ def prepare(level: str, temporary: str) -> Folder | None:
 
 def _make(temporary: str) -> Folder:
     """Make a folder, locked as long as this process lives. Remove those that no process has locked any more."""
-    for path in Path(temporary).glob(_PREFIX + "*"):
-        _remove_abandoned(path)
+    for abandoned in Path(temporary).glob(_PREFIX + "*"):
+        _remove_abandoned(abandoned)
     while True:
         path = os.path.join(os.path.realpath(temporary), _PREFIX + os.urandom(8).hex())
         os.mkdir(path, 0o700)

@@ -31,7 +31,6 @@ from selftaught.sandbox.worker.jailed import MAIN, JailedProcesses
 from selftaught.sandbox.worker.phases import Step, TaskExecutor
 from selftaught.sandbox.worker.session import Request, Session
 
-
 _MOST_SOURCE_BYTES = 8 << 20
 """A larger program is in no file: it would leave too little room in the folder."""
 
