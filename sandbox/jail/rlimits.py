@@ -9,6 +9,10 @@ STACK_BYTES = 64 << 20
 """Deep recursion through C code needs more than the usual 8 MiB."""
 
 
+DESCRIPTORS = 64
+"""A child can have none with this number or a higher one."""
+
+
 def restrict_zygote(file_bytes: int) -> None:
     """Set the limits that all children inherit: no core files, small files, few descriptors.
 
@@ -24,7 +28,7 @@ def restrict_zygote(file_bytes: int) -> None:
         ("STACK", STACK_BYTES),
         ("CORE", 1),
         ("FSIZE", file_bytes),
-        ("NOFILE", 64),
+        ("NOFILE", DESCRIPTORS),
         ("MEMLOCK", 0),
         ("MSGQUEUE", 0),
     ):

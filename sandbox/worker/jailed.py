@@ -34,7 +34,6 @@ class JailedProcesses:
         zygote, pidfd: process id and pidfd of the zygote.
         listener: where system calls that the filter does not allow wait.
         job: pipe to the children, for jobs.
-        report, output: pipes from the children.
         children: process ids of living children.
         namespaces: the zygote's namespaces by kind.
         base_bytes: address space of the zygote.
@@ -56,8 +55,7 @@ class JailedProcesses:
         gc.freeze()  # a garbage collection writes to every object, after which the processes share little memory
         self._init = _fork_init() if full else 0
         null = os.open("/dev/null", os.O_RDONLY)
-        self.output, output = os.pipe()
-        self.report, report = os.pipe()
+        self._output, output = os.pipe()  # of the zygote itself, which prints nothing; its children have others
         job, self.job = os.pipe()
         go, self._go = os.pipe()
         self._control, theirs = socket.socketpair()
@@ -66,14 +64,13 @@ class JailedProcesses:
         self.zygote = os.fork()
         if self.zygote == 0:
             self._control.close()
-            self.entry = full, (null, output, report, job, go), theirs
+            self.entry = full, (null, output, job, go), theirs
             return
-        for descriptor in (null, output, report, job, go):
+        for descriptor in (null, output, job, go):
             os.close(descriptor)
         theirs.close()
         self.pidfd = os.pidfd_open(self.zygote)
-        for descriptor in (self.job, self.report, self.output):
-            os.set_blocking(descriptor, False)
+        os.set_blocking(self.job, False)
 
     def enter(
         self,
@@ -141,8 +138,6 @@ class JailedProcesses:
         Args:
             what: `zygote.PHASE` or `zygote.SNAPSHOT`.
         """
-        for pipe in (self.report, self.output):
-            os.utime(pipe, (0, 0))  # else a child could ask when the last one wrote to these shared pipes
         os.write(self._go, what)
 
     def is_spawn(self, call: seccomp.Call) -> bool:

@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from selftaught.sandbox.jail import landlock, seccomp
-from selftaught.sandbox.jail.scratch import Full
+from selftaught.sandbox.jail.scratch import Folder, Full
 from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.jailed import JailedProcesses
 
@@ -66,7 +66,7 @@ class FileCalls:
         number, writes = call.number, child.request.phase in WRITERS
         if number in self._opens:
             flags = call.args[self._opens[number]]
-            self._open(call, flags) if writes else self._listener.refuse(call, errno.EACCES)
+            self._open(call, flags) if writes else self._listener.fail(call, errno.EACCES)
         elif not writes:
             return False
         elif number in self._creates:
@@ -74,7 +74,7 @@ class FileCalls:
         elif number in self._changes or (number == self._rename and call.args[4] <= _KNOWN_FLAGS_OF_RENAME):
             self._change(call, creates=False)
         elif number == self._truncate:
-            self._change(call, creates=False) if self._truncates else self._listener.refuse(call, errno.EACCES)
+            self._change(call, creates=False) if self._truncates else self._listener.fail(call, errno.EACCES)
         elif number in self._by_path and self._folder.is_mounted:
             self._change(call, creates=False)
         elif number in self._pass:
@@ -86,9 +86,9 @@ class FileCalls:
     def _answer(self, call: seccomp.Call) -> bool:
         """Answer a call that does not take place."""
         if call.number in self._refused:
-            self._listener.refuse(call, self._refused[call.number])
+            self._listener.fail(call, self._refused[call.number])
         elif call.number == self._ioctl and call.args[1] & _LOW == seccomp.FICLONE:
-            self._listener.refuse(call, errno.EOPNOTSUPP)
+            self._listener.fail(call, errno.EOPNOTSUPP)
         elif (
             call.number in self._by_path
             or call.number == self._flock
@@ -101,7 +101,7 @@ class FileCalls:
 
     def _open(self, call: seccomp.Call, flags: int) -> None:
         if flags & os.O_TRUNC and not flags & seccomp.WRITES:  # older versions of Landlock would permit it
-            self._listener.refuse(call, errno.EACCES)
+            self._listener.fail(call, errno.EACCES)
         else:
             self._change(call, creates=bool(flags & seccomp.CREATES))
 
@@ -110,22 +110,27 @@ class FileCalls:
         try:
             self._folder.check_room(creates)
         except Full:
-            self._listener.refuse(call, errno.ENOSPC)
+            self._listener.fail(call, errno.ENOSPC)
         else:
             self._folder.is_used = True
             self._listener.allow(call)
 
-    def may_be_code(self, child: Child, descriptor: int) -> bool:
-        """Return True if the file behind a child's descriptor may be mapped as code.
+    def looks_at_code(self, child: Child) -> bool:
+        """Return True if the file must be looked at that a child maps as code (`is_library`).
 
-        Where the scratch folder is mounted, the kernel refuses to map what is in it, and standard input. Elsewhere this
-        tells the library's files from those of a program: these are in the folder, or have no name.
+        Where the scratch folder is mounted, the kernel refuses to map what is in it, and standard input.
         """
-        if self._folder.is_mounted or child.request.phase not in WRITERS:
-            return True
-        link = f"/proc/{child.pid}/fd/{descriptor & 0x7FFFFFFF}"
-        try:
-            about, path = os.stat(link), os.readlink(link)
-        except OSError:
-            return False
-        return stat.S_ISREG(about.st_mode) and about.st_nlink > 0 and not self._folder.holds(path)
+        return child.request.phase in WRITERS and not self._folder.is_mounted
+
+
+def is_library(pid: int, descriptor: int, folder: Folder) -> bool:
+    """Return True if the file behind a descriptor of a process is the library's, as far as it may read any.
+
+    A program's own files are in the scratch folder, or have no name, as standard input.
+    """
+    link = f"/proc/{pid}/fd/{descriptor & 0x7FFFFFFF}"
+    try:
+        about, path = os.stat(link), os.readlink(link)
+    except OSError:
+        return False
+    return stat.S_ISREG(about.st_mode) and about.st_nlink > 0 and not folder.holds(path)

@@ -105,9 +105,9 @@ PHASE, SNAPSHOT = b"p", b"r"
 _SIZES = struct.Struct("<3I")
 
 
-Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
-"""True at level ``full``; descriptors of null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5; and a
-socket to the supervisor.
+Entry = tuple[bool, tuple[int, int, int, int], socket.socket]
+"""True at level ``full``; descriptors of null, output, job and go, which become 0 and 3, 1 and 2, 4, 5; and a socket to
+the supervisor.
 """
 
 
@@ -126,6 +126,8 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with control as there:
+            control = socket.socket(fileno=os.dup2(there.fileno(), seccomp.CONTROL_FD))
         program, traced_program, shared, packages, scratch = _receive_setup(control)
         theirs, seen = _enter(full, program, descriptors, control.fileno(), shared, packages, *scratch)
         socket.send_fds(control, [b"+" + seen], theirs)
@@ -172,7 +174,7 @@ def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]
 def _enter(
     full: bool,
     program: bytes,
-    descriptors: tuple[int, int, int, int, int],
+    descriptors: tuple[int, int, int, int],
     control: int,
     shared: dict[str, str],
     packages: Chosen,
@@ -219,10 +221,10 @@ def _enter(
     return [seccomp.install(program), *given], seen
 
 
-def _arrange_descriptors(descriptors: tuple[int, int, int, int, int], control: int) -> None:
+def _arrange_descriptors(descriptors: tuple[int, int, int, int], control: int) -> None:
     """Arrange descriptors 0 to 5, keep the control socket, close everything else."""
-    null, output, report, job, go = descriptors
-    for target, source in enumerate((null, output, output, report, job, go)):
+    null, output, job, go = descriptors
+    for target, source in enumerate((null, output, output, null, job, go)):
         os.dup2(source, target, inheritable=True)
     _close_others(control)
 
@@ -248,6 +250,7 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
+    heap.share_arena()
     heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
