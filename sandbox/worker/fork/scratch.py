@@ -38,7 +38,7 @@ _REFUSED = {
     **dict.fromkeys("statfs fstatfs".split(), errno.ENOSYS),  # how full the host's disks are tells what others do
 }
 _NAME_SERVICE = (1, 0o2004001, 0)
-"""AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK: how the C library asks a daemon for users' names, for instance in
+"""AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK: how the C library asks a daemon for users' names, as for
 `os.path.expanduser` and `tarfile`. There is none, and it goes on without.
 """
 _KNOWN_FLAGS_OF_RENAME = 3  # RENAME_NOREPLACE, RENAME_EXCHANGE; not RENAME_WHITEOUT, which makes a device
