@@ -138,6 +138,9 @@ class ProgramRequest(Struct):
     args: list[str] = []
 
 
+_Content = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
+
+
 class RunRequest(Struct):
     """A Python program to run as ``__main__``; `stdin` is what it reads. `files` are in its folder."""
 
@@ -145,7 +148,7 @@ class RunRequest(Struct):
     stdin: str = ""
     id: Annotated[str | int, Meta(description="The id of the run, as text")] = ""
     limits: ProgramLimitsRequest | None = None
-    files: Annotated[dict[str, bytes], Meta(description="Content in base64 by relative path")] = {}
+    files: Annotated[dict[str, _Content], Meta(description="Content in base64 by relative path")] = {}
     fetch: Annotated[list[str], Meta(description="Paths of the files to return, if they exist in the end")] = []
 
 
