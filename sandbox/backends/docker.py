@@ -49,8 +49,10 @@ os.execve(sys.executable, [sys.executable, *sys.argv[1:]], {ENVIRONMENT} | kept)
 """Starts the supervisor without the image's environment, whose strings a task could read from its stack."""
 
 _PROFILE = (Path(__file__).parent / "seccomp.json").read_text()
-_PROCESSES = 256
-"""More than the jail needs: for the runtime's process, and for runtimes whose kernel is made of threads (gVisor)."""
+_PROCESSES = 512
+"""More than the jail needs (`selftaught.sandbox.jail.cgroup.PROCESSES`): for the runtime's process, and for runtimes
+whose kernel is made of threads (gVisor).
+"""
 
 _OVERHEAD_BYTES = 256 << 20
 """Memory of two interpreters, and kernel memory for them."""

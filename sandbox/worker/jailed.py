@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAIN = "main.py"
 """The file of a program in its scratch folder."""
+_FIRST_THREAD = 1000
 _SETUP_SECONDS, _PACKAGES_SECONDS = 20.0, 55.0
 
 
@@ -139,6 +140,24 @@ class JailedProcesses:
             what: `zygote.PHASE` or `zygote.SNAPSHOT`.
         """
         os.write(self._go, what)
+
+    def reset_thread_numbers(self) -> None:
+        """Have the kernel number the next threads from the same number on as those of every child before.
+
+        The C library has the kernel's numbers in memory: they would tell how many threads and processes there were, by
+        which a task could speak to a later one. Only at level ``full`` do the jailed processes have numbers of their
+        own. Kernels without checkpoints (CONFIG_CHECKPOINT_RESTORE) can't set them; there the numbers stay.
+        """
+        if not self._init:
+            return
+        pid = os.fork()  # into the pid namespace, which is that of this process's children
+        if pid == 0:
+            try:
+                with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+                    file.write(f"{_FIRST_THREAD - 1}")
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
 
     def is_spawn(self, call: seccomp.Call) -> bool:
         """Return True if the call is the zygote's clone.

@@ -292,9 +292,7 @@ def test_what_is_fetched_is_no_more_than_the_folder_holds(verifier: Verifier) ->
 
 def test_a_program_that_fills_its_folder_does_no_harm_to_its_worker(verifier: Verifier) -> None:
     """The pages of the folder count towards the worker's memory."""
-    code = (
-        "for i in range(7): open(f'{i}', 'wb').write(bytes(8 << 20))\nx = bytearray(100 << 20)\nprint('there was room')"
-    )
+    code = "for i in range(7): open(f'{i}', 'wb').write(bytes(8 << 20))\nx = bytearray(100 << 20)\nprint('enough room')"
     before = verifier.restarts
     assert output(verifier, code) == "enough room\n"
     assert verifier.restarts == before

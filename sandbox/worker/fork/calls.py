@@ -1,8 +1,8 @@
 """Decides about a system call of a child that waits for the supervisor: let it pass, answer it, or end the phase.
 
 The decision rests on the call's number and registers, never on what a pointer points to. Other threads of the child
-run meanwhile. So whatever else a decision looks at must not be theirs to change, or the answer must do no harm either
-way:
+run at the same time. So whatever else a decision looks at must not be theirs to change, or the answer must do no harm
+either way:
 
 * How many threads there are, to bound them. More can be on their way (`threads.MOST`).
 * Which file a descriptor is, where a program maps code: another thread could put standard input in its place after the
@@ -81,7 +81,7 @@ class Calls:
     def _decide_memory(self, child: Child, call: seccomp.Call) -> bool:
         """Handle a call that requests memory, or maps code from a file of the root. Return False for any other."""
         if call.number == self._mmap and seccomp.maps("code", call.args):
-            if self._files.looks_at_code(child) and child.threads.count() > 1:
+            if self._files.looks_at_code(child) and not child.threads.is_alone():
                 self._listener.fail(call, errno.EPERM)
                 return True
             if self._files.looks_at_code(child) and not is_library(child.pid, call.args[4], self._jailed.scratch):
@@ -101,6 +101,8 @@ class Calls:
             if child.threads.count() >= threads.MOST:
                 listener.fail(call, errno.EAGAIN)
             else:
+                if not child.threads.begun:
+                    self._jailed.reset_thread_numbers()
                 child.threads.begun = True
                 listener.allow(call)
         elif number == self._getpid:

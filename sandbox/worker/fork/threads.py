@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 MOST = 64
 """Threads that a child may have at a time, with the first. Each of them can ask for another one at the same moment, so
@@ -14,6 +15,8 @@ FLAGS = (0x003D0F00, 0x007D0F00)
 _SYSVSEM, _SETTLS, _PARENT_SETTID, _CHILD_CLEARTID; musl adds one that has no meaning. A thread has no rights but those
 of its process and dies with it.
 """
+
+_JOIN_SECONDS = (0.0, 0.001, 0.002, 0.004, 0.008)
 
 
 class Threads:
@@ -38,6 +41,14 @@ class Threads:
         """Return how many are alive; 0 if the process has died."""
         status = self._status("status")
         return int(status.get("Threads", "0"))
+
+    def is_alone(self) -> bool:
+        """Return True if there is one thread. Waits a little for others that are ending: they end after a join."""
+        for seconds in _JOIN_SECONDS if self.begun else ():
+            if self.count() <= 1:
+                break
+            time.sleep(seconds)
+        return self.count() <= 1
 
     def include(self, thread: int) -> bool:
         """Return True if the kernel has a thread of this id in the process."""

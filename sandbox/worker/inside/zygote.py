@@ -85,7 +85,11 @@ _OURS = (
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
-_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+_NEEDED_BY_OURS = (
+    "selftaught.sandbox.wire",
+    "selftaught.sandbox.worker.inside.program",
+    "selftaught.sandbox.worker.inside.multiprocessing_standin",
+)
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
@@ -250,7 +254,7 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
-    heap.share_arena()
+    heap.prepare_threads()
     heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
@@ -284,6 +288,8 @@ def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("selftaught.sandbox.worker.inside.program").prepare()
+    import_module("selftaught.sandbox.worker.inside.multiprocessing_standin").install()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as the interpreter has it; the supervisor ignores it
     import_module("random").seed(0)
     _erase_paths()
     heap.enable_mmap()
