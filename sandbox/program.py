@@ -34,11 +34,11 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source to run as ``__main__``, confined as a solution is: the standard library, no processes and no network.
+    """Python source to run as ``__main__``, confined as a solution is: no processes and no network.
 
-    It may have 64 threads at a time, event loops, and send itself signals. Its working directory is a private folder,
-    which has ``main.py``, the program itself, and `files`; it is gone afterwards, but for what `fetch` names. The
-    program may write 64 MiB there, in 1,000 files and folders.
+    It may import the standard library, have 64 threads at a time, run event loops, and send itself signals. Its
+    working directory is a private folder, which has ``main.py``, the program itself, and `files`; it is gone
+    afterwards, but for what `fetch` names. The program may write 64 MiB there, in 1,000 files and folders.
 
     Attributes:
         id: Any string; the run has it too. Need not be unique.
