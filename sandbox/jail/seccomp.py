@@ -37,9 +37,9 @@ BIG_BYTES = 32 << 20
 # (`selftaught.sandbox.worker.fork.channel`). Not on the list because they reveal other processes or the past: sysinfo
 # (load, memory, number of processes), mincore (what others have read), get_robust_list (which processes exist).
 _ALLOWED = """
-    read readv pread64 preadv write writev close close_range fstat stat lstat newfstatat statx lseek
+    read readv pread64 preadv write writev pwrite64 pwritev close close_range fstat stat lstat newfstatat statx lseek
     access faccessat faccessat2
-    open openat getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
+    getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
     rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigpending rt_sigtimedwait pause
     alarm setitimer getitimer nanosleep gettimeofday time times getrusage
     getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
@@ -68,7 +68,26 @@ _ASYNC = 0x2000
 CONTROL_FD = rlimits.DESCRIPTORS
 """The zygote's socket to the supervisor, while it enters the jail."""
 
+_TMPFILE = 0o20000000  # O_TMPFILE without O_DIRECTORY, which is part of it
+WRITES = os.O_WRONLY | os.O_RDWR
+CREATES = os.O_CREAT | _TMPFILE
+OPENS_FOR_WRITING = WRITES | CREATES | os.O_TRUNC
+"""Flags of `open`. Opening with one of them notifies the supervisor."""
+LOCKS = (6, 7, 37, 38)
+"""Commands of `fcntl`: F_SETLK, F_SETLKW, and those of open file descriptions."""
+SCRATCH = """
+    creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
+    truncate ftruncate fallocate chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat
+    chown fchown lchown fchownat chdir fchdir umask fsync fdatasync msync fadvise64 sendfile copy_file_range flock
+    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr setxattr lsetxattr fsetxattr statfs fstatfs
+""".split()
+"""Calls on files that `selftaught.sandbox.worker.fork.scratch` decides about, besides `open`."""
+FICLONE = 0x40049409
+"""Of `ioctl`: share the content of another file."""
+
 _ARGUMENTS = {  # call: the argument's position, the bits that are compared, and their allowed values
+    "open": (1, OPENS_FOR_WRITING, (0,)),
+    "openat": (2, OPENS_FOR_WRITING, (0,)),
     **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
     "clock_nanosleep": (0, _LOW, CLOCKS),
     # 0 is the caller itself; for any other number the result would reveal whether that process exists.
@@ -192,7 +211,18 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
         ask("sched_getaffinity", libseccomp.Arg(0, libseccomp.NE, 0))
         for operation in _SHARED_WAITS:
             ask("futex", *_masked(((1, _LOW & ~_REALTIME, operation),)))
-        for name in (*_NAMED, *ANSWERED, *(["userfaultfd"] if _permits_userfaultfd() else [])):
+        for place, name in ((1, "open"), (2, "openat")):
+            for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, _TMPFILE, os.O_TRUNC):
+                ask(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, flag, flag))
+        for command in LOCKS:
+            ask("fcntl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, command))
+        ask("ioctl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, FICLONE))
+        for name in (
+            *_NAMED,
+            *ANSWERED,
+            *(name for name in SCRATCH if not (packages and name in _REFUSED)),
+            *(["userfaultfd"] if _permits_userfaultfd() else []),
+        ):
             ask(name)
     with open(os.memfd_create("filter"), "w+b") as file:  # needs no writable directory
         rules.export_bpf(file)
@@ -319,7 +349,7 @@ class Listener:
         self._send(call, value, 0)
 
     def fail(self, call: Call, error: int) -> None:
-        """Make the call fail with this error number without executing it."""
+        """Make the call fail with this error without executing it."""
         self._send(call, 0, 0, error)
 
     def is_valid(self, call: Call) -> bool:

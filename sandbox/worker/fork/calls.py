@@ -13,7 +13,6 @@ either way:
 from __future__ import annotations
 
 import errno
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from selftaught.sandbox.jail import kernel, seccomp
 from selftaught.sandbox.wire import End, Outcome, Phase
 from selftaught.sandbox.worker.fork import threads
 from selftaught.sandbox.worker.fork.refusals import refusal
+from selftaught.sandbox.worker.fork.scratch import FileCalls, is_library
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import JailedProcesses, address_space
 
@@ -43,6 +43,7 @@ class Calls:
 
     def __init__(self, jailed: JailedProcesses) -> None:
         self._jailed, self._listener = jailed, jailed.listener
+        self._files = FileCalls(jailed)
         number = jailed.number
         self._prctl, self._mmap, self._mremap, self._clone = map(number, ("prctl", "mmap", "mremap", "clone"))
         self._getpid, self._gettid = map(number, seccomp.ANSWERED)
@@ -60,7 +61,10 @@ class Calls:
         if not child.pid:
             self._decide_unready(child, call)
         elif child.outcome is None and not (
-            self._decide_memory(child, call) or self._decide_thread(child, call) or self._decide_signal(child, call)
+            self._decide_memory(child, call)
+            or self._decide_thread(child, call)
+            or self._decide_signal(child, call)
+            or self._files.decide(child, call)
         ):
             child.outcome = Outcome(End.FORBIDDEN, refusal(self._jailed.name(call.number)))
 
@@ -77,10 +81,10 @@ class Calls:
     def _decide_memory(self, child: Child, call: seccomp.Call) -> bool:
         """Handle a call that requests memory, or maps code from a file of the root. Return False for any other."""
         if call.number == self._mmap and seccomp.maps("code", call.args):
-            if child.streams is not None and not child.threads.is_alone():
+            if self._files.looks_at_code(child) and not child.threads.is_alone():
                 self._listener.fail(call, errno.EPERM)
                 return True
-            if child.streams is not None and not _has_a_name(child.pid, call.args[4]):
+            if self._files.looks_at_code(child) and not is_library(child.pid, call.args[4], self._jailed.scratch):
                 return False
         elif call.number != self._mremap and not (call.number == self._mmap and seccomp.maps("data", call.args)):
             return False
@@ -135,14 +139,3 @@ class Calls:
         if self._signals_first:
             self._listener.answer(call, 0)
         return True
-
-
-def _has_a_name(pid: int, argument: int) -> bool:
-    """Return True if a directory has an entry for the file behind this descriptor.
-
-    Standard input has none, and may be machine code.
-    """
-    try:
-        return os.stat(f"/proc/{pid}/fd/{argument & 0x7FFFFFFF}").st_nlink > 0
-    except OSError:
-        return False

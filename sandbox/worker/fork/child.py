@@ -15,6 +15,7 @@ from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
 from selftaught.sandbox.worker.fork.channel import Channel
+from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.fork.threads import Threads
 from selftaught.sandbox.worker.inside import zygote
@@ -133,6 +134,8 @@ class Child:
         if self.channel is not None and not self._closed:
             self.channel.close()
             self._closed = True
+            if self.request.phase in WRITERS:
+                self.jailed.scratch.empty()
 
     def _take_turn(self) -> bytes | Outcome:
         """Watch the child until it sends a message or its phase ends."""

@@ -27,9 +27,12 @@ from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.child import Child
 from selftaught.sandbox.worker.fork.streams import Streams
-from selftaught.sandbox.worker.jailed import JailedProcesses
+from selftaught.sandbox.worker.jailed import MAIN, JailedProcesses
 from selftaught.sandbox.worker.phases import Step, TaskExecutor
 from selftaught.sandbox.worker.session import Request, Session
+
+_MOST_SOURCE_BYTES = 8 << 20
+"""A larger program is in no file: it would leave too little room in the folder."""
 
 
 class ForkEngine:
@@ -75,7 +78,7 @@ class ForkEngine:
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         phase, payload = step
-        return self.run(phase, job.sat, payload, limits, job.seed)
+        return self.run_request(Request(phase, job.sat, payload, limits, job.seed, files=job.files))
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end.
@@ -98,12 +101,24 @@ class ForkEngine:
 
     def run_request(self, request: Request) -> Outcome:
         """Do the same for a request."""
-        if request.phase is not Phase.RUN:
+        try:
+            if request.phase is Phase.RUN:
+                return self._run_program(request)
             return self._open(request, has_messages=False).execute()
-        streams = Streams(request.payload, request.limits.output_bytes)
+        finally:
+            self.jailed.scratch.empty()
+
+    def _run_program(self, request: Request) -> Outcome:
+        scratch = self.jailed.scratch
+        files, fetch = wire.unpack_files(request.files)
+        source = request.source or request.sat
+        if len(source) <= _MOST_SOURCE_BYTES:
+            files[MAIN] = source
+        scratch.put(files)
+        streams = Streams(request.payload, request.limits.output_bytes, scratch.unnamed)
         try:
             outcome = Child(self, replace(request, payload=request.source), streams).execute()
-            outcome.payload = streams.pack()
+            outcome.payload = streams.pack(scratch.fetch(fetch))
             return outcome
         finally:
             streams.close()
