@@ -22,6 +22,7 @@ from selftaught.sandbox.worker.inside import ending, stream_files, uncaught
 NAME = "main.py"
 RECURSION_LIMIT = 1000
 """The interpreter's own. Puzzles have a higher one."""
+_HOME = "/tmp"
 _exit = os._exit  # a program may replace it
 
 
@@ -114,6 +115,8 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
         namespace["__annotations__"] = {}
     del warnings.filters[0]  # type: ignore[attr-defined]  # that ignores all in puzzles
     sys.setrecursionlimit(RECURSION_LIMIT)
+    if _folder != _HOME:
+        os.environ.update(HOME=_folder, PWD=_folder)
     if b"/dev" in source or b"/proc" in source:
         stream_files.install()
     status = 0

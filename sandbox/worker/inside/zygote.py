@@ -92,8 +92,14 @@ _NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.d
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
-ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "USER": "nobody"}
-"""Environment variables of all tasks. HOME and PWD are the scratch folder."""
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PWD": "/tmp",
+    "USER": "nobody",
+}
+"""Environment variables of all tasks. Where the scratch folder has another path, programs find that."""
 RECURSION_LIMIT = 10_000
 FRAMES_OF_PHASE = 4
 """How many frames of ours there are above that of `_serve` when a program runs."""
@@ -210,7 +216,6 @@ def _enter(
         folder = root.scratch()
         given = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY), unnamed]
     os.chdir(folder)
-    os.environ.update(HOME=folder, PWD=folder)
     rlimits.restrict_zygote(file_bytes)
     capabilities.drop()
     capabilities.forbid_new()
@@ -361,9 +366,9 @@ def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOW
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from selftaught.sandbox.worker.inside import depth, phase, snapshot
+    from selftaught.sandbox.worker.inside import phase, snapshot
 
-    depth.forget_frames(further=FRAMES_OF_PHASE)
+    import_module("selftaught.sandbox.worker.inside.depth").forget_frames(further=FRAMES_OF_PHASE)
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
