@@ -73,7 +73,7 @@ def test_an_exception_is_explained_on_standard_error_with_the_line(verifier: Ver
     assert found.stdout == "before\n"
     assert "line 2, in f\n    return 1 / 0\n" in found.stderr
     assert found.stderr.endswith("ZeroDivisionError: division by zero\n")
-    assert "selftaught" not in found.stderr
+    assert "<selftaught>" not in found.stderr
 
 
 def test_exit_handlers_and_main_blocks_run(verifier: Verifier) -> None:
