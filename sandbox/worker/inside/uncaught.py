@@ -10,6 +10,10 @@ from types import TracebackType
 
 INTERRUPTED = -signal.SIGINT
 """The status of a program that an uncaught KeyboardInterrupt ends: it sends itself the signal."""
+_KNOWS_MORE, _SUGGESTED = sys.version_info < (3, 13), (NameError, AttributeError, ImportError)
+"""The interpreter has its own code to show exceptions, which differs from `traceback`: for these it suggests names, it
+has another meaning of `sys.tracebacklimit`, and other marks in a SyntaxError.
+"""
 _show_size = os.getpid
 """The supervisor answers this call, and looks how large the process has been."""
 
@@ -64,8 +68,8 @@ def _exit_status(stop: SystemExit) -> int:
 
 def _print(error: BaseException, trace: TracebackType | None) -> None:
     try:
-        if trace is None:  # a SyntaxError, of which the interpreter itself shows less
-            sys.__excepthook__(type(error), error, trace)
+        if trace is None or (_KNOWS_MORE and (isinstance(error, _SUGGESTED) or hasattr(sys, "tracebacklimit"))):
+            sys.__excepthook__(type(error), error, trace)  # reads source lines from files: `traceback` needs none
         else:
             traceback.print_exception(type(error), error, trace)
     except BaseException:  # there is no memory, or the program has replaced what this needs
