@@ -6,8 +6,6 @@ what children need before the jail closes.
 
 from __future__ import annotations
 
-import _sitebuiltins
-import builtins
 import contextlib
 import ctypes
 import functools
@@ -60,6 +58,10 @@ _OURS = (
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.stream_files",
+    "selftaught.sandbox.worker.inside.uncaught",
+    "selftaught.sandbox.worker.inside.ending",
+    "selftaught.sandbox.worker.inside.program",
     "selftaught.sandbox.worker.inside.phase",
     "selftaught.sandbox.equality",
     "selftaught.sandbox.published",
@@ -87,14 +89,24 @@ _OURS = (
 
 _NEEDED_BY_OURS = (
     "selftaught.sandbox.wire",
-    "selftaught.sandbox.worker.inside.program",
+    "selftaught.sandbox.worker.inside.depth",
     "selftaught.sandbox.worker.inside.multiprocessing_standin",
 )
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PWD": "/tmp",
+    "USER": "nobody",
+}
+"""Environment variables of all tasks. Where the scratch folder has another path, programs find that."""
 RECURSION_LIMIT = 10_000
+FRAMES_OF_PHASE = 4
+"""How many frames of ours there are above that of `_serve` when a program runs."""
 HIGHEST_DESCRIPTOR = 4095
 """Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
@@ -248,9 +260,11 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     sys.argv[:] = [""]
     sys.stdout = sys.__stdout__ = _text_stream(1, "<stdout>", line_buffering=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "<stderr>", line_buffering=True)  # type: ignore[misc]
-    for name in ("exit", "quit"):  # as the module `site` does, which is not imported here
-        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    site = import_module("site")  # the interpreter was started without it
+    for names in (site.setquit, site.setcopyright, site.sethelper):
+        names()
     os.environ.clear()
+    os.environ.update(ENVIRONMENT)
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
@@ -360,6 +374,7 @@ def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOW
 def _serve(traced_program: bytes) -> NoReturn:
     from selftaught.sandbox.worker.inside import phase, snapshot
 
+    import_module("selftaught.sandbox.worker.inside.depth").forget_frames(further=FRAMES_OF_PHASE)
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
