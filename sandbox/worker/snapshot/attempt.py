@@ -18,8 +18,8 @@ from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
 
-_CLIENT_SECONDS = 0.25
-"""Seconds between looks whether the verifier still waits for a long phase."""
+_CLIENT_SECONDS = 0.05
+"""Seconds between looks whether the verifier still waits for a long phase, or has sent the next job."""
 _STOP_SECONDS = 5.0
 
 
@@ -29,7 +29,7 @@ class Context:
 
     Attributes:
         calls: decides about system calls.
-        client_poll: readable when the verifier has hung up.
+        client_poll: tells when the verifier has hung up, and, while a preemptible job runs, that the next has come.
         on_slow_phase: called once for each phase that takes long.
     """
 
@@ -45,7 +45,7 @@ class Attempt:
         begun: CPU time and elapsed time in seconds from which on the limits count.
         must_replace: True if the process can't be used any more.
         restored: True if the process has been put back already.
-        timed_out: True if a time limit ended the job.
+        timed_out: True if a time limit, or the next job, interrupted this one.
         suspended: the job's state at that time, if it can be resumed.
         used: CPU time and elapsed time in seconds, with earlier parts of the job and its share of the supervisor's
             work.
@@ -171,24 +171,28 @@ class Attempt:
             elif stop is not Stop.TIMEOUT:  # a fault or a refused call, whose signal is dropped; or it is dead
                 self.must_replace |= stop is Stop.DEAD
                 return None
-            elif context.client_poll.poll(0):
-                raise ClientGone
+            elif events := context.client_poll.poll(0):
+                if events[0][1] & ~select.POLLIN:
+                    raise ClientGone
+                self._interrupt(report)
+                return Outcome(End.UNFINISHED)
             elif client_seconds < _CLIENT_SECONDS:
                 client_seconds = _CLIENT_SECONDS
                 context.on_slow_phase()
             self._read_clocks()
             if not (left := self.left()):
-                return self._time_out(report)
+                self._interrupt(report)
+                cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
+                return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)
             stop = process.wait(min(left, client_seconds))
 
-    def _time_out(self, report: Report) -> Outcome:
+    def _interrupt(self, report: Report) -> None:
+        """Stop the job, and suspend it if it can be resumed."""
         self.timed_out = True
         self.process.tracee.interrupt()
         stop = self.process.wait(_STOP_SECONDS)
         if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.must_replace = True
-        cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
         if self._resumable and stop is Stop.INTERRUPT and not (self.must_replace or report.begun):
             with contextlib.suppress(Unrestorable):
                 self.suspended = self.process.suspend(self.used)
-        return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)
