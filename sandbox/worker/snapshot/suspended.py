@@ -9,7 +9,7 @@ from selftaught.sandbox.worker.phases import Step, Steps
 
 CAPACITY_BYTES = 16 << 20
 """Memory for suspended jobs, in bytes. If it is full those are dropped that have had the least time for their size."""
-_Key = tuple[int, bytes, bytes, int, int, int, int]
+_Key = tuple[int, bytes, bytes, bytes, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class SuspendedTasks:
 
 def _key(job: Job) -> _Key:
     limits = job.limits
-    return job.kind, job.sat, job.sol, job.seed, limits.memory_bytes, limits.answer_bytes, limits.output_bytes
+    spaces = limits.memory_bytes, limits.answer_bytes, limits.output_bytes
+    return job.kind, job.sat, job.sol, job.files, job.seed, *spaces
 
 
 def _seconds_per_byte(suspended: SuspendedJob) -> float:
