@@ -461,8 +461,8 @@ class _WorkerThread(threading.Thread):
                 raise WorkerFailed("it was running a cancelled job")
             if time.monotonic() > deadline:
                 raise WorkerFailed(f"the worker did not answer within {seconds:.0f} s")
-            if preemptible and len(self._in_flight) == 1:
-                self._send(self._batch())  # if others wait
+            if preemptible and len(self._in_flight) == 1 and (other := self._poll(with_demoted=False)):
+                self._send(self._batch(other))
         return worker.collect(deadline - time.monotonic())
 
     def _recover(self, error: Exception) -> None:

@@ -23,7 +23,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 """
 LONGER_SECONDS = (0.4, 1.6, 6.4)
 """The slices of a job that was demoted, in CPU seconds of a phase."""
-_LONGEST_WAIT_SECONDS = 0.25
+_LONGEST_WAIT_SECONDS = 0.2
 _STEPS_A_SECOND = 100
 _TWICE, _SHORTER = 2.0, 0.9
 
