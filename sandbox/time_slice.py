@@ -3,9 +3,9 @@
 Most jobs end soon, and an endless loop costs its whole limit. So each phase gets one time slice first. A job whose
 slice runs out is demoted: it runs again when no other waits, those first that have had the least time, each for a
 longer slice (`LONGER_SECONDS`) or at last with all its time, and it is preempted when others come. It goes on where it
-was if the engine has kept its state, and starts over otherwise. What that wastes is small while few jobs are long: the slice
-is twice the longest of the last few phases, doubles when it was too short, and otherwise shrinks. It starts at its
-longest. Phases that wait and use no CPU time make it shorter. (Corbató, Merwin-Daggett, Daley: An experimental
+was if the engine has kept its state, and starts over otherwise. What that wastes is small while few jobs are long: the
+slice is twice the longest of the last few phases, doubles when it was too short, and otherwise shrinks. It starts at
+its longest. Phases that wait and use no CPU time make it shorter. (Corbató, Merwin-Daggett, Daley: An experimental
 time-sharing system, 1962.)
 """
 

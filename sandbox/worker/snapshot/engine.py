@@ -282,9 +282,7 @@ class SnapshotEngine:
             return self._fork.run_request(request)
         return self._finish(self._attempt(request.limits, resumable), request, packed)
 
-    def _run_program(
-        self, request: Request, resumable: bool = False, suspended: SuspendedJob | None = None
-    ) -> Outcome:
+    def _run_program(self, request: Request, resumable: bool = False, suspended: SuspendedJob | None = None) -> Outcome:
         """Run a program, or go on with a suspended one. The supervisor answers for its standard streams."""
         packed, limits = replace(request, payload=request.source).pack(0), request.limits
         if not fits(packed, limits):
