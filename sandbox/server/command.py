@@ -40,7 +40,8 @@ _BUFFERED = 256 << 20
 @judging
 @where
 @click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=30.0, show_default=True,
-              help="The most seconds for a program of /run_code or /v1/run: CPU time, and a third of the elapsed time.")  # fmt: skip
+              help="The most seconds of CPU time for a program of /run_code or /v1/run. Elapsed time may be three times "
+                   "that.")  # fmt: skip
 @click.option("--run-memory", type=size,
               help="The most memory for such a program.  [default: 1G, which clients of SandboxFusion ask for; less "
                    "if half of the machine's memory is not enough for that in each worker]")  # fmt: skip
