@@ -40,7 +40,7 @@ _BUFFERED = 256 << 20
 @judging
 @where
 @click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=30.0, show_default=True,
-              help="The most seconds of CPU time for a program of /run_code or /v1/run. Elapsed time may be three times "
+              help="The most seconds of CPU time for a program of /run_code or /v1/run. Elapsed time may be five times "
                    "that.")  # fmt: skip
 @click.option("--run-memory", type=size,
               help="The most memory for such a program.  [default: 1G, which clients of SandboxFusion ask for; less "
