@@ -6,8 +6,6 @@ what children need before the jail closes.
 
 from __future__ import annotations
 
-import _sitebuiltins
-import builtins
 import contextlib
 import ctypes
 import functools
@@ -60,6 +58,11 @@ _OURS = (
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.depth",
+    "selftaught.sandbox.worker.inside.stream_files",
+    "selftaught.sandbox.worker.inside.uncaught",
+    "selftaught.sandbox.worker.inside.ending",
+    "selftaught.sandbox.worker.inside.program",
     "selftaught.sandbox.worker.inside.phase",
     "selftaught.sandbox.equality",
     "selftaught.sandbox.published",
@@ -85,11 +88,13 @@ _OURS = (
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
-_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+_NEEDED_BY_OURS = ("selftaught.sandbox.wire",)
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
+ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "USER": "nobody"}
+"""Environment variables of all tasks."""
 RECURSION_LIMIT = 10_000
 HIGHEST_DESCRIPTOR = 4095
 """Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
@@ -222,9 +227,11 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     sys.argv[:] = [""]
     sys.stdout = sys.__stdout__ = _text_stream(1, "<stdout>", line_buffering=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "<stderr>", line_buffering=True)  # type: ignore[misc]
-    for name in ("exit", "quit"):  # as the module `site` does, which is not imported here
-        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    site = import_module("site")  # the interpreter was started without it
+    for names in (site.setquit, site.setcopyright, site.sethelper):
+        names()
     os.environ.clear()
+    os.environ.update(ENVIRONMENT)
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
