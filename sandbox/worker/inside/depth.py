@@ -13,16 +13,26 @@ import sys
 _MARK = 0x5EED5
 """A limit that no other field has as its value."""
 _FIELDS, _DEEPEST = 32, 200
-def find_counter(limit: int) -> tuple[ctypes.c_int | None, int]:
-    """Find the counter of this thread.
+
+
+def forget_frames(further: int) -> None:
+    """Set this thread's counter so that a program's module will have the whole limit but its own frame.
+
+    Nothing changes if the counter is not found.
 
     Args:
-        limit: the recursion limit of programs.
-
-    Returns:
-        The counter, or None if it is not found; and its value from which on code that is executed next begins with the
-        whole limit.
+        further: how many frames there will be between that of the caller and that of the module.
     """
+    counter = _find_counter()
+    if counter is None:
+        return
+    seen: dict[str, int] = {}
+    exec("seen['left'] = counter.value", {"seen": seen, "counter": counter})
+    of_exec = counter.value - seen["left"]  # it may count itself, beside the frame that it makes
+    counter.value = sys.getrecursionlimit() - 1 + of_exec + further - 1  # this frame is given back
+
+
+def _find_counter() -> ctypes.c_int | None:
     before = sys.getrecursionlimit()
     state = ctypes.pythonapi.PyThreadState_Get
     state.restype = ctypes.c_void_p
@@ -33,8 +43,5 @@ def find_counter(limit: int) -> tuple[ctypes.c_int | None, int]:
     ]
     sys.setrecursionlimit(before)
     if len(places) != 1:
-        return None, 0
-    counter = ctypes.c_int.from_address(ctypes.addressof(fields) + places[0] * ctypes.sizeof(ctypes.c_int))
-    seen: dict[str, int] = {}
-    exec("seen['left'] = counter.value", {"seen": seen, "counter": counter})
-    return counter, limit - 1 + counter.value - seen["left"]
+        return None
+    return ctypes.c_int.from_address(ctypes.addressof(fields) + places[0] * ctypes.sizeof(ctypes.c_int))

@@ -6,10 +6,7 @@ A program costs a snapshot process by the pages that it writes. So what it finds
 
 from __future__ import annotations
 
-import _thread
-import atexit
 import contextlib
-import ctypes
 import functools
 import io
 import linecache
@@ -23,7 +20,7 @@ from importlib.machinery import SourceFileLoader
 from types import FrameType
 from typing import Any, NoReturn, TextIO, cast
 
-from selftaught.sandbox.worker.inside import depth, ending, stream_files, uncaught
+from selftaught.sandbox.worker.inside import ending, stream_files, uncaught
 
 NAME, FOLDER = "main.py", "/tmp"
 FILE = f"{FOLDER}/{NAME}"
@@ -61,20 +58,16 @@ class _Lines(Sequence[str]):
 
 for _name in ("__name__", "__qualname__", "__module__"):
     setattr(_Loader, _name, getattr(SourceFileLoader, _name))
-_FINALIZED = b"__del__", b"weakref", b"yield", b"async", b"open", b"IO", b"Writer", b"tempfile"
-"""What can have an effect when it is freed. A program without these words has nothing to free but memory."""
+_LATE_EFFECTS = b"__del__", b"weakref", b"yield", b"async", b"open", b"IO", b"Writer", b"thread", b"atexit", b"signal"
+"""A program without these words, and without modules of its own, only has to be flushed at its end."""
 _names: dict[str, Any] = {}
 """What the interpreter puts into the namespace of ``__main__``."""
-_path: list[str] = []
-_counter: ctypes.c_int | None
-_whole: int
-"""How many frames a program may have, and what that counter is set to (`depth`)."""
 _modules: int
 """How many modules there are that a program has not imported."""
 _stdin: TextIO
 _stdout: TextIO
 """Standard streams of a program: a snapshot process can't open them."""
-_new_module, _count_threads, _count_exit_handlers = types.ModuleType, _thread._count, atexit._ncallbacks
+_new_module = types.ModuleType
 
 
 compile_main = functools.partial(compile, filename=FILE, mode="exec", dont_inherit=True)
@@ -83,15 +76,14 @@ compile_main = functools.partial(compile, filename=FILE, mode="exec", dont_inher
 
 def prepare() -> None:
     """Make what a program finds, before the jail closes."""
-    global _stdin, _stdout, _counter, _whole, _modules
+    global _stdin, _stdout, _modules
     _stdin, _stdout = (_text_stream(number, name) for number, name in enumerate(("<stdin>", "<stdout>")))
-    _path[:] = [FOLDER, *sys.path]
+    sys.path.insert(0, FOLDER)
     _names["__loader__"] = _Loader("__main__", FILE)
     if sys.version_info < (3, 14):  # before they were evaluated lazily
         _names["__annotations__"] = None
     _names.update(__builtins__=sys.modules["builtins"], __file__=FILE, __cached__=None)
     linecache.cache[FILE] = (0, None, _Lines(), FILE)  # type: ignore[attr-defined]  # no time: it is never read again
-    _counter, _whole = depth.find_counter(RECURSION_LIMIT)
     _modules = ending.prepare(_stdout)
     signal.signal(FLUSH, _flush)
 
@@ -115,7 +107,6 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
     """
     _source[0] = source
     sys.argv[:] = [NAME]
-    sys.path = _path
     sys.stdin = sys.__stdin__ = _stdin  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = _stdout  # type: ignore[misc]
     sys.modules["__main__"] = module = _new_module("__main__")
@@ -131,22 +122,19 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
     try:
         if code is None:
             code = compile_main(source)
-        if _counter is not None:
-            _counter.value = _whole
         exec(code, namespace)
     except BaseException as error:
         status = uncaught.show(error, error.__traceback__ and error.__traceback__.tb_next)
     del module, namespace
-    for word in _FINALIZED:
+    for word in _LATE_EFFECTS:
         if word in source:
             break
     else:
-        if not _count_threads() and not _count_exit_handlers() and len(sys.modules) <= _modules:
+        if len(sys.modules) <= _modules and sys.stdout is _stdout:
             try:
-                sys.stdout.flush()
+                _stdout.flush()
                 sys.stderr.flush()
-                if sys.stdout is _stdout:
-                    _exit(status)
+                _exit(status)
             except BaseException:
                 pass
     ending.run(source, status)

@@ -58,7 +58,6 @@ _OURS = (
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
-    "selftaught.sandbox.worker.inside.depth",
     "selftaught.sandbox.worker.inside.stream_files",
     "selftaught.sandbox.worker.inside.uncaught",
     "selftaught.sandbox.worker.inside.ending",
@@ -88,7 +87,7 @@ _OURS = (
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
-_NEEDED_BY_OURS = ("selftaught.sandbox.wire",)
+_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.depth"
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
@@ -96,6 +95,8 @@ _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "USER": "nobody"}
 """Environment variables of all tasks."""
 RECURSION_LIMIT = 10_000
+FRAMES_OF_PHASE = 4
+"""How many frames of ours there are above that of `_serve` when a program runs."""
 HIGHEST_DESCRIPTOR = 4095
 """Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
@@ -336,8 +337,9 @@ def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOW
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from selftaught.sandbox.worker.inside import phase, snapshot
+    from selftaught.sandbox.worker.inside import depth, phase, snapshot
 
+    depth.forget_frames(further=FRAMES_OF_PHASE)
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]
