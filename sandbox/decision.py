@@ -163,6 +163,7 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
         usage=Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes),
         level=level,
         verifier=verifier,
+        files=wire.unpack_fetched(outcome.payload),
     )
 
 

@@ -101,12 +101,12 @@ class Ticket:
     def cancel(self) -> None:
         """Mark the job as cancelled, from any thread, and free its sources, since it may stay queued for long."""
         self.cancelled, self.id = True, ""
-        self.job = replace(self.job, sat=b"", sol=b"")
+        self.job = replace(self.job, sat=b"", sol=b"", files=b"")
 
     @property
     def size(self) -> int:
         """Size of the sources in bytes."""
-        return len(self.job.sat) + len(self.job.sol)
+        return len(self.job.sat) + len(self.job.sol) + len(self.job.files)
 
     @property
     def most_seconds(self) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -32,8 +34,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source to run as ``__main__``, confined as a solution is: one thread, the standard library, no files to
-    write.
+    """Python source to run as ``__main__``, confined as a solution is, with a private folder as working directory.
+
+    The folder has ``main.py``, the program itself, and `files`; it is gone afterwards, but for what `fetch` names. The
+    program may write 64 MiB there, in 1,000 files and folders.
 
     Attributes:
         id: Any string; the run has it too. Need not be unique.
@@ -41,12 +45,17 @@ class Program:
         stdin: What it reads from standard input.
         limits: For this program alone; ``None`` means the verifier's. The first ``output_bytes`` of standard output and
             of standard error are kept, each; ``answer_bytes`` has no meaning here.
+        files: Files that it finds in its folder: content by path, such as ``{"data/in.csv": b"1,2"}``. At most 48 MiB
+            in 500 files and folders.
+        fetch: Paths in the folder of files that `Run.files` is to have.
     """
 
     id: str
     code: str
     stdin: str = ""
     limits: Limits | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict, hash=False)
+    fetch: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,8 @@ class Run:
         level: The confinement level in force; empty if nothing ran.
         retryable: A retry may succeed.
         verifier: Program, version and interpreter that ran it.
+        files: Content, by path, of the files named in `Program.fetch`, as far as they exist in the end. They are
+            regular files, no links, and 64 MiB altogether: what exceeds that is left out.
     """
 
     id: str
@@ -81,10 +92,12 @@ class Run:
     level: str = ""
     retryable: bool = False
     verifier: str = ""
+    files: dict[str, bytes] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the run as plain data, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Return the run as plain data, ready for JSON; contents of files in base64."""
+        files = {path: base64.b64encode(content).decode() for path, content in self.files.items()}
+        return {**dataclasses.asdict(dataclasses.replace(self, files={})), "files": files}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Run:
@@ -97,11 +110,13 @@ class Run:
             KeyError, TypeError, ValueError: The fields are not those of a run.
         """
         limit, usage = fields["limit"], Usage(**fields["usage"])
+        files = {path: base64.b64decode(content, validate=True) for path, content in fields.get("files", {}).items()}
         return cls(
             **{
                 **fields,
                 "ending": Ending(fields["ending"]),
                 "limit": LimitHit(**limit) if limit else None,
                 "usage": usage,
+                "files": files,
             }
         )

@@ -389,7 +389,9 @@ class Verifier:
             done(checked)
             return cancel_nothing
         code, stdin = wire.to_bytes(checked.code), wire.to_bytes(checked.stdin)
-        ticket = Ticket(checked.id, wire.Job(code, stdin, checked.limits or self.limits, kind=wire.Kind.PROGRAM), done)
+        job = wire.Job(code, stdin, checked.limits or self.limits, kind=wire.Kind.PROGRAM)
+        job.files = wire.pack_files(checked.files, checked.fetch)
+        ticket = Ticket(checked.id, job, done)
         pool.submit(ticket)
         return ticket.cancel
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -149,6 +149,7 @@ class Job:
         seed: seed of the `random` module in all phases but those of tests and checkers; 0 for the fixed one.
         kind: what it judges.
         sliced: True to leave a phase unfinished after its time slice (`selftaught.sandbox.time_slice`).
+        files: of a program, its files and those to fetch (`pack_files`); empty if there are none.
     """
 
     sat: bytes
@@ -157,6 +158,7 @@ class Job:
     seed: int = 0
     kind: Kind = Kind.PUZZLE
     sliced: bool = False
+    files: bytes = b""
 
     @property
     def has_steps(self) -> bool:
@@ -171,10 +173,12 @@ class Job:
 
 _LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<IB?ddQQQII")
-"""Header of a job: length of the solution, `kind`, `sliced`, limits, seed, length of the puzzle."""
+"""Header of a job: length of the solution, `kind`, `sliced`, limits, seed, length of the puzzle. Puzzle, solution and
+`files` follow.
+"""
 
 OUTCOME = struct.Struct("<BBBIdddQHI")
-_OUTPUT = struct.Struct("<?Q")
+_OUTPUT = struct.Struct("<?QQ")
 _COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Header of what a child reads: phase, address space, CPU seconds, answer bytes, seed, lengths of puzzle and
@@ -298,7 +302,7 @@ def pack_job(job: Job) -> bytes:
         job.seed,
         len(job.sat),
     )
-    return head + job.sat + job.sol
+    return head + job.sat + job.sol + job.files
 
 
 _ENDS, _PHASES = {end.value: end for end in End}, {phase.value: phase for phase in Phase}
@@ -309,9 +313,10 @@ _limits = functools.lru_cache(64)(Limits)
 def unpack_job(data: bytes) -> Job:
     """Return the job in these bytes."""
     sol, kind, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
-    at = JOB.size
+    second = JOB.size + sat
+    files = second + sol
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, _KINDS[kind], sliced)
+    return Job(data[JOB.size : second], data[second:files], limits, seed, _KINDS[kind], sliced, data[files:])
 
 
 ENGINES = ("fork", "snapshot")
@@ -343,15 +348,37 @@ def pack_counters(counters: Counters) -> bytes:
     return _COUNTERS.pack(*counters.to_tuple())
 
 
-def pack_output(stdout: bytes, stderr: bytes, cut: bool) -> bytes:
-    """Return a program's output as bytes. `cut` says that there was more."""
-    return _OUTPUT.pack(cut, len(stdout)) + stdout + stderr
+def pack_files(files: Mapping[str, bytes], fetch: Sequence[str] = ()) -> bytes:
+    """Return files, content by path, and paths of files to fetch as bytes: none if there are neither."""
+    if not files and not fetch:
+        return b""
+    parts = [part for path, content in files.items() for part in (to_bytes(path), content)]
+    return b"".join(map(frame, (b"\0".join(map(to_bytes, fetch)), *parts)))
+
+
+def unpack_files(data: bytes) -> tuple[dict[str, bytes], list[str]]:
+    """Return the files, and the paths of those to fetch."""
+    fetch, *parts = cut(data) if data else (b"",)
+    names = [path.decode(*TEXT) for path in parts[::2]]
+    return dict(zip(names, parts[1::2], strict=True)), [path.decode(*TEXT) for path in fetch.split(b"\0") if path]
+
+
+def pack_output(stdout: bytes, stderr: bytes, cut: bool, files: Mapping[str, bytes] | None = None) -> bytes:
+    """Return a program's output and files as bytes. `cut` says that there was more output."""
+    return _OUTPUT.pack(cut, len(stdout), len(stderr)) + stdout + stderr + pack_files(files or {})
 
 
 def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
     """Return standard output, standard error, and whether there was more."""
-    cut, size = _OUTPUT.unpack_from(data)
-    return data[_OUTPUT.size : _OUTPUT.size + size], data[_OUTPUT.size + size :], cut
+    cut, out, err = _OUTPUT.unpack_from(data)
+    middle = _OUTPUT.size + out
+    return data[_OUTPUT.size : middle], data[middle : middle + err], cut
+
+
+def unpack_fetched(data: bytes) -> dict[str, bytes]:
+    """Return the files in a program's output, content by path."""
+    _, out, err = _OUTPUT.unpack_from(data)
+    return unpack_files(data[_OUTPUT.size + out + err :])[0]
 
 
 def unpack_results(data: bytes) -> tuple[list[Outcome], Counters]:

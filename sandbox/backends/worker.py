@@ -6,6 +6,7 @@ import json
 import select
 import socket
 import struct
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -170,6 +171,7 @@ class Worker:
             "cgroup": self._host.groups,
             "libraries": self._host.libraries,
             "packages": packages,
+            "temporary": tempfile.gettempdir(),
         }
         self._send(wire.frame(json.dumps(config).encode()))
         ready = json.loads(self._receive(START_SECONDS + PACKAGES_SECONDS * offered))

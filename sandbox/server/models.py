@@ -139,12 +139,14 @@ class ProgramRequest(Struct):
 
 
 class RunRequest(Struct):
-    """A Python program to run as ``__main__``; `stdin` is what it reads."""
+    """A Python program to run as ``__main__``; `stdin` is what it reads. `files` are in its folder."""
 
     code: str
     stdin: str = ""
     id: Annotated[str | int, Meta(description="The id of the run, as text")] = ""
     limits: ProgramLimitsRequest | None = None
+    files: Annotated[dict[str, bytes], Meta(description="Content in base64 by relative path")] = {}
+    fetch: Annotated[list[str], Meta(description="Paths of the files to return, if they exist in the end")] = []
 
 
 class CommandRunResult(Struct):
@@ -271,7 +273,8 @@ def run(fields: Any, ceiling: Limits) -> Program:
         ValueError: It is not a program, or has a limit above the ceiling.
     """
     request = msgspec.convert(_whole(fields), RunRequest)
-    return Program(str(request.id), request.code, request.stdin, _limits(request.limits or LimitsRequest(), ceiling))
+    limits = _limits(request.limits or LimitsRequest(), ceiling)
+    return Program(str(request.id), request.code, request.stdin, limits, request.files, request.fetch)
 
 
 def program(fields: Any, ceiling: Limits) -> Program:

@@ -15,7 +15,9 @@ from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
 from selftaught.sandbox.worker.fork.channel import Channel
+from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
+from selftaught.sandbox.worker.fork.threads import Threads
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import status_bytes
 from selftaught.sandbox.worker.report import Report
@@ -41,7 +43,7 @@ _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
 
 
 class Child:
-    """A child that runs one phase. With a channel it is a `Session`; others only get `execute` called."""
+    """A child that runs one phase. With messages it is a `Session`; others only get `execute` called."""
 
     def __init__(
         self, engine: ForkEngine, request: Request, streams: Streams | None = None, channel: Channel | None = None
@@ -51,21 +53,22 @@ class Child:
         Args:
             engine: the engine, which shares its jailed processes and its poll object.
             request: the phase.
-            streams: standard streams of a program.
-            channel: pipes of a session.
+            streams: standard streams of a program, which makes no report.
+            channel: pipes of any other phase.
         """
         self.engine, self.jailed, self.streams, self.channel = engine, engine.jailed, streams, channel
         self.request, self.limits = request, request.limits
         self.cap = self.jailed.base_bytes + self.limits.memory_bytes
         self.pid, self.pidfd = 0, -1
+        self.threads = Threads(0, 0)
+        self._own_signals: set[int] = set()
         self.forked = self._reaped = self._closed = False
         self._unsent, self._unsent_to, self._waits_to_send = memoryview(b""), self.jailed.job, False
         self.refused_bytes = self._printed = self._peak = 0
-        most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes if channel else 0)
-        self._report = Report(most, has_messages=channel is not None)
-        self._report_fd, self._output_fd = (
-            (channel.report, channel.output) if channel else (self.jailed.report, self.jailed.output)
-        )
+        self._has_messages = channel is not None and channel.requests >= 0
+        most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes) * self._has_messages
+        self._report = Report(most, has_messages=self._has_messages)
+        self._report_fd, self._output_fd = (channel.report, channel.output) if channel else (-1, -1)
         self._clock = Clock()
         self._begun = self._lapped = (0.0, 0.0)
         self.outcome: Outcome | None = None
@@ -73,10 +76,13 @@ class Child:
 
     def execute(self) -> Outcome:
         """Run the phase to its end."""
-        outcome = self.start()
+        try:
+            outcome = self.start()
+        finally:
+            self._close_channel()
         if isinstance(outcome, Outcome):
             return outcome
-        raise WorkerFailed("a phase without a channel sent a message")  # never: its report admits none
+        raise WorkerFailed("a phase without messages sent one")  # never: its report admits none
 
     def start(self) -> bytes | Outcome:
         """See `Session.start`."""
@@ -89,8 +95,8 @@ class Child:
 
     def send(self, message: bytes) -> bytes | Outcome:
         """See `Session.send`."""
-        if self.channel is None:
-            raise WorkerFailed("a phase without a channel was sent a message")
+        if self.channel is None or not self._has_messages:
+            raise WorkerFailed("a phase without messages was sent one")
         self._clock.go()
         self._unsent, self._unsent_to = memoryview(wire.frame(message)), self.channel.requests
         self._send()
@@ -121,10 +127,15 @@ class Child:
         if self.pid and not self._reaped:
             _, usage = self._reap()
             self._peak = usage.ru_maxrss * 1024
+        self._close_channel()
+        return self._peak
+
+    def _close_channel(self) -> None:
         if self.channel is not None and not self._closed:
             self.channel.close()
             self._closed = True
-        return self._peak
+            if self.request.phase in WRITERS:
+                self.jailed.scratch.empty()
 
     def _take_turn(self) -> bytes | Outcome:
         """Watch the child until it sends a message or its phase ends."""
@@ -213,7 +224,7 @@ class Child:
                 elif event and descriptor == self.jailed.pidfd:
                     raise WorkerFailed("the zygote died")
             if dead:
-                if self._message is None:
+                if self._message is None and self.channel is not None:
                     self._read_report()
                 return
 
@@ -270,9 +281,15 @@ class Child:
             self.engine.poll.unregister(self._unsent_to)
             self._waits_to_send = False
 
-    def adopt(self, call: seccomp.Call) -> None:
-        """Note this child, which is ready, give it its own descriptors, and let it go."""
+    def adopt(self, call: seccomp.Call, number: int) -> None:
+        """Note this child, which is ready, give it its own descriptors, and let it go.
+
+        Args:
+            call: its ready call.
+            number: what it will be told as its process id.
+        """
         self.pid = call.pid
+        self.threads = Threads(call.pid, number)
         self.jailed.children.add(call.pid)
         self.engine.children[call.pid] = self
         self.engine.spawning = None
@@ -286,6 +303,11 @@ class Child:
             self.channel.install(self.jailed.listener, call)
         self.jailed.listener.allow(call)
 
+    def signal(self, number: int) -> None:
+        """Send the child a signal that it has asked for."""
+        self._own_signals.add(number)
+        os.kill(self.pid, number)
+
     def _read_report(self) -> None:
         """Read what the child has reported. A complete report is the outcome."""
         try:
@@ -295,6 +317,7 @@ class Child:
                     return
         except BlockingIOError:
             return
+        self._unregister(self._report_fd)  # the child has closed it
 
     def _feed(self, data: bytes) -> None:
         found = self._report.feed(data)
@@ -321,9 +344,12 @@ class Child:
 
     def _read_output(self) -> None:
         try:
-            self._printed += len(os.read(self._output_fd, 1 << 20))
+            data = os.read(self._output_fd, 1 << 20)
         except BlockingIOError:
             return
+        if not data:
+            self._unregister(self._output_fd)  # the child has closed it
+        self._printed += len(data)
         if self._printed > self.limits.output_bytes and self.outcome is None:
             self.outcome = Outcome(End.OUTPUT, observed=float(self._printed))
 
@@ -357,14 +383,12 @@ class Child:
 
     def _leftover(self) -> tuple[int, bytes] | None:
         """Return a pipe of the child and what is left in it; None if both are empty."""
-        for descriptor in (self._report_fd, self._output_fd):
+        for descriptor in (self._report_fd, self._output_fd) if self.channel else ():
             try:
                 if content := os.read(descriptor, 1 << 20):
                     return descriptor, content
             except BlockingIOError:
                 continue
-            if self.channel is None:
-                raise WorkerFailed("the zygote died")
         return None
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
@@ -374,6 +398,8 @@ class Child:
         if os.WIFEXITED(status):
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
         number = os.WTERMSIG(status)
+        if number in self._own_signals:
+            return Outcome(End.DIED, f"the process sent itself {_signal_name(number)}", observed=-number)
         if number == signal.SIGSYS:
             return Outcome(
                 End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)"
@@ -383,5 +409,13 @@ class Child:
         if self.engine.oom_killed():
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
         if number == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
-            raise WorkerFailed("the child was killed from outside")  # a task can't send a signal
-        return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
+            raise WorkerFailed("the child was killed from outside")  # it did not do that itself
+        return Outcome(End.DIED, f"the process died of {_signal_name(number)}", observed=-number)
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; those for applications (SIGRTMIN + 1, ...) have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -9,7 +9,7 @@ call that reaches the supervisor ends the phase.
 
 What the supervisor trusts: that process id, the child's CPU clock, its resource usage when it is reaped, the kernel's
 counts of its memory, and how it died. The first complete report ends the phase. Before the next fork the supervisor
-kills and reaps the child and empties both pipes.
+kills and reaps the child and empties its pipes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.child import Child
 from selftaught.sandbox.worker.fork.streams import Streams
-from selftaught.sandbox.worker.jailed import JailedProcesses
+from selftaught.sandbox.worker.jailed import MAIN, JailedProcesses
 from selftaught.sandbox.worker.phases import Step, TaskExecutor
 from selftaught.sandbox.worker.session import Request, Session
+
+_MOST_SOURCE_BYTES = 8 << 20
+"""A larger program is in no file: it would leave too little room in the folder."""
 
 
 class ForkEngine:
@@ -62,7 +65,7 @@ class ForkEngine:
         self.children: dict[int, Child] = {}
         self._oom_kills, self._kills_seen = oom_kills, 0
         self.poll = select.poll()
-        for descriptor in (jailed.listener.descriptor, jailed.report, jailed.output, jailed.pidfd):
+        for descriptor in (jailed.listener.descriptor, jailed.pidfd):
             self.poll.register(descriptor, select.POLLIN)
         self.poll.register(client, select.POLLRDHUP)
 
@@ -75,7 +78,7 @@ class ForkEngine:
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         phase, payload = step
-        return self.run(phase, job.sat, payload, limits, job.seed)
+        return self.run_request(Request(phase, job.sat, payload, limits, job.seed, files=job.files))
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end.
@@ -98,19 +101,34 @@ class ForkEngine:
 
     def run_request(self, request: Request) -> Outcome:
         """Do the same for a request."""
-        if request.phase is not Phase.RUN:
-            return Child(self, request).execute()
-        streams = Streams(request.payload, request.limits.output_bytes)
+        try:
+            if request.phase is Phase.RUN:
+                return self._run_program(request)
+            return self._open(request, has_messages=False).execute()
+        finally:
+            self.jailed.scratch.empty()
+
+    def _run_program(self, request: Request) -> Outcome:
+        scratch = self.jailed.scratch
+        files, fetch = wire.unpack_files(request.files)
+        source = request.source or request.sat
+        if len(source) <= _MOST_SOURCE_BYTES:
+            files[MAIN] = source
+        scratch.put(files)
+        streams = Streams(request.payload, request.limits.output_bytes, scratch.unnamed)
         try:
             outcome = Child(self, replace(request, payload=request.source), streams).execute()
-            outcome.payload = streams.pack()
+            outcome.payload = streams.pack(scratch.fetch(fetch))
             return outcome
         finally:
             streams.close()
 
     def open(self, request: Request) -> Session:
         """Return a session, not yet started."""
-        return Child(self, request, channel=Channel())
+        return self._open(request, has_messages=True)
+
+    def _open(self, request: Request, has_messages: bool) -> Child:
+        return Child(self, request, channel=Channel(has_messages))
 
     def receive_call(self) -> None:
         """Receive a system call that waits for the supervisor, and have its process's child object decide.
@@ -126,10 +144,19 @@ class ForkEngine:
                 raise WorkerFailed("the zygote forked twice")
             self.spawning.forked = True
             self.jailed.listener.allow(call)
-        elif child := self.children.get(call.pid, self.spawning):
-            self._calls.decide(child, call)
-        else:
+            return
+        child = self._caller(call.pid)
+        if not self.jailed.listener.is_valid(call):
+            return  # it has died, and who it was can't be known any more
+        if child is None:
             raise WorkerFailed("a process that is no child made a system call")
+        self._calls.decide(child, call)
+
+    def _caller(self, pid: int) -> Child | None:
+        """Return the child that a process or a thread is, or belongs to; one that nobody knows yet is being spawned."""
+        if child := self.children.get(pid):
+            return child
+        return next((child for child in self.children.values() if child.threads.include(pid)), self.spawning)
 
     def oom_killed(self) -> bool:
         """Return True if the kernel has killed a process for lack of memory since the last call."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from selftaught.sandbox.worker.native.library import load
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MMAP_MAX_DEFAULT = 65536
 _NEVER = 0x7FFFFFFF
 _DOMAIN_RAW, _DOMAINS_OF_OBJECTS = 0, (1, 2)  # PYMEM_DOMAIN_RAW; PYMEM_DOMAIN_MEM and PYMEM_DOMAIN_OBJ
@@ -43,6 +43,12 @@ class _ArenaAllocator(ctypes.Structure):
     """PyObjectArenaAllocator (Include/cpython/objimpl.h)."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "alloc", "free"))
+
+
+def share_arena() -> None:
+    """Let all threads allocate from one heap. Else each thread reserves some 64 MiB of address space, which is limited."""
+    if _mallopt is not None:
+        _mallopt(_M_ARENA_MAX, 1)
 
 
 def disable_mmap() -> None:

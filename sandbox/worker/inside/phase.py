@@ -37,6 +37,8 @@ _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
     )
 )
 _SESSIONS = (_SERVE, _TESTS, _CHECK, _SHARED)
+_WRITERS = (_RUN, _SHARED)
+"""Phases that may write files: of `selftaught.sandbox.worker.fork.scratch`."""
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """Names that the functions of puzzles and solutions may have."""
 _PUZZLE = "__puzzle__"
@@ -73,8 +75,9 @@ def run(check_in: Callable[[bool], object]) -> NoReturn:
         job = head + _read(sat_size + payload_size)
         os.close(JOB_FD)
         os.close(GO_FD)
-        rlimits.restrict_phase(space, cpu)
-        check_in(which == _RUN)  # the supervisor examines a program's standard input
+        writes_files = which & ~_COMPILED in _WRITERS
+        rlimits.restrict_phase(space, cpu, writes_files)
+        check_in(writes_files)  # the supervisor examines the files that such a phase maps as code
         perform(job, reports_loaded=True)
     finally:
         _exit(1)

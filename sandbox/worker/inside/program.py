@@ -22,9 +22,7 @@ from typing import Any, NoReturn, TextIO, cast
 
 from selftaught.sandbox.worker.inside import ending, stream_files, uncaught
 
-NAME, FOLDER = "main.py", "/tmp"
-FILE = f"{FOLDER}/{NAME}"
-"""What a program's file is called: it need not exist."""
+NAME = "main.py"
 FLUSH = signal.SIGRTMAX
 """A signal by which the supervisor has a program write what is in its buffers, before it is killed."""
 RECURSION_LIMIT = 1000
@@ -39,7 +37,7 @@ class _Loader(SourceFileLoader):
     """The loader of ``__main__``: has the source, also where no file has it."""
 
     def get_data(self, path: str) -> bytes:
-        return _source[0] if path == FILE else super().get_data(path)
+        return _source[0] if path == self.path else super().get_data(path)
 
 
 class _Lines(Sequence[str]):
@@ -70,20 +68,23 @@ _stdout: TextIO
 _new_module = types.ModuleType
 
 
-compile_main = functools.partial(compile, filename=FILE, mode="exec", dont_inherit=True)
+compile_main = functools.partial(compile, mode="exec", dont_inherit=True)
 """Compiles a program. No function of Python: its frame would be in the traceback of a SyntaxError."""
 
 
 def prepare() -> None:
     """Make what a program finds, before the jail closes."""
     global _stdin, _stdout, _modules
+    folder = os.getcwd()
+    file = f"{folder}/{NAME}"
+    compile_main.keywords["filename"] = file
     _stdin, _stdout = (_text_stream(number, name) for number, name in enumerate(("<stdin>", "<stdout>")))
-    sys.path.insert(0, FOLDER)
-    _names["__loader__"] = _Loader("__main__", FILE)
+    sys.path.insert(0, folder)
+    _names["__loader__"] = _Loader("__main__", file)
     if sys.version_info < (3, 14):  # before they were evaluated lazily
         _names["__annotations__"] = None
-    _names.update(__builtins__=sys.modules["builtins"], __file__=FILE, __cached__=None)
-    linecache.cache[FILE] = (0, None, _Lines(), FILE)  # type: ignore[attr-defined]  # no time: it is never read again
+    _names.update(__builtins__=sys.modules["builtins"], __file__=file, __cached__=None)
+    linecache.cache[file] = (0, None, _Lines(), file)  # type: ignore[attr-defined]  # no time: it is never read again
     _modules = ending.prepare(_stdout)
     signal.signal(FLUSH, _flush)
 

@@ -214,6 +214,8 @@ class SnapshotEngine:
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         """Run a step from its start."""
         phase, payload = step
+        if job.files:
+            return self._fork.run_request(Request(phase, job.sat, payload, limits, job.seed, files=job.files))
         return self.run(phase, job.sat, payload, limits, job.seed, job.sliced)
 
     def run(

@@ -244,7 +244,7 @@ class SnapshotProcess:
     @property
     def peak_memory_bytes(self) -> int:
         """Return the peak of the last job, which was put back: resident at the snapshot, and the pages it wrote."""
-        return int(self._state.pages)
+        return int(self._state.resident + self._state.pages * PAGE)
 
     @property
     def suspect(self) -> bool:

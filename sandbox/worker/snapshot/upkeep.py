@@ -120,7 +120,6 @@ class Upkeep:
         if often:
             self._hot |= frozenset(often)
             process.memory.set_hot(self._hot)
-        import sys; print("HOT", len(self._hot), file=sys.stderr)
 
     def replace(self) -> None:
         """End the process; the next job gets another."""

@@ -29,12 +29,13 @@ import dataclasses
 import json
 import socket
 import sys
+import tempfile
 from typing import Any
 
 import psutil
 
 from selftaught.sandbox import codec, packages, wire
-from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.jail import scratch, seccomp
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import ClientGone
@@ -61,7 +62,8 @@ def fork_engine(client: int) -> ForkEngine:
     jailed = JailedProcesses(full=False)
     if jailed.entry:
         zygote.enter(jailed.entry)()
-    jailed.enter(*filters, seccomp.names(), lambda pid: None, {}, packages.NONE)
+    folder = scratch.prepare("restricted", tempfile.gettempdir())
+    jailed.enter(*filters, seccomp.names(), lambda pid: None, {}, packages.NONE, folder)
     return ForkEngine(jailed, client, lambda: 0)
 
 
