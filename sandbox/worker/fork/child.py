@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -18,7 +19,7 @@ from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.fork.threads import Threads
-from selftaught.sandbox.worker.inside import zygote
+from selftaught.sandbox.worker.inside import program, zygote
 from selftaught.sandbox.worker.jailed import status_bytes
 from selftaught.sandbox.worker.report import Report
 from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Request, Session
@@ -37,6 +38,9 @@ _SPAWN_SECONDS = 5.0
 """Seconds a child may take to get ready, whatever its limits: it reads the job first, and a time slice can be
 shorter.
 """
+
+FLUSH_SECONDS = 0.05
+"""Seconds that a program at a limit may take to write what is in its buffers."""
 
 _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
 """How far below the limit the peak may be if the kernel refused a request too small for the filter to pass on."""
@@ -72,6 +76,9 @@ class Child:
         self._clock = Clock()
         self._begun = self._lapped = (0.0, 0.0)
         self.outcome: Outcome | None = None
+        self.refused_call: seccomp.Call | None = None
+        self.return_code = 0
+        self._size_seen, self._cpu_at_limit = 0, 0.0
         self._message: bytes | None = None
 
     def execute(self) -> Outcome:
@@ -144,6 +151,8 @@ class Child:
             self.engine.poll.register(descriptor, select.POLLIN)
         try:
             self._watch()  # an exception from it ends the worker, and with it the child
+            if self.streams is not None and self.outcome is not None:
+                self._let_flush()
         finally:
             self._stop_sending()
             for descriptor in (*watched, *((self.pidfd,) if self.pidfd >= 0 else ())):
@@ -175,15 +184,9 @@ class Child:
         if self._printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the rest was in the pipe until now
             outcome = Outcome(End.OUTPUT, observed=float(self._printed))
         peak = self._peak = usage.ru_maxrss * 1024
-        if (
-            self.streams is None
-            and outcome.end is End.DIED
-            and -outcome.observed in _CRASHES
-            and peak >= limits.memory_bytes
-        ):
-            outcome = Outcome(End.MEMORY, outcome.detail, observed=float(peak))
+        outcome = self._explain_by_memory(outcome, peak)
         cpu += charged(self._clock.ours, cpu)
-        if (used := cpu - self._begun[0]) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
+        if (used := (self._cpu_at_limit or cpu) - self._begun[0]) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = max(used, limits.cpu_seconds)
@@ -191,6 +194,54 @@ class Child:
         outcome.wall_seconds = self._clock.wall - self._lapped[1]
         outcome.peak_memory_bytes, outcome.phase = peak, request.phase
         return outcome
+
+    def _explain_by_memory(self, outcome: Outcome, peak: int) -> Outcome:
+        """Return that outcome, or that memory was lacking if the kernel's figures confirm it.
+
+        Of a program only they are evidence; that its error output ends with a MemoryError is a claim.
+        """
+        if self.streams is not None and outcome.end in (End.DIED, End.EXITED, End.MEMORY):
+            self.return_code = int(outcome.observed) if outcome.end is not End.MEMORY else -signal.SIGKILL
+        if outcome.end is End.DIED and -outcome.observed in _CRASHES:
+            if (size := peak if peak >= self.limits.memory_bytes else self._size_requested()) > 0:
+                return Outcome(End.MEMORY, outcome.detail, observed=float(size))
+        elif outcome.end is End.EXITED and outcome.observed == 1 and self.streams is not None:
+            size, error = self._size_requested(), self.streams.last_error()
+            if size > 0 and error.partition(":")[0].endswith("MemoryError"):
+                return Outcome(End.MEMORY, f"{error} (exit code 1)", observed=float(size))
+        return outcome
+
+    def _size_requested(self) -> int:
+        """Return how much memory a program had or requested when it was at the limit; 0 or less if it was not seen
+        there.
+        """
+        seen = max(self._size_seen, self.refused_bytes if self.streams is not None else 0)
+        return seen - self.jailed.base_bytes
+
+    def look_at_size(self) -> None:
+        """Note whether a program has been at its limit of memory: it makes a call that it ends with if so."""
+        if self.streams is not None:
+            self._size_seen = max(self._size_seen, self._memory_reached())
+
+    def _let_flush(self) -> None:
+        """Have a program that is at a limit write what is in its buffers.
+
+        A program that handles the signal itself loses no more than that, and gains no time beyond `FLUSH_SECONDS`.
+        """
+        self._cpu_at_limit, until = self._cpu(), time.monotonic() + FLUSH_SECONDS
+        os.kill(self.pid, program.FLUSH)
+        if self.refused_call is not None:
+            self.jailed.listener.fail(self.refused_call, errno.EPERM)
+        while (left := until - time.monotonic()) > 0:
+            for descriptor, _ in self.engine.poll.poll(left * 1000):
+                if descriptor == self.pidfd:
+                    return
+                if descriptor == self.jailed.listener.descriptor:
+                    self.engine.receive_call()  # no call takes place any more
+                elif self.streams is not None and descriptor in self.streams.open:
+                    self._read_stream(descriptor)
+                elif descriptor == self.engine.client:
+                    raise ClientGone
 
     def _watch(self) -> None:
         """Serve events until there is a message or an outcome, or the child has died."""

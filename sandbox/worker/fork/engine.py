@@ -117,8 +117,9 @@ class ForkEngine:
         scratch.put(files)
         streams = Streams(request.payload, request.limits.output_bytes, scratch.unnamed)
         try:
-            outcome = Child(self, replace(request, payload=request.source), streams).execute()
-            outcome.payload = streams.pack(scratch.fetch(fetch))
+            child = Child(self, replace(request, payload=request.source), streams)
+            outcome = child.execute()
+            outcome.payload = streams.pack(scratch.fetch(fetch), child.return_code)
             return outcome
         finally:
             streams.close()

@@ -131,7 +131,7 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
         if word in source:
             break
     else:
-        if len(sys.modules) <= _modules and sys.stdout is _stdout:
+        if len(sys.modules) <= _modules and sys.stdout is _stdout and status >= 0:
             try:
                 _stdout.flush()
                 sys.stderr.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.fork.child import FLUSH_SECONDS
+from selftaught.sandbox.worker.inside import program
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
 from selftaught.sandbox.worker.snapshot.calls import Calls
@@ -185,6 +188,8 @@ class Attempt:
         self.timed_out = True
         self.process.tracee.interrupt()
         stop = self.process.wait(_STOP_SECONDS)
+        if self.process.stdin_position is not None and not self._resumable:
+            stop = self._let_flush(stop)
         if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.must_replace = True
         cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
@@ -192,3 +197,29 @@ class Attempt:
             with contextlib.suppress(Unrestorable):
                 self.suspended = self.process.suspend(self.used)
         return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)
+
+    def _let_flush(self, stop: Stop) -> Stop:
+        """Have a program that is at a time limit write what is in its buffers. Return how it stands still afterwards.
+
+        Its signal mask is not put back later. So if it has not left the handler's first part, which runs with another
+        mask, or has not begun it, it is replaced.
+        """
+        process, until, begun, ended = self.process, time.monotonic() + FLUSH_SECONDS, False, False
+        os.kill(process.tracee.pid, program.FLUSH)
+        while (left := until - time.monotonic()) > 0:
+            if stop is Stop.INTERRUPT:
+                process.tracee.resume()
+            elif stop is Stop.SIGNAL and not begun and process.tracee.signal() == program.FLUSH:
+                begun = True
+                process.tracee.deliver(program.FLUSH)
+            elif stop is Stop.CALL and self._context.calls.returns_from_handler(process):
+                ended = begun
+                process.tracee.resume()
+            elif stop is not Stop.CALL or self._context.calls.exit_code(process) is not None or not self._context.calls.allow(process):
+                break
+            stop = process.wait(left)
+        if stop is Stop.TIMEOUT:
+            process.tracee.interrupt()
+            stop = process.wait(_STOP_SECONDS)
+        self.must_replace |= not ended
+        return stop
