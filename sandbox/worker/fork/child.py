@@ -186,7 +186,9 @@ class Child:
         peak = self._peak = usage.ru_maxrss * 1024
         outcome = self._explain_by_memory(outcome, peak)
         cpu += charged(self._clock.ours, cpu)
-        if (used := (self._cpu_at_limit or cpu) - self._begun[0]) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
+        if (
+            used := (self._cpu_at_limit or cpu) - self._begun[0]
+        ) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = max(used, limits.cpu_seconds)

@@ -36,28 +36,14 @@ class _Sign:
     """An object that a namespace holds: it shows whether that is gone."""
 
 
-_known: set[str] = set()
-"""Names of modules that a program did not bring."""
-_stdout: list[TextIO] = []
-
-
-def prepare(stdout: TextIO) -> int:
-    """Note what is there before a program runs. Return how many modules there are.
-
-    Args:
-        stdout: the standard output of programs.
-    """
-    _stdout[:] = [stdout]
-    _known.update(name for name in sys.modules if name != "__puzzle__")
-    return len(_known)
-
-
-def run(source: bytes, status: int) -> NoReturn:
+def run(source: bytes, status: int, stdout: TextIO, folder: str) -> NoReturn:
     """End the process.
 
     Args:
         source: source of the program.
         status: its exit code, or `uncaught.INTERRUPTED`.
+        stdout: the standard output that it began with.
+        folder: where it may have modules of its own.
     """
     with contextlib.suppress(BaseException):
         if _thread._count():
@@ -66,9 +52,10 @@ def run(source: bytes, status: int) -> NoReturn:
         run_exit_handlers()
     flushed = _flush("stdout", shown=True)
     flushed = _flush("stderr", shown=False) and flushed
-    with contextlib.suppress(BaseException):
-        _free_modules(source)
-    for stream in (_stdout[0], sys.stderr):
+    if not _thread._count():  # daemon threads go on until the process ends
+        with contextlib.suppress(BaseException):
+            _free_modules(source, folder)
+    for stream in (stdout, sys.stderr):
         with contextlib.suppress(BaseException):  # the program has closed it
             stream.flush()
     if not flushed:
@@ -76,7 +63,7 @@ def run(source: bytes, status: int) -> NoReturn:
     if status == uncaught.INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         _raise_signal(signal.SIGINT)
-    _exit(status)
+    _exit(status & 0xFF)
 
 
 def _join_threads() -> None:
@@ -111,7 +98,7 @@ def _show_ignored(thing: object, error: BaseException) -> None:
         traceback.print_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
 
 
-def _free_modules(source: bytes) -> None:
+def _free_modules(source: bytes, folder: str) -> None:
     """Free what the program's modules hold, as finalize_modules does."""
     if b"signal" in source:
         _forget_handlers()
@@ -124,7 +111,7 @@ def _free_modules(source: bytes) -> None:
     namespace["__loader__"] = _Sign()
     shown = weakref.ref(namespace["__loader__"])
     del namespace
-    left = [_drop(name) for name in [*sys.modules] if name == "__main__" or name not in _known]
+    left = [_drop(name) for name, module in [*sys.modules.items()] if _file_of(module).startswith(folder)]
     if b"typing" in source:
         for forget in typing._cleanups:  # type: ignore[attr-defined]  # caches that have the program's classes
             forget()
@@ -139,6 +126,11 @@ def _free_modules(source: bytes) -> None:
             _clear(vars(module))
             module = None
     _collect()
+
+
+def _file_of(module: types.ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) else ""
 
 
 def _drop(name: str) -> Callable[[], Any]:

@@ -60,6 +60,8 @@ _LATE_EFFECTS = b"__del__", b"weakref", b"yield", b"async", b"open", b"IO", b"Wr
 """A program without these words, and without modules of its own, only has to be flushed at its end."""
 _names: dict[str, Any] = {}
 """What the interpreter puts into the namespace of ``__main__``."""
+_folder: str
+"""Where a program's file is: the working directory."""
 _modules: int
 """How many modules there are that a program has not imported."""
 _stdin: TextIO
@@ -74,18 +76,18 @@ compile_main = functools.partial(compile, mode="exec", dont_inherit=True)
 
 def prepare() -> None:
     """Make what a program finds, before the jail closes."""
-    global _stdin, _stdout, _modules
-    folder = os.getcwd()
-    file = f"{folder}/{NAME}"
+    global _stdin, _stdout, _modules, _folder
+    _folder = os.getcwd()
+    file = f"{_folder}/{NAME}"
     compile_main.keywords["filename"] = file
     _stdin, _stdout = (_text_stream(number, name) for number, name in enumerate(("<stdin>", "<stdout>")))
-    sys.path.insert(0, folder)
+    sys.path.insert(0, _folder)
     _names["__loader__"] = _Loader("__main__", file)
     if sys.version_info < (3, 14):  # before they were evaluated lazily
         _names["__annotations__"] = None
     _names.update(__builtins__=sys.modules["builtins"], __file__=file, __cached__=None)
-    linecache.cache[file] = (0, None, _Lines(), file)  # type: ignore[attr-defined]  # no time: it is never read again
-    _modules = ending.prepare(_stdout)
+    linecache.cache[file] = (0, None, _Lines(), file)  # type: ignore[assignment]  # no time: stays
+    _modules = len(sys.modules) - 1  # that of puzzles is gone when a program runs
     signal.signal(FLUSH, _flush)
 
 
@@ -108,8 +110,8 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
     """
     _source[0] = source
     sys.argv[:] = [NAME]
-    sys.stdin = sys.__stdin__ = _stdin  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = _stdout  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = _stdin  # type: ignore[misc, assignment]
+    sys.stdout = sys.__stdout__ = _stdout  # type: ignore[misc, assignment]
     sys.modules["__main__"] = module = _new_module("__main__")
     namespace = module.__dict__
     namespace.update(_names)
@@ -138,7 +140,7 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
                 _exit(status)
             except BaseException:
                 pass
-    ending.run(source, status)
+    ending.run(source, status, _stdout, _folder)
 
 
 def _flush(number: int, frame: FrameType | None) -> NoReturn:

@@ -20,8 +20,8 @@ _open, _os_open, _stat = io.open, os.open, os.stat
 
 def install() -> None:
     """Replace the functions."""
-    builtins.open = io.open = open_file  # type: ignore[assignment]
-    os.open, os.stat = open_descriptor, stat  # type: ignore[assignment]
+    builtins.open = io.open = open_file
+    os.open, os.stat = open_descriptor, stat
 
 
 def _number(file: Any) -> int | None:

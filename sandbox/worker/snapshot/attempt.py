@@ -215,7 +215,11 @@ class Attempt:
             elif stop is Stop.CALL and self._context.calls.returns_from_handler(process):
                 ended = begun
                 process.tracee.resume()
-            elif stop is not Stop.CALL or self._context.calls.exit_code(process) is not None or not self._context.calls.allow(process):
+            elif (
+                stop is not Stop.CALL
+                or self._context.calls.exit_code(process) is not None
+                or not self._context.calls.allow(process)
+            ):
                 break
             stop = process.wait(left)
         if stop is Stop.TIMEOUT:
