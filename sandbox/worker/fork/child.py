@@ -19,7 +19,7 @@ from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.fork.threads import Threads
-from selftaught.sandbox.worker.inside import program, zygote
+from selftaught.sandbox.worker.inside import ending, zygote
 from selftaught.sandbox.worker.jailed import status_bytes
 from selftaught.sandbox.worker.report import Report
 from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Request, Session
@@ -231,7 +231,7 @@ class Child:
         A program that handles the signal itself loses no more than that, and gains no time beyond `FLUSH_SECONDS`.
         """
         self._cpu_at_limit, until = self._cpu(), time.monotonic() + FLUSH_SECONDS
-        os.kill(self.pid, program.FLUSH)
+        os.kill(self.pid, ending.FLUSH)
         if self.refused_call is not None:
             self.jailed.listener.fail(self.refused_call, errno.EPERM)
         while (left := until - time.monotonic()) > 0:
@@ -239,7 +239,7 @@ class Child:
                 if descriptor == self.pidfd:
                     return
                 if descriptor == self.jailed.listener.descriptor:
-                    self.engine.receive_call()  # no call takes place any more
+                    self.engine.receive_call()  # none takes place any more
                 elif self.streams is not None and descriptor in self.streams.open:
                     self._read_stream(descriptor)
                 elif descriptor == self.engine.client:

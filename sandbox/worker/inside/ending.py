@@ -23,6 +23,8 @@ from typing import Any, NoReturn, TextIO
 
 from selftaught.sandbox.worker.inside import uncaught
 
+FLUSH = signal.SIGRTMAX
+"""A signal by which the supervisor has a program write what is in its buffers, before it is killed."""
 FLUSH_FAILED = 120
 """The exit code if standard output could not be written."""
 _exit, _raise_signal, _collect = os._exit, signal.raise_signal, gc.collect
@@ -34,6 +36,23 @@ _SPECIAL = (
 
 class _Sign:
     """An object that a namespace holds: it shows whether that is gone."""
+
+
+def handle_signals(stdout: TextIO) -> None:
+    """Handle `FLUSH`, and SIGINT as the interpreter does: it is ignored elsewhere in a worker.
+
+    Args:
+        stdout: the standard output that programs begin with.
+    """
+
+    def flush(number: int, frame: types.FrameType | None) -> NoReturn:
+        for stream in (sys.stdout, stdout, sys.stderr):
+            with contextlib.suppress(BaseException):  # the program may have put anything there
+                stream.flush()
+        _exit(1)
+
+    signal.signal(FLUSH, flush)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(source: bytes, status: int, stdout: TextIO, folder: str) -> NoReturn:
@@ -141,7 +160,7 @@ def _drop(name: str) -> Callable[[], Any]:
 
 def _forget_handlers() -> None:
     """Forget the program's signal handlers."""
-    for number in signal.valid_signals():
+    for number in signal.valid_signals() - {FLUSH, signal.SIGINT}:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
 

@@ -6,25 +6,20 @@ A program costs a snapshot process by the pages that it writes. So what it finds
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import linecache
 import os
-import signal
 import sys
 import types
 import warnings
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
-from types import FrameType
 from typing import Any, NoReturn, TextIO, cast
 
 from selftaught.sandbox.worker.inside import ending, stream_files, uncaught
 
 NAME = "main.py"
-FLUSH = signal.SIGRTMAX
-"""A signal by which the supervisor has a program write what is in its buffers, before it is killed."""
 RECURSION_LIMIT = 1000
 """The interpreter's own. Puzzles have a higher one."""
 _exit = os._exit  # a program may replace it
@@ -88,7 +83,7 @@ def prepare() -> None:
     _names.update(__builtins__=sys.modules["builtins"], __file__=file, __cached__=None)
     linecache.cache[file] = (0, None, _Lines(), file)  # type: ignore[assignment]  # no time: stays
     _modules = len(sys.modules) - 1  # that of puzzles is gone when a program runs
-    signal.signal(FLUSH, _flush)
+    ending.handle_signals(_stdout)
 
 
 def _text_stream(descriptor: int, name: str) -> TextIO:
@@ -141,11 +136,3 @@ def run(source: bytes, code: types.CodeType | None = None) -> NoReturn:
             except BaseException:
                 pass
     ending.run(source, status, _stdout, _folder)
-
-
-def _flush(number: int, frame: FrameType | None) -> NoReturn:
-    """Write what is in the buffers of standard output and standard error, and end the process."""
-    for stream in (sys.stdout, _stdout, sys.stderr):
-        with contextlib.suppress(BaseException):  # the program may have put anything there
-            stream.flush()
-    _exit(1)

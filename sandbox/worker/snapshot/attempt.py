@@ -13,7 +13,7 @@ from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
 from selftaught.sandbox.worker.fork.child import FLUSH_SECONDS
-from selftaught.sandbox.worker.inside import program
+from selftaught.sandbox.worker.inside import ending
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
 from selftaught.sandbox.worker.snapshot.calls import Calls
@@ -205,13 +205,13 @@ class Attempt:
         mask, or has not begun it, it is replaced.
         """
         process, until, begun, ended = self.process, time.monotonic() + FLUSH_SECONDS, False, False
-        os.kill(process.tracee.pid, program.FLUSH)
+        os.kill(process.tracee.pid, ending.FLUSH)
         while (left := until - time.monotonic()) > 0:
             if stop is Stop.INTERRUPT:
                 process.tracee.resume()
-            elif stop is Stop.SIGNAL and not begun and process.tracee.signal() == program.FLUSH:
+            elif stop is Stop.SIGNAL and not begun and process.tracee.signal() == ending.FLUSH:
                 begun = True
-                process.tracee.deliver(program.FLUSH)
+                process.tracee.deliver(ending.FLUSH)
             elif stop is Stop.CALL and self._context.calls.returns_from_handler(process):
                 ended = begun
                 process.tracee.resume()
