@@ -61,7 +61,7 @@ class Calls:
         if not child.pid:
             self._decide_unready(child, call)
         elif child.outcome is not None:
-            if child.streams is not None:  # it only has to write what is in its buffers
+            if child.streams is not None:  # a program only has to write what is in its buffers
                 self._listener.fail(call, errno.EPERM)
         elif not (
             self._decide_memory(child, call)

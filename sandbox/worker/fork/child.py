@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import select
@@ -19,7 +18,7 @@ from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.fork.threads import Threads
-from selftaught.sandbox.worker.inside import ending, zygote
+from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import status_bytes
 from selftaught.sandbox.worker.report import Report
 from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Request, Session
@@ -27,7 +26,7 @@ from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Re
 if TYPE_CHECKING:
     from selftaught.sandbox.worker.fork.engine import ForkEngine
 
-_CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
+CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
 """Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
 _QUIET_ROUNDS = 4
 """More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
@@ -38,9 +37,6 @@ _SPAWN_SECONDS = 5.0
 """Seconds a child may take to get ready, whatever its limits: it reads the job first, and a time slice can be
 shorter.
 """
-
-FLUSH_SECONDS = 0.05
-"""Seconds that a program at a limit may take to write what is in its buffers."""
 
 _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
 """How far below the limit the peak may be if the kernel refused a request too small for the filter to pass on."""
@@ -77,8 +73,7 @@ class Child:
         self._begun = self._lapped = (0.0, 0.0)
         self.outcome: Outcome | None = None
         self.refused_call: seccomp.Call | None = None
-        self.return_code = 0
-        self._size_seen, self._cpu_at_limit = 0, 0.0
+        self._cpu_at_limit = 0.0
         self._message: bytes | None = None
 
     def execute(self) -> Outcome:
@@ -151,8 +146,8 @@ class Child:
             self.engine.poll.register(descriptor, select.POLLIN)
         try:
             self._watch()  # an exception from it ends the worker, and with it the child
-            if self.streams is not None and self.outcome is not None:
-                self._let_flush()
+            if self.outcome is not None:
+                self._end_at_limit()
         finally:
             self._stop_sending()
             for descriptor in (*watched, *((self.pidfd,) if self.pidfd >= 0 else ())):
@@ -184,7 +179,7 @@ class Child:
         if self._printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the rest was in the pipe until now
             outcome = Outcome(End.OUTPUT, observed=float(self._printed))
         peak = self._peak = usage.ru_maxrss * 1024
-        outcome = self._explain_by_memory(outcome, peak)
+        outcome = self._explain(outcome, peak)
         cpu += charged(self._clock.ours, cpu)
         if (
             used := (self._cpu_at_limit or cpu) - self._begun[0]
@@ -197,53 +192,17 @@ class Child:
         outcome.peak_memory_bytes, outcome.phase = peak, request.phase
         return outcome
 
-    def _explain_by_memory(self, outcome: Outcome, peak: int) -> Outcome:
-        """Return that outcome, or that memory was lacking if the kernel's figures confirm it.
+    def _end_at_limit(self) -> None:
+        """Do what a child may still do that is to be killed: nothing."""
 
-        Of a program only they are evidence; that its error output ends with a MemoryError is a claim.
-        """
-        if self.streams is not None and outcome.end in (End.DIED, End.EXITED, End.MEMORY):
-            self.return_code = int(outcome.observed) if outcome.end is not End.MEMORY else -signal.SIGKILL
-        if outcome.end is End.DIED and -outcome.observed in _CRASHES:
-            if (size := peak if peak >= self.limits.memory_bytes else self._size_requested()) > 0:
-                return Outcome(End.MEMORY, outcome.detail, observed=float(size))
-        elif outcome.end is End.EXITED and outcome.observed == 1 and self.streams is not None:
-            size, error = self._size_requested(), self.streams.last_error()
-            if size > 0 and error.partition(":")[0].endswith("MemoryError"):
-                return Outcome(End.MEMORY, f"{error} (exit code 1)", observed=float(size))
+    def _explain(self, outcome: Outcome, peak: int) -> Outcome:
+        """Return that outcome, or that memory was lacking if the kernel's figures confirm it."""
+        if outcome.end is End.DIED and -outcome.observed in CRASHES and peak >= self.limits.memory_bytes:
+            return Outcome(End.MEMORY, outcome.detail, observed=float(peak))
         return outcome
 
-    def _size_requested(self) -> int:
-        """Return how much memory a program had or requested when it was at the limit; 0 or less if it was not seen
-        there.
-        """
-        seen = max(self._size_seen, self.refused_bytes if self.streams is not None else 0)
-        return seen - self.jailed.base_bytes
-
     def look_at_size(self) -> None:
-        """Note whether a program has been at its limit of memory: it makes a call that it ends with if so."""
-        if self.streams is not None:
-            self._size_seen = max(self._size_seen, self._memory_reached())
-
-    def _let_flush(self) -> None:
-        """Have a program that is at a limit write what is in its buffers.
-
-        A program that handles the signal itself loses no more than that, and gains no time beyond `FLUSH_SECONDS`.
-        """
-        self._cpu_at_limit, until = self._cpu(), time.monotonic() + FLUSH_SECONDS
-        os.kill(self.pid, ending.FLUSH)
-        if self.refused_call is not None:
-            self.jailed.listener.fail(self.refused_call, errno.EPERM)
-        while (left := until - time.monotonic()) > 0:
-            for descriptor, _ in self.engine.poll.poll(left * 1000):
-                if descriptor == self.pidfd:
-                    return
-                if descriptor == self.jailed.listener.descriptor:
-                    self.engine.receive_call()  # none takes place any more
-                elif self.streams is not None and descriptor in self.streams.open:
-                    self._read_stream(descriptor)
-                elif descriptor == self.engine.client:
-                    raise ClientGone
+        """Note how large the child has been, at a call that shows nothing else: only programs make it for that."""
 
     def _watch(self) -> None:
         """Serve events until there is a message or an outcome, or the child has died."""
@@ -376,7 +335,7 @@ class Child:
         found = self._report.feed(data)
         if found is None:
             return
-        if self._report.out_of_memory and (peak := self._memory_reached()):
+        if self._report.out_of_memory and (peak := self.memory_reached()):
             detail = found[1:].decode("utf-8", "replace") if isinstance(found, bytes) else found.detail
             found = Outcome(End.MEMORY, detail, observed=peak - self.jailed.base_bytes)
         if isinstance(found, bytes):
@@ -384,7 +343,7 @@ class Child:
         else:
             self.outcome = found
 
-    def _memory_reached(self) -> int:
+    def memory_reached(self) -> int:
         """Return the size that the child had or requested, in bytes, if the kernel's figures confirm that it hit the
         limit.
         """

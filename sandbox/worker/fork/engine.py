@@ -26,6 +26,7 @@ from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.child import Child
+from selftaught.sandbox.worker.fork.program import ProgramChild
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.jailed import MAIN, JailedProcesses
 from selftaught.sandbox.worker.phases import Step, TaskExecutor
@@ -117,7 +118,7 @@ class ForkEngine:
         scratch.put(files)
         streams = Streams(request.payload, request.limits.output_bytes, scratch.unnamed)
         try:
-            child = Child(self, replace(request, payload=request.source), streams)
+            child = ProgramChild(self, replace(request, payload=request.source), streams)
             outcome = child.execute()
             outcome.payload = streams.pack(scratch.fetch(fetch), child.return_code)
             return outcome

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
-from selftaught.sandbox.worker.fork.child import FLUSH_SECONDS
+from selftaught.sandbox.worker.fork.program import FLUSH_SECONDS
 from selftaught.sandbox.worker.inside import ending
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
