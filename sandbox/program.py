@@ -19,9 +19,12 @@ class Ending(StrEnum):
     EXITED = "exited"
     """It ended by itself, with an exit code or a signal that it caused: see `Run.return_code`."""
     TIME_LIMIT = "time_limit"
-    """It exceeded ``cpu_seconds`` or ``wall_seconds``."""
+    """It exceeded ``cpu_seconds`` or ``wall_seconds``: `Run.limit` says which."""
     MEMORY_LIMIT = "memory_limit"
-    """The kernel killed it for its use of memory; a program that only got a ``MemoryError`` has exited."""
+    """It had reached ``memory_bytes`` when the kernel killed it, when it crashed, or when it ended by a ``MemoryError``
+    that it did not catch. One that catches the error and goes on has exited."""
+    OUTPUT_LIMIT = "output_limit"
+    """It ended by itself, but printed more than ``output_bytes``, so that what is kept is not all of its output."""
     FORBIDDEN = "forbidden"
     """A forbidden operation ended it; the message names it."""
     INVALID = "invalid"
@@ -67,11 +70,13 @@ class Run:
         ending: See `Ending`.
         return_code: Its exit code, or minus the number of the signal that ended it, as in `subprocess`; ``None`` if it
             hit a time limit or never ran. Untrusted code chooses it: it is not a verdict.
-        stdout: What it wrote to standard output, decoded as UTF-8.
+        stdout: What it wrote to standard output, decoded as UTF-8. Of a program that was ended, what was in the
+            interpreter's buffers too, unless it did not come back from a call into C in time.
         stderr: What it wrote to standard error, decoded as UTF-8.
         cut: It wrote more than was kept.
         message: A short explanation, printable.
-        limit: The limit that was hit, if one was.
+        limit: The limit that was hit, if one was: `LimitHit.name` is ``cpu_seconds``, ``wall_seconds``,
+            ``memory_bytes`` or ``output_bytes``.
         usage: See `Usage`.
         level: The confinement level in force; empty if nothing ran.
         retryable: A retry may succeed.

@@ -211,7 +211,7 @@ JOB = struct.Struct("<IBBddQQQII")
 """
 
 OUTCOME = struct.Struct("<BBBIdddQHI")
-_OUTPUT = struct.Struct("<?QQ")
+_OUTPUT = struct.Struct("<?iQQ")
 _COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Header of what a child reads: phase, address space, CPU seconds, answer bytes, seed, lengths of puzzle and
@@ -402,21 +402,37 @@ def unpack_files(data: bytes) -> tuple[dict[str, bytes], list[str]]:
     return dict(zip(names, parts[1::2], strict=True)), [path.decode(*TEXT) for path in fetch.split(b"\0") if path]
 
 
-def pack_output(stdout: bytes, stderr: bytes, cut: bool, files: Mapping[str, bytes] | None = None) -> bytes:
-    """Return a program's output and files as bytes. `cut` says that there was more output."""
-    return _OUTPUT.pack(cut, len(stdout), len(stderr)) + stdout + stderr + pack_files(files or {})
+def pack_output(
+    stdout: bytes, stderr: bytes, cut: bool, files: Mapping[str, bytes] | None = None, return_code: int = 0
+) -> bytes:
+    """Return a program's output and files as bytes.
+
+    Args:
+        stdout, stderr: what is kept of its output.
+        cut: True if there was more output.
+        files: what was fetched, content by path.
+        return_code: its exit code, or minus the number of the signal that ended it, if `Outcome.observed` has another
+            meaning.
+    """
+    return _OUTPUT.pack(cut, return_code, len(stdout), len(stderr)) + stdout + stderr + pack_files(files or {})
 
 
 def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
     """Return standard output, standard error, and whether there was more."""
-    cut, out, err = _OUTPUT.unpack_from(data)
+    cut, _, out, err = _OUTPUT.unpack_from(data)
     middle = _OUTPUT.size + out
     return data[_OUTPUT.size : middle], data[middle : middle + err], cut
 
 
+def unpack_return_code(data: bytes) -> int:
+    """Return the return code in a program's output."""
+    code: int = _OUTPUT.unpack_from(data)[1]
+    return code
+
+
 def unpack_fetched(data: bytes) -> dict[str, bytes]:
     """Return the files in a program's output, content by path."""
-    _, out, err = _OUTPUT.unpack_from(data)
+    _, _, out, err = _OUTPUT.unpack_from(data)
     return unpack_files(data[_OUTPUT.size + out + err :])[0]
 
 

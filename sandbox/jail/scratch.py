@@ -232,7 +232,7 @@ def _read(folder: int, name: str, most: int) -> bytes | None:
 
 
 def _open_folder(name: str, parent: int) -> int:
-    """Open a folder, even if its owner may not read it: nothing that is put in its place meanwhile is touched."""
+    """Open a folder, even if its owner may not read it: nothing that is put in its place in the meantime is touched."""
     found = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         itself = f"/proc/self/fd/{found}"

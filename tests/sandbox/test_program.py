@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from selftaught.sandbox import Ending, Limits, Program, Run, Task, Verifier
+from selftaught.sandbox import Ending, Limits, Program, Run, Status, StdioTask, Task, Verifier
 from selftaught.sandbox.pool import Ticket
 from selftaught.sandbox.wire import Job, Kind, Turn
 from tests.conftest import footprint, open_verifier
@@ -81,35 +82,135 @@ def test_exit_handlers_and_main_blocks_run(verifier: Verifier) -> None:
     assert run(verifier, code).stdout == "main\nbye\n"
 
 
+BUSY = "while True: pass"
+
+
 @pytest.mark.parametrize(
     ("code", "ending"),
     [
-        ("print('here', flush=True)\nwhile True: pass", Ending.TIME_LIMIT),
-        ("import time\nprint('here', flush=True)\ntime.sleep(60)", Ending.TIME_LIMIT),
-        ("import os\nprint('here', flush=True)\nos.fork()", Ending.FORBIDDEN),
-        ("import _socket\nprint('here', flush=True)\n_socket.socket()", Ending.FORBIDDEN),
-        ("import subprocess\nprint('here', flush=True)\nsubprocess.run(['ls'])", Ending.FORBIDDEN),
+        (BUSY, Ending.TIME_LIMIT),
+        ("import time\ntime.sleep(60)", Ending.TIME_LIMIT),
+        ("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", Ending.TIME_LIMIT),
+        ("import threading\nthreading.Thread(target=time.sleep, args=(60,)).start()", Ending.TIME_LIMIT),
+        ("import os\nos.fork()", Ending.FORBIDDEN),
+        ("import _socket\n_socket.socket()", Ending.FORBIDDEN),
+        ("import subprocess\nsubprocess.run(['ls'])", Ending.FORBIDDEN),
+        (
+            "def f():\n    try:\n        import os; os.fork()\n    except BaseException:\n        f()\nf()",
+            Ending.FORBIDDEN,
+        ),
     ],
 )
-def test_what_was_printed_before_a_program_was_stopped_is_kept(verifier: Verifier, code: str, ending: Ending) -> None:
-    found = run(verifier, code, cpu_seconds=0.3, wall_seconds=1.0)
-    assert (found.ending, found.stdout) == (ending, "here\n"), found
+@pytest.mark.parametrize("flush", ["", ", flush=True"])
+def test_what_was_printed_before_a_program_was_stopped_is_kept(
+    verifier: Verifier, code: str, ending: Ending, flush: str
+) -> None:
+    before = f"import sys, time\nprint('here'{flush})\nprint('err', end='', file=sys.stderr)\n"
+    found = run(verifier, before + code, cpu_seconds=0.3, wall_seconds=1.0)
+    assert (found.ending, found.stdout, found.stderr) == (ending, "here\n", "err"), found
     assert found.message
 
 
-def test_each_output_is_cut_at_its_limit_and_marked(verifier: Verifier) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "signal.signal(64, signal.SIG_IGN)\n" + BUSY,
+        "signal.signal(64, lambda *about: print('handled', flush=True))\n" + BUSY,
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [64])\n" + BUSY,
+        "sys.stdout.flush = lambda: time.sleep(60)\n" + BUSY,
+        "class S:\n    def flush(self):\n        while True: os.write(1, b'x' * 65536)\nsys.stdout = S()\n" + BUSY,
+        "sys.stdout = None\n" + BUSY,
+        "os._exit = print\n" + BUSY,
+        "sys.stdout.flush = lambda: os.fork()\nos.fork()",
+    ],
+)
+def test_a_program_gains_no_time_by_the_chance_to_flush(verifier: Verifier, code: str) -> None:
+    began = time.monotonic()
+    found = run(verifier, "import os, signal, sys, time\n" + code, cpu_seconds=0.2, wall_seconds=5.0)
+    assert found.ending is (Ending.FORBIDDEN if code.endswith("fork()") else Ending.TIME_LIMIT), found
+    assert found.usage.cpu_seconds < 0.5 and time.monotonic() - began < 5.0
+    after = run(verifier, "print(input())", "next")
+    assert (after.stdout, after.stderr, after.return_code) == ("next\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "words"),
+    [(BUSY, "cpu_seconds", "CPU time"), ("import time\ntime.sleep(60)", "wall_seconds", "elapsed time")],
+)
+def test_a_time_limit_says_which(verifier: Verifier, code: str, name: str, words: str) -> None:
+    limits = {"cpu_seconds": 0.2, "wall_seconds": 20.0} if name == "cpu_seconds" else {"wall_seconds": 0.5}
+    found = run(verifier, code, **limits)
+    assert found.limit is not None
+    assert (found.ending, found.limit.name, found.return_code) == (Ending.TIME_LIMIT, name, None)
+    assert words in found.message and found.limit.observed >= found.limit.configured
+
+
+def test_each_output_is_cut_at_its_limit_and_the_run_says_so(verifier: Verifier) -> None:
     code = "import sys\nsys.stdout.write('o' * 5_000_000)\nsys.stderr.write('e' * 5_000_000)\nsys.exit(9)"
     found = run(verifier, code, output_bytes=1000)
     assert (found.stdout, found.stderr) == ("o" * 1000, "e" * 1000)
-    assert found.cut
-    assert found.return_code == 9
-    assert not run(verifier, "print('o' * 999)", output_bytes=1000).cut
+    assert found.cut and found.limit is not None
+    assert (found.ending, found.return_code, found.limit.name) == (Ending.OUTPUT_LIMIT, 9, "output_bytes")
+    assert "1,000 bytes" in found.message
+    whole = run(verifier, "print('o' * 999)", output_bytes=1000)
+    assert (whole.ending, whole.cut, whole.limit) == (Ending.EXITED, False, None)
 
 
-def test_a_memory_error_is_the_programs_own(verifier: Verifier) -> None:
-    found = run(verifier, "x = bytearray(1 << 40)")
-    assert (found.ending, found.return_code) == (Ending.EXITED, 1)
-    assert found.stderr.endswith("MemoryError\n")
+FILL = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = bytearray(1 << 40)",
+        FILL,
+        "def f():\n    kept = []\n    while True: kept.append([0] * 10_000)\nf()",
+        "text = 'x'\nwhile True: text += text",
+        "class ArrayMemoryError(MemoryError): pass\ntry:\n    x = bytearray(1 << 40)\n"
+        "except MemoryError: raise ArrayMemoryError('no room')",
+    ],
+)
+def test_an_uncaught_memory_error_at_the_limit_is_the_memory_limit(verifier: Verifier, code: str) -> None:
+    found = run(verifier, "print('before')\n" + code, memory_bytes=128 << 20, cpu_seconds=10, wall_seconds=30)
+    assert (found.ending, found.return_code, found.stdout) == (Ending.MEMORY_LIMIT, 1, "before\n"), found
+    assert found.limit is not None and found.limit.name == "memory_bytes"
+    assert "MemoryError" in found.stderr.splitlines()[-1]
+    assert found.message.startswith("more than 134,217,728 bytes of memory: ")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise MemoryError",
+        "import sys\nprint('MemoryError', file=sys.stderr)\nsys.exit(1)",
+        f"try:\n    exec({FILL!r})\nexcept MemoryError: pass\nraise ValueError",
+        f"import sys\ntry:\n    exec({FILL!r})\nexcept MemoryError: sys.exit(1)",
+    ],
+)
+def test_a_memory_error_that_is_only_claimed_or_caught_is_no_limit(verifier: Verifier, code: str) -> None:
+    found = run(verifier, code, memory_bytes=128 << 20, cpu_seconds=10, wall_seconds=30)
+    assert (found.ending, found.return_code, found.limit) == (Ending.EXITED, 1, None), found
+
+
+def test_a_program_that_goes_on_after_a_memory_error_has_exited(verifier: Verifier) -> None:
+    code = "try:\n    x = bytearray(1 << 40)\nexcept MemoryError: pass\nprint('went on')"
+    found = run(verifier, code)
+    assert (found.ending, found.return_code, found.stdout) == (Ending.EXITED, 0, "went on\n")
+
+
+def test_a_case_that_ends_for_memory_says_so(verifier: Verifier) -> None:
+    limits = Limits(memory_bytes=128 << 20, cpu_seconds=10, wall_seconds=30)
+    code = f"n = int(input())\nif n: {'x = bytearray(1 << 40)'}\nprint(n)"
+    verdict = verifier.verify(StdioTask("t", code, [("0", "0"), ("1", "1")], limits=limits))
+    assert [case.status for case in verdict.cases] == [Status.ACCEPTED, Status.MEMORY_LIMIT], verdict
+    assert verdict.status is Status.MEMORY_LIMIT and verdict.limit is not None
+    assert verdict.limit.name == "memory_bytes" and verdict.limit.observed > 1 << 40
+
+
+def test_a_run_comes_back_from_json_as_it_was(verifier: Verifier) -> None:
+    for code in ("x = bytearray(1 << 40)", "print('x' * 5000)", BUSY):
+        found = run(verifier, code, output_bytes=1000, cpu_seconds=0.2)
+        assert Run.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_a_program_can_forge_no_report_of_a_judgement(verifier: Verifier) -> None:

@@ -60,13 +60,16 @@ class Calls:
         """
         if not child.pid:
             self._decide_unready(child, call)
-        elif child.outcome is None and not (
+        elif child.outcome is not None:
+            if child.streams is not None:  # a program only has to write what is in its buffers
+                self._listener.fail(call, errno.EPERM)
+        elif not (
             self._decide_memory(child, call)
             or self._decide_thread(child, call)
             or self._decide_signal(child, call)
             or self._files.decide(child, call)
         ):
-            child.outcome = Outcome(End.FORBIDDEN, refusal(self._jailed.name(call.number)))
+            child.outcome, child.refused_call = Outcome(End.FORBIDDEN, refusal(self._jailed.name(call.number))), call
 
     def _decide_unready(self, child: Child, call: seccomp.Call) -> None:
         """Handle a call before any task code has run."""
@@ -104,6 +107,7 @@ class Calls:
                 child.threads.begun = True
                 listener.allow(call)
         elif number == self._getpid:
+            child.look_at_size()
             listener.answer(call, child.threads.number(child.pid))
         elif number == self._gettid:
             listener.answer(call, child.threads.number(call.pid))

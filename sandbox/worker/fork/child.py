@@ -26,7 +26,7 @@ from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Re
 if TYPE_CHECKING:
     from selftaught.sandbox.worker.fork.engine import ForkEngine
 
-_CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
+CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
 """Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
 _QUIET_ROUNDS = 4
 """More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
@@ -72,6 +72,8 @@ class Child:
         self._clock = Clock()
         self._begun = self._lapped = (0.0, 0.0)
         self.outcome: Outcome | None = None
+        self.refused_call: seccomp.Call | None = None
+        self._cpu_at_limit = 0.0
         self._message: bytes | None = None
 
     def execute(self) -> Outcome:
@@ -144,6 +146,8 @@ class Child:
             self.engine.poll.register(descriptor, select.POLLIN)
         try:
             self._watch()  # an exception from it ends the worker, and with it the child
+            if self.outcome is not None and self.outcome.end is not End.UNFINISHED:
+                self._end_at_limit()
         finally:
             self._stop_sending()
             for descriptor in (*watched, *((self.pidfd,) if self.pidfd >= 0 else ())):
@@ -178,15 +182,11 @@ class Child:
         if self._printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the rest was in the pipe until now
             outcome = Outcome(End.OUTPUT, observed=float(self._printed))
         peak = self._peak = usage.ru_maxrss * 1024
-        if (
-            self.streams is None
-            and outcome.end is End.DIED
-            and -outcome.observed in _CRASHES
-            and peak >= limits.memory_bytes
-        ):
-            outcome = Outcome(End.MEMORY, outcome.detail, observed=float(peak))
+        outcome = self._explain(outcome, peak)
         cpu += charged(self._clock.ours, cpu)
-        if (used := cpu - self._begun[0]) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
+        if (
+            used := (self._cpu_at_limit or cpu) - self._begun[0]
+        ) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = max(used, limits.cpu_seconds)
@@ -194,6 +194,18 @@ class Child:
         outcome.wall_seconds = self._clock.wall - self._lapped[1]
         outcome.peak_memory_bytes, outcome.phase = peak, request.phase
         return outcome
+
+    def _end_at_limit(self) -> None:
+        """Do what a child may still do that is to be killed: nothing."""
+
+    def _explain(self, outcome: Outcome, peak: int) -> Outcome:
+        """Return that outcome, or that memory was lacking if the kernel's figures confirm it."""
+        if outcome.end is End.DIED and -outcome.observed in CRASHES and peak >= self.limits.memory_bytes:
+            return Outcome(End.MEMORY, outcome.detail, observed=float(peak))
+        return outcome
+
+    def look_at_size(self) -> None:
+        """Note how large the child has been, at a call that shows nothing else: only programs make it for that."""
 
     def _watch(self) -> None:
         """Serve events until there is a message or an outcome, or the child has died."""
@@ -333,7 +345,7 @@ class Child:
         found = self._report.feed(data)
         if found is None:
             return
-        if self._report.out_of_memory and (peak := self._memory_reached()):
+        if self._report.out_of_memory and (peak := self.memory_reached()):
             detail = found[1:].decode("utf-8", "replace") if isinstance(found, bytes) else found.detail
             found = Outcome(End.MEMORY, detail, observed=peak - self.jailed.base_bytes)
         if isinstance(found, bytes):
@@ -341,7 +353,7 @@ class Child:
         else:
             self.outcome = found
 
-    def _memory_reached(self) -> int:
+    def memory_reached(self) -> int:
         """Return the size that the child had or requested, in bytes, if the kernel's figures confirm that it hit the
         limit.
         """

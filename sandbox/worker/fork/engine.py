@@ -27,6 +27,7 @@ from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.child import Child
+from selftaught.sandbox.worker.fork.program import ProgramChild
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.jailed import MAIN, JailedProcesses
 from selftaught.sandbox.worker.phases import Step, TaskExecutor
@@ -138,8 +139,9 @@ class ForkEngine:
         scratch.put(files)
         streams = Streams(request.payload, request.limits.output_bytes, scratch.unnamed)
         try:
-            outcome = Child(self, replace(request, payload=request.source), streams).execute()
-            outcome.payload = streams.pack(scratch.fetch(fetch))
+            child = ProgramChild(self, replace(request, payload=request.source), streams)
+            outcome = child.execute()
+            outcome.payload = streams.pack(scratch.fetch(fetch), child.return_code)
             return outcome
         finally:
             streams.close()

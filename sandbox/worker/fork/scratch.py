@@ -37,6 +37,10 @@ _REFUSED = {
     **dict.fromkeys("chown fchown lchown fchownat".split(), errno.EPERM),
     **dict.fromkeys("statfs fstatfs".split(), errno.ENOSYS),  # how full the host's disks are tells what others do
 }
+_NAME_SERVICE = (1, 0o2004001, 0)
+"""AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK: how the C library asks a daemon for users' names, as for
+`os.path.expanduser` and `tarfile`. There is none, and it goes on without.
+"""
 _KNOWN_FLAGS_OF_RENAME = 3  # RENAME_NOREPLACE, RENAME_EXCHANGE; not RENAME_WHITEOUT, which makes a device
 _LOW = 0xFFFFFFFF  # the bits of an argument of type int that the kernel reads
 _TRUNCATES_SINCE = 3
@@ -56,8 +60,8 @@ class FileCalls:
         self._by_path = numbers(*_UNLIMITED_BY_LANDLOCK)
         self._opens = {jailed.number(name): place for name, place in _OPENS.items()}
         self._refused = {jailed.number(name): error for name, error in _REFUSED.items()}
-        self._rename, self._truncate, self._flock, self._fcntl, self._ioctl = map(
-            jailed.number, ("renameat2", "truncate", "flock", "fcntl", "ioctl")
+        self._rename, self._truncate, self._flock, self._fcntl, self._ioctl, self._socket = map(
+            jailed.number, ("renameat2", "truncate", "flock", "fcntl", "ioctl", "socket")
         )
         self._truncates = self._folder.is_mounted or landlock.abi() >= _TRUNCATES_SINCE
 
@@ -89,6 +93,8 @@ class FileCalls:
             self._listener.fail(call, self._refused[call.number])
         elif call.number == self._ioctl and call.args[1] & _LOW == seccomp.FICLONE:
             self._listener.fail(call, errno.EOPNOTSUPP)
+        elif call.number == self._socket and call.args[:3] == _NAME_SERVICE:
+            self._listener.fail(call, errno.EAFNOSUPPORT)
         elif (
             call.number in self._by_path
             or call.number == self._flock

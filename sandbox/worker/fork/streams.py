@@ -14,6 +14,8 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 
+_LINE_BYTES = 500
+
 
 class Streams:
     """The supervisor's ends of the standard streams of one child.
@@ -79,10 +81,15 @@ class Streams:
             self._open.discard(descriptor)
         return bool(data)
 
-    def pack(self, files: Mapping[str, bytes]) -> bytes:
-        """Return the kept output and these files, packed by `wire.pack_output`."""
+    def last_error(self) -> str:
+        """Return the last line of standard error, printable or not; empty if there is none, or not all was kept."""
+        kept = [*self._kept.values()][1]
+        return "" if self.cut else kept[-_LINE_BYTES:].decode("utf-8", "replace").rstrip().rpartition("\n")[2]
+
+    def pack(self, files: Mapping[str, bytes], return_code: int) -> bytes:
+        """Return the kept output with these, packed by `wire.pack_output`."""
         stdout, stderr = self._kept.values()
-        return wire.pack_output(bytes(stdout), bytes(stderr), self.cut, files)
+        return wire.pack_output(bytes(stdout), bytes(stderr), self.cut, files, return_code)
 
     def close(self) -> None:
         """Close all descriptors."""

@@ -145,7 +145,7 @@ def _compile_tests(source: bytes) -> object:
 _compile_puzzle = functools.partial(compile_source, file="<puzzle>")
 _COMPILERS: dict[bytes, Callable[[bytes], object]] = {
     b"<tests>": _compile_tests,
-    b"main.py": functools.partial(compile_source, file="main.py"),
+    program.NAME.encode(): program.compile_main,
 }
 """What compiles the sources of `Phase.COMPILE`, by its payload."""
 

@@ -6,8 +6,6 @@ what children need before the jail closes.
 
 from __future__ import annotations
 
-import _sitebuiltins
-import builtins
 import contextlib
 import ctypes
 import functools
@@ -60,6 +58,10 @@ _OURS = (
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.stream_files",
+    "selftaught.sandbox.worker.inside.uncaught",
+    "selftaught.sandbox.worker.inside.ending",
+    "selftaught.sandbox.worker.inside.program",
     "selftaught.sandbox.worker.inside.phase",
     "selftaught.sandbox.equality",
     "selftaught.sandbox.published",
@@ -85,12 +87,16 @@ _OURS = (
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
-_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.depth"
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
+ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "USER": "nobody"}
+"""Environment variables of all tasks. HOME and PWD are the scratch folder."""
 RECURSION_LIMIT = 10_000
+FRAMES_OF_PHASE = 4
+"""How many frames of ours there are above that of `_serve` when a program runs."""
 HIGHEST_DESCRIPTOR = 4095
 """Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
@@ -204,6 +210,7 @@ def _enter(
         folder = root.scratch()
         given = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY), unnamed]
     os.chdir(folder)
+    os.environ.update(HOME=folder, PWD=folder)
     rlimits.restrict_zygote(file_bytes)
     capabilities.drop()
     capabilities.forbid_new()
@@ -244,9 +251,11 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     sys.argv[:] = [""]
     sys.stdout = sys.__stdout__ = _text_stream(1, "<stdout>", line_buffering=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "<stderr>", line_buffering=True)  # type: ignore[misc]
-    for name in ("exit", "quit"):  # as the module `site` does, which is not imported here
-        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    site = import_module("site")  # the interpreter was started without it
+    for names in (site.setquit, site.setcopyright, site.sethelper):
+        names()
     os.environ.clear()
+    os.environ.update(ENVIRONMENT)
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
@@ -352,8 +361,9 @@ def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOW
 
 
 def _serve(traced_program: bytes) -> NoReturn:
-    from selftaught.sandbox.worker.inside import phase, snapshot
+    from selftaught.sandbox.worker.inside import depth, phase, snapshot
 
+    depth.forget_frames(further=FRAMES_OF_PHASE)
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]

@@ -78,11 +78,6 @@ from selftaught.sandbox.worker.snapshot.upkeep import Upkeep
 _ENDS_OF_LOADING = (End.PUZZLE_ERROR, End.CPU, End.WALL)
 
 
-def is_resumable(job: Job) -> bool:
-    """Return True if the job may be suspended when its turn is over."""
-    return job.turn is not Turn.WHOLE
-
-
 class SnapshotEngine:
     """Runs phases in snapshot processes, and leaves to the fork engine what it can't observe. Implements `Engine`.
 
@@ -201,7 +196,7 @@ class SnapshotEngine:
             step = steps.send(first)
         if batch and batch.phase:
             request = self._request(job, step, self._executor.time_slice.limits(job))
-            outcome = self._finish(self._attempt(request.limits, is_resumable(job)), request, batch.stop)
+            outcome = self._finish(self._attempt(request.limits, job.turn), request, batch.stop)
         return self._go_on(job, steps, step, outcome)
 
     def _go_on(self, job: Job, steps: Steps, step: Step, outcome: Outcome | None) -> list[Outcome]:
@@ -234,12 +229,12 @@ class SnapshotEngine:
             return None
         steps, step, suspended = kept
         self._suspended_now = None
-        request, resumable = self._request(job, step), is_resumable(job)
+        request, turn = self._request(job, step), job.turn
         try:
             outcome = (
-                self._run_program(request, resumable, suspended)
+                self._run_program(request, turn, suspended)
                 if request.phase is Phase.RUN
-                else self._finish(self._attempt(request.limits, resumable, suspended), request, suspended)
+                else self._finish(self._attempt(request.limits, turn, suspended), request, suspended)
             )
         except Preempted:  # on the fork engine
             return [Outcome(End.UNFINISHED)]
@@ -250,10 +245,10 @@ class SnapshotEngine:
         phase, payload = step
         if job.files:
             return self._fork.run_request(Request(phase, job.sat, payload, limits, job.seed, files=job.files))
-        return self.run(phase, job.sat, payload, limits, job.seed, is_resumable(job))
+        return self.run(phase, job.sat, payload, limits, job.seed, job.turn)
 
     def run(
-        self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False
+        self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, turn: Turn = Turn.WHOLE
     ) -> Outcome:
         """Run a phase to its end.
 
@@ -263,7 +258,7 @@ class SnapshotEngine:
             payload: source of the solution, the answer's encoding, or the program's standard input.
             limits: limits of this phase.
             seed: seed of the `random` module; 0 leaves it as it is.
-            resumable: True if the job may be suspended when it takes too long.
+            turn: how long the job may run.
 
         Returns:
             The evidence of the phase.
@@ -272,24 +267,24 @@ class SnapshotEngine:
             WorkerFailed: the jailed processes are no longer usable.
             ClientGone: the verifier has closed the connection.
         """
-        return self._run_request(Request(phase, sat, payload, limits, seed), resumable)
+        return self._run_request(Request(phase, sat, payload, limits, seed), turn)
 
-    def _run_request(self, request: Request, resumable: bool = False) -> Outcome:
+    def _run_request(self, request: Request, turn: Turn = Turn.WHOLE) -> Outcome:
         if request.phase is Phase.RUN:
-            return self._run_program(request, resumable)
+            return self._run_program(request, turn)
         packed = request.pack(0)
         if not fits(packed, request.limits):
             return self._fork.run_request(request)
-        return self._finish(self._attempt(request.limits, resumable), request, packed)
+        return self._finish(self._attempt(request.limits, turn), request, packed)
 
-    def _run_program(self, request: Request, resumable: bool = False, suspended: SuspendedJob | None = None) -> Outcome:
+    def _run_program(self, request: Request, turn: Turn = Turn.WHOLE, suspended: SuspendedJob | None = None) -> Outcome:
         """Run a program, or go on with a suspended one. The supervisor answers for its standard streams."""
         packed, limits = replace(request, payload=request.source).pack(0), request.limits
         if not fits(packed, limits):
             return self._fork.run_request(request)
         process = self._main.ready()
         process.set_streams(request.payload, min(limits.output_bytes, OUTPUT_BYTES), suspended)
-        attempt = self._attempt(limits, resumable, suspended)
+        attempt = self._attempt(limits, turn, suspended)
         try:
             outcome = self._try(attempt, suspended or packed, process)
             too_much = limits.output_bytes > OUTPUT_BYTES and process.is_output_cut
@@ -308,10 +303,10 @@ class SnapshotEngine:
         phase, payload = step
         return Request(phase, job.sat, payload, limits or job.limits, job.seed)
 
-    def _attempt(self, limits: Limits, resumable: bool = False, suspended: SuspendedJob | None = None) -> Attempt:
+    def _attempt(self, limits: Limits, turn: Turn = Turn.WHOLE, suspended: SuspendedJob | None = None) -> Attempt:
         self._suspended_now = None
         used = suspended.used if suspended else (0.0, 0.0)
-        return Attempt(self._context, self._main.ready(), limits, used, resumable)
+        return Attempt(self._context, self._main.ready(), limits, used, turn)
 
     def _finish(self, attempt: Attempt, request: Request, work: bytes | SuspendedJob | Stop) -> Outcome:
         """Return the outcome of a phase.

@@ -289,3 +289,16 @@ def test_v1_run_returns_what_the_library_returns(daemon: Daemon) -> None:
     found = Run.from_dict(content)
     assert (status, found.id, found.ending, found.stdout) == (200, "7", "exited", "hey\n")
     assert daemon.ask("POST", "/v1/run", {"code": "print(1)", "limits": {"cpu_seconds": 99}})[0] == 422
+
+
+def test_v1_run_takes_files_and_returns_those_to_fetch(daemon: Daemon) -> None:
+    code = "open('out', 'wb').write(open('d/in', 'rb').read()[::-1])"
+    files = {"d/in": base64.b64encode(b"\0\1\xff").decode()}
+    status, content, _ = daemon.ask("POST", "/v1/run", {"code": code, "files": files, "fetch": ["out", "none"]})
+    assert (status, content["files"]) == (200, {"out": base64.b64encode(b"\xff\1\0").decode()}), content
+    assert Run.from_dict(content).files == {"out": b"\xff\1\0"}
+    for wrong in ({"files": {"a": "no base64!"}}, {"files": {"a": 1}}, {"fetch": "out"}):
+        assert daemon.ask("POST", "/v1/run", {"code": "1", **wrong})[0] == 422, wrong
+    status, content, _ = daemon.ask("POST", "/v1/run", {"code": "1", "files": {"../a": ""}})
+    assert (status, content["ending"]) == (200, "invalid") or status == 422, content
+    assert "'..'" in (content.get("message") or content["detail"])

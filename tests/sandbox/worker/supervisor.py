@@ -115,7 +115,7 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
     kept = None if resumable else engine._suspended.take(job)
     if kept:
         return engine._finish(engine._attempt(limits, suspended=kept[-1]), engine._request(job, step, limits), kept[-1])
-    outcome = engine.run(phase, sat, payload, limits, 0, resumable)
+    outcome = engine.run(phase, sat, payload, limits, 0, job.turn)
     if engine._suspended_now:
         engine._suspended.add(job, None, *engine._suspended_now)  # type: ignore[arg-type]
     return outcome
