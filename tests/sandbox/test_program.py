@@ -284,11 +284,12 @@ def test_a_program_that_is_interrupted_again_and_again_prints_and_reads_as_if_it
     stdin = "".join(f"line {number}\n" for number in range(6))
     loops = [Program(f"loop {i}", f"while True: {i}", limits=Limits(1.5, 30)) for i in range(3)]
     with open_verifier("restricted", engine=engine) as verifier, ThreadPoolExecutor(16) as executor:
-        expected = verifier.run(Program("", code, stdin, Limits(20)))
+        expected = verifier.run(Program("", code, stdin, Limits(3, 60)))
         long = [executor.submit(verifier.run, program) for program in loops]
-        found = [executor.submit(verifier.run, Program("", code, stdin, Limits(20))) for _ in range(3)]
+        found = [executor.submit(verifier.run, Program("", code, stdin, Limits(3, 60))) for _ in range(3)]
         while not all(future.done() for future in (*long, *found)):
             assert verifier.run(Program("", "print(1)")).stdout == "1\n"
+            time.sleep(0.1)
         assert [future.result().ending for future in long] == [Ending.TIME_LIMIT] * 3
         assert verifier.counters.mismatches == 0
     assert (expected.return_code, expected.stdout) == (0, "line 0\nline 5\n")
