@@ -209,7 +209,7 @@ class Verifier:
             ValueError: `repeat` is invalid.
         """
         check_repeat(repeat)
-        check, submit = partial(self._check, verifier=self.name), partial(self._queue, repeat, True)
+        check, submit = partial(self._check, verifier=self.name), partial(self._queue, repeat)
         yield from judge_many(tasks, check, submit, _WINDOW * self.workers, ordered)
 
     def run(self, program: Program) -> Run:
@@ -290,7 +290,7 @@ class Verifier:
         loop, check = asyncio.get_running_loop(), partial(self._check, verifier=self.name)
 
         async def submit(task: Checked, done: Done) -> Cancel:
-            return self._queue(repeat, True, task, in_loop(loop, done))
+            return self._queue(repeat, task, in_loop(loop, done))
 
         async with aclosing(ajudge_many(tasks, check, submit, _WINDOW * self.workers, ordered)) as verdicts:
             async for verdict in verdicts:
@@ -363,12 +363,12 @@ class Verifier:
         check_repeat(repeat)
         checked = self._check(task, self.name)
         if not isinstance(checked, Verdict):
-            return self._queue(repeat, False, checked, done)
+            return self._queue(repeat, checked, done)
         done(checked)
         return cancel_nothing
 
-    def _queue(self, repeat: int, stream: bool, task: Checked, done: Done) -> Cancel:
-        """Queue the judgements of a validated task. In a stream, others wait: use time slices."""
+    def _queue(self, repeat: int, task: Checked, done: Done) -> Cancel:
+        """Queue the judgements of a validated task."""
         pool = self._pool or self._running()
         limits, phases = task.limits or self.limits, task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
         if repeat > 1:
@@ -376,8 +376,6 @@ class Verifier:
         cancels = []
         for seed in range(repeat):
             ticket = Ticket(task.id, judging.pack(task, limits, seed), done, phases)
-            if stream:
-                ticket.use_time_slice()
             pool.submit(ticket)
             cancels.append(ticket.cancel)
         return cancels[0] if repeat == 1 else partial(_call_all, cancels)

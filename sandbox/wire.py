@@ -15,8 +15,9 @@ from selftaught.sandbox.task import Limits
 class End(IntEnum):
     """How a phase ended: as the supervisor saw it (up to `DIED`), or as the child reported it.
 
-    `UNFINISHED`: the phase did not end within its time slice. `TOTAL` ends no phase: it follows the outcomes of cases,
-    and says as `Outcome.observed` how many there are.
+    `UNFINISHED`: the phase did not end within its time slice, or was preempted; `Outcome.observed` is 1 if it can go on
+    where it was. `TOTAL` ends no phase: it follows the outcomes of cases, and says as `Outcome.observed` how many there
+    are.
     """
 
     FORBIDDEN = 1
@@ -80,6 +81,34 @@ class Kind(IntEnum):
     """A program by cases."""
     SHARED = 5
     """A function by tests in the same process."""
+
+
+class Turn(IntEnum):
+    """How long a job may run before others get their turn (`selftaught.sandbox.time_slice`).
+
+    A job that is preemptible is left unfinished when the next job reaches its worker.
+    """
+
+    __hash__ = int.__hash__
+
+    WHOLE = 0
+    """Until it has ended or is at its limits."""
+    SLICE = 1
+    """Unfinished after the time slice of its engine."""
+    LONGER = 2
+    """Unfinished at its time limits, which are those of a longer slice; preemptible."""
+    LAST = 3
+    """Until it has ended or is at its limits; preemptible."""
+
+    @property
+    def is_slice(self) -> bool:
+        """True if a phase that is out of time leaves the job unfinished."""
+        return self in (Turn.SLICE, Turn.LONGER)
+
+    @property
+    def is_preemptible(self) -> bool:
+        """True if the next job leaves this one unfinished."""
+        return self in (Turn.LONGER, Turn.LAST)
 
 
 NO_CASE = (1 << 32) - 1
@@ -148,7 +177,7 @@ class Job:
         limits: limits of each phase.
         seed: seed of the `random` module in all phases but those of tests and checkers; 0 for the fixed one.
         kind: what it judges.
-        sliced: True to leave a phase unfinished after its time slice (`selftaught.sandbox.time_slice`).
+        turn: how long it may run before others get their turn.
         files: of a program, its files and those to fetch (`pack_files`); empty if there are none.
     """
 
@@ -157,13 +186,17 @@ class Job:
     limits: Limits
     seed: int = 0
     kind: Kind = Kind.PUZZLE
-    sliced: bool = False
+    turn: Turn = Turn.WHOLE
     files: bytes = b""
 
     @property
     def has_steps(self) -> bool:
         """True if its phases follow one another: it is a puzzle or a program."""
         return self.kind in (Kind.PUZZLE, Kind.PROGRAM)
+
+    def is_expired(self, outcome: Outcome) -> bool:
+        """Return True if this outcome leaves the job unfinished: a phase was out of time, and has a slice only."""
+        return self.turn.is_slice and outcome.end in (End.CPU, End.WALL)
 
     @property
     def program(self) -> bool:
@@ -172,8 +205,8 @@ class Job:
 
 
 _LENGTH = struct.Struct("<I")
-JOB = struct.Struct("<IB?ddQQQII")
-"""Header of a job: length of the solution, `kind`, `sliced`, limits, seed, length of the puzzle. Puzzle, solution and
+JOB = struct.Struct("<IBBddQQQII")
+"""Header of a job: length of the solution, `kind`, `turn`, limits, seed, length of the puzzle. Puzzle, solution and
 `files` follow.
 """
 
@@ -247,6 +280,11 @@ def kind_of_first(frames: bytes) -> Kind:
     return _KINDS[JOB.unpack_from(frames, _LENGTH.size)[1]]
 
 
+def turn_of_first(frames: bytes) -> Turn:
+    """Return the turn of the job in the first frame."""
+    return _TURNS[JOB.unpack_from(frames, _LENGTH.size)[2]]
+
+
 def cut(frames: bytes) -> Iterator[bytes]:
     """Yield the messages in whole frames."""
     at = 0
@@ -293,7 +331,7 @@ def pack_job(job: Job) -> bytes:
     head = JOB.pack(
         len(job.sol),
         job.kind,
-        job.sliced,
+        job.turn,
         limits.cpu_seconds,
         limits.wall_seconds,
         limits.memory_bytes,
@@ -307,16 +345,17 @@ def pack_job(job: Job) -> bytes:
 
 _ENDS, _PHASES = {end.value: end for end in End}, {phase.value: phase for phase in Phase}
 _KINDS = {kind.value: kind for kind in Kind}
+_TURNS = {turn.value: turn for turn in Turn}
 _limits = functools.lru_cache(64)(Limits)
 
 
 def unpack_job(data: bytes) -> Job:
     """Return the job in these bytes."""
-    sol, kind, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    sol, kind, turn, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
     second = JOB.size + sat
     files = second + sol
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[JOB.size : second], data[second:files], limits, seed, _KINDS[kind], sliced, data[files:])
+    return Job(data[JOB.size : second], data[second:files], limits, seed, _KINDS[kind], _TURNS[turn], data[files:])
 
 
 ENGINES = ("fork", "snapshot")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from selftaught.sandbox import Ending, Limits, Program, Run, Status, StdioTask, Task, Verifier
 from selftaught.sandbox.pool import Ticket
-from selftaught.sandbox.wire import Job, Kind
-from tests.conftest import footprint
+from selftaught.sandbox.wire import Job, Kind, Turn
+from tests.conftest import footprint, open_verifier
 
 
 def run(verifier: Verifier, code: str, stdin: str = "", **limits: float) -> Run:
@@ -268,11 +269,32 @@ def test_a_malformed_program_is_invalid(verifier: Verifier) -> None:
     assert run(verifier, "print('\ud800')").return_code == 1
 
 
-def test_a_program_never_runs_in_a_time_slice() -> None:
-    task, program = (Ticket("", Job(b"", b"", Limits(), kind=kind), print) for kind in (Kind.PUZZLE, Kind.PROGRAM))
-    for ticket in (task, program):
-        ticket.use_time_slice()
-    assert task.job.sliced and not program.job.sliced
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_job_runs_in_a_time_slice_first_unless_it_is_short(kind: Kind) -> None:
+    long, short = (Ticket("", Job(b"", b"", Limits(cpu), kind=kind), print) for cpu in (1.0, 0.1))
+    assert (long.job.turn, short.job.turn) == (Turn.SLICE, Turn.WHOLE)
+
+
+@pytest.mark.parametrize("engine", ["snapshot", "fork"])
+def test_a_program_that_is_interrupted_again_and_again_prints_and_reads_as_if_it_ran_alone(engine: str) -> None:
+    code = (
+        "import sys\nprint(input(), flush=True)\nfor part in range(4):\n    total = sum(i for i in range(600_000))\n"
+        "    print(part, total, sys.stdin.readline(), file=sys.stderr)\nprint(input())"
+    )
+    stdin = "".join(f"line {number}\n" for number in range(6))
+    loops = [Program(f"loop {i}", f"while True: {i}", limits=Limits(1.5, 30)) for i in range(3)]
+    with open_verifier("restricted", engine=engine) as verifier, ThreadPoolExecutor(16) as executor:
+        expected = verifier.run(Program("", code, stdin, Limits(3, 60)))
+        long = [executor.submit(verifier.run, program) for program in loops]
+        found = [executor.submit(verifier.run, Program("", code, stdin, Limits(3, 60))) for _ in range(3)]
+        while not all(future.done() for future in (*long, *found)):
+            assert verifier.run(Program("", "print(1)")).stdout == "1\n"
+            time.sleep(0.1)
+        assert [future.result().ending for future in long] == [Ending.TIME_LIMIT] * 3
+        assert verifier.counters.mismatches == 0
+    assert (expected.return_code, expected.stdout) == (0, "line 0\nline 5\n")
+    for run in (future.result() for future in found):
+        assert (run.return_code, run.stdout, run.stderr) == (0, expected.stdout, expected.stderr)
 
 
 def test_a_program_delays_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:

@@ -13,7 +13,7 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, Preempted, charged
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
@@ -146,7 +146,7 @@ class Child:
             self.engine.poll.register(descriptor, select.POLLIN)
         try:
             self._watch()  # an exception from it ends the worker, and with it the child
-            if self.outcome is not None:
+            if self.outcome is not None and self.outcome.end is not End.UNFINISHED:
                 self._end_at_limit()
         finally:
             self._stop_sending()
@@ -156,7 +156,10 @@ class Child:
         if self.outcome is None and self._message is not None:
             message, self._message = self._message, None
             return message
-        return self._finish()
+        outcome = self._finish()
+        if outcome.end is End.UNFINISHED:
+            raise Preempted
+        return outcome
 
     def _watched(self) -> list[int]:
         """Return the descriptors to watch from the beginning of a turn."""
@@ -232,13 +235,20 @@ class Child:
                 elif self.streams is not None and descriptor in self.streams.open:
                     self._read_stream(descriptor)
                 elif descriptor == engine.client:
-                    raise ClientGone
+                    self._receive_from_client(event)
                 elif event and descriptor == self.jailed.pidfd:
                     raise WorkerFailed("the zygote died")
             if dead:
                 if self._message is None and self.channel is not None:
                     self._read_report()
                 return
+
+    def _receive_from_client(self, event: int) -> None:
+        """The next job has come, which preempts this phase as soon as its child is ready; or the verifier is gone."""
+        if event & ~select.POLLIN:
+            raise ClientGone
+        if self.pid:
+            self.outcome = Outcome(End.UNFINISHED)
 
     def _time_left(self) -> float:
         """Return the seconds until a limit can be reached at the earliest."""

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Counters, Job, Outcome, Phase
+from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
@@ -61,7 +62,7 @@ class ForkEngine:
         self.counters = Counters()
         self.on_slow_phase: Callable[[], None] = do_nothing
         self._calls = Calls(jailed)
-        self.executor = TaskExecutor(self._run_step, self.open, self.run_request)
+        self.executor = TaskExecutor(self._run_step, self.open, self.run_request, self.others_wait)
         self.spawning: Child | None = None
         self.children: dict[int, Child] = {}
         self._oom_kills, self._kills_seen = oom_kills, 0
@@ -72,10 +73,30 @@ class ForkEngine:
 
     def execute(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.execute`."""
-        for task in wire.cut(frames):
-            yield wire.frame(
-                wire.pack_counters(self.counters) + wire.pack_outcomes(self.executor.execute(wire.unpack_job(task)))
-            )
+        while frames:
+            size = wire.size_of_first(frames)
+            job, frames = wire.unpack_job(next(wire.cut(frames))), frames[size:]
+            yield wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(self._execute(job, bool(frames))))
+
+    def _execute(self, job: Job, others_wait: bool) -> list[Outcome]:
+        if others_wait and job.turn.is_preemptible:
+            return [Outcome(End.UNFINISHED, observed=1.0)]
+        with self.turn(job):
+            return self.executor.execute(job)
+
+    @contextmanager
+    def turn(self, job: Job) -> Iterator[None]:
+        """While the job runs, be interrupted by the next one if it is preemptible."""
+        watched = select.POLLRDHUP | (select.POLLIN if job.turn.is_preemptible else 0)
+        self.poll.modify(self.client, watched)
+        try:
+            yield
+        finally:
+            self.poll.modify(self.client, select.POLLRDHUP)
+
+    def others_wait(self) -> bool:
+        """Return True if the next job has come."""
+        return bool(select.select([self.client], [], [], 0)[0])
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         phase, payload = step

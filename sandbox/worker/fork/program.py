@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -50,14 +51,14 @@ class ProgramChild(Child):
         if self.refused_call is not None:
             self.jailed.listener.fail(self.refused_call, errno.EPERM)
         while (left := until - time.monotonic()) > 0:
-            for descriptor, _ in self.engine.poll.poll(left * 1000):
+            for descriptor, event in self.engine.poll.poll(left * 1000):
                 if descriptor == self.pidfd:
                     return
                 if descriptor == self.jailed.listener.descriptor:
                     self.engine.receive_call()  # none takes place any more
                 elif descriptor in self._output.open:
                     self._read_stream(descriptor)
-                elif descriptor == self.engine.client:
+                elif descriptor == self.engine.client and event & ~select.POLLIN:
                     raise ClientGone
 
     def _explain(self, outcome: Outcome, peak: int) -> Outcome:
