@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+
 import pytest
 
 from selftaught.sandbox import StdioTask, Verifier
