@@ -112,7 +112,7 @@ def under_cpython(chosen: list[Sample], folder: Path) -> dict[str, Outcome]:
                 stdin=file,
                 capture_output=True,
                 cwd=place,
-                env=ENVIRONMENT,
+                env={**ENVIRONMENT, "HOME": str(place)},
                 timeout=120,
                 check=False,
             )
