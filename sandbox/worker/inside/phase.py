@@ -75,12 +75,15 @@ def run(check_in: Callable[[bool], object]) -> NoReturn:
         job = head + _read(sat_size + payload_size)
         os.close(JOB_FD)
         os.close(GO_FD)
-        writes_files = which & ~_COMPILED in _WRITERS
-        rlimits.restrict_phase(space, cpu, writes_files)
-        check_in(writes_files)  # the supervisor examines the files that such a phase maps as code
+        rlimits.restrict_phase(space, cpu, _writes_files(which))
+        check_in(_writes_files(which))  # the supervisor examines the files that such a phase maps as code
         perform(job, reports_loaded=True)
     finally:
         _exit(1)
+
+
+def _writes_files(which: int) -> bool:
+    return which & ~_COMPILED in _WRITERS
 
 
 def perform(job: bytes | memoryview, reports_loaded: bool = False) -> NoReturn:
