@@ -47,7 +47,7 @@ def run(
         Unreadable: The input can't be read to its end. The records before have their verdicts.
     """
     counts: Counter[str] = Counter()
-    for record, verdict in _judged(source, verifier, repeat):
+    for record, verdict in judged(source, verifier, repeat):
         if verdict.status is Status.CANCELLED:
             break
         out.write(line(record, verdict))
@@ -57,7 +57,7 @@ def run(
     return counts
 
 
-def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterator[tuple[Record, Verdict]]:
+def judged(source: Iterable[Record], verifier: Verifier, repeat: int = 1) -> Iterator[tuple[Record, Verdict]]:
     """Yield every record with its verdict. A record without a task goes through the stream too, to keep the order."""
     waiting: deque[Record] = deque()
     unreadable: list[Unreadable] = []
