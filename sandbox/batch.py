@@ -143,6 +143,11 @@ def resume(
 def _expect(record: Record | None, ident: object, place: str) -> None:
     if record is None:
         raise Mismatch(f"{place}: the output has more records than the input")
+    if record.id != ident == record.place:
+        raise Mismatch(
+            f"{place} is the verdict on a record without an id, which has the id {record.id!r} now. Was it cut then, "
+            f"and is whole now? Remove this line and those below it from the output, and give --resume again"
+        )
     if record.id != ident:
         raise Mismatch(f"{place} is about {ident!r}, but the input has {record.id!r} there: it is another input")
 

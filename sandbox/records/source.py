@@ -63,6 +63,8 @@ class Opened:
 def check(source: str) -> None:
     """Raise Unreadable if there is no such file, so that a mistake is reported before any work begins."""
     if source == STDIN:
+        if sys.stdin is None:
+            raise Unreadable("standard input is closed: name a file")
         return
     path = Path(source)
     if path.is_dir():
@@ -165,6 +167,7 @@ def _xz(stream: IO[bytes], name: str) -> Unpacked:
 _COMPRESSED: tuple[tuple[bytes, Callable[[IO[bytes], str], Unpacked]], ...] = (
     (b"\x1f\x8b", _gzip),
     (b"\x28\xb5\x2f\xfd", _zstd),
+    (b"\x50\x2a\x4d\x18", _zstd),  # a frame to skip, with which pzstd begins
     (b"BZh", _bz2),
     (b"\xfd7zXZ\0", _xz),
 )

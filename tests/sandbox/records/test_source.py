@@ -20,7 +20,7 @@ from selftaught.sandbox.records import Record, Unreadable
 
 zstd = pytest.importorskip("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
 
-LINES = b"".join(b'{"id": %d, "sat": "s", "sol": "%s"}\n' % (n, os.urandom(300).hex().encode()) for n in range(1000))
+LINES = b"".join(b'{"id": %d, "sat": "s", "sol": "%s"}\n' % (n, os.urandom(300).hex().encode()) for n in range(3000))
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "zstd": zstd.compress,
@@ -47,7 +47,7 @@ def test_a_compressed_input_is_the_same_as_the_plain_one(path: Path, name: str) 
 @pytest.mark.parametrize("name", COMPRESSIONS)
 def test_members_that_follow_each_other_are_all_read(path: Path, name: str) -> None:
     compress = COMPRESSIONS[name]
-    assert len(read(path, compress(LINES) + compress(LINES[:-1]))) == 2000
+    assert len(read(path, compress(LINES) + compress(LINES[:-1]))) == 6000
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
@@ -69,6 +69,11 @@ def test_what_comes_before_a_cut_is_read_and_then_the_cut_is_named(path: Path, n
 def test_a_compressed_input_that_is_hardly_there_is_unreadable(path: Path, name: str, size: int) -> None:
     with pytest.raises(Unreadable):
         read(path, COMPRESSIONS[name](LINES)[:size])
+
+
+def test_zstd_may_begin_with_a_frame_to_skip_as_pzstd_writes_it(path: Path) -> None:
+    skipped = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"size"
+    assert read(path, skipped + zstd.compress(LINES)) == read(path, LINES)
 
 
 def test_zstd_without_its_library_names_the_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +128,7 @@ def parquet() -> bytes:
     from pyarrow import parquet as tables
 
     out = io.BytesIO()
-    tables.write_table(pyarrow.Table.from_pylist([{"id": n, "sat": "s", "sol": "t"} for n in range(1000)]), out)
+    tables.write_table(pyarrow.Table.from_pylist([{"id": n, "sat": "s", "sol": "t"} for n in range(3000)]), out)
     return out.getvalue()
 
 
@@ -136,7 +141,7 @@ def test_a_pipe_and_standard_input_are_read_as_a_file_is(make: Callable[[], byte
     from_pipe = [row.fields["id"] for row in records.rows(f"/dev/fd/{descriptor}")]
     os.close(descriptor)
     monkeypatch.setattr(sys, "stdin", os.fdopen(pipe(data)))
-    assert [row.fields["id"] for row in records.rows("-")] == from_pipe == list(range(1000))
+    assert [row.fields["id"] for row in records.rows("-")] == from_pipe == list(range(3000))
 
 
 def test_a_line_from_a_pipe_is_there_before_the_next_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
