@@ -40,8 +40,8 @@ def _workers(value: int | None) -> int | None:
     return value
 
 
-def _names(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for value in values for name in value.split(",") if name.strip())
+def _names(values: tuple[str, ...]) -> tuple[str, ...] | None:
+    return tuple(name for value in values for name in value.split(",") if name.strip()) or None
 
 
 _JUDGING = (
@@ -71,7 +71,8 @@ _WHERE = (
     click.option("--runtime", metavar="NAME",
                  help="The containers' OCI runtime, by its name in the container engine.  [default: the engine's]"),
     click.option("--packages", multiple=True, metavar="NAMES", callback=lambda *given: _names(given[-1]),
-                 help="Installed packages that tasks may import, such as numpy,sympy. Repeatable.  [default: none]"),
+                 help="Installed packages that tasks may import, such as numpy,sympy. Repeatable.  "
+                      "[default: those in SELFTAUGHT_PACKAGES, or none]"),
     click.option("--site", metavar="FOLDER",
                  help="Where those are installed: a site-packages folder.  [default: where this command is]"),
 )  # fmt: skip

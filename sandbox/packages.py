@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import TypedDict
@@ -30,6 +31,15 @@ NONE = Chosen(versions={}, modules={}, entries=[], libraries={})
 """Nothing is made available."""
 MEMORY_BYTES = 1 << 30
 """What packages may take of a worker's memory, beside that of tasks."""
+
+
+VARIABLE = "SELFTAUGHT_PACKAGES"
+"""The environment variable that names the packages where a program names none: ``numpy,sympy``."""
+
+
+def from_environment() -> list[str]:
+    """Return the names in the environment variable `VARIABLE`."""
+    return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
 
 
 def normalized(names: Iterable[str]) -> tuple[str, ...]:

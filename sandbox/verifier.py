@@ -61,7 +61,8 @@ class Verifier:
         require_isolation: ``"process"`` refuses tasks with ``isolation="shared"``, in which a solution can cheat: their
             status is ``invalid``. ``None`` and ``"shared"`` accept all.
         packages: Names of installed distributions that tasks may import, such as ``["numpy", "sympy"]``. They are
-            imported before the jail closes, with what they require (see docs/packages.md). None by default.
+            imported before the jail closes, with what they require (see docs/packages.md). ``None`` is those that the
+            environment variable `SELFTAUGHT_PACKAGES` names, and without it none.
         site: The folder where these are installed, such as a virtual environment's site-packages; a folder of the
             image with containers. By default it is where the caller imports from.
 
@@ -82,7 +83,7 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
         require_isolation: str | None = None,
-        packages: Sequence[str] = (),
+        packages: Sequence[str] | None = None,
         site: str | os.PathLike[str] | None = None,
     ) -> None:
         where = backend, image, runtime
@@ -143,7 +144,7 @@ class Verifier:
         image: str | None = None,
         runtime: str | None = None,
         require_isolation: str | None = None,
-        packages: Sequence[str] = (),
+        packages: Sequence[str] | None = None,
         site: str | os.PathLike[str] | None = None,
         idle_seconds: float = 60.0,
     ) -> Shared:

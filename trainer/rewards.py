@@ -13,9 +13,10 @@ TRL          GRPOTrainer(reward_funcs=rewards.reward), or `areward`, or `passed_
              pass; the dataset has columns `prompt` and `puzzle` or `task`, or those of a published dataset. TRL leaves
              None out.
 verl         reward.custom_reward_function.path=pkg://selftaught.trainer.rewards, .name=compute_score (or
-             acompute_score); the puzzle or ground truth is reward_model.ground_truth. verl 0.9 leaves the group of a
-             prompt out if one of its rewards raises (managers `naive`, `dapo`, `gdpo`, `remote`, with trainer.use_v1,
-             the default). Its manager `rate_limited`, and `prime` of older versions, turn every exception into 0.
+             acompute_score); the puzzle or ground truth is reward_model.ground_truth. With verl 0.9's managers `naive`,
+             `dapo`, `gdpo` and `remote` and trainer.use_v1, the default, a completion whose reward raises is left out
+             (synchronous training) or its group sampled anew (asynchronous). The manager `rate_limited`, and `prime` of
+             older versions, make 0 of every exception: don't take them.
 verifiers    --env.taskset.task.rewards.verified.fn=selftaught.trainer.rewards:verified, for tasks with a field
              `puzzle`; before verifiers 0.2: vf.Rubric(funcs=[rewards.rubric]), the puzzle is `answer`. An exception is
              the trace's error, without a reward.

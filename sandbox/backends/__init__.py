@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine
-from selftaught.sandbox.packages import normalized
+from selftaught.sandbox.packages import from_environment, normalized
 from selftaught.sandbox.task import ISOLATIONS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class WorkerConfig:
         image: See there.
         runtime: See there.
         require_isolation: See there.
-        packages: See there; normalised, sorted names.
+        packages: See there; normalised, sorted names. ``None`` means those in `SELFTAUGHT_PACKAGES`.
         site: See there.
 
     Raises:
@@ -46,7 +46,7 @@ class WorkerConfig:
     image: str | None = None
     runtime: str | None = None
     require_isolation: str | None = None
-    packages: Sequence[str] = ()
+    packages: Sequence[str] | None = None
     site: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
@@ -54,7 +54,8 @@ class WorkerConfig:
             raise ValueError(f"unknown backend {self.backend!r}: choose from {', '.join(LEVELS)}")
         if self.backend == "local" and (self.image or self.runtime):
             raise ValueError("image and runtime are for containers: add backend='docker'")
-        object.__setattr__(self, "packages", normalized(self.packages))
+        given = from_environment() if self.packages is None else self.packages
+        object.__setattr__(self, "packages", normalized(given))
         object.__setattr__(self, "site", os.fspath(self.site) if self.site else None)
         if self.site and not self.packages:
             raise ValueError("site is where packages are installed: name the packages too")

@@ -30,6 +30,7 @@ from typing import Any
 
 import selftaught
 from selftaught import sandbox
+from selftaught.sandbox import packages
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.client import AsyncClient, Client
 from selftaught.sandbox.errors import CannotConfine
@@ -124,6 +125,7 @@ class Shared(Client):
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    env={name: value for name, value in os.environ.items() if name != packages.VARIABLE},
                 )
             deadline = time.monotonic() + START_SECONDS
             while not self._answers():
@@ -167,7 +169,7 @@ def _options(config: WorkerConfig, workers: int | None, limits: Limits, idle_sec
         "--idle": float(idle_seconds),
         "--workers": workers,
         **{f"--{name.replace('_', '-')}": value for name, value in config.to_dict().items()},
-        "--packages": ",".join(config.packages) or None,
+        "--packages": ",".join(config.packages or ()) or None,
         "--site": os.path.abspath(config.site) if config.site else None,
     }
     return [text for name, value in pairs.items() if value is not None for text in (name, str(value))]

@@ -56,6 +56,13 @@ def _fenced(block: Block) -> list[Source]:
     if not block.maybe_python:
         return []
     text = _without_prompts(block.content)
+    pieces = [text]
+    if f"\n{block.markup}" in text and source.parse(text) is None:  # another fence, where this one was to be closed
+        pieces = re.split(rf"^{re.escape(block.markup)}.*\n?", text, flags=re.M)
+    return [found for piece in pieces for found in _in_block(piece, block)]
+
+
+def _in_block(text: str, block: Block) -> list[Source]:
     found = Source(text, marked=block.python, fenced=True, body=text[:1] in (" ", "\t") and source.parse(text) is None)
     if not text.strip() or not (block.python or found.is_code or _IN_CODE.search(text)):
         return []
@@ -110,7 +117,7 @@ def _beginning(text: str) -> Source | None:
 
 def _indented(text: str) -> Iterator[Source]:
     """Yield the code in blocks that are only indented."""
-    for block in markdown.blocks(text):
+    for block in markdown.blocks(text) if re.search(r"^(?:    |\t)", text, re.M) else ():
         found = Source(block.content)
         if not block.fenced and found.is_code:
             yield _as_body(found)

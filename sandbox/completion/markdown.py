@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from markdown_it import MarkdownIt
@@ -66,13 +66,21 @@ def blocks(text: str) -> list[Block]:
         if token.type == "fence" and token.map:
             found.append(_fenced(lines, token.map, token.info, token.content, token.markup))
         elif token.type == "code_block" and token.map:
-            found.append(Block(token.map[0], token.map[1], token.content, fenced=False))
+            found += _indented(Block(token.map[0], token.map[1], token.content, fenced=False))
     return _extended(lines, found)
 
 
 def offsets(text: str) -> list[int]:
     """Return where each line begins, and where one after the last would."""
     return [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+
+
+def _indented(block: Block) -> list[Block]:
+    """Return an indented block, or the fenced blocks in it if it begins with one: four spaces too many."""
+    if not block.content.startswith(("```", "~~~")):
+        return [block]
+    inner = [one for one in blocks(block.content) if one.fenced]
+    return [replace(one, first=block.first + one.first, end=block.first + one.end) for one in inner]
 
 
 def _fenced(lines: list[str], span: list[int], info: str, content: str, markup: str) -> Block:
@@ -96,7 +104,7 @@ def _extended(lines: list[str], found: list[Block]) -> list[Block]:
     for block in found:
         if block.first < end:
             continue  # swallowed by the block before
-        if left and block.closed and block.maybe_python and source.open_string(block.content):
+        if left and block.markup and block.closed and block.maybe_python and source.open_string(block.content):
             left -= 1
             longer = _longer(lines, block)
             if longer:

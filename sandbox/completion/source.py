@@ -117,7 +117,8 @@ def continued(prompt: str, text: str) -> str:
     """Return a prompt with the text that continues it (see `selftaught.sandbox.completion.continued`)."""
     line = prompt if prompt.endswith("\n") else prompt + "\n"
     for joined in (prompt + text, line + text, line + textwrap.indent(textwrap.dedent(text), "    ")):
-        if parse(joined):
+        found = Source(joined)
+        if found.tree and not found.returns:
             return joined
     return prompt + text
 

@@ -10,7 +10,10 @@ from selftaught.sandbox.completion import markdown, source
 from selftaught.sandbox.completion.markdown import Block
 
 _NAMES = "think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|seed:think"
-_WRAPPERS = r"</?(?:answer|solution|response)>|<\|(?:begin|end)_of_(?:solution|box)\|>|<\|(?:START|END)_RESPONSE\|>"
+_WRAPPERS = (
+    r"</?(?:answer|solution|response|pre|code|python)>|<\|(?:begin|end)_of_(?:solution|box)\|>"
+    r"|<\|(?:START|END)_RESPONSE\|>"
+)
 _BAR = "\uff5c"  # DeepSeek's tokens have a wide vertical line
 _TOKENS = (
     rf"<\|\w[\w▁.-]{{0,60}}\|>|<{_BAR}[\w▁]{{1,60}}{_BAR}>|<\|?\w{{0,40}}▁[\w▁]{{1,60}}\|?>"
@@ -34,6 +37,7 @@ _START = re.compile(
 _HEADER = re.compile(rf"\s*{_START.pattern}{_ROLE}", re.I)
 _OPENED = re.compile(rf"(?:<(?:{_NAMES})>|(?-i:\[THINK\])|<\|\w+\|>|◁think▷|<\|channel>thought)\s*\Z", re.I)
 
+_LINE_END = re.compile(r"\r\n?")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<\n]{0,200}(?:<\|\w+\|>[^<\n]{0,99})?<\|message\|>")
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _BARE_CHANNELS = re.compile(r"\Aanalysis(?=[A-Z\"'(*`])")
@@ -42,11 +46,11 @@ _BARE_FINAL = re.compile(r"assistantfinal")
 
 def answer(text: str, prompt: str = "") -> str:
     """Return the answer in a text that continues a prompt (see `selftaught.sandbox.completion.answer`)."""
-    text = text.replace("\r\n", "\n")
+    text = _LINE_END.sub("\n", text).lstrip("\ufeff\u200b")
     before = turn(prompt)
     channels = _final_channel(text, prompt)
     if channels is not None:
-        text = channels
+        text = channels.lstrip("\n")
     text = _without_start(text)
     found = list(_TAG.finditer(text))
     reasoning = bool(_OPENED.search(before)) and _reasons(before)
@@ -68,7 +72,7 @@ def turn(prompt: str) -> str:
 
 def open_fence(prompt: str) -> str:
     """Return the fence that a prompt leaves open, with what stands in it; empty if it leaves none open."""
-    tail = turn(prompt)
+    tail = _LINE_END.sub("\n", turn(prompt))
     if "```" not in tail and "~~~" not in tail:
         return ""
     found = [block for block in markdown.blocks(tail) if block.fenced]

@@ -43,7 +43,7 @@ TRIES = 3
 VARIABLE = "SELFTAUGHT_SHARED"
 """The environment variable that says whether the processes of a machine share a daemon: ``1`` or ``0``."""
 
-CEILING = Limits(cpu_seconds=60.0)
+CEILING = Limits(cpu_seconds=60.0, memory_bytes=4 << 30, output_bytes=16 << 20)
 """The highest limits of a task that the shared daemon accepts. Tasks without limits get the usual ones."""
 
 _SIZES = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE")

@@ -9,7 +9,9 @@ import pytest
 
 from selftaught.sandbox import CannotConfine, Limits, Status, Task, Verdict, Verifier, cases
 from selftaught.sandbox.attacks import run_case
-from selftaught.sandbox.backends import LEVELS
+from selftaught.sandbox.backends import LEVELS, WorkerConfig
+from selftaught.sandbox.options import worker_config
+from selftaught.sandbox.server.command import serve
 from selftaught.sandbox.task import FunctionTask, StdioTask
 from tests.conftest import ENGINES, footprint, unreached
 
@@ -244,3 +246,13 @@ def test_without_packages_there_are_none(verifier: Verifier) -> None:
     assert "No module named 'numpy'" in solve(verifier, "import numpy\ndef sol(): return 1").message
     finders = "import sys\ndef sol(): return len(sys.meta_path)"
     assert solve(verifier, finders, INT.format(n=3)).accepted
+
+
+def test_the_environment_names_packages_where_the_program_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFTAUGHT_PACKAGES", "sympy, Sorted_Containers")
+    assert WorkerConfig().packages == ("sorted-containers", "sympy")
+    assert WorkerConfig(packages=[]).packages == ()
+    assert WorkerConfig(packages=["numpy"]).packages == ("numpy",)
+    named = serve.make_context("serve", ["--packages", "numpy,sympy"]).params
+    assert worker_config(named).packages == ("numpy", "sympy")
+    assert worker_config(serve.make_context("serve", []).params).packages == ("sorted-containers", "sympy")

@@ -13,7 +13,8 @@ TAGS = [
     ("<reasoning>", "</reasoning>"), ("<reflection>", "</reflection>"), ("<scratchpad>", "</scratchpad>"),
     ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"), ("◁think▷", "◁/think▷"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"), ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 ]  # fmt: skip
 ENDS = [
     "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "</s>", "<eos>",
@@ -87,8 +88,13 @@ def test_an_answer_ends_at_the_first_end_of_text(end: str) -> None:
     assert completion.answer(f"yes{end}no") == "yes"
 
 
-@pytest.mark.parametrize("start", ["<s>", "<bos>", "<|begin_of_text|>", "<pad><pad><s>", "<|im_start|>assistant\n",
-                                   "<|start_header_id|>assistant<|end_header_id|>\n\n", "<start_of_turn>model\n"])  # fmt: skip
+STARTS = [
+    "<s>", "<bos>", "<|begin_of_text|>", "<pad><pad><s>", "<|im_start|>assistant\n", "<start_of_turn>model\n",
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_padding_and_a_role_before_the_answer_are_left_out(start: str) -> None:
     assert completion.answer(f"{start}    return 1") == "    return 1"
     assert read(f"{start}{BLOCK}</s><pad>") == RIGHT

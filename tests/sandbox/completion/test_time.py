@@ -10,11 +10,12 @@ import pytest
 from selftaught.sandbox import completion
 
 CODE = "def g(a=17, b=42):\n    return b - a\n"
-SMALL, FACTOR, NOISE = 60_000, 4, 2.2
+SMALL, FACTOR, NOISE = 20_000, 4, 2.2
 PIECES = {
     "end tokens": "<|im_end|>", "opening tags": "<think>", "closing tags": "</think>", "pairs": "<think></think>\n",
     "backticks": "`", "fences": "```\n", "blocks": f"```python\n{CODE}```\n", "tildes": "~~~ a\n",
-    "fences in docstrings": '```python\ndef g():\n    """\n```\nx\n', "quoted fences": "> ```\n> x\n\n", "brackets": "[(",
+    "fences in docstrings": '```python\ndef g():\n    """\n```\nx\n', "quoted fences": "> ```\n> x\n\n",
+    "brackets": "[(",
     "list items": "- a\n", "quotes in quotes": "> ", "angle brackets": "<", "half tokens": "<|a", "definitions": CODE,
     "prose": "This is = x (y\n", "assignments": "x = 1\n", "triple quotes": 'x = """\n', "comments": "#\n",
     "spaces": " ", "blank lines": "\n", "indented lines": "    x = 1\n\n", "decorators": "@a\n", "padding": "<pad>",
@@ -38,11 +39,11 @@ WHOLE: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 def test_a_text_four_times_as_long_takes_about_four_times_as_long(make: Callable[[int], str]) -> None:
-    """Quadratic time would be 16 times as long. A ratio of 8.8 is allowed, best of three, above the clock's noise."""
+    """Quadratic time would be 16 times as long. A ratio of 8.8 is allowed, best of two, above the clock's noise."""
 
     def seconds(size: int) -> float:
         text, best = make(size), float("inf")
-        for _ in range(3):
+        for _ in range(2):
             started = time.process_time()
             completion.code(text, names=("g",))
             completion.code(text)

@@ -44,6 +44,11 @@ def test_an_answer_without_code_makes_no_task(text: str | None) -> None:
     assert answers.task(PROGRAM, text) is None
 
 
+def test_a_longer_body_without_its_indentation_continues_the_prompt() -> None:
+    solution = answers.solution(PROMPTED, "```\ny = x\nreturn y\n```")
+    assert solution == "def f(x):\n    y = x\n    return y\n"
+
+
 def test_a_class_with_the_method_is_a_solution() -> None:
     problem = Problem("1", FunctionTask("1", "", "f", tests=""), method=True)
     solution = "class Solution:\n    def f(self, x):\n        return x\n"
