@@ -29,7 +29,7 @@ TOO_FEW = 1
 @click.command()
 @click.option("--model", "model_name", required=True, metavar="MODEL",
               help="A folder or name that transformers loads (GGUF too), or http://host:port/v1#NAME, any server with "
-              "/v1/completions.")  # fmt: skip
+              "/v1/completions or /v1/chat/completions (a key is read from OPENAI_API_KEY).")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
               help="Puzzles for prompts: records with a field `sat` or `puzzle`, in any file that `selftaught verify` "
               "reads; P3's puzzles.json; or - for standard input.")  # fmt: skip
@@ -49,6 +49,9 @@ TOO_FEW = 1
 @click.option(
     "--bare", is_flag=True, help="Prompts without seeds and few-shot examples, for a model trained on puzzles only."
 )
+@click.option("--chat/--no-chat", default=None,
+              help="Ask in messages (/v1/chat/completions, or a local model's chat template), or let the model "
+              "continue texts.  [default: texts, unless the server only has a chat]")  # fmt: skip
 @click.option("--docstrings", is_flag=True, help="Keep the docstrings of seeds in prompts.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
@@ -123,7 +126,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
     shown = _seeds(options["seeds"], recipe, options["quiet"])
-    given = {name: options[name] for name in ("context", "batch_size") if options[name]}
+    given = {name: options[name] for name in ("context", "batch_size", "chat") if options[name] is not None}
     try:
         model = models.load(options["model_name"], **given)
         limits = Limits(cpu_seconds=options["cpu_limit"])
@@ -141,6 +144,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "seed": options["seed"],
         "iteration": options["iteration"],
         "limits": limits.to_dict(),
+        **({"chat": True} if models.chats(model) else {}),
     }
     with (
         Folder(output, config, shown, resume=options["resume"]) as folder,
@@ -162,7 +166,10 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         )
         tally = generation.run(pairs=pairs, puzzles=puzzles)
         live.show(tally)
-        return tally
+    number, reason = generation.refused
+    if number and not options["quiet"]:
+        click.echo(f"{number:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
+    return tally
 
 
 def _seeds(source: str, recipe: Recipe, quiet: bool) -> list[Seed]:

@@ -12,7 +12,7 @@ from selftaught.sandbox.dropin.human_eval import limits
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.formats import answers
 from selftaught.sandbox.formats.problem import Malformed
-from selftaught.sandbox.task import FunctionTask, StdioTask
+from selftaught.sandbox.task import FunctionTask, StdioTask, Task
 from selftaught.sandbox.verdict import Status, Verdict
 
 SECONDS = 10.0
@@ -46,6 +46,7 @@ def compute_score(
     written = answers.task(problem, completion)
     if written is None:
         raise NotJudged("no code is understood in the completion")
+    assert not isinstance(written, Task)  # the format verl has no puzzles
     task = dataclasses.replace(written, limits=limits(SECONDS))
     verdict = _judged(task)
     if verdict.accepted or not continuous:

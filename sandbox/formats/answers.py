@@ -6,7 +6,7 @@ from typing import Any
 
 from selftaught.sandbox import completion
 from selftaught.sandbox.formats.problem import Problem
-from selftaught.sandbox.task import FunctionTask, StdioTask
+from selftaught.sandbox.task import AnyTask, FunctionTask
 
 
 def solution(problem: Problem, written: Any, prompt: Any = "") -> str | None:
@@ -30,7 +30,7 @@ def solution(problem: Problem, written: Any, prompt: Any = "") -> str | None:
     return completion.continued(problem.prompt, source)
 
 
-def task(problem: Problem, written: Any, prompt: Any = "") -> FunctionTask | StdioTask | None:
+def task(problem: Problem, written: Any, prompt: Any = "") -> AnyTask | None:
     """Return the task of the solution that a model wrote (see `solution`); None if there is none."""
     source = solution(problem, written, prompt)
     return None if source is None else problem.task(source)
