@@ -120,6 +120,9 @@ class StdioTaskRequest(_Request, kw_only=True):
     entry_point: None = None
 
 
+_Content = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
+
+
 class RunRequest(Struct):
     """A Python program to run as ``__main__``; `stdin` is what it reads. `files` are in its folder."""
 
