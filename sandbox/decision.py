@@ -138,7 +138,6 @@ def _status_of(outcome: Outcome) -> Status:
 
 
 _ENDING = {
-    End.FORBIDDEN: (Ending.FORBIDDEN, -signal.SIGSYS),
     End.CPU: (Ending.TIME_LIMIT, None),
     End.WALL: (Ending.TIME_LIMIT, None),
 }
@@ -152,6 +151,8 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
     message, hit = _limit_hit(outcome, limits)
     if outcome.end is End.MEMORY:
         ending, code = Ending.MEMORY_LIMIT, wire.unpack_return_code(outcome.payload)
+    elif outcome.end is End.FORBIDDEN:
+        ending, code = Ending.FORBIDDEN, code or -signal.SIGSYS
     elif outcome.end in _ENDING:
         ending, code = _ENDING[outcome.end]
     elif cut:

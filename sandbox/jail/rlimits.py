@@ -35,7 +35,8 @@ def restrict_zygote(file_bytes: int) -> None:
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (allowed, allowed))
+        # A program may raise its own stack, as programs that recurse deeply do: it counts towards RLIMIT_AS.
+        resource.setrlimit(kind, (allowed, hard if name == "STACK" else allowed))
 
 
 def restrict_phase(address_space_bytes: int, cpu_seconds: float, writes_files: bool) -> None:

@@ -25,6 +25,8 @@ _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _NO_CODE = _NOSUID | _NODEV | _NOEXEC
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _MNT_DETACH = 2
+DATA = "/usr/share/zoneinfo", "/usr/lib/locale/C.utf8"
+"""What the standard library reads besides, where the host has it: time zones, and the locale of all tasks."""
 PACKAGES = "/packages"
 """Where packages are in the root."""
 DEVICES = {"/dev/null": True, "/dev/zero": True, "/dev/full": True, "/dev/random": False, "/dev/urandom": False}
@@ -50,13 +52,19 @@ def library() -> list[str]:
 
 
 def readable() -> list[str]:
-    """Return what untrusted code may read of the standard library: no third-party packages, no symbolic links."""
-    return [
+    """Return what untrusted code may read: the standard library without third-party packages and symbolic links, and
+    what it needs."""
+    return [*data()] + [
         entry.path
         for path in library()
         for entry in os.scandir(path)
         if entry.name not in _THIRD_PARTY and not entry.is_symlink()
     ]
+
+
+def data() -> list[str]:
+    """Return the paths of `DATA` that this host has."""
+    return [path for path in DATA if os.path.isdir(path)]
 
 
 def enter(others: Mapping[str, str]) -> None:
@@ -70,6 +78,7 @@ def enter(others: Mapping[str, str]) -> None:
     """
     kernel.mount(b"none", b"/", _MS_REC | _MS_PRIVATE)
     trees = [(path, _clone(path)) for path in library()]
+    others = {**others, **{path: path for path in data()}}
     further = [(inside, os.path.isdir(path), _clone(path)) for path, inside in others.items()]
     devices = [(path, _clone(path)) for path in DEVICES if os.path.exists(path)]
     masks = [f"{path}/{name}" for path in library() for name in _THIRD_PARTY if os.path.isdir(f"{path}/{name}")]

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ class Outcome:
         """Return True if standard output is as it was printed."""
         return not any(mark in self.stdout for mark in (FOLDER, ADDRESS, "\ufffd"))
 
+    @property
+    def with_last_error(self) -> Outcome:
+        """The same with no more of standard error than its last line."""
+        return replace(self, stderr=self.stderr.rstrip("\n").rpartition("\n")[2])
+
     def __str__(self) -> str:
         return f"ending: {self.ending}\n--- standard output\n{self.stdout}\n--- standard error\n{self.stderr}"
 
@@ -71,7 +76,7 @@ class Sample:
         code: Its source.
         stdin: What it reads.
         why: Why it does otherwise in the jail; empty if it does not.
-        instead: By level, what it does in the jail, if that differs on purpose.
+        instead: By level, what it does in the jail, if that differs on purpose; of standard error the last line.
     """
 
     name: str

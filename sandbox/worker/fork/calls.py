@@ -69,7 +69,7 @@ class Calls:
             or self._decide_signal(child, call)
             or self._files.decide(child, call)
         ):
-            child.outcome, child.refused_call = Outcome(End.FORBIDDEN, refusal(self._jailed.name(call.number))), call
+            child.refuse(call, refusal(self._jailed.name(call.number)))
 
     def _decide_unready(self, child: Child, call: seccomp.Call) -> None:
         """Handle a call before any task code has run."""

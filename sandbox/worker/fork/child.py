@@ -72,7 +72,6 @@ class Child:
         self._clock = Clock()
         self._begun = self._lapped = (0.0, 0.0)
         self.outcome: Outcome | None = None
-        self.refused_call: seccomp.Call | None = None
         self._cpu_at_limit = 0.0
         self._message: bytes | None = None
 
@@ -203,6 +202,10 @@ class Child:
         if outcome.end is End.DIED and -outcome.observed in CRASHES and peak >= self.limits.memory_bytes:
             return Outcome(End.MEMORY, outcome.detail, observed=float(peak))
         return outcome
+
+    def refuse(self, call: seccomp.Call, reason: str) -> None:
+        """End the phase at a call that is forbidden."""
+        self.outcome = Outcome(End.FORBIDDEN, reason)
 
     def look_at_size(self) -> None:
         """Note how large the child has been, at a call that shows nothing else: only programs make it for that."""

@@ -16,6 +16,7 @@ from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import ending
 
 if TYPE_CHECKING:
+    from selftaught.sandbox.jail import seccomp
     from selftaught.sandbox.worker.fork.engine import ForkEngine
     from selftaught.sandbox.worker.session import Request
 
@@ -36,6 +37,12 @@ class ProgramChild(Child):
         super().__init__(engine, request, streams)
         self._output = streams
         self.return_code = self._size_seen = 0
+        self._refusal = ""
+
+    def refuse(self, call: seccomp.Call, reason: str) -> None:
+        """Make a forbidden call fail, and note it: the program may do without, as on a machine that can't serve it."""
+        self.jailed.listener.fail(call, errno.EPERM)
+        self._refusal = self._refusal or reason
 
     def look_at_size(self) -> None:
         """Note whether the program has been at its limit of memory: it makes a call that it ends with if so."""
@@ -48,8 +55,6 @@ class ProgramChild(Child):
         """
         self._cpu_at_limit, until = self._cpu(), time.monotonic() + FLUSH_SECONDS
         os.kill(self.pid, ending.FLUSH)
-        if self.refused_call is not None:
-            self.jailed.listener.fail(self.refused_call, errno.EPERM)
         while (left := until - time.monotonic()) > 0:
             for descriptor, event in self.engine.poll.poll(left * 1000):
                 if descriptor == self.pidfd:
@@ -62,9 +67,10 @@ class ProgramChild(Child):
                     raise ClientGone
 
     def _explain(self, outcome: Outcome, peak: int) -> Outcome:
-        """Return that outcome, or that memory was lacking.
+        """Return that outcome, or that memory was lacking, or what was forbidden.
 
-        Of that only the kernel's figures are evidence; that the error output ends with a MemoryError is a claim.
+        Of memory only the kernel's figures are evidence; that the error output ends with a MemoryError is a claim. A
+        program that ended well has done without what was forbidden.
         """
         if outcome.end not in (End.DIED, End.EXITED, End.MEMORY):
             return outcome
@@ -76,4 +82,7 @@ class ProgramChild(Child):
             error = self._output.last_error()
             if error.partition(":")[0].endswith(MemoryError.__name__):
                 return Outcome(End.MEMORY, f"{error} (exit code {_FAILED})", observed=float(size))
+        if self._refusal and outcome.end is not End.MEMORY:
+            outcome.detail = self._refusal
+            outcome.end = End.FORBIDDEN if self.return_code else outcome.end
         return outcome

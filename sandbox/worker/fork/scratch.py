@@ -42,6 +42,8 @@ _NAME_SERVICE = (1, 0o2004001, 0)
 `os.path.expanduser` and `tarfile`. There is none, and it goes on without.
 """
 _KNOWN_FLAGS_OF_RENAME = 3  # RENAME_NOREPLACE, RENAME_EXCHANGE; not RENAME_WHITEOUT, which makes a device
+_AT_FDCWD = -100
+_LONGEST_PATH = 4096
 _LOW = 0xFFFFFFFF  # the bits of an argument of type int that the kernel reads
 _TRUNCATES_SINCE = 3
 """The version of Landlock that covers `truncate`."""
@@ -59,6 +61,8 @@ class FileCalls:
         self._creates, self._changes, self._pass = numbers(*_CREATES), numbers(*_CHANGES), numbers(*_PASS)
         self._by_path = numbers(*_UNLIMITED_BY_LANDLOCK)
         self._opens = {jailed.number(name): place for name, place in _OPENS.items()}
+        self._at = numbers("fchmodat", "fchmodat2", "futimesat", "utimensat")
+        self._of_descriptors = numbers("fchmod")
         self._refused = {jailed.number(name): error for name, error in _REFUSED.items()}
         self._rename, self._truncate, self._flock, self._fcntl, self._ioctl, self._socket = map(
             jailed.number, ("renameat2", "truncate", "flock", "fcntl", "ioctl", "socket")
@@ -84,10 +88,10 @@ class FileCalls:
         elif number in self._pass:
             self._listener.allow(call)
         else:
-            return self._answer(call)
+            return self._answer(child, call)
         return True
 
-    def _answer(self, call: seccomp.Call) -> bool:
+    def _answer(self, child: Child, call: seccomp.Call) -> bool:
         """Answer a call that does not take place."""
         if call.number in self._refused:
             self._listener.fail(call, self._refused[call.number])
@@ -95,6 +99,8 @@ class FileCalls:
             self._listener.fail(call, errno.EOPNOTSUPP)
         elif call.number == self._socket and call.args[:3] == _NAME_SERVICE:
             self._listener.fail(call, errno.EAFNOSUPPORT)
+        elif call.number in self._by_path and self._names_nothing(child, call):
+            self._listener.fail(call, errno.ENOENT)
         elif (
             call.number in self._by_path
             or call.number == self._flock
@@ -104,6 +110,21 @@ class FileCalls:
         else:
             return False
         return True
+
+    def _names_nothing(self, child: Child, call: seccomp.Call) -> bool:
+        """Return True if a call names a file by a path where there is none. That only decides what it is answered."""
+        at = call.number in self._at
+        if not at and call.number in self._of_descriptors:
+            return False
+        path = _text(child.pid, call.args[1 if at else 0])
+        if not path:
+            return False
+        if os.path.isabs(path):
+            return not os.path.lexists(path)
+        folder = call.args[0] & _LOW
+        if at and folder != _AT_FDCWD & _LOW:
+            return not os.path.lexists(f"/proc/{child.pid}/fd/{folder}/{path}")
+        return not os.path.lexists(f"/proc/{child.pid}/cwd/{path}")
 
     def _open(self, call: seccomp.Call, flags: int) -> None:
         if flags & os.O_TRUNC and not flags & seccomp.WRITES:  # older versions of Landlock would permit it
@@ -127,6 +148,22 @@ class FileCalls:
         Where the scratch folder is mounted, the kernel refuses to map what is in it, and standard input.
         """
         return child.request.phase in WRITERS and not self._folder.is_mounted
+
+
+def _text(pid: int, address: int) -> str:
+    """Return the path at an address of a process; empty if there is none."""
+    if not address:
+        return ""
+    try:
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(address)
+            room = _LONGEST_PATH - address % _LONGEST_PATH  # up to the end of the page: the next may not be mapped
+            found = memory.read(room)
+            if b"\0" not in found:
+                found += memory.read(_LONGEST_PATH)
+    except (OSError, ValueError, OverflowError):
+        return ""
+    return os.fsdecode(found.partition(b"\0")[0])
 
 
 def is_library(pid: int, descriptor: int, folder: Folder) -> bool:

@@ -6,6 +6,7 @@ import _multiprocessing
 import itertools
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from selftaught.sandbox.worker.inside import multiprocessing_standin
 
 RECURSIVE, SEMAPHORE = 0, 1
 names = itertools.count()
+other_thread = ThreadPoolExecutor(1)  # always the same one: its number would not be used again for sure
 
 
 def real(kind: int, value: int, most: int) -> Any:
@@ -29,11 +31,7 @@ def standin(kind: int, value: int, most: int) -> Any:
 
 
 def in_a_thread(do: Callable[[], object]) -> object:
-    found: list[object] = []
-    thread = threading.Thread(target=lambda: found.append(attempt(do)))
-    thread.start()
-    thread.join()
-    return found[0]
+    return other_thread.submit(attempt, do).result()
 
 
 def attempt(do: Callable[[], object]) -> object:
