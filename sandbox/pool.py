@@ -24,35 +24,22 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from typing import Any
 
-from selftaught.sandbox import decision, time_slice
+from selftaught.sandbox import decision
 from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
-from selftaught.sandbox.judging import PUZZLE_PHASES
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
+from selftaught.sandbox.ticket import GRACE_SECONDS, Ticket
 from selftaught.sandbox.verdict import Status, Verdict
-from selftaught.sandbox.wire import Counters, End, Job, Outcome, Turn
-
-GRACE_SECONDS = 10.0
-"""How much longer than its limits a job may take before its worker is killed."""
+from selftaught.sandbox.wire import Counters, End, Job, Outcome
 
 START_ATTEMPTS = 4
 """How many times in a row a worker may fail to start before that counts as an attempt at the waiting job."""
 
 OVERHEAD_SECONDS = START_ATTEMPTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """Upper bound on an attempt at a job without its phases: start a worker, send, wait past the limits, end the worker."""
-
-OTHER_PHASE_RUNS = 4
-"""Upper bound on the phases besides those of a job itself that a worker runs during one attempt at it.
-
-Phase `sol` of another job, which may run between two of its own, on two engines (2); and, after that phase and its own
-phase `sol`, the puzzle without the solution (2).
-"""
 
 CANCEL_SECONDS = 0.1
 """How long a cancelled job may go on running: most jobs end in less, and a new worker costs more."""
@@ -71,88 +58,6 @@ _MOST_SECONDS, _LEAST_SECONDS = 0.04, 0.005
 
 _LOG = logging.getLogger("selftaught")
 _CANCELLED = "the caller cancelled it"
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A job and the callback that receives its result.
-
-    Attributes:
-        id: The id of the task or program.
-        job: What is sent to a worker.
-        done: Called once with the Verdict, or for a program with the Run, from a worker thread. Must not block or
-            raise.
-        phases: Upper bound on the phases of the job, each as long as its limit on elapsed time.
-        attempts: How many workers have failed on the job.
-        cancelled: The caller no longer wants the result.
-        slices: In how many time slices it has not ended. If it is above 0 the job is demoted: it waits for an empty
-            queue.
-        lost_seconds: Elapsed time of unfinished turns after which it had to start over.
-        thread: The worker thread in which its last turn was.
-        limits: Its own limits; those of `job` are of its next turn.
-    """
-
-    id: str
-    job: Job
-    done: Callable[[Any], None]
-    phases: int = PUZZLE_PHASES
-    attempts: int = 0
-    cancelled: bool = field(default=False)
-    slices: int = 0
-    lost_seconds: float = 0.0
-    thread: threading.Thread | None = None
-    limits: Limits = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.limits = self.job.limits
-        self._set_turn()
-
-    def _set_turn(self) -> None:
-        """Set how long the job may run at its next turn."""
-        job, limits = self.job, self.limits
-        if not self.slices:
-            job.turn = Turn.WHOLE if time_slice.is_short(limits) else Turn.SLICE
-            return
-        job.limits = time_slice.longer_limits(limits, self.slices)
-        job.turn = Turn.LAST if job.limits == limits else Turn.LONGER
-        if self.must_end:
-            job.limits, job.turn = limits, Turn.WHOLE
-
-    @property
-    def must_end(self) -> bool:
-        """True if it is not preempted any more: it has lost too much time."""
-        return self.lost_seconds > self.limits.cpu_seconds
-
-    def demote(self, thread: threading.Thread, seconds: float, resumable: bool, preempted: bool) -> None:
-        """Note that a turn was over before the job had ended.
-
-        Args:
-            thread: The worker thread in which it was.
-            seconds: Elapsed time of that turn.
-            resumable: It can go on where it was.
-            preempted: The turn was cut short by others.
-        """
-        self.thread = thread
-        if not resumable:
-            self.lost_seconds += seconds
-        if not preempted:
-            self.slices += 1
-        self._set_turn()
-
-    def cancel(self) -> None:
-        """Mark the job as cancelled, from any thread, and free its sources, since it may stay queued for long."""
-        self.cancelled, self.id = True, ""
-        self.job = replace(self.job, sat=b"", sol=b"", files=b"")
-
-    @property
-    def size(self) -> int:
-        """Size of the sources in bytes."""
-        return len(self.job.sat) + len(self.job.sol) + len(self.job.files)
-
-    @property
-    def most_seconds(self) -> float:
-        """Upper bound on the time of an attempt, once sent: each phase may run on two engines."""
-        return (2 * self.phases + OTHER_PHASE_RUNS) * self.limits.wall_seconds + GRACE_SECONDS
 
 
 _CHECK_DEMOTED = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)

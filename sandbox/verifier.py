@@ -18,10 +18,11 @@ from selftaught.sandbox import decision, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.judging import PUZZLE_PHASES, Checked, PackedTask
-from selftaught.sandbox.pool import Pool, Ticket
+from selftaught.sandbox.pool import Pool
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import AnyTask, Limits
+from selftaught.sandbox.ticket import Ticket
 from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from selftaught.sandbox.verdict import Verdict
 

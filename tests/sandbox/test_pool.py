@@ -18,10 +18,12 @@ import psutil
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, Program, Status, StdioTask, Task, Verifier, decision, judging, pool
+from selftaught.sandbox import ticket as tickets
 from selftaught.sandbox.backends import local
 from selftaught.sandbox.backends import worker as conversation
 from selftaught.sandbox.judging import PUZZLE_PHASES, PackedTask
 from selftaught.sandbox.task import AnyTask
+from selftaught.sandbox.ticket import Ticket
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
 from selftaught.sandbox.wire import Job, Turn
@@ -138,7 +140,7 @@ def test_long_jobs_of_no_kind_keep_a_quick_program_waiting(kind: str, engine: st
 
 
 def test_a_job_is_preempted_until_it_has_lost_as_much_time_as_it_may_take() -> None:
-    job = pool.Ticket("", Job(b"", b"", Limits(10)), lambda verdict: None)
+    job = Ticket("", Job(b"", b"", Limits(10)), lambda verdict: None)
     turns = [job.job.turn]
     for _ in range(4):
         job.demote(threading.current_thread(), 0.5, resumable=False, preempted=False)
@@ -168,8 +170,8 @@ def test_one_worker_of_several_stays_free_of_jobs_that_are_not_preempted() -> No
         running.demoted.clear()
 
 
-def ticket(thread: threading.Thread | None = None) -> pool.Ticket:
-    return pool.Ticket("", Job(b"", b"", Limits()), lambda verdict: None, thread=thread)
+def ticket(thread: threading.Thread | None = None) -> Ticket:
+    return Ticket("", Job(b"", b"", Limits()), lambda verdict: None, thread=thread)
 
 
 def test_a_worker_is_sent_its_share_of_the_queue_within_bounds_of_time() -> None:
@@ -223,12 +225,12 @@ def phases_of(item: AnyTask) -> float:
     assert not isinstance(task, Verdict)
     phases = task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
     limits = Limits(wall_seconds=1)
-    asked = pool.Ticket("", judging.pack(task, limits), lambda verdict: None, phases)
+    asked = Ticket("", judging.pack(task, limits), lambda verdict: None, phases)
     return asked.most_seconds - pool.GRACE_SECONDS
 
 
 def test_a_worker_has_time_for_every_case_before_it_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(tickets, "GRACE_SECONDS", 0.0)
     limits = Limits(wall_seconds=0.02)
     many = StdioTask("many", "print(1)", [("", "1\n")] * 20, limits=limits)
     one = StdioTask("one", "print(1)", [("", "1\n")], limits=limits)
@@ -245,6 +247,7 @@ def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pyt
             (conversation, "START_SECONDS", 1.0),
             (conversation, "SEND_SECONDS", 0.5),
             (pool, "GRACE_SECONDS", 0.5),
+            (tickets, "GRACE_SECONDS", 0.5),
             (local, "COMMAND", "import time; time.sleep(60)"),
         ):
             monkeypatch.setattr(module, name, value)
