@@ -145,7 +145,7 @@ class Candidate:
 
 def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) -> Candidate:
     """Return a completion as a candidate that has been through the filters of `STATIC_STAGES`."""
-    found = Candidate(f"def f{prompt.number}({prompts.cut(completion)}", sampling)
+    found = Candidate(prompts.puzzle_source(prompt, completion), sampling)
     try:
         found.puzzle = prompts.read_puzzle(prompt, completion)
         found.id, found.form = example.puzzle_id(found.puzzle.source), found.puzzle.canonical

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import Unusable, no_link, worker_config
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from selftaught.generator.folder import Tally
@@ -26,9 +29,10 @@ TOO_FEW = 1
 @click.command()
 @click.option("--model", "model_name", required=True, metavar="MODEL",
               help="A folder or name that transformers loads (GGUF too), or http://host:port/v1#NAME, any server with "
-              "/v1/completions.")  # fmt: skip
+              "/v1/completions or /v1/chat/completions (a key is read from OPENAI_API_KEY).")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
-              help="Puzzles for prompts: JSON Lines with a field `sat`, or P3's puzzles.json.")  # fmt: skip
+              help="Puzzles for prompts: records with a field `sat` or `puzzle`, in any file that `selftaught verify` "
+              "reads; P3's puzzles.json; or - for standard input.")  # fmt: skip
 @click.option("-n", "pairs", type=click.IntRange(1), help="Stop after this many pairs are kept.")
 @click.option("--puzzles", type=click.IntRange(1), help="Stop after this many puzzles are written.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", callback=no_link,
@@ -37,13 +41,17 @@ TOO_FEW = 1
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=32; may be repeated.")  # fmt: skip
 @click.option("--held-out", multiple=True, metavar="FILE",
-              help="Puzzles to hold out, besides the bundled held-out set; may be repeated.")  # fmt: skip
+              help="Puzzles to hold out, besides the bundled held-out set, in a file as for --seeds; may be repeated. "
+              "Every record must be a puzzle.")  # fmt: skip
 @click.option(
     "--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles count as written before; may be repeated."
 )
 @click.option(
     "--bare", is_flag=True, help="Prompts without seeds and few-shot examples, for a model trained on puzzles only."
 )
+@click.option("--chat/--no-chat", default=None,
+              help="Ask in messages (/v1/chat/completions, or a local model's chat template), or let the model "
+              "continue texts.  [default: texts, unless the server only has a chat]")  # fmt: skip
 @click.option("--docstrings", is_flag=True, help="Keep the docstrings of seeds in prompts.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
@@ -109,7 +117,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
-    from selftaught.generator import models, seeds
+    from selftaught.generator import models
     from selftaught.generator.folder import Folder
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
@@ -117,8 +125,8 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
 
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
-    shown = [seed for seed in seeds.read(options["seeds"]) if _accepted(seed, recipe)]
-    given = {name: options[name] for name in ("context", "batch_size") if options[name]}
+    shown = _seeds(options["seeds"], recipe, options["quiet"])
+    given = {name: options[name] for name in ("context", "batch_size", "chat") if options[name] is not None}
     try:
         model = models.load(options["model_name"], **given)
         limits = Limits(cpu_seconds=options["cpu_limit"])
@@ -136,11 +144,12 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "seed": options["seed"],
         "iteration": options["iteration"],
         "limits": limits.to_dict(),
+        **({"chat": True} if models.chats(model) else {}),
     }
     with (
         Folder(output, config, shown, resume=options["resume"]) as folder,
         Verifier.from_config(worker_config(options), workers=options["workers"], limits=limits) as verifier,
-        _Live(options["quiet"]) as live,
+        _Live(options["quiet"], folder.tally, pairs, puzzles) as live,
     ):
         generation = Generation(
             model,
@@ -157,7 +166,28 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         )
         tally = generation.run(pairs=pairs, puzzles=puzzles)
         live.show(tally)
-        return tally
+    number, reason = generation.refused
+    if number and not options["quiet"]:
+        click.echo(f"{number:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
+    return tally
+
+
+def _seeds(source: str, recipe: Recipe, quiet: bool) -> list[Seed]:
+    """Return the seeds of a file that the recipe can use, and say how many were left out and why."""
+    from selftaught.generator import answers, seeds
+    from selftaught.sandbox.records.omissions import Omissions
+
+    omissions, usable = Omissions(), []
+    for seed in seeds.read(source, omissions):
+        if answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types):
+            usable.append(seed)
+        else:
+            omissions.add("the recipe has no answers of its type", f"{seed.name}: {seed.puzzle.annotation}")
+    if not usable:
+        raise seeds.Unreadable("\n".join([f"{source} has no puzzle that the recipe can use", *omissions.lines()]))
+    if source != seeds.CORPUS and not quiet:
+        omissions.tell(source)
+    return usable
 
 
 def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
@@ -190,29 +220,37 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
         raise click.UsageError(f"--set {error}") from error
 
 
-def _accepted(seed: Seed, recipe: Recipe) -> bool:
-    """Return True if the recipe's filters would accept answers of this seed's type."""
-    from selftaught.generator import answers
-
-    return answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types)
-
-
 def _records(path: Path) -> list[dict[str, Any]]:
-    import orjson
+    """Return the puzzles that a run has written. Raises Unreadable."""
+    from selftaught.sandbox import records
 
-    return [orjson.loads(line) for line in (path / "puzzles.jsonl").read_bytes().splitlines()]
+    found = list(records.rows(str(path / "puzzles.jsonl"), may_be_empty=True))
+    if bad := next((row.problem for row in found if row.problem), None):
+        raise records.Unreadable(bad)
+    return [row.fields for row in found]
 
 
 class _Live:
-    """Shows the yield of every stage: updated on a terminal, printed once at the end elsewhere."""
+    """Shows the yield of every stage, the pace and the time left: updated on a terminal, printed once at the end
+    elsewhere.
 
-    def __init__(self, quiet: bool) -> None:
+    Args:
+        quiet: Show nothing.
+        before: What earlier processes of the run have done.
+        pairs: How many pairs are wanted.
+        puzzles: Or how many puzzles.
+    """
+
+    def __init__(self, quiet: bool, before: Tally, pairs: int | None, puzzles: int | None) -> None:
         self._quiet = quiet
+        self._wanted = {name: number for name, number in (("pairs", pairs), ("written", puzzles)) if number}
+        self._before = {name: before.stages[name] for name in self._wanted}
 
     def __enter__(self) -> _Live:
         from rich.console import Console
         from rich.live import Live
 
+        self._started = time.monotonic()
         self._console = Console(stderr=True)
         self._tally: Tally | None = None
         self._live = Live(console=self._console, refresh_per_second=4, transient=False)
@@ -223,13 +261,27 @@ class _Live:
     def show(self, tally: Tally) -> None:
         self._tally = tally
         if self._live.is_started:
-            self._live.update(table(tally))
+            self._live.update(self._drawn(tally))
+
+    def _drawn(self, tally: Tally) -> Group:
+        from rich.console import Group
+
+        return Group(table(tally), *(self._pace(tally, name) for name in self._wanted))
+
+    def _pace(self, tally: Tally, name: str) -> str:
+        """Return in words how many of the wanted pairs or puzzles there are, how fast they came, and the time left."""
+        seconds, done, wanted = time.monotonic() - self._started, tally.stages[name], self._wanted[name]
+        now = done - self._before[name]
+        rest = progress.left(now, wanted - self._before[name], seconds)
+        after = f", {progress.duration(rest)} left" if rest else ""
+        what = "puzzles" if name == "written" else name
+        return f"{done:,} of {wanted:,} {what}, {now:,} {progress.pace(now, seconds)}{after}"
 
     def __exit__(self, *_: object) -> None:
         started = self._live.is_started
         self._live.stop()
         if not started and not self._quiet and self._tally:
-            self._console.print(table(self._tally))
+            self._console.print(self._drawn(self._tally), highlight=False)
 
 
 def table(tally: Tally) -> Table:
@@ -266,14 +318,17 @@ def why(ident: str, folder: str, as_json: bool) -> None:
     ID is the id of a pair or puzzle, or the beginning of one. All runs below FOLDER (default: the current folder) are
     searched.
 
-    Exit code: 0 found; 1 no record or several records have that ID.
+    Exit code: 0 found; 1 no record or several records have that ID; 2 a run's file can't be read.
     """
     import orjson
 
     from selftaught.generator import provenance
+    from selftaught.sandbox.records import Unreadable
 
     try:
         chain = provenance.explain(ident, Path(folder))
+    except Unreadable as error:
+        raise Unusable(str(error)) from error
     except provenance.NotFound as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(TOO_FEW)

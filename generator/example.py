@@ -12,11 +12,8 @@ from typing import IO, Any
 import orjson
 
 from selftaught.generator.puzzle import canonical, exact
-from selftaught.sandbox import Verdict
-
-
-class Unreadable(ValueError):
-    """A file of examples can't be read; the message says where and why."""
+from selftaught.sandbox import Verdict, records
+from selftaught.sandbox.records import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +146,12 @@ class Example:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Example:
-        """Return the example of such a dict.
+        """Return the example of such a dict; other fields are ignored.
 
         Raises:
             KeyError, TypeError, ValueError: The dict is no example.
         """
-        known = {name: value for name, value in fields.items() if name != "text"}
+        known = {one.name: fields[one.name] for one in dataclasses.fields(cls)}
         known["puzzle_sampling"] = Sampling(**known["puzzle_sampling"])
         known["solution_sampling"] = Sampling(**known["solution_sampling"])
         known["filters"] = [Outcome(**outcome) for outcome in known["filters"]]
@@ -194,10 +191,11 @@ def write(example: Example, out: IO[bytes]) -> None:
 
 
 def read(path: Path) -> Iterator[Example]:
-    """Yield the examples of a file. Raises Unreadable."""
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield Example.from_dict(orjson.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise Unreadable(f"{path}:{number}: no example: {error}") from error
+    """Yield the examples of a file that `write` wrote. Raises Unreadable, with the line that is none."""
+    for row in records.rows(str(path), may_be_empty=True):
+        if row.problem:
+            raise Unreadable(row.problem)
+        try:
+            yield Example.from_dict(row.fields)
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unreadable(f"{row.place}: no example: {error}") from error

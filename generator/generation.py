@@ -21,7 +21,7 @@ from selftaught.generator.candidate import ATTEMPT_STAGES, STAGES, STATIC_STAGES
 from selftaught.generator.derivation import Derivation
 from selftaught.generator.example import Example, Judgement
 from selftaught.generator.folder import Folder, Tally
-from selftaught.generator.models import Completer
+from selftaught.generator.models import Completer, chats
 from selftaught.generator.novelty import HeldOut, Known
 from selftaught.generator.prompts import Prompt, Style
 from selftaught.generator.puzzle import NotAPuzzle, exact
@@ -94,6 +94,11 @@ class Generation:
             if record["refused"] in ("", *ATTEMPT_STAGES) and record["sampling"]["model"]:
                 self._known.admit(record["template"], record["form"], record["cluster"])
         self._pairs = {one.id for one in example.read(folder.path / "pairs.jsonl")}
+
+    @property
+    def refused(self) -> tuple[int, str]:
+        """Number of prompts that the model has refused in this process, and its reason for the last one."""
+        return self._sampler.refused
 
     def run(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
         """Generate until a number of pairs or puzzles is reached, whichever comes first.
@@ -217,7 +222,7 @@ class Generation:
         asked: dict[int, Prompt] = {}
         for number, one in enumerate(candidates):
             assert one.puzzle is not None
-            asked[number] = prompts.for_solution(one.puzzle, self.style)
+            asked[number] = prompts.for_solution(one.puzzle, self.style, chats(self.model))
             if self.model.tokens(asked[number].text) + recipe.solution_max_new_tokens > self.model.context:
                 one.fails("solved", "too long for the model's context")
         for start in range(0, recipe.max_attempts, recipe.attempts_per_round):
@@ -252,7 +257,7 @@ class Generation:
                 except NotAPuzzle:
                     solution = ""
                 origin = self._sampler.origin(prompt, tokens, temperature, seed, start + sample)
-                yield one, Attempt(origin, prompts.cut(text), solution)
+                yield one, Attempt(origin, text if prompt.chat else prompts.cut(text), solution)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
         assert one.puzzle is not None

@@ -1,20 +1,25 @@
 """Prompts for puzzles and solutions, and how completions are cut and parsed.
 
 A prompt ends where a token surely ends: ``def f7(`` or ``def g7(...):``. A prompt that ended in a newline or an indent
-would split a token that the model has learnt, and the completions would be off its distribution.
+would split a token that the model has learnt, and the completions would be off its distribution. A model that chats is
+asked in a message instead, and its answer is read by `selftaught.sandbox.completion`.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selftaught.generator import puzzle as puzzles
-from selftaught.generator.models import Completer
+from selftaught.generator.models import Completer, chats
 from selftaught.generator.novelty import HeldOut
-from selftaught.generator.puzzle import Puzzle
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.generator.seeds import Seed
+from selftaught.sandbox import completion as completions
+from selftaught.sandbox.formats.puzzles import NAMES
+from selftaught.sandbox.formats.puzzles import cut as cut
 
 SHOTS: tuple[tuple[str, str], ...] = (
     (
@@ -68,41 +73,29 @@ BARE = Style((), False)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text to continue.
+    """A text to continue, or a message to answer.
 
     Attributes:
         text: The text.
         number: Number in the name of the function that it begins; empty if names have no numbers.
         parents: Ids of the puzzles in it.
+        chat: It is a message, and a model's answer to it is not a continuation.
     """
 
     text: str
     number: str
     parents: tuple[str, ...] = ()
+    chat: bool = False
 
 
 class Unindented:
     """Stops a completion at the first line that isn't indented. `strings` has typical beginnings of such lines, for
     servers."""
 
-    strings = ("\ndef ", "\nassert", "\nclass ", "\nprint")
+    strings: tuple[str, ...] = ("\ndef ", "\nassert", "\nclass ", "\nprint")
 
     def __call__(self, text: str) -> bool:
         return len(cut(text)) < len(text.rstrip())
-
-
-def cut(text: str) -> str:
-    """Return the text up to the first line that isn't indented, without trailing blank lines; the first line always
-    counts.
-
-    Lines inside brackets or strings are no exception. This is the paper's rule.
-    """
-    lines = text.split("\n")
-    for number, line in enumerate(lines[1:], 1):
-        if line.strip() and line[0] not in " \t":
-            lines = lines[:number]
-            break
-    return "\n".join(lines).rstrip()
 
 
 def for_puzzle(
@@ -121,14 +114,15 @@ def for_puzzle(
     Raises:
         Contaminated: A chosen seed is held out.
     """
+    chat = chats(model)
     if not style.packed:
-        return Prompt("def f(", "")
+        return Prompt(_ASK_PUZZLE, "", chat=True) if chat else Prompt("def f(", "")
     instances: dict[str, list[Seed]] = {}
     for seed in seeds:
         instances.setdefault(seed.problem, []).append(seed)
     chosen = [rng.choice(group) for group in instances.values()]
     rng.shuffle(chosen)
-    tokens_left = model.context - new_tokens - model.tokens("def f100(")
+    tokens_left = model.context - new_tokens - model.tokens(_SHOWN + _ASK_PUZZLE if chat else "def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
         shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
@@ -137,19 +131,63 @@ def for_puzzle(
             break
         held_out.check(seed.puzzle.source)
         packed.append(shown.named(f"f{place}"))
+    parents = tuple(seed.id for seed in chosen[: len(packed)])
+    if chat:
+        return Prompt(_SHOWN + _fenced("\n\n".join(packed)) + "\n\n" + _ASK_PUZZLE, "", parents, chat=True)
     number = str(len(packed) + 1)
-    return Prompt("\n\n".join([*packed, f"def f{number}("]), number, tuple(seed.id for seed in chosen[: len(packed)]))
+    return Prompt("\n\n".join([*packed, f"def f{number}("]), number, parents)
+
+
+def puzzle_source(prompt: Prompt, completion: str) -> str:
+    """Return the source of the puzzle that a completion makes; a whole answer in which no code is understood."""
+    if prompt.chat:
+        return completions.code(completion, names=("f", "sat")) or completion
+    return f"def f{prompt.number}({cut(completion)}"
 
 
 def read_puzzle(prompt: Prompt, completion: str) -> Puzzle:
     """Return the puzzle that a completion makes, called ``f``. Raises NotAPuzzle."""
-    source = f"def f{prompt.number}({cut(completion)}"
-    return puzzles.parse(puzzles.parse(source).named("f"))
+    return puzzles.parse(puzzles.parse(puzzle_source(prompt, completion)).named("f"))
 
 
-def for_solution(puzzle: Puzzle, style: Style) -> Prompt:
+_SHOWN = "These are programming puzzles in Python. Each is a function that returns True for right answers:\n\n"
+_ASK_PUZZLE = (
+    "Write one new programming puzzle: a Python function `f` that returns True for right answers and False for all "
+    "others. Its first argument is the answer and has a type annotation, such as `x: int` or `li: List[str]`; all "
+    "other arguments have default values. It must have an answer that is not easy to guess. Write the function alone, "
+    "without a solution, in one fenced block of Python."
+)
+_ASK_SOLUTION = (
+    "Write a Python function `g` that returns a value for the first argument of `f` for which `f` returns True. `g` is "
+    "called without arguments, and has the other arguments of `f` with the same default values. It must not call `f`. "
+    "Write the function whole, in one fenced block of Python, beginning with `def g({parameters}):`."
+)
+
+
+def _fenced(source: str) -> str:
+    return f"```python\n{source}\n```"
+
+
+def _ask_solution(puzzle: Puzzle, style: Style) -> Prompt:
+    """Return a message that asks for a solution."""
+    shown = [text.replace(f"def f{n}(", "def f(").replace(f"def g{n}(", "def g(")
+             for n, pair in enumerate(style.shots, 1) for text in (pair[0] + "\n\n\n" + pair[1],)]  # fmt: skip
+    examples = ["Examples of puzzles `f`, each with a solution `g`:", *map(_fenced, shown)] if shown else []
+    asked = ["This is a programming puzzle:", _fenced(puzzle.named("f"))]
+    return Prompt("\n\n".join([*examples, *asked, _ASK_SOLUTION.format(parameters=puzzle.parameters)]), "", chat=True)
+
+
+def for_solution(puzzle: Puzzle, style: Style, chat: bool = False) -> Prompt:
     """Return a prompt for a solution: few-shot pairs, the puzzle, and the solution's signature with the defaults
-    verbatim."""
+    verbatim.
+
+    Args:
+        puzzle: The puzzle.
+        style: The form of the prompt.
+        chat: Ask in a message (see `selftaught.generator.models.Completer`).
+    """
+    if chat:
+        return _ask_solution(puzzle, style)
     number = str(len(style.shots) + 1) if style.shots else ""
     parts = [text for pair in style.shots for text in pair]
     parts += [puzzle.named(f"f{number}"), f"def g{number}({puzzle.parameters}):"]
@@ -158,6 +196,13 @@ def for_solution(puzzle: Puzzle, style: Style) -> Prompt:
 
 def read_solution(puzzle: Puzzle, prompt: Prompt, completion: str) -> str:
     """Return the solution ``g`` that a completion makes, for a puzzle called ``f``. Raises NotAPuzzle if it doesn't
-    parse."""
+    parse, or if no code is understood in an answer."""
+    if prompt.chat:
+        found = completions.code(completion, names=NAMES)
+        if found is None:
+            raise NotAPuzzle("parses", "no code is understood in the answer")
+        return puzzles.rename(
+            found.strip("\n").rstrip(), {"sol": "g"} if re.search(r"^def\s+sol\b", found, re.M) else {}
+        )
     source = f"def g{prompt.number}({puzzle.parameters}):{cut(completion)}"
     return puzzles.rename(source, {f"g{prompt.number}": "g", f"f{prompt.number}": "f"})

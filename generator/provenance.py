@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-import orjson
-
 from selftaught.generator import example
 from selftaught.generator.puzzle import NotAPuzzle
+from selftaught.sandbox import records
 
 
 class NotFound(LookupError):
@@ -47,28 +47,30 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
     """Return all records by id: pairs, puzzles (the last kept one, or else the first refused one) and seeds."""
     index: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("seeds.jsonl")):
-        for record in _lines(path):
+        for record in _lines(path, "puzzle"):
             try:
                 key = example.puzzle_id(record["puzzle"])
             except NotAPuzzle:
                 continue
             index.setdefault(key, {"kind": "seed", "run": str(path.parent), "record": record})
     for path in sorted(folder.rglob("puzzles.jsonl")):
-        for record in _lines(path):
+        for record in _lines(path, "id", "refused", "sampling"):
             known = index.get(record["id"])
             unknown = known is None or known["kind"] == "seed"
             if record["id"] and (unknown or not record["refused"]):
                 index[record["id"]] = {"kind": "puzzle", "run": str(path.parent), "record": record}
     for path in sorted(folder.rglob("pairs.jsonl")):
-        for record in _lines(path):
+        for record in _lines(path, "id", "puzzle_id", "borrowed_from"):
             index[record["id"]] = {"kind": "pair", "run": str(path.parent), "record": record}
     return index
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a file to which a run may be appending."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    return [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+def _lines(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
+    """Yield the records with these fields. A run may be appending, so that the last line is incomplete; and a user's
+    own file may have the same name."""
+    for row in records.rows(str(path), may_be_empty=True):
+        if all(name in row.fields for name in fields):
+            yield row.fields
 
 
 def _chain(ident: str, index: dict[str, dict[str, Any]], above: frozenset[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from selftaught.generator.example import Sampling
 from selftaught.generator.folder import Folder
-from selftaught.generator.models import Completer
+from selftaught.generator.models import Completer, chats, known
 from selftaught.generator.prompts import Prompt, Unindented
 
 
@@ -21,14 +21,15 @@ class Sampler:
 
     Attributes:
         busy: Seconds that the model has worked.
+        refused: Number of prompts that the model refused, and the reason for the last one.
     """
 
     def __init__(self, model: Completer, folder: Folder, top_p: float) -> None:
         self._model, self._folder, self._top_p = model, folder, top_p
         self._pool = ThreadPoolExecutor(1, "sampler")
-        self._stop = _Stop()
+        self._stop = _Stop(chats(model))
         self._lock = _PriorityLock()
-        self.busy = 0.0
+        self.busy, self.refused = 0.0, (0, "")
 
     def origin(self, prompt: Prompt, new_tokens: int, temperature: float, seed: int, attempt: int) -> Sampling:
         """Return the record of how a sample of a call was drawn."""
@@ -58,7 +59,8 @@ class Sampler:
             seed: Random seed.
 
         Yields:
-            The index of a prompt with its completions, which end at the first line that isn't indented or later.
+            The index of a prompt with its completions, which end at the first line that isn't indented or later. A
+            prompt that the model refuses has none.
 
         Raises:
             ModelFailed: The model can't be used.
@@ -88,10 +90,17 @@ class Sampler:
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, list[str]] | None] = asyncio.Queue(len(texts) + 1)
 
+        refused: list[int] = []
+
+        def refuse(number: int, reason: str) -> None:
+            refused.append(number)
+            self.refused = self.refused[0] + 1, reason
+
         def work() -> None:
             started = time.perf_counter()
             try:
-                for answer in self._model.complete(texts, samples=samples, stop=self._stop, **settings):
+                options = settings | known(self._model, on_refusal=refuse)
+                for answer in self._model.complete(texts, samples=samples, stop=self._stop, **options):
                     if self._stop.now:
                         return
                     loop.call_soon_threadsafe(queue.put_nowait, answer)
@@ -103,6 +112,8 @@ class Sampler:
         while (answer := await queue.get()) is not None:
             yield answer
         await future  # raises the model's exception
+        for number in refused:
+            yield number, []
         if self._stop.now:
             raise asyncio.CancelledError
 
@@ -141,9 +152,15 @@ class _PriorityLock:
 
 
 class _Stop(Unindented):
-    """Stops a completion where `Unindented` does, and every completion after `now` is set."""
+    """Stops a completion where `Unindented` does, unless it is an answer in a chat, and every one after `now` is
+    set."""
 
     now = False
 
+    def __init__(self, chat: bool) -> None:
+        self._chat = chat
+        if chat:
+            self.strings = ()
+
     def __call__(self, text: str) -> bool:
-        return self.now or super().__call__(text)
+        return self.now or (not self._chat and super().__call__(text))

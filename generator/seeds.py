@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from selftaught.generator import example, puzzle
-from selftaught.generator.puzzle import NotAPuzzle, Puzzle
-from selftaught.sandbox import corpus
+from selftaught.generator.puzzle import Puzzle
+from selftaught.sandbox import records
+from selftaught.sandbox.records import CORPUS, Record, Unreadable
+from selftaught.sandbox.records.omissions import Omissions
 
-CORPUS = "corpus:"
-"""Name of the bundled puzzles."""
-
-
-class Unreadable(ValueError):
-    """A file of puzzles can't be read. The message says where and why."""
+__all__ = ["CORPUS", "Seed", "Unreadable", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +30,43 @@ class Seed:
     puzzle: Puzzle
 
 
-def read(source: str) -> list[Seed]:
-    """Return the puzzles of a file.
+def read(source: str, omissions: Omissions | None = None) -> list[Seed]:
+    """Return the puzzles of a file, each once: puzzles that differ in names only are the same.
 
     Args:
-        source: P3's puzzles.json, JSON Lines with a field `sat` or `puzzle` (this package's own files too), or
-            `CORPUS`.
+        source: A file whose records have a field `sat` or `puzzle`, such as P3's puzzles.json, or what other commands
+            write (see `selftaught.sandbox.records.rows`).
+        omissions: Where records without a puzzle, and puzzles that were there before, are noted. ``None``: a record
+            without a puzzle is an error.
 
     Raises:
-        Unreadable: The file can't be read, has no puzzles, or a line whose puzzle can't be parsed.
+        Unreadable: The file can't be read to its end, or has no puzzles.
     """
-    path = corpus.path() if source == CORPUS else Path(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-        entries = json.loads(text) if text.lstrip()[:1] == "[" else [json.loads(line) for line in text.splitlines()]
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"{source}: {error}") from error
     found: dict[str, Seed] = {}
-    for number, entry in enumerate(entries, 1):
+    for row in records.rows(source, may_be_empty=True):
         try:
-            seed = _seed(entry)
-        except (NotAPuzzle, KeyError, TypeError) as error:
-            raise Unreadable(f"{source}:{number}: no puzzle: {error}") from error
+            if row.problem:
+                raise ValueError(row.problem)
+            seed = _seed(row)
+        except ValueError as error:
+            reason = row.problem or f"{row.place}: no puzzle: {error}"
+            if omissions is None:
+                raise Unreadable(reason) from error
+            omissions.add("it has no puzzle", reason)
+            continue
+        if omissions is not None and seed.id in found:
+            omissions.add("the same puzzle, but for names, was there before", f"{row.place}: as {found[seed.id].name}")
         found.setdefault(seed.id, seed)
     if not found:
-        raise Unreadable(f"{source} has no puzzles")
+        raise Unreadable("\n".join([f"{source} has no puzzles", *(omissions.lines() if omissions else ())]))
     return list(found.values())
 
 
-def _seed(entry: dict[str, Any]) -> Seed:
-    source = entry["sat"] if "sat" in entry else entry["puzzle"]
+def _seed(row: Record) -> Seed:
+    """Return the puzzle of a record. Raises ValueError."""
+    fields = row.fields
+    source = records.text(fields, "sat")
     parsed = puzzle.parse(source)
-    name = str(entry.get("name") or entry.get("id") or parsed.name)
-    problem = name.partition(":")[0] if "name" in entry else example.template(source)
+    name = next((str(fields[key]) for key in ("name", "id") if fields.get(key) not in (None, "")), row.place)
+    problem = name.partition(":")[0] if fields.get("name") else example.template(source)
     return Seed(example.puzzle_id(source), name, problem, parsed)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from selftaught.sandbox import records
 from selftaught.sandbox.output import open_output
-from selftaught.sandbox.records import Record
+from selftaught.sandbox.records import Record, Unreadable
 from selftaught.sandbox.task import AnyTask, Task
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.verifier import Verifier
@@ -42,9 +42,12 @@ def run(
 
     Returns:
         How many verdicts had each status.
+
+    Raises:
+        Unreadable: The input can't be read to its end. The records before have their verdicts.
     """
     counts: Counter[str] = Counter()
-    for record, verdict in _judged(source, verifier, repeat):
+    for record, verdict in judged(source, verifier, repeat):
         if verdict.status is Status.CANCELLED:
             break
         out.write(line(record, verdict))
@@ -54,20 +57,26 @@ def run(
     return counts
 
 
-def _judged(source: Iterable[Record], verifier: Verifier, repeat: int) -> Iterator[tuple[Record, Verdict]]:
+def judged(source: Iterable[Record], verifier: Verifier, repeat: int = 1) -> Iterator[tuple[Record, Verdict]]:
     """Yield every record with its verdict. A record without a task goes through the stream too, to keep the order."""
     waiting: deque[Record] = deque()
+    unreadable: list[Unreadable] = []
 
     def tasks() -> Iterator[AnyTask]:
-        for record in source:
-            waiting.append(record)
-            yield record.task or _NOT_A_TASK
+        try:
+            for record in source:
+                waiting.append(record)
+                yield record.task or _NOT_A_TASK
+        except Unreadable as error:  # raised below, when all that was read is judged
+            unreadable.append(error)
 
     for verdict in verifier.verify_many(tasks(), repeat=repeat):
         record = waiting.popleft()
         if record.task is None:
             verdict = Verdict(record.id, Status.INVALID, message=record.problem, verifier=verdict.verifier)
         yield record, verdict
+    if unreadable:
+        raise unreadable[0]
 
 
 _NOT_A_TASK: Any = None  # its verdict is `invalid`
@@ -134,23 +143,19 @@ def resume(
 def _expect(record: Record | None, ident: object, place: str) -> None:
     if record is None:
         raise Mismatch(f"{place}: the output has more records than the input")
+    if record.id != ident == record.place:
+        raise Mismatch(
+            f"{place} is the verdict on a record without an id, which has the id {record.id!r} now. Was it cut then, "
+            f"and is whole now? Remove this line and those below it from the output, and give --resume again"
+        )
     if record.id != ident:
         raise Mismatch(f"{place} is about {ident!r}, but the input has {record.id!r} there: it is another input")
 
 
-def count(paths: Iterable[str]) -> int | None:
-    """Return the number of records if it is cheap to find: the lines of plain JSON Lines files of at most 100 MiB."""
-    total = 0
-    for name in paths:
-        path = Path(name)
-        if not path.is_file() or path.stat().st_size > 100 << 20:
-            return None
-        with open(path, "rb") as file:
-            if file.read(1) != b"{":
-                return None
-            while chunk := file.read(1 << 20):
-                total += chunk.count(b"\n")
-    return total
+def count(sources: Iterable[str], form: str = "auto") -> int | None:
+    """Return the number of records of several inputs, if it can be known ahead (`selftaught.sandbox.records.count`)."""
+    found = [records.count(name, form) for name in sources]
+    return None if None in found else sum(number for number in found if number is not None)
 
 
 def chain(sources: Iterable[str], form: str) -> Iterator[Record]:

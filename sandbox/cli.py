@@ -18,11 +18,10 @@ import selftaught
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, where, worker_config
 from selftaught.sandbox.output import descriptor, open_output
+from selftaught.sandbox.progress import Progress, is_shown
 from selftaught.sandbox.server.command import serve
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from selftaught.sandbox.cases import Case
     from selftaught.sandbox.formats.joining import Dataset
     from selftaught.sandbox.records import Record
@@ -92,9 +91,11 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
     """Judge tasks and write their verdicts as JSON Lines.
 
     Each record of the INPUTs becomes one line, in input order: its own fields and those of the verdict. An INPUT is a
-    file of JSON Lines, P3's puzzles.json, gzip of either, Parquet, - for standard input, or corpus: for the bundled
-    puzzles. In JSON Lines and Parquet a puzzle has the fields id, sat and sol; a function id, sol and entry_point with
-    tests or cases; a program id, sol and cases. Other fields are copied to the output.
+    file of JSON Lines, a JSON array, P3's puzzles.json or Parquet, also compressed (gzip, zstd, bzip2, xz), - for
+    standard input, or corpus: for the bundled puzzles; what it is, is seen by its content. A puzzle has the fields id,
+    sat and sol; a function id, sol and entry_point with tests or cases; a program id, sol and cases. `puzzle` and
+    `solution` may stand for sat and sol, as in the pairs of `selftaught generate`. Other fields are copied to the
+    output.
 
     With --samples the INPUTs are problems of a published dataset in its own fields, and each sample becomes a line:
     it has task_id (or what the dataset calls it) and solution, or completion, which continues the problem's prompt.
@@ -109,7 +110,8 @@ def verify(inputs: tuple[str, ...], output: str, resume: bool, force: bool, **op
 
     \b
     Exit code: 0 every record was judged; 1 some are `invalid` or `internal_error`;
-    2 wrong usage, or this machine can't reach the required level (see `selftaught doctor`);
+    2 wrong usage; an INPUT is cut, damaged or something else (what was read before is judged); or this machine can't
+    reach the required level (see `selftaught doctor`);
     130 interrupted, 143 terminated: the output has only complete lines, and --resume continues it.
     """
     from selftaught.sandbox import batch, records
@@ -154,10 +156,10 @@ def _judge(
 ) -> int:
     from selftaught.sandbox import batch
     from selftaught.sandbox.errors import CannotConfine
+    from selftaught.sandbox.records import Unreadable
     from selftaught.sandbox.verifier import Verifier
 
     task_limits, config = limits(options), worker_config(options)
-    terminal = sys.stderr.isatty() and not options["quiet"]
     with ExitStack() as stack:
         try:
             verifier = stack.enter_context(Verifier.from_config(config, workers=options["workers"], limits=task_limits))
@@ -165,20 +167,32 @@ def _judge(
             lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
             raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open_output(output, mode))
-        total = batch.count([options["samples"]] if dataset else inputs)
-        progress = stack.enter_context(_ProgressBar(total, done)) if terminal else None
+        shown = is_shown(out, options["quiet"])
+        total = (dataset.count() if dataset else batch.count(inputs, options["form"])) if shown else None
+        progress = stack.enter_context(Progress(total, done.total(), shown=shown))
+        counts, damage, invalid = Counter(done), None, ""
 
         def on_verdict(verdict: Verdict) -> None:
-            if progress:
-                progress.add(verdict)
+            nonlocal invalid
+            counts[verdict.status] += 1
+            if verdict.status == "invalid":
+                invalid = invalid or verdict.message
+            progress.add(note=f"{counts['accepted']:,} accepted")
             if dataset:
                 dataset.tally.add(verdict.id, verdict.status)
 
-        counts = done + batch.run(source, verifier, out, options["repeat"], on_verdict)
-    if terminal or options["summary"]:
-        _summarize(counts, verifier.limits.cpu_seconds, dataset)
+        try:
+            batch.run(source, verifier, out, options["repeat"], on_verdict)
+        except Unreadable as error:
+            damage = error
+    if options["summary"] or (sys.stderr.isatty() and not options["quiet"]):
+        _summarize(counts, verifier.limits.cpu_seconds, progress, dataset)
+    if invalid and counts["invalid"] == counts.total() and not options["quiet"]:
+        click.echo(f"no record is a task: {invalid}", err=True)
     if dataset and dataset.unanswered and not options["quiet"]:
         click.echo(f"{len(dataset.unanswered):,} of {len(dataset):,} problems have no sample", err=True)
+    if damage:
+        raise damage
     return SOME_UNJUDGED if counts["invalid"] or counts["internal_error"] else OK
 
 
@@ -213,42 +227,16 @@ def _dataset(inputs: tuple[str, ...], options: dict[str, Any]) -> Dataset | None
     return dataset
 
 
-class _ProgressBar:
-    """Progress on the terminal: tasks done, rate, accepted, time left."""
-
-    def __init__(self, total: int | None, done: Counter[str]) -> None:
-        self._total, self._done, self._accepted = total, done.total(), done["accepted"]
-
-    def __enter__(self) -> _ProgressBar:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        rate, accepted = TextColumn("{task.speed:,.0f}/s"), TextColumn("{task.fields[accepted]:,} accepted")
-        rate.render = lambda task: f"{task.speed or 0:,.0f}/s"  # type: ignore[method-assign, assignment, return-value]
-        columns = (BarColumn(), MofNCompleteColumn(), rate, accepted, TimeRemainingColumn())
-        self._progress: Progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._progress.start()
-        self._bar: TaskID = self._progress.add_task(
-            "", total=self._total, completed=self._done, accepted=self._accepted
-        )
-        return self
-
-    def add(self, verdict: Verdict) -> None:
-        self._accepted += verdict.accepted
-        self._progress.update(self._bar, advance=1, accepted=self._accepted)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-
-def _summarize(counts: Counter[str], cpu_seconds: float, dataset: Dataset | None) -> None:
+def _summarize(counts: Counter[str], cpu_seconds: float, progress: Progress, dataset: Dataset | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("status", "tasks", "share", title=f"{counts.total():,} tasks, {cpu_seconds:g} s CPU a phase")
+    now = f", {progress.added:,} of them now" if progress.added < counts.total() else ""
+    table = Table("status", "tasks", "share")
     for status, number in counts.most_common():
         table.add_row(status, f"{number:,}", f"{number / counts.total():.1%}")
     console = Console(stderr=True)
+    console.print(f"{counts.total():,} tasks{now} {progress}, {cpu_seconds:g} s CPU a phase", highlight=False)
     console.print(table)
     if dataset:
         for line in dataset.tally.lines():

@@ -138,19 +138,28 @@ def _status_of(outcome: Outcome) -> Status:
 
 
 _ENDING = {
-    End.FORBIDDEN: (Ending.FORBIDDEN, -signal.SIGSYS),
     End.CPU: (Ending.TIME_LIMIT, None),
     End.WALL: (Ending.TIME_LIMIT, None),
-    End.MEMORY: (Ending.MEMORY_LIMIT, -signal.SIGKILL),
 }
 
 
 def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, verifier: str) -> Run:
     """Return the run of a program from its one outcome; the arguments are those of `decide`."""
     (outcome,) = outcomes
-    ending, code = _ENDING.get(outcome.end, (Ending.EXITED, int(outcome.observed)))
     stdout, stderr, cut = wire.unpack_output(outcome.payload)
+    code: int | None = int(outcome.observed)
     message, hit = _limit_hit(outcome, limits)
+    if outcome.end is End.MEMORY:
+        ending, code = Ending.MEMORY_LIMIT, wire.unpack_return_code(outcome.payload)
+    elif outcome.end is End.FORBIDDEN:
+        ending, code = Ending.FORBIDDEN, code or -signal.SIGSYS
+    elif outcome.end in _ENDING:
+        ending, code = _ENDING[outcome.end]
+    elif cut:
+        ending, hit = Ending.OUTPUT_LIMIT, LimitHit("output_bytes", limits.output_bytes, float(limits.output_bytes))
+        message = f"more than {limits.output_bytes:,} bytes printed, of which the first are kept"
+    else:
+        ending = Ending.EXITED
     return Run(
         id=ident,
         ending=ending,
@@ -163,6 +172,7 @@ def describe(ident: str, outcomes: list[Outcome], limits: Limits, level: str, ve
         usage=Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes),
         level=level,
         verifier=verifier,
+        files=wire.unpack_fetched(outcome.payload),
     )
 
 

@@ -4,10 +4,12 @@ Dispatch: guided self-scheduling (Polychronopoulos and Kuck 1987). A worker thre
 enough for a few milliseconds, so that neither waits for the other, but no more than its share of the queue, so that all
 workers finish together and no long job delays many others.
 
-Preemption: a multilevel feedback queue with two levels. Where others wait, a job runs in a time slice first. A job that
-needs more is demoted: it runs again, alone and with its own limits, when the queue is empty, preferably on the same
-worker, which may have suspended it and can resume it. So endless loops, which use up their whole limit, delay nobody. A
-program, which is run and not judged, never runs in a time slice.
+Preemption: a multilevel feedback queue (`selftaught.sandbox.time_slice`). A job runs in a time slice first. A job that
+needs more is demoted: it runs again, alone, when the queue is empty, those first that have had the fewest slices, and
+preferably on the same worker, which may have suspended it and can resume it. When others come and no worker is idle,
+the next of them is sent to it, which preempts it. So endless loops, which use up their whole limit, delay nobody. A job
+that has to start over each time is no longer preempted once it has lost as much time as it may take; all workers but
+one may be occupied by such jobs.
 
 Recovery: if a worker dies, the oldest of its jobs, which it was running, is retried once, alone; the others are sent
 again and count no attempt. A job whose second worker dies gets `internal_error`. A worker that exceeds the time that
@@ -22,22 +24,16 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from typing import Any
 
-from selftaught.sandbox import decision, time_slice
+from selftaught.sandbox import decision
 from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
-from selftaught.sandbox.judging import PUZZLE_PHASES
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
+from selftaught.sandbox.ticket import GRACE_SECONDS, Ticket
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.wire import Counters, End, Job, Outcome
-
-GRACE_SECONDS = 10.0
-"""How much longer than its limits a job may take before its worker is killed."""
 
 START_ATTEMPTS = 4
 """How many times in a row a worker may fail to start before that counts as an attempt at the waiting job."""
@@ -45,15 +41,11 @@ START_ATTEMPTS = 4
 OVERHEAD_SECONDS = START_ATTEMPTS * START_SECONDS + SEND_SECONDS + GRACE_SECONDS + END_SECONDS
 """Upper bound on an attempt at a job without its phases: start a worker, send, wait past the limits, end the worker."""
 
-OTHER_PHASE_RUNS = 4
-"""Upper bound on the phases besides those of a job itself that a worker runs during one attempt at it.
-
-Phase `sol` of another job, which may run between two of its own, on two engines (2); and, after that phase and its own
-phase `sol`, the puzzle without the solution (2).
-"""
-
 CANCEL_SECONDS = 0.1
 """How long a cancelled job may go on running: most jobs end in less, and a new worker costs more."""
+
+_PREEMPT_SECONDS = 0.01
+"""How long others wait at most before they are sent to a worker to preempt its job."""
 
 MAX_IN_FLIGHT = 256
 """The most jobs that one worker is sent before it has returned the outcomes of the first."""
@@ -68,54 +60,8 @@ _LOG = logging.getLogger("selftaught")
 _CANCELLED = "the caller cancelled it"
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A job and the callback that receives its result.
-
-    Attributes:
-        id: The id of the task or program.
-        job: What is sent to a worker.
-        done: Called once with the Verdict, or for a program with the Run, from a worker thread. Must not block or
-            raise.
-        phases: Upper bound on the phases of the job, each as long as its limit on elapsed time.
-        attempts: How many workers have failed on the job.
-        cancelled: The caller no longer wants the result.
-        demoted: The job has used up its time slice and waits for an empty queue.
-        thread: The worker thread in which it used up its time slice.
-    """
-
-    id: str
-    job: Job
-    done: Callable[[Any], None]
-    phases: int = PUZZLE_PHASES
-    attempts: int = 0
-    cancelled: bool = field(default=False)
-    demoted: bool = False
-    thread: threading.Thread | None = None
-
-    def use_time_slice(self) -> None:
-        """Run the job in a time slice first, since others wait. Changes nothing for a job that is short anyway."""
-        job = self.job
-        job.sliced = not (job.program or self.demoted) and job.limits.cpu_seconds > 2 * time_slice.LONGEST_SECONDS
-
-    def cancel(self) -> None:
-        """Mark the job as cancelled, from any thread, and free its sources, since it may stay queued for long."""
-        self.cancelled, self.id = True, ""
-        self.job = replace(self.job, sat=b"", sol=b"")
-
-    @property
-    def size(self) -> int:
-        """Size of the sources in bytes."""
-        return len(self.job.sat) + len(self.job.sol)
-
-    @property
-    def most_seconds(self) -> float:
-        """Upper bound on the time of an attempt, once sent: each phase may run on two engines."""
-        return (2 * self.phases + OTHER_PHASE_RUNS) * self.job.limits.wall_seconds + GRACE_SECONDS
-
-
 _CHECK_DEMOTED = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
-"""Not a job: makes a waiting worker thread look into `Pool.demoted`."""
+"""Not a job: makes an idle worker thread look into `Pool.demoted`."""
 
 
 class Pool:
@@ -138,6 +84,7 @@ class Pool:
         self._idle: list[_WorkerThread] = []
         self._lock = threading.Lock()
         self.demoted: deque[Ticket] = deque()
+        self._not_preemptible: set[Ticket] = set()  # those running whose `must_end` is true
         self.closing = False
         self._closed = threading.Lock()
         allowed = sorted(os.sched_getaffinity(0))
@@ -171,26 +118,50 @@ class Pool:
     def mark_idle(self, thread: _WorkerThread) -> bool:
         """Mark this worker thread idle; return False if there is work for it after all."""
         with self._lock:
-            if not self._queue.empty() or self.demoted:
+            if not self._queue.empty() or self._able():
                 return False
             if not self.closing:
                 self._idle.append(thread)
             return True
 
-    def demote(self, ticket: Ticket) -> None:
-        """Queue a ticket whose time slice ran out behind all others."""
+    def demote(self, ticket: Ticket, preempted: bool) -> None:
+        """Queue a ticket whose turn is over behind all others; one that was preempted before those that had as many."""
         with self._lock:
-            self.demoted.append(ticket)
-        self.enqueue(_CHECK_DEMOTED)
+            self._not_preemptible.discard(ticket)
+            (self.demoted.appendleft if preempted else self.demoted.append)(ticket)
+            self._wake_idle()
 
     def take_demoted(self, thread: _WorkerThread) -> Ticket | None:
-        """Remove and return a demoted ticket, if any: first those that this thread's worker may have suspended."""
+        """Remove and return a demoted ticket, if one may run.
+
+        It is one of those that have had the fewest slices, and of these rather one that this thread's worker may have
+        suspended.
+        """
         with self._lock:
-            own = next((ticket for ticket in self.demoted if ticket.thread is thread), None)
-            ticket = own or (self.demoted[0] if self.demoted else None)
-            if ticket:
-                self.demoted.remove(ticket)
+            if not (able := self._able()):
+                return None
+            ticket = min(able, key=lambda ticket: (ticket.slices, ticket.thread is not thread))
+            self.demoted.remove(ticket)
+            if ticket.must_end:
+                self._not_preemptible.add(ticket)
             return ticket
+
+    def ended(self, ticket: Ticket) -> None:
+        """Note that a worker has no more to do with a ticket."""
+        if ticket.slices:
+            with self._lock:
+                self._not_preemptible.discard(ticket)
+                self._wake_idle()
+
+    def _able(self) -> list[Ticket]:
+        """Return the demoted tickets that may run: not those that must end if too many of them run already."""
+        full = len(self._not_preemptible) >= max(1, len(self._threads) - 1)
+        return [ticket for ticket in self.demoted if not (full and ticket.must_end)]
+
+    def _wake_idle(self) -> None:
+        """Have an idle thread look for a demoted ticket, if there is one. The others look when they have no work."""
+        if self._idle and self.demoted:
+            self._idle.pop().inbox.put(_CHECK_DEMOTED)
 
     def counters(self) -> Counters:
         """Return the sums over all snapshot engines since the start, those of ended workers included."""
@@ -242,8 +213,7 @@ class Pool:
                     ticket = self.demoted.popleft() if self.demoted else self._queue.get_nowait()
             except Empty:
                 return
-            if ticket is not _CHECK_DEMOTED:
-                ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
+            ticket.done(self.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
 
     def unjudged(self, ticket: Ticket, status: Status, message: str) -> Verdict | Run:
         """Return a verdict, or for a program a run, that says why there is no result."""
@@ -302,25 +272,15 @@ class _WorkerThread(threading.Thread):
         """Return the next ticket if there is one. Demoted ones come last, and only if nothing else is in flight."""
         if self._retries:
             return self._retries.popleft()
-        queue, ticket = self.pool._queue, _CHECK_DEMOTED
-        while ticket is _CHECK_DEMOTED:
-            if queue.empty() and with_demoted and (demoted := self.pool.take_demoted(self)):
-                return demoted
-            try:
-                ticket = queue.get_nowait()
-            except Empty:
-                return None
-            if ticket is _CHECK_DEMOTED and not with_demoted:
-                self.pool.enqueue(ticket)  # for an idle thread
-                return None
-        if not queue.empty():
-            ticket.use_time_slice()
-        return ticket
+        try:
+            return self.pool._queue.get_nowait()
+        except Empty:
+            return self.pool.take_demoted(self) if with_demoted else None
 
     def _batch(self, first: Ticket | None = None) -> list[Ticket]:
         """Return the tickets to send now: enough to keep the worker busy, and no more than the connection buffers."""
         batch, in_flight = [first] if first else [], len(self._in_flight)
-        if first and first.demoted:
+        if first and first.slices:
             return batch
         share = (self.pool.queued + in_flight) // len(self.pool._threads)
         few, many = (round(seconds / self._job_seconds) for seconds in (_LEAST_SECONDS, _MOST_SECONDS))
@@ -336,8 +296,8 @@ class _WorkerThread(threading.Thread):
                 self._retries.appendleft(ticket)
                 break
             batch.append(ticket)
-        for ticket in batch if len(batch) + in_flight > 1 else ():
-            ticket.use_time_slice()
+            if ticket.slices:
+                break
         return batch
 
     def _send(self, batch: list[Ticket]) -> None:
@@ -345,7 +305,7 @@ class _WorkerThread(threading.Thread):
         active = [ticket for ticket in batch if not ticket.cancelled]
         for ticket in batch:
             if ticket.cancelled:
-                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _CANCELLED))
+                self._finish(ticket, self.pool.unjudged(ticket, Status.CANCELLED, _CANCELLED))
         if not active:
             return
         self._in_flight += active
@@ -360,23 +320,25 @@ class _WorkerThread(threading.Thread):
         """Receive outcomes and send more jobs, until nothing is in flight."""
         began = time.monotonic()
         while self._in_flight and self.worker is not None:
-            ticket = self._in_flight[0]
-            limits, decide = ticket.job.limits, decision.describe if ticket.job.program else decision.decide
+            ticket, turn_began = self._in_flight[0], time.monotonic()
+            limits, decide = ticket.limits, decision.describe if ticket.job.program else decision.decide
             before = self.worker.counters
             outcomes = self._await_outcomes(self.worker, ticket)
             if self.worker.counters is not before:
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
-            seconds = sum([outcome.wall_seconds for outcome in outcomes])
-            self._job_seconds += (seconds - self._job_seconds) / 8
+            now = time.monotonic()
+            if not ticket.slices:
+                self._job_seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._job_seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
-                ticket.demoted, ticket.thread, ticket.job.sliced = True, self, False
                 self._in_flight.popleft()
-                self.pool.demote(ticket)
+                preempted = bool(ticket.slices and self._in_flight)
+                ticket.demote(self, now - turn_began, outcomes[-1].observed > 0, preempted)
+                self.pool.demote(ticket, preempted)
             else:
                 result = decide(ticket.id, outcomes, limits, self.pool.level, self.pool.name)
                 self._in_flight.popleft()
-                ticket.done(result)
+                self._finish(ticket, result)
             now = time.monotonic()
             if now - began > _MOST_SECONDS / 4 or not self._in_flight:
                 began = now
@@ -397,13 +359,15 @@ class _WorkerThread(threading.Thread):
         """Wait for the outcomes of the ticket's job. Raises WorkerFailed, also if the job is cancelled."""
         if worker.ready(0.0):
             return worker.collect(GRACE_SECONDS)
-        seconds = ticket.most_seconds
+        seconds, preemptible = ticket.most_seconds, ticket.job.turn.is_preemptible
         deadline = time.monotonic() + seconds
-        while not worker.ready(CANCEL_SECONDS):
+        while not worker.ready(_PREEMPT_SECONDS if preemptible else CANCEL_SECONDS):
             if ticket.cancelled or self.pool.closing:  # `closing`: a worker that was starting has missed `interrupt`
                 raise WorkerFailed("it was running a cancelled job")
             if time.monotonic() > deadline:
                 raise WorkerFailed(f"the worker did not answer within {seconds:.0f} s")
+            if preemptible and len(self._in_flight) == 1 and (other := self._poll(with_demoted=False)):
+                self._send(self._batch(other))
         return worker.collect(deadline - time.monotonic())
 
     def _recover(self, error: Exception) -> None:
@@ -424,10 +388,14 @@ class _WorkerThread(threading.Thread):
             pending[0].attempts += 1
         for ticket in pending:
             if self.pool.closing:
-                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
+                self._finish(ticket, self.pool.unjudged(ticket, Status.CANCELLED, "the verifier was closed"))
             elif ticket.cancelled:
-                ticket.done(self.pool.unjudged(ticket, Status.CANCELLED, _CANCELLED))
+                self._finish(ticket, self.pool.unjudged(ticket, Status.CANCELLED, _CANCELLED))
             elif ticket.attempts >= ATTEMPTS:
-                ticket.done(self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
+                self._finish(ticket, self.pool.unjudged(ticket, Status.INTERNAL_ERROR, f"twice: {error}"))
             else:
                 self._retries.append(ticket)
+
+    def _finish(self, ticket: Ticket, result: Verdict | Run) -> None:
+        self.pool.ended(ticket)
+        ticket.done(result)

@@ -11,6 +11,8 @@ methods, attributes that raise.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from selftaught.sandbox import comparison, judging
@@ -29,6 +31,9 @@ MOST_PROGRAM_CHARACTERS = 1 << 28
 _MESSAGE_CHARACTERS = 500
 _UNREADABLE, _TOO_LONG = "its fields can't be read", "the sources are longer than {} Mi characters"
 _TASK, _PROGRAM = ("id", "sat", "sol"), ("id", "code", "stdin")
+MOST_FILE_BYTES, MOST_FILES, MOST_PATH_BYTES = 48 << 20, 500, 1000
+"""The size of a program's files together, in whole pages; how many files and folders; and the longest path."""
+_PAGE, _MOST_NAME_BYTES, _MAIN = 4096, 255, "main.py"
 _LIMITS = ("cpu_seconds", "wall_seconds", "memory_bytes", "answer_bytes", "output_bytes")
 _NUMBERS = frozenset({int, float})
 T = TypeVar("T", Task, Program)
@@ -86,9 +91,68 @@ def check_program(item: object, verifier: str = "") -> Program | Run:
         verifier: Program, version and interpreter, for the run.
     """
     try:
-        return _plain(item, Program, _PROGRAM, MOST_PROGRAM_CHARACTERS)
+        program = _plain(item, Program, _PROGRAM, MOST_PROGRAM_CHARACTERS)
+        files, fetch = item.files, item.fetch  # type: ignore[attr-defined]
+        return replace(program, files=_plain_files(files), fetch=_plain_paths(fetch)) if files or fetch else program
     except Exception as error:  # as above
         return Run(_id_of(item), Ending.INVALID, message=_explanation(error), verifier=verifier)
+
+
+def _plain_files(files: Any) -> dict[str, bytes]:
+    """Return files with paths and contents of exactly their types, if they fit into the folder."""
+    if not issubclass(type(files), Mapping):
+        raise _Malformed(f"files must map paths to bytes, and is of type {type(files).__name__}")
+    plain = {_path("files", path): _content(path, content) for path, content in dict(files).items()}
+    folders = {parent for path in plain for parent in _parents(path)}
+    if clash := folders & {*plain, _MAIN}:
+        raise _Malformed(f"files: {min(clash)!r} is a file and a folder")
+    if _MAIN in plain:
+        raise _Malformed(f"files: {_MAIN!r} is the program itself: give the file another name")
+    if len(plain) + len(folders) > MOST_FILES:
+        raise _Malformed(f"files: there may be {MOST_FILES} files and folders, not {len(plain) + len(folders):,}")
+    size = sum(-(-len(content) // _PAGE) * _PAGE for content in plain.values())
+    if size > MOST_FILE_BYTES:
+        raise _Malformed(f"files: they may take {MOST_FILE_BYTES >> 20} MiB together, not {size / (1 << 20):.1f}")
+    return plain
+
+
+def _content(path: object, content: object) -> bytes:
+    if not issubclass(type(content), (bytes, bytearray)):
+        raise _Malformed(f"files[{str(path)[:60]!r}] must be bytes, not {type(content).__name__}: encode a text")
+    return bytes(content)  # type: ignore[call-overload,no-any-return]
+
+
+def _plain_paths(fetch: Any) -> tuple[str, ...]:
+    if not issubclass(type(fetch), (list, tuple)):
+        raise _Malformed(f"fetch must be a list or tuple of paths, not {type(fetch).__name__}")
+    if len(paths := [*fetch]) > MOST_FILES:
+        raise _Malformed(f"fetch: there may be {MOST_FILES} paths, not {len(paths):,}")
+    return tuple(dict.fromkeys(_path("fetch", path) for path in paths))
+
+
+def _path(where: str, path: object) -> str:
+    """Return a path that stays in the folder. Raises _Malformed."""
+    text = _string(f"{where}: a path", path)
+    shown = f"{where}: {text[:60]!r}"
+    if text.startswith("/"):
+        raise _Malformed(f"{shown} must be relative to the program's folder")
+    names = text.split("/")
+    if any(name in ("", ".", "..") for name in names):
+        raise _Malformed(f"{shown} must have no empty part, '.' or '..'")
+    try:
+        sizes = [len(name.encode()) for name in names]
+    except UnicodeEncodeError:
+        raise _Malformed(f"{shown} is no valid text") from None
+    if "\0" in text or max(sizes) > _MOST_NAME_BYTES or sum(sizes) + len(sizes) > MOST_PATH_BYTES:
+        raise _Malformed(f"{shown} is too long, or has a zero byte")
+    return text
+
+
+def _parents(path: str) -> Iterator[str]:
+    """Yield the folders that a path names."""
+    while folder := path.rpartition("/")[0]:
+        yield folder
+        path = folder
 
 
 def check_repeat(repeat: object) -> None:

@@ -18,10 +18,11 @@ from selftaught.sandbox import decision, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.judging import PUZZLE_PHASES, Checked, PackedTask
-from selftaught.sandbox.pool import Pool, Ticket
+from selftaught.sandbox.pool import Pool
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, await_result, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import AnyTask, Limits
+from selftaught.sandbox.ticket import Ticket
 from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from selftaught.sandbox.verdict import Verdict
 
@@ -209,7 +210,7 @@ class Verifier:
             ValueError: `repeat` is invalid.
         """
         check_repeat(repeat)
-        check, submit = partial(self._check, verifier=self.name), partial(self._queue, repeat, True)
+        check, submit = partial(self._check, verifier=self.name), partial(self._queue, repeat)
         yield from judge_many(tasks, check, submit, _WINDOW * self.workers, ordered)
 
     def run(self, program: Program) -> Run:
@@ -290,7 +291,7 @@ class Verifier:
         loop, check = asyncio.get_running_loop(), partial(self._check, verifier=self.name)
 
         async def submit(task: Checked, done: Done) -> Cancel:
-            return self._queue(repeat, True, task, in_loop(loop, done))
+            return self._queue(repeat, task, in_loop(loop, done))
 
         async with aclosing(ajudge_many(tasks, check, submit, _WINDOW * self.workers, ordered)) as verdicts:
             async for verdict in verdicts:
@@ -363,12 +364,12 @@ class Verifier:
         check_repeat(repeat)
         checked = self._check(task, self.name)
         if not isinstance(checked, Verdict):
-            return self._queue(repeat, False, checked, done)
+            return self._queue(repeat, checked, done)
         done(checked)
         return cancel_nothing
 
-    def _queue(self, repeat: int, stream: bool, task: Checked, done: Done) -> Cancel:
-        """Queue the judgements of a validated task. In a stream, others wait: use time slices."""
+    def _queue(self, repeat: int, task: Checked, done: Done) -> Cancel:
+        """Queue the judgements of a validated task."""
         pool = self._pool or self._running()
         limits, phases = task.limits or self.limits, task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
         if repeat > 1:
@@ -376,8 +377,6 @@ class Verifier:
         cancels = []
         for seed in range(repeat):
             ticket = Ticket(task.id, judging.pack(task, limits, seed), done, phases)
-            if stream:
-                ticket.use_time_slice()
             pool.submit(ticket)
             cancels.append(ticket.cancel)
         return cancels[0] if repeat == 1 else partial(_call_all, cancels)
@@ -390,7 +389,9 @@ class Verifier:
             done(checked)
             return cancel_nothing
         code, stdin = wire.to_bytes(checked.code), wire.to_bytes(checked.stdin)
-        ticket = Ticket(checked.id, wire.Job(code, stdin, checked.limits or self.limits, kind=wire.Kind.PROGRAM), done)
+        job = wire.Job(code, stdin, checked.limits or self.limits, kind=wire.Kind.PROGRAM)
+        job.files = wire.pack_files(checked.files, checked.fetch)
+        ticket = Ticket(checked.id, job, done)
         pool.submit(ticket)
         return ticket.cancel
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -15,8 +15,9 @@ from selftaught.sandbox.task import Limits
 class End(IntEnum):
     """How a phase ended: as the supervisor saw it (up to `DIED`), or as the child reported it.
 
-    `UNFINISHED`: the phase did not end within its time slice. `TOTAL` ends no phase: it follows the outcomes of cases,
-    and says as `Outcome.observed` how many there are.
+    `UNFINISHED`: the phase did not end within its time slice, or was preempted; `Outcome.observed` is 1 if it can go on
+    where it was. `TOTAL` ends no phase: it follows the outcomes of cases, and says as `Outcome.observed` how many there
+    are.
     """
 
     FORBIDDEN = 1
@@ -80,6 +81,34 @@ class Kind(IntEnum):
     """A program by cases."""
     SHARED = 5
     """A function by tests in the same process."""
+
+
+class Turn(IntEnum):
+    """How long a job may run before others get their turn (`selftaught.sandbox.time_slice`).
+
+    A job that is preemptible is left unfinished when the next job reaches its worker.
+    """
+
+    __hash__ = int.__hash__
+
+    WHOLE = 0
+    """Until it has ended or is at its limits."""
+    SLICE = 1
+    """Unfinished after the time slice of its engine."""
+    LONGER = 2
+    """Unfinished at its time limits, which are those of a longer slice; preemptible."""
+    LAST = 3
+    """Until it has ended or is at its limits; preemptible."""
+
+    @property
+    def is_slice(self) -> bool:
+        """True if a phase that is out of time leaves the job unfinished."""
+        return self in (Turn.SLICE, Turn.LONGER)
+
+    @property
+    def is_preemptible(self) -> bool:
+        """True if the next job leaves this one unfinished."""
+        return self in (Turn.LONGER, Turn.LAST)
 
 
 NO_CASE = (1 << 32) - 1
@@ -148,7 +177,8 @@ class Job:
         limits: limits of each phase.
         seed: seed of the `random` module in all phases but those of tests and checkers; 0 for the fixed one.
         kind: what it judges.
-        sliced: True to leave a phase unfinished after its time slice (`selftaught.sandbox.time_slice`).
+        turn: how long it may run before others get their turn.
+        files: of a program, its files and those to fetch (`pack_files`); empty if there are none.
     """
 
     sat: bytes
@@ -156,12 +186,17 @@ class Job:
     limits: Limits
     seed: int = 0
     kind: Kind = Kind.PUZZLE
-    sliced: bool = False
+    turn: Turn = Turn.WHOLE
+    files: bytes = b""
 
     @property
     def has_steps(self) -> bool:
         """True if its phases follow one another: it is a puzzle or a program."""
         return self.kind in (Kind.PUZZLE, Kind.PROGRAM)
+
+    def is_expired(self, outcome: Outcome) -> bool:
+        """Return True if this outcome leaves the job unfinished: a phase was out of time, and has a slice only."""
+        return self.turn.is_slice and outcome.end in (End.CPU, End.WALL)
 
     @property
     def program(self) -> bool:
@@ -170,11 +205,13 @@ class Job:
 
 
 _LENGTH = struct.Struct("<I")
-JOB = struct.Struct("<IB?ddQQQII")
-"""Header of a job: length of the solution, `kind`, `sliced`, limits, seed, length of the puzzle."""
+JOB = struct.Struct("<IBBddQQQII")
+"""Header of a job: length of the solution, `kind`, `turn`, limits, seed, length of the puzzle. Puzzle, solution and
+`files` follow.
+"""
 
 OUTCOME = struct.Struct("<BBBIdddQHI")
-_OUTPUT = struct.Struct("<?Q")
+_OUTPUT = struct.Struct("<?iQQ")
 _COUNTERS = struct.Struct("<4Q")
 PHASE = struct.Struct("<BQdQIIQ")
 """Header of what a child reads: phase, address space, CPU seconds, answer bytes, seed, lengths of puzzle and
@@ -206,9 +243,13 @@ def _sha256(data: bytes) -> bytes:
     return bytes(sha256(data).digest())
 
 
+_DIALECT = _sha256(Path(__file__).read_bytes()).hex()[:16]
+"""Read with the module: an upgrade under a running verifier must not make it take the new file for its own."""
+
+
 def dialect() -> str:
     """Return a digest of this module. Verifier and worker understand each other only if they have the same."""
-    return _sha256(Path(__file__).read_bytes()).hex()[:16]
+    return _DIALECT
 
 
 def digest(answer: bytes) -> bytes:
@@ -241,6 +282,11 @@ def size_of_first(frames: bytes, number: int = 1) -> int:
 def kind_of_first(frames: bytes) -> Kind:
     """Return the kind of the job in the first frame."""
     return _KINDS[JOB.unpack_from(frames, _LENGTH.size)[1]]
+
+
+def turn_of_first(frames: bytes) -> Turn:
+    """Return the turn of the job in the first frame."""
+    return _TURNS[JOB.unpack_from(frames, _LENGTH.size)[2]]
 
 
 def cut(frames: bytes) -> Iterator[bytes]:
@@ -289,7 +335,7 @@ def pack_job(job: Job) -> bytes:
     head = JOB.pack(
         len(job.sol),
         job.kind,
-        job.sliced,
+        job.turn,
         limits.cpu_seconds,
         limits.wall_seconds,
         limits.memory_bytes,
@@ -298,20 +344,22 @@ def pack_job(job: Job) -> bytes:
         job.seed,
         len(job.sat),
     )
-    return head + job.sat + job.sol
+    return head + job.sat + job.sol + job.files
 
 
 _ENDS, _PHASES = {end.value: end for end in End}, {phase.value: phase for phase in Phase}
 _KINDS = {kind.value: kind for kind in Kind}
+_TURNS = {turn.value: turn for turn in Turn}
 _limits = functools.lru_cache(64)(Limits)
 
 
 def unpack_job(data: bytes) -> Job:
     """Return the job in these bytes."""
-    sol, kind, sliced, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
-    at = JOB.size
+    sol, kind, turn, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    second = JOB.size + sat
+    files = second + sol
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[at : at + sat], data[at + sat : at + sat + sol], limits, seed, _KINDS[kind], sliced)
+    return Job(data[JOB.size : second], data[second:files], limits, seed, _KINDS[kind], _TURNS[turn], data[files:])
 
 
 ENGINES = ("fork", "snapshot")
@@ -343,15 +391,53 @@ def pack_counters(counters: Counters) -> bytes:
     return _COUNTERS.pack(*counters.to_tuple())
 
 
-def pack_output(stdout: bytes, stderr: bytes, cut: bool) -> bytes:
-    """Return a program's output as bytes. `cut` says that there was more."""
-    return _OUTPUT.pack(cut, len(stdout)) + stdout + stderr
+def pack_files(files: Mapping[str, bytes], fetch: Sequence[str] = ()) -> bytes:
+    """Return files, content by path, and paths of files to fetch as bytes: none if there are neither."""
+    if not files and not fetch:
+        return b""
+    parts = [part for path, content in files.items() for part in (to_bytes(path), content)]
+    return b"".join(map(frame, (b"\0".join(map(to_bytes, fetch)), *parts)))
+
+
+def unpack_files(data: bytes) -> tuple[dict[str, bytes], list[str]]:
+    """Return the files, and the paths of those to fetch."""
+    fetch, *parts = cut(data) if data else (b"",)
+    names = [path.decode(*TEXT) for path in parts[::2]]
+    return dict(zip(names, parts[1::2], strict=True)), [path.decode(*TEXT) for path in fetch.split(b"\0") if path]
+
+
+def pack_output(
+    stdout: bytes, stderr: bytes, cut: bool, files: Mapping[str, bytes] | None = None, return_code: int = 0
+) -> bytes:
+    """Return a program's output and files as bytes.
+
+    Args:
+        stdout, stderr: what is kept of its output.
+        cut: True if there was more output.
+        files: what was fetched, content by path.
+        return_code: its exit code, or minus the number of the signal that ended it, if `Outcome.observed` has another
+            meaning.
+    """
+    return _OUTPUT.pack(cut, return_code, len(stdout), len(stderr)) + stdout + stderr + pack_files(files or {})
 
 
 def unpack_output(data: bytes) -> tuple[bytes, bytes, bool]:
     """Return standard output, standard error, and whether there was more."""
-    cut, size = _OUTPUT.unpack_from(data)
-    return data[_OUTPUT.size : _OUTPUT.size + size], data[_OUTPUT.size + size :], cut
+    cut, _, out, err = _OUTPUT.unpack_from(data)
+    middle = _OUTPUT.size + out
+    return data[_OUTPUT.size : middle], data[middle : middle + err], cut
+
+
+def unpack_return_code(data: bytes) -> int:
+    """Return the return code in a program's output."""
+    code: int = _OUTPUT.unpack_from(data)[1]
+    return code
+
+
+def unpack_fetched(data: bytes) -> dict[str, bytes]:
+    """Return the files in a program's output, content by path."""
+    _, _, out, err = _OUTPUT.unpack_from(data)
+    return unpack_files(data[_OUTPUT.size + out + err :])[0]
 
 
 def unpack_results(data: bytes) -> tuple[list[Outcome], Counters]:

@@ -9,26 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import Unusable, no_link, worker_config
+from selftaught.sandbox.options import Unusable, no_link
+from selftaught.trainer.evaluate_command import evaluate
+from selftaught.trainer.options import REQUIRE, WORKERS, verifier
 
 if TYPE_CHECKING:
-    from selftaught.sandbox import Limits, Verifier
-
-
-def _verifier(limits: Limits, options: dict[str, Any]) -> Verifier:
-    from selftaught.sandbox import CannotConfine, Verifier
-
-    try:
-        return Verifier.from_config(worker_config(options), workers=options["workers"], limits=limits)
-    except CannotConfine as error:
-        raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
-
-
-_WORKERS = click.option(
-    "--workers", type=click.IntRange(1), help="Number of worker processes.  [default: one for each processor]"
-)
-_REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-                        help="The confinement level that is required.")  # fmt: skip
+    from selftaught.generator.puzzle import Puzzle
 
 
 @click.command()
@@ -42,8 +28,8 @@ _REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), 
               help="How pairs are generated; paper has the preset's sizes.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
-@_WORKERS
-@_REQUIRE
+@WORKERS
+@REQUIRE
 @click.option("--quiet", is_flag=True, help="Print the last two lines only.")
 def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:
     """Let a model teach itself: write puzzles, solve them, keep what is verified, train on it, and measure.
@@ -72,8 +58,8 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         raise click.UsageError(str(error)) from error
     on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
-        with _verifier(preset.limits, options) as verifier:
-            metrics = Loop(preset, iterations, output, verifier, seed, on_message).run()
+        with verifier(preset.limits, options) as made:
+            metrics = Loop(preset, iterations, output, made, seed, on_message).run()
     except (Mismatch, ModelFailed) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
@@ -81,96 +67,6 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         sys.exit(exit_code(stop))
     click.echo(f"{output / 'report.md'}, plot {output / 'pass_at_k.png'}")
     click.echo(report.sentence(metrics))
-
-
-@click.command()
-@click.argument("model_name", metavar="MODEL")
-@click.option("--puzzles", default="heldout:handwritten", show_default=True, metavar="FILE",
-              help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or JSON Lines with "
-              "a field `sat`.")  # fmt: skip
-@click.option("--split", metavar="FILE", help="P3's split.json: evaluate its test problems only.")
-@click.option("--every-instance", is_flag=True, help="All instances of a problem, not only its first.")
-@click.option("-n", "attempts", type=click.IntRange(1), default=20, show_default=True, help="Attempts at each puzzle.")
-@click.option("-T", "temperatures", type=click.FloatRange(0), multiple=True, default=(0.8,), show_default=True,
-              help="May be repeated.")  # fmt: skip
-@click.option("--max-new-tokens", "--new-tokens", type=click.IntRange(1), default=150, show_default=True)
-@click.option("--bare", is_flag=True, help="No few-shot examples in the prompt, for a model trained on puzzles only.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), callback=no_link,
-              help="All attempts, one line for each problem and temperature. No symbolic link.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
-@_WORKERS
-@_REQUIRE
-def evaluate(model_name: str, output: Path, **options: Any) -> None:
-    """Measure how well MODEL solves held-out puzzles: unbiased Pass@k with n, T and an interval over problems.
-
-    MODEL is a folder or a name that transformers loads, tiny:FOLDER, or http://host:port/v1#NAME. Problems that a
-    trivial answer solves are reported separately. `selftaught compare` compares two results.
-
-    \b
-    Examples:
-      selftaught evaluate tiny:out/tiny/iterations/3/model --bare --puzzles heldout:machine -o tiny.jsonl
-      selftaught evaluate MODEL --puzzles puzzles.json --split split.json -n 100 -o p3.jsonl
-    """
-    from selftaught.generator import prompts
-    from selftaught.generator.models import ModelFailed
-    from selftaught.generator.seeds import Unreadable
-    from selftaught.sandbox import Limits
-    from selftaught.trainer import evaluation, problems
-
-    try:
-        model = _model(model_name)
-        asked = problems.read(options["puzzles"], options["split"], options["every_instance"])
-        with _verifier(Limits(cpu_seconds=options["cpu_limit"]), options) as verifier:
-            asked = problems.mark_trivial(asked, verifier)
-            cache, results = evaluation.VerdictCache(verifier), []
-            for temperature in options["temperatures"]:
-                results += evaluation.evaluate(
-                    model,
-                    asked,
-                    cache,
-                    attempts=options["attempts"],
-                    temperature=temperature,
-                    max_new_tokens=options["max_new_tokens"],
-                    style=prompts.BARE if options["bare"] else prompts.Style(),
-                    seed=options["seed"],
-                )
-        evaluation.write(results, output)
-    except (ModelFailed, Unreadable, ValueError, OSError) as error:
-        raise Unusable(str(error)) from error
-    _show(evaluation.summary(results))
-
-
-def _model(name: str) -> Any:
-    from selftaught.generator import models
-
-    if name.startswith("tiny:"):
-        from selftaught.trainer.tiny.completer import Tiny
-
-        return Tiny.load(Path(name.removeprefix("tiny:")))
-    return models.load(name)
-
-
-def _show(summary: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from selftaught.sandbox.passk import Estimate
-
-    table = Table("problems", "T", "n", "k", "Pass@k [95 % interval]")
-
-    def add(name: str, temperature: str, attempts: int, found: dict[str, Any]) -> None:
-        for k, one in found.items():
-            shown = Estimate(one["value"], one["low"], one["high"])
-            table.add_row(name, temperature, str(attempts), k, str(shown))
-
-    for temperature, entry in summary["temperatures"].items():
-        add(f"all {summary['problems']}", temperature, entry["attempts"], entry["pass_at_k"])
-    apart = {**summary["groups"], f"trivial ({summary['trivial']['problems']})": summary["trivial"]["pass_at_k"]}
-    for group, best in apart.items():
-        for k, one in best.items():
-            add(group, f"{one['temperature']:g}", one["attempts"], {k: one})
-    Console().print(table)
 
 
 @click.command()
@@ -221,7 +117,12 @@ def compare(first: Path, second: Path) -> None:
 @click.option("--bare", is_flag=True, help="grpo: no few-shot examples in the prompt.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
-    """Fine-tune MODEL on verified pairs (DATA: pairs.jsonl of `selftaught generate`, train.jsonl of a loop).
+    """Fine-tune MODEL on verified pairs.
+
+    DATA is any file that `selftaught verify` reads: its own output, of which the accepted puzzles are used; pairs.jsonl
+    of `selftaught generate`; train.jsonl of a loop; - for standard input. Records without an accepted verdict are left
+    out, and counted with their reasons. With --method grpo, which samples solutions itself, every puzzle is used: a
+    field `sat` or `puzzle`, P3's puzzles.json, or corpus:.
 
     \b
     Settings of sft (named as in TrainingArguments and TRL's SFTConfig; the defaults are the paper's):
@@ -231,7 +132,6 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     Settings of grpo (named as in TRL's GRPOConfig):
       learning_rate=1e-6 num_generations=8 per_device_train_batch_size=32 (completions) max_completion_length=150
       temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 lora_r=0 lora_alpha=0 report_to=none save_steps=100
-    DATA for grpo: any file with a field `puzzle` or `sat`, P3's puzzles.json, or corpus:.
 
     Checkpoints go to DIR/checkpoints; the same command continues from the last one. The model is saved in Hugging
     Face's layout.
@@ -255,13 +155,15 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
 
 def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
-    from selftaught.generator import example
+    from selftaught.generator import pair
     from selftaught.generator.settings import changed
+    from selftaught.sandbox.records.omissions import Omissions
     from selftaught.trainer import sft
 
-    examples = {one.id: one for path in data for one in example.read(Path(path))}
-    chosen = changed(sft.Settings(), settings)
-    return sft.train(model, list(examples.values()), output, chosen, seed, _print_step)
+    omissions, chosen = Omissions(), changed(sft.Settings(), settings)
+    pairs = pair.read(data, omissions)
+    omissions.tell(", ".join(data))
+    return sft.train(model, pairs, output, chosen, seed, _print_step)
 
 
 def _train_grpo(
@@ -269,11 +171,17 @@ def _train_grpo(
 ) -> dict[str, Any]:
     from selftaught.generator import prompts, seeds
     from selftaught.generator.settings import changed
+    from selftaught.sandbox.records.omissions import Omissions
     from selftaught.trainer import grpo
 
-    puzzles = [seed.puzzle for path in data for seed in seeds.read(path)]
+    chosen = changed(grpo.Settings(), settings)
+    puzzles: dict[str, Puzzle] = {}
+    for source in data:
+        omissions = Omissions()
+        puzzles |= {one.id: one.puzzle for one in seeds.read(source, omissions)}
+        omissions.tell(source)
     style = prompts.BARE if bare else prompts.Style()
-    return grpo.train(model, puzzles, output, changed(grpo.Settings(), settings), style, seed)
+    return grpo.train(model, list(puzzles.values()), output, chosen, style, seed)
 
 
 def _print_step(step: int, steps: int, loss: float) -> None:

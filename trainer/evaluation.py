@@ -1,24 +1,29 @@
-"""Evaluation: attempts at held-out puzzles at several temperatures, verified, and summarised as Pass@k."""
+"""Evaluation: attempts at held-out puzzles at several temperatures, verified, and summarised as Pass@k.
+
+`evaluate` returns all results at the end, for the loop; `attempt` hands each over as it comes, for long evaluations.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from selftaught.generator import prompts
-from selftaught.generator.models import Completer
+from selftaught.generator.models import Completer, chats, known
 from selftaught.generator.prompts import Style
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.sandbox import Status, Task, Verifier
-from selftaught.sandbox.output import open_output
 from selftaught.sandbox.passk import KS, Score, estimate
+from selftaught.trainer.results import REFUSED, UNJUDGED, UNPARSED, Result, read, write
+
+__all__ = ["Problem", "Result", "Stopped", "VerdictCache", "attempt", "evaluate", "read", "scores", "summary", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,76 +43,52 @@ class Problem:
     trivial: bool = False
 
 
-@dataclass(slots=True)
-class Result:
-    """The attempts at one problem at one temperature.
-
-    Attributes:
-        id: The problem's id.
-        group: The problem's group.
-        trivial: True if a trivial answer solves the problem.
-        temperature: Sampling temperature.
-        statuses: Number of attempts with each status, unverified ones included.
-        solutions: Status of each distinct solution.
-    """
-
-    id: str
-    group: str
-    trivial: bool
-    temperature: float
-    statuses: Counter[str] = field(default_factory=Counter)
-    solutions: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def score(self) -> Score:
-        """The number of verified attempts and of correct ones. What does not parse is wrong; what could not be verified
-        does not count."""
-        unjudged = sum(self.statuses[status] for status in _UNJUDGED)
-        return Score(self.statuses.total() - unjudged, self.statuses[Status.ACCEPTED])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain data."""
-        return {**dataclasses.asdict(self), "statuses": dict(self.statuses)}
-
-
-_UNJUDGED = (Status.INTERNAL_ERROR, Status.CANCELLED)
-UNPARSED = "unparsed"
-
-
 class VerdictCache:
     """Verdicts by puzzle and solution: a solution is verified once, however many models write it.
+
+    It remembers digests of the sources, not the sources. It may be used from several threads.
 
     Args:
         verifier: The verifier.
 
     Attributes:
         verified: Number of pairs that were sent to the verifier.
-        seconds: Time spent waiting for it.
+        seconds: Time spent waiting for it, added up over threads.
     """
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[bytes, str] = {}
+        self._lock = threading.Lock()
         self.verified, self.seconds = 0, 0.0
 
     def add(self, sat: str, statuses: dict[str, str]) -> None:
         """Add verdicts of an earlier process: statuses of solutions of one puzzle. Failures of the verifier are
         ignored."""
-        self._known |= {(sat, sol): status for sol, status in statuses.items() if status not in _UNJUDGED}
+        self._known |= {_digest(sat, sol): one for sol, one in statuses.items() if one not in UNJUDGED}
 
     def verify(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return the status of each pair of puzzle and solution."""
         started, statuses = time.perf_counter(), {}
-        distinct = dict.fromkeys(pairs)
-        fresh = [pair for pair in distinct if pair not in self._known]
+        digests = {pair: _digest(*pair) for pair in pairs}
+        fresh = [pair for pair, digest in digests.items() if digest not in self._known]
         tasks = (Task(str(number), *pair) for number, pair in enumerate(fresh))
         for pair, verdict in zip(fresh, self._verifier.verify_many(tasks), strict=True):
             statuses[pair] = str(verdict.status)
             if verdict.judged or verdict.status is Status.INVALID:
-                self._known[pair] = statuses[pair]
-        self.verified += len(fresh)
-        self.seconds += time.perf_counter() - started
-        return {pair: self._known.get(pair) or statuses[pair] for pair in distinct}
+                self._known[digests[pair]] = statuses[pair]
+        with self._lock:
+            self.verified += len(fresh)
+            self.seconds += time.perf_counter() - started
+        return {pair: self._known.get(digest) or statuses[pair] for pair, digest in digests.items()}
+
+    def stop(self) -> None:
+        """Close the verifier: what is being verified is cancelled."""
+        self._verifier.close()
+
+
+def _digest(sat: str, sol: str) -> bytes:
+    return hashlib.sha256(f"{len(sat)} {sat}{sol}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 class Stopped(Exception):
@@ -146,14 +127,15 @@ def evaluate(
         ModelFailed: The model can't be used.
         Stopped: `stopped` returned True.
     """
-    asked = [prompts.for_solution(problem.puzzle, style) for problem in problems]
+    chat = chats(model)
+    asked = [prompts.for_solution(problem.puzzle, style, chat) for problem in problems]
     written: dict[int, list[str | None]] = {}
     for number, texts in model.complete(
         [prompt.text for prompt in asked],
         samples=attempts,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        stop=prompts.Unindented(),
+        stop=() if chat else prompts.Unindented(),
         seed=seed,
     ):
         if stopped():
@@ -161,16 +143,106 @@ def evaluate(
         written[number] = [_read(problems[number].puzzle, asked[number], text) for text in texts]
     sources = [problem.puzzle.source for problem in problems]
     verdicts = cache.verify((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
-    results = []
-    for number, problem in enumerate(problems):
-        result = Result(problem.id, problem.group, problem.trivial, temperature)
-        for solution in written[number]:
-            status = UNPARSED if solution is None else verdicts[sources[number], solution]
-            result.statuses[status] += 1
-            if solution is not None:
-                result.solutions[solution] = status
-        results.append(result)
-    return results
+    return [_result(problem, temperature, written[n], verdicts) for n, problem in enumerate(problems)]
+
+
+_JUDGING, _WAITING = 4, 16
+"""Problems whose attempts are verified at once, and the most that wait for it: more would only take memory."""
+
+
+def attempt(
+    model: Completer,
+    problems: Sequence[Problem],
+    cache: VerdictCache,
+    on_result: Callable[[Result], None],
+    *,
+    attempts: int,
+    temperature: float,
+    max_new_tokens: int,
+    style: Style,
+    seed: int,
+    done: Collection[str] = (),
+) -> None:
+    """Attempt problems at one temperature as `evaluate` does, but hand over each result as soon as it is complete.
+
+    Attempts at one problem are verified while the model works on the next. A prompt that the model refuses is a result
+    with the status ``refused``. When this is interrupted, no further result is handed over.
+
+    Args:
+        model: The model.
+        problems: The problems.
+        cache: Verdicts that are known, and the verifier.
+        on_result: Called with each result, in any order, from one thread at a time.
+        attempts: Number of attempts at each problem.
+        temperature: Sampling temperature.
+        max_new_tokens: Maximum number of tokens of a solution.
+        style: The form of the prompts.
+        seed: Random seed.
+        done: Ids of problems whose results an earlier process had; results of the others are the same as without it.
+
+    Raises:
+        ModelFailed: The model can't be used. Results of what it has answered were handed over.
+    """
+    chat, lock, interrupted = chats(model), threading.Lock(), threading.Event()
+    asked = [prompts.for_solution(problem.puzzle, style, chat) for problem in problems]
+    places = threading.Semaphore(_WAITING)
+
+    def hand_over(result: Result, number: int) -> None:
+        result.number = number
+        with lock:
+            if not interrupted.is_set() and not result.statuses[Status.CANCELLED]:
+                on_result(result)
+
+    def refuse(number: int, reason: str) -> None:
+        problem = problems[number]
+        refused = Counter({REFUSED: attempts})
+        hand_over(Result(problem.id, problem.group, problem.trivial, temperature, refused, refusal=reason), number)
+
+    def judge(number: int, texts: list[str]) -> None:
+        problem = problems[number]
+        try:
+            written = [_read(problem.puzzle, asked[number], text) for text in texts]
+            verdicts = cache.verify((problem.puzzle.source, one) for one in written if one is not None)
+            hand_over(_result(problem, temperature, written, verdicts), number)
+        finally:
+            places.release()
+
+    skip = {number for number, problem in enumerate(problems) if problem.id in done}
+    running: list[Future[None]] = []
+    with ThreadPoolExecutor(_JUDGING, "judging") as pool:
+        try:
+            for number, texts in model.complete(
+                [prompt.text for prompt in asked],
+                samples=attempts,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                stop=() if chat else prompts.Unindented(),
+                seed=seed,
+                **known(model, skip=skip, on_refusal=refuse),
+            ):
+                if number not in skip:
+                    places.acquire()
+                    running = [one for one in running if not one.done() or one.result()]  # raises what one raised
+                    running.append(pool.submit(judge, number, texts))
+            for one in running:
+                one.result()
+        except KeyboardInterrupt:
+            interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            cache.stop()
+            raise
+
+
+def _result(
+    problem: Problem, temperature: float, written: list[str | None], verdicts: dict[tuple[str, str], str]
+) -> Result:
+    result = Result(problem.id, problem.group, problem.trivial, temperature)
+    for solution in written:
+        status = UNPARSED if solution is None else verdicts[problem.puzzle.source, solution]
+        result.statuses[status] += 1
+        if solution is not None:
+            result.solutions[solution] = status
+    return result
 
 
 def _read(puzzle: Puzzle, prompt: prompts.Prompt, text: str) -> str | None:
@@ -188,9 +260,9 @@ def summary(results: Sequence[Result], seed: int = 0) -> dict[str, Any]:
         seed: Random seed of the bootstrap.
 
     Returns:
-        ``problems`` (their number), ``pass_at_k`` (at the best temperature of each k), ``temperatures`` (at each),
-        ``groups`` (of each), ``trivial`` (problems that a trivial answer solves; in no other figure) and ``statuses``
-        (numbers of attempts).
+        ``problems`` (their number), ``pass_at_k`` (at the best temperature of each k), ``temperatures`` (at each;
+        ``""`` if it is not known), ``groups`` (of each), ``trivial`` (problems that a trivial answer solves; in no
+        other figure) and ``statuses`` (numbers of attempts).
     """
     trivial = [result for result in results if result.trivial]
     counted = [result for result in results if not result.trivial]
@@ -214,11 +286,12 @@ def summary(results: Sequence[Result], seed: int = 0) -> dict[str, Any]:
 
 def _by_temperature(results: Sequence[Result], seed: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for temperature in sorted({result.temperature for result in results}):
+    temperatures = {result.temperature for result in results}
+    for temperature in sorted(temperatures, key=lambda one: (one is not None, one)):
         scores = [result.score for result in results if result.temperature == temperature]
         most = max(score.attempts for score in scores)
         estimates = {str(k): estimate(scores, k, seed) for k in KS if k <= most}
-        found[f"{temperature:g}"] = {
+        found["" if temperature is None else f"{temperature:g}"] = {
             "attempts": most,
             "pass_at_k": {k: dataclasses.asdict(one) for k, one in estimates.items() if one},
         }
@@ -231,26 +304,14 @@ def _best(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     for temperature, entry in found.items():
         for k, one in entry["pass_at_k"].items():
             if k not in best or one["value"] > best[k]["value"]:
-                best[k] = {**one, "temperature": float(temperature), "attempts": entry["attempts"]}
+                best[k] = {
+                    **one,
+                    "temperature": float(temperature) if temperature else None,
+                    "attempts": entry["attempts"],
+                }
     return best
 
 
-def scores(results: Sequence[Result], temperature: float) -> dict[str, Score]:
+def scores(results: Sequence[Result], temperature: float | None) -> dict[str, Score]:
     """Return the scores at one temperature by problem, without trivial problems."""
     return {result.id: result.score for result in results if result.temperature == temperature and not result.trivial}
-
-
-def write(results: Iterable[Result], path: Path) -> None:
-    """Write results as JSON Lines. Raises OSError, also if the path is a symbolic link."""
-    with open_output(path) as file:
-        file.writelines(orjson.dumps(result.to_dict()) + b"\n" for result in results)
-
-
-def read(path: Path) -> Iterator[Result]:
-    """Yield the results that `write` wrote. Raises OSError or ValueError."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            fields = orjson.loads(line)
-            yield Result(**{**fields, "statuses": Counter(fields["statuses"])})
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{path}:{number}: no result of an evaluation: {error}") from error

@@ -20,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from selftaught.generator.example import Example, training_text
 from selftaught.generator.models.transformers import Transformers
+from selftaught.generator.pair import Pair
 
 StepCallback = Callable[[int, int, float], None]
 _IGNORED = -100
@@ -72,7 +73,7 @@ class Tokens:
     weight: float
 
 
-def tokenize(tokenizer: Any, one: Example, settings: Settings) -> Tokens:
+def tokenize(tokenizer: Any, one: Example | Pair, settings: Settings) -> Tokens:
     """Return the tokens of an example's text followed by an end token."""
     text = training_text(one.puzzle, one.solution)
     found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
@@ -165,7 +166,7 @@ class _Progress(transformers.TrainerCallback):  # type: ignore[misc]
 
 def train(
     base: str,
-    examples: Sequence[Example],
+    examples: Sequence[Example | Pair],
     folder: Path,
     settings: Settings,
     seed: int = 0,

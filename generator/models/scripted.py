@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from selftaught.generator.models import ModelFailed, Stop
+from selftaught.generator.models import ModelFailed, OnRefusal, Stop
 
 Script = Callable[[str, random.Random], str]
 """Returns the completion of a prompt, drawn with the given source of randomness."""
@@ -17,13 +18,13 @@ Script = Callable[[str, random.Random], str]
 class Scripted:
     """Completes prompts by a function. `prompts` records every prompt."""
 
-    def __init__(self, script: Script, *, name: str = "scripted", context: int = 2048) -> None:
-        self.script, self.name, self.context = script, name, context
+    def __init__(self, script: Script, *, name: str = "scripted", context: int = 2048, chat: bool = False) -> None:
+        self.script, self.name, self.context, self.chat = script, name, context, chat
         self.digest = hashlib.sha256(name.encode()).hexdigest()
         self.prompts: list[str] = []
 
     @classmethod
-    def from_file(cls, path: str, **options: int) -> Scripted:
+    def from_file(cls, path: str, **options: Any) -> Scripted:
         """Return a completer with rules from a JSON file, ``[{"ends": TEXT, "texts": [...]}, ...]``.
 
         The first rule whose text ends the prompt gives one of its texts.
@@ -57,9 +58,13 @@ class Scripted:
         top_p: float = 1.0,
         stop: Stop = (),
         seed: int,
+        skip: Container[int] = (),
+        on_refusal: OnRefusal | None = None,
     ) -> Iterator[tuple[int, list[str]]]:
         """Return the script's completions (see `selftaught.generator.models.Completer`)."""
         for number, prompt in enumerate(prompts):
+            if number in skip:
+                continue
             self.prompts.append(prompt)
             rng = random.Random(f"{seed} {number}")
             yield number, [self.script(prompt, rng) for _ in range(samples)]

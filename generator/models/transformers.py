@@ -12,13 +12,13 @@ import hashlib
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from selftaught.generator.models import ModelFailed, Stop, is_complete
+from selftaught.generator.models import ModelFailed, OnRefusal, Stop, is_complete
 
 try:
     import torch
@@ -51,14 +51,31 @@ class Transformers:
         batch_size: Maximum number of sequences in a batch; halved when memory runs out (None: 256 on a GPU, 64 on a
             CPU).
         context: Tokens of prompt and completion (None: what the model was trained with).
+        chat: Put prompts into the tokenizer's chat template, as messages of a user.
+
+    Attributes:
+        cut: Number of completions that ended at their maximum number of tokens.
+
+    Raises:
+        ModelFailed: The tokenizer has no chat template.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, name: str = "", batch_size: int | None = None, context: int | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "",
+        batch_size: int | None = None,
+        context: int | None = None,
+        chat: bool = False,
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+        self.chat, self.cut = chat, 0
+        if chat and not getattr(tokenizer, "chat_template", None):
+            raise ModelFailed(f"{self.name} has no chat template: leave out --chat")
         self._shares = True
         self.batch_size = batch_size or (256 if model.device.type == "cuda" else 64)
         self._accepts = set(inspect.signature(model.forward).parameters)
@@ -102,8 +119,14 @@ class Transformers:
         return total.hexdigest()
 
     def tokens(self, text: str) -> int:
-        """Return the number of tokens that the tokenizer makes."""
-        return len(self.tokenizer(text).input_ids)
+        """Return the number of tokens that the tokenizer makes, those of the chat template included."""
+        return len(self._ids(text))
+
+    def _ids(self, prompt: str) -> list[int]:
+        if self.chat:
+            message = [{"role": "user", "content": prompt}]
+            prompt = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        return list(self.tokenizer(prompt, add_special_tokens=not self.chat).input_ids)
 
     def complete(
         self,
@@ -115,20 +138,28 @@ class Transformers:
         top_p: float = 1.0,
         stop: Stop = (),
         seed: int,
+        skip: Container[int] = (),
+        on_refusal: OnRefusal | None = None,
     ) -> Iterator[tuple[int, list[str]]]:
         """Sample completions (see `selftaught.generator.models.Completer`). The same call gives the same texts on the
         same machine."""
-        ids = [self.tokenizer(prompt).input_ids for prompt in prompts]
-        longest = max(map(len, ids), default=0)
-        if longest + max_new_tokens > self.context or not all(ids):
-            raise ModelFailed(
-                f"{self.name}: a prompt of {longest} tokens and {max_new_tokens} new ones don't fit {self.context}"
-            )
-        prefix = self._prefill(ids)
+        ids = dict(enumerate(map(self._ids, prompts)))
+        for number, one in list(ids.items()):
+            if len(one) + max_new_tokens <= self.context and one:
+                continue
+            reason = f"a prompt of {len(one)} tokens and {max_new_tokens} new ones don't fit {self.context}"
+            if on_refusal is None:
+                raise ModelFailed(f"{self.name}: {reason}")
+            del ids[number]
+            if number not in skip:
+                on_refusal(number, reason)
+        prefix = self._prefill(list(ids.values()))
         texts: dict[int, list[str]] = defaultdict(list)
-        queue = _batches(sorted(range(len(ids)), key=lambda number: len(ids[number])), samples, self.batch_size)
+        queue = _batches(sorted(ids, key=lambda number: len(ids[number])), samples, self.batch_size)
         while queue:
             batch = queue.pop(0)
+            if all(number in skip for number, _ in batch):
+                continue
             drawn = _TokenSampler(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
             try:
                 rows = self._decode(prefix, [ids[number] for number, _ in batch], batch, max_new_tokens, drawn, stop)
@@ -145,7 +176,7 @@ class Transformers:
             for number, text in rows:
                 texts[number].append(text)
             for number in {number for number, _ in batch}:
-                if len(texts[number]) == samples:
+                if len(texts[number]) == samples and number not in skip:
                     yield number, texts.pop(number)
 
     def _prefill(self, ids: list[list[int]]) -> Any:
@@ -201,6 +232,7 @@ class Transformers:
             cache.batch_select_indices(owner.to(self.model.device))
             logits, mask = logits[owner.to(logits.device)], mask[owner]
             self._continue(found, logits, mask, cache, limit, draw, stop)
+        self.cut += sum(not row.complete for row in found)
         return [(row.number, row.text) for row in found]
 
     def _continue(

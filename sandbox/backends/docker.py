@@ -1,9 +1,9 @@
 """The Docker backend: each worker is a container with a supervisor, and with the jail of level ``restricted`` inside.
 
-A container has no network, no capabilities, no writable file, and the seccomp profile ``seccomp.json``. A call that the
-profile does not list is passed to a tracer (SCMP_ACT_TRACE), and since there is none, it fails. This action has a lower
-precedence than the notification by the jail's own filter: the supervisor still learns what a task tries, and verdicts
-are the same as with other backends.
+A container has no network, no capabilities, no writable file but those of its scratch folder, which is in memory, and
+the seccomp profile ``seccomp.json``. A call that the profile does not list is passed to a tracer (SCMP_ACT_TRACE), and
+since there is none, it fails. This action has a lower precedence than the notification by the jail's own filter: the
+supervisor still learns what a task tries, and verdicts are the same as with other backends.
 
 Verifier and supervisor communicate through the container's standard input and output, so that the container engine may
 be on another machine, and the runtime may be any whose kernel has what the jail needs. If the verifier dies, standard
@@ -31,7 +31,7 @@ from selftaught.sandbox import packages
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.backends.worker import COMMAND, ENVIRONMENT, INTERPRETER_OPTIONS, KEPT_VARIABLES, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
-from selftaught.sandbox.jail import owner
+from selftaught.sandbox.jail import owner, scratch
 from selftaught.sandbox.jail.namespaces import NOBODY
 from selftaught.sandbox.task import Limits
 
@@ -49,11 +49,20 @@ os.execve(sys.executable, [sys.executable, *sys.argv[1:]], {ENVIRONMENT} | kept)
 """Starts the supervisor without the image's environment, whose strings a task could read from its stack."""
 
 _PROFILE = (Path(__file__).parent / "seccomp.json").read_text()
-_PROCESSES = 256
-"""More than the jail needs: for the runtime's process, and for runtimes whose kernel is made of threads (gVisor)."""
+_PROCESSES = 512
+"""More than the jail needs (`selftaught.sandbox.jail.cgroup.PROCESSES`): for the runtime's process, and for runtimes
+whose kernel is made of threads (gVisor).
+"""
 
 _OVERHEAD_BYTES = 256 << 20
 """Memory of two interpreters, and kernel memory for them."""
+
+_OPTIONS = f"rw,noexec,nosuid,nodev,mode=0700,uid={NOBODY},gid={NOBODY}"
+_TMPFS = {
+    scratch.CONTAINER: f"{_OPTIONS},size={scratch.BYTES},nr_inodes={scratch.ENTRIES}",
+    scratch.UNNAMED: _OPTIONS,
+}
+"""The only places in a container that can be written to."""
 
 _HEAD = struct.Struct(">BxxxL")
 _STANDARD_OUTPUT = 1
@@ -195,6 +204,7 @@ class _Container:
             hostname="sandbox",
             working_dir=HOME,
             read_only=True,
+            tmpfs=_TMPFS,
             user=f"{NOBODY}:{NOBODY}",
             cap_drop=["ALL"],
             security_opt=["no-new-privileges", f"seccomp={_PROFILE}"],

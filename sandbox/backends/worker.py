@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import struct
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -50,6 +52,7 @@ ENVIRONMENT = {
     # With rseq the kernel would write to the memory of a process that is not running.
     "GLIBC_TUNABLES": "glibc.pthread.rseq=0",
 }
+_SHARED_MEMORY = "/dev/shm"
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")
 """Environment variables that some interpreters need. A supervisor gets no others from its environment."""
 
@@ -107,6 +110,18 @@ class Backend(Protocol):
             CannotConfine: The level can't be reached.
             WorkerFailed: The worker died or did not answer in time.
         """
+
+
+def _temporary_folder() -> str:
+    """Return where a worker without mounts makes its scratch folder. Raises CannotConfine if nothing can be written."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        if os.access(_SHARED_MEMORY, os.W_OK):  # as in a container whose root is read-only
+            return _SHARED_MEMORY
+        raise CannotConfine(
+            "there is no temporary folder for programs' files: mount one at /tmp, or set TMPDIR"
+        ) from None
 
 
 class Worker:
@@ -170,6 +185,7 @@ class Worker:
             "cgroup": self._host.groups,
             "libraries": self._host.libraries,
             "packages": packages,
+            "temporary": _temporary_folder() if self.level == "restricted" else "",
         }
         self._send(wire.frame(json.dumps(config).encode()))
         ready = json.loads(self._receive(START_SECONDS + PACKAGES_SECONDS * offered))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
@@ -98,6 +99,10 @@ class AsyncClient:
         fields: dict[str, Any] = {"id": ident, "code": checked.code, "stdin": checked.stdin}
         if checked.limits:
             fields["limits"] = checked.limits.to_dict()
+        if checked.files:
+            fields["files"] = {path: base64.b64encode(content).decode() for path, content in checked.files.items()}
+        if checked.fetch:
+            fields["fetch"] = list(checked.fetch)
 
         def read(status: int, content: dict[str, Any]) -> Run:
             return (

@@ -19,7 +19,7 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from selftaught.sandbox.cluster.actor import IN_FLIGHT
+from selftaught.sandbox.cluster.actor import IN_FLIGHT, Key
 from selftaught.sandbox.cluster.chunks import MOST_BYTES, TRIES, Chunk, Ticket
 from selftaught.sandbox.cluster.nodes import Node, Nodes
 from selftaught.sandbox.verdict import Status
@@ -92,11 +92,12 @@ class Dispatcher(threading.Thread):
         except (RayError, ConnectionError, OSError) as error:
             _LOG.warning("the cluster can't be asked for its nodes: %s", error)
             return
+        self.nodes.call_on()
         for node in gone:
             self._lose(node, f"node {node.address} has left the cluster")
         for node in self.nodes.all:
             for chunk in [chunk for chunk in node.chunks.values() if chunk.cancelled]:
-                node.actor.cancel.remote(chunk.number)
+                node.actor.cancel.remote(self._key(chunk))
             if any(time.monotonic() > chunk.deadline for chunk in node.chunks.values()):
                 self.nodes.drop(node)
                 self._lose(node, f"node {node.address} did not answer in time")
@@ -122,7 +123,7 @@ class Dispatcher(threading.Thread):
             chunk = Chunk(next(self._numbers), dict(enumerate(tickets)), len(tickets), node.workers)
             node.chunks[chunk.number] = chunk
             items = [(one.item, one.repeat) for one in tickets]
-            self._call(node, chunk, lambda: node.actor.judge.remote(chunk.number, items))  # noqa: B023  # called at once
+            self._call(node, chunk, lambda: node.actor.judge.remote(self._key(chunk), items))  # noqa: B023  # called at once
 
     def _call(self, node: Node, chunk: Chunk, call: Callable[[], Any]) -> None:
         """Call the actor of a node; what it returns for the chunk becomes an event."""
@@ -134,6 +135,9 @@ class Dispatcher(threading.Thread):
         reference.future().add_done_callback(
             lambda future: self._events.put(partial(self._returned, node, chunk, future.exception() or future.result()))
         )
+
+    def _key(self, chunk: Chunk) -> Key:
+        return self.nodes.driver, chunk.number
 
     def _take(self, most: int) -> list[Ticket]:
         """Take the next tickets from the queue. Those that have failed before travel alone."""
@@ -166,7 +170,7 @@ class Dispatcher(threading.Thread):
             self._on_result(node, result)
             chunk.tickets.pop(place).done(result)
         if chunk.tickets:
-            self._call(node, chunk, lambda: node.actor.collect.remote(chunk.number))
+            self._call(node, chunk, lambda: node.actor.collect.remote(self._key(chunk)))
         else:
             del node.chunks[chunk.number]
             node.pace.chunk_ended(time.monotonic() - chunk.sent, chunk.size)
@@ -193,5 +197,4 @@ class Dispatcher(threading.Thread):
         ]
         for ticket in [*unfinished, *self._waiting]:
             ticket.done(ticket.unjudged(Status.CANCELLED, "the verifier was closed"))
-        for node in self.nodes.all:
-            self.nodes.drop(node)
+        self.nodes.leave()

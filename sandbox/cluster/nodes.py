@@ -6,7 +6,10 @@ or that has another version of selftaught, gets no work and is named.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +20,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import selftaught
 from selftaught.sandbox.backends import LEVELS, WorkerConfig
-from selftaught.sandbox.cluster.actor import THREADS, NodeVerifier
+from selftaught.sandbox.cluster.actor import FORGOTTEN_SECONDS, THREADS, NodeVerifier
 from selftaught.sandbox.cluster.chunks import Chunk, Pace
 from selftaught.sandbox.task import Limits
 
 _LOG = logging.getLogger("selftaught")
+_LEAVE_SECONDS = 5.0
 _STRONGEST_FIRST = [level for levels in LEVELS.values() for level in levels]
 
 
@@ -63,6 +67,7 @@ class Nodes:
     """The nodes that judge, or may.
 
     Attributes:
+        driver: What identifies this driver.
         refused: Why nodes get no work, by address.
     """
 
@@ -85,6 +90,10 @@ class Nodes:
         """
         self._config, self._workers, self._limits, self._most = config, workers, limits, most
         self._on_described = on_described
+        self.driver = uuid.uuid4().hex
+        settings: list[Any] = [selftaught.__version__, workers, config.to_dict(), config.packages, config.site]
+        settings.append(limits.to_tuple() if limits else None)
+        self._settings = hashlib.sha256(json.dumps(settings, default=str).encode()).hexdigest()[:16]
         self._nodes: dict[str, Node] = {}
         self._refused_ids: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -127,12 +136,16 @@ class Nodes:
         actor = (
             ray.remote(NodeVerifier)
             .options(
+                name=f"selftaught-{ident}-{self._settings}",
+                namespace="selftaught",
+                get_if_exists=True,  # drivers with the same settings share it
+                lifetime="detached",
                 num_cpus=min(workers, processors),
                 max_concurrency=THREADS,
                 max_restarts=-1,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(ident, soft=True),
             )
-            .remote(self._config, workers, self._limits)
+            .remote(self._config, workers, self._limits, FORGOTTEN_SECONDS)
         )
         node = self._nodes[ident] = Node(ident, entry["NodeManagerAddress"], actor, workers)
         self.describe(node)
@@ -140,7 +153,7 @@ class Nodes:
     def describe(self, node: Node) -> None:
         """Ask an actor what it reaches: it is sent no chunks before it has answered."""
         node.about = {}
-        node.actor.describe.remote().future().add_done_callback(
+        node.actor.describe.remote(self.driver).future().add_done_callback(
             lambda future: self._on_described(node, future.exception() or future.result())
         )
 
@@ -163,6 +176,22 @@ class Nodes:
             node.about = about
 
     def drop(self, node: Node) -> None:
-        """Forget a node, and end its actor. If it lives, `update` starts another."""
+        """Forget a node, and end its actor, whoever uses it. If the node lives, `update` starts another."""
         self._nodes.pop(node.id, None)
         ray.kill(node.actor, no_restart=True)
+
+    def leave(self) -> None:
+        """Leave all actors. Those that no other driver uses end."""
+        nodes, self._nodes = self.all, {}
+        left = [(node, node.actor.leave.remote(self.driver)) for node in nodes]
+        for node, is_last in left:
+            try:
+                if ray.get(is_last, timeout=_LEAVE_SECONDS):
+                    ray.kill(node.actor, no_restart=True)
+            except RayError as error:  # it has ended, or does not answer: then it ends when it has heard of nobody
+                _LOG.info("node %s: %s", node.address, error)
+
+    def call_on(self) -> None:
+        """Let all actors know that this driver lives."""
+        for node in self.ready:
+            node.actor.hear.remote(self.driver)

@@ -38,7 +38,7 @@ def check_correctness(
 
 def limits(timeout: float) -> Limits:
     """Return the limits of the process's verifier with this CPU time."""
-    given = process.current().limits
+    given = process.limits()
     return dataclasses.replace(given, cpu_seconds=timeout, wall_seconds=10 * timeout + 1)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from selftaught.sandbox import formats
 from selftaught.sandbox.dropin import process
 from selftaught.sandbox.dropin.human_eval import limits
+from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.formats import answers
 from selftaught.sandbox.formats.problem import Malformed
-from selftaught.sandbox.task import FunctionTask, StdioTask
+from selftaught.sandbox.task import FunctionTask, StdioTask, Task
 from selftaught.sandbox.verdict import Status, Verdict
 
 SECONDS = 10.0
@@ -27,7 +28,7 @@ def compute_score(
     """Return the score of a completion, as `verl.utils.reward_score.prime_code.compute_score` does.
 
     Args:
-        completion: What the model wrote; its last block of Python is the solution.
+        completion: What the model wrote (see `selftaught.sandbox.completion.code`).
         test_cases: ``inputs``, ``outputs`` and maybe ``fn_name``, or ``assert_case``; an object, or its JSON text.
         continuous: If some case fails, return the share that passes of the first 10 cases.
 
@@ -36,13 +37,17 @@ def compute_score(
         ``test_case`` (``input``, ``output``, ``res``). ``False`` and ``None`` if `test_cases` are malformed.
 
     Raises:
-        NotJudged: The completion could not be judged.
+        NotJudged: The completion could not be judged, or no code is understood in it.
     """
     try:
         problem = formats.read(dict(test_cases) if isinstance(test_cases, Mapping) else test_cases, "verl")
     except Malformed:
         return False, None
-    task = dataclasses.replace(answers.task(problem, completion), limits=limits(SECONDS))
+    written = answers.task(problem, completion)
+    if written is None:
+        raise NotJudged("no code is understood in the completion")
+    assert not isinstance(written, Task)  # the format verl has no puzzles
+    task = dataclasses.replace(written, limits=limits(SECONDS))
     verdict = _judged(task)
     if verdict.accepted or not continuous:
         return verdict.accepted, _metadata(task, verdict)

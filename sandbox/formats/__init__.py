@@ -2,12 +2,12 @@
 
     problem.py       Problem: what judges solutions, and how a solution becomes a task
     humaneval.py, mbpp.py, apps.py, codecontests.py, livecodebench.py, kodcode.py, primeintellect.py, openr1.py,
-    verl.py, leetcode.py
+    verl.py, leetcode.py, puzzles.py
                      one module a family: `recognise` a record by its fields, `read` it
     pairs.py         inputs and outputs -> cases; sources.py: what is read off a dataset's sources
     fields.py        fields with messages that name them; literals.py: data in texts; pickled.py: one string of a pickle
     preludes.py      names that solutions expect without imports
-    joining.py       problems and samples, joined by id; answers.py: the solution in a model's text
+    joining.py       problems and samples, joined by id; answers.py: the solution that a model wrote
 
 Example:
     problem = formats.read({"prompt": ..., "entry_point": ..., "test": ..., "task_id": "HumanEval/0"})
@@ -31,10 +31,12 @@ from selftaught.sandbox.formats import (
     mbpp,
     openr1,
     primeintellect,
+    puzzles,
     verl,
 )
 from selftaught.sandbox.formats.fields import Fields, decoded
 from selftaught.sandbox.formats.problem import Malformed, Problem
+from selftaught.sandbox.task import Task
 
 __all__ = ["AUTO", "FORMATS", "NAMES", "Format", "Malformed", "Problem", "read", "recognise"]
 
@@ -71,6 +73,7 @@ FORMATS = {
     "apps": Format(apps.read, apps.recognise, 4.0),
     "taco": Format(apps.read, apps.recognise_taco, 4.0),
     "verl": Format(verl.read, verl.recognise, 10.0),
+    "puzzle": Format(puzzles.read, puzzles.recognise, 1.0),
 }
 """The formats by name, in the order in which a record is tried."""
 
@@ -107,6 +110,8 @@ def read(record: Any, form: str = AUTO, compare: str | None = None, all_cases: b
     if not isinstance(fields, dict):
         raise Malformed(f"a record must be an object, not {type(fields).__name__}")
     problem = FORMATS[recognise(fields) if form == AUTO else form].read(fields)
+    if isinstance(problem.judge, Task):
+        return problem  # a puzzle itself says what is right
     judge = dataclasses.replace(problem.judge, all_cases=all_cases)
     if judge.cases is not None and judge.checker is None and isinstance(fields.get("checker"), str):
         judge = dataclasses.replace(judge, checker=fields["checker"])

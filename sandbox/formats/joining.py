@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from selftaught.sandbox import records
-from selftaught.sandbox.formats import AUTO, FORMATS, Malformed, read, recognise
+from selftaught.sandbox.formats import AUTO, FORMATS, Malformed, answers, puzzles, read, recognise
 from selftaught.sandbox.formats.fields import IDS, ident
 from selftaught.sandbox.formats.problem import Problem
 from selftaught.sandbox.passk import Tally
 from selftaught.sandbox.records import Record, Unreadable
+from selftaught.sandbox.task import Task
 
 REFERENCE = "reference:"
 """The name of samples that stands for the solutions that the problems themselves have."""
 
-_WHOLE = ("solution", "code", "solutions", "code_list")
+_SOLUTIONS = ("solution", "code", "solutions", "code_list", "sol")
 _COMPLETING = ("completion", "completions", "response", "output", "generation")
+_ANSWER = re.compile(r"^[ \t]*(?:```|~~~)|</?think|<\|", re.M)
+"""What an answer has and a plain continuation has not."""
 _MOST_READ = 64
 """How many problems are kept in the form that samples need. The others are kept as they were read, which is smaller."""
 
@@ -27,7 +31,8 @@ class Dataset:
     Args:
         sources: Files with the problems, see `selftaught.sandbox.records.rows`.
         samples: A file with the samples, or `REFERENCE`. A sample has the id of its problem (one of `IDS`) and
-            ``solution``, or ``completion``, which continues the problem's prompt. Either may be a list.
+            ``solution``, whole, or ``completion``: what continues the problem's prompt, or a model's answer with the
+            code in it. Either may be a list.
         form: One of `selftaught.sandbox.formats.NAMES`, or `AUTO`.
         compare: See `selftaught.sandbox.formats.read`.
         all_cases: Judge every case, also after one has failed.
@@ -59,7 +64,7 @@ class Dataset:
         for name in names if samples == REFERENCE else [*names, samples]:
             records.check(name)
         for name in names:
-            for row in records.rows(name):
+            for row in records.rows(name, may_be_empty=True):
                 self._add(row, len(self._rows) + len(self.malformed))
         if not self._rows and not self.malformed:
             raise Unreadable(f"there are no problems in {', '.join(names)}")
@@ -107,8 +112,14 @@ class Dataset:
         if self._samples == REFERENCE:
             yield from self._references()
             return
-        for row in records.rows(self._samples):
+        for row in records.rows(self._samples, may_be_empty=True):
             yield from self._attempts(row)
+
+    def count(self) -> int | None:
+        """Return how many records `samples` yields, if it can be known ahead at little cost; else ``None``."""
+        if self._samples == REFERENCE or records.count(self._samples) is None:
+            return None
+        return len(self.malformed) + sum(map(_attempts_in, records.rows(self._samples, may_be_empty=True)))
 
     def _references(self) -> Iterator[Record]:
         for key, row in self._rows.items():
@@ -144,13 +155,29 @@ class Dataset:
             fields = {**row.fields, "id": key}
             if len(sources) > 1:
                 fields |= {name: source, "sample": number}
-            solution = problem.complete(source) if name in _COMPLETING else source
+            solution = _whole(problem, source) if name in _COMPLETING else source
             yield Record(row.place, fields, problem.task(solution, key))
+
+
+def _whole(problem: Problem, text: str) -> str:
+    """Return the solution in what a model wrote: it continues the prompt, or is an answer with code in it."""
+    if isinstance(problem.judge, Task):
+        return puzzles.solution(problem.prompt, text)
+    found = answers.solution(problem, text) if _ANSWER.search(text) else None
+    return problem.complete(text) if found is None else found
+
+
+def _attempts_in(row: Record) -> int:
+    """Return how many attempts a line has; what is malformed is a record too."""
+    try:
+        return 1 if row.problem else len(_sources(row)[1])
+    except Malformed:
+        return 1
 
 
 def _sources(row: Record) -> tuple[str, list[str]]:
     """Return the name of the field that has the sample, and the sources in it. Raises Malformed with its place."""
-    for name in (*_WHOLE, *_COMPLETING):
+    for name in (*_SOLUTIONS, *_COMPLETING):
         value = row.fields.get(name)
         if value is None:
             continue
@@ -160,4 +187,4 @@ def _sources(row: Record) -> tuple[str, list[str]]:
         if not sources:
             raise Malformed(f"{row.place}: the field {name!r} is an empty list")
         return name, sources
-    raise Malformed(f"{row.place}: it has no solution: {', '.join((*_WHOLE, *_COMPLETING))}")
+    raise Malformed(f"{row.place}: it has no solution: {', '.join((*_SOLUTIONS, *_COMPLETING))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from selftaught.sandbox.task import FunctionTask, StdioTask
+from selftaught.sandbox.task import AnyTask, StdioTask, Task
 
 
 class Malformed(ValueError):
@@ -26,13 +26,13 @@ class Problem:
     """
 
     id: str
-    judge: FunctionTask | StdioTask
+    judge: AnyTask
     prompt: str = ""
     imports: str = ""
     method: bool = False
     references: tuple[str, ...] = ()
 
-    def task(self, solution: str, ident: str | None = None) -> FunctionTask | StdioTask:
+    def task(self, solution: str, ident: str | None = None) -> AnyTask:
         """Return the task of a solution.
 
         Args:
@@ -40,6 +40,8 @@ class Problem:
             ident: The task's id; ``None`` means the problem's.
         """
         ident = self.id if ident is None else ident
+        if isinstance(self.judge, Task):
+            return dataclasses.replace(self.judge, id=ident, sol=solution)
         if isinstance(self.judge, StdioTask):
             # An import from __future__ must be a program's first statement.
             imports = "" if "from __future__" in solution else self.imports

@@ -1,6 +1,7 @@
 """What is read off the sources of a dataset: which names tests call, and which a reference defines.
 
-Only sources of the dataset are parsed, never a sample: parsing hostile source can exhaust the process that does it.
+Only sources of the dataset are parsed here, never a sample: parsing hostile source can exhaust the process that does
+it. (`selftaught.sandbox.completion` parses what models wrote, up to a length.)
 """
 
 from __future__ import annotations

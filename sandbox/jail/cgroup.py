@@ -18,8 +18,10 @@ from pathlib import Path
 
 from selftaught.sandbox.jail import owner
 
-PROCESSES = 6
-"""The most processes in a worker's jail: init, the zygote, two snapshot processes, and two children."""
+PROCESSES = 4 + 2 * 128
+"""The most processes and threads in a worker's jail: init, the zygote, two snapshot processes, and two children with
+twice as many threads as they may usually have (`selftaught.sandbox.worker.fork.threads.MOST`).
+"""
 
 _CONTROLLERS = {"memory", "pids"}
 _LEAF = "selftaught"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 
 _MACHINE = os.uname().machine
 _NUMBERS = {
@@ -56,6 +57,12 @@ def call(name: str, *args: int | bytes | ctypes.Structure | None) -> int:
         for arg in args
     ]  # fmt: skip
     return _checked(_libc.syscall(ctypes.c_long(number(name)), *converted), name)
+
+
+def version() -> tuple[int, int]:
+    """Return major and minor version of the running kernel."""
+    major, minor = re.findall(r"\d+", os.uname().release)[:2]
+    return int(major), int(minor)
 
 
 def prctl(option: int, *args: int) -> int:

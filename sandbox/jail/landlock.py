@@ -1,16 +1,23 @@
-"""Landlock: allow reading the standard library and deny all other access to files (man 7 landlock)."""
+"""Landlock: allow reading the standard library and using the scratch folder, and deny all other access to files.
+
+See man 7 landlock.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from selftaught.sandbox.jail import kernel
 
 _VERSION = 1
 _RULE_PATH_BENEATH = 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_SCRATCH = sum(1 << right for right in (1, 2, 3, 4, 5, 7, 8, 12, 13, 14))
+"""Read, write, list; remove and make folders and files; make symbolic links; move between folders; truncate. Not:
+execute, make devices, sockets or pipes.
+"""
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # ABI -> how many file-system rights it knows
 _FS_RIGHTS_NEWEST = 16
 _NET_TCP = 0b11
@@ -32,7 +39,7 @@ def abi() -> int:
     return kernel.call("landlock_create_ruleset", None, 0, _VERSION)
 
 
-def restrict(files: Iterable[str], directories: Iterable[str]) -> None:
+def restrict(files: Iterable[str], directories: Iterable[str], scratch: str, devices: Mapping[str, bool]) -> None:
     """Deny this process all access that the kernel's Landlock version covers, except as follows; needs no_new_privs.
 
     TCP, and signals and abstract sockets to processes outside, are denied too if the version covers them.
@@ -40,6 +47,8 @@ def restrict(files: Iterable[str], directories: Iterable[str]) -> None:
     Args:
         files: Files that may be read, and directories whose whole trees may be read.
         directories: Directories that may be listed, with everything below them.
+        scratch: The directory below which files may be made, changed and removed.
+        devices: Files that may be read, and whether they may be written to.
 
     Raises:
         OSError: Landlock is not available, or a path is missing.
@@ -54,6 +63,9 @@ def restrict(files: Iterable[str], directories: Iterable[str]) -> None:
             _allow(descriptor, path, _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0))
         for path in directories:
             _allow(descriptor, path, _READ_DIR)
+        _allow(descriptor, scratch, _SCRATCH & rights)
+        for path, writable in devices.items():
+            _allow(descriptor, path, _READ_FILE | (_WRITE_FILE if writable else 0))
         kernel.call("landlock_restrict_self", descriptor, 0)
     finally:
         os.close(descriptor)

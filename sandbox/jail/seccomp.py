@@ -18,10 +18,11 @@ import fcntl
 import functools
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selftaught.sandbox.jail import kernel
+from selftaught.sandbox.jail import kernel, rlimits
 
 if TYPE_CHECKING:
     import pyseccomp as libseccomp
@@ -29,20 +30,23 @@ if TYPE_CHECKING:
 BIG_BYTES = 32 << 20
 """A mapping of at least this size notifies the supervisor, which records whether it exceeds the memory limit."""
 
-# What a single-threaded computation needs: memory, time, its own signals, and reading files. Not on the list because
-# they reveal other processes or the past: sysinfo (load, memory, number of processes), mincore (what others have read),
-# get_robust_list (which processes exist). Not needed without threads: membarrier, rseq, set_robust_list,
-# set_tid_address.
+# What a computation needs: memory, time, its own signals, reading files, what its threads need (the last line but one),
+# and pipes, sockets and queues of events of its own for event loops such as asyncio's (the last line). These have no
+# name and no owner outside the process, since no process can be started, and end with it. A descriptor of another
+# process, or of a later child, is never among those that can be watched or changed
+# (`selftaught.sandbox.worker.fork.channel`). Not on the list because they reveal other processes or the past: sysinfo
+# (load, memory, number of processes), mincore (what others have read), get_robust_list (which processes exist).
 _ALLOWED = """
-    read readv pread64 preadv write writev close close_range fstat stat lstat newfstatat statx lseek
+    read readv pread64 preadv write writev pwrite64 pwritev close close_range fstat stat lstat newfstatat statx lseek
     access faccessat faccessat2
-    open openat getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
+    getdents64 getcwd readlink readlinkat dup dup2 dup3 poll ppoll select pselect6 brk munmap
     rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigpending rt_sigtimedwait pause
     alarm setitimer getitimer nanosleep gettimeofday time times getrusage
     getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
-    getrandom uname sched_yield getcpu getrlimit restart_syscall exit exit_group sendmsg
+    getrandom uname sched_yield getcpu getrlimit restart_syscall exit exit_group
+    rseq set_robust_list
+    pipe epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 shutdown getsockname getpeername
 """.split()
-# The zygote needs `sendmsg` to pass the listener to the supervisor. A child has no socket and can't create one.
 
 ANSWERED = ("getpid", "gettid")
 """Calls that the supervisor answers: the kernel's answer would reveal how many processes ran before."""
@@ -52,13 +56,38 @@ CLOCKS = (0, 1, 4, 5, 6, 7, 11)
 _OWN_CLOCKS = (2, 3)
 """CPU time of the process and of the thread. Other clocks belong to other processes or devices, or wake the machine."""
 
-_LOW = 0xFFFFFFFF
-"""The bits of an argument of type int that the kernel reads."""
+_LOW, _ALL = 0xFFFFFFFF, (1 << 64) - 1
+"""The bits of an argument of type int that the kernel reads, and those of a pointer."""
 _PRIVATE, _REALTIME = 128, 256  # FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
 # Without FUTEX_PRIVATE_FLAG two tasks could communicate through a file that both of their workers map.
+_SHARED_WAITS = 0, 9
+"""FUTEX_WAIT and FUTEX_WAIT_BITSET without that flag, as pthread_join(3) uses them. Nobody ever waits there: the
+supervisor says that the value has changed, and the caller looks again."""
 _EXECUTE, _WRITE, _ANONYMOUS, _HUGE = 4, 2, 0x20, 0x40000  # PROT_EXEC, PROT_WRITE, MAP_ANONYMOUS, MAP_HUGETLB
+_ASYNC = 0x2000
+CONTROL_FD = rlimits.DESCRIPTORS
+"""The zygote's socket to the supervisor, while it enters the jail."""
+
+_TMPFILE = 0o20000000  # O_TMPFILE without O_DIRECTORY, which is part of it
+WRITES = os.O_WRONLY | os.O_RDWR
+CREATES = os.O_CREAT | _TMPFILE
+OPENS_FOR_WRITING = WRITES | CREATES | os.O_TRUNC
+"""Flags of `open`. Opening with one of them notifies the supervisor."""
+LOCKS = (6, 7, 37, 38)
+"""Commands of `fcntl`: F_SETLK, F_SETLKW, and those of open file descriptions."""
+SCRATCH = """
+    creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
+    truncate ftruncate fallocate chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat
+    chown fchown lchown fchownat chdir fchdir umask fsync fdatasync msync fadvise64 sendfile copy_file_range flock
+    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr setxattr lsetxattr fsetxattr statfs fstatfs
+""".split()
+"""Calls on files that `selftaught.sandbox.worker.fork.scratch` decides about, besides `open`."""
+FICLONE = 0x40049409
+"""Of `ioctl`: share the content of another file."""
 
 _ARGUMENTS = {  # call: the argument's position, the bits that are compared, and their allowed values
+    "open": (1, OPENS_FOR_WRITING, (0,)),
+    "openat": (2, OPENS_FOR_WRITING, (0,)),
     **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
     "clock_nanosleep": (0, _LOW, CLOCKS),
     # 0 is the caller itself; for any other number the result would reveal whether that process exists.
@@ -66,12 +95,28 @@ _ARGUMENTS = {  # call: the argument's position, the bits that are compared, and
     # Wait and wake; the operations for locks reveal the thread's id.
     "futex": (1, _LOW & ~_REALTIME, tuple(_PRIVATE | operation for operation in (0, 1, 9, 10))),
     "fcntl": (1, _LOW, (0, 1, 2, 3, 1030)),  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
-    # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD; TCGETS2, which isatty(3) uses since glibc 2.42
-    "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B, 0x802C542A)),
-    # Hints of use, DONTNEED, FREE, huge pages; none that evicts, merges or poisons pages.
-    "madvise": (2, _LOW, (0, 1, 2, 3, 4, 8, 14, 15)),
+    # TCGETS TIOCGWINSZ FIOCLEX FIONCLEX FIONREAD FIONBIO; TCGETS2, which isatty(3) uses since glibc 2.42
+    "ioctl": (1, _LOW, (0x5401, 0x5413, 0x5451, 0x5450, 0x541B, 0x5421, 0x802C542A)),
+    # Hints of use, DONTNEED, FREE, huge pages, guards of stacks; none that evicts, merges or poisons pages.
+    "madvise": (2, _LOW, (0, 1, 2, 3, 4, 8, 14, 15, 102, 103)),
     "mprotect": (2, _EXECUTE, (0,)),
+    # The zygote passes the listener to the supervisor through a descriptor that no child can have. A child must not
+    # pass descriptors: those on their way count against a limit that all processes of the user share.
+    "sendmsg": (0, _LOW, (CONTROL_FD,)),
 }
+
+_COMBINATIONS = {  # call: for each argument its position, the bits that are compared, and their value
+    "pipe2": ((1, _LOW & ~(os.O_CLOEXEC | os.O_NONBLOCK), 0),),
+    # AF_UNIX, SOCK_STREAM. Such a pair can't be named, and can't be connected to another.
+    "socketpair": ((0, _LOW, 1), (1, _LOW & ~(os.O_CLOEXEC | os.O_NONBLOCK), 1), (2, _LOW, 0)),
+    # Without an address, and without urgent data, whose code in the kernel has had holes: MSG_DONTWAIT, MSG_NOSIGNAL.
+    "sendto": ((3, _LOW & ~(0x40 | 0x4000), 0), (4, _ALL, 0)),
+    "recvfrom": ((3, _LOW & ~(0x2 | 0x20 | 0x40 | 0x100), 0),),  # MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT, MSG_WAITALL
+    "fcntl": ((1, _LOW, 4), (2, _ASYNC | os.O_DIRECT | os.O_NOATIME, 0)),  # F_SETFL
+}
+_OPTIONS = (3, 4, 7, 8, 30, 38, 39)
+"""Of a socket, at level SOL_SOCKET: SO_TYPE, _ERROR, _SNDBUF, _RCVBUF, _ACCEPTCONN, _PROTOCOL, _DOMAIN. SO_PEERCRED has
+the kernel's number of the process."""
 
 _MAPPINGS = {  # mmap: (bits compared, value) of the rights and of the flags; no writable mapping is executable
     "data": ((_EXECUTE, 0), (_HUGE, 0)),  # huge pages come from a pool of the machine and count towards no limit
@@ -85,7 +130,7 @@ OpenBLAS says on which node of the machine a buffer should be, joblib asks what 
 without.
 """
 
-_NAMED = "clone fork vfork execve socket socketpair prctl capset kill tgkill wait4 memfd_create seccomp".split()
+_NAMED = "clone fork vfork execve socket prctl capset kill tgkill tkill wait4 memfd_create seccomp".split()
 """Calls that notify the supervisor even under an outer filter: any outer filter under which a worker runs permits them.
 
 A snapshot process needs some of them before it installs its own filter.
@@ -95,8 +140,8 @@ USER_MODE_ONLY = 1
 """A flag of userfaultfd, which then needs no privilege."""
 
 _SET_MODE_FILTER = 1
-_NEW_LISTENER = 1 << 3
-_RECV, _SEND, _ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40182103
+_NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
+_RECV, _SEND, _IS_VALID, _ADD_DESCRIPTOR = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
 _CONTINUE = 1
 _NOTIFICATION = struct.Struct("<QIIiIQ6Q")
 _RESPONSE = struct.Struct("<QqiI")
@@ -147,8 +192,14 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
     for name, (place, bits, values) in _ARGUMENTS.items():
         for value in values:
             allow(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value))
-    for name in _REFUSED if packages else ():
-        allow(name, action=libseccomp.ERRNO(errno.ENOSYS))
+    for name, conditions in _COMBINATIONS.items():
+        allow(name, *_masked(conditions))
+    for option in _OPTIONS:
+        allow("getsockopt", *_masked(((1, _LOW, 1), (2, _LOW, option))))
+    # Its flags are in memory, where no filter can look. The C library then uses clone.
+    for name in ("clone3", *(_REFUSED if packages else ())):
+        if not traced:
+            allow(name, action=libseccomp.ERRNO(errno.ENOSYS))
     data = _conditions("data")
     allow("mmap", libseccomp.Arg(1, libseccomp.LT, BIG_BYTES), *data)
     allow("mremap", libseccomp.Arg(2, libseccomp.LT, BIG_BYTES))
@@ -157,7 +208,21 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
         ask("mmap", libseccomp.Arg(1, libseccomp.GE, BIG_BYTES), *data)
         ask("mmap", *_conditions("code"))
         ask("mremap", libseccomp.Arg(2, libseccomp.GE, BIG_BYTES))
-        for name in (*_NAMED, *ANSWERED, *(["userfaultfd"] if _permits_userfaultfd() else [])):
+        ask("sched_getaffinity", libseccomp.Arg(0, libseccomp.NE, 0))
+        for operation in _SHARED_WAITS:
+            ask("futex", *_masked(((1, _LOW & ~_REALTIME, operation),)))
+        for place, name in ((1, "open"), (2, "openat")):
+            for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, _TMPFILE, os.O_TRUNC):
+                ask(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, flag, flag))
+        for command in LOCKS:
+            ask("fcntl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, command))
+        ask("ioctl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, FICLONE))
+        for name in (
+            *_NAMED,
+            *ANSWERED,
+            *(name for name in SCRATCH if not (packages and name in _REFUSED)),
+            *(["userfaultfd"] if _permits_userfaultfd() else []),
+        ):
             ask(name)
     with open(os.memfd_create("filter"), "w+b") as file:  # needs no writable directory
         rules.export_bpf(file)
@@ -167,12 +232,14 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
 
 def _conditions(kind: str) -> list[libseccomp.Arg]:
     """Return the conditions on the rights and flags of mmap for this kind of mapping."""
+    return _masked((place, bits, value) for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2))
+
+
+def _masked(conditions: Iterable[tuple[int, int, int]]) -> list[libseccomp.Arg]:
+    """Return conditions on arguments: for each its position, the bits that are compared, and their value."""
     import pyseccomp as libseccomp
 
-    return [
-        libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value)
-        for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2)
-    ]
+    return [libseccomp.Arg(place, libseccomp.MASKED_EQ, bits, value) for place, bits, value in conditions]
 
 
 def maps(kind: str, arguments: tuple[int, ...]) -> bool:
@@ -183,6 +250,11 @@ def maps(kind: str, arguments: tuple[int, ...]) -> bool:
         arguments: The six arguments of the call.
     """
     return all(arguments[place] & bits == value for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2))
+
+
+def waits_shared(arguments: tuple[int, ...]) -> bool:
+    """Return True if futex with these arguments waits where another process could wake it."""
+    return arguments[1] & _LOW & ~_REALTIME in _SHARED_WAITS
 
 
 def _permits_userfaultfd() -> bool:
@@ -211,6 +283,9 @@ def names() -> dict[int, str]:
 def install(program: bytes, listen: bool = True) -> int:
     """Install the filter for this process and its future children.
 
+    With a listener a caller that waits for the supervisor is not interrupted by signals, from Linux 5.19 on: a signal
+    that the supervisor sends before it answers is delivered when the call returns.
+
     Args:
         program: What `compile_filter` returned.
         listen: Create a listener for calls that notify the supervisor.
@@ -222,7 +297,14 @@ def install(program: bytes, listen: bool = True) -> int:
         OSError: The kernel refuses the filter.
     """
     bpf = _Program(len(program) // 8, program)
-    return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER if listen else 0, bpf)
+    if not listen:
+        return kernel.call("seccomp", _SET_MODE_FILTER, 0, bpf)
+    try:
+        return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER | _WAIT_KILLABLE, bpf)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return kernel.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER, bpf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +313,7 @@ class Call:
 
     Attributes:
         id: The kernel's number of the notification.
-        pid: The caller.
+        pid: The caller: a process, or one of its threads.
         number: The number of the system call.
         args: Its six arguments.
     """
@@ -266,9 +348,21 @@ class Listener:
         """Make the call return this value without executing it."""
         self._send(call, value, 0)
 
-    def _send(self, call: Call, value: int, flags: int) -> None:
+    def fail(self, call: Call, error: int) -> None:
+        """Make the call fail with this error without executing it."""
+        self._send(call, 0, 0, error)
+
+    def is_valid(self, call: Call) -> bool:
+        """Return True if the caller still waits. What was found out about it before is true then."""
         try:
-            fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, value, 0, flags)))
+            fcntl.ioctl(self.descriptor, _IS_VALID, struct.pack("<Q", call.id))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _send(self, call: Call, value: int, flags: int, error: int = 0) -> None:
+        try:
+            fcntl.ioctl(self.descriptor, _SEND, bytearray(_RESPONSE.pack(call.id, value, -error, flags)))
         except FileNotFoundError:
             return  # its caller has died
 

@@ -50,15 +50,19 @@ class Admission:
         capacity: The number of slots.
         memory: The memory that requests use.
 
+    Programs of clients that wait (`serve` with `within_seconds`) need no slot: they wait in the verifier's queue, where
+    long ones let the others pass, as long as their clients do.
+
     Attributes:
         admitted: The number of occupied slots.
+        waiting: The number of tasks and programs without a slot.
         cancelled: The number of tasks that were cancelled since the daemon ended first.
         draining: Set when the daemon ends: no task is admitted any more.
     """
 
     def __init__(self, verifier: TaskVerifier, capacity: int, memory: Memory) -> None:
         self.verifier, self.capacity, self.memory = verifier, capacity, memory
-        self.admitted = 0
+        self.admitted = self.waiting = 0
         self.cancelled = 0
         self.draining = asyncio.Event()
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -96,27 +100,29 @@ class Admission:
                 slot.set_result(None)
                 return
 
-    def submit(self, item: Item, done: Callable[[Any], None], repeat: int = 1) -> Callable[[], None]:
+    def submit(
+        self, item: Item, done: Callable[[Any], None], repeat: int = 1, has_slot: bool = True
+    ) -> Callable[[], None]:
         """Occupy a slot and submit the item to the verifier.
 
         Args:
             item: What to judge or to run.
             done: Called once with the result, in the event loop, unless the item was cancelled.
             repeat: See `Verifier.verify_many`.
+            has_slot: False for an item that needs no slot.
 
         Returns:
             A function that frees the slot and cancels the item.
         """
         loop = asyncio.get_running_loop()
-        self.admitted += 1
+        self._count(1, has_slot)
         released = False
 
         def release() -> None:
             nonlocal released
             if not released:
                 released = True
-                self.admitted -= 1
-                self._wake_next()
+                self._count(-1, has_slot)
 
         def settle(result: Result) -> None:
             if not released:
@@ -142,6 +148,14 @@ class Admission:
 
         return abandon
 
+    def _count(self, change: int, has_slot: bool) -> None:
+        if not has_slot:
+            self.waiting += change
+            return
+        self.admitted += change
+        if change < 0:
+            self._wake_next()
+
     def count_duplicate(self, verdict: Verdict) -> None:
         """Count a verdict on a duplicate, which occupied no slot."""
         self.cancelled += _is_cancelled(verdict)
@@ -154,24 +168,32 @@ class Admission:
             settle, result = self._results.popleft()
             settle(result)
 
-    async def serve(self, item: Item, lost: asyncio.Event) -> Any:
+    async def serve(self, item: Item, lost: asyncio.Event, within_seconds: float | None = None) -> Any:
         """Return the result for the item of one request.
 
         Args:
             item: What to judge or to run.
             lost: Set when the connection is lost.
+            within_seconds: Its client waits so long: admit it however many wait already.
 
         Raises:
-            Refused: No task is admitted now.
+            Refused: No task is admitted now; or there was no result within that time.
             Gone: The connection was lost first.
         """
-        self.check()
+        if within_seconds is None:
+            self.check()
+        elif self.draining.is_set():
+            raise shutting_down()
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        abandon = self.submit(item, future.set_result)
+        abandon = self.submit(item, future.set_result, has_slot=within_seconds is None)
         watch = asyncio.ensure_future(lost.wait())
         watch.add_done_callback(lambda _: future.cancel())
         try:
-            result = await future
+            async with asyncio.timeout(within_seconds):
+                result = await future
+        except TimeoutError:
+            waiting = self.admitted + self.waiting
+            raise Refused(504, f"no result within {within_seconds:.0f} s: {waiting} wait", retry_after=1) from None
         except asyncio.CancelledError:
             if watch.done():
                 raise Gone from None

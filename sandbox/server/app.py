@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 import selftaught
-from selftaught.sandbox.server import batch, models, openapi
+from selftaught.sandbox.server import batch, models, openapi, sandbox_fusion
 from selftaught.sandbox.server.admission import Admission
 from selftaught.sandbox.server.body import Pace, Stream, read_whole
 from selftaught.sandbox.server.exchange import Gone, Refused, encode, media_type, reply
@@ -54,6 +55,8 @@ class Settings:
         max_body: The most bytes of a request, of a line in a stream, and of the part of a stream that is read ahead.
         max_buffered: The most bytes of all requests in memory, and of responses that clients have not read.
         program_seconds: The most time that a program gets.
+        program_memory: The most memory of a program in bytes; None for 1 GiB, or less on a small machine.
+        program_output: The most bytes that are kept of each output of a program.
         drain_seconds: How long a shutdown waits for admitted tasks.
         patience_seconds: The most time for headers, and for a pause in a body or line;
             `selftaught.sandbox.server.body` derives other timeouts from it.
@@ -65,7 +68,9 @@ class Settings:
     queue: int = 1000
     max_body: int = 16 * MIB
     max_buffered: int = 256 * MIB
-    program_seconds: float = 10.0
+    program_seconds: float = 30.0
+    program_memory: int | None = None
+    program_output: int = 8 * MIB
     drain_seconds: float = 30.0
     patience_seconds: float = 10.0
     require: str = "full"
@@ -87,7 +92,13 @@ class Service:
         self.admission = Admission(self.measured, settings.queue, Memory(settings.max_buffered))
         self.measured.watch(self.admission)
         seconds = settings.program_seconds
-        self.program_limits = replace(verifier.limits, cpu_seconds=seconds, wall_seconds=seconds)
+        self.program_limits = replace(
+            verifier.limits,
+            cpu_seconds=seconds,
+            wall_seconds=sandbox_fusion.ELAPSED_FACTOR * seconds,
+            memory_bytes=settings.program_memory or _usual_memory(verifier),
+            output_bytes=max(settings.program_output, verifier.limits.output_bytes),
+        )
         self._canary = asyncio.Lock()
         self._ready_until = 0.0
 
@@ -123,13 +134,19 @@ class Service:
         return reply(encode(found), 503, {"retry-after": "1"}) if found.retryable else reply(encode(found))
 
     async def run_code(self, request: Request) -> Response:
-        """Handle POST /run_code."""
-        program = await self._parse_request(request, models.program, self.program_limits)
-        return reply(
-            orjson.dumps(
-                models.program_response(await self.admission.serve(program, request.state.lost)), default=_struct
-            )
-        )
+        """Handle POST /run_code. Its clients wait: nothing that load is the reason for is refused at once."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            _expect(request, _JSON)
+            body = await self._body(request, sandbox_fusion.LEAST_PATIENCE_SECONDS)
+            asked = sandbox_fusion.read(models.parse(body), self.program_limits)
+            left = began + asked.patience_seconds - clock()
+            found = await self.admission.serve(asked.item, request.state.lost, max(left, 0.0))
+            answer = sandbox_fusion.response(asked, found)
+        except Refused as refusal:
+            raise sandbox_fusion.gateway_timeout(refusal) from refusal
+        return reply(orjson.dumps(answer, default=_struct))
 
     async def _parse_request(self, request: Request, read: Callable[[Any, Limits], T], ceiling: Limits) -> T:
         """Return the task or program in a JSON request. Raises Refused, or Gone if the client leaves."""
@@ -141,8 +158,9 @@ class Service:
         except ValueError as error:
             raise Refused(422, str(error)) from error
 
-    async def _body(self, request: Request) -> bytes:
-        return await read_whole(request.receive, self.settings.max_body, self._pace(), request.state.share)
+    async def _body(self, request: Request, wait_seconds: float = 0.0) -> bytes:
+        share = request.state.share
+        return await read_whole(request.receive, self.settings.max_body, self._pace(), share, wait_seconds)
 
     def _pace(self) -> Pace:
         return Pace(self.settings.patience_seconds)
@@ -238,6 +256,12 @@ class _Lines(Response):
         finally:
             self._at_end()
         await send({"type": "http.response.body", "body": b""})
+
+
+def _usual_memory(verifier: Verifier) -> int:
+    """Return what clients of SandboxFusion ask for, 1 GiB, or half of the machine's memory divided by the workers."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(verifier.limits.memory_bytes, min(1 << 30, machine // (2 * verifier.workers)))
 
 
 def _struct(value: Any) -> Any:

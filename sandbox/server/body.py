@@ -53,7 +53,7 @@ class Pace:
         return min(self.patience_seconds, total - self._waited)
 
 
-async def read_whole(receive: Receive, most: int, pace: Pace, share: Share) -> bytes:
+async def read_whole(receive: Receive, most: int, pace: Pace, share: Share, wait_seconds: float = 0.0) -> bytes:
     """Read a whole body.
 
     Args:
@@ -61,6 +61,7 @@ async def read_whole(receive: Receive, most: int, pace: Pace, share: Share) -> b
         most: The most bytes.
         pace: The timeouts.
         share: Counts the bytes as used memory.
+        wait_seconds: Wait so long for memory, before it is refused for want of it.
 
     Returns:
         The body.
@@ -70,6 +71,9 @@ async def read_whole(receive: Receive, most: int, pace: Pace, share: Share) -> b
         Gone: The client left.
     """
     body, more, clock = bytearray(), True, asyncio.get_running_loop().time
+    deadline = clock() + wait_seconds
+    while share.memory.scarce and clock() < deadline:  # those that have begun come first
+        await asyncio.sleep(_POLL_SECONDS)
     while more:
         began = clock()
         try:
@@ -80,9 +84,21 @@ async def read_whole(receive: Receive, most: int, pace: Pace, share: Share) -> b
         pace.received(len(part), clock() - began)
         if len(body) + len(part) > most:
             raise too_large(most)
-        share.grow(len(part))
+        await _grow(share, len(part), deadline)
         body += part
     return bytes(body)
+
+
+async def _grow(share: Share, size: int, deadline: float) -> None:
+    """Count so many more bytes; wait for memory until the deadline. Raises Refused."""
+    while True:
+        try:
+            share.grow(size)
+            return
+        except Refused:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _next(receive: Receive, within_seconds: float) -> MutableMapping[str, Any]:
@@ -160,7 +176,7 @@ class Stream:
         deadline = clock() + TOTAL_FACTOR * self._pace.patience_seconds
         while not self._has_pending_lines():
             try:
-                self._share.grow(size)
+                await _grow(self._share, size, 0.0)
                 return
             except Refused:
                 if clock() > deadline:

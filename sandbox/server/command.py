@@ -35,11 +35,19 @@ _BUFFERED = 256 << 20
               help="Require the token in this file from clients: Authorization: Bearer ...")  # fmt: skip
 @click.option("--queue", type=click.IntRange(1), default=1000, show_default=True,
               help="The most tasks queued and running at a time; more get 429. At least what all clients "
-                   "send at once.")  # fmt: skip
+                   "send at once. Programs of /run_code don't count: they wait as long as their clients do, "
+                   "then get 504.")  # fmt: skip
 @judging
 @where
-@click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=10.0, show_default=True,
-              help="The most seconds for a program of /run_code or /v1/run.")  # fmt: skip
+@click.option("--run-timeout", type=click.FloatRange(0, 86_400, min_open=True), default=30.0, show_default=True,
+              help="The most seconds of CPU time for a program of /run_code or /v1/run. Elapsed time may be five times "
+                   "that.")  # fmt: skip
+@click.option("--run-memory", type=size,
+              help="The most memory for such a program.  [default: 1G, which clients of SandboxFusion ask for; less "
+                   "if half of the machine's memory is not enough for that in each worker]")  # fmt: skip
+@click.option("--run-output", type=size, default="8M", show_default=True,
+              help="How much is kept of each output of such a program. What exceeds that is cut, which /run_code "
+                   "answers with SandboxError.")  # fmt: skip
 @click.option(
     "--max-body", type=size, default="16M", show_default=True, help="The largest request, or line in a stream."
 )
@@ -76,7 +84,7 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
                            "cases"}, a function; or {"sol", "cases"}, a program
     POST /v1/verify/batch  an array, or JSON lines -> JSON lines (?order=completion, ?repeat=N)
     POST /v1/run           {"code", "stdin"?, "id"?, "limits"?} -> what the program did
-    POST /run_code         SandboxFusion's request for Python -> its response
+    POST /run_code         SandboxFusion's request for python, python3 or pytest -> its response
     GET  /healthz /readyz /v1/config /metrics /openapi.json, and / for the page
 
     \b
@@ -111,6 +119,8 @@ def serve(host: str, port: int, uds: str | None, token_file: str | None, **optio
         max_body=options["max_body"],
         max_buffered=_buffered(options["max_buffered"], options["max_body"]),
         program_seconds=options["run_timeout"],
+        program_memory=options["run_memory"],
+        program_output=options["run_output"],
         drain_seconds=options["drain"],
         patience_seconds=options["patience"],
         require=config.levels[-1],

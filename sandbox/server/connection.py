@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from selftaught.sandbox.server import sandbox_fusion
 from selftaught.sandbox.server.body import IDLE_FACTOR, MIN_RATE, TOTAL_FACTOR
 from selftaught.sandbox.server.exchange import Refused, shutting_down
 from selftaught.sandbox.server.memory import Memory, Share
@@ -182,6 +183,8 @@ class Connection(HttpToolsProtocol):
         if self.pipeline or (self.cycle.response_started if self._in_body else self._answering()):
             self.transport.close()
             return
+        if self._in_body and self.scope["path"] == sandbox_fusion.PATH:
+            refusal = sandbox_fusion.gateway_timeout(refusal)
         if self._in_body:  # its handler gets a disconnect
             self.cycle.disconnected = True
             self.cycle.message_event.set()

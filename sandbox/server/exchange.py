@@ -44,7 +44,11 @@ class Refused(Exception):
 
     def body(self) -> bytes:
         """Return the body of the response."""
-        return orjson.dumps({"detail": self.detail, "retryable": self.retry_after is not None})
+        return orjson.dumps(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Return the body of the response as plain data."""
+        return {"detail": self.detail, "retryable": self.retry_after is not None}
 
 
 class Gone(Exception):

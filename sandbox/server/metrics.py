@@ -110,7 +110,9 @@ class _State(Collector):
             alive = queued = restarts = 0
             counters = Counters()
         yield GaugeMetricFamily("selftaught_queue_depth", "Tasks that no worker has yet.", queued)
-        yield GaugeMetricFamily("selftaught_tasks", "Tasks admitted and not answered.", self._admission.admitted)
+        yield GaugeMetricFamily(
+            "selftaught_tasks", "Tasks admitted and not answered.", self._admission.admitted + self._admission.waiting
+        )
         yield GaugeMetricFamily(
             "selftaught_tasks_limit", "The most tasks that are admitted at a time.", self._admission.capacity
         )

@@ -13,9 +13,9 @@ from msgspec import Meta, Struct
 
 from selftaught.sandbox import json_cases, records
 from selftaught.sandbox.judging import MOST_CASES
-from selftaught.sandbox.program import Ending, Program, Run
+from selftaught.sandbox.program import Program
 from selftaught.sandbox.server.exchange import Refused
-from selftaught.sandbox.task import MIB, MOST_BYTES, MOST_SECONDS, AnyTask, FunctionTask, Limits, StdioTask, Task
+from selftaught.sandbox.task import MOST_BYTES, MOST_SECONDS, AnyTask, FunctionTask, Limits, StdioTask, Task
 from selftaught.sandbox.validation import ENTRY_POINT
 
 _DECODER = json.JSONDecoder()
@@ -120,52 +120,18 @@ class StdioTaskRequest(_Request, kw_only=True):
     entry_point: None = None
 
 
-class ProgramRequest(Struct):
-    """A Python program to run, in the shape of SandboxFusion's `/run_code`.
-
-    There are no files in the jail: `files` and `fetch_files` must be empty. `compile_timeout` and `args` have no
-    meaning for Python.
-    """
-
-    code: str
-    language: Literal["python"]
-    stdin: str | None = None
-    run_timeout: Annotated[float, Meta(gt=0, description="Seconds; the maximum is the server's --run-timeout")] = 10.0
-    memory_limit_MB: Annotated[int, Meta(description="The maximum is the server's --memory; -1 means that")] = -1
-    compile_timeout: float = 10.0
-    files: dict[str, str | None] = {}  # msgspec copies the default
-    fetch_files: Annotated[list[str], Meta(max_length=0)] = []
-    args: list[str] = []
+_Content = Annotated[bytes, Meta(extra_json_schema={"format": "byte"})]
 
 
 class RunRequest(Struct):
-    """A Python program to run as ``__main__``; `stdin` is what it reads."""
+    """A Python program to run as ``__main__``; `stdin` is what it reads. `files` are in its folder."""
 
     code: str
     stdin: str = ""
     id: Annotated[str | int, Meta(description="The id of the run, as text")] = ""
     limits: ProgramLimitsRequest | None = None
-
-
-class CommandRunResult(Struct):
-    """A process, in SandboxFusion's shape. `return_code`, chosen by untrusted code, is negative after a signal."""
-
-    status: Literal["Finished", "Error", "TimeLimitExceeded"]
-    execution_time: float | None = None
-    return_code: int | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-
-
-class ProgramResponse(Struct):
-    """SandboxFusion's response. `Failed`: a limit, or an exit code not 0. `SandboxError`: the server failed; retry."""
-
-    status: Literal["Success", "Failed", "SandboxError"]
-    message: str
-    compile_result: CommandRunResult | None = None
-    run_result: CommandRunResult | None = None
-    executor_pod_name: str | None = None
-    files: dict[str, str] = {}
+    files: Annotated[dict[str, _Content], Meta(description="Content in base64 by relative path")] = {}
+    fetch: Annotated[list[str], Meta(description="Paths of the files to return, if they exist in the end")] = []
 
 
 def parse(body: bytes) -> Any:
@@ -205,6 +171,7 @@ def task(fields: Any, ceiling: Limits) -> AnyTask:
     Raises:
         ValueError: It is not a task, or has a limit above the ceiling.
     """
+    fields = records.renamed(fields) if isinstance(fields, dict) else fields
     kind = records.kind_of(fields) if isinstance(fields, dict) else Task
     if kind is FunctionTask:
         tested = fields.get("tests") is not None
@@ -271,43 +238,5 @@ def run(fields: Any, ceiling: Limits) -> Program:
         ValueError: It is not a program, or has a limit above the ceiling.
     """
     request = msgspec.convert(_whole(fields), RunRequest)
-    return Program(str(request.id), request.code, request.stdin, _limits(request.limits or LimitsRequest(), ceiling))
-
-
-def program(fields: Any, ceiling: Limits) -> Program:
-    """Return the program in a request to /run_code. Limits above the ceiling are lowered, since every request has some.
-
-    Args:
-        fields: The JSON value.
-        ceiling: The server's limits for programs.
-
-    Raises:
-        ValueError: It is not a program, or has files.
-    """
-    request = msgspec.convert(_whole({"": fields})[""], ProgramRequest)
-    if any(content is not None for content in request.files.values()):
-        raise ValueError("files are not supported: a program here has standard input and the standard library")
-    seconds = min(request.run_timeout, ceiling.wall_seconds)
-    memory = request.memory_limit_MB * MIB if request.memory_limit_MB > 0 else ceiling.memory_bytes
-    limits = dataclasses.replace(
-        ceiling, cpu_seconds=seconds, wall_seconds=seconds, memory_bytes=min(memory, ceiling.memory_bytes)
-    )
-    return Program("", request.code, request.stdin or "", limits)
-
-
-def program_response(run: Run) -> ProgramResponse:
-    """Return a run in SandboxFusion's shape."""
-    if run.ending in (Ending.CANCELLED, Ending.INTERNAL_ERROR, Ending.INVALID):
-        return ProgramResponse("SandboxError", run.message or run.ending.value)
-    out_of_time = run.ending is Ending.TIME_LIMIT
-    result = CommandRunResult(
-        "TimeLimitExceeded" if out_of_time else "Finished",
-        run.usage.wall_seconds,
-        run.return_code,
-        run.stdout,
-        run.stderr,
-    )
-    notes = [run.message] if run.message else []
-    if run.cut:
-        notes.append("the output was longer than the limit and was cut")
-    return ProgramResponse("Success" if run.return_code == 0 else "Failed", "; ".join(notes), run_result=result)
+    limits = _limits(request.limits or LimitsRequest(), ceiling)
+    return Program(str(request.id), request.code, request.stdin, limits, request.files, request.fetch)

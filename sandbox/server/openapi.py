@@ -12,13 +12,12 @@ from selftaught.sandbox.json_cases import MOST_LITERAL
 from selftaught.sandbox.program import Run
 from selftaught.sandbox.server.models import (
     FunctionCasesRequest,
-    ProgramRequest,
-    ProgramResponse,
     RunRequest,
     StdioTaskRequest,
     TaskRequest,
     TestedFunctionRequest,
 )
+from selftaught.sandbox.server.sandbox_fusion import RunCodeRequest, RunCodeResponse
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.verdict import Verdict
 
@@ -136,6 +135,10 @@ def _paths() -> dict[str, Any]:
         **_answer("The server is shutting down, or has no memory for more requests: try again.", _ERROR),
         "headers": _WAIT,
     }
+    late = {
+        **_answer("It waited as long as the client does, or the server failed or shuts down: send it again.", _ERROR),
+        "headers": _WAIT,
+    }
     lines = {"description": "One verdict on each line, with the `index` of its task. An item that is not a task is "
              "`invalid`. If the stream ends early, the remaining tasks were not judged.",
              "content": {_LINES: {}}}  # fmt: skip
@@ -174,8 +177,13 @@ def _paths() -> dict[str, Any]:
             "post": {
                 "operationId": "run_code",
                 "summary": "Run a Python program, in SandboxFusion's shape. Its exit code is not a verdict.",
-                "requestBody": {"required": True, "content": _content(_ref("ProgramRequest"))},
-                "responses": {"200": _answer("What it did.", _ref("ProgramResponse")), **_REFUSALS, "503": shutting},
+                "requestBody": {"required": True, "content": _content(_ref("RunCodeRequest"))},
+                "responses": {
+                    "200": _answer("What it did.", _ref("RunCodeResponse")),
+                    **{status: refusal for status, refusal in _REFUSALS.items() if status not in ("422", "429")},
+                    "422": _answer("Another language, or not a valid request.", _ref("UnprocessableRequest")),
+                    "504": late,
+                },
             }
         },
         "/healthz": {
@@ -222,13 +230,15 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         limits: Its limits for tasks.
         program_limits: Its limits for programs.
     """
-    types = (*_TASKS, RunRequest, ProgramRequest, ProgramResponse, Verdict, Run)
+    types = (*_TASKS, RunRequest, RunCodeRequest, RunCodeResponse, Verdict, Run)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for name, ceiling in (("LimitsRequest", limits), ("ProgramLimitsRequest", program_limits)):
         for limit, described in schemas[name]["properties"].items():
             kinds = [kind for kind in described["anyOf"] if kind["type"] != "null"]
             kinds[0]["maximum"] = getattr(ceiling, limit)
-    schemas["ProgramRequest"]["properties"]["files"]["additionalProperties"] = {"type": "null"}
+    for name, kind in schemas["RunCodeRequest"]["properties"].items():
+        if name not in ("code", "language"):
+            schemas["RunCodeRequest"]["properties"][name] = {"anyOf": [kind, {"type": "null"}]}
     schemas["FunctionCasesRequest"]["properties"]["cases"]["items"] = _CASE
     schemas["AnyTaskRequest"] = {
         "description": "A puzzle has `sat`, a function `entry_point` with `tests` or `cases`, a program only `cases`.",
@@ -238,6 +248,21 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         "type": "object",
         "required": ["detail", "retryable"],
         "properties": {"detail": {"type": "string"}, "retryable": {"type": "boolean"}},
+    }
+    schemas["UnprocessableRequest"] = {
+        "type": "object",
+        "required": ["detail", "retryable"],
+        "properties": {
+            "detail": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["type", "loc", "msg"],
+                    "properties": {"type": {"type": "string"}, "loc": {"type": "array"}, "msg": {"type": "string"}},
+                },
+            },
+            "retryable": {"const": False},
+        },
     }
     components: dict[str, Any] = {"schemas": schemas}
     if token:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TypedDict
 
-from selftaught.sandbox import codec
+from selftaught.sandbox import codec, wire
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.jail import landlock, namespaces, seccomp
 from selftaught.sandbox.task import Limits
@@ -53,6 +53,7 @@ def prove(engine: ForkEngine, full: bool, outside: dict[str, str]) -> list[Proof
         _seccomp(engine),
         _code(engine),
         _memory(engine),
+        _scratch(engine),
     ]
     if full:
         inside = engine.jailed.namespaces
@@ -225,9 +226,32 @@ def _memory(engine: ForkEngine) -> Proof:
     )
 
 
+def _scratch(engine: ForkEngine) -> Proof:
+    """Prove that what a program writes is in its folder alone and gone afterwards, and can't be mapped as code."""
+    write = "import os\nprint(os.listdir(), open('canary', 'x').write('x'), open('canary').read(), os.listdir('.'))"
+    seen = [_output(engine, write) for _ in range(2)]
+    code = (
+        "import mmap, os\n{}\nmmap.mmap({}, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)\nprint('mapped')"
+    )
+    make = "open('canary', 'xb').write(bytes(4096))"
+    mapped = [_output(engine, code.format(make, "os.open('canary', 0)")), _output(engine, code.format("", "0"))]
+    written = "['main.py'] 1 x ['main.py', 'canary']\n"
+    holds = [sorted(text) for text in seen] == [sorted(written)] * 2 and not any("mapped" in text for text in mapped)
+    size = engine.jailed.scratch.describe_size()
+    return Proof(mechanism="scratch folder", holds=holds, evidence=f"{size}; written twice: {seen}; as code: {mapped}")
+
+
+def _output(engine: ForkEngine, source: str) -> str:
+    """Return what a program prints, or the last line of its error, or how it ended."""
+    outcome = engine.run(Phase.RUN, source.encode(), bytes(4096), _LIMITS, 0)
+    stdout, stderr, _ = wire.unpack_output(outcome.payload)
+    last = stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
+    return stdout.decode("utf-8", "replace") or last or f"{outcome.end.name.lower()}: {outcome.detail}"
+
+
 def _root(engine: ForkEngine) -> Proof:
     """Prove that nothing of the host's file system is there: not even names, which Landlock does not hide."""
-    names = "/proc", "/sys", "/dev", "/etc", "/bin", "/tmp"
+    names = "/proc", "/sys", "/etc", "/bin", "/var/tmp", "/dev/shm", "/dev/tty"
     source = f"import os\ndef sol(): return [name for name in {names} if os.path.exists(name)]"
     seen = _answer(engine, source)
     return Proof(mechanism="root", holds=seen == [], evidence=f"of the host's directories, inside: {seen}")

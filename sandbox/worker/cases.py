@@ -8,6 +8,7 @@ text.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 
 from selftaught.sandbox import codec, judging, wire
@@ -82,7 +83,9 @@ class Checks:
 class _Judgement:
     """What both kinds of cases share: the loop over the cases."""
 
-    def __init__(self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled) -> None:
+    def __init__(
+        self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled, pause: Callable[[], None]
+    ) -> None:
         """Prepare the judgement.
 
         Args:
@@ -91,8 +94,10 @@ class _Judgement:
             job: a job of kind `Kind.CASES` or `Kind.STDIO`.
             limits: limits of each case.
             compiled: returns the code of a source.
+            pause: called between cases; may raise Preempted.
         """
         self._open, self._run, self._job, self._limits, self._compiled = open_session, run, job, limits, compiled
+        self._pause = pause
         self._cases = judging.unpack_cases(job.sat)
         self._checks = Checks(open_session, job, limits, self._cases)
 
@@ -101,10 +106,11 @@ class _Judgement:
         outcomes = []
         try:
             for number, (given, expected) in enumerate(self._cases.cases):
+                self._pause()
                 outcome = self._judge(given, expected)
                 outcome.case, outcome.payload = number, b""
                 outcomes.append(outcome)
-                if outcome.end is not End.ACCEPTED and not self._cases.all_cases:
+                if self._job.is_expired(outcome) or (outcome.end is not End.ACCEPTED and not self._cases.all_cases):
                     break
         finally:
             self._checks.close()
@@ -133,8 +139,10 @@ class FunctionCases(_Judgement):
 
     _unloadable: Outcome | None = None
 
-    def __init__(self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled) -> None:
-        super().__init__(open_session, run, job, limits, compiled)
+    def __init__(
+        self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled, pause: Callable[[], None]
+    ) -> None:
+        super().__init__(open_session, run, job, limits, compiled, pause)
         self._solution = Solution(open_session, job, self._cases, limits, parts=len(self._cases.cases) + 1)
 
     def _judge(self, given: bytes, expected: bytes) -> Outcome:

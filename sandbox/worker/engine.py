@@ -31,6 +31,10 @@ def charged(our_seconds: float, cpu_seconds: float) -> float:
     return max(0.0, our_seconds - cpu_seconds - _FREE_SECONDS)
 
 
+class Preempted(Exception):
+    """The next job has come while a preemptible one runs: leave that one unfinished."""
+
+
 class ClientGone(Exception):
     """The verifier has closed the connection or died: stop at once."""
 

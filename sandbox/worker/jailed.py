@@ -12,12 +12,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
-from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.jail import root, seccomp
 from selftaught.sandbox.worker.inside import zygote
 
 if TYPE_CHECKING:
+    from selftaught.sandbox.jail.scratch import Folder
     from selftaught.sandbox.packages import Chosen
 
+MAIN = "main.py"
+"""The file of a program in its scratch folder."""
+_FIRST_THREAD = 1000
 _SETUP_SECONDS, _PACKAGES_SECONDS = 20.0, 55.0
 
 
@@ -31,12 +35,14 @@ class JailedProcesses:
         zygote, pidfd: process id and pidfd of the zygote.
         listener: where system calls that the filter does not allow wait.
         job: pipe to the children, for jobs.
-        report, output: pipes from the children.
         children: process ids of living children.
         namespaces: the zygote's namespaces by kind.
         base_bytes: address space of the zygote.
         has_packages: True if tasks may import packages.
+        scratch: the scratch folder.
     """
+
+    scratch: Folder
 
     def __init__(self, full: bool) -> None:
         """Fork init, if there is one, and the zygote.
@@ -45,12 +51,12 @@ class JailedProcesses:
             full: True at level ``full``, where the zygote has namespaces of its own and init is their process 1.
         """
         self.children: set[int] = set()
+        self._scratch: Folder | None = None
         gc.collect()
         gc.freeze()  # a garbage collection writes to every object, after which the processes share little memory
         self._init = _fork_init() if full else 0
         null = os.open("/dev/null", os.O_RDONLY)
-        self.output, output = os.pipe()
-        self.report, report = os.pipe()
+        self._output, output = os.pipe()  # of the zygote itself, which prints nothing; its children have others
         job, self.job = os.pipe()
         go, self._go = os.pipe()
         self._control, theirs = socket.socketpair()
@@ -59,14 +65,13 @@ class JailedProcesses:
         self.zygote = os.fork()
         if self.zygote == 0:
             self._control.close()
-            self.entry = full, (null, output, report, job, go), theirs
+            self.entry = full, (null, output, job, go), theirs
             return
-        for descriptor in (null, output, report, job, go):
+        for descriptor in (null, output, job, go):
             os.close(descriptor)
         theirs.close()
         self.pidfd = os.pidfd_open(self.zygote)
-        for descriptor in (self.job, self.report, self.output):
-            os.set_blocking(descriptor, False)
+        os.set_blocking(self.job, False)
 
     def enter(
         self,
@@ -76,6 +81,7 @@ class JailedProcesses:
         confine: Callable[[int], None],
         shared: dict[str, str],
         packages: Chosen,
+        folder: Folder | None,
     ) -> None:
         """Make the zygote enter the jail.
 
@@ -86,10 +92,12 @@ class JailedProcesses:
             confine: moves a process into its control group.
             shared: shared libraries (`libraries.needed`).
             packages: what tasks may import besides (`selftaught.sandbox.packages.choose`).
+            folder: the scratch folder (`scratch.prepare`), which `close` closes; None for one that the zygote mounts.
 
         Raises:
             CannotConfine: the jail can't be entered; the text says why.
         """
+        self._scratch = folder
         self.has_packages = bool(packages["modules"])
         self._names = syscalls
         self._numbers = {name: number for number, name in syscalls.items()}
@@ -97,16 +105,23 @@ class JailedProcesses:
         with self._control as control:
             control.settimeout(_SETUP_SECONDS + _PACKAGES_SECONDS * self.has_packages)
             try:
-                zygote.send_setup(control, program, traced_program, shared, packages)
-                text, descriptors, _, _ = socket.recv_fds(control, 1001, 1)
+                place = (folder.path, folder.file_bytes) if folder else ("", root.SCRATCH_BYTES)
+                zygote.send_setup(control, program, traced_program, shared, packages, place)
+                text, descriptors, _, _ = socket.recv_fds(control, 1001, 1 if folder else 3)
             except TimeoutError:
                 text, descriptors = b"-the jail was not entered in time", []
             except OSError:
                 text, descriptors = b"", []
         if not descriptors:
             raise CannotConfine(text[1:].decode("utf-8", "replace") or "the zygote died while entering the jail")
-        self._closed_at_end += descriptors
+        self._closed_at_end.append(descriptors[0])
         self.listener = seccomp.Listener(descriptors[0])
+        if folder is None:
+            from selftaught.sandbox.jail.scratch import Folder  # after the fork: the zygote must not have it in memory
+
+            self._scratch = folder = Folder(root.scratch(), descriptors[1], descriptors[2], is_mounted=True)
+        self.scratch = folder
+        folder.empty()  # packages may have written to it when they were imported
         self.namespaces: dict[str, str] = json.loads(text[1:])
         self.base_bytes = address_space(self.zygote)
 
@@ -124,9 +139,25 @@ class JailedProcesses:
         Args:
             what: `zygote.PHASE` or `zygote.SNAPSHOT`.
         """
-        for pipe in (self.report, self.output):
-            os.utime(pipe, (0, 0))  # else a child could ask when the last one wrote to these shared pipes
         os.write(self._go, what)
+
+    def reset_thread_numbers(self) -> None:
+        """Have the kernel number the next threads from the same number on as those of every child before.
+
+        The C library has the kernel's numbers in memory: they would tell how many threads and processes there were, by
+        which a task could speak to a later one. Only at level ``full`` do the jailed processes have numbers of their
+        own. Kernels without checkpoints (CONFIG_CHECKPOINT_RESTORE) can't set them; there the numbers stay.
+        """
+        if not self._init:
+            return
+        pid = os.fork()  # into the pid namespace, which is that of this process's children
+        if pid == 0:
+            try:
+                with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+                    file.write(f"{_FIRST_THREAD - 1}")
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
 
     def is_spawn(self, call: seccomp.Call) -> bool:
         """Return True if the call is the zygote's clone.
@@ -151,7 +182,9 @@ class JailedProcesses:
             try:
                 os.waitpid(-1, 0)
             except ChildProcessError:
-                return
+                break
+        if self._scratch is not None:
+            self._scratch.close()
 
 
 def address_space(pid: int) -> int:

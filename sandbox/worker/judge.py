@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 from selftaught.sandbox import judging, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.wire import End, Job, Kind, Outcome, Phase
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
+from selftaught.sandbox.worker.engine import Preempted
 from selftaught.sandbox.worker.relay import Relay, failure_of, outcomes_of_tests
 from selftaught.sandbox.worker.session import Open, Request, Run
 
@@ -25,14 +28,15 @@ _MOST_COMPILED, _MOST_COMPILED_BYTES = 4096, 16 << 20
 class Judge:
     """Judges the tasks of one engine."""
 
-    def __init__(self, open_session: Open, run: Run) -> None:
+    def __init__(self, open_session: Open, run: Run, others_wait: Callable[[], bool]) -> None:
         """Set how to run phases.
 
         Args:
             open_session: opens a session.
             run: runs a phase to its end.
+            others_wait: returns True if the next job has come.
         """
-        self._open, self._run = open_session, run
+        self._open, self._run, self._others_wait = open_session, run, others_wait
         self._compiled = _Compiled(run)
 
     def execute(self, job: Job, limits: Limits) -> list[Outcome]:
@@ -47,13 +51,19 @@ class Judge:
 
         Raises:
             GivenUp: the fork engine must run the job.
+            Preempted: the next job has come, and this one is preemptible.
         """
         if job.kind is Kind.SHARED:
             return self._share(job, limits)
         if job.kind is Kind.TESTS:
-            return Relay(self._open, job, limits, self._compiled.get).execute()
+            return Relay(self._open, job, limits, self._compiled.get, partial(self._pause, job)).execute()
         cases = FunctionCases if job.kind is Kind.CASES else StdioCases
-        return cases(self._open, self._run, job, limits, self._compiled.get).execute()
+        return cases(self._open, self._run, job, limits, self._compiled.get, partial(self._pause, job)).execute()
+
+    def _pause(self, job: Job) -> None:
+        """Called between two cases. Raises Preempted."""
+        if job.turn.is_preemptible and self._others_wait():
+            raise Preempted
 
     def _share(self, job: Job, limits: Limits) -> list[Outcome]:
         """Run the solution and its tests in one process, which tells of cases that failed if others are to follow."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.time_slice import TimeSlice
-from selftaught.sandbox.wire import End, Job, Outcome, Phase
-from selftaught.sandbox.worker.engine import charged
+from selftaught.sandbox.wire import End, Job, Outcome, Phase, Turn
+from selftaught.sandbox.worker.engine import Preempted, charged
 from selftaught.sandbox.worker.judge import Judge
 from selftaught.sandbox.worker.session import Open, Run
 
@@ -65,16 +65,25 @@ class TaskExecutor:
         time_slice: length of the slice that a phase of a sliced job gets.
     """
 
-    def __init__(self, run_step: Callable[[Job, Step, Limits], Outcome], open_session: Open, run: Run) -> None:
+    def __init__(
+        self,
+        run_step: Callable[[Job, Step, Limits], Outcome],
+        open_session: Open,
+        run: Run,
+        others_wait: Callable[[], bool],
+    ) -> None:
         """Set how to run phases.
 
         Args:
             run_step: runs one step of a puzzle's or program's job within limits, to its end.
             open_session: opens a session.
             run: runs any phase to its end.
+            others_wait: returns True if the next job has come.
+
+        `run_step` and those of a session may raise Preempted.
         """
         self._run_step, self.time_slice = run_step, TimeSlice()
-        self._judge = Judge(open_session, run)
+        self._judge = Judge(open_session, run, others_wait)
 
     def execute(self, job: Job) -> list[Outcome]:
         """Run a task. Return its outcomes.
@@ -91,8 +100,7 @@ class TaskExecutor:
         """Run the rest of a task.
 
         Args:
-            job: the task. A sliced one ends `End.UNFINISHED` when its slice is over: `steps` then still stands at that
-                step.
+            job: the task. It ends `End.UNFINISHED` when its turn is over: `steps` then still stands at that step.
             steps: the task's steps.
             step: the step to run next.
             outcome: the outcome of that step, if it has been run already.
@@ -101,11 +109,12 @@ class TaskExecutor:
             The outcomes of the task.
         """
         while True:
-            outcome = outcome or self._run_step(job, step, self.time_slice.limits(job))
-            if job.sliced and outcome.end in (End.CPU, End.WALL):
-                self.time_slice.phase_expired()
-                outcome.end = End.UNFINISHED
-                return [outcome]
+            try:
+                outcome = outcome or self._run_step(job, step, self.time_slice.limits(job))
+            except Preempted:
+                return [Outcome(End.UNFINISHED)]
+            if outcome.end is End.UNFINISHED or self._expired(job, [outcome]):
+                return [Outcome(End.UNFINISHED, engine=outcome.engine, wall_seconds=outcome.wall_seconds)]
             self.time_slice.phase_ended(outcome.cpu_seconds)
             try:
                 step, outcome = steps.send(outcome), None
@@ -113,10 +122,20 @@ class TaskExecutor:
                 return list(end.value)
 
     def _execute_cases(self, job: Job) -> list[Outcome]:
-        """Run a task with tests or cases. One that has used up its time slice is unfinished, and begins anew."""
-        outcomes = self._judge.execute(job, self.time_slice.limits(job))
-        if job.sliced and any(outcome.end in (End.CPU, End.WALL) for outcome in outcomes):
-            self.time_slice.phase_expired()
-            return [Outcome(End.UNFINISHED, engine=outcomes[0].engine)]
+        """Run a task with tests or cases. One whose turn is over is unfinished, and begins anew."""
+        try:
+            outcomes = self._judge.execute(job, self.time_slice.limits(job))
+        except Preempted:
+            return [Outcome(End.UNFINISHED)]
+        if self._expired(job, outcomes):
+            seconds = sum(outcome.wall_seconds for outcome in outcomes)
+            return [Outcome(End.UNFINISHED, engine=outcomes[0].engine, wall_seconds=seconds)]
         self.time_slice.phase_ended(max(outcome.cpu_seconds for outcome in outcomes))
         return outcomes
+
+    def _expired(self, job: Job, outcomes: list[Outcome]) -> bool:
+        """Return True if the job is unfinished since its slice is over, and adapt the slice to that."""
+        late = next((outcome for outcome in outcomes if job.is_expired(outcome)), None)
+        if late is not None and job.turn is Turn.SLICE:
+            self.time_slice.phase_expired(waited=late.end is End.WALL and late.cpu_seconds < late.wall_seconds / 20)
+        return late is not None

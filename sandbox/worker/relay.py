@@ -42,7 +42,9 @@ Compiled = Callable[[bytes, str, bool, Limits], bytes]
 class Relay:
     """The judgement of one solution by tests."""
 
-    def __init__(self, open_session: Open, job: Job, limits: Limits, compiled: Compiled) -> None:
+    def __init__(
+        self, open_session: Open, job: Job, limits: Limits, compiled: Compiled, pause: Callable[[], None]
+    ) -> None:
         """Prepare the judgement.
 
         Args:
@@ -50,7 +52,9 @@ class Relay:
             job: a job of kind `Kind.TESTS`.
             limits: its limits.
             compiled: returns the code of tests that are seen often.
+            pause: called between cases; may raise Preempted.
         """
+        self._pause = pause
         self._open, self._job, self._limits = open_session, job, limits
         self._tests = judging.unpack_tests(job.sat)
         self._source = self._tests.tests.encode(*wire.TEXT)
@@ -70,7 +74,7 @@ class Relay:
                 outcome = self._run_tests()
                 if outcome is None:
                     return self._outcomes_so_far()
-                if outcome.end is End.ANSWER or not self._may_go_on():
+                if outcome.end is End.ANSWER or not self._may_go_on(outcome):
                     return self._outcomes(outcome)
                 self._fail(self._case, _ended(outcome, Phase.TESTS))
                 self._case += 1  # go on after the case that ended the process of the tests
@@ -125,6 +129,7 @@ class Relay:
                 return False
             self._charge()
             self._case = case
+            self._pause()
         return True
 
     def _charge(self) -> None:
@@ -165,12 +170,12 @@ class Relay:
 
     def _lose(self, outcome: Outcome) -> bytes | None:
         self._fail(self._case, outcome)
-        return b"" if self._may_go_on() else None
+        return b"" if self._may_go_on(outcome) else None
 
-    def _may_go_on(self) -> bool:
-        """Return True if the other cases are to run after one that has ended a process."""
+    def _may_go_on(self, outcome: Outcome) -> bool:
+        """Return True if the other cases are to run after one that has ended a process, with this outcome."""
         self._ended += 1
-        return self._tests.all_cases and self._ended <= judging.MOST_RESUMED
+        return self._tests.all_cases and self._ended <= judging.MOST_RESUMED and not self._job.is_expired(outcome)
 
     def _fail(self, case: int, outcome: Outcome) -> None:
         outcome.case = case

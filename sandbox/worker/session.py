@@ -34,6 +34,7 @@ class Request:
         seed: seed of the `random` module; 0 leaves it as the zygote has seeded it.
         source: the source of which `sat` is the code, if it is compiled.
         parts: how many times a session may begin anew with full limits.
+        files: see `wire.Job`.
     """
 
     phase: Phase
@@ -43,6 +44,7 @@ class Request:
     seed: int = 0
     source: bytes = b""
     parts: int = 1
+    files: bytes = b""
 
     def pack(self, space: int) -> bytes:
         """Return what the process reads: header (`wire.PHASE`), first source, payload.

@@ -16,7 +16,7 @@ from typing import Any
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
-from selftaught.sandbox.jail import cgroup, landlock, libraries
+from selftaught.sandbox.jail import cgroup, landlock, libraries, scratch
 from selftaught.sandbox.packages import Chosen
 from selftaught.sandbox.worker import canary
 from selftaught.sandbox.worker.engine import BATCH_SECONDS, ClientGone, Engine
@@ -166,7 +166,8 @@ def run(level: str, source: int, sink: int, jailed: JailedProcesses | OSError) -
         filters = bytes.fromhex(config["filter"]), bytes.fromhex(config["traced_filter"])
         chosen = _packages(config["packages"])
         shared = (config["libraries"] or libraries.needed()) | chosen["libraries"]
-        jailed.enter(*filters, syscalls, group.add, shared, chosen)
+        folder = scratch.prepare(level, config["temporary"])
+        jailed.enter(*filters, syscalls, group.add, shared, chosen, folder)
         engine = fork = ForkEngine(jailed, source, group.oom_kills)
         proof = canary.prove(fork, level == "full", config["namespaces"])
         if level == "container":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -75,6 +76,37 @@ def test_greedy_completions_are_those_of_generate_however_prompts_are_batched(mo
     model.batch_size = rows
     assert len(set(expected)) > 1
     assert {number: texts[0] for number, texts in draw(model, PROMPTS).items()} == dict(enumerate(expected))
+
+
+@pytest.mark.parametrize("rows", [2, 5, 64])
+def test_skipped_prompts_change_nothing_for_the_others(model: Any, rows: int) -> None:
+    model.batch_size = rows
+    asked = {"samples": 4, "temperature": 1.0}
+    whole = draw(model, PROMPTS, **asked)
+    for done in ({0}, {1, 2}, {0, 1, 3}, {0, 1, 2, 3}):
+        assert draw(model, PROMPTS, **asked, skip=done) == {n: whole[n] for n in range(4) if n not in done}
+
+
+def test_a_prompt_that_does_not_fit_is_refused_alone(model: Any) -> None:
+    told: list[tuple[int, str]] = []
+    asked = [*PROMPTS[:2], "x" * 300, *PROMPTS[2:]]
+    found = draw(model, asked, on_refusal=lambda *one: told.append(one))
+    assert sorted(found) == [0, 1, 3, 4]
+    assert [number for number, _ in told] == [2] and "don't fit 256" in told[0][1]
+    with pytest.raises(ModelFailed, match="don't fit 256"):
+        draw(model, asked)
+
+
+def test_a_chat_template_is_put_round_prompts_if_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFailed, match="no chat template"):
+        models.load(str(folder), chat=True)
+    shutil.copytree(folder, tmp_path / "chat")
+    (tmp_path / "chat" / "chat_template.jinja").write_text(
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[me]{% endif %}"
+    )
+    chat, plain = (models.load(str(tmp_path / "chat"), dtype="float32", chat=one) for one in (True, False))
+    assert draw(chat, ["def f("]) == draw(plain, ["[user]def f([me]"]) != draw(plain, ["def f("])
+    assert chat.tokens("def f(") == plain.tokens("[user]def f([me]")
 
 
 LONG = "def f(a, b):\n    return a + b\n\n" * 5

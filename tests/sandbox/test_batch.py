@@ -164,6 +164,27 @@ def test_an_output_of_something_else_is_not_changed(tmp_path: Path, content: byt
     assert out.read_bytes() == content
 
 
+def test_a_record_that_was_cut_when_it_was_judged_is_named_with_the_remedy(tmp_path: Path) -> None:
+    out, source = tmp_path / "out", tasks(4)
+    cut = Record("in:3", problem="in:3: not JSON")
+    content = written(2) + batch.line(cut, Verdict(cut.id, Status.INVALID))
+    out.write_bytes(content)
+    with pytest.raises(batch.Mismatch, match=r"out:3 .* has the id '2' now.*Remove this line"):
+        batch.resume(out, iter(source))
+    assert out.read_bytes() == content
+
+
+def test_what_was_read_before_an_input_ends_in_damage_has_its_verdicts() -> None:
+    def source() -> Iterator[Record]:
+        yield from tasks(10)
+        raise records.Unreadable("cut")
+
+    out = io.BytesIO()
+    with pytest.raises(records.Unreadable, match="cut"):
+        batch.run(source(), cast(Verifier, FakeVerifier()), out)
+    assert [json.loads(line)["id"] for line in out.getvalue().splitlines()] == [*map(str, range(10))]
+
+
 def test_several_inputs_follow_each_other_and_a_missing_one_is_found_first(tmp_path: Path) -> None:
     first, second = tmp_path / "1", tmp_path / "2"
     for path in (first, second):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from selftaught.sandbox import Limits, Status, Verdict, decision
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox import Ending, Limits, Run, Status, Verdict, decision, wire
+from selftaught.sandbox.wire import End, Outcome, Phase
 
 
 def verdict(*outcomes: Outcome) -> Verdict:
@@ -50,3 +50,33 @@ def test_repeats_combine_and_an_unjudged_one_is_never_hidden() -> None:
     assert decision.combine([right, right]) is right
     assert decision.combine([right, wrong]).status is Status.UNSTABLE
     assert decision.combine([right, failed, wrong]) is failed
+
+
+def _run(end: End, observed: float = 0.0, cut: bool = False, return_code: int = 0) -> Run:
+    payload = wire.pack_output(b"out", b"err", cut, return_code=return_code)
+    outcome = Outcome(end, "why", observed, 0.5, 1.5, 7, payload, phase=Phase.RUN)
+    return decision.describe("p", [outcome], Limits(output_bytes=3), "full", "v")
+
+
+def test_a_run_that_ended_for_memory_keeps_its_return_code() -> None:
+    found = _run(End.MEMORY, observed=5e9, return_code=1)
+    assert (found.ending, found.return_code, found.stdout, found.stderr) == (Ending.MEMORY_LIMIT, 1, "out", "err")
+    assert found.limit is not None and (found.limit.name, found.limit.observed) == ("memory_bytes", 5e9)
+
+
+@pytest.mark.parametrize(
+    ("end", "ending", "name"),
+    [
+        (End.EXITED, Ending.OUTPUT_LIMIT, "output_bytes"),
+        (End.DIED, Ending.OUTPUT_LIMIT, "output_bytes"),
+        (End.CPU, Ending.TIME_LIMIT, "cpu_seconds"),
+        (End.WALL, Ending.TIME_LIMIT, "wall_seconds"),
+        (End.MEMORY, Ending.MEMORY_LIMIT, "memory_bytes"),
+        (End.FORBIDDEN, Ending.FORBIDDEN, None),
+    ],
+)
+def test_output_that_was_cut_is_the_limit_unless_something_else_ended_the_run(
+    end: End, ending: Ending, name: str | None
+) -> None:
+    found = _run(end, cut=True)
+    assert (found.ending, found.limit and found.limit.name, found.cut) == (ending, name, True)

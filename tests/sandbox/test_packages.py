@@ -117,10 +117,9 @@ def test_a_wrong_answer_is_rejected(equipped: Verifier) -> None:
 @pytest.mark.parametrize(
     ("attempt", "call"),
     [
-        ("import threading; threading.Thread(target=print).start()", "clone"),
         ("import os; os.fork()", "clone"),
         ("import socket; socket.socket()", "socket"),
-        ("import subprocess; subprocess.run(['/bin/true'])", "pipe2"),
+        ("import subprocess; subprocess.run(['/bin/true'])", "no process can be started"),
         ("import mmap; mmap.mmap(-1, 4096, prot=7)", "mmap"),
         ("import os; os.kill(1, 0)", "kill"),
     ],
@@ -128,6 +127,17 @@ def test_a_wrong_answer_is_rejected(equipped: Verifier) -> None:
 def test_what_is_forbidden_stays_so(equipped: Verifier, attempt: str, call: str) -> None:
     verdict = solve(equipped, f"import numpy\ndef sol():\n    {attempt}\n    return 1")
     assert (verdict.status, call in verdict.message) == (Status.FORBIDDEN, True), verdict
+
+
+def test_threads_use_packages(equipped: Verifier) -> None:
+    code = """
+import numpy
+from concurrent.futures import ThreadPoolExecutor
+def sol():
+    with ThreadPoolExecutor(4) as pool:
+        return int(sum(pool.map(lambda n: (numpy.eye(100) @ numpy.eye(100)).sum() / 100, range(8))))
+"""
+    assert solve(equipped, code, "def sat(x: int): return x == 8").accepted
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/maps", "/proc/self/environ", __file__, sys.executable])
@@ -245,7 +255,7 @@ def test_without_packages_there_are_none(verifier: Verifier) -> None:
     assert verifier.packages == {}
     assert "No module named 'numpy'" in solve(verifier, "import numpy\ndef sol(): return 1").message
     finders = "import sys\ndef sol(): return len(sys.meta_path)"
-    assert solve(verifier, finders, INT.format(n=3)).accepted
+    assert solve(verifier, finders, INT.format(n=4)).accepted  # Python's three, and that of multiprocessing_standin
 
 
 def test_the_environment_names_packages_where_the_program_names_none(monkeypatch: pytest.MonkeyPatch) -> None:

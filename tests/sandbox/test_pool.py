@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -16,14 +17,16 @@ import orjson
 import psutil
 import pytest
 
-from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, Task, Verifier, decision, judging, pool
+from selftaught.sandbox import FunctionTask, Limits, Program, Status, StdioTask, Task, Verifier, decision, judging, pool
+from selftaught.sandbox import ticket as tickets
 from selftaught.sandbox.backends import local
 from selftaught.sandbox.backends import worker as conversation
 from selftaught.sandbox.judging import PUZZLE_PHASES, PackedTask
 from selftaught.sandbox.task import AnyTask
+from selftaught.sandbox.ticket import Ticket
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
-from selftaught.sandbox.wire import Job
+from selftaught.sandbox.wire import Job, Turn
 from tests.conftest import control_groups, gone, open_verifier
 from tests.sandbox.fake_worker import fake_verifier
 from tests.sandbox.tasks import SLEEPER, task
@@ -106,8 +109,69 @@ def test_a_bug_of_ours_costs_one_task_its_judgement_and_blocks_no_caller(monkeyp
     assert statuses == [Status.INTERNAL_ERROR if task.id == "3" else Status.ACCEPTED for task in tasks]
 
 
-def ticket(thread: threading.Thread | None = None) -> pool.Ticket:
-    return pool.Ticket("", Job(b"", b"", Limits()), lambda verdict: None, thread=thread)
+LOOPS: dict[str, Callable[[int], AnyTask | Program]] = {
+    "program": lambda i: Program("", f"while True: {i}", limits=Limits(3, 3)),
+    "program that sleeps": lambda i: Program("", f"import time\ntime.sleep(100 + {i})", limits=Limits(3, 3)),
+    "puzzle": lambda i: Task("", "def sat(x): return True", f"def sol():\n    while True: {i}", Limits(3)),
+    "function": lambda i: FunctionTask("", f"def f():\n    while True: {i}", "f", tests="assert f()", limits=Limits(3)),
+    "cases": lambda i: FunctionTask(
+        "", f"def f():\n    while True: {i}", "f", cases=[((), {}, i)] * 3, all_cases=True, limits=Limits(1)
+    ),
+    "program by cases": lambda i: StdioTask("", f"while True: {i}", [("", "")] * 3, all_cases=True, limits=Limits(1)),
+}
+
+
+@pytest.mark.parametrize("engine", ["snapshot", "fork"])
+@pytest.mark.parametrize("kind", LOOPS)
+def test_long_jobs_of_no_kind_keep_a_quick_program_waiting(kind: str, engine: str) -> None:
+    """The bound is that of a busy machine: without turns it is 20 s and more."""
+    found: SimpleQueue[Any] = SimpleQueue()
+    with open_verifier("restricted", workers=2, engine=engine) as verifier:
+        cancels = [verifier.submit(LOOPS[kind](number), found.put) for number in range(14)]
+        waits = []
+        for number in range(40):
+            began = time.monotonic()
+            assert verifier.run(Program("", f"print({number})")).stdout == f"{number}\n"
+            waits.append(time.monotonic() - began)
+            time.sleep(0.05)
+        for cancel in cancels:
+            cancel()
+    assert max(waits) < 6 and sorted(waits)[20] < 1, waits
+
+
+def test_a_job_is_preempted_until_it_has_lost_as_much_time_as_it_may_take() -> None:
+    job = Ticket("", Job(b"", b"", Limits(10)), lambda verdict: None)
+    turns = [job.job.turn]
+    for _ in range(4):
+        job.demote(threading.current_thread(), 0.5, resumable=False, preempted=False)
+        turns.append(job.job.turn)
+    assert turns == [Turn.SLICE, Turn.LONGER, Turn.LONGER, Turn.LAST, Turn.LAST]
+    for _ in range(20):
+        job.demote(threading.current_thread(), 1.0, resumable=True, preempted=True)
+    assert (job.job.turn, job.slices) == (Turn.LAST, 4)
+    for _ in range(9):
+        job.demote(threading.current_thread(), 1.0, resumable=False, preempted=True)
+    assert (job.job.turn, job.job.limits) == (Turn.WHOLE, Limits(10))
+
+
+def test_one_worker_of_several_stays_free_of_jobs_that_are_not_preempted() -> None:
+    with open_verifier("restricted", workers=3) as verifier:
+        running = verifier._running()
+        thread = running._threads[0]
+        tickets = [ticket() for _ in range(4)]
+        for each in tickets:
+            each.slices, each.lost_seconds = 1, 99.0
+        running.demoted.extend(tickets)
+        assert [running.take_demoted(thread) for _ in range(3)] == [tickets[0], tickets[1], None]
+        running.demoted.append(preemptible := ticket())
+        assert running.take_demoted(thread) is preemptible
+        running.ended(tickets[0])
+        assert running.take_demoted(thread) is tickets[2]
+        running.demoted.clear()
+
+
+def ticket(thread: threading.Thread | None = None) -> Ticket:
+    return Ticket("", Job(b"", b"", Limits()), lambda verdict: None, thread=thread)
 
 
 def test_a_worker_is_sent_its_share_of_the_queue_within_bounds_of_time() -> None:
@@ -161,12 +225,12 @@ def phases_of(item: AnyTask) -> float:
     assert not isinstance(task, Verdict)
     phases = task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
     limits = Limits(wall_seconds=1)
-    asked = pool.Ticket("", judging.pack(task, limits), lambda verdict: None, phases)
+    asked = Ticket("", judging.pack(task, limits), lambda verdict: None, phases)
     return asked.most_seconds - pool.GRACE_SECONDS
 
 
 def test_a_worker_has_time_for_every_case_before_it_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(tickets, "GRACE_SECONDS", 0.0)
     limits = Limits(wall_seconds=0.02)
     many = StdioTask("many", "print(1)", [("", "1\n")] * 20, limits=limits)
     one = StdioTask("one", "print(1)", [("", "1\n")], limits=limits)
@@ -183,6 +247,7 @@ def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pyt
             (conversation, "START_SECONDS", 1.0),
             (conversation, "SEND_SECONDS", 0.5),
             (pool, "GRACE_SECONDS", 0.5),
+            (tickets, "GRACE_SECONDS", 0.5),
             (local, "COMMAND", "import time; time.sleep(60)"),
         ):
             monkeypatch.setattr(module, name, value)

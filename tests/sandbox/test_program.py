@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from selftaught.sandbox import Ending, Limits, Program, Run, Task, Verifier
-from selftaught.sandbox.pool import Ticket
-from selftaught.sandbox.wire import Job, Kind
-from tests.conftest import footprint
+from selftaught.sandbox import Ending, Limits, Program, Run, Status, StdioTask, Task, Verifier
+from selftaught.sandbox.ticket import Ticket
+from selftaught.sandbox.wire import Job, Kind, Turn
+from tests.conftest import footprint, open_verifier
 
 
 def run(verifier: Verifier, code: str, stdin: str = "", **limits: float) -> Run:
@@ -72,7 +74,7 @@ def test_an_exception_is_explained_on_standard_error_with_the_line(verifier: Ver
     assert found.stdout == "before\n"
     assert "line 2, in f\n    return 1 / 0\n" in found.stderr
     assert found.stderr.endswith("ZeroDivisionError: division by zero\n")
-    assert "selftaught" not in found.stderr
+    assert "<selftaught>" not in found.stderr
 
 
 def test_exit_handlers_and_main_blocks_run(verifier: Verifier) -> None:
@@ -80,35 +82,144 @@ def test_exit_handlers_and_main_blocks_run(verifier: Verifier) -> None:
     assert run(verifier, code).stdout == "main\nbye\n"
 
 
+BUSY = "while True: pass"
+
+
 @pytest.mark.parametrize(
     ("code", "ending"),
     [
-        ("print('here', flush=True)\nwhile True: pass", Ending.TIME_LIMIT),
-        ("import time\nprint('here', flush=True)\ntime.sleep(60)", Ending.TIME_LIMIT),
-        ("import os\nprint('here', flush=True)\nos.fork()", Ending.FORBIDDEN),
-        ("import _socket\nprint('here', flush=True)\n_socket.socket()", Ending.FORBIDDEN),
-        ("import subprocess\nprint('here', flush=True)\nsubprocess.run(['ls'])", Ending.FORBIDDEN),
+        (BUSY, Ending.TIME_LIMIT),
+        ("import time\ntime.sleep(60)", Ending.TIME_LIMIT),
+        ("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", Ending.TIME_LIMIT),
+        ("import threading\nthreading.Thread(target=time.sleep, args=(60,)).start()", Ending.TIME_LIMIT),
+        ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", Ending.TIME_LIMIT),
     ],
 )
-def test_what_was_printed_before_a_program_was_stopped_is_kept(verifier: Verifier, code: str, ending: Ending) -> None:
-    found = run(verifier, code, cpu_seconds=0.3, wall_seconds=1.0)
-    assert (found.ending, found.stdout) == (ending, "here\n"), found
+@pytest.mark.parametrize("flush", ["", ", flush=True"])
+def test_what_was_printed_before_a_program_was_stopped_is_kept(
+    verifier: Verifier, code: str, ending: Ending, flush: str
+) -> None:
+    before = f"import sys, time\nprint('here'{flush})\nprint('err', end='', file=sys.stderr)\n"
+    found = run(verifier, before + code, cpu_seconds=0.3, wall_seconds=1.0)
+    assert (found.ending, found.stdout, found.stderr) == (ending, "here\n", "err"), found
     assert found.message
 
 
-def test_each_output_is_cut_at_its_limit_and_marked(verifier: Verifier) -> None:
+@pytest.mark.parametrize(
+    "code", ["os.fork()", "import _socket\n_socket.socket()", "import subprocess\nsubprocess.run(['ls'])", "os.nice(1)"]
+)
+def test_a_forbidden_call_fails_and_is_told_as_the_reason_if_the_program_can_t_do_without(
+    verifier: Verifier, code: str
+) -> None:
+    found = run(verifier, f"import os\nprint('here')\n{code}")
+    assert (found.ending, found.return_code, found.stdout) == (Ending.FORBIDDEN, 1, "here\n")
+    assert "PermissionError" in found.stderr and found.message.startswith("system call ")
+    handled = code.replace("\n", "\n    ")
+    found = run(verifier, f"import os\ntry:\n    {handled}\nexcept OSError:\n    print('without')")
+    assert (found.ending, found.return_code, found.stdout) == (Ending.EXITED, 0, "without\n")
+    assert found.message.startswith("system call ")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "signal.signal(64, signal.SIG_IGN)\n" + BUSY,
+        "signal.signal(64, lambda *about: print('handled', flush=True))\n" + BUSY,
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [64])\n" + BUSY,
+        "sys.stdout.flush = lambda: time.sleep(60)\n" + BUSY,
+        "class S:\n    def flush(self):\n        while True: os.write(1, b'x' * 65536)\nsys.stdout = S()\n" + BUSY,
+        "sys.stdout = None\n" + BUSY,
+        "os._exit = print\n" + BUSY,
+        "sys.stdout.flush = lambda: os.fork()\nos.fork()",
+    ],
+)
+def test_a_program_gains_no_time_by_the_chance_to_flush(verifier: Verifier, code: str) -> None:
+    began = time.monotonic()
+    found = run(verifier, "import os, signal, sys, time\n" + code, cpu_seconds=0.2, wall_seconds=5.0)
+    assert found.ending is (Ending.FORBIDDEN if code.endswith("fork()") else Ending.TIME_LIMIT), found
+    assert found.usage.cpu_seconds < 0.5 and time.monotonic() - began < 5.0
+    after = run(verifier, "print(input())", "next")
+    assert (after.stdout, after.stderr, after.return_code) == ("next\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "words"),
+    [(BUSY, "cpu_seconds", "CPU time"), ("import time\ntime.sleep(60)", "wall_seconds", "elapsed time")],
+)
+def test_a_time_limit_says_which(verifier: Verifier, code: str, name: str, words: str) -> None:
+    limits = {"cpu_seconds": 0.2, "wall_seconds": 20.0} if name == "cpu_seconds" else {"wall_seconds": 0.5}
+    found = run(verifier, code, **limits)
+    assert found.limit is not None
+    assert (found.ending, found.limit.name, found.return_code) == (Ending.TIME_LIMIT, name, None)
+    assert words in found.message and found.limit.observed >= found.limit.configured
+
+
+def test_each_output_is_cut_at_its_limit_and_the_run_says_so(verifier: Verifier) -> None:
     code = "import sys\nsys.stdout.write('o' * 5_000_000)\nsys.stderr.write('e' * 5_000_000)\nsys.exit(9)"
     found = run(verifier, code, output_bytes=1000)
     assert (found.stdout, found.stderr) == ("o" * 1000, "e" * 1000)
-    assert found.cut
-    assert found.return_code == 9
-    assert not run(verifier, "print('o' * 999)", output_bytes=1000).cut
+    assert found.cut and found.limit is not None
+    assert (found.ending, found.return_code, found.limit.name) == (Ending.OUTPUT_LIMIT, 9, "output_bytes")
+    assert "1,000 bytes" in found.message
+    whole = run(verifier, "print('o' * 999)", output_bytes=1000)
+    assert (whole.ending, whole.cut, whole.limit) == (Ending.EXITED, False, None)
 
 
-def test_a_memory_error_is_the_programs_own(verifier: Verifier) -> None:
-    found = run(verifier, "x = bytearray(1 << 40)")
-    assert (found.ending, found.return_code) == (Ending.EXITED, 1)
-    assert found.stderr.endswith("MemoryError\n")
+FILL = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = bytearray(1 << 40)",
+        FILL,
+        "def f():\n    kept = []\n    while True: kept.append([0] * 10_000)\nf()",
+        "text = 'x'\nwhile True: text += text",
+        "class ArrayMemoryError(MemoryError): pass\ntry:\n    x = bytearray(1 << 40)\n"
+        "except MemoryError: raise ArrayMemoryError('no room')",
+    ],
+)
+def test_an_uncaught_memory_error_at_the_limit_is_the_memory_limit(verifier: Verifier, code: str) -> None:
+    found = run(verifier, "print('before')\n" + code, memory_bytes=128 << 20, cpu_seconds=10, wall_seconds=30)
+    assert (found.ending, found.return_code, found.stdout) == (Ending.MEMORY_LIMIT, 1, "before\n"), found
+    assert found.limit is not None and found.limit.name == "memory_bytes"
+    assert "MemoryError" in found.stderr.splitlines()[-1]
+    assert found.message.startswith("more than 134,217,728 bytes of memory: ")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise MemoryError",
+        "import sys\nprint('MemoryError', file=sys.stderr)\nsys.exit(1)",
+        f"try:\n    exec({FILL!r})\nexcept MemoryError: pass\nraise ValueError",
+        f"import sys\ntry:\n    exec({FILL!r})\nexcept MemoryError: sys.exit(1)",
+    ],
+)
+def test_a_memory_error_that_is_only_claimed_or_caught_is_no_limit(verifier: Verifier, code: str) -> None:
+    found = run(verifier, code, memory_bytes=128 << 20, cpu_seconds=10, wall_seconds=30)
+    assert (found.ending, found.return_code, found.limit) == (Ending.EXITED, 1, None), found
+
+
+def test_a_program_that_goes_on_after_a_memory_error_has_exited(verifier: Verifier) -> None:
+    code = "try:\n    x = bytearray(1 << 40)\nexcept MemoryError: pass\nprint('went on')"
+    found = run(verifier, code)
+    assert (found.ending, found.return_code, found.stdout) == (Ending.EXITED, 0, "went on\n")
+
+
+def test_a_case_that_ends_for_memory_says_so(verifier: Verifier) -> None:
+    limits = Limits(memory_bytes=128 << 20, cpu_seconds=10, wall_seconds=30)
+    code = f"n = int(input())\nif n: {'x = bytearray(1 << 40)'}\nprint(n)"
+    verdict = verifier.verify(StdioTask("t", code, [("0", "0"), ("1", "1")], limits=limits))
+    assert [case.status for case in verdict.cases] == [Status.ACCEPTED, Status.MEMORY_LIMIT], verdict
+    assert verdict.status is Status.MEMORY_LIMIT and verdict.limit is not None
+    assert verdict.limit.name == "memory_bytes" and verdict.limit.observed > 1 << 40
+
+
+def test_a_run_comes_back_from_json_as_it_was(verifier: Verifier) -> None:
+    for code in ("x = bytearray(1 << 40)", "print('x' * 5000)", BUSY):
+        found = run(verifier, code, output_bytes=1000, cpu_seconds=0.2)
+        assert Run.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_a_program_can_forge_no_report_of_a_judgement(verifier: Verifier) -> None:
@@ -167,11 +278,32 @@ def test_a_malformed_program_is_invalid(verifier: Verifier) -> None:
     assert run(verifier, "print('\ud800')").return_code == 1
 
 
-def test_a_program_never_runs_in_a_time_slice() -> None:
-    task, program = (Ticket("", Job(b"", b"", Limits(), kind=kind), print) for kind in (Kind.PUZZLE, Kind.PROGRAM))
-    for ticket in (task, program):
-        ticket.use_time_slice()
-    assert task.job.sliced and not program.job.sliced
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_job_runs_in_a_time_slice_first_unless_it_is_short(kind: Kind) -> None:
+    long, short = (Ticket("", Job(b"", b"", Limits(cpu), kind=kind), print) for cpu in (1.0, 0.1))
+    assert (long.job.turn, short.job.turn) == (Turn.SLICE, Turn.WHOLE)
+
+
+@pytest.mark.parametrize("engine", ["snapshot", "fork"])
+def test_a_program_that_is_interrupted_again_and_again_prints_and_reads_as_if_it_ran_alone(engine: str) -> None:
+    code = (
+        "import sys\nprint(input(), flush=True)\nfor part in range(4):\n    total = sum(i for i in range(600_000))\n"
+        "    print(part, total, sys.stdin.readline(), file=sys.stderr)\nprint(input())"
+    )
+    stdin = "".join(f"line {number}\n" for number in range(6))
+    loops = [Program(f"loop {i}", f"while True: {i}", limits=Limits(1.5, 30)) for i in range(3)]
+    with open_verifier("restricted", engine=engine) as verifier, ThreadPoolExecutor(16) as executor:
+        expected = verifier.run(Program("", code, stdin, Limits(3, 60)))
+        long = [executor.submit(verifier.run, program) for program in loops]
+        found = [executor.submit(verifier.run, Program("", code, stdin, Limits(3, 60))) for _ in range(3)]
+        while not all(future.done() for future in (*long, *found)):
+            assert verifier.run(Program("", "print(1)")).stdout == "1\n"
+            time.sleep(0.1)
+        assert [future.result().ending for future in long] == [Ending.TIME_LIMIT] * 3
+        assert verifier.counters.mismatches == 0
+    assert (expected.return_code, expected.stdout) == (0, "line 0\nline 5\n")
+    for run in (future.result() for future in found):
+        assert (run.return_code, run.stdout, run.stderr) == (0, expected.stdout, expected.stderr)
 
 
 def test_a_program_delays_no_verdict_that_was_reached_before_it(verifier: Verifier) -> None:
@@ -218,7 +350,10 @@ def test_standard_input_can_be_mapped_and_read_but_not_run(verifier: Verifier, n
     code = f"import mmap, os\nprint(mmap.mmap({number}, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | %s)[:2])"
     assert run(verifier, code % 0, "abc").stdout == "b'ab'\n"
     found = run(verifier, code % "mmap.PROT_EXEC", "abc")
-    assert (found.ending, found.stdout) == (Ending.FORBIDDEN, ""), found
+    assert found.stdout == "" and found.return_code, found
+    assert found.ending is Ending.FORBIDDEN or found.stderr.endswith(
+        "PermissionError: [Errno 1] Operation not permitted\n"
+    )
 
 
 def test_a_program_may_import_what_is_in_a_shared_library(verifier: Verifier) -> None:

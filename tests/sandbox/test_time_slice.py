@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from selftaught.sandbox import Limits, time_slice
-from selftaught.sandbox.wire import Job
+from selftaught.sandbox.wire import Job, Turn
 
 
-def job(sliced: bool) -> Job:
-    return Job(b"", b"", Limits(), sliced=sliced)
+def job(turn: Turn = Turn.SLICE) -> Job:
+    return Job(b"", b"", Limits(), turn=turn)
 
 
 def test_the_time_doubles_while_it_is_too_short_and_shrinks_again_within_its_bounds() -> None:
     slice_ = time_slice.TimeSlice()
-    assert slice_.limits(job(sliced=True)).cpu_seconds == time_slice.LONGEST_SECONDS
+    assert slice_.limits(job()).cpu_seconds == time_slice.LONGEST_SECONDS
     for _ in range(500):
         slice_.phase_ended(0.0001)
-    assert slice_.limits(job(sliced=True)).cpu_seconds == time_slice.SHORTEST_SECONDS
+    assert slice_.limits(job()).cpu_seconds == time_slice.SHORTEST_SECONDS
     slice_.phase_expired()
-    assert slice_.limits(job(sliced=True)).cpu_seconds == 2 * time_slice.SHORTEST_SECONDS
+    assert slice_.limits(job()).cpu_seconds == 2 * time_slice.SHORTEST_SECONDS
     for _ in range(50):
         slice_.phase_expired()
     assert slice_.seconds == time_slice.LONGEST_SECONDS
@@ -42,7 +42,7 @@ def test_one_long_task_in_twenty_leaves_it_short_and_one_in_three_does_not() -> 
 
 
 def test_what_nobody_waits_behind_gets_all_its_time() -> None:
-    assert time_slice.TimeSlice().limits(job(sliced=False)) == Limits()
+    assert time_slice.TimeSlice().limits(job(Turn.WHOLE)) == Limits()
 
 
 def test_a_limit_of_a_slice_is_never_above_the_own_one_and_changes_nothing_else() -> None:

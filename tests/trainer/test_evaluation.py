@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selftaught.generator import prompts, puzzle
-from selftaught.sandbox import Verifier
+from selftaught.sandbox import Limits, Verifier
 from selftaught.sandbox.passk import Score
 from selftaught.trainer import evaluation, problems
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
@@ -78,8 +80,79 @@ def test_verdicts_of_an_earlier_process_are_taken_over_but_not_failures_of_the_v
 
 def test_what_was_not_judged_counts_neither_for_nor_against() -> None:
     result = Result("p", "", False, 0.8)
-    result.statuses.update(accepted=1, rejected=2, internal_error=3, cancelled=1, unparsed=1)
+    result.statuses.update(accepted=1, rejected=2, unparsed=1, internal_error=3, cancelled=1, invalid=2, refused=5)
     assert result.score == Score(4, 1)
+
+
+def test_what_no_verdict_exists_of_is_not_taken_for_one(verifier: Verifier) -> None:
+    cache = VerdictCache(verifier)
+    cache.add(SAT, {"def g(): return 925": "invalid", "def g(): return 1": "internal_error"})
+    pairs = [(SAT, "def g(): return 925"), (SAT, "def g(): return 1")]
+    assert list(cache.verify(pairs).values()) == ["accepted", "rejected"] and cache.verified == 2
+
+
+def collect(model: Any, verifier: Verifier, asked: list[Problem], done: Collection[str] = ()) -> dict[str, Result]:
+    found: dict[str, Result] = {}
+    evaluation.attempt(
+        model,
+        asked,
+        VerdictCache(verifier),
+        lambda result: found.__setitem__(result.id, result),
+        attempts=6,
+        temperature=0.8,
+        max_new_tokens=30,
+        style=prompts.BARE,
+        seed=5,
+        done=done,
+    )
+    return found
+
+
+def test_results_that_come_one_by_one_are_those_that_come_together(verifier: Verifier) -> None:
+    model = Reciter("\n    return b - a", "\n    return (", "\n    return a")
+    asked = [Problem("p0", puzzle.parse(SAT)), Problem("p1", puzzle.parse(WORD))]
+    assert results_of(collect(model, verifier, asked)) == results_of(
+        {one.id: one for one in attempt(model, verifier, 6, SAT, WORD)}
+    )
+
+
+def results_of(found: dict[str, Result]) -> dict[str, tuple[object, ...]]:
+    return {name: (one.statuses, one.solutions, one.score) for name, one in found.items()}
+
+
+def test_a_tiny_model_goes_on_with_the_same_attempts(verifier: Verifier) -> None:
+    torch = pytest.importorskip("torch")
+    from selftaught.trainer.tiny import tokenizer
+    from selftaught.trainer.tiny.completer import Tiny
+    from selftaught.trainer.tiny.model import Config, Transformer
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    model = Tiny(Transformer(Config(len(tokenizer.VOCABULARY), **sizes, max_position_embeddings=128)))
+    asked = [Problem(f"p{n}", puzzle.parse(f"def f(x: int, a={n}):\n    return x - a == 4")) for n in (1, 22, 333, 4)]
+    whole = collect(model, verifier, asked)
+    assert len(whole) == 4
+    for done in (["p1"], ["p22", "p4"], ["p1", "p22", "p333"]):
+        rest = collect(model, verifier, asked, done)
+        assert rest.keys() == whole.keys() - set(done)
+        assert rest == {name: whole[name] for name in rest}
+
+
+def test_an_interruption_ends_it_soon_and_hands_over_nothing_more() -> None:
+    class Interrupted(Reciter):
+        def complete(self, prompts: Sequence[str], *, samples: int, **_: object) -> Iterator[tuple[int, list[str]]]:
+            yield 0, ["\n    while True: pass"] * samples
+            yield 1, ["\n    return 1"] * samples
+            raise KeyboardInterrupt
+
+    began, found = time.monotonic(), dict[str, Result]()
+    asked = [Problem(f"p{n}", puzzle.parse(SAT)) for n in range(2)]
+    with (
+        Verifier(workers=1, require="restricted", limits=Limits(cpu_seconds=30)) as slow,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        found = collect(Interrupted(), slow, asked)
+    assert time.monotonic() - began < 15 and not found
 
 
 def test_the_best_temperature_is_chosen_for_each_k_and_all_are_reported() -> None:

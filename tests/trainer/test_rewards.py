@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 
 from selftaught.generator import prompts as forms
-from selftaught.generator.example import training_text
 from selftaught.generator.puzzle import parse
 from selftaught.sandbox import FunctionTask, Status, StdioTask, Task, Verdict, Verifier
 from selftaught.sandbox.dropin import process
-from selftaught.trainer import rewards
+from selftaught.trainer import rewards, rows
 from selftaught.trainer.rewards import NotJudged
 from tests.sandbox.fake_worker import fake_verifier
 
@@ -83,8 +82,16 @@ COMPLETIONS = {
     "the same in one line and with more after it": (" return b - a\n\ndef f7(", 1.0),
     "with an end of text": (" return b - a<|im_end|>", 1.0),
     "numbered": ("def g6(a=17, b=42):\n    return next(x for x in range(99) if f6(x, a, b))", 1.0),
-    "no program": ("I can't do that.", 0.0),
-    "nothing": ("", 0.0),
+    "the body in a block": ("```python\nreturn b - a\n```", 1.0),
+    "a longer body in a block": ("```\nx = b - a\nreturn x\n```", 1.0),
+    "a thought, then the function": (f"<think>\n{WRONG}\n</think>\n{RIGHT}", 1.0),
+    "a thought that never ended": (f"<think>\n```python\n{RIGHT}\n```", None),
+    "a call of the puzzle by its own name": ("def sol():\n    return next(x for x in range(99) if sat(x))", 1.0),
+    "a call of the puzzle by our name": ("def sol():\n    return next(x for x in range(99) if f(x))", 1.0),
+    "another function": ("```python\ndef solve(a=17, b=42):\n    return b - a\n```", 0.0),
+    "a function cut off": ("```python\ndef sol(a=17, b=42):\n    return b -", 0.0),
+    "no program": ("I can't do that.", None),
+    "nothing": ("", None),
     "an endless loop": ("\n    while True: pass", 0.0),
     "an exit": ("\n    import os\n    os._exit(0)", 0.0),
     "a bool": (" return True", 0.0),
@@ -92,7 +99,7 @@ COMPLETIONS = {
 
 
 @pytest.mark.parametrize(("completion", "value"), COMPLETIONS.values(), ids=COMPLETIONS)
-def test_a_completion_is_read_in_whatever_form_it_comes(completion: str, value: float) -> None:
+def test_a_completion_is_read_in_whatever_form_it_comes(completion: str, value: float | None) -> None:
     chat = [{"role": "assistant", "content": completion}]
     assert (
         rewards.reward(["", [{"role": "user", "content": "?"}]], [completion, chat], puzzle=[PUZZLE] * 2) == [value] * 2
@@ -117,8 +124,8 @@ def test_a_judgement_that_failed_is_asked_for_again(name: str, failing: Callable
     assert call(name, [RIGHT, WRONG]) == [1.0, 0.0]
 
 
-def call(name: str, completions: list[str]) -> list[float | None]:
-    made = getattr(rewards, name)([""] * len(completions), completions, puzzle=[PUZZLE] * len(completions), more=1)
+def call(name: str, completions: list[str], puzzle: str = PUZZLE) -> list[float | None]:
+    made = getattr(rewards, name)([""] * len(completions), completions, puzzle=[puzzle] * len(completions), more=1)
     found: list[float | None] = asyncio.run(made) if asyncio.iscoroutine(made) else made
     return found
 
@@ -156,10 +163,62 @@ def test_the_share_of_cases_is_the_reward_if_all_are_judged(monkeypatch: pytest.
 
 
 def test_a_data_set_without_puzzles_is_an_error_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match="needs a column `puzzle`"):
+    with pytest.raises(ValueError, match=r"needs a column `puzzle`.*it has \['text'\]"):
         rewards.reward([""], [RIGHT], text=["x"])
-    with pytest.raises(ValueError, match="has something else"):
-        rewards.reward([""], [RIGHT], puzzle=["print(1)"])
+
+
+HELPED = {
+    "an import above it": "import math\nfrom typing import List\n\n" + PUZZLE,
+    "a helper above it": "def add(x, y):\n    return x + y\n\n" + PUZZLE.replace("x + a", "add(x, a)"),
+    "a constant below it": PUZZLE.replace("== b", "== b + ZERO") + "\n\nZERO = 0",
+    "no annotation": PUZZLE.replace("x: int", "x"),
+    "a decorator": "from functools import lru_cache\n\n@lru_cache\n" + PUZZLE,
+    "a keyword argument": PUZZLE.replace("a=17", "*, a=17"),
+}
+
+
+@pytest.mark.parametrize("puzzle", HELPED.values(), ids=HELPED)
+def test_a_puzzle_that_the_verifier_judges_is_judged(puzzle: str) -> None:
+    for named in (puzzle, puzzle.replace("def sat", "def f")):
+        body = "\n    return 42 - 17"
+        numbered = "def g7():\n    return 25"
+        completions = [RIGHT, WRONG, RIGHT.replace("def g", "def sol"), body, numbered]
+        assert call("reward", completions, named) == [1.0, 0.0, 1.0, 1.0, 1.0]
+
+
+MALFORMED = {
+    "a program": "print(1)",
+    "a syntax error": "def sat(x: int)\n    return True",
+    "another type": 7,
+    "broken JSON": '{"inputs": [',
+    "a task with a field of another type": {"entry_point": 3, "tests": "def check(f): pass"},
+    "fields of nothing": {"a": 1},
+}
+
+
+@pytest.mark.parametrize("name", ["reward", "areward"])
+@pytest.mark.parametrize("source", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_row_costs_itself_alone(source: Any, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows._warned.clear()
+    columns = {"puzzle": [PUZZLE, source, source, None, float("nan"), PUZZLE], "id": ["a", "b", "b", "c", "d", "e"]}
+    made = getattr(rewards, name)([""] * 6, [RIGHT, RIGHT, WRONG, "#### 4", RIGHT, WRONG], **columns)
+    assert (asyncio.run(made) if asyncio.iscoroutine(made) else made) == [1.0, None, None, None, None, 0.0]
+    assert len(caplog.records) == 1, "the row is named once"
+    assert "'b'" in caplog.text and "no reward" in caplog.text
+
+
+def test_a_malformed_row_of_a_published_dataset_costs_itself_alone(caplog: pytest.LogCaptureFixture) -> None:
+    rows._warned.clear()
+    good = {"language": "python", "test_cases": [{"input": "1 2", "output": "3"}]}
+    columns = {"verification_info": [good, {"test_cases": 5}, None, good], "task_id": ["a", "b", "c", "d"]}
+    assert rewards.reward([""] * 4, [ADD] * 4, **columns) == [1.0, None, None, 1.0]
+    assert len(caplog.records) == 1 and "'b'" in caplog.text
+
+
+def test_rows_of_different_kinds_are_judged_each_by_its_own() -> None:
+    columns = {"puzzle": [PUZZLE, None, None], "task": [None, {"cases": [["1 2", "3"]]}, None],
+               "ground_truth": [None, None, TRUTH]}  # fmt: skip
+    assert rewards.reward([""] * 3, [RIGHT, ADD, THREE], **columns) == [1.0, 1.0, 0.0]
 
 
 def single(name: str) -> Callable[[str], float]:
@@ -195,19 +254,43 @@ def test_frameworks_that_know_no_none_get_an_exception_never_a_zero(name: str, f
             single(name)(text)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_frameworks_that_know_no_none_get_an_exception_for_what_is_no_answer(name: str) -> None:
+    with pytest.raises(rewards.Unanswered):
+        single(name)("I can't.")
+    with pytest.raises(rewards.Unanswered):
+        single(name)(f"<think>{RIGHT}")
+
+
+def test_who_wants_may_give_a_number_to_what_is_no_answer(failing: Callable[[int], None]) -> None:
+    given = {"unanswered": -1.0}
+    assert rewards.compute_score("p", "I can't.", PUZZLE, **given) == -1.0
+    assert asyncio.run(rewards.acompute_score("p", "I can't.", PUZZLE, **given)) == -1.0
+    assert asyncio.run(rewards.rubric("I can't.", PUZZLE, **given)) == -1.0
+    found = rewards.reward_func(["qNo.", "q" + RIGHT, "q" + WRONG], ["q"] * 3, [PUZZLE] * 3, **given)
+    assert found["rewards"].tolist() == [-1.0, 1.0, 0.0]
+    failing(100)
+    with pytest.raises(NotJudged):
+        rewards.compute_score("p", RIGHT, PUZZLE, **given)
+
+
+@pytest.mark.parametrize("truth", [None, "4", "print(1)", {"a": 1}, float("nan")])
+def test_a_ground_truth_that_is_none_is_not_judged(truth: Any) -> None:
+    with pytest.raises(NotJudged, match="nothing judges the completion"):
+        rewards.compute_score("gsm8k", RIGHT, truth)
+
+
+def test_openrlhf_puts_padding_round_the_prompt() -> None:
+    prompt = f"Write.\n```python\n{WRONG}\n```\n"
+    queries = ["<pad><pad><s>" + prompt + RIGHT + "</s><pad>", "<s>" + prompt + "No.</s>"]
+    found = rewards.reward_func(queries, [prompt] * 2, [PUZZLE] * 2, unanswered=0.5)
+    assert found["rewards"].tolist() == [1.0, 0.5]
+
+
 def test_openrlhf_gets_a_tensor_for_each_key_it_reads() -> None:
     found = rewards.reward_func(["q" + RIGHT, "q" + WRONG], ["q", "q"], [PUZZLE, PUZZLE])
     assert {key: found[key].tolist() for key in ("rewards", "scores")} == {"rewards": [1, 0], "scores": [1, 0]}
     assert found["extra_logs"]["verified"].tolist() == [1, 0]
-
-
-def test_open_r1s_provider_judges_scripts_and_leaves_other_languages_unjudged(failing: Callable[[int], None]) -> None:
-    source = parse(PUZZLE).named("f")
-    scripts = [training_text(source, RIGHT), training_text(source, WRONG), "fn main() {}"]
-    provider = rewards.Provider()
-    assert provider.execute_scripts(scripts, ["python", "Python", "rust"]) == [1.0, 0.0, None]
-    failing(100)
-    assert provider.execute_scripts(scripts[:2], ["python"] * 2) == [None, None]
 
 
 TRUTH = {"inputs": ["1 2", "3 4"], "outputs": ["3", "7"]}
@@ -258,11 +341,6 @@ def test_every_framework_takes_a_ground_truth(truth: Any) -> None:
     task, trace = SimpleNamespace(puzzle=truth), SimpleNamespace(last_reply=ADD)
     assert asyncio.run(rewards.verified(task, trace)) == 1.0
     assert asyncio.run(rewards.rubric(THREE, truth)) == 0.0
-
-
-def test_columns_that_judge_nothing_are_an_error_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match="of a published dataset; it has \\['text'\\]: no format has these fields"):
-        rewards.reward([""], [ADD], text=["x"])
 
 
 def test_a_verifier_is_made_when_first_needed(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:

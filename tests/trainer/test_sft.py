@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -14,6 +16,7 @@ pytest.importorskip("transformers")
 from selftaught.generator.example import Example, Judgement, Sampling, pair_id, puzzle_id, template  # noqa: E402
 from selftaught.generator.models.transformers import Transformers  # noqa: E402
 from selftaught.trainer import sft  # noqa: E402
+from selftaught.trainer.cli import train  # noqa: E402
 from selftaught.trainer.sft import Settings, Tokens  # noqa: E402
 from selftaught.trainer.tiny import corpus, tokenizer  # noqa: E402
 from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
@@ -149,3 +152,17 @@ def test_grpo_rewards_by_the_verifier_and_saves_a_model(base: str, tmp_path: Pat
     counts = grpo.train(base, puzzles, tmp_path, settings, prompts.BARE)
     assert counts["steps"] == 2 and len(counts["rewards"]) == 2
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_the_command_trains_on_what_verify_accepted(base: str, tmp_path: Path) -> None:
+    rows = [
+        {"id": n, "sat": f"def sat(x: int):\n    return x == {n}", "sol": str(n), "status": status}
+        for n, status in enumerate(["accepted"] * 5 + ["rejected", "invalid"])
+    ]
+    (tmp_path / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = [str(tmp_path / "verdicts.jsonl"), "--model", base, "-o", str(tmp_path / "model")]
+    done = CliRunner().invoke(train, [*arguments, "--set", "num_train_epochs=1"])
+    assert done.exit_code == 0, done.output
+    assert "examples 5" in done.output
+    assert "1 record is left out: it was not accepted, but invalid" in done.output
+    assert (tmp_path / "model" / "config.json").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selftaught.generator.models import ModelFailed, Stop
+from selftaught.generator.models import ModelFailed, OnRefusal, Stop
 from selftaught.trainer.tiny import tokenizer
 from selftaught.trainer.tiny.model import Config, Transformer
 from selftaught.trainer.tiny.sampling import sample
@@ -30,7 +30,7 @@ class Tiny:
     """
 
     def __init__(self, model: Transformer, name: str = "tiny") -> None:
-        self.model, self.name = model.eval(), name
+        self.model, self.name, self.chat = model.eval(), name, False
         self.context = model.config.max_position_embeddings
 
     @cached_property
@@ -56,23 +56,35 @@ class Tiny:
         top_p: float = 1.0,
         stop: Stop = (),
         seed: int,
+        skip: Container[int] = (),
+        on_refusal: OnRefusal | None = None,
     ) -> Iterator[tuple[int, list[str]]]:
-        """Sample completions (see `selftaught.generator.models.Completer`).
+        """Sample completions (see `selftaught.generator.models.Completer`). What is skipped is sampled all the same,
+        since all prompts share one source of randomness.
 
         Raises:
             ModelFailed: A prompt is too long, or `top_p` is not 1.
         """
         if top_p != 1:
             raise ModelFailed("the tiny model samples from its whole distribution: leave top_p at 1")
-        ids = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]
-        if max(map(len, ids), default=0) >= self.context:
-            raise ModelFailed(f"a prompt is longer than the tiny model's {self.context} tokens")
+        encoded = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]
+        fitting = [number for number, one in enumerate(encoded) if len(one) < self.context]
+        for number in sorted({*range(len(encoded))} - {*fitting}):
+            reason = f"a prompt is longer than the tiny model's {self.context} tokens"
+            if on_refusal is None:
+                raise ModelFailed(reason)
+            if number not in skip:
+                on_refusal(number, reason)
+        if all(number in skip for number in fitting):
+            return
+        ids = [encoded[number] for number in fitting]
         stops = [tokenizer.END, tokenizer.PAD, *_STOPS]
         written = sample(
             self.model, ids, samples, temperature=temperature, new_tokens=max_new_tokens, stops=stops, seed=seed
         )
-        for number, rows in written:
-            yield number, [tokenizer.decode(row) for row in rows]
+        for place, rows in written:
+            if fitting[place] not in skip:
+                yield fitting[place], [tokenizer.decode(row) for row in rows]
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and the tokenizer, as transformers' LlamaForCausalLM reads them."""

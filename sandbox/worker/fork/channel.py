@@ -1,8 +1,8 @@
-"""Pipes of a session's process, which nobody else has: for messages in both directions, and for what it prints.
+"""Descriptors of a child that makes reports: an empty input, and pipes to the supervisor, which nobody else has.
 
-Other phases share the pipes that the zygote has. Two processes that live at the same time must not: one could speak in
-the other's name. So the supervisor makes these for one child, and installs them while its ready call waits, as it does
-with a program's streams (`selftaught.sandbox.worker.fork.streams`).
+The supervisor makes them for one child and installs them while its ready call waits, as it does with a program's
+streams (`selftaught.sandbox.worker.fork.streams`). So no child shares an open file with another process, or with a
+later child: neither can speak in the other's name, and flags that a child sets there (`O_NONBLOCK`) end with it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ class Channel:
     """The supervisor's ends of the pipes of one child.
 
     Attributes:
-        requests: where messages to it are written.
         report, output: where it reports, and where it prints.
+        requests: where messages to it are written; -1 if it is no session.
     """
 
-    def __init__(self) -> None:
-        theirs, self.requests = os.pipe()
+    def __init__(self, has_messages: bool) -> None:
+        """Make the pipes.
+
+        Args:
+            has_messages: True for a session.
+        """
+        self.requests = -1
         self.report, report = os.pipe()
         self.output, output = os.pipe()
-        self._theirs = {JOB_FD: theirs, REPORT_FD: report, 1: output, 2: output}
-        for descriptor in (self.requests, self.report, self.output):
+        self._theirs = {0: os.open("/dev/null", os.O_RDONLY), 1: output, 2: output, REPORT_FD: report}
+        if has_messages:
+            self._theirs[JOB_FD], self.requests = os.pipe()
+        for descriptor in self._ours():
             os.set_blocking(descriptor, False)
 
     def install(self, listener: seccomp.Listener, call: seccomp.Call) -> None:
@@ -47,8 +54,11 @@ class Channel:
     def close(self) -> None:
         """Close all descriptors."""
         self._close_theirs()
-        for descriptor in (self.requests, self.report, self.output):
+        for descriptor in self._ours():
             os.close(descriptor)
+
+    def _ours(self) -> list[int]:
+        return [one for one in (self.report, self.output, self.requests) if one >= 0]
 
     def _close_theirs(self) -> None:
         for descriptor in {*self._theirs.values()}:

@@ -13,9 +13,11 @@ from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, Preempted, charged
 from selftaught.sandbox.worker.fork.channel import Channel
+from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.streams import Streams
+from selftaught.sandbox.worker.fork.threads import Threads
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.jailed import status_bytes
 from selftaught.sandbox.worker.report import Report
@@ -24,7 +26,7 @@ from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Re
 if TYPE_CHECKING:
     from selftaught.sandbox.worker.fork.engine import ForkEngine
 
-_CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
+CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
 """Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
 _QUIET_ROUNDS = 4
 """More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
@@ -41,7 +43,7 @@ _UNSEEN_BYTES = seccomp.BIG_BYTES + (8 << 20)
 
 
 class Child:
-    """A child that runs one phase. With a channel it is a `Session`; others only get `execute` called."""
+    """A child that runs one phase. With messages it is a `Session`; others only get `execute` called."""
 
     def __init__(
         self, engine: ForkEngine, request: Request, streams: Streams | None = None, channel: Channel | None = None
@@ -51,32 +53,37 @@ class Child:
         Args:
             engine: the engine, which shares its jailed processes and its poll object.
             request: the phase.
-            streams: standard streams of a program.
-            channel: pipes of a session.
+            streams: standard streams of a program, which makes no report.
+            channel: pipes of any other phase.
         """
         self.engine, self.jailed, self.streams, self.channel = engine, engine.jailed, streams, channel
         self.request, self.limits = request, request.limits
         self.cap = self.jailed.base_bytes + self.limits.memory_bytes
         self.pid, self.pidfd = 0, -1
+        self.threads = Threads(0, 0)
+        self._own_signals: set[int] = set()
         self.forked = self._reaped = self._closed = False
         self._unsent, self._unsent_to, self._waits_to_send = memoryview(b""), self.jailed.job, False
         self.refused_bytes = self._printed = self._peak = 0
-        most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes if channel else 0)
-        self._report = Report(most, has_messages=channel is not None)
-        self._report_fd, self._output_fd = (
-            (channel.report, channel.output) if channel else (self.jailed.report, self.jailed.output)
-        )
+        self._has_messages = channel is not None and channel.requests >= 0
+        most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes) * self._has_messages
+        self._report = Report(most, has_messages=self._has_messages)
+        self._report_fd, self._output_fd = (channel.report, channel.output) if channel else (-1, -1)
         self._clock = Clock()
         self._begun = self._lapped = (0.0, 0.0)
         self.outcome: Outcome | None = None
+        self._cpu_at_limit = 0.0
         self._message: bytes | None = None
 
     def execute(self) -> Outcome:
         """Run the phase to its end."""
-        outcome = self.start()
+        try:
+            outcome = self.start()
+        finally:
+            self._close_channel()
         if isinstance(outcome, Outcome):
             return outcome
-        raise WorkerFailed("a phase without a channel sent a message")  # never: its report admits none
+        raise WorkerFailed("a phase without messages sent one")  # never: its report admits none
 
     def start(self) -> bytes | Outcome:
         """See `Session.start`."""
@@ -89,8 +96,8 @@ class Child:
 
     def send(self, message: bytes) -> bytes | Outcome:
         """See `Session.send`."""
-        if self.channel is None:
-            raise WorkerFailed("a phase without a channel was sent a message")
+        if self.channel is None or not self._has_messages:
+            raise WorkerFailed("a phase without messages was sent one")
         self._clock.go()
         self._unsent, self._unsent_to = memoryview(wire.frame(message)), self.channel.requests
         self._send()
@@ -121,10 +128,15 @@ class Child:
         if self.pid and not self._reaped:
             _, usage = self._reap()
             self._peak = usage.ru_maxrss * 1024
+        self._close_channel()
+        return self._peak
+
+    def _close_channel(self) -> None:
         if self.channel is not None and not self._closed:
             self.channel.close()
             self._closed = True
-        return self._peak
+            if self.request.phase in WRITERS:
+                self.jailed.scratch.empty()
 
     def _take_turn(self) -> bytes | Outcome:
         """Watch the child until it sends a message or its phase ends."""
@@ -133,6 +145,8 @@ class Child:
             self.engine.poll.register(descriptor, select.POLLIN)
         try:
             self._watch()  # an exception from it ends the worker, and with it the child
+            if self.outcome is not None and self.outcome.end is not End.UNFINISHED:
+                self._end_at_limit()
         finally:
             self._stop_sending()
             for descriptor in (*watched, *((self.pidfd,) if self.pidfd >= 0 else ())):
@@ -141,7 +155,10 @@ class Child:
         if self.outcome is None and self._message is not None:
             message, self._message = self._message, None
             return message
-        return self._finish()
+        outcome = self._finish()
+        if outcome.end is End.UNFINISHED:
+            raise Preempted
+        return outcome
 
     def _watched(self) -> list[int]:
         """Return the descriptors to watch from the beginning of a turn."""
@@ -164,15 +181,11 @@ class Child:
         if self._printed > limits.output_bytes and outcome.end > End.OUTPUT:  # the rest was in the pipe until now
             outcome = Outcome(End.OUTPUT, observed=float(self._printed))
         peak = self._peak = usage.ru_maxrss * 1024
-        if (
-            self.streams is None
-            and outcome.end is End.DIED
-            and -outcome.observed in _CRASHES
-            and peak >= limits.memory_bytes
-        ):
-            outcome = Outcome(End.MEMORY, outcome.detail, observed=float(peak))
+        outcome = self._explain(outcome, peak)
         cpu += charged(self._clock.ours, cpu)
-        if (used := cpu - self._begun[0]) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
+        if (
+            used := (self._cpu_at_limit or cpu) - self._begun[0]
+        ) > limits.cpu_seconds and outcome.end is not End.FORBIDDEN:
             outcome.end, outcome.detail, outcome.payload = End.CPU, "", b""
         if outcome.end is End.CPU:
             outcome.observed = max(used, limits.cpu_seconds)
@@ -180,6 +193,22 @@ class Child:
         outcome.wall_seconds = self._clock.wall - self._lapped[1]
         outcome.peak_memory_bytes, outcome.phase = peak, request.phase
         return outcome
+
+    def _end_at_limit(self) -> None:
+        """Do what a child may still do that is to be killed: nothing."""
+
+    def _explain(self, outcome: Outcome, peak: int) -> Outcome:
+        """Return that outcome, or that memory was lacking if the kernel's figures confirm it."""
+        if outcome.end is End.DIED and -outcome.observed in CRASHES and peak >= self.limits.memory_bytes:
+            return Outcome(End.MEMORY, outcome.detail, observed=float(peak))
+        return outcome
+
+    def refuse(self, call: seccomp.Call, reason: str) -> None:
+        """End the phase at a call that is forbidden."""
+        self.outcome = Outcome(End.FORBIDDEN, reason)
+
+    def look_at_size(self) -> None:
+        """Note how large the child has been, at a call that shows nothing else: only programs make it for that."""
 
     def _watch(self) -> None:
         """Serve events until there is a message or an outcome, or the child has died."""
@@ -209,13 +238,20 @@ class Child:
                 elif self.streams is not None and descriptor in self.streams.open:
                     self._read_stream(descriptor)
                 elif descriptor == engine.client:
-                    raise ClientGone
+                    self._receive_from_client(event)
                 elif event and descriptor == self.jailed.pidfd:
                     raise WorkerFailed("the zygote died")
             if dead:
-                if self._message is None:
+                if self._message is None and self.channel is not None:
                     self._read_report()
                 return
+
+    def _receive_from_client(self, event: int) -> None:
+        """The next job has come, which preempts this phase as soon as its child is ready; or the verifier is gone."""
+        if event & ~select.POLLIN:
+            raise ClientGone
+        if self.pid:
+            self.outcome = Outcome(End.UNFINISHED)
 
     def _time_left(self) -> float:
         """Return the seconds until a limit can be reached at the earliest."""
@@ -270,9 +306,15 @@ class Child:
             self.engine.poll.unregister(self._unsent_to)
             self._waits_to_send = False
 
-    def adopt(self, call: seccomp.Call) -> None:
-        """Note this child, which is ready, give it its own descriptors, and let it go."""
+    def adopt(self, call: seccomp.Call, number: int) -> None:
+        """Note this child, which is ready, give it its own descriptors, and let it go.
+
+        Args:
+            call: its ready call.
+            number: what it will be told as its process id.
+        """
         self.pid = call.pid
+        self.threads = Threads(call.pid, number)
         self.jailed.children.add(call.pid)
         self.engine.children[call.pid] = self
         self.engine.spawning = None
@@ -286,6 +328,11 @@ class Child:
             self.channel.install(self.jailed.listener, call)
         self.jailed.listener.allow(call)
 
+    def signal(self, number: int) -> None:
+        """Send the child a signal that it has asked for."""
+        self._own_signals.add(number)
+        os.kill(self.pid, number)
+
     def _read_report(self) -> None:
         """Read what the child has reported. A complete report is the outcome."""
         try:
@@ -295,12 +342,13 @@ class Child:
                     return
         except BlockingIOError:
             return
+        self._unregister(self._report_fd)  # the child has closed it
 
     def _feed(self, data: bytes) -> None:
         found = self._report.feed(data)
         if found is None:
             return
-        if self._report.out_of_memory and (peak := self._memory_reached()):
+        if self._report.out_of_memory and (peak := self.memory_reached()):
             detail = found[1:].decode("utf-8", "replace") if isinstance(found, bytes) else found.detail
             found = Outcome(End.MEMORY, detail, observed=peak - self.jailed.base_bytes)
         if isinstance(found, bytes):
@@ -308,7 +356,7 @@ class Child:
         else:
             self.outcome = found
 
-    def _memory_reached(self) -> int:
+    def memory_reached(self) -> int:
         """Return the size that the child had or requested, in bytes, if the kernel's figures confirm that it hit the
         limit.
         """
@@ -321,9 +369,12 @@ class Child:
 
     def _read_output(self) -> None:
         try:
-            self._printed += len(os.read(self._output_fd, 1 << 20))
+            data = os.read(self._output_fd, 1 << 20)
         except BlockingIOError:
             return
+        if not data:
+            self._unregister(self._output_fd)  # the child has closed it
+        self._printed += len(data)
         if self._printed > self.limits.output_bytes and self.outcome is None:
             self.outcome = Outcome(End.OUTPUT, observed=float(self._printed))
 
@@ -357,14 +408,12 @@ class Child:
 
     def _leftover(self) -> tuple[int, bytes] | None:
         """Return a pipe of the child and what is left in it; None if both are empty."""
-        for descriptor in (self._report_fd, self._output_fd):
+        for descriptor in (self._report_fd, self._output_fd) if self.channel else ():
             try:
                 if content := os.read(descriptor, 1 << 20):
                     return descriptor, content
             except BlockingIOError:
                 continue
-            if self.channel is None:
-                raise WorkerFailed("the zygote died")
         return None
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
@@ -374,6 +423,8 @@ class Child:
         if os.WIFEXITED(status):
             return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
         number = os.WTERMSIG(status)
+        if number in self._own_signals:
+            return Outcome(End.DIED, f"the process sent itself {_signal_name(number)}", observed=-number)
         if number == signal.SIGSYS:
             return Outcome(
                 End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)"
@@ -383,5 +434,13 @@ class Child:
         if self.engine.oom_killed():
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
         if number == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
-            raise WorkerFailed("the child was killed from outside")  # a task can't send a signal
-        return Outcome(End.DIED, f"the process died of {signal.Signals(number).name}", observed=-number)
+            raise WorkerFailed("the child was killed from outside")  # it did not do that itself
+        return Outcome(End.DIED, f"the process died of {_signal_name(number)}", observed=-number)
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; those for applications (SIGRTMIN + 1, ...) have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -9,27 +9,32 @@ call that reaches the supervisor ends the phase.
 
 What the supervisor trusts: that process id, the child's CPU clock, its resource usage when it is reaped, the kernel's
 counts of its memory, and how it died. The first complete report ends the phase. Before the next fork the supervisor
-kills and reaps the child and empties both pipes.
+kills and reaps the child and empties its pipes.
 """
 
 from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Counters, Job, Outcome, Phase
+from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.child import Child
+from selftaught.sandbox.worker.fork.program import ProgramChild
 from selftaught.sandbox.worker.fork.streams import Streams
-from selftaught.sandbox.worker.jailed import JailedProcesses
+from selftaught.sandbox.worker.jailed import MAIN, JailedProcesses
 from selftaught.sandbox.worker.phases import Step, TaskExecutor
 from selftaught.sandbox.worker.session import Request, Session
+
+_MOST_SOURCE_BYTES = 8 << 20
+"""A larger program is in no file: it would leave too little room in the folder."""
 
 
 class ForkEngine:
@@ -57,25 +62,45 @@ class ForkEngine:
         self.counters = Counters()
         self.on_slow_phase: Callable[[], None] = do_nothing
         self._calls = Calls(jailed)
-        self.executor = TaskExecutor(self._run_step, self.open, self.run_request)
+        self.executor = TaskExecutor(self._run_step, self.open, self.run_request, self.others_wait)
         self.spawning: Child | None = None
         self.children: dict[int, Child] = {}
         self._oom_kills, self._kills_seen = oom_kills, 0
         self.poll = select.poll()
-        for descriptor in (jailed.listener.descriptor, jailed.report, jailed.output, jailed.pidfd):
+        for descriptor in (jailed.listener.descriptor, jailed.pidfd):
             self.poll.register(descriptor, select.POLLIN)
         self.poll.register(client, select.POLLRDHUP)
 
     def execute(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.execute`."""
-        for task in wire.cut(frames):
-            yield wire.frame(
-                wire.pack_counters(self.counters) + wire.pack_outcomes(self.executor.execute(wire.unpack_job(task)))
-            )
+        while frames:
+            size = wire.size_of_first(frames)
+            job, frames = wire.unpack_job(next(wire.cut(frames))), frames[size:]
+            yield wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(self._execute(job, bool(frames))))
+
+    def _execute(self, job: Job, others_wait: bool) -> list[Outcome]:
+        if others_wait and job.turn.is_preemptible:
+            return [Outcome(End.UNFINISHED, observed=1.0)]
+        with self.turn(job):
+            return self.executor.execute(job)
+
+    @contextmanager
+    def turn(self, job: Job) -> Iterator[None]:
+        """While the job runs, be interrupted by the next one if it is preemptible."""
+        watched = select.POLLRDHUP | (select.POLLIN if job.turn.is_preemptible else 0)
+        self.poll.modify(self.client, watched)
+        try:
+            yield
+        finally:
+            self.poll.modify(self.client, select.POLLRDHUP)
+
+    def others_wait(self) -> bool:
+        """Return True if the next job has come."""
+        return bool(select.select([self.client], [], [], 0)[0])
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         phase, payload = step
-        return self.run(phase, job.sat, payload, limits, job.seed)
+        return self.run_request(Request(phase, job.sat, payload, limits, job.seed, files=job.files))
 
     def run(self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int) -> Outcome:
         """Run a phase to its end.
@@ -98,19 +123,35 @@ class ForkEngine:
 
     def run_request(self, request: Request) -> Outcome:
         """Do the same for a request."""
-        if request.phase is not Phase.RUN:
-            return Child(self, request).execute()
-        streams = Streams(request.payload, request.limits.output_bytes)
         try:
-            outcome = Child(self, replace(request, payload=request.source), streams).execute()
-            outcome.payload = streams.pack()
+            if request.phase is Phase.RUN:
+                return self._run_program(request)
+            return self._open(request, has_messages=False).execute()
+        finally:
+            self.jailed.scratch.empty()
+
+    def _run_program(self, request: Request) -> Outcome:
+        scratch = self.jailed.scratch
+        files, fetch = wire.unpack_files(request.files)
+        source = request.source or request.sat
+        if len(source) <= _MOST_SOURCE_BYTES:
+            files[MAIN] = source
+        scratch.put(files)
+        streams = Streams(request.payload, request.limits.output_bytes, scratch.unnamed)
+        try:
+            child = ProgramChild(self, replace(request, payload=request.source), streams)
+            outcome = child.execute()
+            outcome.payload = streams.pack(scratch.fetch(fetch), child.return_code)
             return outcome
         finally:
             streams.close()
 
     def open(self, request: Request) -> Session:
         """Return a session, not yet started."""
-        return Child(self, request, channel=Channel())
+        return self._open(request, has_messages=True)
+
+    def _open(self, request: Request, has_messages: bool) -> Child:
+        return Child(self, request, channel=Channel(has_messages))
 
     def receive_call(self) -> None:
         """Receive a system call that waits for the supervisor, and have its process's child object decide.
@@ -126,10 +167,19 @@ class ForkEngine:
                 raise WorkerFailed("the zygote forked twice")
             self.spawning.forked = True
             self.jailed.listener.allow(call)
-        elif child := self.children.get(call.pid, self.spawning):
-            self._calls.decide(child, call)
-        else:
+            return
+        child = self._caller(call.pid)
+        if not self.jailed.listener.is_valid(call):
+            return  # it has died, and who it was can't be known any more
+        if child is None:
             raise WorkerFailed("a process that is no child made a system call")
+        self._calls.decide(child, call)
+
+    def _caller(self, pid: int) -> Child | None:
+        """Return the child that a process or a thread is, or belongs to; one that nobody knows yet is being spawned."""
+        if child := self.children.get(pid):
+            return child
+        return next((child for child in self.children.values() if child.threads.include(pid)), self.spawning)
 
     def oom_killed(self) -> bool:
         """Return True if the kernel has killed a process for lack of memory since the last call."""

@@ -8,10 +8,13 @@ the child does.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
+
+_LINE_BYTES = 500
 
 
 class Streams:
@@ -21,15 +24,16 @@ class Streams:
         cut: True if output was dropped because it exceeded the cap.
     """
 
-    def __init__(self, stdin: bytes, cap: int) -> None:
+    def __init__(self, stdin: bytes, cap: int, unnamed: int) -> None:
         """Create the pipes and the input file.
 
         Args:
             stdin: content of standard input, in bytes.
             cap: bytes kept of each output; what exceeds it is read and dropped.
+            unnamed: descriptor of the folder for the input file, where no code is; -1 if there is none.
         """
         self._cap = cap
-        self._stdin = _readable(stdin)
+        self._stdin = _readable(stdin, unnamed)
         out, self._child_out = os.pipe()
         err, self._child_err = os.pipe()
         self._kept = {out: bytearray(), err: bytearray()}
@@ -77,10 +81,15 @@ class Streams:
             self._open.discard(descriptor)
         return bool(data)
 
-    def pack(self) -> bytes:
-        """Return the kept output, packed by `wire.pack_output`."""
+    def last_error(self) -> str:
+        """Return the last line of standard error, printable or not; empty if there is none, or not all was kept."""
+        kept = [*self._kept.values()][1]
+        return "" if self.cut else kept[-_LINE_BYTES:].decode("utf-8", "replace").rstrip().rpartition("\n")[2]
+
+    def pack(self, files: Mapping[str, bytes], return_code: int) -> bytes:
+        """Return the kept output with these, packed by `wire.pack_output`."""
         stdout, stderr = self._kept.values()
-        return wire.pack_output(bytes(stdout), bytes(stderr), self.cut)
+        return wire.pack_output(bytes(stdout), bytes(stderr), self.cut, files, return_code)
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -96,9 +105,9 @@ class Streams:
                 setattr(self, name, -1)
 
 
-def _readable(content: bytes) -> int:
+def _readable(content: bytes, unnamed: int) -> int:
     """Return a read-only descriptor of this content: a file, so that programs that ask for its size get it."""
-    writable = os.memfd_create("stdin")
+    writable = os.open(".", os.O_RDWR | os.O_TMPFILE, dir_fd=unnamed) if unnamed >= 0 else os.memfd_create("stdin")
     try:
         with open(writable, "wb", closefd=False) as file:
             file.write(content)

@@ -13,12 +13,16 @@ from collections.abc import Callable
 
 from selftaught.sandbox.worker.native.library import load
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MMAP_MAX_DEFAULT = 65536
 _NEVER = 0x7FFFFFFF
 _DOMAIN_RAW, _DOMAINS_OF_OBJECTS = 0, (1, 2)  # PYMEM_DOMAIN_RAW; PYMEM_DOMAIN_MEM and PYMEM_DOMAIN_OBJ
 _COMPACT_BYTES = 4 << 20
 """Size of the region that `install_allocator` fills. What exceeds it comes from Python's own allocators."""
+THREAD_STACK_BYTES = 8 << 20
+"""Size of the stack of a thread that asks for none."""
+_ATTRIBUTES_BYTES = 128
+"""More than pthread_attr_t has anywhere."""
 _libc = ctypes.PyDLL(None)
 _mallopt = getattr(_libc, "mallopt", None)
 """Only glibc has it. With another C library there is no snapshot engine, and the heap is not configured."""
@@ -43,6 +47,21 @@ class _ArenaAllocator(ctypes.Structure):
     """PyObjectArenaAllocator (Include/cpython/objimpl.h)."""
 
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("context", "alloc", "free"))
+
+
+def prepare_threads() -> None:
+    """Let all threads allocate from one heap, and give each a stack of the usual size.
+
+    Else each thread would reserve some 64 MiB for a heap of its own, and a stack as large as the host allows: address
+    space, which is limited.
+    """
+    if _mallopt is not None:
+        _mallopt(_M_ARENA_MAX, 1)
+    attributes = ctypes.create_string_buffer(_ATTRIBUTES_BYTES)
+    set_default = getattr(_libc, "pthread_setattr_default_np", None)
+    if set_default is not None and not _libc.pthread_attr_init(attributes):
+        _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(THREAD_STACK_BYTES))
+        set_default(attributes)
 
 
 def disable_mmap() -> None:

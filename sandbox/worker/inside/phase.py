@@ -37,6 +37,8 @@ _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
     )
 )
 _SESSIONS = (_SERVE, _TESTS, _CHECK, _SHARED)
+_WRITERS = (_RUN, _SHARED)
+"""Phases that may write files: of `selftaught.sandbox.worker.fork.scratch`."""
 _PUZZLES, _SOLUTIONS = ("sat", "f"), ("sol", "g")
 """Names that the functions of puzzles and solutions may have."""
 _PUZZLE = "__puzzle__"
@@ -73,11 +75,15 @@ def run(check_in: Callable[[bool], object]) -> NoReturn:
         job = head + _read(sat_size + payload_size)
         os.close(JOB_FD)
         os.close(GO_FD)
-        rlimits.restrict_phase(space, cpu)
-        check_in(which == _RUN)  # the supervisor examines a program's standard input
+        rlimits.restrict_phase(space, cpu, _writes_files(which))
+        check_in(_writes_files(which))  # the supervisor examines the files that such a phase maps as code
         perform(job, reports_loaded=True)
     finally:
         _exit(1)
+
+
+def _writes_files(which: int) -> bool:
+    return which & ~_COMPILED in _WRITERS
 
 
 def perform(job: bytes | memoryview, reports_loaded: bool = False) -> NoReturn:
@@ -142,7 +148,7 @@ def _compile_tests(source: bytes) -> object:
 _compile_puzzle = functools.partial(compile_source, file="<puzzle>")
 _COMPILERS: dict[bytes, Callable[[bytes], object]] = {
     b"<tests>": _compile_tests,
-    b"main.py": functools.partial(compile_source, file="main.py"),
+    program.NAME.encode(): program.compile_main,
 }
 """What compiles the sources of `Phase.COMPILE`, by its payload."""
 

@@ -6,8 +6,6 @@ what children need before the jail closes.
 
 from __future__ import annotations
 
-import _sitebuiltins
-import builtins
 import contextlib
 import ctypes
 import functools
@@ -60,6 +58,10 @@ _OURS = (
     "selftaught.sandbox.worker.inside.annotation",
     "selftaught.sandbox.worker.inside.failure",
     "selftaught.sandbox.worker.inside.source",
+    "selftaught.sandbox.worker.inside.stream_files",
+    "selftaught.sandbox.worker.inside.uncaught",
+    "selftaught.sandbox.worker.inside.ending",
+    "selftaught.sandbox.worker.inside.program",
     "selftaught.sandbox.worker.inside.phase",
     "selftaught.sandbox.equality",
     "selftaught.sandbox.published",
@@ -85,12 +87,26 @@ _OURS = (
 )
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
-_NEEDED_BY_OURS = "selftaught.sandbox.wire", "selftaught.sandbox.worker.inside.program"
+_NEEDED_BY_OURS = (
+    "selftaught.sandbox.wire",
+    "selftaught.sandbox.worker.inside.depth",
+    "selftaught.sandbox.worker.inside.multiprocessing_standin",
+)
 """What these import besides."""
 
 _PACKAGES = "selftaught.sandbox.worker.inside.packages"
 
+ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PWD": "/tmp",
+    "USER": "nobody",
+}
+"""Environment variables of all tasks. Where the scratch folder has another path, programs find that."""
 RECURSION_LIMIT = 10_000
+FRAMES_OF_PHASE = 4
+"""How many frames of ours there are above that of `_serve` when a program runs."""
 HIGHEST_DESCRIPTOR = 4095
 """Highest descriptor that can be open: the supervisor starts with three, and the zygote may have 64."""
 CLONE_FLAGS = 0x00008000 | signal.SIGCHLD  # CLONE_PARENT: the supervisor reaps the child, and it alone
@@ -105,17 +121,17 @@ PHASE, SNAPSHOT = b"p", b"r"
 _SIZES = struct.Struct("<3I")
 
 
-Entry = tuple[bool, tuple[int, int, int, int, int], socket.socket]
-"""True at level ``full``; descriptors of null, output, report, job and go, which become 0, 1 and 2, 3, 4, 5; and a
-socket to the supervisor.
+Entry = tuple[bool, tuple[int, int, int, int], socket.socket]
+"""True at level ``full``; descriptors of null, output, job and go, which become 0 and 3, 1 and 2, 4, 5; and a socket to
+the supervisor.
 """
 
 
 def enter(entry: Entry) -> Callable[[], NoReturn]:
     """Enter the jail, in a process that the supervisor has just forked.
 
-    Receives the filters and libraries over the socket. Sends the listener of the first filter to the supervisor, or as
-    text why the jail can't be entered.
+    Receives the filters and libraries over the socket. Sends to the supervisor the listener of the first filter, and at
+    level ``full`` the scratch folder and the one for files without names; or as text why the jail can't be entered.
 
     Args:
         entry: level, descriptors and socket.
@@ -126,19 +142,27 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     full, descriptors, control = entry
     try:
         kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        program, traced_program, shared, packages = _receive_setup(control)
-        listener, seen = _enter(full, program, descriptors, control.fileno(), shared, packages)
-        socket.send_fds(control, [b"+" + seen], [listener])
+        with control as there:
+            control = socket.socket(fileno=os.dup2(there.fileno(), seccomp.CONTROL_FD))
+        program, traced_program, shared, packages, scratch = _receive_setup(control)
+        theirs, seen = _enter(full, program, descriptors, control.fileno(), shared, packages, *scratch)
+        socket.send_fds(control, [b"+" + seen], theirs)
     except BaseException as error:
         control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
         os._exit(1)
-    os.close(listener)
+    for descriptor in theirs:
+        os.close(descriptor)
     control.close()
     return functools.partial(_serve, traced_program)
 
 
 def send_setup(
-    control: socket.socket, program: bytes, traced_program: bytes, shared: dict[str, str], packages: Chosen
+    control: socket.socket,
+    program: bytes,
+    traced_program: bytes,
+    shared: dict[str, str],
+    packages: Chosen,
+    scratch: tuple[str, int],
 ) -> None:
     """Send a zygote that has started what it needs to enter the jail.
 
@@ -148,15 +172,16 @@ def send_setup(
         traced_program: seccomp filter of snapshot processes.
         shared: shared libraries (`libraries.needed`).
         packages: what tasks may import besides (`selftaught.sandbox.packages.choose`).
+        scratch: path of the scratch folder, empty if the zygote mounts it; and the largest file in it, in bytes.
 
     Raises:
         OSError: the zygote has died.
     """
-    parts = program, traced_program, json.dumps((shared, packages)).encode()
+    parts = program, traced_program, json.dumps((shared, packages, scratch)).encode()
     control.sendall(_SIZES.pack(*map(len, parts)) + b"".join(parts))
 
 
-def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str], Chosen]:
+def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str], Chosen, tuple[str, int]]:
     with control.makefile("rb") as file:
         first, second, third = (file.read(size) for size in _SIZES.unpack(file.read(_SIZES.size)))
         return first, second, *json.loads(third)
@@ -165,12 +190,16 @@ def _receive_setup(control: socket.socket) -> tuple[bytes, bytes, dict[str, str]
 def _enter(
     full: bool,
     program: bytes,
-    descriptors: tuple[int, int, int, int, int],
+    descriptors: tuple[int, int, int, int],
     control: int,
     shared: dict[str, str],
     packages: Chosen,
-) -> tuple[int, bytes]:
-    """Enforce every mechanism, in the only order that works. Return the listener and the namespaces."""
+    folder: str,
+    file_bytes: int,
+) -> tuple[list[int], bytes]:
+    """Enforce every mechanism, in the only order that works. Return descriptors for the supervisor, and the
+    namespaces.
+    """
     _arrange_descriptors(descriptors, control)
     ours = _import_all()
     entries = packages["entries"]
@@ -180,40 +209,49 @@ def _enter(
     if full:
         namespaces.enter_own()
     seen = json.dumps(namespaces.identity()).encode()
-    readable = [*shared.values(), libraries.CACHE]
+    readable, given = [*shared.values(), libraries.CACHE], list[int]()
     if full:
         placed = libraries.beside_the_c_library(shared)
         root.enter(placed | {path: f"{root.PACKAGES}/{place}" for place, path in entries})
         readable, entries = list(placed.values()), [(place, f"{root.PACKAGES}/{place}") for place, _ in entries]
+        unnamed = root.unnamed_files()
         socket.sethostname("sandbox")
         namespaces.become_nobody()
-    rlimits.restrict_zygote()
+        folder = root.scratch()
+        given = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY), unnamed]
+    os.chdir(folder)
+    rlimits.restrict_zygote(file_bytes)
     capabilities.drop()
     capabilities.forbid_new()
     kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
     readable = [*root.readable(), *filter(os.path.exists, readable), *(path for _, path in entries)]
-    landlock.restrict(readable, root.library())
+    devices = {path: writable for path, writable in root.DEVICES.items() if os.path.exists(path)}
+    landlock.restrict(readable, root.library(), folder, devices)
     seed = import_module(_PACKAGES).load(packages["modules"], entries, watch) if entries else None
     _finish(ours)
     vars(import_module("selftaught.sandbox.worker.inside.phase"))["seed_numpy"] = seed
     gc.collect()
     gc.freeze()
     import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
-    _close_others(control)  # opened on the way in: a descriptor of the root would bypass Landlock's rules
-    return seccomp.install(program), seen
+    _close_others(control, *given)  # opened on the way in: a descriptor of the root would bypass Landlock's rules
+    return [seccomp.install(program), *given], seen
 
 
-def _arrange_descriptors(descriptors: tuple[int, int, int, int, int], control: int) -> None:
+def _arrange_descriptors(descriptors: tuple[int, int, int, int], control: int) -> None:
     """Arrange descriptors 0 to 5, keep the control socket, close everything else."""
-    null, output, report, job, go = descriptors
-    for target, source in enumerate((null, output, output, report, job, go)):
+    null, output, job, go = descriptors
+    for target, source in enumerate((null, output, output, null, job, go)):
         os.dup2(source, target, inheritable=True)
     _close_others(control)
 
 
-def _close_others(control: int) -> None:
-    os.closerange(6, control)
-    os.closerange(control + 1, HIGHEST_DESCRIPTOR + 1)
+def _close_others(*kept: int) -> None:
+    """Close every descriptor but 0 to 5 and these."""
+    at = 6
+    for descriptor in sorted(kept):
+        os.closerange(at, descriptor)
+        at = descriptor + 1
+    os.closerange(at, HIGHEST_DESCRIPTOR + 1)
 
 
 def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
@@ -222,12 +260,15 @@ def _import_all() -> list[tuple[str, ModuleSpec, bytes]]:
     sys.argv[:] = [""]
     sys.stdout = sys.__stdout__ = _text_stream(1, "<stdout>", line_buffering=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _text_stream(2, "<stderr>", line_buffering=True)  # type: ignore[misc]
-    for name in ("exit", "quit"):  # as the module `site` does, which is not imported here
-        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    site = import_module("site")  # the interpreter was started without it
+    for names in (site.setquit, site.setcopyright, site.sethelper):
+        names()
     os.environ.clear()
+    os.environ.update(ENVIRONMENT)
     os.putenv("TZ", "UTC0")  # for the C library, which would look for a file at every conversion
     time.tzset()
     heap = import_module("selftaught.sandbox.worker.inside.heap")
+    heap.prepare_threads()
     heap.disable_mmap()  # for snapshot processes, which inherit it
     for name in (*PRELOADED, *_IMPORTED_LATE):
         import_module(name)
@@ -261,6 +302,8 @@ def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
         exec(marshal.loads(code), vars(module))
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("selftaught.sandbox.worker.inside.program").prepare()
+    import_module("selftaught.sandbox.worker.inside.multiprocessing_standin").install()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as the interpreter has it; the supervisor ignores it
     import_module("random").seed(0)
     _erase_paths()
     heap.enable_mmap()
@@ -331,6 +374,7 @@ def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOW
 def _serve(traced_program: bytes) -> NoReturn:
     from selftaught.sandbox.worker.inside import phase, snapshot
 
+    import_module("selftaught.sandbox.worker.inside.depth").forget_frames(further=FRAMES_OF_PHASE)
     # PyDLL keeps the interpreter lock: the child continues in the same state, in the only thread.
     libc = ctypes.PyDLL(None, use_errno=True)
     clone, arguments = libc.syscall, [ctypes.c_long(kernel.number("clone")), ctypes.c_long(CLONE_FLAGS)]

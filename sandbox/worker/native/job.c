@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -13,6 +14,8 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#define TCGETS2_X86 0x802C542A /* isatty(3) uses it since glibc 2.42 */
 
 #define CALLS 512
 #define TICK_US 500
@@ -106,10 +109,11 @@ static int give_input(struct state *s, const struct user_regs_struct *now)
     return resume_with(s, s->now, size);
 }
 
-/* Handle an ioctl: no standard stream is a terminal. `input` looks every time. */
+/* Handle an ioctl that asks about a terminal: no standard stream is one. `input` looks every time. */
 static int refuse_ioctl(struct state *s, const struct user_regs_struct *now)
 {
-    if (now->rdi > (s->is_program ? 2 : 0))
+    uint32_t asked = now->rsi;
+    if (now->rdi > (s->is_program ? 2 : 0) || (asked != TCGETS && asked != TIOCGWINSZ && asked != TCGETS2_X86))
         return STOP_CALL;
     return resume_with(s, s->now, -ENOTTY);
 }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.wire import End, Outcome, Turn
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
+from selftaught.sandbox.worker.fork.program import FLUSH_SECONDS
+from selftaught.sandbox.worker.inside import ending
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.report import Report, read_report
 from selftaught.sandbox.worker.snapshot.calls import Calls
@@ -18,8 +21,8 @@ from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
 
-_CLIENT_SECONDS = 0.25
-"""Seconds between looks whether the verifier still waits for a long phase."""
+_CLIENT_SECONDS = 0.05
+"""Seconds between looks whether the verifier still waits for a long phase, or has sent the next job."""
 _STOP_SECONDS = 5.0
 
 
@@ -29,7 +32,7 @@ class Context:
 
     Attributes:
         calls: decides about system calls.
-        client_poll: readable when the verifier has hung up.
+        client_poll: tells when the verifier has hung up, and, while a preemptible job runs, that the next has come.
         on_slow_phase: called once for each phase that takes long.
     """
 
@@ -45,14 +48,14 @@ class Attempt:
         begun: CPU time and elapsed time in seconds from which on the limits count.
         must_replace: True if the process can't be used any more.
         restored: True if the process has been put back already.
-        timed_out: True if a time limit ended the job.
+        timed_out: True if a time limit, or the next job, interrupted this one.
         suspended: the job's state at that time, if it can be resumed.
         used: CPU time and elapsed time in seconds, with earlier parts of the job and its share of the supervisor's
             work.
     """
 
     __slots__ = (
-        "_before", "_began", "_context", "_idle", "_paused", "_paused_ours", "_report", "_resumable", "begun", "limits",
+        "_before", "_began", "_context", "_idle", "_paused", "_paused_ours", "_report", "_turn", "begun", "limits",
         "must_replace", "process", "restored",
         "suspended", "timed_out", "used",
     )  # fmt: skip
@@ -63,7 +66,7 @@ class Attempt:
         process: SnapshotProcess,
         limits: Limits,
         before: tuple[float, float] = (0.0, 0.0),
-        resumable: bool = False,
+        turn: Turn = Turn.WHOLE,
         max_message_bytes: int = 0,
     ) -> None:
         """Prepare the attempt; `run` or `go_on` starts it.
@@ -73,12 +76,12 @@ class Attempt:
             process: the process, at its snapshot or running the job.
             limits: limits of the phase.
             before: CPU time and elapsed time in seconds of earlier parts of the job.
-            resumable: True if the job may be suspended.
+            turn: how long the job may run; it may be suspended unless that is `Turn.WHOLE`.
             max_message_bytes: largest message of a session; 0 for a job without messages.
         """
         self._context, self.process, self.limits = context, process, limits
         self.must_replace = self.restored = self.timed_out = False
-        self._before, self.used, self._resumable = before, before, resumable
+        self._before, self.used, self._turn = before, before, turn
         self._began = time.thread_time()
         self._idle, self._paused, self._paused_ours, self.begun = 0.0, 0.0, 0.0, (0.0, 0.0)
         self._report = Report(max_message_bytes or limits.answer_bytes, has_messages=bool(max_message_bytes))
@@ -171,24 +174,61 @@ class Attempt:
             elif stop is not Stop.TIMEOUT:  # a fault or a refused call, whose signal is dropped; or it is dead
                 self.must_replace |= stop is Stop.DEAD
                 return None
-            elif context.client_poll.poll(0):
-                raise ClientGone
+            elif events := context.client_poll.poll(0):
+                if events[0][1] & ~select.POLLIN:
+                    raise ClientGone
+                self._interrupt(report, is_end=False)
+                return Outcome(End.UNFINISHED)
             elif client_seconds < _CLIENT_SECONDS:
                 client_seconds = _CLIENT_SECONDS
                 context.on_slow_phase()
             self._read_clocks()
             if not (left := self.left()):
-                return self._time_out(report)
+                self._interrupt(report, is_end=not self._turn.is_slice)
+                cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
+                return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)
             stop = process.wait(min(left, client_seconds))
 
-    def _time_out(self, report: Report) -> Outcome:
+    def _interrupt(self, report: Report, is_end: bool) -> None:
+        """Stop the job. At its end let a program flush, else suspend the job if it can be resumed."""
         self.timed_out = True
         self.process.tracee.interrupt()
         stop = self.process.wait(_STOP_SECONDS)
+        if is_end and self.process.stdin_position is not None:
+            stop = self._let_flush(stop)
         if stop not in (Stop.INTERRUPT, Stop.CALL, Stop.REPORT):
             self.must_replace = True
-        cpu, wall = self.used[0] - self.begun[0], self.used[1] - self.begun[1]
-        if self._resumable and stop is Stop.INTERRUPT and not (self.must_replace or report.begun):
+        resumable = self._turn is not Turn.WHOLE and not is_end
+        if resumable and stop is Stop.INTERRUPT and not (self.must_replace or report.begun):
             with contextlib.suppress(Unrestorable):
                 self.suspended = self.process.suspend(self.used)
-        return Outcome(End.CPU if cpu >= self.limits.cpu_seconds else End.WALL, observed=wall)
+
+    def _let_flush(self, stop: Stop) -> Stop:
+        """Have a program that is at a time limit write what is in its buffers. Return how it stands still afterwards.
+
+        Its signal mask is not put back later. So if it has not left the handler's first part, which runs with another
+        mask, or has not begun it, it is replaced.
+        """
+        process, until, begun, ended = self.process, time.monotonic() + FLUSH_SECONDS, False, False
+        os.kill(process.tracee.pid, ending.FLUSH)
+        while (left := until - time.monotonic()) > 0:
+            if stop is Stop.INTERRUPT:
+                process.tracee.resume()
+            elif stop is Stop.SIGNAL and not begun and process.tracee.signal() == ending.FLUSH:
+                begun = True
+                process.tracee.deliver(ending.FLUSH)
+            elif stop is Stop.CALL and self._context.calls.returns_from_handler(process):
+                ended = begun
+                process.tracee.resume()
+            elif (
+                stop is not Stop.CALL
+                or self._context.calls.exit_code(process) is not None
+                or not self._context.calls.allow(process)
+            ):
+                break
+            stop = process.wait(left)
+        if stop is Stop.TIMEOUT:
+            process.tracee.interrupt()
+            stop = process.wait(_STOP_SECONDS)
+        self.must_replace |= not ended
+        return stop

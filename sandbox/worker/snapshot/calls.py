@@ -21,12 +21,13 @@ _PASS = "getrandom gettimeofday time sched_yield nanosleep clock_nanosleep futex
 """With the arguments that the filter allows, these change nothing in the kernel and show nothing of earlier tasks."""
 _NO_SUCH_FILE = (1 << 64) - errno.ENOENT
 """The result of calls on paths of sources."""
-_SOURCE_NAMES = (b"<puzzle>", b"<solution>", b"<prelude>", b"<tests>", b"<checker>", b"main.py")
-_LONGEST_NAME = 11
+_SOURCE_NAMES = (b"<puzzle>", b"<solution>", b"<prelude>", b"<tests>", b"<checker>")
+_LONGEST_NAME = max(map(len, _SOURCE_NAMES)) + 1
 _EMPTY_PATH = 0x1000  # AT_EMPTY_PATH
 _STAT = struct.Struct("<3Q3I4xQ3Q72x")
 """struct stat of x86-64: device, inode, links; mode, user, group; device; size, block size, blocks; times."""
-_MEMFD_MODE = stat.S_IFREG | 0o777
+_MEMFD_MODE, _PIPE_MODE = stat.S_IFREG | 0o777, stat.S_IFIFO | 0o600
+_NO_SEEK = (1 << 64) - errno.ESPIPE
 
 
 class Calls:
@@ -45,7 +46,7 @@ class Calls:
         }
         self._clock, self._exit = jailed.number("clock_gettime"), jailed.number("exit_group")
         self._fstat, self._stat_at = jailed.number("fstat"), jailed.number("newfstatat")
-        self._lseek = jailed.number("lseek")
+        self._lseek, self._sigreturn = jailed.number("lseek"), jailed.number("rt_sigreturn")
         self._of_paths = {jailed.number(name) for name in ("openat", "newfstatat")}
         self._of_stdin = {jailed.number("read"): 0, self._lseek: 0}
 
@@ -74,6 +75,10 @@ class Calls:
             return False
         return True
 
+    def returns_from_handler(self, process: SnapshotProcess) -> bool:
+        """Return True if it waits at the call by which a signal handler ends, and which puts back the signal mask."""
+        return process.call == self._sigreturn
+
     def exit_code(self, process: SnapshotProcess) -> int | None:
         """Return the exit code if a program waits at the call that ends it."""
         if process.call != self._exit or process.stdin_position is None:
@@ -83,20 +88,24 @@ class Calls:
     def _answer_program(
         self, process: SnapshotProcess, call: int, arguments: list[int], position: tuple[int, int]
     ) -> int | None:
-        """Return the result of a call on a program's standard streams, as if its input were a file in memory."""
+        """Return the result of a call on a program's standard streams, as if its input were a file in memory, and its
+        outputs pipes.
+        """
         descriptor, (at, size) = arguments[0], position
-        if descriptor != 0:
+        if descriptor > 2:
             return None
+        if call == self._lseek and descriptor:
+            return _NO_SEEK
         if call == self._lseek and arguments[1] == 0 and arguments[2] == os.SEEK_CUR:
             return at
         of_descriptor = call == self._fstat
         if call == self._stat_at and arguments[3] == _EMPTY_PATH and process.tracee.read(arguments[1], 1) == b"\0":
             of_descriptor = True
         if of_descriptor:
+            mode, size = (_PIPE_MODE, 0) if descriptor else (_MEMFD_MODE, size)
             blocks = -(-size // 4096) * 8
             process.write(
-                arguments[1 if call == self._fstat else 2],
-                _STAT.pack(0, 0, 0, _MEMFD_MODE, 0, 0, 0, size, 4096, blocks),
+                arguments[1 if call == self._fstat else 2], _STAT.pack(0, 0, 0, mode, 0, 0, 0, size, 4096, blocks)
             )
             return 0
         return None

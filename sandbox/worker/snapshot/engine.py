@@ -60,12 +60,12 @@ from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Counters, End, Job, Kind, Outcome, Phase
-from selftaught.sandbox.worker.engine import BATCH_SECONDS, SLOW_PHASE_SECONDS, do_nothing
+from selftaught.sandbox.wire import Counters, End, Job, Kind, Outcome, Phase, Turn
+from selftaught.sandbox.worker.engine import BATCH_SECONDS, SLOW_PHASE_SECONDS, Preempted, do_nothing
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Stop
-from selftaught.sandbox.worker.phases import Step, TaskExecutor, steps_of
+from selftaught.sandbox.worker.phases import Step, Steps, TaskExecutor, steps_of
 from selftaught.sandbox.worker.session import GivenUp, Request, Session
 from selftaught.sandbox.worker.snapshot.attempt import Attempt, Context
 from selftaught.sandbox.worker.snapshot.calls import Calls
@@ -102,10 +102,12 @@ class SnapshotEngine:
         self._jailed, self._fork, self._client = fork.jailed, fork, client
         client_poll = select.poll()
         client_poll.register(client, select.POLLRDHUP)
+        self._client_poll = client_poll
         self._context = Context(Calls(self._jailed), client_poll, lambda: self.on_slow_phase())
         self.counters = Counters()
         self.on_slow_phase: Callable[[], None] = do_nothing
-        self._executor, self._suspended = TaskExecutor(self._run_step, self._open, self._run_request), SuspendedTasks()
+        self._executor = TaskExecutor(self._run_step, self._open, self._run_request, fork.others_wait)
+        self._suspended = SuspendedTasks()
         self._suspended_now: tuple[Step, SuspendedJob] | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # ends a wait (job.c); our caller may block it
@@ -135,9 +137,10 @@ class SnapshotEngine:
         """See `Engine.execute`."""
         self._fork.on_slow_phase = self.on_slow_phase
         while frames:
-            if self._suspended and (task := self._resume(wire.unpack_job(next(wire.cut(frames))))):
-                yield self._frame(task)
-                frames = frames[wire.size_of_first(frames) :]
+            if (turn := wire.turn_of_first(frames)).is_preemptible or (self._suspended and turn is Turn.WHOLE):
+                size = wire.size_of_first(frames)
+                job, frames = wire.unpack_job(next(wire.cut(frames))), frames[size:]
+                yield self._frame(self._execute_preemptible(job, bool(frames)))
                 continue
             batch = self._execute_batch(frames) if wire.kind_of_first(frames) is Kind.PUZZLE else None
             if batch and batch.tasks:
@@ -146,6 +149,18 @@ class SnapshotEngine:
             if frames and not (batch and batch.stop is Stop.MORE):
                 yield self._frame(self._execute_first(wire.unpack_job(next(wire.cut(frames))), batch))
                 frames = frames[wire.size_of_first(frames) :]
+
+    def _execute_preemptible(self, job: Job, others_wait: bool) -> list[Outcome]:
+        """Run a task from its start, or go on with it, until it ends or the next job comes."""
+        if others_wait and job.turn.is_preemptible:
+            return [Outcome(End.UNFINISHED, observed=1.0)]
+        watched = select.POLLRDHUP | (select.POLLIN if job.turn.is_preemptible else 0)
+        self._client_poll.modify(self._client, watched)
+        try:
+            with self._fork.turn(job):
+                return self._resume(job) or self._execute_first(job, None)
+        finally:
+            self._client_poll.modify(self._client, select.POLLRDHUP)
 
     def _frame(self, outcomes: list[Outcome]) -> bytes:
         return wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(outcomes))
@@ -181,10 +196,15 @@ class SnapshotEngine:
             step = steps.send(first)
         if batch and batch.phase:
             request = self._request(job, step, self._executor.time_slice.limits(job))
-            outcome = self._finish(self._attempt(request.limits, job.sliced), request, batch.stop)
+            outcome = self._finish(self._attempt(request.limits, job.turn), request, batch.stop)
+        return self._go_on(job, steps, step, outcome)
+
+    def _go_on(self, job: Job, steps: Steps, step: Step, outcome: Outcome | None) -> list[Outcome]:
+        """Run the rest of a task, and keep its state if it is unfinished."""
         outcomes = self._executor.go_on(job, steps, step, outcome)
-        if self._suspended_now:  # its step may be a later one than this
+        if self._suspended_now and outcomes[-1].end is End.UNFINISHED:  # its step may be a later one than this
             self._suspended.add(job, steps, *self._suspended_now)
+            outcomes[-1].observed = 1.0
         return outcomes
 
     def _execute_cases(self, job: Job) -> list[Outcome]:
@@ -204,20 +224,31 @@ class SnapshotEngine:
         return session
 
     def _resume(self, job: Job) -> list[Outcome] | None:
-        """Continue the task if it was suspended and has all its time now. Return its outcomes, else None."""
-        if job.sliced or not (kept := self._suspended.take(job)):
+        """Continue the task if it was suspended. Return its outcomes, else None."""
+        if not (kept := self._suspended.take(job)):
             return None
         steps, step, suspended = kept
-        outcome = self._finish(self._attempt(job.limits, suspended=suspended), self._request(job, step), suspended)
-        return self._executor.go_on(job, steps, step, outcome)
+        self._suspended_now = None
+        request, turn = self._request(job, step), job.turn
+        try:
+            outcome = (
+                self._run_program(request, turn, suspended)
+                if request.phase is Phase.RUN
+                else self._finish(self._attempt(request.limits, turn, suspended), request, suspended)
+            )
+        except Preempted:  # on the fork engine
+            return [Outcome(End.UNFINISHED)]
+        return self._go_on(job, steps, step, outcome)
 
     def _run_step(self, job: Job, step: Step, limits: Limits) -> Outcome:
         """Run a step from its start."""
         phase, payload = step
-        return self.run(phase, job.sat, payload, limits, job.seed, job.sliced)
+        if job.files:
+            return self._fork.run_request(Request(phase, job.sat, payload, limits, job.seed, files=job.files))
+        return self.run(phase, job.sat, payload, limits, job.seed, job.turn)
 
     def run(
-        self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, resumable: bool = False
+        self, phase: Phase, sat: bytes, payload: bytes, limits: Limits, seed: int, turn: Turn = Turn.WHOLE
     ) -> Outcome:
         """Run a phase to its end.
 
@@ -227,7 +258,7 @@ class SnapshotEngine:
             payload: source of the solution, the answer's encoding, or the program's standard input.
             limits: limits of this phase.
             seed: seed of the `random` module; 0 leaves it as it is.
-            resumable: True if the job may be suspended when it takes too long.
+            turn: how long the job may run.
 
         Returns:
             The evidence of the phase.
@@ -236,28 +267,33 @@ class SnapshotEngine:
             WorkerFailed: the jailed processes are no longer usable.
             ClientGone: the verifier has closed the connection.
         """
-        return self._run_request(Request(phase, sat, payload, limits, seed), resumable)
+        return self._run_request(Request(phase, sat, payload, limits, seed), turn)
 
-    def _run_request(self, request: Request, resumable: bool = False) -> Outcome:
+    def _run_request(self, request: Request, turn: Turn = Turn.WHOLE) -> Outcome:
         if request.phase is Phase.RUN:
-            return self._run_program(request)
+            return self._run_program(request, turn)
         packed = request.pack(0)
         if not fits(packed, request.limits):
             return self._fork.run_request(request)
-        return self._finish(self._attempt(request.limits, resumable), request, packed)
+        return self._finish(self._attempt(request.limits, turn), request, packed)
 
-    def _run_program(self, request: Request) -> Outcome:
-        """Run a program, whose standard streams the supervisor answers for."""
+    def _run_program(self, request: Request, turn: Turn = Turn.WHOLE, suspended: SuspendedJob | None = None) -> Outcome:
+        """Run a program, or go on with a suspended one. The supervisor answers for its standard streams."""
         packed, limits = replace(request, payload=request.source).pack(0), request.limits
-        if limits.output_bytes > OUTPUT_BYTES or not fits(packed, limits):
+        if not fits(packed, limits):
             return self._fork.run_request(request)
         process = self._main.ready()
-        process.set_streams(request.payload, limits.output_bytes)
+        process.set_streams(request.payload, min(limits.output_bytes, OUTPUT_BYTES), suspended)
+        attempt = self._attempt(limits, turn, suspended)
         try:
-            outcome = self._try(self._attempt(limits), packed, process)
+            outcome = self._try(attempt, suspended or packed, process)
+            too_much = limits.output_bytes > OUTPUT_BYTES and process.is_output_cut
         finally:
             process.set_streams(None, 0)
-        if outcome is None or outcome.end not in (End.EXITED, End.CPU, End.WALL):
+        if attempt.suspended and self._main.process is process:
+            self._suspended_now = (request.phase, request.payload), attempt.suspended
+        if outcome is None or too_much or outcome.end not in (End.EXITED, End.CPU, End.WALL, End.UNFINISHED):
+            self._suspended_now = None
             self.counters.given_up += 1
             return self._fork.run_request(request)
         outcome.phase = Phase.RUN
@@ -267,10 +303,10 @@ class SnapshotEngine:
         phase, payload = step
         return Request(phase, job.sat, payload, limits or job.limits, job.seed)
 
-    def _attempt(self, limits: Limits, resumable: bool = False, suspended: SuspendedJob | None = None) -> Attempt:
+    def _attempt(self, limits: Limits, turn: Turn = Turn.WHOLE, suspended: SuspendedJob | None = None) -> Attempt:
         self._suspended_now = None
         used = suspended.used if suspended else (0.0, 0.0)
-        return Attempt(self._context, self._main.ready(), limits, used, resumable)
+        return Attempt(self._context, self._main.ready(), limits, used, turn)
 
     def _finish(self, attempt: Attempt, request: Request, work: bytes | SuspendedJob | Stop) -> Outcome:
         """Return the outcome of a phase.

@@ -160,18 +160,24 @@ class SnapshotProcess:
         self._state.print_limit = print_limit
         return self._stopped(self._library.process_run(self._at, job, len(job), int(timeout_seconds * 1e9)))
 
-    def set_streams(self, stdin: bytes | None, output_limit: int) -> None:
+    def set_streams(self, stdin: bytes | None, output_limit: int, suspended: SuspendedJob | None = None) -> None:
         """Give the next job the standard streams of a program; None: it is no program, and its input is at its end.
 
         Args:
             stdin: standard input.
             output_limit: bytes that are kept of each output, at most `OUTPUT_BYTES`.
+            suspended: the program that is to be resumed, whose streams stand where it was.
         """
         state, self._stdin = self._state, stdin or b""
         state.is_program, state.output_limit = stdin is not None, output_limit
         state.stdin = ctypes.cast(ctypes.c_char_p(self._stdin), ctypes.c_void_p).value
         state.stdin_size, state.stdin_at = len(self._stdin), 0
         state.output_sizes[:] = 0, 0
+        if suspended is not None and suspended.streams is not None:
+            state.stdin_at, outputs = suspended.streams
+            for at, (kept, _) in zip(state.outputs, outputs, strict=True):
+                ctypes.memmove(at, kept, len(kept))
+            state.output_sizes[:] = [size for _, size in outputs]
 
     @property
     def stdin_position(self) -> tuple[int, int] | None:
@@ -185,12 +191,22 @@ class SnapshotProcess:
 
     def output(self) -> bytes:
         """Return what the program has written, as `wire.pack_output` does."""
+        (stdout, _), (stderr, _) = self._outputs()
+        return wire.pack_output(stdout, stderr, self.is_output_cut)
+
+    @property
+    def is_output_cut(self) -> bool:
+        """Return True if a program has written more than is kept."""
+        return bool(max(self._state.output_sizes) > self._state.output_limit)
+
+    def _outputs(self) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
+        """Return what is kept of each output of a program, and how much it has written."""
         state = self._state
-        stdout, stderr = (
-            ctypes.string_at(at, min(size, state.output_limit))
+        out, err = (
+            (ctypes.string_at(at, min(size, state.output_limit)), size)
             for at, size in zip(state.outputs, state.output_sizes, strict=True)
         )
-        return wire.pack_output(stdout, stderr, max(state.output_sizes) > state.output_limit)
+        return out, err
 
     def can_take(self, message: bytes) -> bool:
         """Return True if a message fits where the process reads it."""
@@ -287,7 +303,9 @@ class SnapshotProcess:
         if registers[ORIG_RAX] != NOT_A_CALL:
             raise Unrestorable("it waits in a system call")
         job = self.job_at, self.memory.read(self.job_at, state.job_size)  # the supervisor wrote it: no scan finds it
-        return SuspendedJob([*self.memory.changed(), job], registers, self.tracee.extended_state(), state.printed, used)
+        pages, extended = [*self.memory.changed(), job], self.tracee.extended_state()
+        streams = (state.stdin_at, self._outputs()) if state.is_program else None
+        return SuspendedJob(pages, registers, extended, state.printed, used, streams)
 
     def resume(self, job: SuspendedJob, print_limit: int, timeout_seconds: float) -> Stop:
         """Resume a suspended job, and wait as `run` does."""

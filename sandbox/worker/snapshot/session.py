@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from selftaught.sandbox.wire import End, Outcome
-from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS
+from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, Preempted
 from selftaught.sandbox.worker.native import shared
 from selftaught.sandbox.worker.native.shared import Stop
 from selftaught.sandbox.worker.session import MOST_CASES, OVERHEAD_BYTES, GivenUp, Relayed, Request, Session
@@ -53,6 +53,8 @@ class SnapshotSession:
         if found is None:
             self._give_up()
         self._put_back(given_up=False)
+        if found.end is End.UNFINISHED:
+            raise Preempted
         cpu, _ = used = self._attempt.used
         if cpu - self._attempt.begun[0] > self._request.limits.cpu_seconds:
             found.end, found.detail, found.payload = End.CPU, "", b""

@@ -9,7 +9,7 @@ from selftaught.sandbox.worker.phases import Step, Steps
 
 CAPACITY_BYTES = 16 << 20
 """Memory for suspended jobs, in bytes. If it is full those are dropped that have had the least time for their size."""
-_Key = tuple[bytes, bytes, int, int, int, int]
+_Key = tuple[int, bytes, bytes, bytes, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class SuspendedJob:
         registers, extended: see `Tracee`.
         printed: bytes printed so far.
         used: CPU time and elapsed time in seconds.
+        streams: of a program: how much of its standard input it has read, and its two outputs so far, each with its
+            whole size, of which as much was kept as the limit allows.
     """
 
     pages: list[tuple[int, bytes]]
@@ -28,6 +30,7 @@ class SuspendedJob:
     extended: bytes
     printed: int
     used: tuple[float, float]
+    streams: tuple[int, tuple[tuple[bytes, int], tuple[bytes, int]]] | None = None
 
 
 class SuspendedTasks:
@@ -62,7 +65,8 @@ class SuspendedTasks:
 
 def _key(job: Job) -> _Key:
     limits = job.limits
-    return job.sat, job.sol, job.seed, limits.memory_bytes, limits.answer_bytes, limits.output_bytes
+    spaces = limits.memory_bytes, limits.answer_bytes, limits.output_bytes
+    return job.kind, job.sat, job.sol, job.files, job.seed, *spaces
 
 
 def _seconds_per_byte(suspended: SuspendedJob) -> float:
@@ -70,4 +74,5 @@ def _seconds_per_byte(suspended: SuspendedJob) -> float:
 
 
 def _size(suspended: SuspendedJob) -> int:
-    return sum(len(content) for _, content in suspended.pages)
+    printed = sum(len(kept) for kept, _ in suspended.streams[1]) if suspended.streams else 0
+    return printed + sum(len(content) for _, content in suspended.pages)

@@ -20,12 +20,12 @@ _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void
 
 _CONT, _GETREGS, _SETREGS, _SYSCALL = 7, 12, 13, 24
 _INJECT_SECONDS = 5.0
-_GETREGSET, _SETREGSET, _SEIZE, _INTERRUPT = 0x4204, 0x4205, 0x4206, 0x4207
+_GETSIGINFO, _GETREGSET, _SETREGSET, _SEIZE, _INTERRUPT = 0x4202, 0x4204, 0x4205, 0x4206, 0x4207
 _NT_X86_XSTATE = 0x202
 _O_TRACESECCOMP, _O_EXITKILL = 0x80, 0x100000
 _EVENT_SECCOMP, _EVENT_STOP = 7, 128
 _WALL = 0x40000000
-_XSTATE_BYTES = 16384
+_XSTATE_BYTES, _SIGINFO_BYTES = 16384, 128
 NOT_A_CALL = (1 << 64) - 1
 """In `ORIG_RAX` of a process that is not in a system call."""
 _SIGCHLD = (signal.SIGCHLD,)
@@ -90,6 +90,16 @@ class Tracee:
     def resume_from(self, registers: tuple[int, ...]) -> None:
         """Resume it with these registers, read outside of a system call. Raises OSError if it is dead."""
         self.resume_with(registers, registers[RAX])
+
+    def signal(self) -> int:
+        """Return the signal at whose delivery it has stopped. Raises OSError if it has not, or is dead."""
+        about = ctypes.create_string_buffer(_SIGINFO_BYTES)
+        _call(_GETSIGINFO, self.pid, 0, ctypes.addressof(about))
+        return int.from_bytes(about.raw[:4], "little")
+
+    def deliver(self, number: int) -> None:
+        """Resume it from a stop at a signal, with that signal. Raises OSError if it is dead."""
+        _call(_CONT, self.pid, 0, number)
 
     def inject(self, waiting: tuple[int, ...], number: int, *arguments: int) -> int:
         """Make it run a system call, by the instruction at which it stopped. Return the result.

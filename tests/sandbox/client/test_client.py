@@ -231,6 +231,13 @@ def test_a_program_is_run(client: Client) -> None:
     assert client.run(Program("p", "1", limits=Limits(cpu_seconds=50))).ending is Ending.INVALID
 
 
+def test_files_of_a_program_travel(client: Client) -> None:
+    code = "open('b', 'wb').write(open('a', 'rb').read() * 2)"
+    found = client.run(Program("p", code, files={"a": b"\xff\0"}, fetch=["b", "c"]))
+    assert (found.ending, found.files) == (Ending.EXITED, {"b": b"\xff\0" * 2}), found
+    assert "'..'" in client.run(Program("p", code, files={"../a": b""})).message
+
+
 def test_the_servers_configuration_is_available(client: Client) -> None:
     assert client.level in ("full", "restricted")
     assert client.workers == 2

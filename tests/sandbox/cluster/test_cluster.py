@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import subprocess
@@ -175,24 +174,59 @@ def test_memory_stays_flat_over_a_hundred_thousand_tasks(verifier: Any) -> None:
     assert sizes[-1] - sizes[1] < 40 << 20, sizes
 
 
-def test_two_drivers_share_the_cluster(cluster: Any) -> None:
-    script = f"""
+DRIVER = """
 import json, ray
-from tests.sandbox.cluster.test_cluster import numbered
 from selftaught.ray import RayVerifier
-ray.init(address={cluster.address!r}, log_to_driver=False, logging_level=30)
-with RayVerifier(workers=1, min_nodes=1, max_nodes=1) as verifier:
-    print(json.dumps([one.id for one in verifier.verify_many(numbered(400)) if one.accepted]))
+from tests.sandbox.cluster.test_cluster import numbered
+ray.init(address={address!r}, log_to_driver=False, logging_level=30)
+with RayVerifier(workers=1, min_nodes=3) as verifier:
+    print(json.dumps([one.id for one in verifier.verify_many(numbered({count})) if one.accepted]), flush=True)
+    {last}
 """
+
+
+def test_two_drivers_share_the_nodes(cluster: Any, verifier: Any) -> None:
+    script = DRIVER.format(address=cluster.address, count=400, last="pass")
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    stream = iter(numbered(1 << 20))
+    found = []
+    for verdict in verifier.verify_many(stream):
+        found.append(verdict)
+        if other.poll() is not None:
+            break
+    assert told_once(found, len(found))
+    output, _ = other.communicate(timeout=120)
+    assert json.loads(output.splitlines()[-1]) == [str(number) for number in range(400)]
+    assert verifier.verify(next(numbered(1))).accepted  # the other one has left, and these actors live
+
+
+def test_actors_end_with_their_last_driver_also_if_it_is_killed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.util.state import list_actors
+
     from selftaught.ray import RayVerifier
 
-    with RayVerifier(workers=1, min_nodes=1, max_nodes=1) as verifier:
-        other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert told_once(list(verifier.verify_many(numbered(2000))), 2000)
-        output, _ = other.communicate(timeout=120)
-    assert json.loads(output.splitlines()[-1]) == [str(number) for number in range(400)]
+    def alive() -> int:
+        return sum(one.state == "ALIVE" and one.class_name == "NodeVerifier" for one in list_actors())
+
+    with RayVerifier(workers=1, min_nodes=3):
+        assert alive() == 3
+    deadline = time.monotonic() + 30
+    while alive() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert alive() == 0
+    script = DRIVER.format(address=cluster.address, count=1, last="import os, time; time.sleep(600)")
+    script = "from selftaught.sandbox.cluster import nodes\nnodes.FORGOTTEN_SECONDS = 4.0\n" + script
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        assert alive() == 3
+        other.kill()
+    deadline = time.monotonic() + 60
+    while alive() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert alive() == 0
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data sets its own deprecated settings
 def test_a_dataset_is_judged_in_place(cluster: Any) -> None:
     import ray
 
@@ -212,6 +246,5 @@ def test_a_closed_verifier_says_so(cluster: Any) -> None:
 
     verifier = RayVerifier(workers=1, max_nodes=1)
     verifier.close()
-    with contextlib.suppress(ValueError):
+    with pytest.raises(ValueError, match="closed"):
         verifier.verify(next(numbered(1)))
-        raise AssertionError("a closed verifier judged")

@@ -35,6 +35,11 @@ with Verifier(workers=1, level="restricted") as verifier:
         ("bpf", "mmap.mmap(-1, 4096, prot=7)"),
         ("bpf", "mmap.mmap(-1, 64 << 20, prot=7)"),
         ("bpf", "os.getpgid(1)"),
+        ("bpf", "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)"),
+        ("bpf", "socket.send_fds(socket.socketpair()[0], [b'x'], [0])"),
+        ("bpf", "os.pipe2(os.O_EXCL)"),
+        ("bpf", "os.kill(os.getpid(), 0)"),
+        ("bpf", "ctypes.CDLL(None).syscall(56, 0x4111)"),
     ],
 )
 def test_a_call_that_an_outer_filter_answers_with_an_error_is_forbidden_all_the_same(name: str, attempt: str) -> None:
@@ -45,12 +50,25 @@ def test_a_call_that_an_outer_filter_answers_with_an_error_is_forbidden_all_the_
 
 
 @pytest.mark.parametrize(
-    "question", ["os.getpid() == 2", "time.sleep(0.001) is None", "bytearray(64 << 20)", "_ctypes_test"]
+    "question",
+    [
+        "os.getpid() == 2",
+        "time.sleep(0.001) is None",
+        "bytearray(64 << 20)",
+        "_ctypes_test",
+        "sum(concurrent.futures.ThreadPoolExecutor(8).map(abs, range(9))) == 36",
+        "asyncio.run(asyncio.to_thread(abs, -1)) == 1",
+        "ctypes.CDLL(None).syscall(435, None, 0) == -1",
+        "ctypes.CDLL(None).syscall(202, bytes(4), 0, 0, None, None, 0) == -1",
+        "multiprocessing.Lock().acquire()",
+    ],
 )
 def test_what_the_supervisor_answers_and_what_needs_code_of_a_file_works_below_another_filter(question: str) -> None:
     assert (
         below(
-            "bpf", f"import os, time\ndef sol():\n    import _ctypes_test, _lsprof\n    assert {question}\n    return 1"
+            "bpf",
+            "import asyncio, concurrent.futures, ctypes, multiprocessing, os, time\ndef sol():\n"
+            f"    import _ctypes_test, _lsprof\n    assert {question}\n    return 1",
         )
         == ["accepted"] * 2
     )

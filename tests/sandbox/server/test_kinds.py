@@ -13,6 +13,7 @@ from tests.sandbox.server.conftest import LINES, Daemon, lines, task
 ADD = "def f(a, b=1): return a + b"
 KINDS: dict[str, dict[str, Any]] = {
     "puzzle": task(1),
+    "names of generate": {"puzzle": task(1)["sat"], "solution": task(1)["sol"], "text": "other fields"},
     "tests": {"sol": ADD, "entry_point": "f", "tests": "def check(candidate): assert candidate(1) == 2"},
     "cases": {
         "sol": ADD,

@@ -7,6 +7,7 @@ volcengine/verl (verl/utils/reward_score/sandbox_fusion/utils.py).
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from typing import Any
@@ -117,12 +118,27 @@ def test_output_is_kept_apart_and_the_exit_code_is_as_it_is(daemon: Daemon) -> N
     assert (response.status, response.run_result.status) == ("Failed", "Finished")
 
 
-def test_output_beyond_the_limit_is_cut_with_a_message(daemon: Daemon) -> None:
-    response = run(daemon, "print('x' * 3_000_000)")
+def test_a_cut_output_is_neither_a_success_nor_a_wrong_answer(daemon: Daemon) -> None:
+    code = "import sys\nfor _ in range(10):\n    sys.stdout.write('x' * 1_000_000)\n"
+    response = run(daemon, code)
     assert response.run_result is not None
-    assert len(response.run_result.stdout or "") == 1 << 20
-    assert response.status == "Success"
-    assert response.message
+    assert len(response.run_result.stdout or "") == 8 << 20
+    assert (response.status, response.run_result.status) == ("SandboxError", "Error")
+    assert "--run-output" in response.message
+    assert as_verl_reads_it(response, "x" * 10_000_000) == -1
+
+
+def test_a_long_output_below_the_limit_is_judged(daemon: Daemon) -> None:
+    for size in (3_000_000, 5_000_000):
+        response = run(daemon, f"print('x' * {size})")
+        assert as_verl_reads_it(response, "x" * size) is True
+        assert as_verl_reads_it(response, "x" * (size - 1)) is False
+
+
+def test_a_cut_output_hides_no_failure(daemon: Daemon) -> None:
+    flood = "import sys\nfor _ in range(10):\n    sys.stdout.write('x' * 1_000_000)\n"
+    assert as_verl_reads_it(run(daemon, flood + "sys.exit(3)"), "") == -2
+    assert as_verl_reads_it(run(daemon, flood + "while True: pass", run_timeout=2), "") == -3
 
 
 def test_only_code_and_language_are_needed(daemon: Daemon) -> None:
@@ -151,6 +167,8 @@ def test_a_time_above_the_servers_is_lowered_and_not_refused(start: Any) -> None
     "wrong",
     [
         {"language": "cpp"},
+        {"language": "Python2"},
+        {"language": 3},
         {"language": "bash"},
         {"language": None},
         {"code": None},
@@ -158,21 +176,101 @@ def test_a_time_above_the_servers_is_lowered_and_not_refused(start: Any) -> None
         {"stdin": 5},
         {"run_timeout": 0},
         {"run_timeout": "soon"},
-        {"files": {"a.txt": "aGk="}},
         {"files": []},
-        {"fetch_files": ["a.txt"]},
+        {"files": {"a.txt": "aGk"}},
+        {"files": {"../a.txt": "aGk="}},
+        {"files": {"a.txt": 5}},
+        {"fetch_files": ["/etc/passwd"]},
+        {"language": "pytest", "args": ["-k", "one"]},
+        {"language": "pytest", "files": {"a.txt": "aGk="}},
     ],
 )
 def test_what_is_not_supported_is_refused_and_not_ignored(daemon: Daemon, wrong: dict[str, Any]) -> None:
     status, content, _ = daemon.ask("POST", "/run_code", {"code": "print(1)", "language": "python", **wrong})
     assert status == 422
-    assert content["detail"]
+    (error,) = content["detail"]  # FastAPI's shape
+    assert error["msg"] and error["type"] and error["loc"][0] == "body"
+    assert not content["retryable"]
 
 
-def test_a_dead_worker_is_a_sandbox_error_and_not_an_exit_code(start: Any) -> None:
+@pytest.mark.parametrize("language", ["python", "python3", "Python", "Python3", "PYTHON"])
+def test_python_goes_by_several_names(daemon: Daemon, language: str) -> None:
+    assert as_verl_reads_it(run(daemon, "print(6 * 7)", language=language), "42") is True
+
+
+def test_null_and_unknown_fields_are_ignored(daemon: Daemon) -> None:
+    absent = dict.fromkeys(("run_timeout", "compile_timeout", "memory_limit_MB", "files", "fetch_files", "args"))
+    assert as_verl_reads_it(run(daemon, "print(1)", **absent, trace_id="x", provider=None), "1") is True
+
+
+def test_numbers_may_be_strings_as_pydantic_has_it(daemon: Daemon) -> None:
+    assert as_verl_reads_it(run(daemon, "print(1)", run_timeout="5", memory_limit_MB="512"), "1") is True
+    assert as_verl_reads_it(run(daemon, "print(1)", memory_limit_MB=512.0), "1") is True
+
+
+def test_files_go_into_the_folder_of_the_program_and_come_back(start: Any) -> None:
+    daemon = start("--workers", "1", "--require", "full")
+    code = "text = open('data/in.txt').read()\nopen('out.txt', 'w').write(text * 2)\nprint(text)"
+    files = {"data/in.txt": base64.b64encode(b"hi").decode(), "absent.txt": None}
+    response = run(daemon, code, files=files, fetch_files=["./out.txt", "data/in.txt", "none.txt"])
+    assert as_verl_reads_it(response, "hi") is True, response
+    content = {path: base64.b64decode(text) for path, text in response.files.items()}
+    assert content == {"./out.txt": b"hihi", "data/in.txt": b"hi"}
+    assert run(daemon, "print(open('out.txt').read())").status == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "return_code"),
+    [
+        ("def test_one(): assert 1 + 1 == 2\ndef test_two(monkeypatch): pass", "Success", 0),
+        ("def test_one(): assert 1 + 1 == 2\ndef test_two(): assert 1 + 1 == 3", "Failed", 1),
+        ("import pytest\ndef test_one():\n    with pytest.raises(KeyError): {}[1]", "Success", 0),
+        ("class TestX:\n    def test_one(self): raise ValueError('no')", "Failed", 1),
+        ("def helper(): pass", "Failed", 5),
+        ("def test_one(: pass", "Failed", 2),
+    ],
+)
+def test_pytest_runs_the_tests_in_the_code(daemon: Daemon, code: str, status: str, return_code: int) -> None:
+    response = run(daemon, code, language="pytest")
+    assert response.run_result is not None
+    assert (response.status, response.run_result.return_code) == (status, return_code), response
+
+
+def test_tests_out_of_time_are_told_apart(daemon: Daemon) -> None:
+    response = run(daemon, "def test_one():\n    while True: pass", language="pytest", run_timeout=0.5)
+    assert as_verl_reads_it(response, "") == -3
+
+
+def test_elapsed_time_and_cpu_time_are_told_apart(daemon: Daemon) -> None:
+    slept = run(daemon, "import time\ntime.sleep(9)", run_timeout=0.5)
+    looped = run(daemon, "while True: pass", run_timeout=0.5)
+    assert as_verl_reads_it(slept, "") == as_verl_reads_it(looped, "") == -3
+    assert "2.5 s of elapsed time" in slept.message
+    assert "of CPU time" in looped.message
+
+
+def test_what_its_clients_ask_for_by_default_is_given(daemon: Daemon) -> None:
+    _, config, _ = daemon.ask("GET", "/v1/config")
+    assert config["program_limits"]["cpu_seconds"] == 30
+    most = config["program_limits"]["memory_bytes"] >> 20
+    code = f"x = bytearray({most - 60} << 20)\nprint(len(x) >> 20)"
+    response = run(daemon, code, memory_limit_MB=1024)
+    assert as_verl_reads_it(response, str(most - 60)) is True
+    assert ("lowered" in response.message) == (most < 1024)
+
+
+def test_a_lowered_limit_says_what_was_asked_and_what_is_given(daemon: Daemon) -> None:
+    response = run(daemon, "print(1)", run_timeout=60, memory_limit_MB=1 << 20)
+    assert "run_timeout of 60 s was lowered to the server's 30 s" in response.message
+    assert "memory_limit_MB of 1,048,576 was lowered" in response.message
+    assert as_verl_reads_it(response, "1") is True
+
+
+def test_a_program_that_costs_two_workers_is_to_be_sent_again(start: Any) -> None:
     daemon = start("--workers", "1", "--run-timeout", "30")
-    answers: list[RunCodeResponse] = []
-    thread = threading.Thread(target=lambda: answers.append(run(daemon, "import time\ntime.sleep(20)", run_timeout=30)))
+    answers: list[Any] = []
+    request = {"code": "import time\ntime.sleep(20)", "language": "python", "run_timeout": 30}
+    thread = threading.Thread(target=lambda: answers.append(daemon.ask("POST", "/run_code", request)))
     thread.start()
     killed: set[int] = set()
     while len(killed) < 2:
@@ -182,9 +280,8 @@ def test_a_dead_worker_is_a_sandbox_error_and_not_an_exit_code(start: Any) -> No
                 supervisor.kill()
                 killed.add(supervisor.pid)
     thread.join(30)
-    (response,) = answers
-    assert (response.status, response.run_result) == ("SandboxError", None)
-    assert as_verl_reads_it(response, "") == -1
+    ((status, content, headers),) = answers
+    assert (status, content["retryable"], headers["retry-after"]) == (504, True, "1")
 
 
 def test_v1_run_returns_what_the_library_returns(daemon: Daemon) -> None:
@@ -192,3 +289,16 @@ def test_v1_run_returns_what_the_library_returns(daemon: Daemon) -> None:
     found = Run.from_dict(content)
     assert (status, found.id, found.ending, found.stdout) == (200, "7", "exited", "hey\n")
     assert daemon.ask("POST", "/v1/run", {"code": "print(1)", "limits": {"cpu_seconds": 99}})[0] == 422
+
+
+def test_v1_run_takes_files_and_returns_those_to_fetch(daemon: Daemon) -> None:
+    code = "open('out', 'wb').write(open('d/in', 'rb').read()[::-1])"
+    files = {"d/in": base64.b64encode(b"\0\1\xff").decode()}
+    status, content, _ = daemon.ask("POST", "/v1/run", {"code": code, "files": files, "fetch": ["out", "none"]})
+    assert (status, content["files"]) == (200, {"out": base64.b64encode(b"\xff\1\0").decode()}), content
+    assert Run.from_dict(content).files == {"out": b"\xff\1\0"}
+    for wrong in ({"files": {"a": "no base64!"}}, {"files": {"a": 1}}, {"fetch": "out"}):
+        assert daemon.ask("POST", "/v1/run", {"code": "1", **wrong})[0] == 422, wrong
+    status, content, _ = daemon.ask("POST", "/v1/run", {"code": "1", "files": {"../a": ""}})
+    assert (status, content["ending"]) == (200, "invalid") or status == 422, content
+    assert "'..'" in (content.get("message") or content["detail"])

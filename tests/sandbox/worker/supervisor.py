@@ -29,14 +29,15 @@ import dataclasses
 import json
 import socket
 import sys
+import tempfile
 from typing import Any
 
 import psutil
 
 from selftaught.sandbox import codec, packages, wire
-from selftaught.sandbox.jail import seccomp
+from selftaught.sandbox.jail import scratch, seccomp
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Job, Outcome, Phase
+from selftaught.sandbox.wire import Job, Outcome, Phase, Turn
 from selftaught.sandbox.worker.engine import ClientGone
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
@@ -61,7 +62,8 @@ def fork_engine(client: int) -> ForkEngine:
     jailed = JailedProcesses(full=False)
     if jailed.entry:
         zygote.enter(jailed.entry)()
-    jailed.enter(*filters, seccomp.names(), lambda pid: None, {}, packages.NONE)
+    folder = scratch.prepare("restricted", tempfile.gettempdir())
+    jailed.enter(*filters, seccomp.names(), lambda pid: None, {}, packages.NONE, folder)
     return ForkEngine(jailed, client, lambda: 0)
 
 
@@ -94,7 +96,7 @@ def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list
             bytes.fromhex(sol),
             Limits(cpu_seconds=cpu),
             kind=wire.Kind(phase == Phase.RUN),
-            sliced=sliced,
+            turn=Turn.SLICE if sliced else Turn.WHOLE,
         )
         for phase, sat, sol, cpu, sliced in jobs
     ]
@@ -109,11 +111,11 @@ def one(engine: Engine, phase: Phase, sat: bytes, payload: bytes, limits: Limits
     """Run a phase, or resume it if it was suspended."""
     if isinstance(engine, ForkEngine):
         return engine.run(phase, sat, payload, limits, 0)
-    job, step = Job(sat, payload, limits, sliced=resumable), (phase, payload)
+    job, step = Job(sat, payload, limits, turn=Turn.SLICE if resumable else Turn.WHOLE), (phase, payload)
     kept = None if resumable else engine._suspended.take(job)
     if kept:
         return engine._finish(engine._attempt(limits, suspended=kept[-1]), engine._request(job, step, limits), kept[-1])
-    outcome = engine.run(phase, sat, payload, limits, 0, resumable)
+    outcome = engine.run(phase, sat, payload, limits, 0, job.turn)
     if engine._suspended_now:
         engine._suspended.add(job, None, *engine._suspended_now)  # type: ignore[arg-type]
     return outcome

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selftaught.sandbox import Limits, Task, codec
-from selftaught.sandbox.wire import Job, Phase
+from selftaught.sandbox.wire import Job, Phase, Turn
 from selftaught.sandbox.worker.phases import steps_of
 from selftaught.sandbox.worker.snapshot import suspended
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob, SuspendedTasks
@@ -194,7 +194,7 @@ def test_only_the_same_task_goes_on_whatever_time_it_may_take() -> None:
         *({"limits": Limits(**{name: 5})} for name in ("memory_bytes", "answer_bytes", "output_bytes")),
     ):  # fmt: skip
         assert kept.take(job(**other)) is None
-    assert kept.take(job(limits=Limits(cpu_seconds=9.0), sliced=True)) == (steps, (Phase.SOL, b"s"), one)
+    assert kept.take(job(limits=Limits(cpu_seconds=9.0), turn=Turn.LAST)) == (steps, (Phase.SOL, b"s"), one)
     assert kept.take(job()) is None and not kept
 
 

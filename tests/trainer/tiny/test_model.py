@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from selftaught.generator.models import ModelFailed  # noqa: E402
 from selftaught.trainer.tiny import corpus, tokenizer, training  # noqa: E402
 from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
 from selftaught.trainer.tiny.corpus import Noise  # noqa: E402
@@ -63,6 +64,20 @@ def test_every_prompt_gets_its_samples_whatever_their_lengths_and_the_same_seed_
     first, again, other = (dict(made.complete(asked, seed=seed, **options)) for seed in (1, 1, 2))
     assert sorted(first) == [0, 1, 2, 3] and all(len(texts) == 300 for texts in first.values())
     assert first == again != other
+
+
+def test_skipped_prompts_and_those_that_do_not_fit_change_nothing_for_the_others() -> None:
+    made, told = Tiny(model()), []
+    asked = ["def f(", "def f(x: int, a=3):", "def f(x: int):\n" * made.context, "def f(x: str):"]
+    options = {"samples": 5, "max_new_tokens": 15, "temperature": 1.0, "seed": 1}
+    whole = dict(made.complete(asked, **options, on_refusal=lambda number, reason: told.append(number)))
+    assert sorted(whole) == [0, 1, 3] and told == [2]
+    for done in ({0}, {1, 2}, {0, 1, 2, 3}):
+        found = dict(made.complete(asked, **options, skip=done, on_refusal=lambda number, reason: told.append(number)))
+        assert found == {number: texts for number, texts in whole.items() if number not in done}
+    assert told == [2, 2], "a prompt that is skipped is not refused again"
+    with pytest.raises(ModelFailed, match="longer than"):
+        list(made.complete(asked, **options))
 
 
 def test_a_hotter_choice_is_more_varied_and_follows_the_probabilities() -> None:

@@ -1,0 +1,294 @@
+"""The command `selftaught evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from selftaught.sandbox.interruption import exit_code, heed_sigterm
+from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, no_link
+from selftaught.sandbox.output import descriptor
+from selftaught.sandbox.progress import Progress, is_shown
+from selftaught.trainer.options import REQUIRE, WORKERS, verifier
+
+if TYPE_CHECKING:
+    from selftaught.trainer.problems import Selection
+    from selftaught.trainer.results import Result, ResultsFile
+
+_OF_A_MODEL = ("split", "instances", "attempts", "temperatures", "max_new_tokens", "bare", "chat", "seed")
+"""Parameters that given samples have no use for."""
+_NEW_TOKENS, _NEW_TOKENS_IN_CHAT = 150, 1024
+_NAMED = 5
+
+
+@click.command()
+@click.argument("model_name", metavar="[MODEL]", required=False)
+@click.option("--puzzles", default="heldout:handwritten", show_default=True, metavar="FILE",
+              help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or any file of records with a "
+              "field `sat` or `puzzle`. With --samples also problems of a dataset.")  # fmt: skip
+@click.option("--split", metavar="FILE", help="P3's split.json: evaluate its test problems only.")
+@click.option("--every-instance/--first-instance", "instances", default=None,
+              help="All puzzles, or only the first of those that are instances of one problem.  [default: the first of "
+              "P3's, all of any other file]")  # fmt: skip
+@click.option("-n", "attempts", type=click.IntRange(1), default=20, show_default=True, help="Attempts at each puzzle.")
+@click.option("-T", "temperatures", type=click.FloatRange(0), multiple=True, default=(0.8,), show_default=True,
+              help="May be repeated.")  # fmt: skip
+@click.option("--max-new-tokens", "--new-tokens", type=click.IntRange(1),
+              help=f"Most tokens of an attempt.  [default: {_NEW_TOKENS}; {_NEW_TOKENS_IN_CHAT:,} in a chat]",
+              )  # fmt: skip
+@click.option("--bare", is_flag=True, help="No few-shot examples in the prompt, for a model trained on puzzles only.")
+@click.option("--chat/--no-chat", default=None,
+              help="Ask in messages (/v1/chat/completions, or a local model's chat template), or let the model "
+              "continue texts.  [default: texts, unless the server only has a chat]")  # fmt: skip
+@click.option("--samples", metavar="FILE",
+              help="Score these samples instead of asking a MODEL: records with the id of a puzzle and `solution` or "
+              "`completion`, as for `selftaught verify --samples`.")  # fmt: skip
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), callback=no_link,
+              help="The results: a line for each problem and temperature, or for each sample, written as they come. No "
+              "symbolic link.")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Continue an interrupted output, or one to whose samples more were added; nothing is asked or "
+              "judged again.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--cpu-limit", type=float, default=1.0, show_default=True,
+              help="CPU seconds for each of the two phases; with --samples of a dataset, by default its own.",
+              )  # fmt: skip
+@WORKERS
+@REQUIRE
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def evaluate(model_name: str | None, output: Path, **options: Any) -> None:
+    """Measure how well MODEL solves held-out puzzles: unbiased Pass@k with n, T and an interval over problems.
+
+    MODEL is a folder or a name that transformers loads, tiny:FOLDER, or http://host:port/v1#NAME (a key is read from
+    OPENAI_API_KEY). Problems that a trivial answer solves are reported separately. A prompt that the model refuses, for
+    instance since it is too long, is reported apart, and is no wrong answer. With --samples there is no MODEL: samples
+    that you already have are scored. `selftaught compare` compares two results.
+
+    \b
+    Examples:
+      selftaught evaluate tiny:out/tiny/iterations/3/model --bare --puzzles heldout:machine -o tiny.jsonl
+      selftaught evaluate MODEL --puzzles puzzles.json --split split.json -n 100 -o p3.jsonl
+      selftaught evaluate http://127.0.0.1:8000/v1#NAME --chat -n 10 -o chat.jsonl --resume
+      selftaught evaluate --samples samples.jsonl --puzzles mine.jsonl -o scored.jsonl
+      selftaught evaluate --samples samples.jsonl --puzzles HumanEval.jsonl.gz -o scored.jsonl
+
+    \b
+    Exit code: 0 every attempt was judged; 1 some were not: refused prompts, records that are no puzzles, samples
+    without a problem, failures of the verifier; 2 wrong usage, or model, files or confinement level not available;
+    130 interrupted, 143 terminated: --resume continues.
+    """
+    from selftaught.generator.models import ModelFailed
+    from selftaught.sandbox.batch import Mismatch
+    from selftaught.sandbox.records import Unreadable
+    from selftaught.trainer.results import check
+
+    given = click.get_current_context().get_parameter_source
+    if (model_name is None) == (options["samples"] is None):
+        raise click.UsageError("name a MODEL, or give --samples FILE, and not both")
+    if options["samples"] and (wrong := [n for n in _OF_A_MODEL if given(n) is not ParameterSource.DEFAULT]):
+        raise click.UsageError(f"--samples are there already: leave out {', '.join(wrong)}, which is for a MODEL")
+    if options["resume"] and descriptor(output) is not None:
+        raise click.UsageError("--resume needs an output file: -o OUT")
+    heed_sigterm()
+    run = _Run(output, options)
+    try:
+        check(output, options["resume"] or options["force"])  # before a model is loaded
+        sys.exit(run.ask(model_name) if model_name else run.score(given("cpu_limit") is ParameterSource.DEFAULT))
+    except (ModelFailed, Unreadable, Mismatch, ValueError, OSError) as error:
+        raise Unusable(f"{error}{run.how_to_go_on()}") from error
+    except KeyboardInterrupt as stop:
+        click.echo(f"interrupted{run.how_to_go_on()}", err=True)
+        sys.exit(exit_code(stop))
+
+
+class _Run:
+    """One evaluation: its output, its progress, and what is said at the end."""
+
+    def __init__(self, output: Path, options: dict[str, Any]) -> None:
+        self._output, self._options = output, options
+        self._results: list[Result] = []
+        self._statuses: Counter[str] = Counter()
+
+    def how_to_go_on(self) -> str:
+        """Return how to go on with an evaluation that ends early, if it has results."""
+        if not self._results or descriptor(self._output) is not None:
+            return ""
+        return f"\n{self._output} has {len(self._results):,} results: the same command with --resume continues"
+
+    def ask(self, model_name: str) -> int:
+        """Evaluate a model; return the exit code."""
+        from selftaught.generator import prompts
+        from selftaught.generator.models import chats
+        from selftaught.sandbox import Limits
+        from selftaught.trainer import evaluation, problems
+
+        options = self._options
+        selection = problems.select(options["puzzles"], options["split"], options["instances"])
+        _say(selection.omissions.lines())
+        model = _model(model_name, options["chat"])
+        chat = chats(model)
+        new_tokens = options["max_new_tokens"] or (_NEW_TOKENS_IN_CHAT if chat else _NEW_TOKENS)
+        limits = Limits(cpu_seconds=options["cpu_limit"])
+        settings = self._settings(model, selection, chat, new_tokens)
+        asked, number = selection.problems, options["attempts"]
+        with verifier(limits, options) as judge, self._file(settings) as file:
+            cache = evaluation.VerdictCache(judge)
+            sources = {problem.id: problem.puzzle.source for problem in asked}
+            for result in self._earlier(file):
+                cache.add(sources[result.id], result.solutions)
+            asked = problems.mark_trivial(asked, judge)
+            total = len(asked) * len(options["temperatures"]) * number
+            with self._progress(total, "attempts") as progress:
+                for temperature in options["temperatures"]:
+                    evaluation.attempt(
+                        model,
+                        asked,
+                        cache,
+                        self._on_result(file, progress),
+                        attempts=number,
+                        temperature=temperature,
+                        max_new_tokens=new_tokens,
+                        style=prompts.BARE if options["bare"] else prompts.Style(),
+                        seed=options["seed"],
+                        done={one.id for one in self._results if one.temperature == temperature},
+                    )
+        if cut := getattr(model, "cut", 0):
+            _say([f"{cut:,} completions ended at {new_tokens:,} tokens: --max-new-tokens allows more"])
+        return self._end(progress, selection.malformed > 0)
+
+    def score(self, default_limit: bool) -> int:
+        """Score given samples; return the exit code."""
+        from selftaught.sandbox import Limits
+        from selftaught.sandbox.formats.joining import Dataset
+        from selftaught.trainer import problems, samples
+
+        options = self._options
+        path = problems.path(options["puzzles"])
+        dataset = Dataset([path], options["samples"])
+        limits = Limits(cpu_seconds=dataset.seconds if default_limit else options["cpu_limit"])
+        settings = {"samples": True, "puzzles": samples.digest(path), "cpu_seconds": limits.cpu_seconds}
+        with (
+            verifier(limits, options) as judge,
+            self._file(settings) as file,
+            self._progress(dataset.count(), "samples") as progress,
+        ):
+            samples.score(dataset, self._earlier(file), judge, self._on_result(file, progress))
+        if dataset.unanswered:
+            _say([f"{len(dataset.unanswered):,} of {len(dataset):,} problems have no sample:"])
+            _say(_first(list(dataset.unanswered)))
+        return self._end(progress, False)
+
+    def _settings(self, model: Any, selection: Selection, chat: bool, new_tokens: int) -> dict[str, Any]:
+        options = self._options
+        return {
+            "model": model.name,
+            "digest": model.digest[:16],
+            "puzzles": selection.digest,
+            "attempts": options["attempts"],
+            "max_new_tokens": new_tokens,
+            "bare": options["bare"],
+            "chat": chat,
+            "seed": options["seed"],
+            "cpu_seconds": options["cpu_limit"],
+        }
+
+    def _file(self, settings: dict[str, Any]) -> ResultsFile:
+        from selftaught.trainer.results import ResultsFile
+
+        return ResultsFile(self._output, settings, resume=self._options["resume"], force=self._options["force"])
+
+    def _progress(self, total: int | None, unit: str) -> Progress:
+        shown = is_shown(sys.stdout if descriptor(self._output) else None, self._options["quiet"])
+        return Progress(total, self._statuses.total(), unit, shown=shown)
+
+    def _earlier(self, file: ResultsFile) -> Iterator[Result]:
+        """Yield the results of an earlier process, and count them."""
+        for result in file.earlier() if self._options["resume"] else ():
+            yield result
+            self._keep(result)
+
+    def _keep(self, result: Result) -> None:
+        """Count a result. Its solutions are in the file; in memory they would grow without bound."""
+        result.solutions = {}
+        self._results.append(result)
+        self._statuses.update(result.statuses)
+
+    def _on_result(self, file: ResultsFile, progress: Progress) -> Callable[[Result], None]:
+        def write(result: Result) -> None:
+            file.add(result)
+            self._keep(result)
+            progress.add(result.statuses.total(), f"{self._statuses['accepted']:,} accepted")
+
+        return write
+
+    def _end(self, progress: Progress, malformed: bool) -> int:
+        from selftaught.trainer import evaluation
+        from selftaught.trainer.results import REFUSED, UNJUDGED, UNPARSED, merge
+
+        apart = [result for result in self._results if result.refusal]
+        judged = [result for result in merge(self._results) if result.score.attempts]
+        show(evaluation.summary(judged), to_stderr=descriptor(self._output) == 1)
+        _say([f"{progress.added:,} of {self._statuses.total():,} attempts now, {progress}"])
+        for status in UNJUDGED:
+            if number := self._statuses[status]:
+                _say([f"{number:,} attempts are {status}: they were not judged, and count neither as right nor wrong"])
+            if status in (REFUSED, "invalid"):
+                _say(_first([f"{one.id}: {one.refusal}" for one in apart if one.statuses[status]]))
+        if number := self._statuses[UNPARSED]:
+            _say([f"{number:,} attempts are {UNPARSED}: no code is understood in them; they count as wrong"])
+        unjudged = sum(self._statuses[status] for status in UNJUDGED)
+        return SOME_UNJUDGED if unjudged or malformed else OK
+
+
+def _first(lines: list[str]) -> list[str]:
+    """Return the first few lines, and how many more there are."""
+    more = [f"  and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED else []
+    return [f"  {line}" for line in lines[:_NAMED]] + more
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def _model(name: str, chat: bool | None) -> Any:
+    from selftaught.generator import models
+
+    if name.startswith("tiny:"):
+        from selftaught.trainer.tiny.completer import Tiny
+
+        if chat:
+            raise click.UsageError("the tiny model can't chat: leave out --chat")
+        return Tiny.load(Path(name.removeprefix("tiny:")))
+    return models.load(name, **({} if chat is None else {"chat": chat}))
+
+
+def show(summary: dict[str, Any], to_stderr: bool = False) -> None:
+    """Print a summary (see `selftaught.trainer.evaluation.summary`) as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from selftaught.sandbox.passk import Estimate
+
+    table = Table("problems", "T", "n", "k", "Pass@k [95 % interval]")
+
+    def add(name: str, temperature: str, attempts: int, found: dict[str, Any]) -> None:
+        for k, one in found.items():
+            shown = Estimate(one["value"], one["low"], one["high"])
+            table.add_row(name, temperature, str(attempts), k, str(shown))
+
+    for temperature, entry in summary["temperatures"].items():
+        add(f"all {summary['problems']}", temperature, entry["attempts"], entry["pass_at_k"])
+    apart = {**summary["groups"], f"trivial ({summary['trivial']['problems']})": summary["trivial"]["pass_at_k"]}
+    for group, best in apart.items():
+        for k, one in best.items():
+            known = one["temperature"] is not None
+            add(group, f"{one['temperature']:g}" if known else "", one["attempts"], {k: one})
+    Console(stderr=to_stderr).print(table)
