@@ -15,8 +15,11 @@ def cluster() -> Iterator[Any]:
     """A head that judges nothing, and three nodes of one processor each. Their traffic stays on the loopback."""
     if [name for _, name in socket.if_nameindex()] != ["lo"]:
         pytest.skip("a cluster is started only where there is no other network than a loopback: python -m tests.outer")
-    with warnings.catch_warnings():  # its import changes the filters
+    with warnings.catch_warnings():  # its imports change the filters
         import ray
+        import ray.data
+
+        import selftaught.ray  # noqa: F401
     from ray.cluster_utils import Cluster
 
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20})

@@ -201,12 +201,12 @@ def test_two_drivers_share_the_nodes(cluster: Any, verifier: Any) -> None:
 
 
 def test_actors_end_with_their_last_driver_also_if_it_is_killed(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.util.state import list_actors
+    from ray.util import list_named_actors
 
     from selftaught.ray import RayVerifier
 
     def alive() -> int:
-        return sum(one.state == "ALIVE" and one.class_name == "NodeVerifier" for one in list_actors())
+        return sum(one["name"].startswith("selftaught-") for one in list_named_actors(all_namespaces=True))
 
     with RayVerifier(workers=1, min_nodes=3):
         assert alive() == 3
