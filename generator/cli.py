@@ -12,7 +12,7 @@ import click
 
 from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import Unusable, no_link, worker_config
+from selftaught.sandbox.options import RAY, Unusable, no_link, open_verifier
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -72,6 +72,7 @@ TOO_FEW = 1
 @click.option(
     "--workers", type=click.IntRange(1), help="Number of worker processes.  [default: one for each processor]"
 )
+@RAY
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
               help="The confinement level that is required.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue the run in the folder; nothing is sampled or verified twice.")
@@ -97,15 +98,12 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
     from selftaught.generator.models import ModelFailed
     from selftaught.generator.novelty import Contaminated
     from selftaught.generator.seeds import Unreadable
-    from selftaught.sandbox import CannotConfine
 
     if pairs is None and puzzles is None:
         raise click.UsageError("give -n PAIRS or --puzzles PUZZLES")
     heed_sigterm()
     try:
         tally = _generate(pairs, puzzles, Path(output), options)
-    except CannotConfine as error:
-        raise Unusable(f"{error}\nRun `selftaught doctor` for remedies, or give --require restricted.") from error
     except (ModelFailed, Mismatch, Contaminated, Unreadable, OSError) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
@@ -121,7 +119,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     from selftaught.generator.folder import Folder
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
-    from selftaught.sandbox import Limits, Verifier
+    from selftaught.sandbox import Limits
 
     recipe = _recipe(options["recipe_name"], options["settings"])
     held_out = bundled_held_out(options["held_out"])
@@ -148,7 +146,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     }
     with (
         Folder(output, config, shown, resume=options["resume"]) as folder,
-        Verifier.from_config(worker_config(options), workers=options["workers"], limits=limits) as verifier,
+        open_verifier(options, limits) as verifier,
         _Live(options["quiet"], folder.tally, pairs, puzzles) as live,
     ):
         generation = Generation(

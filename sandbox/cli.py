@@ -16,7 +16,18 @@ from click.core import ParameterSource
 
 import selftaught
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, judging, limits, no_link, where, worker_config
+from selftaught.sandbox.options import (
+    OK,
+    RAY,
+    SOME_UNJUDGED,
+    Unusable,
+    judging,
+    limits,
+    no_link,
+    open_verifier,
+    where,
+    worker_config,
+)
 from selftaught.sandbox.output import descriptor, open_output
 from selftaught.sandbox.progress import Progress, is_shown
 from selftaught.sandbox.server.command import serve
@@ -72,6 +83,7 @@ def main() -> None:
               help="File for the verdicts; standard output by default. Must not be a symbolic link.")  # fmt: skip
 @judging
 @where
+@RAY
 @click.option("--repeat", type=click.IntRange(1), default=1,
               help="Judge each task this many times; if the verdicts differ it is `unstable`.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted output file; no task is judged twice.")
@@ -155,17 +167,10 @@ def _judge(
     options: dict[str, Any],
 ) -> int:
     from selftaught.sandbox import batch
-    from selftaught.sandbox.errors import CannotConfine
     from selftaught.sandbox.records import Unreadable
-    from selftaught.sandbox.verifier import Verifier
 
-    task_limits, config = limits(options), worker_config(options)
     with ExitStack() as stack:
-        try:
-            verifier = stack.enter_context(Verifier.from_config(config, workers=options["workers"], limits=task_limits))
-        except CannotConfine as error:
-            lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
-            raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
+        verifier = stack.enter_context(open_verifier(options, limits(options)))
         out = sys.stdout.buffer if output == "-" else stack.enter_context(open_output(output, mode))
         shown = is_shown(out, options["quiet"])
         total = (dataset.count() if dataset else batch.count(inputs, options["form"])) if shown else None

@@ -14,6 +14,7 @@ from selftaught.sandbox.output import SymbolicLink, refuse_link
 if TYPE_CHECKING:
     from selftaught.sandbox.backends import WorkerConfig
     from selftaught.sandbox.task import Limits
+    from selftaught.sandbox.verifier import Verifier
 
 OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -111,6 +112,37 @@ def worker_config(options: dict[str, Any]) -> WorkerConfig:
         return WorkerConfig(
             **{field.name: options[field.name] for field in fields(WorkerConfig) if field.name in options}
         )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+RAY = click.option("--ray", metavar="ADDRESS",
+                   help="Judge on all nodes of this Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on "
+                   "this machine. --workers is then of each node.")  # fmt: skip
+
+
+def open_verifier(options: dict[str, Any], limits: Limits) -> Verifier:
+    """Return the verifier that these options describe: of this machine, or with `RAY` of a cluster.
+
+    Raises:
+        click.UsageError: Options contradict each other.
+        Unusable: It can't be opened, with the remedy.
+    """
+    from selftaught.sandbox.errors import CannotConfine
+    from selftaught.sandbox.verifier import Verifier
+
+    config, workers, address = worker_config(options), options["workers"], options.get("ray")
+    try:
+        if not address:
+            return Verifier.from_config(config, workers=workers, limits=limits)
+        from selftaught.sandbox.cluster import RayVerifier
+
+        of_cluster: Any = RayVerifier(address, workers=workers, config=config, limits=limits)
+        return of_cluster  # type: ignore[no-any-return]  # it has the methods of the other
+    except (CannotConfine, ImportError, ConnectionError) as error:
+        lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
+        remedy = "" if address else f"\nRun `selftaught doctor` for remedies{lower}."
+        raise Unusable(f"{error}{remedy}") from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import Unusable, no_link
+from selftaught.sandbox.options import RAY, Unusable, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
-from selftaught.trainer.options import REQUIRE, WORKERS, verifier
+from selftaught.trainer.options import REQUIRE, WORKERS
 
 if TYPE_CHECKING:
     from selftaught.generator.puzzle import Puzzle
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
 @WORKERS
+@RAY
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Print the last two lines only.")
 def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:
@@ -58,7 +59,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         raise click.UsageError(str(error)) from error
     on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
-        with verifier(preset.limits, options) as made:
+        with open_verifier(options, preset.limits) as made:
             metrics = Loop(preset, iterations, output, made, seed, on_message).run()
     except (Mismatch, ModelFailed) as error:
         raise Unusable(str(error)) from error

@@ -12,10 +12,10 @@ import click
 from click.core import ParameterSource
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, SOME_UNJUDGED, Unusable, no_link
+from selftaught.sandbox.options import OK, RAY, SOME_UNJUDGED, Unusable, no_link, open_verifier
 from selftaught.sandbox.output import descriptor
 from selftaught.sandbox.progress import Progress, is_shown
-from selftaught.trainer.options import REQUIRE, WORKERS, verifier
+from selftaught.trainer.options import REQUIRE, WORKERS
 
 if TYPE_CHECKING:
     from selftaught.trainer.problems import Selection
@@ -61,6 +61,7 @@ _NAMED = 5
               help="CPU seconds for each of the two phases; with --samples of a dataset, by default its own.",
               )  # fmt: skip
 @WORKERS
+@RAY
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def evaluate(model_name: str | None, output: Path, **options: Any) -> None:
@@ -138,7 +139,7 @@ class _Run:
         limits = Limits(cpu_seconds=options["cpu_limit"])
         settings = self._settings(model, selection, chat, new_tokens)
         asked, number = selection.problems, options["attempts"]
-        with verifier(limits, options) as judge, self._file(settings) as file:
+        with open_verifier(options, limits) as judge, self._file(settings) as file:
             cache = evaluation.VerdictCache(judge)
             sources = {problem.id: problem.puzzle.source for problem in asked}
             for result in self._earlier(file):
@@ -175,7 +176,7 @@ class _Run:
         limits = Limits(cpu_seconds=dataset.seconds if default_limit else options["cpu_limit"])
         settings = {"samples": True, "puzzles": samples.digest(path), "cpu_seconds": limits.cpu_seconds}
         with (
-            verifier(limits, options) as judge,
+            open_verifier(options, limits) as judge,
             self._file(settings) as file,
             self._progress(dataset.count(), "samples") as progress,
         ):

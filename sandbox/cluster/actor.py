@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -133,7 +134,7 @@ class NodeVerifier:
         assert self._verifier is not None, "a node that can't judge is sent nothing"
         finished: SimpleQueue[Numbered] = SimpleQueue()
         cancels = [
-            self._verifier.submit(item, lambda result, place=place: finished.put((place, result)), repeat)  # type: ignore[misc]
+            self._verifier.submit(item, partial(_put, finished, place), repeat)
             for place, (item, repeat) in enumerate(items)
         ]
         with self._lock:
@@ -165,6 +166,10 @@ class NodeVerifier:
             running = self._running.get(key)
         for cancel in running.cancels if running else ():
             cancel()
+
+
+def _put(finished: SimpleQueue[Numbered], place: int, result: Verdict | Run) -> None:
+    finished.put((place, result))
 
 
 @dataclass(slots=True)

@@ -123,7 +123,7 @@ class Dispatcher(threading.Thread):
             chunk = Chunk(next(self._numbers), dict(enumerate(tickets)), len(tickets), node.workers)
             node.chunks[chunk.number] = chunk
             items = [(one.item, one.repeat) for one in tickets]
-            self._call(node, chunk, lambda: node.actor.judge.remote(self._key(chunk), items))  # noqa: B023  # called at once
+            self._call(node, chunk, partial(node.actor.judge.remote, self._key(chunk), items))
 
     def _call(self, node: Node, chunk: Chunk, call: Callable[[], Any]) -> None:
         """Call the actor of a node; what it returns for the chunk becomes an event."""
@@ -170,7 +170,7 @@ class Dispatcher(threading.Thread):
             self._on_result(node, result)
             chunk.tickets.pop(place).done(result)
         if chunk.tickets:
-            self._call(node, chunk, lambda: node.actor.collect.remote(self._key(chunk)))
+            self._call(node, chunk, partial(node.actor.collect.remote, self._key(chunk)))
         else:
             del node.chunks[chunk.number]
             node.pace.chunk_ended(time.monotonic() - chunk.sent, chunk.size)

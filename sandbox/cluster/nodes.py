@@ -68,7 +68,7 @@ class Nodes:
 
     Attributes:
         driver: What identifies this driver.
-        refused: Why nodes get no work, by address.
+        refused: Why nodes get no work, after their addresses, by Ray's ids.
     """
 
     def __init__(
@@ -95,7 +95,6 @@ class Nodes:
         settings.append(limits.to_tuple() if limits else None)
         self._settings = hashlib.sha256(json.dumps(settings, default=str).encode()).hexdigest()[:16]
         self._nodes: dict[str, Node] = {}
-        self._refused_ids: dict[str, str] = {}
         self.refused: dict[str, str] = {}
 
     @property
@@ -120,11 +119,7 @@ class Nodes:
         for node in gone:
             self.drop(node)
         for ident, entry in alive.items():
-            if (
-                ident not in self._nodes
-                and ident not in self._refused_ids
-                and len(self._nodes) < (self._most or 1 << 30)
-            ):
+            if ident not in self._nodes and ident not in self.refused and len(self._nodes) < (self._most or 1 << 30):
                 self._start(ident, entry)
         return gone
 
@@ -169,8 +164,8 @@ class Nodes:
         if not problem and about["version"] != selftaught.__version__:
             problem = f"it has selftaught {about['version']}, and the driver {selftaught.__version__}"
         if problem:
-            self._refused_ids[node.id] = self.refused[node.address] = problem
-            _LOG.warning("node %s gets no work: %s", node.address, problem)
+            self.refused[node.id] = f"{node.address}: {problem}"
+            _LOG.warning("a node gets no work: %s", self.refused[node.id])
             self.drop(node)
         else:
             node.about = about

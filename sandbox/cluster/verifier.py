@@ -111,7 +111,7 @@ class RayVerifier:
                 alive = sum(bool(entry["Alive"] and entry["Resources"].get("CPU")) for entry in cluster_nodes())
                 left = deadline - time.monotonic()
                 if left <= 0 or (nodes.refused and alive - len(nodes.refused) < count):
-                    reasons = "; ".join(f"node {address}: {reason}" for address, reason in nodes.refused.items())
+                    reasons = "; ".join(f"node {reason}" for reason in nodes.refused.values())
                     raise CannotConfine(
                         f"{len(nodes.ready)} of {count} nodes are ready to judge"
                         + (f": {reasons}" if reasons else f" after {START_SECONDS:.0f} s")
@@ -125,7 +125,7 @@ class RayVerifier:
 
     @property
     def refused(self) -> dict[str, str]:
-        """Why nodes get no work, by address."""
+        """Why nodes get no work, after their addresses, by Ray's ids."""
         return dict(self._dispatcher.nodes.refused)
 
     @property

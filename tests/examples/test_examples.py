@@ -120,6 +120,11 @@ def test_self_play_learns(tmp_path: Path) -> None:
     assert solved[-1] > 80
 
 
+def test_a_cluster_loses_nothing_with_a_node() -> None:
+    """ "ray_nodes.py" runs in tests/sandbox/cluster, where there is no network but a loopback."""
+    assert "ray_nodes.py" in (ROOT / "tests/sandbox/cluster/test_cluster.py").read_text()
+
+
 def test_own_puzzles_are_checked(tmp_path: Path) -> None:
     (kept,) = run("own_puzzles.py", folder=tmp_path).splitlines()
     assert "listen" in json.loads(kept)["sat"]

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from selftaught.sandbox import Limits, Program, Status, Task, Verifier, cases, records
+from selftaught.sandbox import CannotConfine, Limits, Program, Status, Task, Verifier, cases, records
 from tests.sandbox.cluster.conftest import add_node
 
 P3 = Path(__file__).parents[4] / "shared" / "p3" / "puzzles.json"
@@ -152,8 +152,8 @@ def test_a_task_whose_nodes_always_fail_is_not_judged(verifier: Any, monkeypatch
 
 def test_leaving_a_stream_cancels_it_on_the_nodes(verifier: Any) -> None:
     loops = (
-        Task(str(n), f"def sat(x: int): return x == {n}", "def sol():\n    while True: pass", Limits(cpu_seconds=5.0))
-        for n in range(60)
+        Task(str(n), f"def sat(x: int): return x == {n}", "def sol():\n    while True: pass", Limits(cpu_seconds=2.0))
+        for n in range(30)
     )
     stream = verifier.verify_many(loops)
     next(stream)
@@ -239,6 +239,32 @@ def test_a_dataset_is_judged_in_place(cluster: Any) -> None:
         Judge, fn_constructor_kwargs={"workers": 1}, num_cpus=1, concurrency=1, batch_size=32
     )
     assert Counter(row["status"] for row in judged.take_all()) == {"accepted": 100, "rejected": 1, "invalid": 1}
+
+
+def test_a_node_that_can_t_judge_gets_no_work_and_is_named(cluster: Any) -> None:
+    from selftaught.ray import RayVerifier
+
+    with pytest.raises(CannotConfine, match=r"0 of 1 nodes are ready.*no-such-package"):
+        RayVerifier(workers=1, packages=["no-such-package"])
+
+
+def test_the_command_judges_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    tasks, out = tmp_path / "tasks.jsonl", tmp_path / "verdicts.jsonl"
+    rows = [{"id": task.id, "sat": task.sat, "sol": task.sol} for task in numbered(50)]
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-m", "selftaught.sandbox.cli", "verify", str(tasks), "-o", str(out)]
+    done = subprocess.run(
+        [*command, "--ray", cluster.address], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["status"] for line in out.read_text().splitlines()] == ["accepted"] * 50
+
+
+def test_the_example_runs(cluster: Any) -> None:
+    example = Path(__file__).parents[3] / "examples" / "ray_nodes.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 nodes judge" in done.stdout and "6,000 of 6,000 accepted" in done.stdout
 
 
 def test_a_closed_verifier_says_so(cluster: Any) -> None:
