@@ -14,7 +14,7 @@ DESCRIPTORS = 64
 
 
 def restrict_zygote(file_bytes: int) -> None:
-    """Set the limits that all children inherit: no core files, small files, few descriptors.
+    """Set the limits that all children inherit: no core files, small files, few descriptors, no queues of signals.
 
     Args:
         file_bytes: The largest file, for phases that may write any.
@@ -22,6 +22,7 @@ def restrict_zygote(file_bytes: int) -> None:
     Raises:
         OSError: A limit can't be set.
     """
+    # No signal waits in line with another of its number: those that wait are counted for all processes of the user.
     # A limit of 1 byte for core files means none. With 0 the kernel would still start the host's core handler, if
     # core files are piped to one (fs/coredump.c).
     for name, value in (
@@ -31,6 +32,7 @@ def restrict_zygote(file_bytes: int) -> None:
         ("NOFILE", DESCRIPTORS),
         ("MEMLOCK", 0),
         ("MSGQUEUE", 0),
+        ("SIGPENDING", 0),
     ):
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]

@@ -12,6 +12,8 @@ than one name is used here, and no link is followed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import stat
@@ -19,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
-from selftaught.sandbox.jail import root
+from selftaught.sandbox.jail import kernel, root
 from selftaught.sandbox.jail.namespaces import NOBODY
 
 BYTES, ENTRIES = root.SCRATCH_BYTES, root.SCRATCH_INODES
@@ -31,6 +33,12 @@ _PREFIX = "selftaught-scratch-"
 _DEEPEST = 64
 """Folders nested deeper than this count as too many at level `restricted`."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NO_MAGIC_LINKS, _BENEATH = 2, 8  # flags of openat2: RESOLVE_
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 class Full(Exception):
@@ -144,6 +152,28 @@ class Folder:
     def holds(self, path: str) -> bool:
         """Return True if an absolute path, as the kernel shows it, is in the folder."""
         return path.startswith(self.path + "/")
+
+    def find(self, path: str) -> None:
+        """Look for a file. The path is hostile: nothing outside of the folder is looked at, by no link either.
+
+        Args:
+            path: Its absolute path, which need not be normalised.
+
+        Raises:
+            OSError: There is none, or it is not in the folder.
+        """
+        how = _How(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, 0, _BENEATH | _NO_MAGIC_LINKS)
+        inside = path == self.path or self.holds(path)
+        if inside:
+            beneath = os.fsencode(path[len(self.path) :].strip("/") or ".")
+            try:
+                os.close(kernel.call("openat2", self._top, beneath, how, ctypes.sizeof(how)))
+            except OSError as error:
+                inside = error.errno not in (errno.EXDEV, errno.ELOOP)
+                if inside:
+                    raise
+        if not inside:
+            raise PermissionError(errno.EPERM, "not in the scratch folder")
 
     def empty(self) -> None:
         """Remove everything, if there may be something, and put back what can be put back of the folder itself.

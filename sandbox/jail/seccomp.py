@@ -200,6 +200,8 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
     for name in ("clone3", *(_REFUSED if packages else ())):
         if not traced:
             allow(name, action=libseccomp.ERRNO(errno.ENOSYS))
+    if not traced:  # libseccomp may be too old to know its name; without a ruleset, which no task can make, it fails
+        rules.add_rule(libseccomp.ALLOW, kernel.number("landlock_restrict_self"))
     data = _conditions("data")
     allow("mmap", libseccomp.Arg(1, libseccomp.LT, BIG_BYTES), *data)
     allow("mremap", libseccomp.Arg(2, libseccomp.LT, BIG_BYTES))

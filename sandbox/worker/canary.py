@@ -182,10 +182,16 @@ def _descriptors(engine: ForkEngine) -> Proof:
 
 
 def _landlock(engine: ForkEngine) -> Proof:
-    """Prove that the root directory can't be listed, though it exists: only Landlock forbids it."""
+    """Prove that the root directory can't be listed, though it exists, and that the zygote's pipes are out of reach:
+    only Landlock forbids it.
+    """
     seen = _try(engine, "def sol():\n    import os\n    return os.listdir('/')")
     holds = seen.end is End.SOLUTION_ERROR and "PermissionError" in seen.detail
-    return Proof(mechanism="Landlock", holds=holds, evidence=f"version {landlock.abi()}; listing /: {seen.detail}")
+    pipe = f"/proc/{engine.jailed.zygote}/fd/{wire.JOB_FD}"
+    beside = _try(engine, f"def sol():\n    import os\n    return os.readlink('{pipe}')")
+    holds = holds and beside.end is End.SOLUTION_ERROR and ("Permission" in beside.detail or "No such" in beside.detail)
+    evidence = f"version {landlock.abi()}; listing /: {seen.detail}; another process: {beside.detail}"
+    return Proof(mechanism="Landlock", holds=holds, evidence=evidence)
 
 
 def _seccomp(engine: ForkEngine) -> Proof:

@@ -2,7 +2,8 @@
 
 A call passes by its number and registers; where it may reach is for Landlock to say, and at levels with mounts for
 these. What Landlock does not cover (rights, times, attributes) passes only where everything else is mounted read-only.
-No lock is ever taken: two workers could talk by locks on files of the library, and a program alone needs none.
+No lock is ever taken: two workers could talk by locks on files of the library, and a program alone needs none. Nor is
+advice about use taken, by which a file of the library could be evicted from memory.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ could pass what is never checked.
 """
 
 _CREATES = "creat mkdir mkdirat link linkat symlink symlinkat".split()
-_CHANGES = "rmdir unlink unlinkat rename renameat ftruncate fallocate copy_file_range sendfile".split()
+_CHANGES = "rmdir unlink unlinkat rename renameat ftruncate copy_file_range sendfile".split()
 _OPENS = {"open": 1, "openat": 2}
 """Calls that open a file, and where their flags are."""
 _UNLIMITED_BY_LANDLOCK = "chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat".split()
-_PASS = "chdir fchdir umask fsync fdatasync msync fadvise64".split()
+_PASS = "chdir fchdir umask fsync fdatasync msync".split()
 _REFUSED = {
     **dict.fromkeys("setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr".split(), errno.ENOTSUP),
     **dict.fromkeys("listxattr llistxattr flistxattr".split(), errno.ENOTSUP),
@@ -64,8 +65,9 @@ class FileCalls:
         self._at = numbers("fchmodat", "fchmodat2", "futimesat", "utimensat")
         self._of_descriptors = numbers("fchmod")
         self._refused = {jailed.number(name): error for name, error in _REFUSED.items()}
-        self._rename, self._truncate, self._flock, self._fcntl, self._ioctl, self._socket = map(
-            jailed.number, ("renameat2", "truncate", "flock", "fcntl", "ioctl", "socket")
+        self._rename, self._truncate, self._fallocate = map(jailed.number, ("renameat2", "truncate", "fallocate"))
+        self._flock, self._advise, self._fcntl, self._ioctl, self._socket = map(
+            jailed.number, ("flock", "fadvise64", "fcntl", "ioctl", "socket")
         )
         self._truncates = self._folder.is_mounted or landlock.abi() >= _TRUNCATES_SINCE
 
@@ -79,7 +81,7 @@ class FileCalls:
             return False
         elif number in self._creates:
             self._change(call, creates=True)
-        elif number in self._changes or (number == self._rename and call.args[4] <= _KNOWN_FLAGS_OF_RENAME):
+        elif number in self._changes or self._has_known_flags(call):
             self._change(call, creates=False)
         elif number == self._truncate:
             self._change(call, creates=False) if self._truncates else self._listener.fail(call, errno.EACCES)
@@ -91,40 +93,53 @@ class FileCalls:
             return self._answer(child, call)
         return True
 
+    def _has_known_flags(self, call: seccomp.Call) -> bool:
+        """Return True for a call that only with some flags is one like those that change files."""
+        if call.number == self._fallocate:
+            return call.args[1] & _LOW == 0  # else it can reserve space beyond the limits of files
+        return call.number == self._rename and call.args[4] <= _KNOWN_FLAGS_OF_RENAME
+
     def _answer(self, child: Child, call: seccomp.Call) -> bool:
         """Answer a call that does not take place."""
         if call.number in self._refused:
             self._listener.fail(call, self._refused[call.number])
-        elif call.number == self._ioctl and call.args[1] & _LOW == seccomp.FICLONE:
+        elif call.number == self._fallocate or (call.number == self._ioctl and call.args[1] & _LOW == seccomp.FICLONE):
             self._listener.fail(call, errno.EOPNOTSUPP)
         elif call.number == self._socket and call.args[:3] == _NAME_SERVICE:
             self._listener.fail(call, errno.EAFNOSUPPORT)
-        elif call.number in self._by_path and self._names_nothing(child, call):
-            self._listener.fail(call, errno.ENOENT)
-        elif (
-            call.number in self._by_path
-            or call.number == self._flock
-            or (call.number == self._fcntl and call.args[1] & _LOW in seccomp.LOCKS)
+        elif call.number in self._by_path:
+            self._pretend(child, call)
+        elif call.number in (self._flock, self._advise) or (
+            call.number == self._fcntl and call.args[1] & _LOW in seccomp.LOCKS
         ):
             self._listener.answer(call, 0)
         else:
             return False
         return True
 
-    def _names_nothing(self, child: Child, call: seccomp.Call) -> bool:
-        """Return True if a call names a file by a path where there is none. That only decides what it is answered."""
+    def _pretend(self, child: Child, call: seccomp.Call) -> None:
+        """Answer a call that would change rights or times of a file as if it had, if there is the file."""
+        try:
+            if path := self._path(child, call):
+                self._folder.find(path)
+        except OSError as error:
+            self._listener.fail(call, error.errno or errno.EPERM)
+        else:
+            self._listener.answer(call, 0)
+
+    def _path(self, child: Child, call: seccomp.Call) -> str:
+        """Return the path by which a call names a file; empty if it names a descriptor. Raises OSError.
+
+        Another thread can change it at once. It only decides what the call is answered.
+        """
         at = call.number in self._at
-        if not at and call.number in self._of_descriptors:
-            return False
-        path = _text(child.pid, call.args[1 if at else 0])
-        if not path:
-            return False
+        if call.number in self._of_descriptors or not (path := _text(child.pid, call.args[1 if at else 0])):
+            return ""
         if os.path.isabs(path):
-            return not os.path.lexists(path)
+            return path
         folder = call.args[0] & _LOW
-        if at and folder != _AT_FDCWD & _LOW:
-            return not os.path.lexists(f"/proc/{child.pid}/fd/{folder}/{path}")
-        return not os.path.lexists(f"/proc/{child.pid}/cwd/{path}")
+        inherits = not at or folder == _AT_FDCWD & _LOW
+        return os.path.join(os.readlink(f"/proc/{child.pid}/{'cwd' if inherits else f'fd/{folder}'}"), path)
 
     def _open(self, call: seccomp.Call, flags: int) -> None:
         if flags & os.O_TRUNC and not flags & seccomp.WRITES:  # older versions of Landlock would permit it

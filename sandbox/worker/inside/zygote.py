@@ -145,7 +145,7 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
         with control as there:
             control = socket.socket(fileno=os.dup2(there.fileno(), seccomp.CONTROL_FD))
         program, traced_program, shared, packages, scratch = _receive_setup(control)
-        theirs, seen = _enter(full, program, descriptors, control.fileno(), shared, packages, *scratch)
+        theirs, seen, domain = _enter(full, program, descriptors, control.fileno(), shared, packages, *scratch)
         socket.send_fds(control, [b"+" + seen], theirs)
     except BaseException as error:
         control.sendall(b"-" + f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000])
@@ -153,7 +153,7 @@ def enter(entry: Entry) -> Callable[[], NoReturn]:
     for descriptor in theirs:
         os.close(descriptor)
     control.close()
-    return functools.partial(_serve, traced_program)
+    return functools.partial(_serve, traced_program, domain)
 
 
 def send_setup(
@@ -196,9 +196,9 @@ def _enter(
     packages: Chosen,
     folder: str,
     file_bytes: int,
-) -> tuple[list[int], bytes]:
-    """Enforce every mechanism, in the only order that works. Return descriptors for the supervisor, and the
-    namespaces.
+) -> tuple[list[int], bytes, int]:
+    """Enforce every mechanism, in the only order that works. Return descriptors for the supervisor, the namespaces, and
+    the descriptor of what makes a domain of each child's own.
     """
     _arrange_descriptors(descriptors, control)
     ours = _import_all()
@@ -233,8 +233,9 @@ def _enter(
     gc.collect()
     gc.freeze()
     import_module("selftaught.sandbox.worker.inside.heap").start_new_page()
-    _close_others(control, *given)  # opened on the way in: a descriptor of the root would bypass Landlock's rules
-    return [seccomp.install(program), *given], seen
+    domain = landlock.start_domain(folder)
+    _close_others(control, domain, *given)  # opened on the way in: one of the root would bypass Landlock's rules
+    return [seccomp.install(program), *given], seen, domain
 
 
 def _arrange_descriptors(descriptors: tuple[int, int, int, int], control: int) -> None:
@@ -371,7 +372,7 @@ def _text_stream(descriptor: int, name: str, line_buffering: bool) -> io.TextIOW
     return cast("io.TextIOWrapper", stream)
 
 
-def _serve(traced_program: bytes) -> NoReturn:
+def _serve(traced_program: bytes, domain: int) -> NoReturn:
     from selftaught.sandbox.worker.inside import phase, snapshot
 
     import_module("selftaught.sandbox.worker.inside.depth").forget_frames(further=FRAMES_OF_PHASE)
@@ -381,7 +382,7 @@ def _serve(traced_program: bytes) -> NoReturn:
     arguments += [ctypes.c_long(0)] * 4
     prctl, report_ready = libc.prctl, [ctypes.c_ulong(PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL)]
     show_descriptors = [ctypes.c_ulong(argument) for argument in SHOW_DESCRIPTORS]
-    read, run, exit_now = os.read, phase.run, os._exit
+    read, run, exit_now, enter_domain = os.read, phase.run, os._exit, landlock.enter_domain
 
     def check_in(shows_descriptors: bool) -> None:
         if (shows_descriptors and prctl(*show_descriptors)) or prctl(*report_ready):
@@ -390,6 +391,10 @@ def _serve(traced_program: bytes) -> NoReturn:
     while order := read(GO_FD, 1):
         child = clone(*arguments)
         if child == 0:
+            try:
+                enter_domain(domain)
+            except OSError:
+                exit_now(1)
             if order == SNAPSHOT:
                 snapshot.start(traced_program)
             run(check_in)
