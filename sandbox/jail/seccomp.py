@@ -75,6 +75,8 @@ OPENS_FOR_WRITING = WRITES | CREATES | os.O_TRUNC
 """Flags of `open`. Opening with one of them notifies the supervisor."""
 LOCKS = (6, 7, 37, 38)
 """Commands of `fcntl`: F_SETLK, F_SETLKW, and those of open file descriptions."""
+LOCK_QUERIES = (5, 36)
+"""F_GETLK, and that of open file descriptions."""
 SCRATCH = """
     creat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
     truncate ftruncate fallocate chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat
@@ -216,7 +218,7 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
         for place, name in ((1, "open"), (2, "openat")):
             for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, _TMPFILE, os.O_TRUNC):
                 ask(name, libseccomp.Arg(place, libseccomp.MASKED_EQ, flag, flag))
-        for command in LOCKS:
+        for command in (*LOCKS, *LOCK_QUERIES):
             ask("fcntl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, command))
         ask("ioctl", libseccomp.Arg(1, libseccomp.MASKED_EQ, _LOW, FICLONE))
         for name in (

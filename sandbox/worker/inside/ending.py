@@ -90,7 +90,7 @@ def _join_threads() -> None:
         shutdown: Callable[[], object] = threading._shutdown  # type: ignore[attr-defined]
         shutdown()
     except BaseException as error:
-        _show_ignored(threading, error)
+        _show_ignored(f"in: {threading!r}", error)
 
 
 def _flush(name: str, shown: bool) -> bool:
@@ -105,15 +105,15 @@ def _flush(name: str, shown: bool) -> bool:
         stream.flush()
     except BaseException as error:
         if shown:
-            _show_ignored(stream, error)
+            _show_ignored(f"on flushing sys.{name}:" if sys.version_info >= (3, 13) else f"in: {stream!r}", error)
         return False
     return True
 
 
-def _show_ignored(thing: object, error: BaseException) -> None:
+def _show_ignored(where: str, error: BaseException) -> None:
     """Show an exception that nobody can catch."""
     with contextlib.suppress(BaseException):
-        print(f"Exception ignored in: {thing!r}", file=sys.stderr)
+        print(f"Exception ignored {where}", file=sys.stderr)
         traceback.print_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
 
 

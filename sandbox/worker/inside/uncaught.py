@@ -10,9 +10,11 @@ from types import TracebackType
 
 INTERRUPTED = -signal.SIGINT
 """The status of a program that an uncaught KeyboardInterrupt ends: it sends itself the signal."""
-_KNOWS_MORE, _SUGGESTED = sys.version_info < (3, 13), (NameError, AttributeError, ImportError)
-"""The interpreter has its own code to show exceptions, which differs from `traceback`: for these it suggests names, it
-has another meaning of `sys.tracebacklimit`, and other marks in a SyntaxError.
+_SUGGESTED = NameError, AttributeError, ImportError
+_READS_FILES = sys.version_info < (3, 13)
+"""The interpreter has its own code to show exceptions, which reads source lines from files and so shows none of a
+program that is in no file. But only it suggests names, for these exceptions, and knows `sys.tracebacklimit`. From 3.13
+on it calls `traceback`.
 """
 _show_size = os.getpid
 """The supervisor answers this call, and looks how large the process has been."""
@@ -68,8 +70,9 @@ def _exit_status(stop: SystemExit) -> int:
 
 def _print(error: BaseException, trace: TracebackType | None) -> None:
     try:
-        if trace is None or (_KNOWS_MORE and (isinstance(error, _SUGGESTED) or hasattr(sys, "tracebacklimit"))):
-            sys.__excepthook__(type(error), error, trace)  # reads source lines from files: `traceback` needs none
+        by_itself = isinstance(error, _SUGGESTED) or hasattr(sys, "tracebacklimit")
+        if trace is None or not _READS_FILES or by_itself:
+            sys.__excepthook__(type(error), error, trace)
         else:
             traceback.print_exception(type(error), error, trace)
     except BaseException:  # there is no memory, or the program has replaced what this needs
