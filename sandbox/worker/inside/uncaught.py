@@ -72,6 +72,7 @@ def _print(error: BaseException, trace: TracebackType | None) -> None:
     try:
         by_itself = isinstance(error, _SUGGESTED) or hasattr(sys, "tracebacklimit")
         if trace is None or not _READS_FILES or by_itself:
+            error.__traceback__ = trace
             sys.__excepthook__(type(error), error, trace)
         else:
             traceback.print_exception(type(error), error, trace)
