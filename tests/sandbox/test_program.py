@@ -93,6 +93,8 @@ BUSY = "while True: pass"
         ("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", Ending.TIME_LIMIT),
         ("import threading\nthreading.Thread(target=time.sleep, args=(60,)).start()", Ending.TIME_LIMIT),
         ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", Ending.TIME_LIMIT),
+        ("import os\nwhile True: os.kill(os.getpid(), 0)", Ending.TIME_LIMIT),
+        ("while True:\n    try: open('a', 'w').close()\n    except OSError: print('failed')", Ending.TIME_LIMIT),
     ],
 )
 @pytest.mark.parametrize("flush", ["", ", flush=True"])
@@ -103,6 +105,15 @@ def test_what_was_printed_before_a_program_was_stopped_is_kept(
     found = run(verifier, before + code, cpu_seconds=0.3, wall_seconds=1.0)
     assert (found.ending, found.stdout, found.stderr) == (ending, "here\n", "err"), found
     assert found.message
+
+
+def test_a_process_in_which_a_program_was_told_to_write_its_output_is_used_no_more(verifier: Verifier) -> None:
+    if verifier.engine != "snapshot":
+        pytest.skip("each program has a process of its own")
+    run(verifier, BUSY, cpu_seconds=0.2)
+    before = verifier.counters.replaced
+    assert run(verifier, BUSY, cpu_seconds=0.2).ending is Ending.TIME_LIMIT
+    assert verifier.counters.replaced == before + 1
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ class Calls:
         if not child.pid:
             self._decide_unready(child, call)
         elif child.outcome is not None:
-            if child.streams is not None:  # a program only has to write what is in its buffers
-                self._listener.fail(call, errno.EPERM)
+            if child.streams is not None:  # a signal has come, upon which it writes what is in its buffers
+                self._listener.fail(call, errno.EINTR)
         elif not (
             self._decide_memory(child, call)
             or self._decide_thread(child, call)

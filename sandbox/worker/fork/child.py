@@ -226,7 +226,8 @@ class Child:
                 self._check_time()
             for descriptor, event in events:
                 if descriptor == self.jailed.listener.descriptor:
-                    engine.receive_call()
+                    if self.outcome is None:  # else it waits for `_end_at_limit`
+                        engine.receive_call()
                 elif descriptor == self._report_fd:
                     self._read_report()
                 elif descriptor == self._output_fd:

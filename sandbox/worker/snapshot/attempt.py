@@ -206,10 +206,11 @@ class Attempt:
     def _let_flush(self, stop: Stop) -> Stop:
         """Have a program that is at a time limit write what is in its buffers. Return how it stands still afterwards.
 
-        Its signal mask is not put back later. So if it has not left the handler's first part, which runs with another
-        mask, or has not begun it, it is replaced.
+        It is replaced then: a signal handler ends by a call that sets the signal mask to what is in memory, and neither
+        that nor the mask is put back.
         """
-        process, until, begun, ended = self.process, time.monotonic() + FLUSH_SECONDS, False, False
+        process, until, begun = self.process, time.monotonic() + FLUSH_SECONDS, False
+        self.must_replace = True
         os.kill(process.tracee.pid, ending.FLUSH)
         while (left := until - time.monotonic()) > 0:
             if stop is Stop.INTERRUPT:
@@ -217,8 +218,7 @@ class Attempt:
             elif stop is Stop.SIGNAL and not begun and process.tracee.signal() == ending.FLUSH:
                 begun = True
                 process.tracee.deliver(ending.FLUSH)
-            elif stop is Stop.CALL and self._context.calls.returns_from_handler(process):
-                ended = begun
+            elif stop is Stop.CALL and begun and self._context.calls.returns_from_handler(process):
                 process.tracee.resume()
             elif (
                 stop is not Stop.CALL
@@ -230,5 +230,4 @@ class Attempt:
         if stop is Stop.TIMEOUT:
             process.tracee.interrupt()
             stop = process.wait(_STOP_SECONDS)
-        self.must_replace |= not ended
         return stop
