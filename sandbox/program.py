@@ -26,8 +26,8 @@ class Ending(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     """It ended by itself, but printed more than ``output_bytes``, so that what is kept is not all of its output."""
     FORBIDDEN = "forbidden"
-    """A forbidden operation failed, which the message names, and the program did not end well. One that did without it has
-    exited, with the same message."""
+    """A forbidden operation failed, which the message names, and the program did not end well. One that did without it
+    has exited, with the same message."""
     INVALID = "invalid"
     """Not a valid program: nothing was run."""
     CANCELLED = "cancelled"
