@@ -2,8 +2,8 @@
 
 At levels `full` and `container` it is a file system of its own (`selftaught.sandbox.jail.root`, the container's
 /tmp): small, without devices, and nothing in it can be executed or mapped as code. Level `restricted` mounts nothing:
-there it is a new folder below the host's temporary one, and the supervisor counts what is in it whenever a program
-asks to open a file for writing.
+there it is a new folder below the host's temporary one, and the supervisor counts what is in it when a program asks to
+open a file for writing, unless it has just done so.
 
 What is in it was made by hostile code: odd names, deep trees, links, folders that nobody may read. So no path of more
 than one name is used here, and no link is followed.
@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,8 @@ FILE_BYTES = 8 << 20
 CONTAINER, UNNAMED = "/tmp", "/run"
 """The scratch folder in a container, and the folder for files without names (`Folder.unnamed`)."""
 _PREFIX = "selftaught-scratch-"
+_LOOK_SHARE = 0.05
+"""The largest share of its elapsed time for which a program waits until the folder has been looked at."""
 _DEEPEST = 64
 """Folders nested deeper than this count as too many at level `restricted`."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,6 +62,7 @@ class Folder:
         """Take the descriptors, which `close` closes."""
         self.path, self.unnamed, self.is_mounted, self.is_used = path, unnamed, is_mounted, True
         self._top = descriptor
+        self._most_entries, self._look_at = 0, 0.0
         self._owns_files = os.geteuid() == os.fstat(descriptor).st_uid
 
     @property
@@ -69,7 +73,7 @@ class Folder:
     def describe_size(self) -> str:
         """Return how much it can hold."""
         if not self.is_mounted:
-            return f"{BYTES >> 20} MiB, looked at whenever a file is opened"
+            return f"{BYTES >> 20} MiB, looked at when a file is opened"
         about = os.fstatvfs(self._top)
         return f"{about.f_blocks * about.f_frsize >> 20} MiB, {about.f_files:,} files and folders"
 
@@ -139,15 +143,26 @@ class Folder:
             os.close(at)
 
     def check_room(self, creates: bool) -> None:
-        """Raise Full if nothing more may be written, or created. Where the folder is mounted the kernel decides."""
+        """Raise Full if nothing more may be written, or created. Where the folder is mounted the kernel decides.
+
+        The folder is looked at again when that takes little in comparison with the time since, or when there may be as
+        many entries as are allowed.
+        """
         if self.is_mounted:
             return
+        began = time.monotonic()
+        if began < self._look_at and not (creates and self._most_entries >= ENTRIES):
+            self._most_entries += creates
+            return
+        self._look_at = 0.0
         try:
             entries, size = _measure(self._top, _DEEPEST)
         except OSError as error:  # a thread of the program works against it
             raise Full from error
         if size > BYTES or (creates and entries >= ENTRIES):
             raise Full
+        now = time.monotonic()
+        self._most_entries, self._look_at = entries + creates, now + (now - began) / _LOOK_SHARE
 
     def holds(self, path: str) -> bool:
         """Return True if an absolute path, as the kernel shows it, is in the folder."""
@@ -189,7 +204,7 @@ class Folder:
             os.utime(self._top, (0, 0))
         except OSError as error:
             raise WorkerFailed(f"the scratch folder can't be emptied: {error}") from error
-        self.is_used = False
+        self.is_used, self._look_at = False, 0.0
 
     def close(self) -> None:
         """Remove the folder if it was made for this worker, and close the descriptors."""

@@ -93,7 +93,7 @@ _ARGUMENTS = {  # call: the argument's position, the bits that are compared, and
     **dict.fromkeys(("clock_gettime", "clock_getres"), (0, _LOW, CLOCKS + _OWN_CLOCKS)),
     "clock_nanosleep": (0, _LOW, CLOCKS),
     # 0 is the caller itself; for any other number the result would reveal whether that process exists.
-    **dict.fromkeys(("getpgid", "getsid", "sched_getaffinity", "prlimit64"), (0, _LOW, (0,))),
+    **dict.fromkeys(("getpgid", "getsid", "sched_getaffinity"), (0, _LOW, (0,))),
     # Wait and wake; the operations for locks reveal the thread's id.
     "futex": (1, _LOW & ~_REALTIME, tuple(_PRIVATE | operation for operation in (0, 1, 9, 10))),
     "fcntl": (1, _LOW, (0, 1, 2, 3, 1030)),  # F_DUPFD F_GETFD F_SETFD F_GETFL F_DUPFD_CLOEXEC
@@ -119,6 +119,9 @@ _COMBINATIONS = {  # call: for each argument its position, the bits that are com
 _OPTIONS = (3, 4, 7, 8, 30, 38, 39)
 """Of a socket, at level SOL_SOCKET: SO_TYPE, _ERROR, _SNDBUF, _RCVBUF, _ACCEPTCONN, _PROTOCOL, _DOMAIN. SO_PEERCRED has
 the kernel's number of the process."""
+
+_LIMITS = 16
+"""How many limits of a process there are. Its own may be asked for, and set, but that of CPU time (RLIMIT_CPU, 0)."""
 
 _MAPPINGS = {  # mmap: (bits compared, value) of the rights and of the flags; no writable mapping is executable
     "data": ((_EXECUTE, 0), (_HUGE, 0)),  # huge pages come from a pool of the machine and count towards no limit
@@ -202,6 +205,9 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
     for name in ("clone3", *(_REFUSED if packages else ())):
         if not traced:
             allow(name, action=libseccomp.ERRNO(errno.ENOSYS))
+    allow("prlimit64", *_masked(((0, _LOW, 0), (2, _ALL, 0))))
+    for limit in range(1, _LIMITS):
+        allow("prlimit64", *_masked(((0, _LOW, 0), (1, _LOW, limit))))
     if not traced:  # libseccomp may be too old to know its name; without a ruleset, which no task can make, it fails
         rules.add_rule(libseccomp.ALLOW, kernel.number("landlock_restrict_self"))
     data = _conditions("data")
@@ -213,6 +219,7 @@ def compile_filter(below_another: bool, traced: bool = False, packages: bool = F
         ask("mmap", *_conditions("code"))
         ask("mremap", libseccomp.Arg(2, libseccomp.GE, BIG_BYTES))
         ask("sched_getaffinity", libseccomp.Arg(0, libseccomp.NE, 0))
+        ask("prlimit64", *_masked(((0, _LOW, 0), (1, _LOW, 0))), libseccomp.Arg(2, libseccomp.NE, 0))
         for operation in _SHARED_WAITS:
             ask("futex", *_masked(((1, _LOW & ~_REALTIME, operation),)))
         for place, name in ((1, "open"), (2, "openat")):
@@ -254,6 +261,11 @@ def maps(kind: str, arguments: tuple[int, ...]) -> bool:
         arguments: The six arguments of the call.
     """
     return all(arguments[place] & bits == value for place, (bits, value) in enumerate(_MAPPINGS[kind], start=2))
+
+
+def limits_cpu_time(arguments: tuple[int, ...]) -> bool:
+    """Return True if prlimit64 with these arguments sets the caller's own limit of CPU time."""
+    return not arguments[0] & _LOW and not arguments[1] & _LOW
 
 
 def waits_shared(arguments: tuple[int, ...]) -> bool:

@@ -224,6 +224,22 @@ def test_a_flood_of_files_ends_at_a_thousand(verifier: Verifier, make: str) -> N
     assert name == "ENOSPC" and 900 < int(number) <= 1000, found
 
 
+def test_a_program_with_many_files_pays_little_for_the_looks_at_its_folder(verifier: Verifier) -> None:
+    code = "for i in range(900): open(f'{i}', 'w').close()\nfor i in range(2000): open('0', 'a').close()\nprint('done')"
+    found = run(verifier, code)
+    assert found.stdout == "done\n" and found.usage.cpu_seconds < 0.8, found
+
+
+def test_what_is_in_a_full_folder_can_be_removed(restricted: Verifier) -> None:
+    code = (
+        "import errno, os\nwith open('a', 'wb') as f: f.write(bytes(7 << 20))\nopen_now = [open(f'{i}', 'wb') for i in "
+        "range(12)]\nfor f in open_now: f.write(bytes(7 << 20)); f.close()\nimport time; time.sleep(0.1)\n"
+        "try: open('b', 'w')\nexcept OSError as error: print(errno.errorcode[error.errno])\n"
+        "for i in range(12): os.remove(f'{i}')\ntime.sleep(0.1); open('b', 'w').close(); print(sorted(os.listdir('.')))"
+    )
+    assert output(restricted, code) == "ENOSPC\n['a', 'b', 'main.py']\n"
+
+
 def test_files_outside_can_not_be_reached_by_links(verifier: Verifier) -> None:
     code = (
         "import os\nos.symlink('/etc/passwd', 'soft'); os.symlink('/', 'root')\nfor attempt in (\n"

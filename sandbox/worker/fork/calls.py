@@ -48,7 +48,7 @@ class Calls:
         self._prctl, self._mmap, self._mremap, self._clone = map(number, ("prctl", "mmap", "mremap", "clone"))
         self._getpid, self._gettid = map(number, seccomp.ANSWERED)
         self._futex, self._getaffinity = number("futex"), number("sched_getaffinity")
-        self._tgkill = number("tgkill")
+        self._tgkill, self._prlimit = number("tgkill"), number("prlimit64")
         self._signals = {number(name): places for name, places in _SIGNALS.items() if number(name) >= 0}
         self._signals_first = kernel.version() >= _UNINTERRUPTED
 
@@ -67,14 +67,15 @@ class Calls:
             self._decide_memory(child, call)
             or self._decide_thread(child, call)
             or self._decide_signal(child, call)
+            or self._decide_limit(call)
             or self._files.decide(child, call)
         ):
             child.refuse(call, refusal(self._jailed.name(call.number)))
 
     def _decide_unready(self, child: Child, call: seccomp.Call) -> None:
         """Handle a call before any task code has run."""
-        allocates = call.number in (self._mmap, self._mremap)  # memory to read a large job
-        if allocates or (call.number == self._prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS):
+        prepares = call.number in (self._mmap, self._mremap, self._prlimit)  # memory to read a large job; limits
+        if prepares or (call.number == self._prctl and call.args[:2] == zygote.SHOW_DESCRIPTORS):
             self._listener.allow(call)
         elif call.number == self._prctl and call.args[:2] == (zygote.PR_SET_PDEATHSIG, signal.SIGKILL):
             child.adopt(call, _NUMBERS_BEFORE + child.request.phase)
@@ -121,6 +122,19 @@ class Calls:
             listener.answer(call, 0)  # a name for a thread, which would appear in the host's lists of processes
         else:
             return False
+        return True
+
+    def _decide_limit(self, call: seccomp.Call) -> bool:
+        """Answer a call that sets the limit of CPU time, without effect. Return False for any other.
+
+        There is such a limit, and a child that dies of another one would look like one that is killed from outside.
+        """
+        if call.number != self._prlimit or not seccomp.limits_cpu_time(call.args):
+            return False
+        if call.args[3]:  # it wants to be told the limit before
+            self._listener.fail(call, errno.EPERM)
+        else:
+            self._listener.answer(call, 0)
         return True
 
     def _decide_signal(self, child: Child, call: seccomp.Call) -> bool:

@@ -90,6 +90,7 @@ def test_times_of_the_folder_tell_nothing(folder: Folder) -> None:
 def test_there_is_room_until_it_is_full(folder: Folder, creates: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "ENTRIES", 3)
     monkeypatch.setattr(scratch, "BYTES", 100_000)
+    monkeypatch.setattr(scratch, "_LOOK_SHARE", 1e9)  # so that it is looked at each time
     folder.put({"a/b": b"x"})
     folder.check_room(creates)
     Path(folder.path, "a/c").write_text("")
