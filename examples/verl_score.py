@@ -28,5 +28,7 @@ with Verifier(workers=1, require="restricted") as verifier:
     rewards.use(verifier)
     for completion in COMPLETIONS:
         truth = ROW["reward_model"]["ground_truth"]
-        score = rewards.compute_score(ROW["data_source"], completion, truth, extra_info=ROW["extra_info"])
+        score = rewards.compute_score(  # without `unanswered` a completion without code raises NotJudged
+            ROW["data_source"], completion, truth, extra_info=ROW["extra_info"], unanswered=0.0
+        )
         print(score, repr(completion[:40]))

@@ -33,11 +33,11 @@ class Judge:
 
         Args:
             open_session: opens a session.
-            run: runs a phase to its end.
+            run: runs a phase to its end, or until the next job has come.
             others_wait: returns True if the next job has come.
         """
-        self._open, self._run, self._others_wait = open_session, run, others_wait
-        self._compiled = _Compiled(run)
+        self._open, self._run, self._others_wait = open_session, partial(_run_to_end, run), others_wait
+        self._compiled = _Compiled(self._run)
 
     def execute(self, job: Job, limits: Limits) -> list[Outcome]:
         """Judge a solution.
@@ -84,6 +84,14 @@ class Judge:
         if isinstance(found, bytes):
             found = Outcome(End.DIED, "malformed message", peak_memory_bytes=peak)
         return outcomes_of_tests(found, failed, {}, max(failed, default=-1) + 1, Phase.SHARED)
+
+
+def _run_to_end(run: Run, request: Request) -> Outcome:
+    """Run a phase. Raises Preempted if it has not ended."""
+    outcome = run(request)
+    if outcome.end is End.UNFINISHED:
+        raise Preempted
+    return outcome
 
 
 class _Compiled:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from selftaught.sandbox import Limits, time_slice
+import textwrap
+import time
+from dataclasses import replace
+from queue import SimpleQueue
+
+import pytest
+
+from selftaught.sandbox import FunctionTask, Limits, StdioTask, Task, Verdict, Verifier, time_slice
 from selftaught.sandbox.wire import Job, Turn
 
 
@@ -50,3 +57,28 @@ def test_a_limit_of_a_slice_is_never_above_the_own_one_and_changes_nothing_else(
     assert time_slice.within(own, 0.05) == Limits(cpu_seconds=0.05, wall_seconds=0.3, memory_bytes=1 << 28)
     assert time_slice.within(own, 0.02) == Limits(cpu_seconds=0.02, wall_seconds=0.2, memory_bytes=1 << 28)
     assert time_slice.within(Limits(cpu_seconds=0.01), 0.05).cpu_seconds == 0.01
+
+
+BUSY = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
+LONG = {
+    "puzzle": Task(
+        "long", "def sat(x: int): return x == 1", "def sol():\n" + textwrap.indent(f"{BUSY}return 1", "    ")
+    ),
+    "tests": FunctionTask("long", f"{BUSY}def f(): return 1", "f", tests="assert f() == 1"),
+    "tests in one process": FunctionTask(
+        "long", f"{BUSY}def f(): return 1", "f", tests="assert f() == 1", isolation="shared"
+    ),
+    "cases": FunctionTask("long", f"{BUSY}def f(): return 1", "f", cases=[((), {}, 1)]),
+    "program": StdioTask("long", f"{BUSY}print(1)", cases=[("", "1")]),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_long_task_of_every_kind_ends_right_though_others_come_between(verifier: Verifier, kind: str) -> None:
+    found: SimpleQueue[Verdict] = SimpleQueue()
+    verifier.submit(replace(LONG[kind], limits=Limits(cpu_seconds=10.0)), found.put)
+    for number in range(20):
+        time.sleep(0.05)
+        assert verifier.verify(Task("", f"def sat(x: int): return x == {number}", str(number))).accepted
+    verdict = found.get(timeout=60)
+    assert verdict.accepted, verdict

@@ -10,6 +10,7 @@ from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, codec, d
 from selftaught.sandbox.verdict import Verdict
 from selftaught.sandbox.wire import End, Outcome, Phase
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
+from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.session import Request
 from tests.sandbox.worker.sessions import Script, Stage
 
@@ -36,7 +37,7 @@ def judge(
     stage = Stage({Phase.SERVE: solution, Phase.CHECK: [check or []]})
     task = FunctionTask("t", "sol", "f", cases=CASES, all_cases=all_cases, checker=checker, prelude=prelude)
     job = judging.pack(task, LIMITS)
-    outcomes = FunctionCases(stage.open, unreachable, job, LIMITS, lambda *_: b"").execute()
+    outcomes = FunctionCases(stage.open, unreachable, job, LIMITS, lambda *_: b"", do_nothing).execute()
     assert stage.all_closed()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
 
@@ -132,7 +133,7 @@ def test_a_score_counts_only_below_one_and_for_a_wrong_output() -> None:
 def program(outputs: list[Outcome], cases: list[tuple[str, str]], check: Script | None = None) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.CHECK: [check or []]})
     job = judging.pack(StdioTask("t", "code", cases), LIMITS)
-    outcomes = StdioCases(stage.open, lambda _: outputs.pop(0), job, LIMITS, lambda *_: b"").execute()
+    outcomes = StdioCases(stage.open, lambda _: outputs.pop(0), job, LIMITS, lambda *_: b"", do_nothing).execute()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
 
 

@@ -9,6 +9,7 @@ import pytest
 from selftaught.sandbox import FunctionTask, Limits, Status, codec, decision, judging
 from selftaught.sandbox.verdict import Verdict
 from selftaught.sandbox.wire import NO_CASE, End, Outcome, Phase
+from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.relay import Relay
 from tests.sandbox.worker.sessions import Script, Stage
 
@@ -37,7 +38,7 @@ def judge(
 ) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.SERVE: solution, Phase.TESTS: tests})
     task = FunctionTask("t", "sol", "f", tests="tests", prelude=prelude, all_cases=all_cases)
-    outcomes = Relay(stage.open, judging.pack(task, LIMITS), LIMITS, lambda *_: b"").execute()
+    outcomes = Relay(stage.open, judging.pack(task, LIMITS), LIMITS, lambda *_: b"", do_nothing).execute()
     assert stage.all_closed()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
 
