@@ -191,12 +191,12 @@ def test_a_large_task_within_the_limit_is_judged(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("leave", ["close", "half-close", "reset"])
-@pytest.mark.parametrize("path", ["/v1/verify", "/v1/verify/batch", "/run_code"])
+@pytest.mark.parametrize("path", ["/v1/verify", "/v1/verify/batch", "/v1/run"])
 def test_a_client_that_leaves_frees_its_slot_and_its_run_is_killed(start: Any, path: str, leave: str) -> None:
     daemon = start("--workers", "1", "--queue", "1", "--cpu-limit", "30", "--run-timeout", "30")
     code = "while True: pass"
     content = {
-        "/run_code": {"code": code, "language": "python"},
+        "/v1/run": {"code": code},
         "/v1/verify": endless(),
         "/v1/verify/batch": [endless()],
     }[path]
@@ -275,7 +275,7 @@ def test_a_full_queue_is_refused_at_once_with_retry_after(start: Any) -> None:
     for path, content in (
         ("/v1/verify", task(1)),
         ("/v1/verify/batch", [task(1)]),
-        ("/run_code", {"code": "", "language": "python"}),
+        ("/v1/run", {"code": ""}),
     ):
         began = time.monotonic()
         status, refusal, headers = daemon.ask("POST", path, content)
