@@ -199,8 +199,8 @@ class Folder:
         if not self.is_used:
             return
         try:
+            os.fchmod(self._top, 0o700)  # first: a supervisor without privileges may need the rights
             _empty(self._top)
-            os.fchmod(self._top, 0o700)
             os.utime(self._top, (0, 0))
         except OSError as error:
             raise WorkerFailed(f"the scratch folder can't be emptied: {error}") from error
@@ -320,6 +320,7 @@ def _empty(top: int) -> None:
             try:
                 for inner in os.listdir(folder):
                     if stat.S_ISDIR(os.stat(inner, dir_fd=folder, follow_symlinks=False).st_mode):
+                        os.close(_open_folder(inner, folder))  # to move it may need rights of its own
                         number = _free_number(top, number)
                         os.rename(inner, str(number), src_dir_fd=folder, dst_dir_fd=top)  # so nothing gets deep
                     else:

@@ -34,8 +34,8 @@ from selftaught.sandbox.backends import LEVELS
 
 LIMITS = Limits(cpu_seconds=20.0, wall_seconds=60.0, memory_bytes=1 << 30, output_bytes=4 << 20)
 ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-FOLDER, ADDRESS = "FOLDER/", "ADDRESS"
-"""What stands for a program's own folder, and for an address in memory, where outcomes are compared."""
+FOLDER, LIBRARY, ADDRESS = "FOLDER/", "LIBRARY/", "ADDRESS"
+"""What stands for a program's own folder, the library's, and an address in memory, where outcomes are compared."""
 ALL_LEVELS = [level for levels in LEVELS.values() for level in levels]
 
 
@@ -56,7 +56,7 @@ class Outcome:
     @property
     def is_verbatim(self) -> bool:
         """Return True if standard output is as it was printed."""
-        return not any(mark in self.stdout for mark in (FOLDER, ADDRESS, "\ufffd"))
+        return not any(mark in self.stdout for mark in (FOLDER, LIBRARY, ADDRESS, "\ufffd"))
 
     @property
     def with_last_error(self) -> Outcome:
@@ -122,7 +122,8 @@ def under_cpython(chosen: list[Sample], folder: Path) -> dict[str, Outcome]:
                 check=False,
             )
         texts = (output.decode("utf-8", "replace") for output in (done.stdout, done.stderr))
-        return Outcome(done.returncode, *(_comparable(text, str(place)) for text in texts))
+        library = os.path.dirname(os.__file__)
+        return Outcome(done.returncode, *(_comparable(text, str(place), library) for text in texts))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip([sample.name for sample in chosen], pool.map(run, chosen), strict=True))
@@ -130,18 +131,20 @@ def under_cpython(chosen: list[Sample], folder: Path) -> dict[str, Outcome]:
 
 def in_the_jail(chosen: list[Sample], verifier: Verifier) -> dict[str, Outcome]:
     """Run each with this verifier, which has one worker: so all have the same folder."""
-    folder = verifier.run(Program("", "import os\nprint(os.getcwd())")).stdout.strip()
+    where = verifier.run(Program("", "import os\nprint(os.getcwd(), os.path.dirname(os.__file__))")).stdout
+    folder, library = where.split()
 
     def run(sample: Sample) -> Outcome:
         done = verifier.run(Program(sample.name, sample.code, sample.stdin, LIMITS))
         by_itself = done.ending is Ending.EXITED and done.return_code is not None
         ending = done.return_code if by_itself else done.ending.value
-        return Outcome(ending, *(_comparable(text, folder) for text in (done.stdout, done.stderr)))
+        return Outcome(ending, *(_comparable(text, folder, library) for text in (done.stdout, done.stderr)))
 
     with ThreadPoolExecutor(4) as pool:
         return dict(zip([sample.name for sample in chosen], pool.map(run, chosen), strict=True))
 
 
-def _comparable(text: str, folder: str) -> str:
-    text = re.sub(r"\b0x[0-9a-f]{6,}", ADDRESS, text.replace(f"{folder}/", FOLDER))
+def _comparable(text: str, folder: str, library: str) -> str:
+    text = text.replace(f"{folder}/", FOLDER).replace(f"{library}/", LIBRARY)
+    text = re.sub(r"\b0x[0-9a-f]{6,}", ADDRESS, text)
     return re.sub(r"\bin \d+\.\d{3}s$", "in SECONDS", text, flags=re.M)  # as unittest says

@@ -180,6 +180,8 @@ def test_no_content_of_a_program_is_mapped_as_code(verifier: Verifier, target: s
         "import mmap, os\nopen('code', 'wb').write(bytes(4096))\nprint('before', flush=True)\n"
         f"mmap.mmap({target}, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)\nprint('mapped')"
     )
+    if verifier.level == "container" and "/dev/zero" in target:
+        pytest.skip("the container's own device, which holds nothing but zeros, is not on a mount of ours")
     found = run(verifier, code, stdin="x" * 4096)
     assert found.stdout == "before\n", found
     assert found.ending is Ending.FORBIDDEN or "PermissionError" in found.stderr
