@@ -31,7 +31,8 @@ demo: $(VENV)/installed ## verify the bundled puzzles; then let a tiny model tea
 test: $(VENV)/installed ## lint, type-check, and run every test under an outer limit (see tests/outer.py)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m tests.outer $(RUN) -m pytest -q -m "not container"
+	$(RUN) -m tests.outer $(RUN) -m pytest -q -m "not container and not cluster"
+	$(RUN) -m tests.outer $(RUN) -m pytest -q -m cluster
 	$(RUN) -m pytest -q -m container
 
 docs: $(VENV)/installed ## build the site strictly into site/, and try what the texts say

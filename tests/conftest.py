@@ -30,7 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need a container engine: they run outside the outer limit, which hides the engine."""
+    """Mark tests that run apart: outside the outer limit, which hides the container engine; or in a process of their
+    own, since Ray leaves threads, and what asks whether it is there.
+    """
     for item in items:
         parameters = getattr(item, "callspec", None)
         folder = item.path.relative_to(Path(__file__).parent).as_posix()
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or (parameters is not None and "container" in parameters.id.split("-"))
         ):
             item.add_marker("container")
+        if folder.startswith("sandbox/cluster/"):
+            item.add_marker("cluster")
 
 
 def pytest_report_header() -> str:
