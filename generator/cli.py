@@ -12,7 +12,7 @@ import click
 
 from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -69,12 +69,9 @@ TOO_FEW = 1
     help="Maximum number of sequences that a local model samples at once.",
 )
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
-@click.option(
-    "--workers", type=click.IntRange(1), help="Number of worker processes.  [default: one for each processor]"
-)
+@WORKERS
 @RAY
-@click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
-              help="The confinement level that is required.")  # fmt: skip
+@REQUIRE
 @click.option("--resume", is_flag=True, help="Continue the run in the folder; nothing is sampled or verified twice.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
 def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any) -> None:

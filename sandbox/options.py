@@ -116,6 +116,11 @@ def worker_config(options: dict[str, Any]) -> WorkerConfig:
         raise click.UsageError(str(error)) from error
 
 
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="Number of worker processes.  [default: one for each processor]"
+)
+REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
+                       help="The confinement level that is required.")  # fmt: skip
 RAY = click.option("--ray", metavar="ADDRESS",
                    help="Judge on all nodes of this Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on "
                    "this machine. --workers is then of each node.")  # fmt: skip

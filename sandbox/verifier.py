@@ -176,7 +176,7 @@ class Verifier:
 
     @property
     def engine(self) -> str:
-        """The engine in use, ``"snapshot"`` or ``"fork"``. Programs (`run`) always run on ``"fork"``."""
+        """The engine in use, ``"snapshot"`` or ``"fork"``. What the first can't run it leaves to the second."""
         return self._running().engine
 
     def verify(self, task: AnyTask) -> Verdict:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
-from selftaught.trainer.options import REQUIRE, WORKERS
 
 if TYPE_CHECKING:
     from selftaught.generator.puzzle import Puzzle

@@ -12,10 +12,9 @@ import click
 from click.core import ParameterSource
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, RAY, SOME_UNJUDGED, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import OK, RAY, REQUIRE, SOME_UNJUDGED, WORKERS, Unusable, no_link, open_verifier
 from selftaught.sandbox.output import descriptor
 from selftaught.sandbox.progress import Progress, is_shown
-from selftaught.trainer.options import REQUIRE, WORKERS
 
 if TYPE_CHECKING:
     from selftaught.trainer.problems import Selection

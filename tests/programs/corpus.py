@@ -58,9 +58,10 @@ class Outcome:
         """Return True if standard output is as it was printed."""
         return not any(mark in self.stdout for mark in (FOLDER, LIBRARY, ADDRESS, "\ufffd"))
 
-    @property
-    def with_last_error(self) -> Outcome:
-        """The same with no more of standard error than its last line."""
+    def as_told_by(self, other: Outcome) -> Outcome:
+        """Return the same with no more of standard error than its last line, if the other tells no more of it."""
+        if "\n" in other.stderr.strip("\n"):
+            return self
         return replace(self, stderr=self.stderr.rstrip("\n").rpartition("\n")[2])
 
     def __str__(self) -> str:
@@ -76,7 +77,7 @@ class Sample:
         code: Its source.
         stdin: What it reads.
         why: Why it does otherwise in the jail; empty if it does not.
-        instead: By level, what it does in the jail, if that differs on purpose; of standard error the last line.
+        instead: By level, what it does in the jail, if that differs on purpose; its stderr may be the last line alone.
     """
 
     name: str

@@ -5,8 +5,9 @@ run at the same time. So whatever else a decision looks at must not be theirs to
 either way:
 
 * How many threads there are, to bound them. More can be on their way (`threads.MOST`).
-* Which file a descriptor is, where a program maps code: another thread could put standard input in its place after the
-  supervisor has looked. So code is mapped only while there is one thread. Otherwise the call fails.
+* Which file a descriptor is, where a program maps code and the kernel does not know that its own files are none (level
+  `restricted`): another thread could put standard input in its place after the supervisor has looked. So there code is
+  mapped only while there is one thread. Otherwise the call fails.
 * Which threads are the child's own. Their numbers can't pass to another process while the caller waits.
 """
 

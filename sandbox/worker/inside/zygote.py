@@ -304,7 +304,6 @@ def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
     import_module("selftaught.sandbox.worker.inside.phase").warm_up(rounds=40)
     import_module("selftaught.sandbox.worker.inside.multiprocessing_standin").install()
     import_module("selftaught.sandbox.worker.inside.program").prepare()  # last: it counts the modules
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # as the interpreter has it; the supervisor ignores it
     import_module("random").seed(0)
     _erase_paths()
     heap.enable_mmap()
