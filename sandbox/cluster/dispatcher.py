@@ -21,12 +21,16 @@ from ray.exceptions import RayError
 
 from selftaught.sandbox.cluster.actor import IN_FLIGHT, Key
 from selftaught.sandbox.cluster.chunks import MOST_BYTES, TRIES, Chunk, Ticket
+from selftaught.sandbox.cluster.metrics import Metrics
 from selftaught.sandbox.cluster.nodes import Node, Nodes
 from selftaught.sandbox.verdict import Status
 
 _LOG = logging.getLogger("selftaught")
 _LOOK_SECONDS = 1.0
 """How often it looks for nodes that joined or left, for cancelled chunks, and at deadlines."""
+
+NO_NODE_SECONDS = 180.0
+"""How long tasks wait while no node is ready: as long as one may take to start."""
 
 Event = Callable[[], None]
 OnNode = Callable[[Node, Any], None]
@@ -35,18 +39,18 @@ OnNode = Callable[[Node, Any], None]
 class Dispatcher(threading.Thread):
     """Sends chunks. All its state belongs to its thread; `submit` and `stop` may be called from any."""
 
-    def __init__(
-        self, make_nodes: Callable[[Callable[[Node, Any], None]], Nodes], on_result: Callable[[Node, Any], None]
-    ) -> None:
+    def __init__(self, make_nodes: Callable[[OnNode], Nodes], metrics: Metrics) -> None:
         """Prepare the thread.
 
         Args:
             make_nodes: Makes the nodes, with what they call when an actor has described itself.
-            on_result: Called with the node and each verdict or run.
+            metrics: Count the results.
         """
         super().__init__(name="selftaught-ray", daemon=True)
         self._events: SimpleQueue[Event | None] = SimpleQueue()
-        self._on_result = on_result
+        self._metrics = metrics
+        self._no_node_since: float | None = None
+        self._failure = ""
         self.nodes = make_nodes(lambda node, about: self._events.put(partial(self._described, node, about)))
         self._waiting: deque[Ticket] = deque()
         self._numbers = itertools.count()
@@ -71,22 +75,37 @@ class Dispatcher(threading.Thread):
     def run(self) -> None:
         """Handle events until `stop`."""
         while True:
-            if time.monotonic() >= self._next_look:
-                self._look()
             try:
-                event = self._events.get(timeout=max(0.0, self._next_look - time.monotonic()))
-                while event is not None:
-                    event()
-                    event = self._events.get_nowait()
-            except Empty:
-                self._send()
-                continue
-            self._end()
-            return
+                if not self._turn():
+                    self._end(Status.CANCELLED, "the verifier was closed")
+                    return
+            except Exception as error:  # a bug of ours: nobody waits forever
+                _LOG.exception("tasks can't be sent to the cluster any more: please report this")
+                self._failure = f"{type(error).__name__}: {error}"
+                self._end(Status.INTERNAL_ERROR, self._failure)
+
+    def _turn(self) -> bool:
+        """Handle the events that there are, and send chunks. Return False at the end."""
+        if time.monotonic() >= self._next_look and not self._failure:
+            self._look()
+        try:
+            event = self._events.get(timeout=max(0.0, self._next_look - time.monotonic()))
+            while event is not None:
+                event()
+                event = self._events.get_nowait()
+            return False
+        except Empty:
+            if self._failure:
+                self._next_look = time.monotonic() + _LOOK_SECONDS
+                self._give_up(Status.INTERNAL_ERROR, self._failure)
+            self._send()
+            return True
 
     def _look(self) -> None:
         """Look after the nodes and their chunks."""
         self._next_look = time.monotonic() + _LOOK_SECONDS
+        self._metrics.tell()
+        self._look_for_any_node()
         try:
             gone = self.nodes.update()
         except (RayError, ConnectionError, OSError) as error:
@@ -103,6 +122,22 @@ class Dispatcher(threading.Thread):
                 self._lose(node, f"node {node.address} did not answer in time")
         with self.changed:
             self.changed.notify_all()
+
+    def _look_for_any_node(self) -> None:
+        """Give up what waits if there has been no node for too long: every call ends."""
+        now = time.monotonic()
+        if self.nodes.ready or not self._waiting:
+            self._no_node_since = None
+        elif self._no_node_since is None:
+            self._no_node_since = now
+        elif now - self._no_node_since > NO_NODE_SECONDS:
+            self._give_up(Status.INTERNAL_ERROR, f"no node of the cluster was ready for {NO_NODE_SECONDS:.0f} s")
+
+    def _give_up(self, status: Status, reason: str) -> None:
+        """End all tickets that wait."""
+        while self._waiting:
+            ticket = self._waiting.popleft()
+            ticket.done(ticket.unjudged(status, reason))
 
     def _described(self, node: Node, about: Any) -> None:
         self.nodes.described(node, about)
@@ -167,7 +202,7 @@ class Dispatcher(threading.Thread):
                 self.nodes.describe(node)  # its actor is being restarted
             return
         for place, result in results:
-            self._on_result(node, result)
+            self._metrics.count(node, result)
             chunk.tickets.pop(place).done(result)
         if chunk.tickets:
             self._call(node, chunk, partial(node.actor.collect.remote, self._key(chunk)))
@@ -191,10 +226,12 @@ class Dispatcher(threading.Thread):
             else:
                 ticket.done(ticket.unjudged(Status.INTERNAL_ERROR, f"{TRIES} times: {reason}"))
 
-    def _end(self) -> None:
-        unfinished = [
-            ticket for node in self.nodes.all for chunk in node.chunks.values() for ticket in chunk.tickets.values()
-        ]
-        for ticket in [*unfinished, *self._waiting]:
-            ticket.done(ticket.unjudged(Status.CANCELLED, "the verifier was closed"))
+    def _end(self, status: Status, reason: str) -> None:
+        """Give up every ticket, and leave the nodes."""
+        for node in self.nodes.all:
+            for chunk in node.chunks.values():
+                self._waiting.extend(chunk.tickets.values())
+            node.chunks.clear()
+        self._give_up(status, reason)
+        self._metrics.tell()
         self.nodes.leave()

@@ -89,12 +89,11 @@ class RayVerifier:
             ray.init(address=address, log_to_driver=False, logging_level=30)
         self._check = partial(check_task, require_isolation=self._config.require_isolation)
         self._closed = False
-        self._metrics = Metrics()
 
         def make(on_described: Callable[[Node, Any], None]) -> Nodes:
             return Nodes(self._config, workers, self.limits, max_nodes, on_described)
 
-        self._dispatcher = Dispatcher(make, self._metrics.count)
+        self._dispatcher = Dispatcher(make, Metrics())
         self._dispatcher.start()
         try:
             if min_nodes > 1:
