@@ -62,7 +62,8 @@ class Outcome:
         """Return the same with no more of standard error than its last line, if the other tells no more of it."""
         if "\n" in other.stderr.strip("\n"):
             return self
-        return replace(self, stderr=self.stderr.rstrip("\n").rpartition("\n")[2])
+        last = self.stderr.rstrip("\n").rpartition("\n")[2]
+        return replace(self, stderr=last + "\n" * other.stderr.endswith("\n"))
 
     def __str__(self) -> str:
         return f"ending: {self.ending}\n--- standard output\n{self.stdout}\n--- standard error\n{self.stderr}"
