@@ -98,7 +98,10 @@ def test_full_memory_is_reported_whatever_refers_to_it(engine: str) -> None:
 
 
 OURS = {
-    "to encode the answer": ("def sat(x): return True", "def sol():\n    x = 'x' * (1 << 20)\n    return [x] * 31"),
+    "to encode the answer": (
+        "def sat(x): return True",
+        "kept = bytearray(34 << 20)\ndef sol():\n    x = 'x' * (1 << 20)\n    return [x] * 31",
+    ),
     "to compile the solution": ("def sat(x): return True", "def sol(): return [" + "[1]," * 400_000 + "]"),
     "to compile the puzzle": ("def sat(x): return x == [" + "[1]," * 400_000 + "]", "1"),
 }
