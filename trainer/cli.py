@@ -1,4 +1,4 @@
-"""The commands `selftaught loop`, `evaluate`, `compare` and `train`."""
+"""The commands `selftaught loop`, `compare` and `train`; with `evaluate` and `push`, all of the trainer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
+from selftaught.trainer.hub.command import push
 
 if TYPE_CHECKING:
     from selftaught.generator.puzzle import Puzzle
@@ -193,7 +194,7 @@ def main() -> None:
     """The trainer's commands, for launchers that start a module (`python -m selftaught.trainer.cli`)."""
 
 
-for _command in (loop, evaluate, compare, train):
+for _command in (loop, evaluate, compare, train, push):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -220,7 +220,8 @@ def train(
             trained = trained.merge_and_unload()
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        (folder / "training.json").write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+        noted = {"model": base, "examples": sum(map(len, rows)), **dataclasses.asdict(settings)}
+        (folder / "training.json").write_text(json.dumps(noted, indent=2) + "\n")
     packed = sum(map(len, rows))
     return {
         "examples": packed,
