@@ -9,6 +9,7 @@ from typing import Any
 from selftaught.generator import prompts, puzzle
 from selftaught.sandbox import Task, Verdict, records
 from selftaught.sandbox.dropin import process
+from selftaught.sandbox.formats import Problem
 from selftaught.sandbox.formats.fields import ident
 from selftaught.sandbox.records import CORPUS
 from selftaught.trainer import rows
@@ -25,13 +26,22 @@ class Question:
         id: The row's own id, or its number.
         prompt: What the model is asked: text, or messages.
         judge: What judges its answers, as `selftaught.trainer.rows.judge` returns it.
+        row: The row.
         all_cases: The reward is the share of cases that pass.
     """
 
     id: str
     prompt: Any
     judge: Any
+    row: Mapping[str, Any]
     all_cases: bool = False
+
+    @property
+    def reference(self) -> str | None:
+        """A solution of the row's own; None if it has none."""
+        if isinstance(self.judge, Problem):
+            return next(iter(self.judge.references), None)
+        return next((self.row[name] for name in ("sol", "solution") if self.row.get(name)), None)
 
     async def reward(self, written: Any) -> tuple[float, Verdict]:
         """Return the reward of an answer, and the verdict from which it is.
@@ -70,7 +80,7 @@ def read(row: Mapping[str, Any], number: int = 0, all_cases: bool = False) -> Qu
     if judge is None:
         raise ValueError(f"nothing judges the row: it has {sorted(fields)}, and no puzzle, task or test cases")
     asked = next((fields[name] for name in _PROMPTS if fields.get(name)), None)
-    return Question(ident(fields) or str(number), asked or _asked(judge), judge, all_cases)
+    return Question(ident(fields) or str(number), asked or _asked(judge), judge, row, all_cases)
 
 
 def read_file(name: str = CORPUS, all_cases: bool = False) -> list[Question]:
