@@ -52,8 +52,8 @@ _NAMED = 5
               help="The results: a line for each problem and temperature, or for each sample, written as they come. No "
               "symbolic link.")  # fmt: skip
 @click.option("--resume", is_flag=True,
-              help="Continue an interrupted output, or one to whose samples more were added; nothing is asked or "
-              "judged again.")  # fmt: skip
+              help="Continue an interrupted output, or one to whose samples more were added. Only what was refused, or "
+              "not judged by a fault, is asked or judged again.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True,
@@ -113,7 +113,7 @@ class _Run:
 
     def __init__(self, output: Path, options: dict[str, Any]) -> None:
         self._output, self._options = output, options
-        self._results: list[Result] = []
+        self._results: dict[tuple[str, float | None, int], Result] = {}
         self._statuses: Counter[str] = Counter()
 
     def how_to_go_on(self) -> str:
@@ -157,7 +157,11 @@ class _Run:
                         max_new_tokens=new_tokens,
                         style=prompts.BARE if options["bare"] else prompts.Style(),
                         seed=options["seed"],
-                        done={one.id for one in self._results if one.temperature == temperature},
+                        done={
+                            one.id
+                            for one in self._results.values()
+                            if one.temperature == temperature and not one.to_repeat
+                        },
                     )
         if cut := getattr(model, "cut", 0):
             _say([f"{cut:,} completions ended at {new_tokens:,} tokens: --max-new-tokens allows more"])
@@ -174,12 +178,10 @@ class _Run:
         dataset = Dataset([path], options["samples"])
         limits = Limits(cpu_seconds=dataset.seconds if default_limit else options["cpu_limit"])
         settings = {"samples": True, "puzzles": samples.digest(path), "cpu_seconds": limits.cpu_seconds}
-        with (
-            open_verifier(options, limits) as judge,
-            self._file(settings) as file,
-            self._progress(dataset.count(), "samples") as progress,
-        ):
-            samples.score(dataset, self._earlier(file), judge, self._on_result(file, progress))
+        with open_verifier(options, limits) as judge, self._file(settings) as file:
+            remaining = samples.remaining(dataset, self._earlier(file))
+            with self._progress(dataset.count(), "samples") as progress:
+                samples.score(remaining, judge, self._on_result(file, progress))
         if dataset.unanswered:
             _say([f"{len(dataset.unanswered):,} of {len(dataset):,} problems have no sample:"])
             _say(_first(list(dataset.unanswered)))
@@ -206,18 +208,23 @@ class _Run:
 
     def _progress(self, total: int | None, unit: str) -> Progress:
         shown = is_shown(sys.stdout if descriptor(self._output) else None, self._options["quiet"])
-        return Progress(total, self._statuses.total(), unit, shown=shown)
+        done = sum(one.statuses.total() for one in self._results.values() if not one.to_repeat)
+        return Progress(total, done, unit, shown=shown)
 
     def _earlier(self, file: ResultsFile) -> Iterator[Result]:
         """Yield the results of an earlier process, and count them."""
         for result in file.earlier() if self._options["resume"] else ():
             yield result
             self._keep(result)
+        if number := sum(one.statuses.total() for one in self._results.values() if one.to_repeat):
+            _say([f"made again, since they were refused or, by a fault, not judged: {number:,} attempts"])
 
     def _keep(self, result: Result) -> None:
         """Count a result. Its solutions are in the file; in memory they would grow without bound."""
         result.solutions = {}
-        self._results.append(result)
+        if before := self._results.get(result.key):
+            self._statuses -= before.statuses
+        self._results[result.key] = result
         self._statuses.update(result.statuses)
 
     def _on_result(self, file: ResultsFile, progress: Progress) -> Callable[[Result], None]:
@@ -232,8 +239,8 @@ class _Run:
         from selftaught.trainer import evaluation
         from selftaught.trainer.results import REFUSED, UNJUDGED, UNPARSED, merge
 
-        apart = [result for result in self._results if result.refusal]
-        judged = [result for result in merge(self._results) if result.score.attempts]
+        apart = [result for result in self._results.values() if result.refusal]
+        judged = [result for result in merge(self._results.values()) if result.score.attempts]
         show(evaluation.summary(judged), to_stderr=descriptor(self._output) == 1)
         _say([f"{progress.added:,} of {self._statuses.total():,} attempts now, {progress}"])
         for status in UNJUDGED:

@@ -143,6 +143,25 @@ def test_a_refused_prompt_is_one_result_apart_and_no_wrong_answer(
     assert len(results) == 13 and "all 12" in done.stdout and "100.0%" in done.stdout
 
 
+def test_a_refused_prompt_is_asked_again_when_the_evaluation_is_resumed(
+    server: ModelServer, tmp_path: Path, puzzles: Path
+) -> None:
+    server.answer, server.refuses = (lambda prompt, seed: "\n    return 7919"), "n=7)"
+    out = tmp_path / "out.jsonl"
+    given = (f"{server.address}#m", "--no-chat", "--puzzles", puzzles, "-n", 2, "-o", out)
+    assert run(*given).returncode == 1
+    for refuses, code in (("n=7)", 1), ("\0", 0), ("\0", 0)):  # refused again, then answered, then done
+        server.refuses, server.seen[:] = refuses, []
+        done = run(*given, "--resume")
+        assert done.returncode == code, done.stderr
+        assert len(server.seen) == (1 if "made again, since they were refused" in done.stderr else 0)
+        assert ("2 attempts are refused" in done.stderr) is (code == 1)
+        assert f"{2 * len(server.seen)} of 24 attempts now" in done.stderr
+    assert "all 12" in done.stdout and "100.0%" in done.stdout
+    assert figures(out)["statuses"] == {"accepted": 24}
+    assert {one.id: one.refusal for one in evaluation.read(out)}["p7"] == ""
+
+
 def test_a_server_that_fails_for_good_leaves_what_was_done(server: ModelServer, puzzles: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     server.faults = []
@@ -217,6 +236,23 @@ def test_given_samples_are_scored_and_more_of_them_later(tmp_path: Path, puzzles
     lines(samples, SAMPLES[1], *SAMPLES)
     changed = run(*given, "--resume")
     assert changed.returncode == 2 and "new samples are added at the end" in changed.stderr
+
+
+def test_a_sample_that_a_fault_kept_from_being_judged_is_judged_when_resumed(tmp_path: Path, puzzles: Path) -> None:
+    samples, out = lines(tmp_path / "samples.jsonl", *SAMPLES), tmp_path / "out.jsonl"
+    given = ("--samples", samples, "--puzzles", puzzles, "-o", out)
+    run(*given)
+    whole = out.read_bytes().splitlines()
+    fault = json.loads(whole[1])
+    (solution,) = fault["solutions"]
+    fault |= {"statuses": {"internal_error": 1}, "solutions": {solution: "internal_error"}}
+    lines(out, *(json.loads(one) for one in whole[:1]), fault, *(json.loads(one) for one in whole[2:4]))
+    done = run(*given, "--resume")
+    assert done.returncode == 0 and "or, by a fault, not judged: 1 attempts" in done.stderr
+    assert "3 of 6 attempts now" in done.stderr
+    assert out.read_bytes().count(b"\n") == 7
+    assert figures(out)["pass_at_k"]["1"]["value"] == 0.5 and "internal_error" not in figures(out)["statuses"]
+    assert "0 of 6 attempts now" in run(*given, "--resume").stderr
 
 
 def test_samples_without_a_problem_are_counted_and_named(tmp_path: Path, puzzles: Path) -> None:
