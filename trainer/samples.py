@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -82,9 +81,3 @@ def _temperature(record: Record) -> float | None:
     """Return the sampling temperature that a sample names."""
     value: Any = record.fields.get("temperature")
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def digest(path: str) -> str:
-    """Return a digest of a file. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -7,7 +7,8 @@
     pairs.py         inputs and outputs -> cases; sources.py: what is read off a dataset's sources
     fields.py        fields with messages that name them; literals.py: data in texts; pickled.py: one string of a pickle
     preludes.py      names that solutions expect without imports
-    joining.py       problems and samples, joined by id; answers.py: the solution that a model wrote
+    benchmark.py     the problems of files, by id; joining.py: with their samples; answers.py: the solution that a
+                     model wrote
 
 Example:
     problem = formats.read({"prompt": ..., "entry_point": ..., "test": ..., "task_id": "HumanEval/0"})

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from selftaught.sandbox import passk
 from selftaught.trainer import evaluation
 from tests.generator.model_server import ModelServer, luck, serving
 
@@ -288,11 +289,63 @@ def test_evaluate_and_verify_agree_on_samples(tmp_path: Path, problems: list[dic
     assert f"Pass@1: {value['value']:.1%} [{value['low']:.1%}, {value['high']:.1%}]" in said
 
 
+SQUARE = {"task_id": 5, "text": "Square a number.", "code": "", "test_list": ["assert sq(3) == 9", "assert sq(0) == 0"]}
+CUBE = {**SQUARE, "task_id": 600, "text": "Cube a number.", "test_list": ["assert sq(3) == 27"]}
+
+
+def of_functions(prompt: str, seed: int) -> str:
+    wrong = luck(prompt, seed) % 2
+    if prompt.endswith("[BEGIN]"):
+        return f"\ndef sq(x):\n    return x * x + {wrong}\n[DONE]\n\nYou are"
+    return f"    return x + {1 + wrong}\n\nprint(inc(1))"
+
+
+def in_blocks(prompt: str, seed: int) -> str:
+    name, value = ("inc", "x + 1") if "def inc" in prompt else ("sq", "x * x")
+    return f"<think>\nEasy.\n</think>\n```python\ndef {name}(x):\n    return {value}\n```\n"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_benchmark_is_asked_in_its_own_way_and_judged_by_its_tests(tmp_path: Path, chat: bool) -> None:
+    given, out = lines(tmp_path / "problems.jsonl", HUMANEVAL, SQUARE, CUBE), tmp_path / "out.jsonl"
+    with serving(in_blocks if chat else of_functions) as server:
+        arguments = (f"{server.address}#m", "--benchmark", given, "-n", 6, "-o", out, "--chat" if chat else "--no-chat")
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+        results = {one.id: one for one in evaluation.read(out)}
+        assert {one.settings["cpu_seconds"] for one in results.values()} == {3.0}, "as the dataset's judge has it"
+        assert results["600"].score == passk.Score(6, 0) and results["600"].group == "MBPP validation part"
+        right = {ident: results[ident].score.correct for ident in ("H/0", "5")}
+        assert right == {"H/0": 6, "5": 6} if chat else all(0 < one < 6 for one in right.values())
+        asked = len(server.seen)
+        again = run(*arguments, "--resume")
+        assert again.returncode == 0 and again.stdout == done.stdout and len(server.seen) == asked
+        other = run(*arguments, "--resume", "--format", "mbpp")
+        assert other.returncode == 2 and "format was not there" in other.stderr
+
+
+def test_samples_of_a_benchmark_are_compared_as_asked(tmp_path: Path) -> None:
+    half = {"problem_id": 1, "question": "Halve.", "input_output": json.dumps({"inputs": ["1"], "outputs": ["0.5"]})}
+    given, out = lines(tmp_path / "problems.jsonl", half), tmp_path / "out.jsonl"
+    samples = lines(tmp_path / "samples.jsonl", {"problem_id": 1, "solution": "print(float(input()) / 2 + 1e-10)"})
+    for compare, right in (("exact", 0), ("approx", 1)):
+        arguments = ("--samples", samples, "--benchmark", given, "--format", "apps", "--compare", compare, "-o", out)
+        done = run(*arguments, "--force")
+        assert done.returncode == 0, done.stderr
+        assert [one.score for one in evaluation.read(out)] == [passk.Score(1, right)]
+    again = run(*arguments[:-4], "--compare", "exact", "-o", out, "--resume")
+    assert again.returncode == 2 and 'compare was "approx", is "exact"' in again.stderr
+
+
 def test_a_model_and_samples_exclude_each_other(tmp_path: Path) -> None:
     for arguments, word in (
         ((), "name a MODEL, or give --samples"),
         (("MODEL", "--samples", "x"), "and not both"),
-        (("--samples", "x", "-n", "5"), "leave out attempts"),
+        (("--samples", "x", "-n", "5"), "leave out -n"),
+        (("MODEL", "--benchmark", "x", "--puzzles", "y"), "leave out --puzzles"),
+        (("MODEL", "--compare", "exact"), "--compare is for --benchmark or --samples"),
+        (("MODEL", "--benchmark", "humaneval"), "takes the file with the dataset's problems"),
+        (("MODEL", "--benchmark", "x", "--format", "humanevil"), "'humanevil' is not one of auto, "),
     ):
         done = run(*arguments, "-o", tmp_path / "out.jsonl")
         assert done.returncode == 2 and word in done.stderr
