@@ -5,6 +5,7 @@
     verl.py, leetcode.py, puzzles.py
                      one module a family: `recognise` a record by its fields, `read` it
     pairs.py         inputs and outputs -> cases; sources.py: what is read off a dataset's sources
+    statement.py     the words in which a problem is stated
     fields.py        fields with messages that name them; literals.py: data in texts; pickled.py: one string of a pickle
     preludes.py      names that solutions expect without imports
     benchmark.py     the problems of files, by id; joining.py: with their samples; answers.py: the solution that a

@@ -14,9 +14,8 @@ All others
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from selftaught.sandbox import completion
+from selftaught.sandbox.formats import statement
 from selftaught.sandbox.formats.fields import Fields, optional, strings
 from selftaught.sandbox.formats.problem import Malformed, Problem
 from selftaught.sandbox.task import FunctionTask
@@ -31,18 +30,6 @@ _STOPS = {
     **dict.fromkeys(TASK_WITH_TESTS, ("[DONE]",)),
 }
 _BEGIN = "[BEGIN]"
-_STATEMENTS = (
-    "question_content",
-    "question",
-    "problem_description",
-    "problem_statement",
-    "description",
-    "problem",
-    "query",
-    "prompt",
-)
-_FURTHER = {"input_format": "Input", "output_format": "Output", "note": "Note"}
-
 _ASK_CODE = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
     "```python\n{code}\n```"
@@ -109,10 +96,7 @@ def written(form: str, text: str) -> str:
 
 def _task(fields: Fields) -> str:
     tests = "\n".join(one.strip() for one in strings(fields, "test_list"))
-    task = optional(fields, "text", "prompt").strip()
-    if not task:
-        raise Malformed("it has no statement: 'text' or 'prompt'")
-    return _TASK.format(task=task, tests=tests)
+    return _TASK.format(task=_statement(fields), tests=tests)
 
 
 def _code(fields: Fields) -> str:
@@ -120,20 +104,16 @@ def _code(fields: Fields) -> str:
 
 
 def _of_statement(fields: Fields, problem: Problem, chat: bool) -> str:
-    statement = next((found for name in _STATEMENTS if (found := _words(fields.get(name)))), "")
-    if not statement:
-        raise Malformed(f"it has no statement: {', '.join(_STATEMENTS)}")
-    further = ((title, _words(fields.get(name))) for name, title in _FURTHER.items())
-    statement += "".join(f"\n\n{title}:\n{found}" for title, found in further if found)
+    asked = _statement(fields)
     starter = optional(fields, "starter_code").strip()
     function = isinstance(problem.judge, FunctionTask)
     if isinstance(problem.judge, FunctionTask) and not starter:
         starter = _head(problem.judge.entry_point)
     if chat:
         form = _FUNCTION if function else _PROGRAM
-        return _ASK_STATEMENT.format(statement=statement, form=form, starter=starter or "# YOUR CODE HERE")
+        return _ASK_STATEMENT.format(statement=asked, form=form, starter=starter or "# YOUR CODE HERE")
     return _STATEMENT.format(
-        statement=statement, starter=starter, kind="Call-Based" if function else "Standard Input"
+        statement=asked, starter=starter, kind="Call-Based" if function else "Standard Input"
     )
 
 
@@ -143,10 +123,7 @@ def _head(entry_point: str) -> str:
     return f"class {owners[0]}:\n    def {name}(self, " if owners else f"def {name}("
 
 
-def _words(value: Any) -> str:
-    """Return a statement: text, or the messages of a prompt."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list | tuple):
-        return "\n\n".join(filter(None, (completion.text(one).strip() for one in value)))
-    return ""
+def _statement(fields: Fields) -> str:
+    if found := statement.read(fields):
+        return found
+    raise Malformed(f"it has no statement: {', '.join(statement.NAMES)}")
