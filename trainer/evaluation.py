@@ -20,14 +20,14 @@ from selftaught.generator.models import Completer, Stop, chats, known
 from selftaught.generator.prompts import Prompt, Style
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.sandbox import Status, Task, Verifier
-from selftaught.sandbox.passk import KS, Score, estimate
+from selftaught.sandbox.passk import KS, Estimate, Score, estimate
 from selftaught.sandbox.task import AnyTask
 from selftaught.trainer.question import Question
 from selftaught.trainer.results import REFUSED, UNJUDGED, UNPARSED, Result, read, write
 
 __all__ = [
-    "Problem", "Question", "Result", "Stopped", "VerdictCache", "attempt", "evaluate", "read", "scores", "summary",
-    "write",
+    "UNJUDGED", "Problem", "Question", "Result", "Stopped", "VerdictCache", "attempt", "evaluate", "read", "scores",
+    "shown", "summary", "write",
 ]  # fmt: skip
 
 
@@ -342,6 +342,11 @@ def _best(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
                     "attempts": entry["attempts"],
                 }
     return best
+
+
+def shown(found: dict[str, Any]) -> str:
+    """Return one Pass@k of a summary in words, with its interval."""
+    return str(Estimate(found["value"], found["low"], found["high"]))
 
 
 def scores(results: Sequence[Result], temperature: float | None) -> dict[str, Score]:
