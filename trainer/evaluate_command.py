@@ -286,7 +286,7 @@ class _Run:
             yield result
             self._keep(result)
         if number := sum(one.statuses.total() for one in self._results.values() if one.to_repeat):
-            _say([f"made again, since they were refused or, by a fault, not judged: {number:,} attempts"])
+            _say([f"made again, since they were refused or, by a fault, not judged: {number:,}"])
 
     def _keep(self, result: Result) -> None:
         """Count a result. Its solutions are in the file; in memory they would grow without bound."""
@@ -314,13 +314,17 @@ class _Run:
         _say([f"{progress.added:,} of {self._statuses.total():,} attempts now, {progress}"])
         for status in UNJUDGED:
             if number := self._statuses[status]:
-                _say([f"{number:,} attempts are {status}: they were not judged, and count neither as right nor wrong"])
+                _say([f"{_attempts(number)} {status}: not judged, and neither right nor wrong"])
             if status in (REFUSED, "invalid"):
                 _say(_first([f"{one.id}: {one.refusal}" for one in apart if one.statuses[status]]))
         if number := self._statuses[UNPARSED]:
-            _say([f"{number:,} attempts are {UNPARSED}: no code is understood in them; they count as wrong"])
+            _say([f"{_attempts(number)} {UNPARSED}: no code is understood, which counts as wrong"])
         unjudged = sum(self._statuses[status] for status in UNJUDGED)
         return SOME_UNJUDGED if unjudged or malformed else OK
+
+
+def _attempts(number: int) -> str:
+    return "1 attempt is" if number == 1 else f"{number:,} attempts are"
 
 
 def _first(lines: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selftaught.generator import answers, checks, example, puzzle
-from selftaught.sandbox import Verifier, records
+from selftaught.sandbox import Verifier, formats, records
 from selftaught.sandbox.formats.fields import ident
 from selftaught.sandbox.records import Record, Unreadable
 from selftaught.sandbox.records.omissions import Omissions
@@ -88,7 +88,8 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
             found.malformed += 1
             found.omissions.add(_NO_PUZZLE, row.problem or f"{row.place}: {error}")
     if not kept:
-        raise Unreadable("\n".join([f"{source} has no puzzles", *found.omissions.lines()]))
+        hint = [f"its records look like {form}: --benchmark asks those"] if (form := _dataset(source)) else []
+        raise Unreadable("\n".join([f"{source} has no puzzles", *found.omissions.lines(), *hint]))
     if split:
         test = set(json.loads(Path(split).read_text(encoding="utf-8")).get("test", []))
         reason = f"it is not in the test part of {split}"
@@ -101,6 +102,14 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
         kept = found.keep(kept, lambda of, one: first[of] is one, reason)
     found.problems = [*_distinct([one for _, one in kept])]
     return found
+
+
+def _dataset(source: str) -> str:
+    """Return the format of a file's first record if it is a problem of a dataset; else an empty text."""
+    try:
+        return formats.recognise(next(records.rows(path(source))).fields)
+    except (formats.Malformed, Unreadable):
+        return ""
 
 
 def _problem(row: Record, number: int, every_instance: bool | None) -> tuple[str, Problem]:

@@ -249,7 +249,7 @@ def test_a_sample_that_a_fault_kept_from_being_judged_is_judged_when_resumed(tmp
     fault |= {"statuses": {"internal_error": 1}, "solutions": {solution: "internal_error"}}
     lines(out, *(json.loads(one) for one in whole[:1]), fault, *(json.loads(one) for one in whole[2:4]))
     done = run(*given, "--resume")
-    assert done.returncode == 0 and "or, by a fault, not judged: 1 attempts" in done.stderr
+    assert done.returncode == 0 and "or, by a fault, not judged: 1\n" in done.stderr
     assert "3 of 6 attempts now" in done.stderr
     assert out.read_bytes().count(b"\n") == 7
     assert figures(out)["pass_at_k"]["1"]["value"] == 0.5 and "internal_error" not in figures(out)["statuses"]
@@ -322,6 +322,19 @@ def test_a_benchmark_is_asked_in_its_own_way_and_judged_by_its_tests(tmp_path: P
         assert again.returncode == 0 and again.stdout == done.stdout and len(server.seen) == asked
         other = run(*arguments, "--resume", "--format", "mbpp")
         assert other.returncode == 2 and "format was not there" in other.stderr
+
+
+def test_a_file_of_the_other_kind_says_which_option_takes_it(tmp_path: Path, puzzles: Path) -> None:
+    given, out = lines(tmp_path / "problems.jsonl", HUMANEVAL), tmp_path / "out.jsonl"
+    lacking = lines(tmp_path / "lacking.jsonl", {**HUMANEVAL, "test": None, "other": 1, "prompt": 3})
+    for option, file, word in (
+        ("--puzzles", given, "its records look like humaneval: --benchmark asks those"),
+        ("--benchmark", puzzles, "a puzzle: those are given with --puzzles"),
+        ("--benchmark", lacking, "the field 'test' is missing"),
+    ):
+        done = run("scripted:/nowhere", option, file, "-o", out)
+        assert done.returncode == 2 and word in done.stderr, done.stderr
+    assert not out.exists()
 
 
 def test_samples_of_a_benchmark_are_compared_as_asked(tmp_path: Path) -> None:

@@ -110,7 +110,10 @@ def select(file: str, form: str = AUTO, compare: str | None = None, cpu_seconds:
             reason = str(error)
             found.omissions.add(_NO_PROBLEM, reason if benchmark.place(key) in reason else f"{key}: {reason}")
     if not found.problems:
-        raise Unreadable("\n".join([f"{file} has no problems that a model can be asked", *found.omissions.lines()]))
+        hint = ["--format NAME says what a record lacks of a format"] if form == AUTO else []
+        raise Unreadable(
+            "\n".join([f"{file} has no problems that a model can be asked", *found.omissions.lines(), *hint])
+        )
     if len({one.group for one in found.problems}) == 1:
         found.problems = [dataclasses.replace(one, group="") for one in found.problems if isinstance(one, Asked)]
     return found
