@@ -44,8 +44,9 @@ class Attempt:
         sampling: How it was sampled.
         body: What follows the signature.
         solution: The whole function ``def g(...)``; empty if it doesn't parse.
-        status: The verdict's status or ``unparsed``; empty before verification.
-        verdict: The verdict; ``None`` before verification and for what doesn't parse.
+        status: The verdict's status, ``unparsed``, or ``held_out`` (it has the solution of a held-out problem); empty
+            before verification.
+        verdict: The verdict; ``None`` before verification, and for what is not verified.
         borrowed_from: Id of the puzzle that it was written for, if that is another one; else empty.
     """
 
@@ -108,7 +109,7 @@ class Candidate:
     def judged(self) -> list[Attempt]:
         """The attempts that were written for this puzzle and count for its pass rate.
 
-        What doesn't parse counts as wrong. What the verifier could not judge does not count.
+        What doesn't parse counts as wrong. What the verifier could not judge, or was not given, does not count.
         """
         return [one for one in self.attempts if not one.borrowed_from and _counts(one)]
 
@@ -201,8 +202,8 @@ def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, r
             continue
         one.passes("new")
         score = held_out.similarity(one.form) if recipe.held_out_similarity < 1 and len(held_out) else 0.0
-        if held_out.contains(one.puzzle.source):
-            one.fails("held_out", "its canonical form is held out", 1.0)
+        if reason := held_out.reason(one.puzzle.source):
+            one.fails("held_out", reason, 1.0)
         elif recipe.held_out_similarity < 1 and score >= recipe.held_out_similarity:
             one.fails("held_out", "too similar to a held-out puzzle", score)
         else:
@@ -228,4 +229,4 @@ def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe) -> l
 
 
 def _counts(attempt: Attempt) -> bool:
-    return attempt.verdict is None or attempt.verdict.judged
+    return attempt.status == "unparsed" if attempt.verdict is None else attempt.verdict.judged

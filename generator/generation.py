@@ -264,13 +264,15 @@ class Generation:
             one, prompt = asked[number]
             assert one.puzzle is not None
             for sample, text in enumerate(found):
+                solution = status = ""
                 try:
                     solution = prompts.read_solution(one.puzzle, prompt, text)
                     exact(solution)
+                    status = "held_out" if self.held_out.reason_of_solution(solution) else ""
                 except NotAPuzzle:
                     solution = ""
                 origin = self._sampler.origin(prompt, tokens, temperature, seed, start + sample)
-                yield one, Attempt(origin, text if prompt.chat else prompts.cut(text), solution)
+                yield one, Attempt(origin, text if prompt.chat else prompts.cut(text), solution, status)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
         assert one.puzzle is not None

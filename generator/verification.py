@@ -101,7 +101,7 @@ class Verification:
 
     async def verify_attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
         """Verify attempts as they come and set their status and verdict; attempts that are the same program are
-        verified once."""
+        verified once, and those that have a status not at all."""
         came: list[tuple[str, Attempt]] = []
         verdicts: dict[str, Verdict] = {}
 
@@ -111,7 +111,8 @@ class Verification:
                 one.attempts.append(attempt)
                 if not attempt.solution or one.puzzle is None:
                     attempt.status = "unparsed"
-                    self._tally.statuses["unparsed"] += 1
+                if attempt.status or one.puzzle is None:
+                    self._tally.statuses[attempt.status] += 1
                     continue
                 ident = f"{id(one)}/{exact(attempt.solution)}"
                 came.append((ident, attempt))

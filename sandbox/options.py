@@ -88,6 +88,53 @@ def no_link(context: click.Context, parameter: click.Parameter, value: Any) -> A
     return value
 
 
+class _FormatName(click.ParamType):  # type: ignore[type-arg]  # it is generic in the newest versions only
+    """A name of a format. The names are looked up when they are needed: every command starts with this module.
+
+    Args:
+        tasks: Formats of tasks too, not only those of datasets.
+    """
+
+    name = "format"
+
+    def __init__(self, tasks: bool) -> None:
+        self._tasks = tasks
+
+    def _names(self) -> list[str]:
+        from selftaught.sandbox import formats, records
+
+        return [*(records.FORMATS if self._tasks else [formats.AUTO]), *formats.NAMES]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self._names())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self._names():
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}.", param, ctx)
+        return value
+
+
+def format_option(said: str, tasks: bool = False) -> Callable[[F], F]:
+    """Return the option ``--format``.
+
+    Args:
+        said: Its help.
+        tasks: Formats of tasks too, not only those of datasets.
+    """
+    return click.option("--format", "form", type=_FormatName(tasks), default="auto", show_default=True, help=said)
+
+
+def _comparison(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value:
+        from selftaught.sandbox import comparison
+
+        try:
+            comparison.validate(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
 def judging(command: F) -> F:
     """Add the options for limits, number of workers, and engine to a command."""
     return _with(command, _JUDGING)
@@ -121,6 +168,9 @@ WORKERS = click.option(
 )
 REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
                        help="The confinement level that is required.")  # fmt: skip
+COMPARE = click.option("--compare", metavar="NAME", callback=_comparison,
+                       help="Of a dataset's problems: how output is compared, if not as the dataset's own judge does "
+                       "it.")  # fmt: skip
 RAY = click.option("--ray", metavar="ADDRESS",
                    help="Judge on all nodes of this Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on "
                    "this machine. --workers is then of each node.")  # fmt: skip

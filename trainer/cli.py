@@ -28,6 +28,9 @@ if TYPE_CHECKING:
               help="How pairs are generated and a pretrained model trained; paper has the preset's sizes.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
+@click.option("--benchmark", "benchmarks", multiple=True, metavar="FILE",
+              help="Also measure the base model and the last one on this benchmark, such as HumanEval.jsonl.gz; may be "
+              "repeated, and given later for a run that is done.")  # fmt: skip
 @WORKERS
 @RAY
 @REQUIRE
@@ -48,6 +51,7 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
     130 interrupted, 143 terminated: give the command again to continue.
     """
     from selftaught.generator.models import ModelFailed
+    from selftaught.sandbox.records import Unreadable
     from selftaught.trainer import presets, report
     from selftaught.trainer.loop import Loop
     from selftaught.trainer.run import Mismatch
@@ -60,8 +64,8 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
     on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
         with open_verifier(options, preset.limits) as made:
-            metrics = Loop(preset, iterations, output, made, seed, on_message).run()
-    except (Mismatch, ModelFailed) as error:
+            metrics = Loop(preset, iterations, output, made, seed, on_message, options["benchmarks"]).run()
+    except (Mismatch, ModelFailed, Unreadable) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
         click.echo("interrupted; give the same command again to continue", err=True)

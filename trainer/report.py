@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from selftaught.generator.example import Example
-from selftaught.sandbox.passk import Estimate, Score, ratio
-from selftaught.trainer.evaluation import Result, scores
+from selftaught.sandbox.passk import Score, ratio
+from selftaught.trainer.benchmarks import measurement
+from selftaught.trainer.evaluation import Result, scores, shown
 
 
 def gains(
@@ -42,16 +43,12 @@ def sentence(metrics: dict[str, Any]) -> str:
     for k, before in first["pass_at_k"].items():
         gain = metrics.get("gains", {}).get(k)
         times = f", {gain['value']:.1f} times [{gain['low']:.1f}, {gain['high']:.1f}]" if gain else ""
-        parts.append(f"Pass@{k} from {_shown(before)} to {_shown(last['pass_at_k'][k])}{times}")
+        parts.append(f"Pass@{k} from {shown(before)} to {shown(last['pass_at_k'][k])}{times}")
     rounds = "iteration" if last["iteration"] == 1 else "iterations"
     return (
         f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model "
         f"goes, on {first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
     )
-
-
-def _shown(found: dict[str, Any]) -> str:
-    return str(Estimate(found["value"], found["low"], found["high"]))
 
 
 def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
@@ -74,14 +71,16 @@ def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
         "|---" * (3 + len(ks)) + "|",
     ]
     for entry in entries:
-        cells = [f"{_shown(entry['pass_at_k'][k])} ({entry['pass_at_k'][k]['temperature']:g})" for k in ks]
+        cells = [f"{shown(entry['pass_at_k'][k])} ({entry['pass_at_k'][k]['temperature']:g})" for k in ks]
         counts = entry["counts"]
         name = "base" if entry["iteration"] == 0 else str(entry["iteration"])
         lines.append(f"| {name} | {counts['examples']:,} | {counts['puzzles']:,} | " + " | ".join(cells) + " |")
     lines += ["", *_groups(entries, ks)]
+    if measured := metrics.get("benchmarks"):
+        lines += measurement.table(measured)
     trivial = entries[-1]["trivial"]
     if trivial["problems"]:
-        best = ", ".join(f"Pass@{k} {_shown(one)}" for k, one in trivial["pass_at_k"].items())
+        best = ", ".join(f"Pass@{k} {shown(one)}" for k, one in trivial["pass_at_k"].items())
         lines += [f"Reported separately, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
     seconds = max(metrics["seconds"], 1e-9)
     lines += [
@@ -103,7 +102,7 @@ def _groups(entries: Sequence[dict[str, Any]], ks: Sequence[str]) -> list[str]:
     for group in groups:
         for entry in (entries[0], entries[-1]):
             name = "base" if entry["iteration"] == 0 else str(entry["iteration"])
-            cells = [_shown(entry["groups"][group][k]) for k in ks]
+            cells = [shown(entry["groups"][group][k]) for k in ks]
             lines.append(f"| {group} | {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 

@@ -13,6 +13,7 @@ import pytest
 
 from selftaught.generator import example, seeds
 from selftaught.generator.candidate import STAGES
+from selftaught.generator.contamination import HeldOutProblems
 from selftaught.generator.folder import Folder, Tally
 from selftaught.generator.generation import Generation
 from selftaught.generator.models import ModelFailed
@@ -239,6 +240,17 @@ def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, v
     assert not any("x + a == b" in prompt for prompt in model.prompts)
     with pytest.raises(Contaminated):
         run(tmp_path / "b", verifier, held_out=HeldOut([SEEDS[7].puzzle.source]))
+
+
+def test_a_solution_of_a_held_out_problem_is_neither_judged_nor_kept(tmp_path: Path, verifier: Verifier) -> None:
+    body = "\n    c = [b - a]\n    for one in c:\n        if one == b - a and one + a == b:\n            return one"
+    model = Scripted(lambda prompt, rng: body if "def g" in prompt.splitlines()[-1] else rng.choice([SUM, "x"]))
+    for name, problems, kept in (("open", HeldOutProblems(), True), ("closed", HeldOutProblems(), False)):
+        if not kept:
+            problems.add("HumanEval/900", "", [f"def solve(a, b):{body}"])
+        tally = run(tmp_path / name, verifier, model=model, held_out=HeldOut(problems=problems))
+        assert (tally.stages["pairs"] > 0) is kept
+        assert (tally.statuses["held_out"] > 0) is not kept and (tally.statuses["accepted"] > 0) is kept
 
 
 def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Path, verifier: Verifier) -> None:
