@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
 """The confinement levels that each backend offers, strongest first."""
+STRONGEST_FIRST = ("full", "container", "restricted")
+"""All levels. A container has the jail of `restricted` inside, and namespaces of its own."""
 
 
 @dataclass(frozen=True, slots=True)
