@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import REQUIRE, WORKERS, Unusable, elsewhere, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Print the last two lines only.")
 def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:

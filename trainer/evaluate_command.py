@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, RAY, REQUIRE, SOME_UNJUDGED, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import OK, REQUIRE, SOME_UNJUDGED, WORKERS, Unusable, elsewhere, no_link, open_verifier
 from selftaught.sandbox.output import descriptor
 from selftaught.sandbox.progress import Progress, is_shown
 
@@ -60,7 +60,7 @@ _NAMED = 5
               help="CPU seconds for each of the two phases; with --samples of a dataset, by default its own.",
               )  # fmt: skip
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def evaluate(model_name: str | None, output: Path, **options: Any) -> None:

@@ -1,8 +1,8 @@
 """Many tasks through one open request to each daemon, and through another if that breaks.
 
-    add -> waiting -> [balance] -> lane of a daemon -> request -> verdict
-              ^                        |
-              +------ broken ----------+
+    add -> waiting -> [balance] -> channel of a daemon -> request -> verdict
+              ^                           |
+              +--------- broken ----------+
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Pending:
 
 
 @dataclass(eq=False, slots=True)
-class _Lane:
+class _Channel:
     """The way to one daemon.
 
     Attributes:
@@ -92,7 +92,7 @@ class BatchRequest:
         self._added = 0
         self._pending: dict[int, _Pending] = {}
         self._waiting: deque[int] = deque()
-        self._lanes: dict[Daemon, _Lane] = {}
+        self._channels: dict[Daemon, _Channel] = {}
         self._serving: dict[Daemon, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._ended = False
@@ -141,9 +141,10 @@ class BatchRequest:
 
     async def _end_requests(self) -> None:
         """Let the open requests end in order."""
-        for lane in self._lanes.values():
-            lane.changed.set()
-        if serving := [self._serving[daemon] for daemon, lane in self._lanes.items() if lane.timer is not None]:
+        for channel in self._channels.values():
+            channel.changed.set()
+        serving = [self._serving[daemon] for daemon, channel in self._channels.items() if channel.timer is not None]
+        if serving:
             await asyncio.wait(serving, timeout=_END_SECONDS)
 
     @property
@@ -178,113 +179,113 @@ class BatchRequest:
             if loads[number].busy and self._daemons.are_several:
                 return
             count = share(loads[number], len(self._waiting)) if self._daemons.are_several else len(self._waiting)
-            lane = self._lane(daemons[number])
+            channel = self._channel(daemons[number])
             taken = [self._waiting.popleft() for _ in range(count)]
-            lane.unsent += taken
-            lane.held.update(dict.fromkeys(taken))
-            lane.daemon.sent(count)
-            lane.changed.set()
+            channel.unsent += taken
+            channel.held.update(dict.fromkeys(taken))
+            channel.daemon.sent(count)
+            channel.changed.set()
 
-    def _lane(self, daemon: Daemon) -> _Lane:
-        if daemon not in self._lanes:
-            self._lanes[daemon] = lane = _Lane(daemon)
-            self._serving[daemon] = asyncio.create_task(self._serve(lane))
-        return self._lanes[daemon]
+    def _channel(self, daemon: Daemon) -> _Channel:
+        if daemon not in self._channels:
+            self._channels[daemon] = channel = _Channel(daemon)
+            self._serving[daemon] = asyncio.create_task(self._serve(channel))
+        return self._channels[daemon]
 
-    def _take_back(self, lane: _Lane) -> None:
+    def _take_back(self, channel: _Channel) -> None:
         """Let the tasks that a daemon has not answered wait for another."""
-        held = list(lane.held)
-        lane.daemon.lost(len(held))
-        lane.held.clear()
-        lane.unsent.clear()
+        held = list(channel.held)
+        channel.daemon.lost(len(held))
+        channel.held.clear()
+        channel.unsent.clear()
         for number in held:
-            self._pending[number].failed_at = lane.daemon
+            self._pending[number].failed_at = channel.daemon
         self._waiting.extendleft(reversed(held))
         self._changed.set()
 
-    async def _serve(self, lane: _Lane) -> None:
+    async def _serve(self, channel: _Channel) -> None:
         """Send requests to a daemon as long as it is given tasks."""
         try:
             while not self._is_over:
-                if not lane.held:
-                    await lane.changed.wait()
-                    lane.changed.clear()
+                if not channel.held:
+                    await channel.changed.wait()
+                    channel.changed.clear()
                     continue
                 pause = 0.0
                 try:
-                    await self._request(lane)
+                    await self._request(channel)
                 except _Rejected:
                     raise
                 except (Busy, ServerRefused, *BROKEN) as error:
                     pause = error.seconds if isinstance(error, Busy) else 0.0
-                    if not lane.is_late:
-                        await self._on_failure(lane.daemon, error)
-                lane.timer, lane.is_late = None, False
-                if lane.held or pause:
-                    self._take_back(lane)
-                    await lane.waits.wait(pause)
+                    if not channel.is_late:
+                        await self._on_failure(channel.daemon, error)
+                channel.timer, channel.is_late = None, False
+                if channel.held or pause:
+                    self._take_back(channel)
+                    await channel.waits.wait(pause)
         except Exception as error:
             self._error = error
             self._changed.set()
         finally:
-            lane.daemon.lost(len(lane.held))
-            lane.held.clear()
+            channel.daemon.lost(len(channel.held))
+            channel.held.clear()
 
-    async def _request(self, lane: _Lane) -> None:
-        """Send one request with the tasks of a lane and those that it is given later. Returns at its regular end."""
+    async def _request(self, channel: _Channel) -> None:
+        """Send one request with the tasks of a channel and those that it is given later. Returns at its regular end."""
         sent: dict[int, int] = {}
         path = f"/v1/verify/batch?order=completion&repeat={self._repeat}"
-        async with lane.daemon.watched(self._daemons.are_checked) as lane.timer:
-            body, headers = self._lines(lane, sent), {"Content-Type": LINES}
-            async with lane.daemon.session().post(path, data=body, headers=headers) as response:
-                if problem := await lane.daemon.check(response):
-                    raise _Rejected(f"{lane.daemon.name}: {problem['detail']}")
+        async with channel.daemon.watched(self._daemons.are_checked) as channel.timer:
+            body, headers = self._lines(channel, sent), {"Content-Type": LINES}
+            async with channel.daemon.session().post(path, data=body, headers=headers) as response:
+                if problem := await channel.daemon.check(response):
+                    raise _Rejected(f"{channel.daemon.name}: {problem['detail']}")
                 rest = b""
                 async for data in response.content.iter_any():
                     *lines, rest = (rest + data).split(b"\n")
                     if lines:
-                        self._receive(lane, sent, lines)
+                        self._receive(channel, sent, lines)
 
-    async def _lines(self, lane: _Lane, sent: dict[int, int]) -> AsyncIterator[bytes]:
+    async def _lines(self, channel: _Channel, sent: dict[int, int]) -> AsyncIterator[bytes]:
         """Yield the request's body. It stays open while verdicts are pending: a task may have to be sent again.
 
         Args:
-            lane: Whose tasks are sent.
+            channel: Whose tasks are sent.
             sent: The number of each task by its place in the request, as long as it has no verdict.
         """
-        lane.unsent = list(lane.held)
+        channel.unsent = list(channel.held)
         place = 0
         while not self._is_over:
-            numbers, lane.unsent = [number for number in lane.unsent if number in lane.held], []
+            numbers, channel.unsent = [number for number in channel.unsent if number in channel.held], []
             if numbers:
                 sent.update(enumerate(numbers, place))
                 place += len(numbers)
                 yield b"".join(self._pending[number].line for number in numbers)
             else:
-                await lane.changed.wait()
-                lane.changed.clear()
+                await channel.changed.wait()
+                channel.changed.clear()
 
-    def _receive(self, lane: _Lane, sent: dict[int, int], lines: list[bytes]) -> None:
+    def _receive(self, channel: _Channel, sent: dict[int, int], lines: list[bytes]) -> None:
         """Process verdicts: pass each on, or send its task again."""
-        lane.waits.reset()
+        channel.waits.reset()
         answered = 0
         for line in lines:
             fields = parse(line)
             number = sent.pop(fields.pop("index"))
-            if number not in lane.held:
+            if number not in channel.held:
                 continue
-            del lane.held[number]
+            del channel.held[number]
             answered += 1
             pending = self._pending[number]
             verdict = replace(Verdict.from_dict(fields), id=pending.id)  # that on a line that was too long has no id
             pending.attempts += verdict.status is Status.INTERNAL_ERROR
             if verdict.retryable and pending.attempts < ATTEMPTS:
-                pending.failed_at = lane.daemon
+                pending.failed_at = channel.daemon
                 self._waiting.appendleft(number)
             else:
                 del self._pending[number]
                 pending.done(verdict)
-        lane.daemon.received(answered)
+        channel.daemon.received(answered)
         self._changed.set()
 
     def _expire(self) -> None:
@@ -303,14 +304,14 @@ class BatchRequest:
             pending.done(Verdict(pending.id, Status.INTERNAL_ERROR, message=reason, retryable=True))
         gone = {*late}
         self._waiting = deque(number for number in self._waiting if number not in gone)
-        for lane in self._lanes.values():
-            if given_up := gone & lane.held.keys():
+        for channel in self._channels.values():
+            if given_up := gone & channel.held.keys():
                 for number in given_up:
-                    del lane.held[number]
-                lane.daemon.lost(len(given_up))
-                if lane.timer is not None:
-                    lane.is_late = True
-                    lane.timer.reschedule(now)
+                    del channel.held[number]
+                channel.daemon.lost(len(given_up))
+                if channel.timer is not None:
+                    channel.is_late = True
+                    channel.timer.reschedule(now)
 
 
 class _Rejected(ServerRefused):
