@@ -23,7 +23,10 @@ QUIET_SECONDS = 5.0
 ALIVE_SECONDS = 10.0
 """How long it may take to answer that."""
 
-_AT_ONCE = 1.0
+LEAST_AHEAD = 2
+"""A daemon may have at least so many tasks of a stream for each worker: one that runs, and the next."""
+
+_PAUSE_SECONDS = 1.0
 
 
 class Daemon:
@@ -139,7 +142,7 @@ class Daemon:
         if response.status in (429, 502, 503, 504):
             wait = response.headers.get("Retry-After", "")
             kind = Busy if response.status == 429 else Unavailable
-            raise kind(float(wait) if wait.isdigit() else _AT_ONCE, f"HTTP {response.status}: {detail}")
+            raise kind(float(wait) if wait.isdigit() else _PAUSE_SECONDS, f"HTTP {response.status}: {detail}")
         if response.status in (400, 413, 422):
             return {"detail": detail}
         raise ServerRefused(f"{self.name}: HTTP {response.status}: {detail}")
@@ -170,7 +173,7 @@ class Daemon:
             what = f"its level is {level}, below {require}"
             return self.leave_out(what, CannotConfine(f"{self.name}: {what}"))
         if self._pace is None:
-            self._pace = Pace(2 * int(self.about.get("workers", 1)), self._in_flight)
+            self._pace = Pace(LEAST_AHEAD * int(self.about.get("workers", 1)), self._in_flight)
         self.problem, self.refusal, self.busy_until = "", None, 0.0
         return None
 
