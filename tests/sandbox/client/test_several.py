@@ -457,7 +457,7 @@ def test_every_address_of_a_name_is_a_daemon_and_those_that_come_and_go_are_foll
         before = judged(pods["127.0.0.1"])
         assert told_once(list(client.verify_many(tasks(300))), 300)
         assert judged(pods["127.0.0.1"]) == before
-        assert judged(pods["127.0.0.3"]) > 50
+        assert judged(pods["127.0.0.3"]) > 10, "it is used, from little on: its pace was not known"
         known.clear()
         assert told_once(list(client.verify_many(tasks(100))), 100), "those that are known are kept"
 
