@@ -11,7 +11,7 @@ import click
 
 from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import REQUIRE, WORKERS, Unusable, elsewhere, no_link, open_verifier
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -72,7 +72,7 @@ TOO_FEW = 1
 )
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--resume", is_flag=True, help="Continue the run in the folder; nothing is sampled or verified twice.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")

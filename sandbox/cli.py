@@ -19,9 +19,9 @@ from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import (
     COMPARE,
     OK,
-    RAY,
     SOME_UNJUDGED,
     Unusable,
+    elsewhere,
     format_option,
     judging,
     limits,
@@ -66,7 +66,7 @@ def main() -> None:
               help="File for the verdicts; standard output by default. Must not be a symbolic link.")  # fmt: skip
 @judging
 @where
-@RAY
+@elsewhere
 @click.option("--repeat", type=click.IntRange(1), default=1,
               help="Judge each task this many times; if the verdicts differ it is `unstable`.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted output file; no task is judged twice.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import REQUIRE, WORKERS, Unusable, elsewhere, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
 from selftaught.trainer.hub.command import push
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
               help="Also measure the base model and the last one on this benchmark, such as HumanEval.jsonl.gz; may be "
               "repeated, and given later for a run that is done.")  # fmt: skip
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Print the last two lines only.")
 def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:

@@ -15,11 +15,11 @@ from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import (
     COMPARE,
     OK,
-    RAY,
     REQUIRE,
     SOME_UNJUDGED,
     WORKERS,
     Unusable,
+    elsewhere,
     format_option,
     no_link,
     open_verifier,
@@ -79,7 +79,7 @@ _NAMED = 5
               help="CPU seconds for each of the two phases. Of a dataset's problems by default what its judge allows.",
               )  # fmt: skip
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def evaluate(model_name: str | None, output: Path, **options: Any) -> None:
