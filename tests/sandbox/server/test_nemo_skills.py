@@ -21,8 +21,8 @@ def client(tmp_path: Path) -> Any:
     """Return a function that asks a daemon, and returns what NeMo-Skills makes of the answer."""
 
     def ask(daemon: Daemon, code: str, tests: list[list[str]] | None = None, **settings: Any) -> Any:
-        asked = {"generated_code" if tests is None else "code": code, **({} if tests is None else {"tests": tests})}
-        return released.run("httpx", CLIENT, daemon.url, json.dumps({**asked, **settings}), folder=tmp_path)
+        asked = {"code": code, **({} if tests is None else {"tests": tests}), **settings}
+        return released.run("httpx", CLIENT, daemon.url, json.dumps(asked), folder=tmp_path)
 
     return ask
 
