@@ -1,4 +1,4 @@
-"""Run a program beside the released packages of frameworks, which are installed in a folder of their own.
+"""Run a program beside the released packages of frameworks, which are installed in folders of their own.
 
 The folder comes last on the path, so that what is installed in both is ours. The program runs in a process of its own:
 what the frameworks import and change stays there.
@@ -19,24 +19,29 @@ import pytest
 from tests.conftest import unreached
 
 ROOT = Path(__file__).parents[3]
-FOLDER = ROOT / "out" / "integrations"
-PINS = "tests/trainer/integrations/packages.txt"
-INSTALL = f"pip install --no-deps --upgrade --target out/integrations -r {PINS}"
-_FIRST = f"import sys\nsys.path.append({str(FOLDER)!r})\n"
+PLACES = {
+    "packages.txt": "out/integrations",
+    "packages-verifiers.txt": "out/integrations-verifiers",
+}
+"""Where the packages of a file of pins are installed; several, as not all frameworks can be in one place."""
+
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
 
 
-def version(package: str) -> str | None:
-    """Return the version of a package in the folder, None if it is not there."""
-    found = {one.metadata["Name"].lower(): one.version for one in distributions(path=[str(FOLDER)])}
-    return found.get(package.lower())
-
-
-def require(package: str) -> None:
-    """Skip the test if a package is not in the folder in the version that is pinned."""
-    pins = dict(line.split("==") for line in (ROOT / PINS).read_text().splitlines() if "==" in line)
-    if version(package) != pins[package]:
-        pytest.skip(f"{package}=={pins[package]} is not in out/integrations: {INSTALL}")
+def place(package: str) -> Path:
+    """Return the folder that has a package in the version that is pinned; skip the test if there is none."""
+    for pins, folder in PLACES.items():
+        path = f"tests/trainer/integrations/{pins}"
+        pinned = dict(line.split("==") for line in (ROOT / path).read_text().splitlines() if "==" in line)
+        if package in pinned:
+            found = {one.metadata["Name"]: one.version for one in distributions(path=[str(ROOT / folder)])}
+            if found.get(package) != pinned[package]:
+                pytest.skip(
+                    f"{package}=={pinned[package]} is not in {folder}: "
+                    f"pip install --no-deps --upgrade --target {folder} -r {path}"
+                )
+            return ROOT / folder
+    raise LookupError(f"{package} is pinned in none of {', '.join(PLACES)}")
 
 
 def run(package: str, program: str, *arguments: str, folder: Path, seconds: float = 300) -> Any:
@@ -49,8 +54,8 @@ def run(package: str, program: str, *arguments: str, folder: Path, seconds: floa
         folder: Where it runs.
         seconds: How long it may take.
     """
-    require(package)
-    command = [sys.executable, "-c", _FIRST + program, *arguments]
+    first = f"import sys\nsys.path.append({str(place(package))!r})\n"
+    command = [sys.executable, "-c", first + program, *arguments]
     environment = os.environ | _OFFLINE | {"PYTHONPATH": str(ROOT), "HOME": str(folder)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
     if "CannotConfine" in done.stderr:
