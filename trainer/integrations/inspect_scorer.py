@@ -12,15 +12,12 @@ otherwise. Read at inspect_ai 0.3.285.
 
 from __future__ import annotations
 
-from typing import Any
-
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from selftaught.sandbox.dropin import process
 from selftaught.sandbox.errors import NotJudged
-from selftaught.sandbox.task import Task
 from selftaught.trainer import rows
+from selftaught.trainer.integrations import scoring
 
 
 @scorer(metrics=[accuracy(), stderr()])  # type: ignore[untyped-decorator]  # the same whether installed or not
@@ -33,24 +30,18 @@ def verified(all_cases: bool = False, unanswered: float | None = None) -> Scorer
     """
 
     async def score(state: TaskState, target: Target) -> Score:
-        written, prompt = state.output.completion, state.input_text
+        written = state.output.completion
         try:
-            given = {name: value for name, value in state.metadata.items() if value is not None}
-            source: Any = rows.judge({"prompt": prompt, **given}, all_cases)
-            task = rows.task(target.text if source is None else source, written, prompt, all_cases)
-            if task is None:
-                raise ValueError("neither the metadata nor the target has a puzzle, tests or cases")
-            verdict = process.require_judged(await process.ajudge(task))
+            share, verdict = await scoring.judge(state.metadata, target.text, written, state.input_text, all_cases)
         except rows.Unanswered as error:
             if unanswered is not None:
                 return Score(value=unanswered, explanation=str(error))
             reason = "invalid_response_format" if written.strip() else "no_response"
             return Score.unscored(reason=reason, explanation=str(error))
-        except (NotJudged, ValueError) as error:
+        except NotJudged as error:
             return Score.unscored(reason="scoring_failed", explanation=str(error))
-        share = verdict.score if all_cases and not isinstance(task, Task) else None
-        value = share if share is not None else CORRECT if verdict.accepted else INCORRECT
+        value = share if all_cases else CORRECT if verdict.accepted else INCORRECT
         message = f"{verdict.status}: {verdict.message}" if verdict.message else str(verdict.status)
-        return Score(value=value, answer=task.sol, explanation=message, metadata={"level": verdict.level})
+        return Score(value=value, explanation=message, metadata={"level": verdict.level})
 
     return score
