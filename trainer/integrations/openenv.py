@@ -20,7 +20,7 @@ reward that a caller could take for a 0 (OpenEnv 0.10; a reward of None is summe
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
@@ -85,13 +85,14 @@ class SelftaughtEnvironment(Environment):  # type: ignore[misc]
 
     Args:
         questions: What is asked; a caller of `reset` may bring a row of its own instead.
+        all_cases: Rewards of such rows are shares of cases that pass.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, questions: Sequence[Question] = ()) -> None:
+    def __init__(self, questions: Sequence[Question] = (), all_cases: bool = False) -> None:
         super().__init__()
-        self._questions = questions
+        self._questions, self._all_cases = questions, all_cases
         self._question: Question | None = None
         self._state = QuestionState()
 
@@ -110,7 +111,7 @@ class SelftaughtEnvironment(Environment):  # type: ignore[misc]
             ValueError: The row is no question, or the server has no such question.
         """
         if row:
-            chosen = question.read(row)
+            chosen = question.read(row, all_cases=self._all_cases)
         elif not self._questions:
             raise ValueError("the server has no questions of its own: reset needs a row, such as puzzle=...")
         else:
@@ -188,9 +189,7 @@ def app(problems: str = CORPUS, sessions: int = SESSIONS, all_cases: bool = Fals
         sessions: Maximum number of sessions at once.
         all_cases: Rewards are shares of cases that pass.
     """
-    environment: Callable[[], SelftaughtEnvironment] = partial(
-        SelftaughtEnvironment, question.read_file(problems, all_cases)
-    )
+    environment = partial(SelftaughtEnvironment, question.read_file(problems, all_cases), all_cases)
     return create_app(
         environment, CodeAction, CodeObservation, env_name="selftaught", max_concurrent_envs=sessions,
         state_cls=QuestionState,
@@ -207,7 +206,11 @@ def main(problems: str, host: str, port: int, sessions: int, all_cases: bool) ->
     """Serve the environment over OpenEnv's protocol."""
     import uvicorn
 
-    uvicorn.run(app(problems, sessions, all_cases), host=host, port=port)
+    try:
+        served = app(problems, sessions, all_cases)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    uvicorn.run(served, host=host, port=port)
 
 
 if __name__ == "__main__":

@@ -96,12 +96,12 @@ def read_file(name: str = CORPUS, all_cases: bool = False) -> list[Question]:
     """
     found = []
     for number, row in enumerate(records.rows(name)):
+        if row.problem:
+            raise ValueError(row.problem)
         try:
-            if row.problem:
-                raise ValueError(row.problem)
             found.append(read(row.fields, number, all_cases))
         except ValueError as error:
-            raise ValueError(f"{name}, {row.place}: {error}") from error
+            raise ValueError(f"{row.place}: {error}") from error
     return found
 
 

@@ -21,6 +21,7 @@ from tests.conftest import unreached
 ROOT = Path(__file__).parents[3]
 PLACES = {
     "packages.txt": "out/integrations",
+    "packages-nemo_gym.txt": "out/integrations-nemo_gym",
     "packages-verifiers.txt": "out/integrations-verifiers",
 }
 """Where the packages of a file of pins are installed; several, as not all frameworks can be in one place."""
@@ -38,7 +39,7 @@ def place(package: str) -> Path:
             if found.get(package) != pinned[package]:
                 pytest.skip(
                     f"{package}=={pinned[package]} is not in {folder}: "
-                    f"pip install --no-deps --upgrade --target {folder} -r {path}"
+                    f"pip install --no-deps --ignore-requires-python --upgrade --target {folder} -r {path}"
                 )
             return ROOT / folder
     raise LookupError(f"{package} is pinned in none of {', '.join(PLACES)}")
