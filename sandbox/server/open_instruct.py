@@ -45,7 +45,7 @@ _Seconds = Annotated[
 ]
 
 
-_Source = Annotated[str, Meta(max_length=MOST_TEST_CHARACTERS, extra_json_schema={"format": "assertion"})]
+_Source = Annotated[str, Meta(description="At most 20,000 characters", extra_json_schema={"format": "assertion"})]
 _EncodedSources = Annotated[str, Meta(description=_ENCODED, extra_json_schema={"format": "encoded-sources"})]
 _EncodedOutputs = Annotated[str, Meta(description=_ENCODED, extra_json_schema={"format": "encoded-outputs"})]
 _EncodedCalls = Annotated[str, Meta(description=_ENCODED, extra_json_schema={"format": "encoded-calls"})]
@@ -139,6 +139,8 @@ def _asserts(fields: Any, ceiling: Limits) -> Asked:
     request = msgspec.convert(_decoded(fields), TestProgramRequest)
     limits, items = _limits(request.max_execution_time, ceiling), list[AnyTask]()
     for number, source in enumerate(request.tests):
+        if len(source) > MOST_TEST_CHARACTERS:
+            raise Malformed(f"tests[{number}] has {len(source):,} characters: send at most {MOST_TEST_CHARACTERS:,}")
         test, name = sources.tests_and_entry_point(source, f"tests[{number}]")
         items.append(FunctionTask("", request.program, name, tests=test, limits=limits))
     return Asked(items, len(items), limits.cpu_seconds)

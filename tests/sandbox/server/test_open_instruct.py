@@ -125,6 +125,7 @@ class Harmful:
         5,
         ["assert True"],
         ["assert add("],
+        ["assert add(1, 2) == 3" + " " * 20_000],
         [3],
     ],
 )
