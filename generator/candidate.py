@@ -33,6 +33,8 @@ STAGES = (
 STATIC_STAGES, ATTEMPT_STAGES = STAGES[:4], STAGES[8:]
 """The filters that need the puzzle's text alone, and those that need attempts (after a puzzle is admitted)."""
 
+DRAWN = "not asked: drawn by lot"
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -81,6 +83,7 @@ class Candidate:
         refused: The filter that it failed; empty if none.
         outcomes: The outcome of every filter that it reached.
         attempts: Solutions that were tried on it.
+        drawn: It was drawn by lot, and skips filters (see `selftaught.generator.recipe.Recipe.lot_skips_checks`).
     """
 
     text: str
@@ -94,6 +97,7 @@ class Candidate:
     refused: str = ""
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    drawn: bool = False
 
     @property
     def derived(self) -> bool:
@@ -118,7 +122,7 @@ class Candidate:
         self.outcomes.append(Outcome(stage, "passed", float(score), detail))
 
     def exempt(self, stage: str, detail: str = "") -> None:
-        """Record that it failed a filter and was chosen at random to stay."""
+        """Record that it failed a filter, or would have been asked by it, and was chosen at random to stay."""
         self.outcomes.append(Outcome(stage, "exempt", 0.0, detail))
 
     def fails(self, stage: str, detail: str, score: float = 0.0) -> None:
@@ -143,9 +147,17 @@ class Candidate:
         }
 
 
-def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) -> Candidate:
-    """Return a completion as a candidate that has been through the filters of `STATIC_STAGES`."""
-    found = Candidate(prompts.puzzle_source(prompt, completion), sampling)
+def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe, drawn: bool = False) -> Candidate:
+    """Return a completion as a candidate that has been through the filters of `STATIC_STAGES`.
+
+    Args:
+        prompt: What was asked.
+        completion: The answer.
+        sampling: How it was sampled.
+        recipe: The switches.
+        drawn: It was drawn by lot, and skips the filters `answer_type` and `used`.
+    """
+    found = Candidate(prompts.puzzle_source(prompt, completion), sampling, drawn=drawn)
     try:
         found.puzzle = prompts.read_puzzle(prompt, completion)
         found.id, found.form = example.puzzle_id(found.puzzle.source), found.puzzle.canonical
@@ -158,6 +170,10 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) ->
     found.passes("parses")
     found.passes("signature")
     found.kind = answers.read_type(found.puzzle.annotation)
+    if drawn:
+        for stage in STATIC_STAGES[2:]:
+            found.exempt(stage, DRAWN)
+        return found
     if not answers.allowed(found.kind, recipe.answer_types):
         found.fails("answer_type", f"answers of type {found.puzzle.annotation} are not wanted")
         return found

@@ -1,4 +1,4 @@
-"""The commands `selftaught loop`, `evaluate`, `compare` and `train`."""
+"""The commands `selftaught loop`, `compare` and `train`; with `evaluate` and `push`, all of the trainer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
+from selftaught.trainer.hub.command import push
 
 if TYPE_CHECKING:
     from selftaught.generator.puzzle import Puzzle
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
               help="The run's folder. No symbolic link.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option("--recipe", "recipe_name", type=click.Choice(["preset", "paper"]), default="preset", show_default=True,
-              help="How pairs are generated; paper has the preset's sizes.")  # fmt: skip
+              help="How pairs are generated and a pretrained model trained; paper has the preset's sizes.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
 @WORKERS
@@ -110,6 +111,8 @@ def compare(first: Path, second: Path) -> None:
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", callback=no_link,
               help="Folder of the trained model. No symbolic link.")  # fmt: skip
+@click.option("--recipe", "recipe_name", type=click.Choice(["default", "paper"]), default="default", show_default=True,
+              help="sft: settings to begin with; paper is Haluptzok et al. 2023.")  # fmt: skip
 @click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
               help="Fine-tune on verified pairs, or reinforce by the verifier's reward.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
@@ -125,8 +128,9 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     field `sat` or `puzzle`, P3's puzzles.json, or corpus:.
 
     \b
-    Settings of sft (named as in TrainingArguments and TRL's SFTConfig; the defaults are the paper's):
+    Settings of sft (named as in TrainingArguments and TRL's SFTConfig):
       learning_rate=5e-6 lr_scheduler_type=constant warmup_steps=0 num_train_epochs=4 max_length=1024
+      stages= (1+2+3+4: trainings one after the other) packing_strategy=bfd (wrapped: one long text)
       per_device_train_batch_size=1 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0 (twice lora_r)
       completion_only_loss=false use_example_weights=false report_to=none save_steps=500 logging_steps=10
     Settings of grpo (named as in TRL's GRPOConfig):
@@ -146,7 +150,7 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
     try:
         if method == "sft":
-            counts = _train_sft(data, model_name, output, options["settings"], options["seed"])
+            counts = _train_sft(data, model_name, output, options)
         else:
             counts = _train_grpo(data, model_name, output, options["settings"], options["bare"], options["seed"])
     except (ModelFailed, ValueError, OSError, ImportError) as error:
@@ -154,16 +158,17 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
 
 
-def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
+def _train_sft(data: tuple[str, ...], model: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
     from selftaught.generator import pair
     from selftaught.generator.settings import changed
     from selftaught.sandbox.records.omissions import Omissions
     from selftaught.trainer import sft
 
-    omissions, chosen = Omissions(), changed(sft.Settings(), settings)
+    start = sft.PAPER if options["recipe_name"] == "paper" else sft.Settings()
+    omissions, chosen = Omissions(), changed(start, options["settings"])
     pairs = pair.read(data, omissions)
     omissions.tell(", ".join(data))
-    return sft.train(model, pairs, output, chosen, seed, _print_step)
+    return sft.train(model, pairs, output, chosen, options["seed"], _print_step)
 
 
 def _train_grpo(
@@ -193,7 +198,7 @@ def main() -> None:
     """The trainer's commands, for launchers that start a module (`python -m selftaught.trainer.cli`)."""
 
 
-for _command in (loop, evaluate, compare, train):
+for _command in (loop, evaluate, compare, train, push):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -271,7 +271,8 @@ def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -
 
     Args:
         name: A name in `PRESETS`.
-        recipe_name: ``preset``, or ``paper`` for the paper's recipe with the preset's sizes.
+        recipe_name: ``preset``, or ``paper`` for the paper's recipe with the preset's sizes, and for a pretrained model
+            the paper's training.
         settings: Changes of the recipe, each as ``NAME=VALUE``.
 
     Raises:
@@ -284,5 +285,12 @@ def make(name: str, recipe_name: str = "preset", settings: Sequence[str] = ()) -
         mine = preset.recipe
         sizes = {name: getattr(mine, name) for name in _SIZES}
         paper = replace(recipe.PAPER, **sizes, attempts_per_round=mine.max_attempts)
-        preset = replace(preset, recipe=paper, quota_grows=False)
+        preset = replace(preset, recipe=paper, learner=_as_in_the_paper(preset.learner), quota_grows=False)
     return replace(preset, recipe=preset.recipe.changed(*settings))
+
+
+def _as_in_the_paper(learner: Learner) -> Learner:
+    """Return a learner of a pretrained model with the paper's training; any other learner as it is."""
+    from selftaught.trainer.sft import PAPER, PretrainedLearner
+
+    return replace(learner, settings=PAPER) if isinstance(learner, PretrainedLearner) else learner

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from selftaught.generator.example import Example
 from selftaught.sandbox.passk import Estimate, Score, ratio
 from selftaught.trainer.evaluation import Result, scores
@@ -119,53 +117,9 @@ def dataset(examples: Sequence[Example], metrics: dict[str, Any], config: dict[s
         config: The run's settings.
         folder: The run's folder.
     """
-    (folder / "data").mkdir(exist_ok=True)
-    with open(folder / "data" / "train.jsonl", "wb") as out:
-        for one in examples:
-            out.write(orjson.dumps(one.to_dict()) + b"\n")
-    types: dict[str, int] = {}
-    for one in examples:
-        types[one.answer_type] = types.get(one.answer_type, 0) + 1
-    kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(types.items(), key=lambda pair: -pair[1]))
-    verifier = sorted({one.judgement.verifier for one in examples})
-    levels = sorted({one.judgement.level for one in examples})
-    (folder / "README.md").write_text(
-        _CARD.format(
-            pairs=len(examples),
-            puzzles=len({one.puzzle_id for one in examples}),
-            templates=len({one.template for one in examples}),
-            preset=metrics["preset"],
-            seed=metrics["seed"],
-            iterations=len(metrics["iterations"]) - 1,
-            kinds=kinds or "none",
-            verifier=", ".join(verifier) or "none",
-            levels=", ".join(levels) or "none",
-            recipe=config["recipe"]["name"],
-        ),
-        encoding="utf-8",
-    )
+    from selftaught.trainer.hub import dataset as pairs
+    from selftaught.trainer.hub.contents import Run
 
-
-_CARD = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train.jsonl
----
-# Puzzles and solutions that a model wrote and a Python interpreter verified
-
-{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (ignoring names and
-constants).
-Made by `selftaught loop`, preset `{preset}`, recipe `{recipe}`, seed {seed}, {iterations} iterations.
-
-* **Fields.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (the training text), and their
-  provenance: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID`
-  prints it.
-* **Answer types.** {kinds}.
-* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in
-  another ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or in good style.
-* **Decontaminated** against the held-out set of the preset: no puzzle here is one of it.
-* **Load it** with `datasets.load_dataset("json", data_files="data/train.jsonl")`.
-* **Limits.** Machine-made code; not reviewed by people. Run it in a sandbox.
-"""
+    facts = pairs.Facts()
+    pairs.write_pairs(facts.seen(examples, folder), folder / pairs.DATA, folder)
+    (folder / "README.md").write_text(pairs.card(Run(folder, config, metrics), facts), encoding="utf-8")

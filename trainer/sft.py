@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from selftaught.generator.example import Example, training_text
 from selftaught.generator.models.transformers import Transformers
 from selftaught.generator.pair import Pair
+from selftaught.trainer import concatenation, stages
 
 StepCallback = Callable[[int, int, float], None]
 _IGNORED = -100
@@ -28,15 +29,19 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of a fine-tuning, named as in ``TrainingArguments``, TRL's ``SFTConfig`` and ``ModelConfig``. The
-    defaults are the paper's.
+    """Settings of a fine-tuning, named as in ``TrainingArguments``, TRL's ``SFTConfig`` and ``ModelConfig``.
+    `PAPER` has the paper's.
 
     Attributes:
         learning_rate: Initial learning rate.
         lr_scheduler_type: Schedule of the learning rate.
         warmup_steps: Steps of linear warm-up; a value below 1 is a share of all steps.
         num_train_epochs: Passes over the examples.
+        stages: Epochs of several trainings one after the other, joined by ``+`` (``1+2+3+4``), instead of
+            `num_train_epochs`: with each the optimiser and the schedule, warm-up included, start anew.
         max_length: Tokens of a packed row; longer examples are left out.
+        packing_strategy: ``bfd``: whole examples, best fit, none of which sees another; ``wrapped``: all texts as one,
+            cut into rows (see `selftaught.trainer.concatenation`).
         per_device_train_batch_size: Rows in a step on each device.
         gradient_accumulation_steps: Steps whose gradients are added up before an update.
         lora_r: Rank of the LoRA adapters, which are merged into the saved model (0: full fine-tuning).
@@ -52,7 +57,9 @@ class Settings:
     lr_scheduler_type: str = "constant"
     warmup_steps: float = 0.0
     num_train_epochs: float = 4.0
+    stages: str = ""
     max_length: int = 1024
+    packing_strategy: str = "bfd"
     per_device_train_batch_size: int = 1
     gradient_accumulation_steps: int = 1
     lora_r: int = 0
@@ -62,6 +69,16 @@ class Settings:
     report_to: str = "none"
     save_steps: int = 500
     logging_steps: int = 10
+
+
+PAPER = Settings(
+    lr_scheduler_type="constant_with_warmup",
+    warmup_steps=10,
+    stages="1+2+3+4",
+    packing_strategy="wrapped",
+    per_device_train_batch_size=4,
+)
+"""The settings of Haluptzok et al. 2023, as their code has them: 4 rows of 1,024 tokens in a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +155,23 @@ def collate(rows: Sequence[list[Tokens]], pad: int) -> dict[str, torch.Tensor]:
 
 
 class _Trainer(transformers.Trainer):  # type: ignore[misc]  # transformers is not followed
-    """Mean loss over the labelled tokens, weighted by their examples' weights."""
+    """Mean loss over the labelled tokens, weighted by their examples' weights; a schedule that starts anew with every
+    stage."""
+
+    lr_scheduler: Any
+    stages: Sequence[float] = ()
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if not self.stages or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        self.lr_scheduler = stages.schedule(
+            self.args.lr_scheduler_type,
+            optimizer or self.optimizer,
+            self.args.get_warmup_steps,
+            stages.starts(list(self.stages), num_training_steps),
+            num_training_steps,
+        )
+        return self.lr_scheduler
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -192,11 +225,11 @@ def train(
         ModelFailed: The base model can't be loaded.
         ValueError: There is no example of at most `max_length` tokens.
     """
+    stages.epochs(settings.stages)  # refused before the model is loaded
     transformers.set_seed(seed)
     loaded = for_training(base)
     model, tokenizer = loaded.model.train(), loaded.tokenizer
-    tokens = [tokenize(tokenizer, one, settings) for one in examples]
-    rows = pack(tokens, settings.max_length)
+    rows, trained_on = _rows(tokenizer, examples, settings, seed)
     if not rows:
         raise ValueError("there is nothing to train on: no example, or none of at most max_length tokens")
     if settings.lora_r:
@@ -212,6 +245,9 @@ def train(
         callbacks=[_Progress(on_step)] if on_step else [],
     )
     trainer.remove_callback(transformers.PrinterCallback)  # `on_step` gets the same figures
+    trainer.stages = stages.epochs(settings.stages)
+    if trainer.stages:
+        trainer.add_callback(stages.Restart(trainer.stages))
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     outcome = trainer.train(resume_from_checkpoint=last)
     if trainer.is_world_process_zero():
@@ -220,15 +256,32 @@ def train(
             trained = trained.merge_and_unload()
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        (folder / "training.json").write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
-    packed = sum(map(len, rows))
+        noted = {"model": base, "examples": trained_on, **dataclasses.asdict(settings)}
+        (folder / "training.json").write_text(json.dumps(noted, indent=2) + "\n")
     return {
-        "examples": packed,
-        "too_long": len(tokens) - packed,
+        "examples": trained_on,
+        "too_long": len(examples) - trained_on,
         "blocks": len(rows),
         "steps": outcome.global_step,
         "loss": outcome.training_loss,
     }
+
+
+def _rows(
+    tokenizer: Any, examples: Sequence[Example | Pair], settings: Settings, seed: int
+) -> tuple[list[list[Tokens]], int]:
+    """Return the rows to train on, and how many examples are in them. Raises ValueError for settings that contradict
+    each other."""
+    if settings.packing_strategy == "wrapped":
+        if settings.completion_only_loss or settings.use_example_weights:
+            raise ValueError("packing_strategy=wrapped knows no borders of examples: leave out completion_only_loss "
+                             "and use_example_weights")  # fmt: skip
+        cut = concatenation.rows(tokenizer, examples, settings.max_length, seed)
+        return [[Tokens(ids, ids, 1.0)] for ids in cut], len(examples)
+    if settings.packing_strategy != "bfd":
+        raise ValueError(f"packing_strategy is bfd or wrapped, not {settings.packing_strategy!r}")
+    rows = pack([tokenize(tokenizer, one, settings) for one in examples], settings.max_length)
+    return rows, sum(map(len, rows))
 
 
 def for_training(base: str) -> Transformers:
@@ -262,7 +315,7 @@ def _training_arguments(checkpoints: Path, settings: Settings, seed: int) -> Any
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=settings.warmup_steps,
-        num_train_epochs=settings.num_train_epochs,
+        num_train_epochs=sum(stages.epochs(settings.stages)) or settings.num_train_epochs,
         per_device_train_batch_size=settings.per_device_train_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         weight_decay=0.0,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from selftaught.generator.settings import changed
 from selftaught.sandbox.cli import main
 from selftaught.trainer import evaluation, presets
 from selftaught.trainer.evaluation import Result
-from selftaught.trainer.sft import Settings
+from selftaught.trainer.sft import PAPER, PretrainedLearner, Settings
 from tests.trainer.stub import StubLearner, preset
 
 
@@ -102,6 +103,13 @@ def test_a_presets_settings_are_plain_data_and_the_papers_recipe_keeps_its_sizes
         paper.recipe.max_attempts == mine.recipe.max_attempts
         and paper.recipe.samples_per_prompt == mine.recipe.samples_per_prompt
     )
+
+
+def test_the_papers_recipe_trains_a_pretrained_model_as_the_paper_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = PretrainedLearner("somewhere", Settings(lora_r=16), context=1024)
+    monkeypatch.setitem(presets.PRESETS, "own", lambda: replace(presets.tiny(), name="own", learner=learner))
+    assert presets.make("own").learner == learner
+    assert presets.make("own", "paper").learner == replace(learner, settings=PAPER)
 
 
 def test_the_quota_of_a_template_grows_with_the_iterations() -> None:

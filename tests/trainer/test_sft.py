@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import islice
 from pathlib import Path
@@ -13,9 +14,10 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from selftaught.generator import example  # noqa: E402
 from selftaught.generator.example import Example, Judgement, Sampling, pair_id, puzzle_id, template  # noqa: E402
 from selftaught.generator.models.transformers import Transformers  # noqa: E402
-from selftaught.trainer import sft  # noqa: E402
+from selftaught.trainer import concatenation, sft, stages  # noqa: E402
 from selftaught.trainer.cli import train  # noqa: E402
 from selftaught.trainer.sft import Settings, Tokens  # noqa: E402
 from selftaught.trainer.tiny import corpus, tokenizer  # noqa: E402
@@ -134,6 +136,105 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_and_ends_the_same(b
     assert again["steps"] == whole["steps"]
     digests = {Transformers.from_name(str(tmp_path / name)).digest for name in ("whole", "cut")}
     assert len(digests) == 1
+
+
+def test_wrapped_rows_are_one_long_text_cut_at_equal_lengths_without_end_tokens(base: str) -> None:
+    reader = sft.for_training(base).tokenizer
+    rows = concatenation.rows(reader, examples(12), 64, seed=3)
+    assert len(rows) > 3 and {len(row) for row in rows} == {64}
+    assert tokenizer.END not in {token for row in rows for token in row}
+    text = tokenizer.decode([token for row in rows for token in row])
+    whole = {one.text + "\n\n" for one in examples(12)}
+    found = {part + "\n\nassert f(g())\n\n" for part in text.split("\n\nassert f(g())\n\n")[:-1]}
+    assert found <= whole and len(found) >= len(whole) - 2, "texts follow each other, each whole, across rows"
+    assert concatenation.rows(reader, examples(12), 64, seed=4) != rows
+
+
+def test_wrapped_rows_are_trained_on_whole_with_loss_on_every_token_but_the_first(base: str, tmp_path: Path) -> None:
+    settings = Settings(packing_strategy="wrapped", max_length=64, num_train_epochs=1, per_device_train_batch_size=4)
+    counts = sft.train(base, examples(12), tmp_path, settings)
+    rows = concatenation.rows(sft.for_training(base).tokenizer, examples(12), 64, seed=0)
+    assert (counts["examples"], counts["too_long"], counts["blocks"]) == (12, 0, len(rows))
+    assert counts["steps"] == -(-len(rows) // 4)
+    batch = sft.collate([[Tokens(row, row, 1.0)] for row in rows], 0)
+    assert (batch["labels"][:, 1:] == batch["input_ids"][:, 1:]).all()
+    assert (batch["position_ids"] == torch.arange(64)).all(), "a token attends to all before it in its row"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(packing_strategy="wrapped", completion_only_loss=True), "knows no borders of examples"),
+        (Settings(packing_strategy="wrapped", use_example_weights=True), "knows no borders of examples"),
+        (Settings(packing_strategy="best"), "bfd or wrapped"),
+        (Settings(stages="1+x"), "such as 1\\+2\\+3\\+4"),
+        (Settings(stages="1+0"), "such as 1\\+2\\+3\\+4"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    base: str, tmp_path: Path, settings: Settings, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        sft.train(base, examples(4), tmp_path, settings)
+
+
+def test_stages_are_trainings_one_after_the_other(base: str, tmp_path: Path) -> None:
+    """All rows are in one batch, so that their order is nothing to differ in."""
+    settings = Settings(learning_rate=1e-2, num_train_epochs=2, max_length=256, per_device_train_batch_size=64,
+                        lr_scheduler_type="linear", warmup_steps=1)  # fmt: skip
+    staged = dataclasses.replace(settings, stages="2+3")
+    assert sft.train(base, examples(20), tmp_path / "staged", staged)["steps"] == 5
+    sft.train(base, examples(20), tmp_path / "first", settings)
+    again = dataclasses.replace(settings, num_train_epochs=3)
+    sft.train(str(tmp_path / "first"), examples(20), tmp_path / "second", again)
+    sft.train(base, examples(20), tmp_path / "at once", dataclasses.replace(settings, num_train_epochs=5))
+    one, two, other = (weights(tmp_path / name) for name in ("staged", "second", "at once"))
+    assert torch.allclose(one, two, atol=1e-4), "but for rounding, which Adam makes larger where gradients are small"
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+def weights(folder: Path) -> Any:
+    state = Transformers.from_name(str(folder), dtype="float32").model.state_dict()
+    return torch.cat([tensor.flatten() for tensor in state.values()])
+
+
+def test_the_learning_rate_warms_up_at_the_beginning_of_every_stage() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=2.0)
+    begins = stages.starts(stages.epochs("1+2+3+4"), 100)
+    assert begins == [0, 10, 30, 60]
+    made = stages.schedule("constant_with_warmup", optimizer, lambda steps: 4, begins, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        made.step()
+    assert [rates[begin + 1] for begin in begins] == [0.5] * 4 and [rates[begin] for begin in begins] == [0.0] * 4
+    assert {rate for step, rate in enumerate(rates) if all(not 0 <= step - b < 4 for b in begins)} == {2.0}
+
+
+def test_a_schedule_that_depends_on_more_than_the_step_has_no_stages() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=2.0)
+    with pytest.raises(ValueError, match="can't start anew"):
+        stages.schedule("reduce_lr_on_plateau", optimizer, lambda steps: 4, [0, 10], 20)
+
+
+def test_the_papers_training_is_that_of_its_code() -> None:
+    paper = sft.PAPER
+    assert (paper.per_device_train_batch_size, paper.max_length, paper.gradient_accumulation_steps) == (4, 1024, 1)
+    assert (paper.learning_rate, paper.lr_scheduler_type, paper.warmup_steps) == (5e-6, "constant_with_warmup", 10)
+    assert (paper.stages, paper.packing_strategy, paper.lora_r) == ("1+2+3+4", "wrapped", 0)
+
+
+def test_the_commands_recipe_paper_begins_with_the_papers_settings(base: str, tmp_path: Path) -> None:
+    with open(tmp_path / "pairs.jsonl", "wb") as out:
+        for one in examples(12):
+            example.write(one, out)
+    arguments = [str(tmp_path / "pairs.jsonl"), "--model", base, "-o", str(tmp_path / "model"), "--recipe", "paper"]
+    done = CliRunner().invoke(train, [*arguments, "--set", "max_length=64", "--set", "stages=1+1"])
+    assert done.exit_code == 0, done.output
+    noted = json.loads((tmp_path / "model/training.json").read_text())
+    wanted = dataclasses.asdict(dataclasses.replace(sft.PAPER, max_length=64, stages="1+1"))
+    assert noted == {"model": base, "examples": 12, **wanted}
 
 
 def test_nothing_to_train_on_is_an_error(base: str, tmp_path: Path) -> None:
