@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from selftaught.generator.answers import Type
 from selftaught.generator.example import Outcome, Sampling
 from selftaught.generator.novelty import HeldOut, Known
 from selftaught.generator.prompts import Prompt
-from selftaught.generator.puzzle import NotAPuzzle, Puzzle
+from selftaught.generator.puzzle import NotAPuzzle, Puzzle, exact
 from selftaught.generator.recipe import Recipe
 from selftaught.sandbox import Verdict
 
@@ -48,6 +47,7 @@ class Attempt:
             before verification.
         verdict: The verdict; ``None`` before verification, and for what is not verified.
         borrowed_from: Id of the puzzle that it was written for, if that is another one; else empty.
+        form: Digest of the solution with names normalised; empty if it was not computed yet (see `program`).
     """
 
     sampling: Sampling
@@ -56,6 +56,14 @@ class Attempt:
     status: str = ""
     verdict: Verdict | None = None
     borrowed_from: str = ""
+    form: str = ""
+
+    @property
+    def program(self) -> str:
+        """Digest of the solution with names normalised: attempts with the same one are the same program."""
+        if not self.form:
+            self.form = example.digest(exact(self.solution))
+        return self.form
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are recorded in puzzles.jsonl."""
@@ -132,7 +140,7 @@ class Candidate:
         self.refused = stage
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields that are recorded in puzzles.jsonl; every field has one type."""
+        """Return the fields that are recorded in puzzles.jsonl, as orjson writes them; every field has one type."""
         return {
             "id": self.id,
             "puzzle": self.puzzle.source if self.puzzle else self.text,
@@ -141,8 +149,8 @@ class Candidate:
             "form": self.form if self.cluster else "",
             "cluster": self.cluster,
             "refused": self.refused,
-            "sampling": dataclasses.asdict(self.sampling),
-            "filters": [dataclasses.asdict(outcome) for outcome in self.outcomes],
+            "sampling": self.sampling,
+            "filters": self.outcomes,
             "passes": sum(attempt.status == "accepted" for attempt in self.judged),
             "attempts": [attempt.to_dict() for attempt in self.attempts],
         }
@@ -192,12 +200,12 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe, dr
     return found
 
 
-def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe) -> None:
-    """Apply the filters `new` and `held_out`, in the order of the candidates."""
+def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, recipe: Recipe, wave: int) -> None:
+    """Apply the filters `new` and `held_out` to the candidates of a wave, in their order."""
     for one in candidates:
         if one.refused or one.puzzle is None:
             continue
-        if known.add_seen(one.id) and recipe.exact_dedup:
+        if known.add_seen(one.id, wave) and recipe.exact_dedup:
             one.fails("new", "the same puzzle was written before")
             continue
         one.passes("new")
@@ -210,8 +218,8 @@ def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, r
             one.passes("held_out", score)
 
 
-def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe) -> list[Candidate]:
-    """Apply the filter `quota` in the order of the candidates, and return those that pass."""
+def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe, wave: int) -> list[Candidate]:
+    """Apply the filter `quota` to the candidates of a wave, in their order, and return those that pass."""
     admitted = []
     for one in candidates:
         if one.refused:
@@ -223,7 +231,7 @@ def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe) -> l
             one.fails("quota", f"{recipe.max_per_cluster} near-duplicates already", score)
         else:
             one.passes("quota", score)
-            known.admit(one.template, one.form, one.cluster)
+            known.admit(one.template, one.form, one.cluster, wave)
             admitted.append(one)
     return admitted
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from selftaught.generator.options import load_model, model_options
 from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import REQUIRE, WORKERS, Unusable, elsewhere, no_link, open_verifier
@@ -28,7 +30,8 @@ TOO_FEW = 1
 @click.command()
 @click.option("--model", "model_name", required=True, metavar="MODEL",
               help="A folder or name that transformers loads (GGUF too), or http://host:port/v1#NAME, any server with "
-              "/v1/completions or /v1/chat/completions (a key is read from OPENAI_API_KEY).")  # fmt: skip
+              "/v1/completions or /v1/chat/completions (a key is read from OPENAI_API_KEY), or several that serve the "
+              "same model: http://host:port/v1,http://host:port/v1#NAME.")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
               help="Puzzles for prompts: records with a field `sat` or `puzzle`, in any file that `selftaught verify` "
               "reads; P3's puzzles.json; or - for standard input.")  # fmt: skip
@@ -51,25 +54,12 @@ TOO_FEW = 1
 @click.option(
     "--bare", is_flag=True, help="Prompts without seeds and few-shot examples, for a model trained on puzzles only."
 )
-@click.option("--chat/--no-chat", default=None,
-              help="Ask in messages (/v1/chat/completions, or a local model's chat template), or let the model "
-              "continue texts.  [default: texts, unless the server only has a chat]")  # fmt: skip
 @click.option("--docstrings", is_flag=True, help="Keep the docstrings of seeds in prompts.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
     "--iteration", type=click.IntRange(0), default=0, help="Number of the loop's iteration, recorded with every pair."
 )
-@click.option(
-    "--context",
-    type=click.IntRange(64),
-    help="Maximum number of tokens of prompt and completion.  [default: the model's]",
-)
-@click.option(
-    "--batch-size",
-    "--rows",
-    type=click.IntRange(1),
-    help="Maximum number of sequences that a local model samples at once.",
-)
+@model_options
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @WORKERS
 @elsewhere
@@ -125,9 +115,8 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     split = held_out.Split(options["split"]) if options["split"] else None
     shown, exam = _seeds(options["seeds"], recipe, options["quiet"], split)
     kept_out = held_out.gather(options["held_out"], split, (seed.puzzle.source for seed in exam))
-    given = {name: options[name] for name in ("context", "batch_size", "chat") if options[name] is not None}
+    model = load_model(options["model_name"], options)
     try:
-        model = models.load(options["model_name"], **given)
         limits = Limits(cpu_seconds=options["cpu_limit"])
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
@@ -158,7 +147,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             recipe,
             style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
             held_out=kept_out,
-            earlier=[record for path in options["earlier"] for record in _records(Path(path))],
+            earlier=(record for path in options["earlier"] for record in _records(Path(path))),
             seed=options["seed"],
             iteration=options["iteration"],
             on_progress=live.show,
@@ -168,6 +157,12 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     number, reason = generation.refused
     if number and not options["quiet"]:
         click.echo(f"{number:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
+    if models.chats(model) and (cut := getattr(model, "cut", 0)) and not options["quiet"]:
+        click.echo(
+            f"{cut:,} answers ended at their maximum of tokens: --set puzzle_max_new_tokens=N and --set "
+            "solution_max_new_tokens=N allow more",
+            err=True,
+        )
     return tally
 
 
@@ -204,14 +199,14 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
         raise click.UsageError(f"--set {error}") from error
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    """Return the puzzles that a run has written. Raises Unreadable."""
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the puzzles that a run has written. Raises Unreadable."""
     from selftaught.sandbox import records
 
-    found = list(records.rows(str(path / "puzzles.jsonl"), may_be_empty=True))
-    if bad := next((row.problem for row in found if row.problem), None):
-        raise records.Unreadable(bad)
-    return [row.fields for row in found]
+    for row in records.rows(str(path / "puzzles.jsonl"), may_be_empty=True):
+        if row.problem:
+            raise records.Unreadable(row.problem)
+        yield row.fields
 
 
 class _Live:

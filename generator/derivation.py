@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from selftaught.generator import candidate, equation, selection
-from selftaught.generator.candidate import ATTEMPT_STAGES, STATIC_STAGES, Attempt, Candidate
+from selftaught.generator.candidate import Attempt, Candidate
 from selftaught.generator.chains import Links
 from selftaught.generator.equation import Equation
 from selftaught.generator.example import Judgement, Sampling
+from selftaught.generator.index import Index
 from selftaught.generator.novelty import HeldOut, Known
 from selftaught.generator.prompts import Prompt
 from selftaught.generator.puzzle import Puzzle, parse
@@ -32,26 +33,22 @@ Guess = tuple[str, str]
 
 
 class Derivation:
-    """Derives puzzles in a run. It keeps the puzzles derived so far and the links of chains."""
+    """Derives puzzles in a run. It keeps the puzzles derived so far, in the index, and the links of chains, in memory:
+    a run with chains takes some 3 KB for every solved equation."""
 
-    def __init__(self, recipe: Recipe, held_out: HeldOut) -> None:
+    def __init__(self, recipe: Recipe, held_out: HeldOut, index: Index) -> None:
         self._recipe, self._held_out = recipe, held_out
-        self._known, self._links = Known(recipe.cluster_similarity), Links()
+        self._known, self._links = Known(recipe.near, index, "derived"), Links()
 
     def add_record(self, record: dict[str, Any]) -> None:
-        """Add a puzzle that an earlier wave or run recorded, written or derived."""
+        """Add a solved puzzle that an earlier wave or run recorded, written or derived, to the links of chains."""
         derived, chained = not record["sampling"]["model"], len(record["sampling"]["parents"]) == 2
-        if derived:
-            if record["refused"] not in STATIC_STAGES:
-                self._known.add_seen(record["id"])
-            if record["refused"] in ("", *ATTEMPT_STAGES):
-                self._known.admit(record["template"], record["form"], record["cluster"])
         if not record["refused"] and not (derived and chained) and self._recipe.chains_per_wave:
             right = [attempt["solution"] for attempt in record["attempts"] if attempt["status"] == Status.ACCEPTED]
             self._links.add(parse(record["puzzle"]), right)
 
     async def derive(
-        self, admitted: Sequence[Candidate], verification: Verification, seed: int
+        self, admitted: Sequence[Candidate], verification: Verification, seed: int, wave: int
     ) -> tuple[list[Candidate], list[Settled]]:
         """Derive puzzles from a wave's admitted ones and from earlier waves.
 
@@ -59,6 +56,7 @@ class Derivation:
             admitted: The wave's candidates that passed the filter `quota`, after their attempts.
             verification: Verifies the derived puzzles.
             seed: Random seed.
+            wave: The wave's number.
 
         Returns:
             All derived puzzles, and the pairs to keep of those that were admitted.
@@ -67,26 +65,26 @@ class Derivation:
         made: list[Candidate] = []
         settled: list[Settled] = []
         if self._recipe.retarget_unsolved:
-            written, found = await self._verify(
-                await self._retargeted(admitted, verification, rng, seed), verification, rng
-            )
+            retargeted = await self._retargeted(admitted, verification, rng, seed)
+            written, found = await self._verify(retargeted, verification, rng, wave)
             made, settled = made + written, settled + found
         if self._recipe.chains_per_wave:
             for one in (*admitted, *(one for one, _ in settled)):
                 if not one.refused and one.puzzle:
                     self._links.add(one.puzzle, [attempt.solution for attempt in one.passed])
-            written, found = await self._verify(await self._chained(verification, rng, seed), verification, rng)
+            chained = await self._chained(verification, rng, seed)
+            written, found = await self._verify(chained, verification, rng, wave)
             made, settled = made + written, settled + found
         return made, settled
 
     async def _verify(
-        self, derived: list[tuple[Candidate, list[Guess]]], verification: Verification, rng: random.Random
+        self, derived: list[tuple[Candidate, list[Guess]]], verification: Verification, rng: random.Random, wave: int
     ) -> tuple[list[Candidate], list[Settled]]:
         """Apply all filters to derived puzzles, then verify the guesses."""
         made = [one for one, _ in derived]
-        candidate.filter_known(made, self._known, self._held_out, self._recipe)
+        candidate.filter_known(made, self._known, self._held_out, self._recipe, wave)
         await verification.check_trivial(made, rng)
-        admitted = candidate.apply_quotas(made, self._known, self._recipe)
+        admitted = candidate.apply_quotas(made, self._known, self._recipe, wave)
 
         async def attempts() -> AsyncIterator[tuple[Candidate, Attempt]]:
             for one, guesses in derived:

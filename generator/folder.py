@@ -5,13 +5,14 @@ seeds.jsonl    the puzzles that prompts were made of
 pairs.jsonl    the kept examples (see `selftaught.generator.example`)
 puzzles.jsonl  every puzzle that was written, with its filters and attempts
 progress.json  number of complete waves, sizes of both files, counts and seconds; replaced atomically, after the other
-files calls/         completions of waves that are not complete, so that no prompt is sampled twice
+               files
+calls/         completions of waves that are not complete (see `selftaught.generator.calls`)
+index.sqlite   what was written, admitted and kept so far (see `selftaught.generator.index`)
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from typing import IO, Any
 import orjson
 
 from selftaught.generator import example, settings
+from selftaught.generator.calls import Calls
 from selftaught.generator.candidate import Candidate
 from selftaught.generator.example import Example
+from selftaught.generator.index import Index
 from selftaught.generator.seeds import Seed
 from selftaught.sandbox.output import open_output
 
@@ -78,6 +81,11 @@ class Tally:
 class Folder:
     """The files of a run.
 
+    Attributes:
+        waves: Number of complete waves.
+        tally: Their counts.
+        index: What they wrote, admitted and kept.
+
     Args:
         path: The folder; it is created.
         config: The run's settings, as plain data.
@@ -107,6 +115,7 @@ class Folder:
             with open_output(path / "seeds.jsonl") as file:
                 file.writelines(lines)
             _replace(path / "config.json", config)
+        self.index = Index(path / "index.sqlite", self.waves)
 
     def _cut(self, sizes: dict[str, int]) -> None:
         """Open both files, truncated to the last complete wave."""
@@ -132,10 +141,10 @@ class Folder:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
+        self.index.commit(self.waves + 1)
         self.tally.add(tally)
-        number, self.waves = self.waves, self.waves + 1
+        self.waves += 1
         self._save()
-        shutil.rmtree(self._calls(number), ignore_errors=True)
 
     def add_seconds(self, **seconds: float) -> None:
         """Add seconds to the counts."""
@@ -146,30 +155,13 @@ class Folder:
         sizes = {name: file.tell() for name, file in self._files.items()}
         _replace(self.path / "progress.json", {"waves": self.waves, "bytes": sizes, **self.tally.to_dict()})
 
-    def load_call(self, wave: int, call: str, asked: str) -> list[list[str]] | None:
-        """Return the stored completions of a call, or ``None`` if there are none for exactly this request.
-
-        Args:
-            wave: Number of the wave.
-            call: Name of the call within the wave.
-            asked: Digest of the request.
-        """
-        path = self._calls(wave) / f"{call}.json"
-        if not path.exists():
-            return None
-        call_record = orjson.loads(path.read_bytes())
-        return call_record["texts"] if call_record["asked"] == asked else None
-
-    def save_call(self, wave: int, call: str, asked: str, texts: list[list[str]]) -> None:
-        """Store completions until the wave is complete."""
-        self._calls(wave).mkdir(parents=True, exist_ok=True)
-        _replace(self._calls(wave) / f"{call}.json", {"asked": asked, "texts": texts})
-
-    def _calls(self, wave: int) -> Path:
-        return self.path / "calls" / str(wave)
+    def calls(self, wave: int) -> Calls:
+        """Return the stored completions of a wave that is not complete."""
+        return Calls(self.path / "calls" / f"{wave}.jsonl")
 
     def close(self) -> None:
         """Close the files."""
+        self.index.close()
         for file in self._files.values():
             file.close()
 

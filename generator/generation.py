@@ -1,9 +1,10 @@
 """A generation: a model writes puzzles and solves them; pairs that pass the filters and the verifier are kept.
 
-Work is divided into waves: puzzles are written, filtered, attempted in rounds, and kept. Up to `AHEAD` waves run
-concurrently, so that the model writes one while the verifier works on another; within a wave the first texts are
-verified while the last are sampled. What a wave does depends on earlier waves and the seed, never on timing: the same
-seed gives the same data, resumed or not.
+Work is divided into waves: puzzles are written, filtered, attempted in rounds, and kept. Several waves run
+concurrently: three with a local model, so that it writes one while the verifier works on another; with servers as many
+as keep them busy. Within a wave the first texts are verified while the last are sampled; with servers each puzzle goes
+from round to round by itself. What a wave does depends on earlier waves and the seed, never on timing: the same seed
+gives the same data, resumed or not.
 """
 
 from __future__ import annotations
@@ -13,34 +14,50 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from selftaught.generator import candidate, example, prompts, selection
+from selftaught.generator.calls import Calls
 from selftaught.generator.candidate import ATTEMPT_STAGES, STAGES, STATIC_STAGES, Attempt, Candidate
 from selftaught.generator.derivation import Derivation
 from selftaught.generator.example import Example, Judgement
 from selftaught.generator.folder import Folder, Tally
-from selftaught.generator.models import Completer, chats
+from selftaught.generator.index import COMPLETE
+from selftaught.generator.models import Completer, chats, fits
 from selftaught.generator.novelty import HeldOut, Known
 from selftaught.generator.prompts import Prompt, Style
-from selftaught.generator.puzzle import NotAPuzzle, exact
+from selftaught.generator.reading import Reader
 from selftaught.generator.recipe import Recipe
-from selftaught.generator.sampler import Sampler
+from selftaught.generator.sampler import Drawing, Sampler
 from selftaught.generator.seeds import Seed
-from selftaught.generator.verification import Verification
+from selftaught.generator.verification import Backlog, Verification
 from selftaught.sandbox import Status, Verifier, interruption
 
-AHEAD = 3
-"""Number of waves that run concurrently."""
+AHEAD, MOST_AHEAD = 3, 1000
+"""Number of waves that run concurrently with a local model, and at most with servers."""
+
+_MOST_QUEUED = 200
+"""Tasks that wait for each worker of the verifier, from which on no wave is begun: the model is not the limit."""
+
+_POLL_SECONDS = 0.02
+"""How often it is looked whether the servers would take more."""
+
+_PROGRESS_SECONDS = 0.1
+"""The shortest time between two reports of the counts."""
+
+
+Asked = tuple[int, Candidate, Prompt]
+"""A puzzle with its index among the admitted ones of its wave, and the prompt for its solutions."""
 
 
 @dataclass(slots=True)
 class Wave:
-    """A wave: its number, its counts, and the two points that the next wave waits for."""
+    """A wave: its number, its stored calls, its counts, and the two points that the next wave waits for."""
 
     number: int
+    calls: Calls
     tally: Tally = field(default_factory=Tally)
     admitted: asyncio.Event = field(default_factory=asyncio.Event)
     written: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,9 +74,10 @@ class Generation:
         recipe: The switches.
         style: The form of prompts (None: with few-shot examples).
         held_out: Puzzles that must not be in a prompt nor kept.
-        earlier: Records of puzzles from other runs (`Folder.puzzles`), which count as written before.
+        earlier: Records of puzzles from other runs (`Folder.puzzles`), which count as written before; read once.
         seed: Random seed.
         iteration: Recorded with every pair.
+        processes: Number of processes that read completions, if that takes much of this one's time (see `Reader`).
         on_progress: Called with the counts, those of incomplete waves included, whenever they change.
 
     Raises:
@@ -76,25 +94,39 @@ class Generation:
         *,
         style: Style | None = None,
         held_out: HeldOut | None = None,
-        earlier: Sequence[dict[str, Any]] = (),
+        earlier: Iterable[dict[str, Any]] = (),
         seed: int = 0,
         iteration: int = 0,
+        processes: int | None = None,
         on_progress: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.model, self.seeds, self.folder, self.recipe = model, seeds, folder, recipe
         self.style, self.held_out = style or Style(), held_out or HeldOut()
-        self.seed, self.iteration = seed, iteration
+        self.seed, self.iteration, self._processes = seed, iteration, processes
         self._verifier, self._on_progress = verifier, on_progress
         for one in seeds:
             self.held_out.check(one.puzzle.source)
-        self._known, self._derivation = Known(recipe.cluster_similarity), Derivation(recipe, self.held_out)
-        for record in [*earlier, *folder.puzzles()]:
-            self._derivation.add_record(record)
-            if record["refused"] not in STATIC_STAGES and record["sampling"]["model"]:
-                self._known.add_seen(record["id"])
-            if record["refused"] in ("", *ATTEMPT_STAGES) and record["sampling"]["model"]:
-                self._known.admit(record["template"], record["form"], record["cluster"])
-        self._pairs = {one.id for one in example.read(folder.path / "pairs.jsonl")}
+        self._backlog, self._told = Backlog(), 0.0
+        self._known = Known(recipe.near, folder.index)
+        self._derivation = Derivation(recipe, self.held_out, folder.index)
+        self._add_earlier(earlier)
+
+    def _add_earlier(self, earlier: Iterable[dict[str, Any]]) -> None:
+        """Add the puzzles of other runs, and those of this one that the index or the links of chains lack."""
+        is_new = self.folder.index.is_new
+        derived = Known(self.recipe.near, self.folder.index, "derived")
+        if is_new or self.recipe.chains_per_wave:
+            for record in itertools.chain(earlier, self.folder.puzzles()):
+                self._derivation.add_record(record)
+                known = self._known if record["sampling"]["model"] else derived
+                if is_new and record["refused"] not in STATIC_STAGES:
+                    known.add_seen(record["id"], COMPLETE)
+                if is_new and record["refused"] in ("", *ATTEMPT_STAGES):
+                    known.admit(record["template"], record["form"], record["cluster"], COMPLETE)
+        if is_new:
+            for one in example.read(self.folder.path / "pairs.jsonl"):
+                self.folder.index.add_pair(one.id, COMPLETE)
+            self.folder.index.commit(self.folder.waves)
 
     @property
     def refused(self) -> tuple[int, str]:
@@ -125,9 +157,10 @@ class Generation:
         """`run` as a coroutine."""
         if pairs is None and puzzles is None:
             raise ValueError("give a number of pairs or of puzzles")
-        self._sampler = Sampler(self.model, self.folder, self.recipe.top_p, self.recipe.top_k)
+        self._sampler = Sampler(self.model, self.recipe.top_p, self.recipe.top_k)
+        self._reader = Reader(self._processes)
         self._running_waves: deque[Wave] = deque()
-        running: deque[asyncio.Task[None]] = deque()
+        running: deque[asyncio.Task[int]] = deque()
         last, empty_waves, started = None, 0, time.perf_counter()
         waves = (
             float("inf")
@@ -136,21 +169,24 @@ class Generation:
         )
         try:
             while not self._is_done(pairs, puzzles) and empty_waves < patience:
-                while len(running) < AHEAD and (number := last.number + 1 if last else self.folder.waves) < waves:
-                    wave = Wave(number)
+                number = last.number + 1 if last else self.folder.waves
+                if number < waves and self._may_begin(len(running)):
+                    wave = Wave(number, self.folder.calls(number))
                     self._running_waves.append(wave)
                     running.append(asyncio.create_task(self._run(wave, last)))
                     last = wave
-                if not running:
+                    await asyncio.sleep(0)  # the wave asks for its puzzles
+                elif not running:
                     break
-                kept = self.folder.tally.stages["pairs"]
-                await running[0]
-                running.popleft()
-                empty_waves = 0 if self.folder.tally.stages["pairs"] > kept else empty_waves + 1
+                else:
+                    await asyncio.wait({running[0]}, timeout=_POLL_SECONDS if self._sampler.is_concurrent else None)
+                    if running[0].done():
+                        empty_waves = 0 if await running.popleft() else empty_waves + 1
         finally:
             for task in running:
                 task.cancel()
             self._sampler.close()
+            self._reader.close()
             await asyncio.gather(*running, return_exceptions=True)
             self.folder.add_seconds(elapsed=time.perf_counter() - started, model=self._sampler.busy)
         return self.folder.tally
@@ -161,16 +197,25 @@ class Generation:
             puzzles is not None and stages["written"] >= puzzles
         )
 
-    async def _run(self, wave: Wave, previous: Wave | None) -> None:
-        """Run one wave, from its prompts to its lines in the files."""
-        verification = Verification(self._verifier, self.recipe, wave.tally)
+    def _may_begin(self, running: int) -> bool:
+        """Return True if another wave may begin while so many are running. Of those beyond the first few each has a
+        prompt at the servers: if they wait for the verifier or for this process, more waves make nothing faster."""
+        if running < AHEAD or not self._sampler.is_concurrent:
+            return running < AHEAD
+        waits_for_model = self._sampler.outstanding > running - AHEAD
+        judges = self._backlog.tasks < _MOST_QUEUED * self._verifier.workers
+        return running < MOST_AHEAD and waits_for_model and judges and self._sampler.has_room
+
+    async def _run(self, wave: Wave, previous: Wave | None) -> int:
+        """Run one wave, from its prompts to its lines in the files; return the number of its pairs."""
+        verification = Verification(self._verifier, self.recipe, wave.tally, self._backlog)
         written = await self._write(wave)
         if previous:
             await previous.admitted.wait()
-        candidate.filter_known(written, self._known, self.held_out, self.recipe)
+        candidate.filter_known(written, self._known, self.held_out, self.recipe, wave.number)
         self._count(wave, written)
         await verification.check_trivial(written, self._rng(wave, "lots"))
-        admitted = candidate.apply_quotas(written, self._known, self.recipe)
+        admitted = candidate.apply_quotas(written, self._known, self.recipe, wave.number)
         wave.admitted.set()
         self._count(wave, written)
         await self._solve(wave, verification, admitted)
@@ -181,8 +226,9 @@ class Generation:
             await previous.written.wait()
         if self.recipe.retarget_unsolved or self.recipe.chains_per_wave:
             tally = Tally(seconds=wave.tally.seconds)  # guesses are not counted among the model's attempts
-            verification = Verification(self._verifier, self.recipe, tally)
-            derived, more = await self._derivation.derive(admitted, verification, self._seed(wave, "derived"))
+            verification = Verification(self._verifier, self.recipe, tally, self._backlog)
+            seed = self._seed(wave, "derived")
+            derived, more = await self._derivation.derive(admitted, verification, seed, wave.number)
             written = [*written, *derived]
             admitted, kept = [*admitted, *(one for one, _ in more)], [*kept, *(pairs for _, pairs in more)]
         examples = [
@@ -190,12 +236,13 @@ class Generation:
             for one, pairs in zip(admitted, kept, strict=True)
             for attempt, judgement in pairs
         ]
-        new = list({one.id: one for one in reversed(examples) if one.id not in self._pairs}.values())[::-1]
-        self._pairs.update(one.id for one in new)
-        self._count(wave, written, len(new))
+        new = [one for one in examples if not self.folder.index.add_pair(one.id, wave.number)]
+        self._count(wave, written, len(new), now=True)
         self._running_waves.remove(wave)
         self.folder.commit(new, written, wave.tally)
+        wave.calls.remove()
         wave.written.set()
+        return len(new)
 
     async def _write(self, wave: Wave) -> list[Candidate]:
         """Return the wave's puzzles in the order of prompts and samples, with the static filters applied."""
@@ -208,17 +255,12 @@ class Generation:
             for _ in range(recipe.prompts_per_wave)
         ]
         drawn = self._drawn(wave)
-        seed, temperature, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
-        async for number, texts in self._sampler.call(
-            wave.number, "puzzles", asked, self.recipe.samples_per_prompt, tokens, temperature, seed
-        ):
-            origins = (
-                self._sampler.origin(asked[number], tokens, temperature, seed, sample) for sample in range(len(texts))
-            )
-            found[number] = [
-                candidate.read(asked[number], text, origin, recipe, (number, origin.attempt) in drawn)
-                for text, origin in zip(texts, origins, strict=True)
-            ]
+        drawing = Drawing(recipe.samples_per_prompt, tokens, recipe.temperature, self._seed(wave, "puzzles"))
+        found: dict[int, list[Candidate]] = {}
+        async for number, texts in self._sampler.call(wave.number, wave.calls, asked, drawing):
+            origins = [self._sampler.origin(asked[number], drawing, sample) for sample in range(len(texts))]
+            lots = [(number, sample) in drawn for sample in range(len(texts))]
+            found[number] = await self._reader.puzzles(asked[number], texts, origins, recipe, lots)
         return [one for number in range(len(asked)) for one in found[number]]
 
     def _drawn(self, wave: Wave) -> set[tuple[int, int]]:
@@ -231,48 +273,50 @@ class Generation:
 
     async def _solve(self, wave: Wave, verification: Verification, candidates: list[Candidate]) -> None:
         """Sample and verify attempts in rounds until a puzzle has enough passes or is given up."""
-        recipe = self.recipe
-        asked: dict[int, Prompt] = {}
+        going: list[Asked] = []
         for number, one in enumerate(candidates):
             assert one.puzzle is not None
-            asked[number] = prompts.for_solution(one.puzzle, self.style, chats(self.model))
-            if self.model.tokens(asked[number].text) + recipe.solution_max_new_tokens > self.model.context:
+            prompt = prompts.for_solution(one.puzzle, self.style, chats(self.model))
+            if fits(self.model, prompt.content, self.recipe.solution_max_new_tokens):
+                going.append((number, one, prompt))
+            else:
                 one.fails("solved", "too long for the model's context")
+        groups = [[one] for one in going] if self._sampler.is_concurrent else [going]
+        await _together(*(self._solve_in_rounds(wave, verification, group) for group in groups))
+
+    async def _solve_in_rounds(self, wave: Wave, verification: Verification, going: list[Asked]) -> None:
+        """Sample and verify attempts at some puzzles, which go from one round to the next together."""
+        recipe = self.recipe
         for start in range(0, recipe.max_attempts, recipe.attempts_per_round):
-            going = [n for n, one in enumerate(candidates) if not one.refused and _worth_more(one, recipe)]
+            going = [asked for asked in going if _worth_more(asked[1], recipe)]
             if not going:
                 break
             count = min(recipe.attempts_per_round, recipe.max_attempts - start)
-            await verification.verify_attempts(
-                self._attempts(wave, start, count, [(candidates[n], asked[n]) for n in going])
-            )
+            await verification.verify_attempts(self._attempts(wave, start, count, going))
             self._count(wave)
 
     async def _attempts(
-        self, wave: Wave, start: int, count: int, asked: list[tuple[Candidate, Prompt]]
+        self, wave: Wave, start: int, count: int, going: list[Asked]
     ) -> AsyncIterator[tuple[Candidate, Attempt]]:
         """Yield the attempts of one round as they are written; `start` is the number of earlier attempts at each
         puzzle."""
-        tokens, seed = self.recipe.solution_max_new_tokens, self._seed(wave, f"solutions from {start}")
-        texts, temperature = (
-            [prompt for _, prompt in asked],
+        first = going[0][0] if self._sampler.is_concurrent else 0
+        drawing = Drawing(
+            count,
+            self.recipe.solution_max_new_tokens,
             self.recipe.solution_temperature or self.recipe.temperature,
+            self._seed(wave, f"solutions from {start}") + 1009 * first,
         )
-        async for number, found in self._sampler.call(
-            wave.number, f"solutions-{start}", texts, count, tokens, temperature, seed
-        ):
-            one, prompt = asked[number]
+        asked = [prompt for _, _, prompt in going]
+        async for number, found in self._sampler.call(wave.number, wave.calls, asked, drawing):
+            _, one, prompt = going[number]
             assert one.puzzle is not None
-            for sample, text in enumerate(found):
-                solution = status = ""
-                try:
-                    solution = prompts.read_solution(one.puzzle, prompt, text)
-                    exact(solution)
-                    status = "held_out" if self.held_out.reason_of_solution(solution) else ""
-                except NotAPuzzle:
-                    solution = ""
-                origin = self._sampler.origin(prompt, tokens, temperature, seed, start + sample)
-                yield one, Attempt(origin, text if prompt.chat else prompts.cut(text), solution, status)
+            read = await self._reader.solutions(one.puzzle, prompt, found)
+            for sample, (text, (solution, form)) in enumerate(zip(found, read, strict=True)):
+                status = "held_out" if solution and self.held_out.reason_of_solution(solution) else ""
+                origin = self._sampler.origin(prompt, drawing, start + sample)
+                body = text if prompt.chat else prompts.cut(text)
+                yield one, Attempt(origin, body, solution, status, form=form)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
         assert one.puzzle is not None
@@ -298,8 +342,8 @@ class Generation:
             judgement=judgement,
         )
 
-    def _count(self, wave: Wave, written: list[Candidate] | None = None, pairs: int = 0) -> None:
-        """Update the wave's counts and call `on_progress`."""
+    def _count(self, wave: Wave, written: list[Candidate] | None = None, pairs: int = 0, *, now: bool = False) -> None:
+        """Update the wave's counts and call `on_progress`, at once or if that was not done just before."""
         tally = wave.tally
         if written is not None:
             tally.stages.clear()
@@ -314,7 +358,9 @@ class Generation:
                 if one.refused:
                     tally.refusals[one.refused] += 1
             tally.stages["pairs"] = pairs
-        total = Tally()
+        if not now and time.perf_counter() < self._told + _PROGRESS_SECONDS:
+            return
+        self._told, total = time.perf_counter(), Tally()
         for part in (self.folder.tally, *(other.tally for other in self._running_waves)):
             total.add(part)
         self._on_progress(total)
@@ -327,9 +373,19 @@ class Generation:
         return int(example.digest(f"{self.seed} {self.iteration} {wave.number} {what}")[:8], 16) // 2
 
 
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines concurrently; the first exception cancels the others, and is raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 def _worth_more(one: Candidate, recipe: Recipe) -> bool:
     """Return True if a puzzle gets another round of attempts."""
-    passed = {exact(attempt.solution) for attempt in one.passed}
+    passed = {attempt.program for attempt in one.passed}
     if recipe.target_passes and len(passed) >= recipe.target_passes:
         return False
     return bool(passed) or not recipe.give_up_after or len(one.attempts) < recipe.give_up_after

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from selftaught.generator import example
 from selftaught.generator.contamination import HeldOutProblems
+from selftaught.generator.index import Index
 from selftaught.generator.puzzle import canonical
 
 if TYPE_CHECKING:
-    from datasketch import MinHash, MinHashLSH
+    from datasketch import MinHash
 
 _PERMUTATIONS = 128
 _SHINGLE = 4
@@ -43,7 +45,7 @@ class HeldOut:
         self._forms = forms
         self._others = list(others)
         self._problems = problems or HeldOutProblems()
-        self._sketches: list[MinHash] | None = None
+        self._sketches: Any = None
 
     def __len__(self) -> int:
         return len(self._templates) + len(self._problems) + sum(map(len, self._others))
@@ -77,42 +79,40 @@ class HeldOut:
 
     def similarity(self, form: str) -> float:
         """Return the largest estimated Jaccard similarity of a canonical form to a held-out one, from 0 to 1."""
+        others = [other.similarity(form) for other in self._others]
+        if not self._forms:
+            return max(others, default=0.0)
         if self._sketches is None:
-            self._sketches = [sketch(form) for form in self._forms]
-        mine = sketch(form)
-        own = max((mine.jaccard(other) for other in self._sketches), default=0.0)
-        return max([own, *(other.similarity(form) for other in self._others)])
+            import numpy
+
+            self._sketches = numpy.stack([sketch(one).hashvalues for one in self._forms])
+        own = float((self._sketches == sketch(form).hashvalues).mean(axis=1).max())
+        return max([own, *others])
 
 
 class Known:
     """The puzzles written and admitted so far, with their clusters of near-duplicates.
 
     Args:
-        near: See `selftaught.generator.recipe.Recipe.cluster_similarity`.
+        near: See `selftaught.generator.recipe.Recipe.cluster_similarity` (None: there are no clusters).
+        index: Where they are kept.
+        kind: Which puzzles of the index these are.
     """
 
-    def __init__(self, near: float) -> None:
-        self._near = near
-        self._ids: set[str] = set()
-        self._templates: Counter[str] = Counter()
-        self._clusters: Counter[str] = Counter()
-        self._cluster_of: dict[str, str] = {}
-        self._sketches: dict[str, MinHash] = {}
-        self._index: MinHashLSH | None = None
+    def __init__(self, near: float | None, index: Index | None = None, kind: str = "written") -> None:
+        self._near, self._index, self._kind = near, index or Index(), kind
 
-    def add_seen(self, ident: str) -> bool:
-        """Add the id of a puzzle that was written; return True if it was seen before."""
-        before = ident in self._ids
-        self._ids.add(ident)
-        return before
+    def add_seen(self, ident: str, wave: int = 0) -> bool:
+        """Add the id of a puzzle that was written in a wave; return True if it was seen before."""
+        return self._index.add_seen(self._kind, ident, wave)
 
     def of_template(self, template: str) -> int:
         """Return the number of admitted puzzles with this canonical form."""
-        return self._templates[template]
+        return self._index.count(self._kind, template=template)
 
     def in_cluster(self, cluster: str) -> int:
         """Return the number of admitted puzzles in this cluster."""
-        return self._clusters[cluster]
+        return self._index.count(self._kind, cluster=cluster)
 
     def cluster(self, template: str, form: str) -> tuple[str, float]:
         """Return the cluster of a canonical form and the similarity that put it there.
@@ -120,27 +120,53 @@ class Known:
         It is the cluster of the most similar admitted form if their similarity reaches the threshold, else a new one
         named like the template.
         """
-        if template in self._cluster_of:
-            return self._cluster_of[template], 1.0
-        if self._index is None:
-            return template, 0.0
+        known = self._index.cluster_of(self._kind, template)
+        if known is not None or self._near is None:
+            return known or template, 1.0 if known else 0.0
         mine = sketch(form)
-        scored = [(mine.jaccard(self._sketches[other]), other) for other in self._index.query(mine)]
-        score, closest = max(scored, default=(0.0, ""))
-        return (self._cluster_of[closest], score) if score >= self._near else (template, score)
+        scored = [
+            (_similarity(mine, values), other, cluster)
+            for other, cluster, values in self._index.similar(self._bands(mine))
+        ]
+        score, _, cluster = max(scored, default=(0.0, "", ""))
+        return (cluster, score) if score and score >= self._near else (template, score)
 
-    def admit(self, template: str, form: str, cluster: str) -> None:
-        """Add an admitted puzzle to the counts."""
-        self._templates[template] += 1
-        self._clusters[cluster] += 1
-        if template not in self._cluster_of:
-            self._cluster_of[template] = cluster
-            if self._index is None:
-                from datasketch import MinHashLSH
+    def admit(self, template: str, form: str, cluster: str, wave: int = 0) -> None:
+        """Add an admitted puzzle of a wave."""
+        if self._near is None or self._index.cluster_of(self._kind, template) is not None:
+            self._index.admit(self._kind, template, cluster, wave, None, ())
+        else:
+            mine = sketch(form)
+            self._index.admit(self._kind, template, cluster, wave, _packed(mine), self._bands(mine))
 
-                self._index = MinHashLSH(threshold=min(max(self._near, 0.1), 0.99), num_perm=_PERMUTATIONS)
-            self._sketches[template] = sketch(form)
-            self._index.insert(template, self._sketches[template])
+    def _bands(self, mine: MinHash) -> list[int]:
+        """Return the keys under which similar sketches are looked for: one of them is the same for most pairs that
+        reach the threshold."""
+        assert self._near is not None
+        bands, rows = _shape(min(max(self._near, 0.1), 0.99))
+        parts = (mine.hashvalues[start : start + rows].tobytes() for start in range(0, bands * rows, rows))
+        keys = (f"{self._kind} {band} ".encode() + part for band, part in enumerate(parts))
+        return [int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big", signed=True) for key in keys]
+
+
+@cache
+def _shape(threshold: float) -> tuple[int, int]:
+    """Return how many bands of how many hash values suit a threshold."""
+    from datasketch import MinHashLSH
+
+    made = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
+    return made.b, made.r
+
+
+def _packed(mine: MinHash) -> bytes:
+    packed: bytes = mine.hashvalues.astype("<u4").tobytes()
+    return packed
+
+
+def _similarity(mine: MinHash, packed: bytes) -> float:
+    import numpy
+
+    return float((mine.hashvalues == numpy.frombuffer(packed, "<u4")).mean())
 
 
 def sketch(form: str) -> MinHash:

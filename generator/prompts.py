@@ -7,13 +7,16 @@ asked in a message instead, and its answer is read by `selftaught.sandbox.comple
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 
 from selftaught.generator import puzzle as puzzles
-from selftaught.generator.models import Completer, chats
+from selftaught.generator.models import Completer, Conversation, chats
 from selftaught.generator.novelty import HeldOut
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.generator.seeds import Seed
@@ -71,21 +74,41 @@ BARE = Style((), False)
 """For a model that was trained on puzzles only."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompt:
     """A text to continue, or a message to answer.
 
     Attributes:
-        text: The text.
+        text: The text, or the last message.
         number: Number in the name of the function that it begins; empty if names have no numbers.
         parents: Ids of the puzzles in it.
         chat: It is a message, and a model's answer to it is not a continuation.
+        turns: What was said before the message: messages of the user, each with its answer.
     """
 
     text: str
     number: str
     parents: tuple[str, ...] = ()
     chat: bool = False
+    turns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def content(self) -> str | Conversation:
+        """What a model is asked: the text, or a conversation if there are turns before it."""
+        if not self.turns:
+            return self.text
+        said = [
+            {"role": role, "content": text}
+            for turn in self.turns
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+        return [*said, {"role": "user", "content": self.text}]
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the text, or of the conversation as JSON."""
+        whole = json.dumps(self.content) if self.turns else self.text
+        return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Unindented:
@@ -132,17 +155,29 @@ def for_puzzle(
     tokens_left = length - model.tokens(_SHOWN + _ASK_PUZZLE if chat else "def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
-        shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring
-        tokens_left -= model.tokens(shown.source + "\n\n") + _NUMBER
+        source, numbered = _seed_texts(seed.puzzle, style.docstrings)
+        tokens_left -= model.tokens(source + "\n\n") + _NUMBER
         if tokens_left < 0:
             break
         held_out.check(seed.puzzle.source)
-        packed.append(shown.named(f"f{place}"))
+        packed.append(numbered.replace(_MARK, str(place)))
     parents = tuple(seed.id for seed in chosen[: len(packed)])
     if chat:
         return Prompt(_SHOWN + _fenced("\n\n".join(packed)) + "\n\n" + _ASK_PUZZLE, "", parents, chat=True)
     number = str(len(packed) + 1)
     return Prompt("\n\n".join([*packed, f"def f{number}("]), number, parents)
+
+
+_MARK = "\u0660\u0661\u0662\u0663"
+"""Where the number of a seed goes: digits that a name may have and no source has."""
+
+
+@lru_cache(1 << 14)
+def _seed_texts(puzzle: Puzzle, docstring: bool) -> tuple[str, str]:
+    """Return the source of a seed as a prompt shows it, under its own name and under ``f`` with a mark for the
+    number."""
+    shown = puzzle if docstring else puzzle.without_docstring
+    return shown.source, shown.named(f"f{_MARK}")
 
 
 def puzzle_source(prompt: Prompt, completion: str) -> str:
@@ -169,6 +204,8 @@ _ASK_SOLUTION = (
     "called without arguments, and has the other arguments of `f` with the same default values. It must not call `f`. "
     "Write the function whole, in one fenced block of Python, beginning with `def g({parameters}):`."
 )
+_ASK_BRIEFLY = "Write a solution `g`, beginning with `def g({parameters}):`."
+"""What the turns of few-shot pairs ask, in fewer tokens than the last message."""
 
 
 def _fenced(source: str) -> str:
@@ -176,12 +213,23 @@ def _fenced(source: str) -> str:
 
 
 def _ask_solution(puzzle: Puzzle, style: Style) -> Prompt:
-    """Return a message that asks for a solution."""
-    shown = [text.replace(f"def f{n}(", "def f(").replace(f"def g{n}(", "def g(")
-             for n, pair in enumerate(style.shots, 1) for text in (pair[0] + "\n\n\n" + pair[1],)]  # fmt: skip
-    examples = ["Examples of puzzles `f`, each with a solution `g`:", *map(_fenced, shown)] if shown else []
-    asked = ["This is a programming puzzle:", _fenced(puzzle.named("f"))]
-    return Prompt("\n\n".join([*examples, *asked, _ASK_SOLUTION.format(parameters=puzzle.parameters)]), "", chat=True)
+    """Return a message that asks for a solution, after the few-shot pairs as turns of the same form."""
+    return Prompt(_asked(puzzle, _ASK_SOLUTION), "", chat=True, turns=_turns(style.shots))
+
+
+@cache
+def _turns(shots: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return few-shot pairs as messages with their answers."""
+    turns = []
+    for number, (shown, solution) in enumerate(shots, 1):
+        example = puzzles.parse(shown.replace(f"def f{number}(", "def f("))
+        turns.append((_asked(example, _ASK_BRIEFLY), _fenced(solution.replace(f"def g{number}(", "def g("))))
+    return tuple(turns)
+
+
+def _asked(puzzle: Puzzle, task: str) -> str:
+    shown = ["This is a programming puzzle:", _fenced(puzzle.named("f"))]
+    return "\n\n".join([*shown, task.format(parameters=puzzle.parameters)])
 
 
 def for_solution(puzzle: Puzzle, style: Style, chat: bool = False) -> Prompt:
@@ -191,7 +239,7 @@ def for_solution(puzzle: Puzzle, style: Style, chat: bool = False) -> Prompt:
     Args:
         puzzle: The puzzle.
         style: The form of the prompt.
-        chat: Ask in a message (see `selftaught.generator.models.Completer`).
+        chat: Ask in messages (see `selftaught.generator.models.Completer`): few-shot pairs are turns before the last.
     """
     if chat:
         return _ask_solution(puzzle, style)

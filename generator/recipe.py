@@ -123,6 +123,11 @@ class Recipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
 
+    @property
+    def near(self) -> float | None:
+        """The similarity of near-duplicates; None if clusters are not computed."""
+        return self.cluster_similarity if self.max_per_cluster else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the switches as plain data."""
         return dataclasses.asdict(self)

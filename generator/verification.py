@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 
 from selftaught.generator import checks, selection
 from selftaught.generator.candidate import DRAWN, Attempt, Candidate
 from selftaught.generator.example import Judgement
 from selftaught.generator.folder import Tally
-from selftaught.generator.puzzle import exact
 from selftaught.generator.recipe import Recipe
 from selftaught.sandbox import Program, Run, Status, Task, Verdict, Verifier
 
@@ -37,6 +37,13 @@ class Closed(RuntimeError):
     """The verifier was closed during a generation."""
 
 
+@dataclass(slots=True)
+class Backlog:
+    """Number of tasks that were given to the verifier and not judged yet."""
+
+    tasks: int = 0
+
+
 class Verification:
     """Verifies the candidates and attempts of one wave.
 
@@ -44,10 +51,11 @@ class Verification:
         verifier: The verifier.
         recipe: The switches.
         tally: Receives the counts.
+        backlog: Receives the number of tasks that are not judged yet; waves share it.
     """
 
-    def __init__(self, verifier: Verifier, recipe: Recipe, tally: Tally) -> None:
-        self._verifier, self._recipe, self._tally = verifier, recipe, tally
+    def __init__(self, verifier: Verifier, recipe: Recipe, tally: Tally, backlog: Backlog) -> None:
+        self._verifier, self._recipe, self._tally, self._backlog = verifier, recipe, tally, backlog
 
     async def check_trivial(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
         """Apply the filter `trivial`; a share of the trivial puzzles stays, chosen at random, unless it was drawn from
@@ -114,7 +122,7 @@ class Verification:
                 if attempt.status or one.puzzle is None:
                     self._tally.statuses[attempt.status] += 1
                     continue
-                ident = f"{id(one)}/{exact(attempt.solution)}"
+                ident = f"{id(one)}/{attempt.program}"
                 came.append((ident, attempt))
                 if ident not in seen:
                     seen.add(ident)
@@ -225,11 +233,23 @@ class Verification:
         return {verdict.id: verdict async for verdict in self._verify(tasks, repeat)}
 
     async def _verify(self, tasks: Iterable[Task] | AsyncIterable[Task], repeat: int = 1) -> AsyncIterator[Verdict]:
-        async for verdict in self._verifier.averify_many(tasks, ordered=False, repeat=repeat):
+        async for verdict in self._verifier.averify_many(self._counted(tasks), ordered=False, repeat=repeat):
+            self._backlog.tasks -= 1
             if verdict.status is Status.CANCELLED:
                 raise Closed("the verifier was closed while a generation needed it")
             self._tally.spend(verifier=verdict.usage.cpu_seconds * repeat)
             yield verdict
+
+    async def _counted(self, tasks: Iterable[Task] | AsyncIterable[Task]) -> AsyncIterator[Task]:
+        """Yield the tasks, and count them in the backlog."""
+        if isinstance(tasks, AsyncIterable):
+            async for task in tasks:
+                self._backlog.tasks += 1
+                yield task
+        else:
+            for task in tasks:
+                self._backlog.tasks += 1
+                yield task
 
 
 def _nearest(one: Candidate, donors: Sequence[tuple[Candidate, Attempt]], most: int) -> list[tuple[Candidate, Attempt]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from selftaught.generator.options import MODEL_OPTIONS, load_model, model_options
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import (
     COMPARE,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _OF_PUZZLES = ("puzzles", "split", "instances")
 _OF_A_DATASET = ("form", "compare")
-_OF_A_MODEL = ("split", "instances", "attempts", "temperatures", "max_new_tokens", "bare", "chat", "seed")
+_OF_A_MODEL = ("split", "instances", "attempts", "temperatures", "max_new_tokens", "bare", "seed", *MODEL_OPTIONS)
 """Parameters that given samples have no use for."""
 _NEW_TOKENS, _NEW_TOKENS_OF_A_BENCHMARK, _NEW_TOKENS_IN_CHAT = 150, 512, 1024
 _NAMED = 5
@@ -61,9 +62,7 @@ _NAMED = 5
               f"{_NEW_TOKENS_IN_CHAT:,} in a chat]",
               )  # fmt: skip
 @click.option("--bare", is_flag=True, help="No few-shot examples in the prompt, for a model trained on puzzles only.")
-@click.option("--chat/--no-chat", default=None,
-              help="Ask in messages (/v1/chat/completions, or a local model's chat template), or let the model "
-              "continue texts.  [default: texts, unless the server only has a chat]")  # fmt: skip
+@model_options
 @click.option("--samples", metavar="FILE",
               help="Score these samples instead of asking a MODEL: records with the id of a puzzle and `solution` or "
               "`completion`, as for `selftaught verify --samples`.")  # fmt: skip
@@ -176,7 +175,7 @@ class _Run:
         options = self._options
         selection = self._selection()
         _say(selection.omissions.lines())
-        model = _model(model_name, options["chat"])
+        model = _model(model_name, options)
         chat = chats(model)
         of_texts = _NEW_TOKENS_OF_A_BENCHMARK if options["benchmark"] else _NEW_TOKENS
         new_tokens = options["max_new_tokens"] or (_NEW_TOKENS_IN_CHAT if chat else of_texts)
@@ -338,16 +337,14 @@ def _say(lines: list[str]) -> None:
         click.echo(line, err=True)
 
 
-def _model(name: str, chat: bool | None) -> Any:
-    from selftaught.generator import models
-
+def _model(name: str, options: dict[str, Any]) -> Any:
     if name.startswith("tiny:"):
         from selftaught.trainer.tiny.completer import Tiny
 
-        if chat:
+        if options["chat"]:
             raise click.UsageError("the tiny model can't chat: leave out --chat")
         return Tiny.load(Path(name.removeprefix("tiny:")))
-    return models.load(name, **({} if chat is None else {"chat": chat}))
+    return load_model(name, options)
 
 
 def show(summary: dict[str, Any], to_stderr: bool = False) -> None:

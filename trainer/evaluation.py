@@ -165,7 +165,7 @@ def evaluate(
     asked = [problem.prompt(style, chat) for problem in problems]
     written: dict[int, list[str | None]] = {}
     for number, texts in model.complete(
-        [prompt.text for prompt in asked],
+        [prompt.content for prompt in asked],
         samples=attempts,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -245,7 +245,7 @@ def attempt(
     with ThreadPoolExecutor(_JUDGING, "judging") as pool:
         try:
             for number, texts in model.complete(
-                [prompt.text for prompt in asked],
+                [prompt.content for prompt in asked],
                 samples=attempts,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,

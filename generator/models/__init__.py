@@ -8,8 +8,11 @@ and imports only that one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+Conversation = Sequence[Mapping[str, str]]
+"""Messages with `role` and `content`, the last one a user's. A model that chats writes the next one."""
 
 Stop = Callable[[str], bool] | Sequence[str]
 """When a completion is complete: a predicate of the text so far, or strings, before the first of which it ends.
@@ -29,7 +32,8 @@ class Completer(Protocol):
         name: The model's name, recorded with every sample.
         digest: A digest that changes when the weights change.
         context: Maximum number of tokens of prompt and completion together.
-        chat: True if a prompt is a user's message, and its completion the model's answer; False if texts are continued.
+        chat: True if a prompt is a user's message or a conversation, and its completion the model's answer; False if
+            texts are continued.
     """
 
     @property
@@ -44,12 +48,12 @@ class Completer(Protocol):
     @property
     def chat(self) -> bool: ...
 
-    def tokens(self, text: str) -> int:
-        """Return the number of tokens of a text, or an upper estimate if the tokenizer is not available."""
+    def tokens(self, text: str | Conversation) -> int:
+        """Return the number of tokens of a prompt, or an upper estimate if the tokenizer is not available."""
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Conversation],
         *,
         samples: int,
         max_new_tokens: int,
@@ -64,7 +68,7 @@ class Completer(Protocol):
         """Sample completions of prompts.
 
         Args:
-            prompts: The texts to continue, or messages to answer (see `chat`).
+            prompts: The texts to continue, or messages or conversations to answer (see `chat`).
             samples: Number of completions of each prompt.
             max_new_tokens: Maximum number of tokens of a completion.
             temperature: Sampling temperature; 0 is greedy decoding.
@@ -84,6 +88,49 @@ class Completer(Protocol):
         """
 
 
+@runtime_checkable
+class ConcurrentCompleter(Protocol):
+    """A model that answers many prompts at once, each without regard to the others: one behind servers.
+
+    Attributes:
+        capacity: Number of prompts to ask at once; it may change.
+    """
+
+    @property
+    def capacity(self) -> int: ...
+
+    def acomplete(
+        self,
+        prompt: str | Conversation,
+        *,
+        samples: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: Stop = (),
+        seed: int,
+        priority: int = 0,
+    ) -> Awaitable[list[str]]:
+        """Return completions of one prompt; it may be called from any event loop, any number of times at once.
+
+        Args:
+            prompt: See `Completer.complete`, as for the other arguments.
+            samples: Number of completions.
+            max_new_tokens: Maximum number of tokens of a completion.
+            temperature: Sampling temperature.
+            top_p: Nucleus sampling threshold.
+            top_k: Number of likeliest tokens that are sampled from; 0 means all.
+            stop: When a completion is complete.
+            seed: Random seed.
+            priority: Prompts with a lower number are asked first.
+
+        Raises:
+            Refused: The model does not take the prompt.
+            ModelFailed: The model can't be used.
+        """
+
+
 def chats(model: Completer) -> bool:
     """Return True if the model takes prompts as messages. Models of other packages need not have `chat`."""
     return bool(getattr(model, "chat", False))
@@ -98,17 +145,33 @@ def known(model: Completer, **options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in names}
 
 
+def fits(model: Completer, prompt: str | Conversation, new_tokens: int) -> bool:
+    """Return True if a prompt and its completion fit the model's context. Tokens are counted only if it may not fit: a
+    server is asked for it."""
+    texts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+    at_most = sum(len(text.encode("utf-8", "replace")) + _TEMPLATE for text in texts)
+    return at_most + new_tokens <= model.context or model.tokens(prompt) + new_tokens <= model.context
+
+
+_TEMPLATE = 64
+"""More tokens than a chat template puts round a message, the default message of a system included."""
+
+
 class ModelFailed(RuntimeError):
     """A model can't be loaded, reached or used. The message names the remedy."""
+
+
+class Refused(ModelFailed):
+    """A model does not take a prompt, such as one that is too long."""
 
 
 def load(name: str, **options: Any) -> Completer:
     """Load a model.
 
     Args:
-        name: ``http://host:port/v1#MODEL`` is a server, ``scripted:FILE`` a file of answers (for tests), anything else
-            a folder or name that transformers loads (a folder with one ``.gguf`` file and no ``config.json`` is read as
-            GGUF).
+        name: ``http://host:port/v1#MODEL`` is a server, or several that serve the same model, with commas between their
+            addresses; ``scripted:FILE`` a file of answers (for tests); anything else a folder or name that transformers
+            loads (a folder with one ``.gguf`` file and no ``config.json`` is read as GGUF).
         options: Keyword arguments of the backend's constructor.
 
     Raises:

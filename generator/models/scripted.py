@@ -9,14 +9,14 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from selftaught.generator.models import ModelFailed, OnRefusal, Stop
+from selftaught.generator.models import Conversation, ModelFailed, OnRefusal, Stop
 
 Script = Callable[[str, random.Random], str]
 """Returns the completion of a prompt, drawn with the given source of randomness."""
 
 
 class Scripted:
-    """Completes prompts by a function. `prompts` records every prompt."""
+    """Completes prompts by a function. `prompts` records every prompt, of a conversation the last message."""
 
     def __init__(self, script: Script, *, name: str = "scripted", context: int = 2048, chat: bool = False) -> None:
         self.script, self.name, self.context, self.chat = script, name, context, chat
@@ -44,13 +44,13 @@ class Scripted:
         made.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return made
 
-    def tokens(self, text: str) -> int:
+    def tokens(self, text: str | Conversation) -> int:
         """Return a token for every four characters."""
-        return len(text) // 4 + 1
+        return sum(len(one) // 4 + 1 for one in ([text] if isinstance(text, str) else _contents(text)))
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Conversation],
         *,
         samples: int,
         max_new_tokens: int,
@@ -66,6 +66,11 @@ class Scripted:
         for number, prompt in enumerate(prompts):
             if number in skip:
                 continue
-            self.prompts.append(prompt)
+            text = prompt if isinstance(prompt, str) else _contents(prompt)[-1]
+            self.prompts.append(text)
             rng = random.Random(f"{seed} {number}")
-            yield number, [self.script(prompt, rng) for _ in range(samples)]
+            yield number, [self.script(text, rng) for _ in range(samples)]
+
+
+def _contents(prompt: Conversation) -> list[str]:
+    return [message["content"] for message in prompt]

@@ -18,7 +18,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from selftaught.generator.models import ModelFailed, OnRefusal, Stop, is_complete
+from selftaught.generator.models import Conversation, ModelFailed, OnRefusal, Stop, is_complete
+from selftaught.sandbox import completion
 
 try:
     import torch
@@ -51,7 +52,8 @@ class Transformers:
         batch_size: Maximum number of sequences in a batch; halved when memory runs out (None: 256 on a GPU, 64 on a
             CPU).
         context: Tokens of prompt and completion (None: what the model was trained with).
-        chat: Put prompts into the tokenizer's chat template, as messages of a user.
+        chat: Put prompts into the tokenizer's chat template, as messages of a user or conversations.
+        chat_template_kwargs: Passed to the chat template, such as ``{"enable_thinking": False}``.
 
     Attributes:
         cut: Number of completions that ended at their maximum number of tokens.
@@ -69,11 +71,12 @@ class Transformers:
         batch_size: int | None = None,
         context: int | None = None,
         chat: bool = False,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
-        self.chat, self.cut = chat, 0
+        self.chat, self.cut, self._template = chat, 0, chat_template_kwargs or {}
         if chat and not getattr(tokenizer, "chat_template", None):
             raise ModelFailed(f"{self.name} has no chat template: leave out --chat")
         self._shares = True
@@ -118,19 +121,28 @@ class Transformers:
             total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return total.hexdigest()
 
-    def tokens(self, text: str) -> int:
+    def tokens(self, text: str | Conversation) -> int:
         """Return the number of tokens that the tokenizer makes, those of the chat template included."""
-        return len(self._ids(text))
+        return len(self._ids(self._rendered(text)))
 
-    def _ids(self, prompt: str) -> list[int]:
-        if self.chat:
-            message = [{"role": "user", "content": prompt}]
-            prompt = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        return list(self.tokenizer(prompt, add_special_tokens=not self.chat).input_ids)
+    def _rendered(self, prompt: str | Conversation) -> str:
+        """Return the text that the model continues."""
+        if not self.chat:
+            if not isinstance(prompt, str):
+                raise ModelFailed("a conversation needs a chat template: --chat")
+            return prompt
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(one) for one in prompt]
+        text: str = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **self._template
+        )
+        return text
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=not self.chat).input_ids)
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Conversation],
         *,
         samples: int,
         max_new_tokens: int,
@@ -143,8 +155,10 @@ class Transformers:
         on_refusal: OnRefusal | None = None,
     ) -> Iterator[tuple[int, list[str]]]:
         """Sample completions (see `selftaught.generator.models.Completer`). The same call gives the same texts on the
-        same machine."""
-        ids = dict(enumerate(map(self._ids, prompts)))
+        same machine. Reasoning that the chat template begins is part of the completion."""
+        rendered = list(map(self._rendered, prompts))
+        begun = [completion.opened(text) if self.chat else "" for text in rendered]
+        ids = dict(enumerate(map(self._ids, rendered)))
         for number, one in list(ids.items()):
             if len(one) + max_new_tokens <= self.context and one:
                 continue
@@ -175,7 +189,7 @@ class Transformers:
                 queue = [half for pending in [batch, *queue] for half in _halves(pending, self.batch_size)]
                 continue
             for number, text in rows:
-                texts[number].append(text)
+                texts[number].append(begun[number] + text)
             for number in {number for number, _ in batch}:
                 if len(texts[number]) == samples and number not in skip:
                     yield number, texts.pop(number)

@@ -18,9 +18,10 @@ from typing import Any
 from selftaught.sandbox.completion import candidates, choice, messages, source, tokens
 from selftaught.sandbox.completion.messages import text
 from selftaught.sandbox.completion.source import Source
+from selftaught.sandbox.completion.tokens import opened
 from selftaught.sandbox.formats.literals import without_warnings
 
-__all__ = ["answer", "code", "continued", "defines", "goes_on", "text"]
+__all__ = ["answer", "code", "continued", "defines", "goes_on", "opened", "text"]
 
 
 def answer(completion: Any, prompt: Any = "") -> str:

@@ -47,13 +47,12 @@ _BARE_FINAL = re.compile(r"assistantfinal")
 def answer(text: str, prompt: str = "") -> str:
     """Return the answer in a text that continues a prompt (see `selftaught.sandbox.completion.answer`)."""
     text = _LINE_END.sub("\n", text).lstrip("\ufeff\u200b")
-    before = turn(prompt)
     channels = _final_channel(text, prompt)
     if channels is not None:
         text = channels.lstrip("\n")
     text = _without_start(text)
     found = list(_TAG.finditer(text))
-    reasoning = bool(_OPENED.search(before)) and _reasons(before)
+    reasoning = bool(opened(prompt))
     if not found:
         return "" if reasoning else text
     if not reasoning and source.Source(text).is_code:
@@ -68,6 +67,13 @@ def turn(prompt: str) -> str:
     if not last:
         return prompt
     return re.sub(r"\A(?:assistant|model)(?=\s|\Z)\n?", "", prompt[last.end() :])
+
+
+def opened(prompt: str) -> str:
+    """Return the tag of reasoning that a prompt ends with; empty if it ends with none."""
+    before = turn(prompt)
+    found = _OPENED.search(before)
+    return found[0] if found and _reasons(before) else ""
 
 
 def open_fence(prompt: str) -> str:

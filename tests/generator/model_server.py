@@ -23,9 +23,13 @@ class ModelServer(ThreadingHTTPServer):
     block_after: Requests after so many are not answered before `released`.
     faults: Statuses to answer first, each with headers.
     seen: The bodies of the requests.
+    model: The model that it lists.
+    takes_ids: It takes a prompt of token ids.
+    tokens: What ``/tokenize`` makes of any text; None: it has no such path.
     """
 
     daemon_threads = True
+    request_queue_size = 512
     block_on_close = False
 
     def __init__(self, answer: Answer, *paths: str) -> None:
@@ -36,6 +40,8 @@ class ModelServer(ThreadingHTTPServer):
         self.seen: list[dict[str, Any]] = []
         self.message: dict[str, Any] = {}
         self.finish_reason = "stop"
+        self.model, self.takes_ids = "m", True
+        self.tokens: list[int] | None = None
 
     @property
     def address(self) -> str:
@@ -47,10 +53,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._send(200, {"data": [{"id": "m", "max_model_len": 8192}]})
+        self._send(200, {"data": [{"id": self.server.model, "max_model_len": 8192}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize" and self.server.tokens is not None:
+            return self._send(200, {"count": len(self.server.tokens), "tokens": self.server.tokens})
         if self.path not in self.server.paths:
             return self._send(404, {"error": {"message": "Unknown path"}})
         if self.server.faults:
@@ -59,6 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append(body)
         chat = self.path.endswith("/chat/completions")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        if isinstance(prompt, list):
+            if not self.server.takes_ids:
+                return self._send(422, {"error": {"message": "prompt: a string is wanted"}})
+            prompt = " ".join(map(str, prompt))
         if self.server.refuses in prompt:
             return self._send(400, {"error": {"message": "maximum context length is 8192 tokens"}})
         if len(self.server.seen) > self.server.block_after:

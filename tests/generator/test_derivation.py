@@ -19,7 +19,7 @@ from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.novelty import HeldOut
 from selftaught.generator.prompts import BARE
 from selftaught.generator.recipe import DEFAULT, Recipe
-from selftaught.generator.verification import Verification
+from selftaught.generator.verification import Backlog, Verification
 from selftaught.sandbox import Program, Task, Verifier
 from tests.generator.test_generation import Counting, Killed, kept, records
 
@@ -239,7 +239,7 @@ def test_a_held_out_chain_is_refused(tmp_path: Path, verifier: Verifier) -> None
 
 
 def printed(verifier: Verifier, *programs: str) -> list[str]:
-    return asyncio.run(Verification(verifier, DEFAULT, Tally()).run_programs(programs))
+    return asyncio.run(Verification(verifier, DEFAULT, Tally(), Backlog()).run_programs(programs))
 
 
 def test_what_each_of_many_programs_prints_is_its_first_line_or_nothing_if_it_fails(verifier: Verifier) -> None:

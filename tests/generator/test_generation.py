@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasketch  # noqa: F401  # it changes the filters of warnings when it is first imported
 import pytest
 
 from selftaught.generator import example, seeds

@@ -130,3 +130,19 @@ def test_what_a_model_wrote_is_read_under_the_plain_names() -> None:
     assert solution == "def g(k=3):\n    return next(n for n in range(9, 99) if f(n, k))"
     with pytest.raises(NotAPuzzle):
         prompts.read_solution(puzzle, prompt, "\n    return (")
+
+
+def test_in_a_chat_the_worked_pairs_are_turns_before_the_puzzle() -> None:
+    puzzle = parse("def f(x: int, a=17):\n    return x + 1 == a")
+    prompt = prompts.for_solution(puzzle, Style(), chat=True)
+    assert not isinstance(prompt.content, str)
+    assert [message["role"] for message in prompt.content] == [*("user", "assistant") * len(SHOTS), "user"]
+    for (shown, solution), asked, answer in zip(SHOTS, prompt.content[::2], prompt.content[1::2], strict=False):
+        example = parse(shown)
+        assert example.parameters in asked["content"] and "def f(" in asked["content"]
+        written = prompts.read_solution(example, prompt, answer["content"])
+        assert written == re.sub(r"^def g\d+", "def g", solution)
+    assert puzzle.source in prompt.content[-1]["content"]
+    bare = prompts.for_solution(puzzle, BARE, chat=True)
+    assert bare.content == bare.text == prompt.text
+    assert len({prompt.sha256, bare.sha256}) == 2

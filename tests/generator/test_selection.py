@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasketch  # noqa: F401  # it changes the filters of warnings when it is first imported
 import pytest
 
 from selftaught.generator import seeds, selection

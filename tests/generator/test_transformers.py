@@ -61,7 +61,7 @@ def model(folder: Path) -> Any:
     return models.load(str(folder), dtype="float32")
 
 
-def draw(model: Any, prompts: list[str], **settings: Any) -> dict[int, list[str]]:
+def draw(model: Any, prompts: list[Any], **settings: Any) -> dict[int, list[str]]:
     given: dict[str, Any] = {"samples": 1, "max_new_tokens": 12, "temperature": 0.0, "seed": 1, **settings}
     return dict(model.complete(prompts, **given))
 
@@ -107,6 +107,21 @@ def test_a_chat_template_is_put_round_prompts_if_it_is_asked_for(folder: Path, t
     chat, plain = (models.load(str(tmp_path / "chat"), dtype="float32", chat=one) for one in (True, False))
     assert draw(chat, ["def f("]) == draw(plain, ["[user]def f([me]"]) != draw(plain, ["def f("])
     assert chat.tokens("def f(") == plain.tokens("[user]def f([me]")
+    turns = [{"role": role, "content": role[0]} for role in ("user", "assistant", "user")]
+    assert draw(chat, [turns]) == draw(plain, ["[user]u[assistant]a[user]u[me]"])
+    with pytest.raises(ModelFailed, match="--chat"):
+        draw(plain, [turns])
+
+
+def test_reasoning_that_the_template_begins_is_part_of_the_completion(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "chat")
+    (tmp_path / "chat" / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking is not false %}<think>\n{% endif %}"
+    )
+    thinks: Any = models.load(str(tmp_path / "chat"), chat=True)
+    silent: Any = models.load(str(tmp_path / "chat"), chat=True, chat_template_kwargs={"enable_thinking": False})
+    assert all(text.startswith("<think>") for text in draw(thinks, ["def f("])[0])
+    assert not draw(silent, ["def f("])[0][0].startswith("<think>")
 
 
 LONG = "def f(a, b):\n    return a + b\n\n" * 5

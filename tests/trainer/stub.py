@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from selftaught.generator import prompts, puzzle
 from selftaught.generator.example import Example
@@ -38,7 +39,7 @@ class StubModel:
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Any],
         *,
         samples: int,
         max_new_tokens: int,

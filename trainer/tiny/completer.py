@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from selftaught.generator.models import ModelFailed, OnRefusal, Stop
+from selftaught.generator.models import Conversation, ModelFailed, OnRefusal, Stop
 from selftaught.trainer.tiny import tokenizer
 from selftaught.trainer.tiny.model import Config, Transformer
 from selftaught.trainer.tiny.sampling import sample
@@ -42,13 +42,13 @@ class Tiny:
             total.update(tensor.contiguous().numpy().data)
         return total.hexdigest()
 
-    def tokens(self, text: str) -> int:
+    def tokens(self, text: str | Conversation) -> int:
         """Return the number of tokens of a text, the one at the beginning included."""
-        return 1 + len(tokenizer.encode(text))
+        return 1 + len(tokenizer.encode(_text(text)))
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Conversation],
         *,
         samples: int,
         max_new_tokens: int,
@@ -68,7 +68,7 @@ class Tiny:
         """
         if top_p != 1:
             raise ModelFailed("the tiny model samples from its whole distribution: leave top_p at 1")
-        encoded = [[tokenizer.END, *tokenizer.encode(prompt)] for prompt in prompts]
+        encoded = [[tokenizer.END, *tokenizer.encode(_text(prompt))] for prompt in prompts]
         fitting = [number for number, one in enumerate(encoded) if len(one) < self.context]
         for number in sorted({*range(len(encoded))} - {*fitting}):
             reason = f"a prompt is longer than the tiny model's {self.context} tokens"
@@ -171,3 +171,9 @@ def _imported(named: dict[str, Tensor]) -> dict[str, Tensor]:
         for mine, parts in _JOINED.items():
             state[f"layers.{number}.{mine}"] = torch.cat([named[f"{layer}.{part}"] for part in parts])
     return state
+
+
+def _text(prompt: str | Conversation) -> str:
+    if not isinstance(prompt, str):
+        raise ModelFailed("the tiny model has no chat: leave out --chat")
+    return prompt
