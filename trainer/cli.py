@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,13 +129,20 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     Settings of sft (named as in TrainingArguments and TRL's SFTConfig; the defaults are the paper's):
       learning_rate=5e-6 lr_scheduler_type=constant warmup_steps=0 num_train_epochs=4 max_length=1024
       per_device_train_batch_size=1 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0 (twice lora_r)
-      completion_only_loss=false use_example_weights=false report_to=none save_steps=500 logging_steps=10
+      completion_only_loss=false use_example_weights=false save_steps=500 logging_steps=10
     Settings of grpo (named as in TRL's GRPOConfig):
       learning_rate=1e-6 num_generations=8 per_device_train_batch_size=32 (completions) max_completion_length=150
-      temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 lora_r=0 lora_alpha=0 report_to=none save_steps=100
+      temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0
+      use_vllm=false vllm_mode=colocate vllm_server_base_url= vllm_gpu_memory_utilization=0.3
+      vllm_tensor_parallel_size=1 vllm_max_model_length=0 save_steps=100
+    Settings of both:
+      bf16=auto (multiply in bfloat16; true, false) gradient_checkpointing=false (grpo: true) load_in_4bit=false (QLoRA)
+      save_dtype=float32 (of the saved weights; bfloat16) report_to=none (wandb,tensorboard or others)
 
-    Checkpoints go to DIR/checkpoints; the same command continues from the last one. The model is saved in Hugging
-    Face's layout.
+    What is trained is in float32, with the optimiser's state, so that small steps are kept.
+
+    Checkpoints go to DIR/checkpoints; the same command continues from the last one. DIR/log.jsonl has a line for each
+    logged step. The model is saved in Hugging Face's layout, with adapters merged into it.
 
     \b
     One GPU:
@@ -151,7 +159,13 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
             counts = _train_grpo(data, model_name, output, options["settings"], options["bare"], options["seed"])
     except (ModelFailed, ValueError, OSError, ImportError) as error:
         raise Unusable(str(error)) from error
-    click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
+    if _is_first_process():
+        click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
+
+
+def _is_first_process() -> bool:
+    """Return True in the first process of a launcher, which speaks for all, and without one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
@@ -162,7 +176,8 @@ def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[
 
     omissions, chosen = Omissions(), changed(sft.Settings(), settings)
     pairs = pair.read(data, omissions)
-    omissions.tell(", ".join(data))
+    if _is_first_process():
+        omissions.tell(", ".join(data))
     return sft.train(model, pairs, output, chosen, seed, _print_step)
 
 
@@ -179,7 +194,8 @@ def _train_grpo(
     for source in data:
         omissions = Omissions()
         puzzles |= {one.id: one.puzzle for one in seeds.read(source, omissions)}
-        omissions.tell(source)
+        if _is_first_process():
+            omissions.tell(source)
     style = prompts.BARE if bare else prompts.Style()
     return grpo.train(model, list(puzzles.values()), output, chosen, style, seed)
 

@@ -194,7 +194,8 @@ def smollm2() -> Preset:
     Raises:
         ValueError: The package is not installed.
     """
-    from selftaught.trainer.sft import PretrainedLearner, Settings
+    from selftaught.trainer.pretrained import PretrainedLearner
+    from selftaught.trainer.sft import Settings
 
     return Preset(
         name="smollm2",
