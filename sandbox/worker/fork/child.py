@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, Preempted, charged
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS

@@ -9,7 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import ClientGone
 from selftaught.sandbox.worker.fork.child import CRASHES, Child
 from selftaught.sandbox.worker.fork.streams import Streams
