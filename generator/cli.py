@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,14 +186,15 @@ def _seeds(source: str, recipe: Recipe, quiet: bool) -> list[Seed]:
     return usable
 
 
-def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
-    """Return the held-out set: the bundled puzzles and those of files.
+def bundled_held_out(files: Sequence[str] = (), more: Sequence[str] = ()) -> HeldOut:
+    """Return the held-out set: the bundled puzzles, those of files, and more.
 
     Bundled puzzles are entry points of the group ``selftaught.held_out``: functions that take the set's name and return
     records with a field `sat`.
 
     Args:
         files: More files of puzzles to hold out.
+        more: Sources of more puzzles to hold out.
 
     Raises:
         Unreadable: A file can't be read.
@@ -203,7 +205,7 @@ def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
     bundled = [
         record["sat"] for entry in entry_points(group="selftaught.held_out") for record in entry.load()(entry.name)
     ]
-    return HeldOut([*bundled, *(seed.puzzle.source for file in files for seed in seeds.read(file))])
+    return HeldOut([*bundled, *(seed.puzzle.source for file in files for seed in seeds.read(file)), *more])
 
 
 def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:

@@ -15,47 +15,64 @@ from selftaught.trainer.evaluate_command import evaluate
 
 if TYPE_CHECKING:
     from selftaught.generator.puzzle import Puzzle
+    from selftaught.trainer.presets import Preset
 
 
 @click.command()
-@click.option("--preset", "preset_name", default="tiny", show_default=True,
-              help="tiny (from scratch, minutes on a CPU) or smollm2 (hours on a CPU).")  # fmt: skip
+@click.option("--preset", "preset_name", metavar="NAME",
+              help="tiny (from scratch, minutes on a CPU), smollm2 (hours on a CPU), or pretrained (any --model).  "
+              "[default: tiny; with --model pretrained]")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+              help="Settings in a TOML file, in place of a preset; trainer/presets/*.toml are such files.")  # fmt: skip
+@click.option("--model", metavar="MODEL", help="The base model: a folder or name that transformers loads; GGUF too.")
 @click.option("--iterations", type=click.IntRange(0), default=3, show_default=True)
 @click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), callback=no_link,
               help="The run's folder. No symbolic link.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-@click.option("--recipe", "recipe_name", type=click.Choice(["preset", "paper"]), default="preset", show_default=True,
-              help="How pairs are generated; paper has the preset's sizes.")  # fmt: skip
+@click.option("--recipe", "recipe_name", type=click.Choice(["preset", "default", "paper"]), default="preset",
+              show_default=True, help="How pairs are generated; paper has the preset's sizes.")  # fmt: skip
+@click.option("--seeds", metavar="FILE", help="Puzzles for prompts, as for generate (loop.seeds).")
+@click.option(
+    "--exam", metavar="FILE", help="Held-out puzzles to evaluate on, as for evaluate --puzzles (exam.puzzles)."
+)
+@click.option("--serve-command", metavar="COMMAND",
+              help="Serve each model by this command, such as 'vllm serve {model} --port {port}', and sample from it "
+              "(serve.command).")  # fmt: skip
+@click.option("--launcher", metavar="COMMAND",
+              help="Train by this command, such as 'accelerate launch --config_file F' (loop.launcher).")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
-              help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
+              help="Change a setting: of the recipe, such as max_attempts=8, or TABLE.NAME of the file, such as "
+              "training.lora_r=16, exam.attempts=100, loop.puzzles_per_iteration=500; may be repeated.")  # fmt: skip
 @WORKERS
 @RAY
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Print the last two lines only.")
-def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:
+def loop(output: Path, iterations: int, seed: int, **options: Any) -> None:
     """Let a model teach itself: write puzzles, solve them, keep what is verified, train on it, and measure.
 
-    DIR receives metrics.json, report.md with plots, the dataset with its card, every model and every attempt. An
-    interrupted run continues when the same command is given again.
+    DIR receives metrics.json, log.jsonl, report.md with plots, the dataset with its card, every model and every
+    attempt. An interrupted run continues when the same command is given again.
 
     \b
     Examples:
       selftaught loop --preset tiny --iterations 3 --out out/tiny
       selftaught loop --preset tiny --set hindsight_attempts=0 --seed 1 --out out/no-hindsight
+      selftaught loop --model Qwen/Qwen2.5-Coder-1.5B --exam exam.jsonl --set training.lora_r=16 --out out/coder
+      selftaught loop --config mine.toml --serve-command 'vllm serve {model} --port {port}' --out out/mine
 
     \b
-    Exit code: 0 done; 2 wrong usage, or the required level is not available on this machine;
+    Exit code: 0 done; 2 wrong usage, or model, server, files or the required level are not available;
     130 interrupted, 143 terminated: give the command again to continue.
     """
     from selftaught.generator.models import ModelFailed
-    from selftaught.trainer import presets, report
+    from selftaught.trainer import report
     from selftaught.trainer.loop import Loop
     from selftaught.trainer.run import Mismatch
 
     heed_sigterm()
     try:
-        preset = presets.make(preset_name, options["recipe_name"], options["settings"])
-    except (ValueError, ModelFailed) as error:
+        preset = _preset(options)
+    except (ValueError, OSError, ModelFailed) as error:
         raise click.UsageError(str(error)) from error
     on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
@@ -68,6 +85,30 @@ def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: 
         sys.exit(exit_code(stop))
     click.echo(f"{output / 'report.md'}, plot {output / 'pass_at_k.png'}")
     click.echo(report.sentence(metrics))
+
+
+_SHORT = {
+    "model": "model.name",
+    "seeds": "loop.seeds",
+    "exam": "exam.puzzles",
+    "serve_command": "serve.command",
+    "launcher": "loop.launcher",
+}
+"""Options of `loop` for settings that nearly every run has."""
+
+
+def _preset(options: dict[str, Any]) -> Preset:
+    """Return the settings that the options name. Raises ValueError, OSError, ModelFailed."""
+    from selftaught.trainer import presets
+
+    if options["preset_name"] and options["config"]:
+        raise ValueError("give --preset or --config, not both")
+    changes = [f"{setting}={options[name]}" for name, setting in _SHORT.items() if options[name] is not None]
+    changes += options["settings"]
+    if options["config"]:
+        return presets.from_file(options["config"], options["recipe_name"], changes)
+    name = options["preset_name"] or ("pretrained" if options["model"] else "tiny")
+    return presets.make(name, options["recipe_name"], changes)
 
 
 @click.command()

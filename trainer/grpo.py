@@ -13,7 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from selftaught.generator import prompts
 from selftaught.generator.prompts import Style
 from selftaught.generator.puzzle import Puzzle
-from selftaught.trainer import rewards, tracking, weights
+from selftaught.trainer import callbacks, rewards, tracking, weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def train(
         train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer,
         peft_config=weights.lora_config(settings.lora_r, settings.lora_alpha) if settings.lora_r else None,
-        callbacks=[tracking.Log(folder)],
+        callbacks=[callbacks.Log(folder)],
     )
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:

@@ -19,9 +19,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from selftaught.generator.example import Example
 from selftaught.generator.pair import Pair
-from selftaught.trainer import tracking, weights
+from selftaught.trainer import callbacks, tracking, weights
 from selftaught.trainer.packing import IGNORED, collate, pack, tokenize
-from selftaught.trainer.tracking import StepCallback
+from selftaught.trainer.presets.preset import StepCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def train(
         args=arguments,
         train_dataset=rows,
         data_collator=lambda batch: collate(batch, tokenizer.pad_token_id or 0),
-        callbacks=[tracking.Log(folder), *([tracking.Progress(on_step)] if on_step else [])],
+        callbacks=[callbacks.Log(folder), *([callbacks.Progress(on_step)] if on_step else [])],
     )
     trainer.remove_callback(transformers.PrinterCallback)  # `on_step` gets the same figures
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None

@@ -1,17 +1,13 @@
-"""What a training says while it runs: a line of JSON for every logged step, and experiment trackers if wanted."""
+"""Logs of trainings and loops: a file of JSON Lines always, and experiment trackers if wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
-import transformers
-from accelerate import tracking
-from transformers.integrations import get_available_reporting_integrations
 
-StepCallback = Callable[[int, int, float], None]
 FILE = "log.jsonl"
 
 
@@ -25,45 +21,19 @@ def names(report_to: str) -> list[str]:
     Raises:
         ValueError: A tracker is not installed.
     """
-    installed = get_available_reporting_integrations()
-    if report_to in ("none", "all"):
-        return installed if report_to == "all" else []
+    if report_to == "none":
+        return []
+    from transformers.integrations import get_available_reporting_integrations
+
+    installed: list[str] = get_available_reporting_integrations()
+    if report_to == "all":
+        return installed
     wanted = [name.strip() for name in report_to.split(",")]
     for name in wanted:
         if name not in installed:
             have = ", ".join(installed) or "none"
             raise ValueError(f"report_to: {name!r} is not installed (pip install {name}); installed trackers: {have}")
     return wanted
-
-
-class Log(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is not followed
-    """Writes every logged step of a trainer as a line of a file: ``step``, ``epoch``, ``loss`` and what else it logs.
-
-    A training that continues from a checkpoint removes the lines of later steps, which it repeats.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            write(self._path, [line for line in read(self._path) if line["step"] <= state.global_step])
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
-        if logs and state.is_world_process_zero:
-            with open(self._path, "ab") as file:
-                file.write(orjson.dumps({"step": state.global_step, **logs}, option=orjson.OPT_APPEND_NEWLINE))
-
-
-class Progress(transformers.TrainerCallback):  # type: ignore[misc]
-    """Calls a function with the step, the number of steps and the loss, in the main process."""
-
-    def __init__(self, on_step: StepCallback) -> None:
-        self._on_step = on_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs and state.is_world_process_zero:
-            self._on_step(state.global_step, state.max_steps, logs["loss"])
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -93,8 +63,14 @@ class Trackers:
 
     def __init__(self, report_to: str, folder: Path, config: Mapping[str, Any]) -> None:
         self._open: dict[str, Any] = {}
-        kinds = {name: tracking.LOGGER_TYPE_TO_CLASS.get(name) for name in names(report_to)}
-        for name, kind in kinds.items():
+        wanted = names(report_to)
+        if not wanted:
+            return
+        from accelerate import PartialState, tracking
+
+        PartialState()  # which trackers ask whether this is the first process
+        for name in wanted:
+            kind = tracking.LOGGER_TYPE_TO_CLASS.get(name)
             if kind is None:
                 known = ", ".join(tracking.LOGGER_TYPE_TO_CLASS)
                 raise ValueError(f"report_to: {name} takes no figures of a loop; these do: {known}")
@@ -115,3 +91,10 @@ class Trackers:
         for tracker in self._open.values():
             tracker.finish()
         self._open.clear()
+
+
+def figures(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of an iteration that are worth a curve, from its entry in metrics.json."""
+    passes = {f"pass@{k}": one["value"] for k, one in entry["pass_at_k"].items()}
+    counts = {name: entry["counts"][name] for name in ("examples", "puzzles")}
+    return {**passes, **counts, **{f"seconds/{name}": spent for name, spent in entry["seconds"].items()}}

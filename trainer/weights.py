@@ -128,6 +128,8 @@ def save(trainer: Any, base: str, folder: Path, save_dtype: str) -> None:
         peft.set_peft_model_state_dict(merged, adapters)
         model = merged.merge_and_unload()
         state = model.state_dict()
+    for tied in model.all_tied_weights_keys:  # copies, after a gathering
+        state.pop(tied, None)
     dtype = getattr(torch, save_dtype)
     state = {name: one.to(dtype) if one.is_floating_point() else one for name, one in state.items()}
     model.save_pretrained(folder, state_dict=state)

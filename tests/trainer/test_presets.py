@@ -1,0 +1,71 @@
+"""Settings of the loop from files and the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selftaught.trainer import presets
+
+
+@pytest.mark.parametrize("name", ["tiny", "pretrained"])
+def test_a_bundled_file_is_a_preset(name: str) -> None:
+    pytest.importorskip("transformers")
+    made = presets.make(name, settings=["model.name=some/model"] if name == "pretrained" else [])
+    assert made.name == name and made.problems() and made.to_dict()["exam"]
+
+
+def test_the_exam_is_held_out(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    puzzle = "def sat(x: int):\n    return x * 7919 == 103 * 7919"
+    (tmp_path / "exam.jsonl").write_text('{"sat": "' + puzzle.replace("\n", "\\n") + '"}\n')
+    made = presets.make("pretrained", settings=["model.name=m", f"exam.puzzles={tmp_path / 'exam.jsonl'}"])
+    assert len(made.problems()) == 1 and made.held_out().contains(puzzle.replace("sat(", "f("))
+    assert made.to_dict()["exam"] != presets.make("pretrained", settings=["model.name=m"]).to_dict()["exam"]
+
+
+def test_a_setting_is_changed_in_its_table_and_keeps_its_type() -> None:
+    pytest.importorskip("transformers")
+    changes = [
+        "model.name=m",
+        "max_attempts=3",
+        "recipe.temperature=1",
+        "training.lora_r=8",
+        "exam.temperatures=0.2,1",
+        "loop.bare=yes",
+    ]
+    made = presets.make("pretrained", settings=changes).to_dict()
+    assert (made["recipe"]["max_attempts"], made["recipe"]["temperature"]) == (3, 1.0)
+    assert made["learner"]["settings"]["lora_r"] == 8 and list(made["eval_temperatures"]) == [0.2, 1.0]
+    assert presets.make("tiny", settings=["tiny.finetuning.learning_rate=1e-3"]).to_dict()["learner"][
+        "finetuning"]["learning_rate"] == 1e-3  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[loop]\nbares = true", "bares"),
+        ("[loops]", "loops"),
+        ("[exam]\nattempts = 'many'", "exam.attempts"),
+        ("[recipe]\nbase = 'best'", "recipe.base"),
+        ("[recipe]\nmax_attempts = 0", "max_attempts"),
+        ("[tiny]\n[model]\nname = 'm'", "in place of"),
+        ("[loop", "mine.toml"),
+        ("", "--model"),
+        ("[model]\nname = 'm'\n[exam]\npuzzles = 'none.jsonl'", "none.jsonl"),
+        ("[model]\nname = 'm'\n[loop]\nevaluate_while_training = true\n[serve]\ncommand = 's'", "evaluate_while"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises((ValueError, OSError), match=said):
+        presets.from_file(tmp_path / "mine.toml")
+
+
+def test_an_unknown_table_or_setting_on_the_command_line_is_refused_with_those_there_are() -> None:
+    pytest.importorskip("transformers")
+    for change, said in (("exams.attempts=1", "exam"), ("training.lora=8", "lora_r"), ("training.lora_r=x", "int")):
+        with pytest.raises(ValueError, match=said):
+            presets.make("pretrained", settings=["model.name=m", change])
