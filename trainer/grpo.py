@@ -39,7 +39,7 @@ class Settings:
         save_dtype: Dtype of the saved weights.
         use_vllm: Sample completions with vLLM, which must be installed, not with transformers.
         vllm_mode: ``colocate``: vLLM runs in the training processes and shares their GPUs; ``server``: it is a server
-            on GPUs of its own (``trl vllm-serve``), which gets the new weights after each step.
+            on GPUs of its own (see docs/training.md), which gets the new weights after each step.
         vllm_server_base_url: Address of that server, such as ``http://node2:8000``.
         vllm_gpu_memory_utilization: colocate: share of a GPU's memory for vLLM.
         vllm_tensor_parallel_size: colocate: GPUs that hold one copy of the model.
@@ -151,7 +151,7 @@ def _grpo_config(checkpoints: Path, settings: Settings, seed: int) -> Any:
         num_train_epochs=settings.num_train_epochs,
         max_steps=settings.max_steps,
         beta=settings.beta,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=weights.checkpoints(settings.gradient_checkpointing),
         use_vllm=settings.use_vllm,
         vllm_mode=settings.vllm_mode,
         vllm_server_base_url=settings.vllm_server_base_url or None,

@@ -177,7 +177,7 @@ def _training_arguments(checkpoints: Path, settings: Settings, seed: int) -> Any
         weight_decay=0.0,
         optim="adamw_torch",
         bf16=weights.autocasts(settings.bf16),
-        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing=weights.checkpoints(settings.gradient_checkpointing),
         save_steps=settings.save_steps,
         save_total_limit=2,
         logging_steps=settings.logging_steps,

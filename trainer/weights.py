@@ -56,6 +56,12 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def checkpoints(gradient_checkpointing: bool) -> bool:
+    """Return True if the trainer computes activations again: it is wanted, and FSDP does not do so itself, which spares
+    a gathering of the weights."""
+    return gradient_checkpointing and os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() != "true"
+
+
 def load(base: str, *, bf16: bool = False, lora_r: int = 0, load_in_4bit: bool = False) -> Transformers:
     """Return a model to train, on the CPU: the trainer moves its weights to devices, whole or in shards.
 

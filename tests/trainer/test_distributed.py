@@ -20,12 +20,6 @@ from tests.trainer.small import examples, save_base  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the trainers' own, about settings that a processor has no use for
 ROOT = Path(__file__).parents[2]
-FSDP = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
-}
 SETTINGS = ("num_train_epochs=2", "max_length=256", "learning_rate=1e-3", "bf16=false", "save_steps=2")
 
 
@@ -39,7 +33,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(work: Path, name: str, *launcher: str, environment: dict[str, str] | None = None, **settings: object) -> str:
+def train(work: Path, name: str, *launcher: str, **settings: object) -> str:
     """Run the command `train` as a launcher does, and return what it prints."""
     arguments = ["train", str(work / "pairs.jsonl"), "--model", str(work / "base"), "-o", str(work / name)]
     for setting in (*SETTINGS, *(f"{setting}={value}" for setting, value in settings.items())):
@@ -47,7 +41,7 @@ def train(work: Path, name: str, *launcher: str, environment: dict[str, str] | N
     done = subprocess.run(
         [sys.executable, *launcher, *arguments],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -74,13 +68,15 @@ def train_alone(work: Path, lora_r: int) -> dict[str, Any]:
 
 
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-SHARDED = (*TWO, "-m", "tests.trainer.sharded")
+CONFIG = "examples/training/fsdp.yaml"
+SHARDED = ("-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", CONFIG, "--num_processes=2",
+           "-m", "tests.trainer.sharded")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def whole(work: Path) -> Path:
     """All weights, trained in shards."""
-    assert train(work, "sharded", *SHARDED, environment=FSDP).count("parameters are of type DTensor") == 2
+    assert train(work, "sharded", *SHARDED).count("parameters are of type DTensor") == 2
     return work / "sharded"
 
 
@@ -95,7 +91,7 @@ def test_two_processes_whole_or_in_shards_train_the_model_of_one(work: Path, who
 
 
 def test_adapters_beside_a_base_in_shards_are_merged(work: Path) -> None:
-    train(work, "adapters", *SHARDED, environment=FSDP, lora_r=4)
+    train(work, "adapters", *SHARDED, lora_r=4)
     alone = train_alone(work, 4)
     assert farthest(weights(work / "base"), alone) > 1e-3
     assert farthest(alone, weights(work / "adapters")) < 1e-5
@@ -107,5 +103,5 @@ def test_shards_go_on_from_their_checkpoint(work: Path, whole: Path) -> None:
     assert len(checkpoints) == 2
     checkpoints[-1].rename(work / "unused")
     (whole / "model.safetensors").unlink()
-    train(work, "sharded", *SHARDED, environment=FSDP)
+    train(work, "sharded", *SHARDED)
     assert farthest(trained, weights(whole)) < 1e-6

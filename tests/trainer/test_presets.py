@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from selftaught.trainer import presets
+from selftaught.trainer.presets.configuration import read
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's and transformers' own
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 
 
 @pytest.mark.parametrize("name", ["tiny", "pretrained"])
@@ -69,3 +74,13 @@ def test_an_unknown_table_or_setting_on_the_command_line_is_refused_with_those_t
     for change, said in (("exams.attempts=1", "exam"), ("training.lora=8", "lora_r"), ("training.lora_r=x", "int")):
         with pytest.raises(ValueError, match=said):
             presets.make("pretrained", settings=["model.name=m", change])
+
+
+def test_the_files_in_the_texts_can_be_read(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    found = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.S)
+    assert len(found) == 2
+    for number, text in enumerate(found):
+        (tmp_path / f"{number}.toml").write_text(text)
+        chosen = read(tmp_path / f"{number}.toml")
+        assert chosen.serve.command and chosen.loop.launcher

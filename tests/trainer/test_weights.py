@@ -188,3 +188,14 @@ def test_settings_that_cannot_be_used_are_refused_with_the_remedy(
         with pytest.raises(ValueError, match=remedy):
             grpo.train(base, [], tmp_path / "x", grpo.Settings(**more))  # type: ignore[arg-type]
     assert not (tmp_path / "x" / "config.json").exists()
+
+
+def test_trl_gets_the_settings_of_its_vllm(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    chosen = {
+        "use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": "http://node:8000",
+        "vllm_gpu_memory_utilization": 0.4, "vllm_tensor_parallel_size": 2, "vllm_max_model_length": 4096,
+    }  # fmt: skip
+    made = grpo._grpo_config(tmp_path, grpo.Settings(**chosen), 0)  # type: ignore[arg-type]
+    assert {name: getattr(made, name) for name in chosen} == chosen
+    assert grpo._grpo_config(tmp_path, grpo.Settings(), 0).vllm_max_model_length is None
