@@ -129,9 +129,12 @@ def save(trainer: Any, base: str, folder: Path, save_dtype: str) -> None:
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, peft.PeftModel):
-        adapters = peft.get_peft_model_state_dict(model, state_dict=state)
+        # PEFT's own function finds none in layers that FSDP checkpoints.
+        adapters = {name.replace(".default.", "."): one for name, one in state.items() if ".default." in name}
         merged = peft.get_peft_model(load(base).model, model.peft_config["default"])
-        peft.set_peft_model_state_dict(merged, adapters)
+        unknown = peft.set_peft_model_state_dict(merged, adapters).unexpected_keys
+        if unknown or len(adapters) != sum(".default." in name for name, _ in merged.named_parameters()):
+            raise RuntimeError(f"adapters have no place in the base model, and nothing is saved: {unknown[:3]}")
         model = merged.merge_and_unload()
         state = model.state_dict()
     for tied in model.all_tied_weights_keys:  # copies, after a gathering
