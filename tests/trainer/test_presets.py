@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import selftaught.trainer.pretrained  # noqa: F401  # what it imports changes filters of warnings
 from selftaught.trainer import presets
 from selftaught.trainer.presets.configuration import read
 
@@ -16,13 +20,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 
 @pytest.mark.parametrize("name", ["tiny", "pretrained"])
 def test_a_bundled_file_is_a_preset(name: str) -> None:
-    pytest.importorskip("transformers")
     made = presets.make(name, settings=["model.name=some/model"] if name == "pretrained" else [])
     assert made.name == name and made.problems() and made.to_dict()["exam"]
 
 
 def test_the_exam_is_held_out(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
     puzzle = "def sat(x: int):\n    return x * 7919 == 103 * 7919"
     (tmp_path / "exam.jsonl").write_text('{"sat": "' + puzzle.replace("\n", "\\n") + '"}\n')
     made = presets.make("pretrained", settings=["model.name=m", f"exam.puzzles={tmp_path / 'exam.jsonl'}"])
@@ -31,7 +33,6 @@ def test_the_exam_is_held_out(tmp_path: Path) -> None:
 
 
 def test_a_setting_is_changed_in_its_table_and_keeps_its_type() -> None:
-    pytest.importorskip("transformers")
     changes = [
         "model.name=m",
         "max_attempts=3",
@@ -63,21 +64,18 @@ def test_a_setting_is_changed_in_its_table_and_keeps_its_type() -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises((ValueError, OSError), match=said):
         presets.from_file(tmp_path / "mine.toml")
 
 
 def test_an_unknown_table_or_setting_on_the_command_line_is_refused_with_those_there_are() -> None:
-    pytest.importorskip("transformers")
     for change, said in (("exams.attempts=1", "exam"), ("training.lora=8", "lora_r"), ("training.lora_r=x", "int")):
         with pytest.raises(ValueError, match=said):
             presets.make("pretrained", settings=["model.name=m", change])
 
 
 def test_the_files_in_the_texts_can_be_read(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
     found = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.S)
     assert len(found) == 2
     for number, text in enumerate(found):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,29 +10,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from selftaught.generator import example  # noqa: E402
+from tests.trainer.integrations import released  # noqa: E402
 from tests.trainer.small import examples, save_base  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-ROOT = Path(__file__).parents[3]
-PINS, PLACE = "tests/trainer/integrations/packages-training.txt", "out/integrations-training"
-INSTALL = f"pip install --no-deps --target {PLACE} -r {PINS}"
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    """Run a program beside the packages, which come last on the path."""
-    if not (ROOT / PLACE).is_dir():
-        pytest.skip(f"not installed: {INSTALL}")
-    code = f"import sys\nsys.path.append({str(ROOT / PLACE)!r})\n{code}"
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
-def train(folder: Path, *settings: str) -> None:
+def train(package: str, folder: Path, *settings: str) -> None:
     save_base(folder / "base")
     with open(folder / "pairs.jsonl", "wb") as out:
         for one in examples(40):
@@ -43,13 +24,20 @@ def train(folder: Path, *settings: str) -> None:
     words = ["train", str(folder / "pairs.jsonl"), "--model", str(folder / "base"), "-o", str(folder / "model")]
     for setting in settings:
         words += ["--set", setting]
-    done = run(f"from selftaught.trainer.cli import main\nmain({words!r})")
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = f"from selftaught.trainer.cli import main\nmain({words!r}, standalone_mode=False)\nprint(0)"
+    assert released.run(package, command, folder=folder) == 0
 
 
 @pytest.mark.parametrize("checkpointing", ["false", "true"])
 def test_adapters_beside_a_base_of_4_bits_are_merged_into_the_whole_base(checkpointing: str, tmp_path: Path) -> None:
-    train(tmp_path, "load_in_4bit=true", "lora_r=4", "learning_rate=1e-3", f"gradient_checkpointing={checkpointing}")
+    train(
+        "bitsandbytes",
+        tmp_path,
+        "load_in_4bit=true",
+        "lora_r=4",
+        "learning_rate=1e-3",
+        f"gradient_checkpointing={checkpointing}",
+    )
     before, after = (
         transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict() for name in ("base", "model")
     )
@@ -60,13 +48,13 @@ def test_adapters_beside_a_base_of_4_bits_are_merged_into_the_whole_base(checkpo
 
 
 def test_figures_of_a_training_and_of_a_loop_arrive_in_tensorboard(tmp_path: Path) -> None:
-    train(tmp_path, "report_to=tensorboard", "logging_steps=1")
+    train("tensorboardX", tmp_path, "report_to=tensorboard", "logging_steps=1")
     assert list((tmp_path / "model").rglob("events.out.tfevents.*"))
-    done = run(
+    program = (
         "from pathlib import Path\nfrom selftaught.trainer.tracking import Trackers\n"
         f"made = Trackers('tensorboard', Path({str(tmp_path / 'run')!r}), {{'preset': 'tiny'}})\n"
-        "made.log(1, {'pass@1': 0.25})\nmade.close()"
+        "made.log(1, {'pass@1': 0.25})\nmade.close()\nprint(0)"
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert released.run("tensorboardX", program, folder=tmp_path) == 0
     events = (tmp_path / "run" / "trackers").rglob("events.out.tfevents.*")
     assert any(b"pass@1" in path.read_bytes() for path in events)
