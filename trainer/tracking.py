@@ -95,6 +95,7 @@ class Trackers:
 
 def figures(entry: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of an iteration that are worth a curve, from its entry in metrics.json."""
-    passes = {f"pass@{k}": one["value"] for k, one in entry["pass_at_k"].items()}
+    # Not pass@1: MLflow takes no such name, and TensorBoard changes it.
+    passes = {f"pass_at_{k}": one["value"] for k, one in entry["pass_at_k"].items()}
     counts = {name: entry["counts"][name] for name in ("examples", "puzzles")}
     return {**passes, **counts, **{f"seconds/{name}": spent for name, spent in entry["seconds"].items()}}

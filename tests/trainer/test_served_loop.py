@@ -101,7 +101,7 @@ def test_a_model_is_served_trained_and_served_again_and_an_interrupted_run_conti
     assert re.search(r"serves \S*iterations/1/model,", second.read_text()) and gone(worker(second))
     figures = lines(run / "log.jsonl")
     assert [line["iteration"] for line in figures] == [0, 1]
-    assert figures[1]["pass@1"] > figures[0]["pass@1"] and figures[1]["examples"] > 0
+    assert figures[1]["pass_at_1"] > figures[0]["pass_at_1"] and figures[1]["examples"] > 0
     steps = lines(run / "iterations/1/model/log.jsonl")
     assert (steps[-1]["step"] >= 1 and "loss" in steps[-1]) or "train_loss" in steps[-1]
 

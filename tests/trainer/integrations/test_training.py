@@ -53,8 +53,8 @@ def test_figures_of_a_training_and_of_a_loop_arrive_in_tensorboard(tmp_path: Pat
     program = (
         "from pathlib import Path\nfrom selftaught.trainer.tracking import Trackers\n"
         f"made = Trackers('tensorboard', Path({str(tmp_path / 'run')!r}), {{'preset': 'tiny'}})\n"
-        "made.log(1, {'pass@1': 0.25})\nmade.close()\nprint(0)"
+        "made.log(1, {'pass_at_1': 0.25})\nmade.close()\nprint(0)"
     )
     assert released.run("tensorboardX", program, folder=tmp_path) == 0
     events = (tmp_path / "run" / "trackers").rglob("events.out.tfevents.*")
-    assert any(b"pass@1" in path.read_bytes() for path in events)
+    assert any(b"pass_at_1" in path.read_bytes() for path in events)
