@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+pytest.importorskip("datasketch")  # these are imported here, as they change filters of warnings
+pytest.importorskip("matplotlib.pyplot")
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
+pytest.importorskip("selftaught.trainer.pretrained")
 
 from selftaught.sandbox import Verifier
 from selftaught.sandbox.cli import main
