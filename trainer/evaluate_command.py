@@ -211,7 +211,7 @@ class _Run:
             _say([f"{cut:,} completions ended at {new_tokens:,} tokens: --max-new-tokens allows more"])
         return self._end(progress, selection.malformed > 0)
 
-    def _selection(self) -> Selection:
+    def _selection(self) -> Selection[Any]:
         """Return the problems to ask."""
         from selftaught.trainer import problems
         from selftaught.trainer.benchmarks import problems as of_benchmarks
@@ -247,7 +247,7 @@ class _Run:
             _say(_first(list(dataset.unanswered)))
         return self._end(progress, False)
 
-    def _settings(self, model: Any, selection: Selection, new_tokens: int, cpu_seconds: float) -> dict[str, Any]:
+    def _settings(self, model: Any, selection: Selection[Any], new_tokens: int, cpu_seconds: float) -> dict[str, Any]:
         from selftaught.generator.models import chats
 
         options = self._options

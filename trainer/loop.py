@@ -18,7 +18,7 @@ from selftaught.generator.example import Example
 from selftaught.generator.folder import Folder
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
-from selftaught.trainer import evaluation, problems, report
+from selftaught.trainer import evaluation, problems, report, tracking
 from selftaught.trainer.benchmarks import measurement
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
@@ -71,12 +71,17 @@ class Loop:
         self._stage("problems", self._find_trivial)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
-        with ThreadPoolExecutor(1, "evaluation") as pool:
-            try:
-                self._iterate(pool)
-            except BaseException:
-                self._stopping.set()  # else leaving the pool would wait for the whole evaluation
-                raise
+        self._trackers = tracking.Trackers(self.preset.report_to, self.folder.path, {"preset": self.preset.name})
+        try:
+            with ThreadPoolExecutor(1, "evaluation") as pool:
+                try:
+                    self._iterate(pool)
+                except BaseException:
+                    self._stopping.set()  # else leaving the pool would wait for the whole evaluation
+                    raise
+        finally:
+            self._trackers.close()
+            getattr(self.preset.learner, "close", lambda: None)()
         return self._write_results(self.iterations)
 
     def _measure(self, number: int) -> None:
@@ -121,6 +126,10 @@ class Loop:
 
     def _evaluate_once(self, number: int) -> None:
         self._evaluate(number)
+        entries = gather(self.folder.path, number, self.config)["iterations"]
+        lines = [{"iteration": entry["iteration"], **tracking.figures(entry)} for entry in entries]
+        tracking.write(self.folder.path / tracking.FILE, lines)
+        self._trackers.log(number, tracking.figures(entries[-1]))
         if number:
             self._write_results(number)
 

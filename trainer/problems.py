@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from selftaught.generator import answers, checks, example, puzzle
 from selftaught.sandbox import Verifier, formats, records
@@ -22,8 +23,11 @@ BUNDLED = "heldout:"
 _NO_PUZZLE = "it is no puzzle"
 
 
+Asked = TypeVar("Asked", bound=Question)
+
+
 @dataclass(slots=True)
-class Selection:
+class Selection(Generic[Asked]):
     """The problems of a source.
 
     Attributes:
@@ -33,7 +37,7 @@ class Selection:
         cpu_seconds: The CPU limit that the problems have of themselves, if they have one.
     """
 
-    problems: list[Question]
+    problems: list[Asked]
     omissions: Omissions = field(default_factory=Omissions)
     malformed: int = 0
     cpu_seconds: float | None = None
@@ -56,7 +60,7 @@ class Selection:
 
 def read(source: str, split: str | None = None, every_instance: bool | None = None) -> list[Problem]:
     """Return the problems of a source (see `select`)."""
-    return [one for one in select(source, split, every_instance).problems if isinstance(one, Problem)]
+    return select(source, split, every_instance).problems
 
 
 def path(source: str) -> str:
@@ -64,7 +68,7 @@ def path(source: str) -> str:
     return str(heldout.path(source.removeprefix(BUNDLED))) if source.startswith(BUNDLED) else source
 
 
-def select(source: str, split: str | None = None, every_instance: bool | None = None) -> Selection:
+def select(source: str, split: str | None = None, every_instance: bool | None = None) -> Selection[Problem]:
     """Return the problems of a file or of a bundled set.
 
     Args:
@@ -78,7 +82,7 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
     Raises:
         Unreadable, OSError, ValueError: A file can't be read, or has no such problems.
     """
-    found, kept = Selection([]), list[tuple[str, Problem]]()
+    found, kept = Selection[Problem]([]), list[tuple[str, Problem]]()
     grouped = source.startswith(BUNDLED)
     for number, row in enumerate(records.rows(path(source))):
         try:
@@ -100,7 +104,7 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
         first = dict(reversed(kept))
         reason = "it is a further instance of a problem; --every-instance keeps it"
         kept = found.keep(kept, lambda of, one: first[of] is one, reason)
-    found.problems = [*_distinct([one for _, one in kept])]
+    found.problems = _distinct([one for _, one in kept])
     return found
 
 

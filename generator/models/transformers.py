@@ -106,7 +106,7 @@ class Transformers:
             tokenizer = AutoTokenizer.from_pretrained(name, **quantised)
             if quantised:
                 quantised["quantization_config"] = GgufConfig(dequantize=True)
-            chosen = getattr(torch, dtype or _fastest(device))
+            chosen = getattr(torch, dtype or fastest_dtype(device))
             model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen, **quantised)
             return cls(model.to(device), tokenizer, name=name, **options)
         except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
@@ -348,7 +348,7 @@ def _halves(batch: list[tuple[int, int]], batch_size: int) -> list[list[tuple[in
     return [part for number, count in batch for part in _batches([number], count, batch_size)]
 
 
-def _fastest(device: str) -> str:
+def fastest_dtype(device: str) -> str:
     """Return the name of the dtype in which a device multiplies fastest, quantised ones left out."""
     if device == "cpu":
         can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it

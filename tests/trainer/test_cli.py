@@ -28,7 +28,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(presets.PRESETS, "stub", lambda: preset(StubLearner()))
+    monkeypatch.setattr(presets, "make", lambda *_: preset(StubLearner()))
     out = str(tmp_path / "run")
     command = (
         "loop",
@@ -56,7 +56,7 @@ def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
 
 def test_an_unknown_preset_or_switch_is_refused_with_the_choices(tmp_path: Path) -> None:
     code, output = invoke("loop", "--preset", "huge", "--out", str(tmp_path / "x"))
-    assert code == 2 and "choose from tiny, smollm2" in output
+    assert code == 2 and "choose from pretrained, smollm2, tiny" in output
     code, output = invoke("loop", "--set", "hindsite=0", "--out", str(tmp_path / "x"))
     assert code == 2 and "hindsight" in output
     assert not (tmp_path / "x").exists()

@@ -73,7 +73,9 @@ class Asked:
         return dataclasses.replace(self.benchmark.problem(self.id).task(solution, ident), limits=self.limits)
 
 
-def select(file: str, form: str = AUTO, compare: str | None = None, cpu_seconds: float | None = None) -> Selection:
+def select(
+    file: str, form: str = AUTO, compare: str | None = None, cpu_seconds: float | None = None
+) -> Selection[Asked]:
     """Return the problems of a file.
 
     Args:
@@ -91,7 +93,7 @@ def select(file: str, form: str = AUTO, compare: str | None = None, cpu_seconds:
             "this program, and --format its name if that is not recognised"
         )
     benchmark = Benchmark([file], form, compare)
-    found, limits = Selection([]), Limits(cpu_seconds=cpu_seconds or benchmark.seconds)
+    found, limits = Selection[Asked]([]), Limits(cpu_seconds=cpu_seconds or benchmark.seconds)
     for record in benchmark.malformed:
         found.omissions.add(_NO_PROBLEM, record.problem)
     found.malformed, found.cpu_seconds = len(benchmark.malformed), limits.cpu_seconds
@@ -115,7 +117,7 @@ def select(file: str, form: str = AUTO, compare: str | None = None, cpu_seconds:
             "\n".join([f"{file} has no problems that a model can be asked", *found.omissions.lines(), *hint])
         )
     if len({one.group for one in found.problems}) == 1:
-        found.problems = [dataclasses.replace(one, group="") for one in found.problems if isinstance(one, Asked)]
+        found.problems = [dataclasses.replace(one, group="") for one in found.problems]
     return found
 
 
