@@ -80,7 +80,8 @@ class OpenAI:
         self._addresses, self._chat, self._template = ", ".join(addresses), chat, chat_template_kwargs or {}
         self._concurrency = concurrency
         card = self._find(addresses, model)
-        self.name = str(card["id"])
+        self._model = str(card["id"])
+        self.name = self._model  # the caller's, who may record another one
         self.context = context or int(card.get("max_model_len") or 2048)
         self.digest = hashlib.sha256(repr((self.name, card.get("root"), self._template)).encode()).hexdigest()
         self.cut = 0
@@ -135,7 +136,7 @@ class OpenAI:
         return self._chat
 
     def _must_chat(self) -> bool:
-        smallest = {"model": self.name, "max_tokens": 1}
+        smallest = {"model": self._model, "max_tokens": 1}
         try:
             self._post("/completions", {**smallest, "prompt": "1"})
             return False
@@ -173,7 +174,7 @@ class OpenAI:
             return len(self._tokenizer(text))
         if self._tokenizes:
             try:
-                return int(self._post("/tokenize", {"model": self.name, "prompt": text}, root=True)["count"])
+                return int(self._post("/tokenize", {"model": self._model, "prompt": text}, root=True)["count"])
             except (ModelFailed, KeyError, TypeError, ValueError):
                 self._tokenizes = False
         return len(text) // 2 + 1
@@ -181,7 +182,7 @@ class OpenAI:
     def _server_ids(self, text: str) -> list[int] | None:
         """Return the token ids that the server makes of a text; None if it does not tell."""
         try:
-            return list(self._post("/tokenize", {"model": self.name, "prompt": text}, root=True)["tokens"])
+            return list(self._post("/tokenize", {"model": self._model, "prompt": text}, root=True)["tokens"])
         except (ModelFailed, KeyError, TypeError):
             return None
 
@@ -259,7 +260,7 @@ class OpenAI:
     ) -> dict[str, Any]:
         strings = list(getattr(stop, "strings", ()) if callable(stop) else stop)[:_MAX_STRINGS]
         return {
-            "model": self.name,
+            "model": self._model,
             "max_tokens": max_new_tokens,
             "temperature": temperature,
             "top_p": top_p,

@@ -189,3 +189,10 @@ def test_texts_are_sent_as_token_ids_by_the_models_own_tokenizer(servers: list[M
     servers[0].tokens = [5, 5]
     with pytest.raises(ModelFailed, match="is not the tokenizer of the served model"):
         OpenAI(servers[0].address, tokenizer=str(tmp_path))
+
+
+def test_a_model_that_is_recorded_under_another_name_is_asked_for_under_its_own(servers: list[ModelServer]) -> None:
+    model = OpenAI(servers[0].address, chat=False)
+    model.name = "out/run/iterations/3/model"
+    complete(model, 1)
+    assert servers[0].seen[-1]["model"] == "m"
