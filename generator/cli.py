@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +105,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
     from selftaught.generator import held_out, models
-    from selftaught.generator.folder import Folder
+    from selftaught.generator.folder import Folder, written
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
     from selftaught.sandbox import Limits
@@ -147,7 +146,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             recipe,
             style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
             held_out=kept_out,
-            earlier=(record for path in options["earlier"] for record in _records(Path(path))),
+            earlier=(record for path in options["earlier"] for record in written(Path(path))),
             seed=options["seed"],
             iteration=options["iteration"],
             on_progress=live.show,
@@ -197,16 +196,6 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
         return RECIPES[name].changed(*settings)
     except ValueError as error:
         raise click.UsageError(f"--set {error}") from error
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the puzzles that a run has written. Raises Unreadable."""
-    from selftaught.sandbox import records
-
-    for row in records.rows(str(path / "puzzles.jsonl"), may_be_empty=True):
-        if row.problem:
-            raise records.Unreadable(row.problem)
-        yield row.fields
 
 
 class _Live:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -203,3 +204,12 @@ def read(path: Path) -> Iterator[Example]:
             yield Example.from_dict(row.fields)
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable(f"{row.place}: no example: {error}") from error
+
+
+def distinct(paths: Iterable[Path]) -> Iterator[Example]:
+    """Yield the examples of several files (see `read`), each id once: the first that has it."""
+    seen: set[str] = set()
+    for one in chain.from_iterable(map(read, paths)):
+        if one.id not in seen:
+            seen.add(one.id)
+            yield one
