@@ -16,7 +16,7 @@ from typing import Any
 
 from selftaught.generator import puzzle
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
-from selftaught.sandbox import FunctionTask, StdioTask, Task, completion, formats, records
+from selftaught.sandbox import FunctionTask, StdioTask, Task, Verdict, completion, formats, records
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.formats import Problem, answers
 from selftaught.sandbox.formats.fields import decoded, ident
@@ -137,6 +137,13 @@ def task(source: Any, written: Any, prompt: Any = "", all_cases: bool = False) -
     if found is None:
         raise Unanswered(_UNANSWERED)
     return found
+
+
+def value(task: AnyTask, verdict: Verdict) -> float:
+    """Return the reward that a verdict on a task is worth: 1.0 or 0.0, or the share of cases that pass if the task has
+    all of them judged."""
+    in_part = not isinstance(task, Task) and task.all_cases
+    return verdict.score if in_part else float(verdict.accepted)
 
 
 def solution(source: str, written: Any, prompt: Any = "") -> str:
