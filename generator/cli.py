@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from selftaught.generator.folder import Tally
     from selftaught.generator.held_out import Split
+    from selftaught.generator.models import Completer
     from selftaught.generator.recipe import Recipe
     from selftaught.generator.seeds import Seed
 
@@ -126,10 +127,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "seeds": [seed.id for seed in shown],
         "held_out": kept_out.digest,
         "earlier": list(options["earlier"]),
-        "bare": options["bare"],
-        "docstrings": options["docstrings"],
-        "seed": options["seed"],
-        "iteration": options["iteration"],
+        **{name: options[name] for name in ("bare", "docstrings", "seed", "iteration")},
         "limits": limits.to_dict(),
         **({"chat": True} if models.chats(model) else {}),
     }
@@ -153,16 +151,23 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         )
         tally = generation.run(pairs=pairs, puzzles=puzzles)
         live.show(tally)
-    number, reason = generation.refused
-    if number and not options["quiet"]:
-        click.echo(f"{number:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
-    if models.chats(model) and (cut := getattr(model, "cut", 0)) and not options["quiet"]:
+    if not options["quiet"]:
+        _tell(model, *generation.refused)
+    return tally
+
+
+def _tell(model: Completer, refused: int, reason: str) -> None:
+    """Say how many prompts gave nothing or less than they might."""
+    from selftaught.generator import models
+
+    if refused:
+        click.echo(f"{refused:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
+    if models.chats(model) and (cut := getattr(model, "cut", 0)):
         click.echo(
             f"{cut:,} answers ended at their maximum of tokens: --set puzzle_max_new_tokens=N and --set "
             "solution_max_new_tokens=N allow more",
             err=True,
         )
-    return tally
 
 
 def _seeds(source: str, recipe: Recipe, quiet: bool, split: Split | None) -> tuple[list[Seed], list[Seed]]:
