@@ -1,14 +1,15 @@
 """Length of time slices: verifier and workers schedule jobs by a multilevel feedback queue.
 
 Most jobs end soon, and an endless loop costs its whole limit. So each phase gets one time slice first. A job whose
-slice runs out is demoted: it runs again when no other waits, those first that have had the least time, each for a
-longer slice (`LONGER_SECONDS`) or at last with all its time, and it is preempted when others come. It goes on where it
-was if the engine has kept its state, and starts over otherwise. What that wastes is small while few jobs are long: the
-slice is twice the longest of the last few phases that ended. If it was too short for one, a longer one is tried, twice
-as long each time, and it starts at the longest. If none that is much longer is left, the next get the short one again,
-and four times as many have to be late before a longer one is tried, until a job ends thanks to one. So endless loops
-that come together cost those behind them little each. Phases that wait and use no CPU time make it shorter, and the
-elapsed time in it too. (Corbató, Merwin-Daggett, Daley: An experimental time-sharing system, 1962.)
+slice runs out is demoted: it runs again when no other waits, or when others have had as much time, those first that
+have had the least, each for a longer slice (`LONGER_SECONDS`) or at last with all its time, and it is preempted when
+others come. It goes on where it was if the engine has kept its state, and starts over otherwise. What that wastes is
+small while few jobs are long: the slice is twice the longest of the last few phases that ended. If it was too short for
+one, a longer one is tried, twice as long each time, and it starts at the longest. If none that is much longer is left,
+the next get the short one again, and four times as many have to be late before a longer one is tried, until a job ends
+thanks to one. So endless loops that come together cost those behind them little each. Phases that wait and use no CPU
+time make it shorter, and the elapsed time in it too. (Corbató, Merwin-Daggett, Daley: An experimental time-sharing
+system, 1962.)
 """
 
 from __future__ import annotations
@@ -84,6 +85,39 @@ class TimeSlice:
         self._late += 1
         if self._late >= self._late_before_longer:
             self._late, self._tried = 0, min(LONGEST_SECONDS, self.seconds * _TWICE)
+
+
+class DemotedShare:
+    """What one worker owes demoted jobs: as much time as it gives all others while there are some.
+
+    Attributes:
+        owed_seconds: Elapsed time, up to that of one turn. So long the next of them is not preempted.
+    """
+
+    def __init__(self) -> None:
+        self.owed_seconds = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """True if the next job is to be a demoted one, though others wait."""
+        return self.owed_seconds >= LONGER_SECONDS[0]
+
+    def count(self, seconds: float, demoted: bool, others_wait: bool) -> None:
+        """Note a job's time.
+
+        Args:
+            seconds: Elapsed time of the job.
+            demoted: It is a demoted one.
+            others_wait: There are demoted jobs that wait.
+        """
+        if demoted:
+            self.owed_seconds = max(0.0, self.owed_seconds - seconds)
+        else:
+            self.owed_seconds = min(LONGER_SECONDS[0], self.owed_seconds + seconds) if others_wait else 0.0
+
+    def settle(self) -> None:
+        """Owe nothing any more."""
+        self.owed_seconds = 0.0
 
 
 def is_short(limits: Limits) -> bool:

@@ -92,6 +92,20 @@ def test_jobs_that_sleep_make_the_elapsed_time_short_and_others_make_it_long_aga
     assert slice_.limits(job()).wall_seconds == longest
 
 
+def test_demoted_jobs_are_owed_as_much_time_as_others_have_while_they_wait() -> None:
+    share, turn = time_slice.DemotedShare(), time_slice.LONGER_SECONDS[0]
+    for _ in range(1000):
+        share.count(0.01, demoted=False, others_wait=False)
+    assert not share.is_due
+    had = 0.0
+    while not share.is_due:
+        share.count(0.01, demoted=False, others_wait=True)
+        had += 0.01
+    assert had == pytest.approx(turn, abs=0.02)
+    share.count(turn / 2, demoted=True, others_wait=True)
+    assert share.owed_seconds == pytest.approx(turn / 2) and not share.is_due
+
+
 def test_what_nobody_waits_behind_gets_all_its_time() -> None:
     assert time_slice.TimeSlice().limits(job(Turn.WHOLE)) == Limits()
 
