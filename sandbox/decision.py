@@ -1,7 +1,7 @@
 """Pure functions from outcomes to a Verdict or Run.
 
 Where several things happened in a phase, its outcome names the first in order of precedence
-(`selftaught.sandbox.wire.End`).
+(`selftaught.sandbox.outcome.End`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import signal
 
 from selftaught.sandbox import wire
+from selftaught.sandbox.outcome import NO_CASE, End, Outcome, Phase
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.verdict import CaseResult, LimitHit, Status, Usage, Verdict, printable
-from selftaught.sandbox.wire import NO_CASE, End, Outcome, Phase
 
 _STATUS = {
     End.FORBIDDEN: Status.FORBIDDEN,

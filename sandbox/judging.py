@@ -1,6 +1,6 @@
 """Tasks -> jobs: what judges a solution becomes bytes, which the supervisor takes apart but never interprets as values.
 
-What `wire.Job.sat` has, by `wire.Kind`:
+What `Job.sat` has, by `Kind`:
 
 * ``PUZZLE``: the source of the puzzle.
 * ``TESTS``, ``SHARED``: the encoding (`selftaught.sandbox.codec`) of ``(entry_point, prelude, tests, all_cases)``.
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from selftaught.sandbox import codec, wire
+from selftaught.sandbox.job import Job, Kind
 from selftaught.sandbox.task import AnyTask, FunctionTask, Limits, StdioTask, Task
-from selftaught.sandbox.wire import Job, Kind
 
 _TUPLE = 0xC0  # the tag of a short tuple, less its length: see `selftaught.sandbox.codec`
 MOST_BYTES = 1 << 29
@@ -59,7 +59,7 @@ class PackedTask:
     Attributes:
         id: The task's id.
         kind: What it judges.
-        judge: What `wire.Job.sat` has.
+        judge: What `Job.sat` has.
         sol: The source of the solution.
         phases: Upper bound on the phases of its judgement, each as long as `Limits.wall_seconds`.
         limits: The task's own limits.

@@ -30,12 +30,13 @@ from queue import Empty, SimpleQueue
 from selftaught.sandbox import decision
 from selftaught.sandbox.backends.worker import BUFFER_BYTES, END_SECONDS, SEND_SECONDS, START_SECONDS, Backend, Worker
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
+from selftaught.sandbox.job import Job
+from selftaught.sandbox.outcome import Counters, End, Outcome
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.ticket import GRACE_SECONDS, Ticket
 from selftaught.sandbox.time_slice import DemotedShare
 from selftaught.sandbox.verdict import Status, Verdict
-from selftaught.sandbox.wire import Counters, End, Job, Outcome
 
 START_ATTEMPTS = 4
 """How many times in a row a worker may fail to start before that counts as an attempt at the waiting job."""

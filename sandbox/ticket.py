@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selftaught.sandbox import time_slice
+from selftaught.sandbox.job import Job, Turn
 from selftaught.sandbox.judging import PUZZLE_PHASES
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Job, Turn
 
 GRACE_SECONDS = 10.0
 """How much longer than its limits a job may take before its worker is killed."""

@@ -17,8 +17,8 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
+from selftaught.sandbox.job import Job, Turn
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Job, Turn
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 """Bounds of the slice, in CPU seconds of a phase. It may take ten times that in elapsed time, up to 0.2 s. Jobs with a

@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from selftaught.sandbox import comparison, judging
+from selftaught.sandbox.job import Kind
 from selftaught.sandbox.judging import MOST_CASES, Checked, EncodedCase, PackedTask
 from selftaught.sandbox.program import Ending, Program, Run
 from selftaught.sandbox.task import ISOLATIONS, MOST_BYTES, MOST_SECONDS, FunctionTask, Limits, StdioTask, Task
 from selftaught.sandbox.verdict import Status, Verdict, printable
-from selftaught.sandbox.wire import Kind
 
 MOST_CHARACTERS = 1 << 26
 """The most characters of the sources of a task together."""

@@ -17,7 +17,9 @@ import selftaught
 from selftaught.sandbox import decision, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import CannotConfine
+from selftaught.sandbox.job import Job, Kind
 from selftaught.sandbox.judging import PUZZLE_PHASES, Checked, PackedTask
+from selftaught.sandbox.outcome import Counters
 from selftaught.sandbox.pool import Pool
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, await_result, cancel_nothing, in_loop, judge_many
@@ -328,7 +330,7 @@ class Verifier:
         return self._running().restarts
 
     @property
-    def counters(self) -> wire.Counters:
+    def counters(self) -> Counters:
         """Sums over the snapshot engines. `mismatches` above 0 means that a process was not restored completely."""
         return self._running().counters()
 
@@ -389,7 +391,7 @@ class Verifier:
             done(checked)
             return cancel_nothing
         code, stdin = wire.to_bytes(checked.code), wire.to_bytes(checked.stdin)
-        job = wire.Job(code, stdin, checked.limits or self.limits, kind=wire.Kind.PROGRAM)
+        job = Job(code, stdin, checked.limits or self.limits, kind=Kind.PROGRAM)
         job.files = wire.pack_files(checked.files, checked.fetch)
         ticket = Ticket(checked.id, job, done)
         pool.submit(ticket)

@@ -5,204 +5,11 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
+from selftaught.sandbox.job import Job, Kind, Turn
+from selftaught.sandbox.outcome import Counters, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-
-
-class End(IntEnum):
-    """How a phase ended: as the supervisor saw it (up to `DIED`), or as the child reported it.
-
-    `UNFINISHED`: the phase did not end within its time slice, or was preempted; `Outcome.observed` is 1 if it can go on
-    where it was. `TOTAL` ends no phase: it follows the outcomes of cases, and says as `Outcome.observed` how many there
-    are.
-    """
-
-    FORBIDDEN = 1
-    CPU = 2
-    WALL = 3
-    MEMORY = 4
-    OUTPUT = 5
-    DIED = 6
-    ANSWER = 7
-    TOO_LARGE = 8
-    WRONG_TYPE = 9
-    SOLUTION_ERROR = 10
-    PUZZLE_ERROR = 11
-    ACCEPTED = 12
-    REJECTED = 13
-    EXITED = 14
-    UNFINISHED = 15
-    TESTS_ERROR = 16
-    TOTAL = 17
-
-    __hash__ = int.__hash__  # Enum's own is slow: it is written in Python
-
-
-class Phase(IntEnum):
-    """What a child or a snapshot process is to do."""
-
-    SOL = 1
-    """Run the solution and report its answer."""
-    SAT = 2
-    """Call the puzzle with an answer and report what it says."""
-    RUN = 3
-    """Run a program, without a report."""
-    LOAD = 4
-    """Load the puzzle alone, and report whether it loads."""
-    COMPILE = 5
-    """Compile sources, run none, and report their code."""
-    SERVE = 6
-    """Load a solution and answer calls of it."""
-    TESTS = 7
-    """Run tests, whose calls of the solution are relayed."""
-    COMPILED = 8
-    """Added to another phase if its first source is code by `COMPILE`."""
-    CHECK = 16
-    """Judge outputs by a comparison or a checker."""
-    SHARED = 17
-    """Load a solution and run tests in the same process."""
-
-
-class Kind(IntEnum):
-    """What a job judges, or that it only runs a program."""
-
-    __hash__ = int.__hash__
-
-    PUZZLE = 0
-    PROGRAM = 1
-    TESTS = 2
-    """A function by tests."""
-    CASES = 3
-    """A function by cases."""
-    STDIO = 4
-    """A program by cases."""
-    SHARED = 5
-    """A function by tests in the same process."""
-
-
-class Turn(IntEnum):
-    """How long a job may run before others get their turn (`selftaught.sandbox.time_slice`).
-
-    A job that is preemptible is left unfinished when the next job reaches its worker.
-    """
-
-    __hash__ = int.__hash__
-
-    WHOLE = 0
-    """Until it has ended or is at its limits."""
-    SLICE = 1
-    """Unfinished after the time slice of its engine."""
-    LONGER = 2
-    """Unfinished at its time limits, which are those of a longer slice; preemptible."""
-    LAST = 3
-    """Until it has ended or is at its limits; preemptible."""
-
-    @property
-    def is_slice(self) -> bool:
-        """True if a phase that is out of time leaves the job unfinished."""
-        return self in (Turn.SLICE, Turn.LONGER)
-
-    @property
-    def is_preemptible(self) -> bool:
-        """True if the next job leaves this one unfinished."""
-        return self in (Turn.LONGER, Turn.LAST)
-
-
-NO_CASE = (1 << 32) - 1
-"""As `Outcome.case`: the outcome belongs to no case."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """The evidence of one phase.
-
-    Attributes:
-        end: how it ended.
-        detail: text for the verdict's message.
-        observed: value of the limit that was hit, in its unit; return code of a program that ended by itself.
-        cpu_seconds, wall_seconds: CPU time and elapsed time.
-        peak_memory_bytes: largest resident size.
-        payload: the answer's encoding in the supervisor, its digest on the wire; output of a program (`unpack_output`).
-        engine: name of the engine that ran it.
-        phase: the phase that ended so.
-        case: the index of the case that it belongs to, or `NO_CASE`.
-    """
-
-    end: End
-    detail: str = ""
-    observed: float = 0.0
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    peak_memory_bytes: int = 0
-    payload: bytes = b""
-    engine: str = "fork"
-    phase: Phase = Phase.SOL
-    case: int = NO_CASE
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a worker's snapshot engine has done since it started.
-
-    Attributes:
-        given_up: phases left to the fork engine.
-        replaced: snapshot processes replaced.
-        checked: comparisons with the snapshot.
-        mismatches: comparisons that found a difference.
-    """
-
-    given_up: int = 0
-    replaced: int = 0
-    checked: int = 0
-    mismatches: int = 0
-
-    def to_tuple(self) -> tuple[int, ...]:
-        """Return the counts in the order of the fields."""
-        return self.given_up, self.replaced, self.checked, self.mismatches
-
-    def __add__(self, other: Counters) -> Counters:
-        return Counters(*map(int.__add__, self.to_tuple(), other.to_tuple()))
-
-
-@dataclass(slots=True)
-class Job:
-    """A task on its way to a worker.
-
-    Attributes:
-        sat, sol: sources of puzzle and solution; a program and its standard input; or of other kinds what judges, as
-            `selftaught.sandbox.judging` packs it, and the source of the solution.
-        limits: limits of each phase.
-        seed: seed of the `random` module in all phases but those of tests and checkers; 0 for the fixed one.
-        kind: what it judges.
-        turn: how long it may run before others get their turn.
-        files: of a program, its files and those to fetch (`pack_files`); empty if there are none.
-    """
-
-    sat: bytes
-    sol: bytes
-    limits: Limits
-    seed: int = 0
-    kind: Kind = Kind.PUZZLE
-    turn: Turn = Turn.WHOLE
-    files: bytes = b""
-
-    @property
-    def has_steps(self) -> bool:
-        """True if its phases follow one another: it is a puzzle or a program."""
-        return self.kind in (Kind.PUZZLE, Kind.PROGRAM)
-
-    def is_expired(self, outcome: Outcome) -> bool:
-        """Return True if this outcome leaves the job unfinished: a phase was out of time, and has a slice only."""
-        return self.turn.is_slice and outcome.end in (End.CPU, End.WALL)
-
-    @property
-    def program(self) -> bool:
-        """True if the job only runs a program, and judges nothing."""
-        return self.kind is Kind.PROGRAM
-
 
 _LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<IBBddQQQII")
@@ -243,13 +50,17 @@ def _sha256(data: bytes) -> bytes:
     return bytes(sha256(data).digest())
 
 
-_DIALECT = _sha256(Path(__file__).read_bytes()).hex()[:16]
-"""Read with the module: an upgrade under a running verifier must not make it take the new file for its own."""
+_DIALECT = _sha256(
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("wire.py", "job.py", "outcome.py"))
+)
+"""Read with the module: an upgrade under a running verifier must not make it take the new files for its own."""
 
 
 def dialect() -> str:
-    """Return a digest of this module. Verifier and worker understand each other only if they have the same."""
-    return _DIALECT
+    """Return a digest of the modules that say what travels. Verifier and worker understand each other only if they have
+    the same.
+    """
+    return _DIALECT.hex()[:16]
 
 
 def digest(answer: bytes) -> bytes:

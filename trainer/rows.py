@@ -76,7 +76,7 @@ def tasks(
         row["prompt"] = prompt if isinstance(prompt, str) else ""
         try:
             if not _are_same(before[0], row):  # several completions of a row follow each other
-                before = row, _judge(row, all_cases)
+                before = row, judge(row, all_cases)
             found.append(task(before[1], written, prompt, all_cases))
         except Unanswered:
             found.append(None)
@@ -84,6 +84,22 @@ def tasks(
             _warn(number, row, error)
             found.append(None)
     return found
+
+
+def judge(row: dict[str, Any], all_cases: bool = False) -> Any:
+    """Return what judges a row's completions, for `task`; None if it is a row of another task.
+
+    Args:
+        row: The fields by name, without those that are missing.
+        all_cases: Judge every case, also after one has failed.
+
+    Raises:
+        Malformed: The row is not what its format says.
+    """
+    for name in COLUMNS:
+        if name in row:
+            return row[name]
+    return formats.read(row, all_cases=all_cases) if row.keys() & _PUBLISHED else None
 
 
 def task(source: Any, written: Any, prompt: Any = "", all_cases: bool = False) -> AnyTask | None:
@@ -218,14 +234,6 @@ def _renamed(source: str, names: dict[str, str]) -> str:
         return puzzle.rename(source, names)
     except NotAPuzzle:
         return source
-
-
-def _judge(row: dict[str, Any], all_cases: bool) -> Any:
-    """Return what judges a row's completions; None if it is a row of another task. Raises Malformed."""
-    for name in COLUMNS:
-        if name in row:
-            return row[name]
-    return formats.read(row, all_cases=all_cases) if row.keys() & _PUBLISHED else None
 
 
 def _is_task(fields: dict[str, Any]) -> bool:

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine, WorkerFailed
 from selftaught.sandbox.jail import namespaces, seccomp
+from selftaught.sandbox.job import Job
+from selftaught.sandbox.outcome import Counters, Outcome
 from selftaught.sandbox.packages import NONE
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Job, Outcome
 
 START_SECONDS = 30.0
 """The most time from starting a worker until it is ready."""
@@ -154,7 +155,7 @@ class Worker:
     def __init__(self, host: Host, level: str, engine: str = "auto", packages: Mapping[str, Any] = NONE) -> None:
         self.level, self.pid = level, host.pid
         self.engine, self.reason, self.python = engine, "", ""
-        self.counters = wire.Counters()
+        self.counters = Counters()
         self.proof: list[dict[str, Any]] = []
         self.packages: dict[str, str] = {}
         self._host = host

@@ -12,9 +12,9 @@ import aiohttp
 import orjson
 
 from selftaught.sandbox import json_cases
+from selftaught.sandbox.job import Kind
 from selftaught.sandbox.judging import Checked, PackedTask, unpack_cases, unpack_tests
 from selftaught.sandbox.records import parse
-from selftaught.sandbox.wire import Kind
 
 ATTEMPTS = 3
 """How often a task is sent whose verdict is `internal_error`. The server itself makes two attempts each time."""

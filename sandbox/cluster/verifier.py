@@ -21,12 +21,12 @@ from selftaught.sandbox.cluster.metrics import Metrics
 from selftaught.sandbox.cluster.nodes import Node, Nodes, cluster_nodes
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.judging import Checked
+from selftaught.sandbox.outcome import Counters
 from selftaught.sandbox.program import Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, await_result, cancel_nothing, in_loop, judge_many
 from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.validation import check_program, check_repeat, check_task
 from selftaught.sandbox.verdict import Verdict
-from selftaught.sandbox.wire import Counters
 
 _WINDOW = 1024
 """The most tasks of a stream that are being judged or queued at a time, for each worker."""

@@ -11,11 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import selftaught
+from selftaught.sandbox.outcome import Counters
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.server.admission import Admission, Item
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.verifier import Verifier
-from selftaught.sandbox.wire import Counters
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)

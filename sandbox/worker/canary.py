@@ -12,8 +12,9 @@ from typing import TypedDict
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.jail import landlock, namespaces, seccomp
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import REPORT_FD, End, Outcome, Phase
+from selftaught.sandbox.wire import REPORT_FD
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
 from selftaught.sandbox.worker.snapshot.engine import SnapshotEngine

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from selftaught.sandbox import codec, judging, wire
+from selftaught.sandbox.job import Job
 from selftaught.sandbox.judging import Cases
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.relay import Compiled
 from selftaught.sandbox.worker.session import Open, Request, Run, Session, unknown_seed
 from selftaught.sandbox.worker.solution import FORGED, REFUSALS, Solution, malformed, refused, text_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from selftaught.sandbox.wire import Counters
+from selftaught.sandbox.outcome import Counters
 
 SLOW_PHASE_SECONDS = 0.004
 """A phase that runs longer is slow: the engine calls `Engine.on_slow_phase`."""

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 from selftaught.sandbox import judging, wire
+from selftaught.sandbox.job import Job, Kind
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Job, Kind, Outcome, Phase
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
 from selftaught.sandbox.worker.engine import Preempted
 from selftaught.sandbox.worker.relay import Relay, failure_of, outcomes_of_tests

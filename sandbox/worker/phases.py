@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Generator
 
 from selftaught.sandbox import codec, wire
+from selftaught.sandbox.job import Job, Turn
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.time_slice import TimeSlice
-from selftaught.sandbox.wire import End, Job, Outcome, Phase, Turn
 from selftaught.sandbox.worker.engine import Preempted, charged
 from selftaught.sandbox.worker.judge import Judge
 from selftaught.sandbox.worker.session import Open, Run

@@ -15,8 +15,9 @@ import struct
 from collections.abc import Callable
 
 from selftaught.sandbox import judging, wire
+from selftaught.sandbox.job import Job
+from selftaught.sandbox.outcome import NO_CASE, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import NO_CASE, End, Job, Outcome, Phase
 from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session, unknown_seed
 from selftaught.sandbox.worker.solution import FORGED, Solution, is_encoding, malformed, refused, size_of, text_of
 

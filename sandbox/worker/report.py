@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.outcome import End, Outcome
 
 _TEXT_ENDS = {
     b"F": End.REJECTED,

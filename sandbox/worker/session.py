@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from selftaught.sandbox import wire
+from selftaught.sandbox.outcome import Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Outcome, Phase
 
 MOST_CASES = 100_000
 """Of a task with tests."""
@@ -34,7 +34,7 @@ class Request:
         seed: seed of the `random` module; 0 leaves it as the zygote has seeded it.
         source: the source of which `sat` is the code, if it is compiled.
         parts: how many times a session may begin anew with full limits.
-        files: see `wire.Job`.
+        files: see `selftaught.sandbox.job.Job`.
     """
 
     phase: Phase

@@ -7,9 +7,10 @@ can't put the blame on the task.
 from __future__ import annotations
 
 from selftaught.sandbox import codec, judging, wire
+from selftaught.sandbox.job import Job
 from selftaught.sandbox.judging import Cases, Tests
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Job, Outcome, Phase
 from selftaught.sandbox.worker.session import Open, Request, Session
 
 FORGED = (End.ANSWER, End.ACCEPTED, End.REJECTED)

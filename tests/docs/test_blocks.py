@@ -66,12 +66,16 @@ def rewarding(verifier: Verifier) -> Iterator[None]:
 
 
 def import_only(text: str) -> None:
-    """Do the imports of a block whose modules are installed, ours in any case."""
+    """Do the imports of a block whose modules are installed, ours in any case, unless they need what is not."""
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             module = statement.module if isinstance(statement, ast.ImportFrom) else statement.names[0].name
             if module and (module.split(".")[0] == "selftaught" or find_spec(module.split(".")[0])):
-                exec(compile(ast.Module([statement], []), "block", "exec"), {})
+                try:
+                    exec(compile(ast.Module([statement], []), "block", "exec"), {})
+                except ModuleNotFoundError as error:
+                    if not error.name or error.name.split(".")[0] == "selftaught":
+                        raise
 
 
 def levelled(text: str) -> str:

@@ -15,8 +15,9 @@ from unittest import mock
 from selftaught.sandbox import Verifier, codec, judging, wire
 from selftaught.sandbox.backends import WorkerConfig
 from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.job import Job, Kind
+from selftaught.sandbox.outcome import Counters, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Job, Kind, Outcome, Phase
 
 Judge = Callable[[], bool]
 
@@ -32,7 +33,7 @@ class FakeWorker:
     def __init__(self, level: str, seconds: float = 0.0) -> None:
         self.level, self.engine, self.reason, self.python, self.pid = level, "fork", "", "CPython 0", 0
         self.proof: list[dict[str, Any]] = []
-        self.counters = wire.Counters()
+        self.counters = Counters()
         self.packages: dict[str, str] = {}
         self.jobs: list[Job] = []
         self._seconds, self._ready_at = seconds, 0.0

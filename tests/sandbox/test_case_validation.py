@@ -9,9 +9,9 @@ from unittest import mock
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, Verdict, judging
+from selftaught.sandbox.job import Kind
 from selftaught.sandbox.judging import PackedTask
 from selftaught.sandbox.validation import MOST_CHARACTERS, check_task
-from selftaught.sandbox.wire import Kind
 from tests.sandbox.malformed import Anonymous, Denying, Stricter, Text, Unprintable, Unwilling, forced
 
 SOL = "def f(x): return x"

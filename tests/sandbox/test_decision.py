@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selftaught.sandbox import Ending, Limits, Run, Status, Verdict, decision, wire
-from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.outcome import End, Outcome, Phase
 
 
 def verdict(*outcomes: Outcome) -> Verdict:

@@ -107,10 +107,13 @@ def test_each_side_has_limits_of_its_own_and_the_verdict_names_the_side(verifier
     both = by_tests(verifier, spin + ADD, slow, limits=Limits(cpu_seconds=0.6))
     assert both.accepted, both
     endless = "def check(candidate):\n    while candidate(1, 2) == 3: pass"
-    ours = by_tests(verifier, ADD, endless, limits=Limits(0.3))
+    ours = by_tests(verifier, ADD, endless, limits=Limits(0.3, wall_seconds=60))
     assert (ours.status, ours.limit and ours.limit.name) == (Status.TIME_LIMIT, "cpu_seconds")
     theirs = by_tests(
-        verifier, ADD, "def check(candidate):\n    candidate(1, 2)\n    while 1: pass", limits=Limits(0.3)
+        verifier,
+        ADD,
+        "def check(candidate):\n    candidate(1, 2)\n    while 1: pass",
+        limits=Limits(0.3, wall_seconds=60),
     )
     assert (theirs.status, theirs.phase) == (Status.TIME_LIMIT, "tests")
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, StdioTask, Task, codec, judging
+from selftaught.sandbox.job import Kind
 from selftaught.sandbox.judging import EncodedCase, PackedTask
 from selftaught.sandbox.validation import check_task
-from selftaught.sandbox.wire import Kind, pack_job, unpack_job
+from selftaught.sandbox.wire import pack_job, unpack_job
 
 
 def packed(task: Any) -> PackedTask:

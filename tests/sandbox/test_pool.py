@@ -21,12 +21,12 @@ from selftaught.sandbox import FunctionTask, Limits, Program, Status, StdioTask,
 from selftaught.sandbox import ticket as tickets
 from selftaught.sandbox.backends import local
 from selftaught.sandbox.backends import worker as conversation
+from selftaught.sandbox.job import Job, Turn
 from selftaught.sandbox.judging import PUZZLE_PHASES, PackedTask
 from selftaught.sandbox.task import AnyTask
 from selftaught.sandbox.ticket import Ticket
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Verdict
-from selftaught.sandbox.wire import Job, Turn
 from tests.conftest import control_groups, gone, open_verifier
 from tests.sandbox.fake_worker import fake_verifier
 from tests.sandbox.tasks import SLEEPER, task

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from selftaught.sandbox import Ending, Limits, Program, Run, Status, StdioTask, Task, Verifier
+from selftaught.sandbox.job import Job, Kind, Turn
 from selftaught.sandbox.ticket import Ticket
-from selftaught.sandbox.wire import Job, Kind, Turn
 from tests.conftest import footprint, open_verifier
 
 

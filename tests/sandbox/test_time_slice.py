@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, StdioTask, Task, Verdict, Verifier, time_slice
-from selftaught.sandbox.wire import Job, Turn
+from selftaught.sandbox.job import Job, Turn
 
 
 def job(turn: Turn = Turn.SLICE) -> Job:

@@ -2,7 +2,9 @@
 
 `machine` is machine-written, for the preset `tiny`. Its field `half` is `constants` (templates that the preset's corpus
 contains, with other constants) or `compositions` (pairs of operations that the corpus does not contain). `handwritten`
-is for pretrained models. Fields of both: `id`, `sat`, `sol` (a reference solution) and `answer_type`.
+is for pretrained models, and so is `oneliners`: short problems, two instances of each, made of oneliners.toml by
+``python -m selftaught.generator.templates``. Fields of all: `id`, `sat`, `sol` (a reference solution) and
+`answer_type`.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-SETS = ("machine", "handwritten")
+SETS = ("machine", "handwritten", "oneliners")
 
 
 def path(name: str) -> Path:

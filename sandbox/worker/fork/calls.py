@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import kernel, seccomp
-from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.worker.fork import threads
 from selftaught.sandbox.worker.fork.refusals import refusal
 from selftaught.sandbox.worker.fork.scratch import FileCalls, is_library

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, Preempted, charged
+from selftaught.sandbox.worker.fork import death
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS
+from selftaught.sandbox.worker.fork.sending import Sending
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.fork.threads import Threads
 from selftaught.sandbox.worker.inside import zygote
@@ -26,8 +28,6 @@ from selftaught.sandbox.worker.session import OVERHEAD_BYTES, Clock, Relayed, Re
 if TYPE_CHECKING:
     from selftaught.sandbox.worker.fork.engine import ForkEngine
 
-CRASHES = signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
-"""Signals by which the interpreter dies if it can't allocate a MemoryError, or can't grow its stack."""
 _QUIET_ROUNDS = 4
 """More wake-ups than an ordinary phase causes. After them each wake-up checks the clocks, so that a flood can't
 delay it.
@@ -63,7 +63,7 @@ class Child:
         self.threads = Threads(0, 0)
         self._own_signals: set[int] = set()
         self.forked = self._reaped = self._closed = False
-        self._unsent, self._unsent_to, self._waits_to_send = memoryview(b""), self.jailed.job, False
+        self._sending = Sending(engine.poll)
         self.refused_bytes = self._printed = self._peak = 0
         self._has_messages = channel is not None and channel.requests >= 0
         most = self.limits.answer_bytes + (OVERHEAD_BYTES + self.limits.output_bytes) * self._has_messages
@@ -90,8 +90,7 @@ class Child:
         self._clock.go()
         self.engine.spawning = self
         self.jailed.fork(zygote.PHASE)
-        self._unsent = memoryview(self.request.pack(self.cap))
-        self._send()
+        self._sending.begin(self.jailed.job, self.request.pack(self.cap))
         return self._take_turn()
 
     def send(self, message: bytes) -> bytes | Outcome:
@@ -99,8 +98,7 @@ class Child:
         if self.channel is None or not self._has_messages:
             raise WorkerFailed("a phase without messages was sent one")
         self._clock.go()
-        self._unsent, self._unsent_to = memoryview(wire.frame(message)), self.channel.requests
-        self._send()
+        self._sending.begin(self.channel.requests, wire.frame(message))
         return self._take_turn()
 
     def relay(self, solution: Session, case: int) -> Relayed | None:
@@ -148,7 +146,7 @@ class Child:
             if self.outcome is not None and self.outcome.end is not End.UNFINISHED:
                 self._end_at_limit()
         finally:
-            self._stop_sending()
+            self._sending.stop()
             for descriptor in (*watched, *((self.pidfd,) if self.pidfd >= 0 else ())):
                 self._unregister(descriptor)
         self._clock.stop()
@@ -199,7 +197,7 @@ class Child:
 
     def _explain(self, outcome: Outcome, peak: int) -> Outcome:
         """Return that outcome, or that memory was lacking if the kernel's figures confirm it."""
-        if outcome.end is End.DIED and -outcome.observed in CRASHES and peak >= self.limits.memory_bytes:
+        if outcome.end is End.DIED and -outcome.observed in death.CRASHES and peak >= self.limits.memory_bytes:
             return Outcome(End.MEMORY, outcome.detail, observed=float(peak))
         return outcome
 
@@ -232,8 +230,8 @@ class Child:
                     self._read_report()
                 elif descriptor == self._output_fd:
                     self._read_output()
-                elif descriptor == self._unsent_to:
-                    self._send()
+                elif descriptor == self._sending.descriptor:
+                    self._sending.go_on()
                 elif descriptor == self.pidfd:
                     dead = True
                 elif self.streams is not None and descriptor in self.streams.open:
@@ -287,25 +285,6 @@ class Child:
             if not self.pid:
                 raise WorkerFailed("no child became ready in time")
             self.outcome = Outcome(End.WALL, observed=wall)
-
-    def _send(self) -> None:
-        """Write as much to the child as the pipe takes; the rest follows when the pipe is writable again."""
-        try:
-            self._unsent = self._unsent[os.write(self._unsent_to, self._unsent) :]
-        except BlockingIOError:
-            pass
-        except BrokenPipeError:  # it has died, which is seen elsewhere
-            self._unsent = memoryview(b"")
-        if len(self._unsent) and not self._waits_to_send:
-            self.engine.poll.register(self._unsent_to, select.POLLOUT)
-            self._waits_to_send = True
-        elif not len(self._unsent):
-            self._stop_sending()
-
-    def _stop_sending(self) -> None:
-        if self._waits_to_send:
-            self.engine.poll.unregister(self._unsent_to)
-            self._waits_to_send = False
 
     def adopt(self, call: seccomp.Call, number: int) -> None:
         """Note this child, which is ready, give it its own descriptors, and let it go.
@@ -396,9 +375,9 @@ class Child:
             for stream in self.streams.open:  # no writer is left: read to the end of file
                 while stream in self.streams.open:
                     self._read_stream(stream)
-        if len(self._unsent) and self._unsent_to == self.jailed.job:
+        if len(self._sending.left) and self._sending.descriptor == self.jailed.job:
             raise WorkerFailed("the child died before it had read its job")
-        self._stop_sending()
+        self._sending.stop()
         while data := self._leftover():
             descriptor, content = data
             if descriptor == self._output_fd:
@@ -418,30 +397,11 @@ class Child:
         return None
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
-        """Return the outcome of a child that ended without a report, from its wait status."""
-        if os.WIFEXITED(status) and self.streams is not None:
-            return Outcome(End.EXITED, observed=os.WEXITSTATUS(status))
-        if os.WIFEXITED(status):
-            return Outcome(End.DIED, f"the process exited with {os.WEXITSTATUS(status)} before it reported")
-        number = os.WTERMSIG(status)
-        if number in self._own_signals:
-            return Outcome(End.DIED, f"the process sent itself {_signal_name(number)}", observed=-number)
-        if number == signal.SIGSYS:
-            return Outcome(
-                End.FORBIDDEN, "an unnamed system call (of a foreign architecture, or refused by an outer filter too)"
-            )
-        if number == signal.SIGXCPU:
-            return Outcome(End.CPU)
+        """Return the outcome of a child that ended without a report."""
+        if outcome := death.outcome_of(status, self._own_signals, self.streams is not None):
+            return outcome
         if self.engine.oom_killed():
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
-        if number == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
+        if os.WTERMSIG(status) == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
             raise WorkerFailed("the child was killed from outside")  # it did not do that itself
-        return Outcome(End.DIED, f"the process died of {_signal_name(number)}", observed=-number)
-
-
-def _signal_name(number: int) -> str:
-    """Return the name of a signal; those for applications (SIGRTMIN + 1, ...) have none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        return death.by_signal(status)

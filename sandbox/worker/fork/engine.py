@@ -21,8 +21,9 @@ from dataclasses import replace
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import WorkerFailed
+from selftaught.sandbox.job import Job
+from selftaught.sandbox.outcome import Counters, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Counters, End, Job, Outcome, Phase
 from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.fork.calls import Calls
 from selftaught.sandbox.worker.fork.channel import Channel

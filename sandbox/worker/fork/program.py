@@ -9,9 +9,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import ClientGone
-from selftaught.sandbox.worker.fork.child import CRASHES, Child
+from selftaught.sandbox.worker.fork.child import Child
+from selftaught.sandbox.worker.fork.death import CRASHES
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import ending
 

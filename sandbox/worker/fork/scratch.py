@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from selftaught.sandbox.jail import landlock, seccomp
 from selftaught.sandbox.jail.scratch import Folder, Full
-from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.outcome import Phase
 from selftaught.sandbox.worker.jailed import JailedProcesses
 
 if TYPE_CHECKING:

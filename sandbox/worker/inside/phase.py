@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 from selftaught.sandbox import codec, wire
 from selftaught.sandbox.jail import rlimits
-from selftaught.sandbox.wire import GO_FD, JOB_FD, REPORT_FD, Phase
+from selftaught.sandbox.outcome import Phase
+from selftaught.sandbox.wire import GO_FD, JOB_FD, REPORT_FD
 from selftaught.sandbox.worker.inside import annotation, program
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope

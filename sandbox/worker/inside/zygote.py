@@ -88,6 +88,8 @@ _OURS = (
 """Modules that run in children, in import order: executed last, so that they lie together in memory."""
 
 _NEEDED_BY_OURS = (
+    "selftaught.sandbox.outcome",
+    "selftaught.sandbox.job",
     "selftaught.sandbox.wire",
     "selftaught.sandbox.worker.inside.depth",
     "selftaught.sandbox.worker.inside.multiprocessing_standin",

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Any
 
 from selftaught.sandbox import wire
-from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.outcome import NO_CASE, End, Phase
 
 MAX_COMPILED = 64
 """Puzzles that one job compiles at most."""
@@ -233,7 +233,7 @@ class Relayed(ctypes.Structure):
 
 
 STRUCTURES = (Area, Run, Piece, Compiled, Range, State, Relayed)
-_ENUMERATIONS = (Stop, Action, Kind, wire.End, Phase)
+_ENUMERATIONS = (Stop, Action, Kind, End, Phase)
 _NUMBERS = {
     "PAGE": mmap.PAGESIZE,
     "MAX_COMPILED": MAX_COMPILED,
@@ -243,7 +243,7 @@ _NUMBERS = {
     "TEXT_BYTES": wire.TEXT_BYTES,
     "DIGEST_BYTES": wire.DIGEST_BYTES,
     "REPORT_HEAD": wire.REPORT.size,
-    "NO_CASE": wire.NO_CASE,
+    "NO_CASE": NO_CASE,
 }
 _PACKED = {
     "task": (

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from selftaught.sandbox.job import Turn
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import End, Outcome, Turn
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, charged
 from selftaught.sandbox.worker.fork.program import FLUSH_SECONDS
 from selftaught.sandbox.worker.inside import ending

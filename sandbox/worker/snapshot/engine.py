@@ -59,8 +59,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from selftaught.sandbox import wire
+from selftaught.sandbox.job import Job, Kind, Turn
+from selftaught.sandbox.outcome import Counters, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Counters, End, Job, Kind, Outcome, Phase, Turn
 from selftaught.sandbox.worker.engine import BATCH_SECONDS, SLOW_PHASE_SECONDS, Preempted, do_nothing
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.native.library import load_checked

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from selftaught.sandbox import wire
+from selftaught.sandbox.outcome import Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Phase
 from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.native.library import load_checked
 from selftaught.sandbox.worker.native.shared import Action, Range, Relayed, State, Stop

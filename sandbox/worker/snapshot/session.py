@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from selftaught.sandbox.wire import End, Outcome
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, Preempted
 from selftaught.sandbox.worker.native import shared
 from selftaught.sandbox.worker.native.shared import Stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selftaught.sandbox.wire import Job
+from selftaught.sandbox.job import Job
 from selftaught.sandbox.worker.phases import Step, Steps
 
 CAPACITY_BYTES = 16 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from selftaught.sandbox.wire import Counters
+from selftaught.sandbox.outcome import Counters
 from selftaught.sandbox.worker.snapshot.attempt import Attempt
 from selftaught.sandbox.worker.snapshot.memory import Unrestorable
 from selftaught.sandbox.worker.snapshot.process import SnapshotProcess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from selftaught.sandbox.wire import End, Outcome, Phase
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.worker.session import Request, Session
 
 Script = list[bytes | Outcome]

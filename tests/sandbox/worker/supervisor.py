@@ -36,8 +36,10 @@ import psutil
 
 from selftaught.sandbox import codec, packages, wire
 from selftaught.sandbox.jail import scratch, seccomp
+from selftaught.sandbox.job import Job, Turn
+from selftaught.sandbox.job import Kind as JobKind
+from selftaught.sandbox.outcome import Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.wire import Job, Outcome, Phase, Turn
 from selftaught.sandbox.worker.engine import ClientGone
 from selftaught.sandbox.worker.fork.engine import ForkEngine
 from selftaught.sandbox.worker.inside import zygote
@@ -95,7 +97,7 @@ def whole(engine: Engine, jobs: list[tuple[int, str, str, float, bool]]) -> list
             wire.to_bytes(sat),
             bytes.fromhex(sol),
             Limits(cpu_seconds=cpu),
-            kind=wire.Kind(phase == Phase.RUN),
+            kind=JobKind(phase == Phase.RUN),
             turn=Turn.SLICE if sliced else Turn.WHOLE,
         )
         for phase, sat, sol, cpu, sliced in jobs

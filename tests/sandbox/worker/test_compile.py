@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.outcome import Phase
 from tests.sandbox.worker.sources import puzzles
 from tests.sandbox.worker.test_snapshot import PUZZLE, run
 
@@ -27,6 +27,15 @@ def run_on_both(tasks: Tasks, **how: bool) -> dict[str, Any]:
     assert [{**one, "engine": ""} for one in found["outcomes"]] == [{**one, "engine": ""} for one in fork["outcomes"]]
     assert not found["counters"]["mismatches"]
     return found
+
+
+def run_compiled(tasks: Tasks) -> dict[str, Any]:
+    """Run tasks until their puzzles were compiled together: on a busy machine that job may be out of time."""
+    for _ in range(9):
+        found = run("snapshot", tasks, whole=True)
+        if found["compiled"]:
+            return found
+    raise AssertionError("the puzzles were never compiled together")
 
 
 def test_puzzles_of_many_tasks_are_compiled_before_them() -> None:
@@ -117,8 +126,7 @@ def test_a_clock_that_lags_when_puzzles_are_compiled_costs_nobody_a_verdict() ->
 
 def test_what_compiling_took_is_charged_to_the_tasks() -> None:
     long = "def sat(x): return x == 6\n" + "def f(): pass\n" * 900
-    found = run("snapshot", [task(long), *map(good, range(20))], whole=True)
-    assert found["compiled"]
+    found = run_compiled([task(long), *map(good, range(20))])
     assert found["times"][0] > 5 * max(found["times"][4:])
 
 
@@ -155,8 +163,7 @@ COSTLY = {
 
 @pytest.mark.parametrize("costly", COSTLY.values(), ids=COSTLY)
 def test_what_takes_long_to_compile_for_its_size_is_charged_for_it_and_its_neighbours_are_not(costly: str) -> None:
-    found = run("snapshot", [*map(good, range(6)), task(costly), *map(good, range(6, 12))], whole=True)
-    assert found["compiled"]
+    found = run_compiled([*map(good, range(6)), task(costly), *map(good, range(6, 12))])
     times = [sum(found["times"][place : place + 2]) for place in range(0, 26, 2)]
     assert times.pop(6) > 4 * max(times)
 

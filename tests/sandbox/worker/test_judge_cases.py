@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, codec, decision, judging, wire
+from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.verdict import Verdict
-from selftaught.sandbox.wire import End, Outcome, Phase
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
 from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.session import Request

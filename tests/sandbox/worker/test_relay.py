@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, Status, codec, decision, judging
+from selftaught.sandbox.outcome import NO_CASE, End, Outcome, Phase
 from selftaught.sandbox.verdict import Verdict
-from selftaught.sandbox.wire import NO_CASE, End, Outcome, Phase
 from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.relay import Relay
 from tests.sandbox.worker.sessions import Script, Stage

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from selftaught.sandbox import Limits, Task, Verifier, codec
-from selftaught.sandbox.wire import Phase
+from selftaught.sandbox.outcome import Phase
 from tests.conftest import DEMANDED_ENGINES, open_verifier
 from tests.sandbox.worker.programs import programs
 

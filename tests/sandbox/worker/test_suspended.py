@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from selftaught.sandbox import Limits, Task, codec
-from selftaught.sandbox.wire import Job, Phase, Turn
+from selftaught.sandbox.job import Job, Turn
+from selftaught.sandbox.outcome import Phase
 from selftaught.sandbox.worker.phases import steps_of
 from selftaught.sandbox.worker.snapshot import suspended
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob, SuspendedTasks

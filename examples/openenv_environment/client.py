@@ -1,0 +1,5 @@
+"""The client of a session."""
+
+from selftaught.trainer.integrations.openenv import SelftaughtEnv
+
+__all__ = ["SelftaughtEnv"]
