@@ -385,7 +385,8 @@ class _WorkerThread(threading.Thread):
                 raise WorkerFailed(f"the worker did not answer within {seconds:.0f} s")
             if cancelled:
                 deadline = min(deadline, now + GRACE_SECONDS)
-            if len(self._in_flight) == 1 and preemptible and (cancelled or now - began >= self._share.owed_seconds):
+            had_turn = now - began >= self._share.turn_seconds(ticket.lost_seconds)
+            if len(self._in_flight) == 1 and preemptible and (cancelled or had_turn):
                 self._preempt(anyway=cancelled)
         return worker.collect(deadline - time.monotonic())
 

@@ -30,6 +30,7 @@ _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.03, 0.2
 _STEPS_A_SECOND = 100
 _TWICE, _SHORTER = 2.0, 0.9
 _MORE_LATE, _MOST_LATE = 4, 16
+_MOST_LOST_SECONDS = 2.0
 
 
 class TimeSlice:
@@ -91,7 +92,7 @@ class DemotedShare:
     """What one worker owes demoted jobs: as much time as it gives all others while there are some.
 
     Attributes:
-        owed_seconds: Elapsed time, up to that of one turn. So long the next of them is not preempted.
+        owed_seconds: Elapsed time, up to that of one turn.
     """
 
     def __init__(self) -> None:
@@ -114,6 +115,14 @@ class DemotedShare:
             self.owed_seconds = max(0.0, self.owed_seconds - seconds)
         else:
             self.owed_seconds = min(LONGER_SECONDS[0], self.owed_seconds + seconds) if others_wait else 0.0
+
+    def turn_seconds(self, lost_seconds: float) -> float:
+        """Return for how long a demoted job is not preempted: longer if it had to start over, so that it gets further.
+
+        Args:
+            lost_seconds: Elapsed time of the turns after which it had to.
+        """
+        return self.owed_seconds + min(lost_seconds, _MOST_LOST_SECONDS)
 
     def settle(self) -> None:
         """Owe nothing any more."""

@@ -106,6 +106,16 @@ def test_demoted_jobs_are_owed_as_much_time_as_others_have_while_they_wait() -> 
     assert share.owed_seconds == pytest.approx(turn / 2) and not share.is_due
 
 
+def test_a_job_that_has_to_start_over_gets_further_each_time_within_bounds() -> None:
+    share, lost, turns = time_slice.DemotedShare(), 0.0, []
+    for _ in range(5):
+        share.count(9.0, demoted=False, others_wait=True)
+        turns.append(share.turn_seconds(lost))
+        lost += turns[-1]
+        share.settle()
+    assert turns == pytest.approx([0.4, 0.8, 1.6, 2.4, 2.4])
+
+
 def test_what_nobody_waits_behind_gets_all_its_time() -> None:
     assert time_slice.TimeSlice().limits(job(Turn.WHOLE)) == Limits()
 
