@@ -6,7 +6,7 @@ have had the least, each for a longer slice (`LONGER_SECONDS`) or at last with a
 others come. It goes on where it was if the engine has kept its state, and starts over otherwise. What that wastes is
 small while few jobs are long: the slice is twice the longest of the last few phases that ended. If it was too short for
 one, a longer one is tried, twice as long each time, and it starts at the longest. If none that is much longer is left,
-the next get the short one again, and four times as many have to be late before a longer one is tried, until a job ends
+the next get the short one again, and eight times as many have to be late before a longer one is tried, until a job ends
 thanks to one. So endless loops that come together cost those behind them little each. Phases that wait and use no CPU
 time make it shorter, and the elapsed time in it too. (Corbató, Merwin-Daggett, Daley: An experimental time-sharing
 system, 1962.)
@@ -29,7 +29,7 @@ LONGER_SECONDS = (0.4, 1.6, 6.4)
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.03, 0.2
 _STEPS_A_SECOND = 100
 _TWICE, _SHORTER = 2.0, 0.9
-_MORE_LATE, _MOST_LATE = 4, 16
+_MORE_LATE, _MOST_LATE = 8, 16
 _MOST_LOST_SECONDS = 2.0
 
 
