@@ -70,11 +70,16 @@ else
 ON := --build-arg BASE=$(BASE)
 endif
 
+# PREFIX names a registry and what is above the images in it, with a slash at the end: they can be pushed then.
+PREFIX ?=
+REVISION = $(shell { git rev-parse HEAD && { git diff --quiet HEAD || echo -changed; }; } 2>/dev/null | tr -d '\n')
+TAGS := $(VERSION) $(shell echo $(VERSION) | cut -d. -f1,2) latest
+IMAGE = docker build --quiet $(ON) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+	--build-arg WHEEL=$$(basename dist/*.whl) -f images/$(1).Dockerfile $(TAGS:%=-t $(PREFIX)$(2):%) .
+
 images: dist/built ## build the images of the worker and of the daemon from the wheel (BASE=local: without a registry)
-	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) --build-arg WHEEL=$$(basename dist/*.whl) \
-		-f images/worker.Dockerfile -t selftaught-worker:$(VERSION) .
-	docker build --quiet $(ON) --build-arg VERSION=$(VERSION) --build-arg WHEEL=$$(basename dist/*.whl) \
-		-f images/daemon.Dockerfile -t selftaught:$(VERSION) .
+	$(call IMAGE,worker,selftaught-worker)
+	$(call IMAGE,daemon,selftaught)
 
 base: $(VENV)/installed
 	$(RUN) images/base.py | docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - selftaught-base

@@ -106,8 +106,41 @@ def allowed(kind: Type | None, answer_types: str) -> bool:
     return answer_types == "plain" or kind.nested_lists_only()
 
 
+def paper_answers(kind: Type) -> list[Any]:
+    """Return the trivial answers of a type that the paper's code tries (`get_trivial_tests` in ICLR2023/src/gen.py of
+    microsoft/PythonProgrammingPuzzles); of types that it refuses, `small_answers`.
+
+    A list of lists has its answers inside lists of one element.
+    """
+    if kind.name in _PAPER:
+        return list(_PAPER[kind.name])
+    if not kind.nested_lists_only():
+        return small_answers(kind)
+    leaf, depth = kind.inner[0], 1
+    while leaf.inner:
+        leaf, depth = leaf.inner[0], depth + 1
+    made: list[Any] = [list(one) for size in range(3) for one in itertools.product(_PAPER_BASE[leaf.name], repeat=size)]
+    for _ in range(depth - 1):
+        made = [[one] for one in made]
+    return made if [] in made else [*made, []]
+
+
+_PAPER: dict[str, Iterable[Any]] = {
+    "int": range(-10, 101),
+    "str": ("cat", "dog", "aa", "ab", "foo", "bar", "baz", ""),
+    "float": (-100.0, -10.0, -2.0, -1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0, 2.0, 10.0, 100.0),
+    "bool": (True, False),
+}
+_PAPER_BASE: dict[str, tuple[Any, ...]] = {
+    "int": (-3, -2, -1, 0, 1, 2, 3),
+    "str": ("a", "b", "foo", "bar", "baz"),
+    "bool": (True, False),
+    "float": (-1.0, -0.1, 0.0, 0.1, 0.5, 1.0, 2.0),
+}
+
+
 def small_answers(kind: Type) -> list[Any]:
-    """Return the paper's trivial answers of a type.
+    """Return small answers of a type.
 
     These are ints from -10 to 100, short words, small floats, and lists of up to two elements of a small base.
     """

@@ -33,6 +33,8 @@ STAGES = (
 STATIC_STAGES, ATTEMPT_STAGES = STAGES[:4], STAGES[8:]
 """The filters that need the puzzle's text alone, and those that need attempts (after a puzzle is admitted)."""
 
+DRAWN = "not asked: drawn by lot"
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -42,8 +44,9 @@ class Attempt:
         sampling: How it was sampled.
         body: What follows the signature.
         solution: The whole function ``def g(...)``; empty if it doesn't parse.
-        status: The verdict's status or ``unparsed``; empty before verification.
-        verdict: The verdict; ``None`` before verification and for what doesn't parse.
+        status: The verdict's status, ``unparsed``, or ``held_out`` (it has the solution of a held-out problem); empty
+            before verification.
+        verdict: The verdict; ``None`` before verification, and for what is not verified.
         borrowed_from: Id of the puzzle that it was written for, if that is another one; else empty.
     """
 
@@ -81,6 +84,7 @@ class Candidate:
         refused: The filter that it failed; empty if none.
         outcomes: The outcome of every filter that it reached.
         attempts: Solutions that were tried on it.
+        drawn: It was drawn by lot, and skips filters (see `selftaught.generator.recipe.Recipe.lot_skips_checks`).
     """
 
     text: str
@@ -94,6 +98,7 @@ class Candidate:
     refused: str = ""
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    drawn: bool = False
 
     @property
     def derived(self) -> bool:
@@ -104,7 +109,7 @@ class Candidate:
     def judged(self) -> list[Attempt]:
         """The attempts that were written for this puzzle and count for its pass rate.
 
-        What doesn't parse counts as wrong. What the verifier could not judge does not count.
+        What doesn't parse counts as wrong. What the verifier could not judge, or was not given, does not count.
         """
         return [one for one in self.attempts if not one.borrowed_from and _counts(one)]
 
@@ -118,7 +123,7 @@ class Candidate:
         self.outcomes.append(Outcome(stage, "passed", float(score), detail))
 
     def exempt(self, stage: str, detail: str = "") -> None:
-        """Record that it failed a filter and was chosen at random to stay."""
+        """Record that it failed a filter, or would have been asked by it, and was chosen at random to stay."""
         self.outcomes.append(Outcome(stage, "exempt", 0.0, detail))
 
     def fails(self, stage: str, detail: str, score: float = 0.0) -> None:
@@ -143,9 +148,17 @@ class Candidate:
         }
 
 
-def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) -> Candidate:
-    """Return a completion as a candidate that has been through the filters of `STATIC_STAGES`."""
-    found = Candidate(prompts.puzzle_source(prompt, completion), sampling)
+def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe, drawn: bool = False) -> Candidate:
+    """Return a completion as a candidate that has been through the filters of `STATIC_STAGES`.
+
+    Args:
+        prompt: What was asked.
+        completion: The answer.
+        sampling: How it was sampled.
+        recipe: The switches.
+        drawn: It was drawn by lot, and skips the filters `answer_type` and `used`.
+    """
+    found = Candidate(prompts.puzzle_source(prompt, completion), sampling, drawn=drawn)
     try:
         found.puzzle = prompts.read_puzzle(prompt, completion)
         found.id, found.form = example.puzzle_id(found.puzzle.source), found.puzzle.canonical
@@ -158,6 +171,10 @@ def read(prompt: Prompt, completion: str, sampling: Sampling, recipe: Recipe) ->
     found.passes("parses")
     found.passes("signature")
     found.kind = answers.read_type(found.puzzle.annotation)
+    if drawn:
+        for stage in STATIC_STAGES[2:]:
+            found.exempt(stage, DRAWN)
+        return found
     if not answers.allowed(found.kind, recipe.answer_types):
         found.fails("answer_type", f"answers of type {found.puzzle.annotation} are not wanted")
         return found
@@ -185,8 +202,8 @@ def filter_known(candidates: list[Candidate], known: Known, held_out: HeldOut, r
             continue
         one.passes("new")
         score = held_out.similarity(one.form) if recipe.held_out_similarity < 1 and len(held_out) else 0.0
-        if held_out.contains(one.puzzle.source):
-            one.fails("held_out", "its canonical form is held out", 1.0)
+        if reason := held_out.reason(one.puzzle.source):
+            one.fails("held_out", reason, 1.0)
         elif recipe.held_out_similarity < 1 and score >= recipe.held_out_similarity:
             one.fails("held_out", "too similar to a held-out puzzle", score)
         else:
@@ -212,4 +229,4 @@ def apply_quotas(candidates: list[Candidate], known: Known, recipe: Recipe) -> l
 
 
 def _counts(attempt: Attempt) -> bool:
-    return attempt.verdict is None or attempt.verdict.judged
+    return attempt.status == "unparsed" if attempt.verdict is None else attempt.verdict.judged

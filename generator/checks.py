@@ -25,6 +25,21 @@ def g():
             pass
 """
 
+_TAKES_ONE = """
+
+def sat(answers: list):
+    for answer in answers:
+        try:
+            if f(answer):
+                return True
+        except NameError:
+            return True
+        except Exception:
+            pass
+    return False
+"""
+"""The paper's check: something true suffices, and a name that nothing defines counts as trivial."""
+
 _REFUSES_ONE = """
 
 def sat(changed: list):
@@ -74,8 +89,14 @@ def trivial_tasks(ident: str, puzzle: Puzzle, kind: Type, trivial_check: str) ->
         kind: The type of its answers.
         trivial_check: ``paper`` or ``search`` (see `selftaught.generator.recipe.Recipe`).
     """
-    tried = answers.suggested_answers(puzzle, kind) if trivial_check == "search" else answers.small_answers(kind)
+    paper = trivial_check == "paper"
+    tried = answers.paper_answers(kind) if paper else answers.suggested_answers(puzzle, kind)
     groups = [tried, *(tried[start : start + _CHUNK] for start in range(0, len(tried), _CHUNK))]
+    if paper:
+        return [
+            Task(f"{ident}/{number}", puzzle.named("f") + _TAKES_ONE, f"def sol():\n    return {group!r}")
+            for number, group in enumerate(groups)
+        ]
     return [
         Task(f"{ident}/{number}", puzzle.source, _TRY_ALL.replace("{answers}", repr(group)))
         for number, group in enumerate(groups)

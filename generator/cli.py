@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,14 @@ import click
 
 from selftaught.sandbox import progress
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import REQUIRE, WORKERS, Unusable, elsewhere, no_link, open_verifier
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
     from selftaught.generator.folder import Tally
-    from selftaught.generator.novelty import HeldOut
+    from selftaught.generator.held_out import Split
     from selftaught.generator.recipe import Recipe
     from selftaught.generator.seeds import Seed
 
@@ -41,8 +40,11 @@ TOO_FEW = 1
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change a switch of the recipe, such as max_attempts=32; may be repeated.")  # fmt: skip
 @click.option("--held-out", multiple=True, metavar="FILE",
-              help="Puzzles to hold out, besides the bundled held-out set, in a file as for --seeds; may be repeated. "
-              "Every record must be a puzzle.")  # fmt: skip
+              help="Puzzles to hold out, besides the bundled held-out sets, in a file as for --seeds; or problems of a "
+              "benchmark, such as HumanEval.jsonl.gz. May be repeated. Every record must be one of these.")  # fmt: skip
+@click.option("--split", metavar="FILE",
+              help="P3's split.json: of P3's puzzles, --seeds are the training part, and the test part is held out.",
+              )  # fmt: skip
 @click.option(
     "--earlier", multiple=True, metavar="FOLDER", help="A run whose puzzles count as written before; may be repeated."
 )
@@ -70,7 +72,7 @@ TOO_FEW = 1
 )
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True, help="CPU seconds for each of the two phases.")
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--resume", is_flag=True, help="Continue the run in the folder; nothing is sampled or verified twice.")
 @click.option("--quiet", is_flag=True, help="No progress and no summary.")
@@ -85,6 +87,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
     Examples:
       selftaught generate --model ./smollm2 -n 1000 -o out/first
       selftaught generate --model http://127.0.0.1:8000/v1 --seeds puzzles.json --recipe paper -n 100000 -o out/paper
+      selftaught generate --model MODEL --seeds puzzles.json --split split.json --held-out HumanEval.jsonl -n 9 -o out
       selftaught generate --model ./smollm2 -n 1000 -o out/ablation --set hindsight_attempts=0 --set trivial_check=paper
 
     \b
@@ -112,15 +115,16 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
-    from selftaught.generator import models
+    from selftaught.generator import held_out, models
     from selftaught.generator.folder import Folder
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
     from selftaught.sandbox import Limits
 
     recipe = _recipe(options["recipe_name"], options["settings"])
-    held_out = bundled_held_out(options["held_out"])
-    shown = _seeds(options["seeds"], recipe, options["quiet"])
+    split = held_out.Split(options["split"]) if options["split"] else None
+    shown, exam = _seeds(options["seeds"], recipe, options["quiet"], split)
+    kept_out = held_out.gather(options["held_out"], split, (seed.puzzle.source for seed in exam))
     given = {name: options[name] for name in ("context", "batch_size", "chat") if options[name] is not None}
     try:
         model = models.load(options["model_name"], **given)
@@ -132,7 +136,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "model": model.name,
         "model_digest": model.digest,
         "seeds": [seed.id for seed in shown],
-        "held_out": held_out.digest,
+        "held_out": kept_out.digest,
         "earlier": list(options["earlier"]),
         "bare": options["bare"],
         "docstrings": options["docstrings"],
@@ -153,7 +157,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             folder,
             recipe,
             style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
-            held_out=held_out,
+            held_out=kept_out,
             earlier=[record for path in options["earlier"] for record in _records(Path(path))],
             seed=options["seed"],
             iteration=options["iteration"],
@@ -167,14 +171,20 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     return tally
 
 
-def _seeds(source: str, recipe: Recipe, quiet: bool) -> list[Seed]:
-    """Return the seeds of a file that the recipe can use, and say how many were left out and why."""
+def _seeds(source: str, recipe: Recipe, quiet: bool, split: Split | None) -> tuple[list[Seed], list[Seed]]:
+    """Return the seeds of a file that the recipe can use, and those of the split's test part. Say how many were left
+    out and why."""
     from selftaught.generator import answers, seeds
     from selftaught.sandbox.records.omissions import Omissions
 
-    omissions, usable = Omissions(), []
+    omissions, usable, exam = Omissions(), [], []
+    split = None if source == seeds.CORPUS else split
     for seed in seeds.read(source, omissions):
-        if answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types):
+        if split and split.has("test", seed.name):
+            exam.append(seed)
+        if split and not split.has("train", seed.name):
+            omissions.add(f"it is not in the training part of {split.path}", seed.name)
+        elif answers.allowed(answers.read_type(seed.puzzle.annotation), recipe.answer_types):
             usable.append(seed)
         else:
             omissions.add("the recipe has no answers of its type", f"{seed.name}: {seed.puzzle.annotation}")
@@ -182,28 +192,7 @@ def _seeds(source: str, recipe: Recipe, quiet: bool) -> list[Seed]:
         raise seeds.Unreadable("\n".join([f"{source} has no puzzle that the recipe can use", *omissions.lines()]))
     if source != seeds.CORPUS and not quiet:
         omissions.tell(source)
-    return usable
-
-
-def bundled_held_out(files: tuple[str, ...] = ()) -> HeldOut:
-    """Return the held-out set: the bundled puzzles and those of files.
-
-    Bundled puzzles are entry points of the group ``selftaught.held_out``: functions that take the set's name and return
-    records with a field `sat`.
-
-    Args:
-        files: More files of puzzles to hold out.
-
-    Raises:
-        Unreadable: A file can't be read.
-    """
-    from selftaught.generator import seeds
-    from selftaught.generator.novelty import HeldOut
-
-    bundled = [
-        record["sat"] for entry in entry_points(group="selftaught.held_out") for record in entry.load()(entry.name)
-    ]
-    return HeldOut([*bundled, *(seed.puzzle.source for file in files for seed in seeds.read(file))])
+    return usable, exam
 
 
 def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:

@@ -33,6 +33,7 @@ class Sampling:
         seed: Random seed of the call.
         attempt: Index of the sample among those of its prompt, from 0.
         parents: Ids of the puzzles in the prompt.
+        top_k: Number of likeliest tokens that were sampled from (0: all).
     """
 
     model: str
@@ -44,6 +45,7 @@ class Sampling:
     seed: int
     attempt: int
     parents: list[str] = field(default_factory=list)
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ seed gives the same data, resumed or not.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
@@ -124,7 +125,7 @@ class Generation:
         """`run` as a coroutine."""
         if pairs is None and puzzles is None:
             raise ValueError("give a number of pairs or of puzzles")
-        self._sampler = Sampler(self.model, self.folder, self.recipe.top_p)
+        self._sampler = Sampler(self.model, self.folder, self.recipe.top_p, self.recipe.top_k)
         self._running_waves: deque[Wave] = deque()
         running: deque[asyncio.Task[None]] = deque()
         last, empty_waves, started = None, 0, time.perf_counter()
@@ -198,11 +199,15 @@ class Generation:
 
     async def _write(self, wave: Wave) -> list[Candidate]:
         """Return the wave's puzzles in the order of prompts and samples, with the static filters applied."""
-        rng, tokens = self._rng(wave, "prompts"), self.recipe.puzzle_max_new_tokens
+        rng, recipe, tokens = self._rng(wave, "prompts"), self.recipe, self.recipe.puzzle_max_new_tokens
+        context = min(self.model.context, recipe.puzzle_context or self.model.context)
         asked = [
-            prompts.for_puzzle(self.seeds, self.model, self.style, rng, tokens, self.held_out)
-            for _ in range(self.recipe.prompts_per_wave)
+            prompts.for_puzzle(
+                self.seeds, self.model, self.style, rng, context - tokens, self.held_out, recipe.first_instance
+            )
+            for _ in range(recipe.prompts_per_wave)
         ]
+        drawn = self._drawn(wave)
         seed, temperature, found = self._seed(wave, "puzzles"), self.recipe.temperature, {}
         async for number, texts in self._sampler.call(
             wave.number, "puzzles", asked, self.recipe.samples_per_prompt, tokens, temperature, seed
@@ -211,10 +216,18 @@ class Generation:
                 self._sampler.origin(asked[number], tokens, temperature, seed, sample) for sample in range(len(texts))
             )
             found[number] = [
-                candidate.read(asked[number], text, origin, self.recipe)
+                candidate.read(asked[number], text, origin, recipe, (number, origin.attempt) in drawn)
                 for text, origin in zip(texts, origins, strict=True)
             ]
         return [one for number in range(len(asked)) for one in found[number]]
+
+    def _drawn(self, wave: Wave) -> set[tuple[int, int]]:
+        """Return the prompts and samples whose puzzles skip filters."""
+        if not self.recipe.lot_skips_checks:
+            return set()
+        rng, share = self._rng(wave, "drawn"), self.recipe.keep_trivial_share
+        numbers = itertools.product(range(self.recipe.prompts_per_wave), range(self.recipe.samples_per_prompt))
+        return {number for number in numbers if rng.random() < share}
 
     async def _solve(self, wave: Wave, verification: Verification, candidates: list[Candidate]) -> None:
         """Sample and verify attempts in rounds until a puzzle has enough passes or is given up."""
@@ -251,13 +264,15 @@ class Generation:
             one, prompt = asked[number]
             assert one.puzzle is not None
             for sample, text in enumerate(found):
+                solution = status = ""
                 try:
                     solution = prompts.read_solution(one.puzzle, prompt, text)
                     exact(solution)
+                    status = "held_out" if self.held_out.reason_of_solution(solution) else ""
                 except NotAPuzzle:
                     solution = ""
                 origin = self._sampler.origin(prompt, tokens, temperature, seed, start + sample)
-                yield one, Attempt(origin, text if prompt.chat else prompts.cut(text), solution)
+                yield one, Attempt(origin, text if prompt.chat else prompts.cut(text), solution, status)
 
     def _example(self, one: Candidate, attempt: Attempt, judgement: Judgement) -> Example:
         assert one.puzzle is not None

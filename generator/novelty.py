@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from selftaught.generator import example
+from selftaught.generator.contamination import HeldOutProblems
 from selftaught.generator.puzzle import canonical
 
 if TYPE_CHECKING:
@@ -24,41 +25,63 @@ class Contaminated(ValueError):
 
 
 class HeldOut:
-    """Puzzles for evaluation only: never in a prompt, never kept. Matched by canonical form.
+    """Puzzles and problems for evaluation only: never in a prompt, never kept.
+
+    Puzzles are matched by canonical form, problems of benchmarks by their solutions and words.
 
     Args:
         sources: The puzzles' sources.
+        others: Sets with rules of their own that are held out too.
+        problems: Problems of benchmarks.
     """
 
-    def __init__(self, sources: Iterable[str] = ()) -> None:
+    def __init__(
+        self, sources: Iterable[str] = (), others: Iterable[HeldOut] = (), problems: HeldOutProblems | None = None
+    ) -> None:
         forms = [canonical(source) for source in sources]
         self._templates = {example.digest(form) for form in forms}
         self._forms = forms
+        self._others = list(others)
+        self._problems = problems or HeldOutProblems()
         self._sketches: list[MinHash] | None = None
 
     def __len__(self) -> int:
-        return len(self._templates)
+        return len(self._templates) + len(self._problems) + sum(map(len, self._others))
 
     @property
     def digest(self) -> str:
         """Digest of the set."""
-        return example.digest(*sorted(self._templates))
+        further = [*(other.digest for other in self._others), *self._problems.digests]
+        return example.digest(*sorted(self._templates), *further)
+
+    def reason(self, source: str) -> str:
+        """Return why a puzzle must not be kept; empty if it may be. Raises NotAPuzzle."""
+        if example.template(source) in self._templates:
+            return "its canonical form is held out"
+        found = (other.reason(source) for other in self._others)
+        return next(filter(None, found), "") or self._problems.reason(source)
+
+    def reason_of_solution(self, solution: str) -> str:
+        """Return why a solution must not be kept: it has that of a held-out problem; empty if it may be. Raises
+        NotAPuzzle."""
+        return self._problems.reason(solution)
 
     def contains(self, source: str) -> bool:
-        """Return True if a puzzle of the same canonical form is held out. Raises NotAPuzzle."""
-        return example.template(source) in self._templates
+        """Return True if a puzzle is held out. Raises NotAPuzzle."""
+        return bool(self.reason(source))
 
     def check(self, source: str) -> None:
         """Raise Contaminated if a puzzle is held out."""
-        if self.contains(source):
-            raise Contaminated(f"a held-out puzzle must not be shown to a model: {source.splitlines()[0]}")
+        if reason := self.reason(source):
+            raise Contaminated(f"a held-out puzzle must not be shown to a model ({reason}): {source.splitlines()[0]}")
 
     def similarity(self, form: str) -> float:
         """Return the largest estimated Jaccard similarity of a canonical form to a held-out one, from 0 to 1."""
         if self._sketches is None:
             self._sketches = [sketch(form) for form in self._forms]
         mine = sketch(form)
-        return max((mine.jaccard(other) for other in self._sketches), default=0.0)
+        own = max((mine.jaccard(other) for other in self._sketches), default=0.0)
+        return max([own, *(other.similarity(form) for other in self._others)])
 
 
 class Known:

@@ -99,17 +99,24 @@ class Unindented:
 
 
 def for_puzzle(
-    seeds: Sequence[Seed], model: Completer, style: Style, rng: random.Random, new_tokens: int, held_out: HeldOut
+    seeds: Sequence[Seed],
+    model: Completer,
+    style: Style,
+    rng: random.Random,
+    length: int,
+    held_out: HeldOut,
+    first_instance: bool = False,
 ) -> Prompt:
     """Return a prompt for another puzzle: one instance of each seed problem, shuffled, as many as fit.
 
     Args:
         seeds: The seed puzzles.
-        model: Counts tokens and limits the context.
+        model: Counts tokens.
         style: The form of prompts.
         rng: Source of randomness.
-        new_tokens: Number of tokens left for the completion.
+        length: Maximum number of tokens of the prompt.
         held_out: Puzzles that must not be in the prompt.
+        first_instance: Take the first instance of each problem, not one chosen at random.
 
     Raises:
         Contaminated: A chosen seed is held out.
@@ -120,9 +127,9 @@ def for_puzzle(
     instances: dict[str, list[Seed]] = {}
     for seed in seeds:
         instances.setdefault(seed.problem, []).append(seed)
-    chosen = [rng.choice(group) for group in instances.values()]
+    chosen = [group[0] if first_instance else rng.choice(group) for group in instances.values()]
     rng.shuffle(chosen)
-    tokens_left = model.context - new_tokens - model.tokens(_SHOWN + _ASK_PUZZLE if chat else "def f100(")
+    tokens_left = length - model.tokens(_SHOWN + _ASK_PUZZLE if chat else "def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
         shown = seed.puzzle if style.docstrings else seed.puzzle.without_docstring

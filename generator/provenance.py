@@ -144,10 +144,11 @@ def _drawn(sampling: dict[str, Any]) -> str:
         return (
             f"by no model: {'two solved puzzles chained' if len(sampling['parents']) == 2 else 'with another target'}"
         )
+    top_k = f", top-k {sampling['top_k']}" if sampling.get("top_k") else ""
     return (
         f"by {sampling['model']} (weights {sampling['model_digest'][:12]}), sample {sampling['attempt']} of the prompt "
-        f"{sampling['prompt_sha256'][:12]}, temperature {sampling['temperature']}, top-p {sampling['top_p']}, at most "
-        f"{sampling['max_new_tokens']} tokens, seed {sampling['seed']}"
+        f"{sampling['prompt_sha256'][:12]}, temperature {sampling['temperature']}, top-p {sampling['top_p']}{top_k}, "
+        f"at most {sampling['max_new_tokens']} tokens, seed {sampling['seed']}"
     )
 
 

@@ -1,7 +1,8 @@
 """The recipe: every switch of how pairs are generated, in one table.
 
-`PAPER` is the recipe of Haluptzok et al. 2023 (https://arxiv.org/abs/2207.14502). `DEFAULT` filters more. An ablation
-is a recipe in between, such as ``replace(DEFAULT, hindsight_attempts=0)``.
+`PAPER` is the recipe of Haluptzok et al. 2023 (https://arxiv.org/abs/2207.14502), as their code has it
+(microsoft/PythonProgrammingPuzzles, ICLR2023/src); what differs all the same is in docs/learning.md. `DEFAULT` filters
+more. An ablation is a recipe in between, such as ``replace(DEFAULT, hindsight_attempts=0)``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ class Recipe:
         temperature: Sampling temperature of puzzles, and of solutions unless `solution_temperature` is set.
         solution_temperature: Sampling temperature of solutions (0: the same as `temperature`).
         top_p: Nucleus sampling threshold of puzzles and solutions (1: no truncation).
+        top_k: Sample from this many likeliest tokens only (0: from all). 50 was transformers' default, which the
+            paper's code inherited.
+        first_instance: Of a problem's seeds show the first one, not one chosen at random.
+        puzzle_context: Maximum number of tokens of a puzzle prompt and its completion; the model's own context if that
+            is smaller (0: only that).
         puzzle_max_new_tokens: Maximum number of tokens of a puzzle.
         solution_max_new_tokens: Maximum number of tokens of a solution.
         max_attempts: Maximum number of solutions sampled for a puzzle.
@@ -38,9 +44,12 @@ class Recipe:
             ``plain`` (also tuples, sets, dicts and optionals).
         refuse_undefined_names: Refuse a puzzle that reads a name which nothing defines.
         refuse_never_true: Refuse a puzzle that can't return True, as far as its syntax shows.
-        trivial_check: Answers tried to find trivial puzzles: ``paper`` (a fixed list of small answers), ``search``
-            (also constants of the source and values near them) or ``off``.
+        trivial_check: How trivial puzzles are found: ``paper`` (a fixed list of answers, for one of which the puzzle
+            returns something true, or meets a name that nothing defines), ``search`` (small answers, constants of the
+            source and values near them, for one of which it returns True) or ``off``.
         keep_trivial_share: Keep this share of the trivial puzzles, chosen at random (0 to 1).
+        lot_skips_checks: Draw that share from all puzzles, before it is known whether they are trivial: those drawn
+            skip the filters `answer_type`, `used` and `trivial`.
         refuse_answer_independent: Refuse a puzzle that accepts every changed answer.
         verify_repeats: Verify a pair this many times; keep it if all verdicts agree.
 
@@ -71,6 +80,9 @@ class Recipe:
     temperature: float = 0.9
     solution_temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 50
+    first_instance: bool = True
+    puzzle_context: int = 2048
     puzzle_max_new_tokens: int = 200
     solution_max_new_tokens: int = 150
     max_attempts: int = 128
@@ -82,6 +94,7 @@ class Recipe:
     refuse_never_true: bool = False
     trivial_check: str = "paper"
     keep_trivial_share: float = 0.05
+    lot_skips_checks: bool = True
     refuse_answer_independent: bool = False
     verify_repeats: int = 1
     exact_dedup: bool = False
@@ -103,6 +116,9 @@ class Recipe:
         for name, allowed in (("answer_types", ("paper", "plain")), ("trivial_check", ("paper", "search", "off"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("top_k", "puzzle_context"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("keep_trivial_share", "cluster_similarity", "held_out_similarity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
@@ -140,6 +156,9 @@ DEFAULT = replace(
     name="default",
     prompts_per_wave=4,
     samples_per_prompt=16,
+    top_k=0,
+    first_instance=False,
+    puzzle_context=0,
     attempts_per_round=16,
     target_passes=8,
     give_up_after=64,
@@ -147,6 +166,7 @@ DEFAULT = replace(
     refuse_undefined_names=True,
     refuse_never_true=True,
     trivial_check="search",
+    lot_skips_checks=False,
     refuse_answer_independent=True,
     verify_repeats=3,
     exact_dedup=True,

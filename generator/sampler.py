@@ -12,7 +12,7 @@ from typing import Any
 
 from selftaught.generator.example import Sampling
 from selftaught.generator.folder import Folder
-from selftaught.generator.models import Completer, chats, known
+from selftaught.generator.models import Completer, ModelFailed, chats, known
 from selftaught.generator.prompts import Prompt, Unindented
 
 
@@ -24,8 +24,10 @@ class Sampler:
         refused: Number of prompts that the model refused, and the reason for the last one.
     """
 
-    def __init__(self, model: Completer, folder: Folder, top_p: float) -> None:
-        self._model, self._folder, self._top_p = model, folder, top_p
+    def __init__(self, model: Completer, folder: Folder, top_p: float, top_k: int = 0) -> None:
+        self._model, self._folder, self._top_p, self._top_k = model, folder, top_p, top_k
+        if top_k and not known(model, top_k=top_k):
+            raise ModelFailed(f"{model.name} can't sample from the likeliest tokens: --set top_k=0")
         self._pool = ThreadPoolExecutor(1, "sampler")
         self._stop = _Stop(chats(model))
         self._lock = _PriorityLock()
@@ -35,7 +37,7 @@ class Sampler:
         """Return the record of how a sample of a call was drawn."""
         hashed = hashlib.sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()
         drawn = (temperature, self._top_p, new_tokens, seed, attempt)
-        return Sampling(self._model.name, self._model.digest, hashed, *drawn, list(prompt.parents))
+        return Sampling(self._model.name, self._model.digest, hashed, *drawn, list(prompt.parents), self._top_k)
 
     async def call(
         self,
@@ -67,6 +69,8 @@ class Sampler:
         """
         texts = [prompt.text for prompt in prompts]
         settings = {"max_new_tokens": new_tokens, "temperature": temperature, "top_p": self._top_p, "seed": seed}
+        if self._top_k:
+            settings["top_k"] = self._top_k
         identity = repr((self._model.name, self._model.digest, texts, samples, settings)).encode("utf-8", "replace")
         asked = hashlib.sha256(identity).hexdigest()
         cached = self._folder.load_call(wave, name, asked)

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
 from selftaught.generator import checks, selection
-from selftaught.generator.candidate import Attempt, Candidate
+from selftaught.generator.candidate import DRAWN, Attempt, Candidate
 from selftaught.generator.example import Judgement
 from selftaught.generator.folder import Tally
 from selftaught.generator.puzzle import exact
@@ -50,12 +50,16 @@ class Verification:
         self._verifier, self._recipe, self._tally = verifier, recipe, tally
 
     async def check_trivial(self, candidates: Sequence[Candidate], rng: random.Random) -> None:
-        """Apply the filter `trivial`; a share of the trivial puzzles stays, chosen at random."""
+        """Apply the filter `trivial`; a share of the trivial puzzles stays, chosen at random, unless it was drawn from
+        all puzzles."""
+        share = 0.0 if self._recipe.lot_skips_checks else self._recipe.keep_trivial_share
         # Drawn for every candidate: the random numbers must not depend on verdicts.
-        kept_at_random = [rng.random() < self._recipe.keep_trivial_share for _ in candidates]
+        kept_at_random = [rng.random() < share for _ in candidates]
         asked = {}
         for number, one in enumerate(candidates):
-            if not one.refused and one.puzzle and one.kind and self._recipe.trivial_check != "off":
+            if one.drawn and not one.refused:
+                one.exempt("trivial", DRAWN)
+            elif not one.refused and one.puzzle and one.kind and self._recipe.trivial_check != "off":
                 asked[number] = checks.trivial_tasks(str(number), one.puzzle, one.kind, self._recipe.trivial_check)
         found = await self._all(tasks[0] for tasks in asked.values())
         again = [task for tasks in asked.values() if found[tasks[0].id].status in _ENDED for task in tasks[1:]]
@@ -97,7 +101,7 @@ class Verification:
 
     async def verify_attempts(self, stream: AsyncIterable[tuple[Candidate, Attempt]]) -> None:
         """Verify attempts as they come and set their status and verdict; attempts that are the same program are
-        verified once."""
+        verified once, and those that have a status not at all."""
         came: list[tuple[str, Attempt]] = []
         verdicts: dict[str, Verdict] = {}
 
@@ -107,7 +111,8 @@ class Verification:
                 one.attempts.append(attempt)
                 if not attempt.solution or one.puzzle is None:
                     attempt.status = "unparsed"
-                    self._tally.statuses["unparsed"] += 1
+                if attempt.status or one.puzzle is None:
+                    self._tally.statuses[attempt.status] += 1
                     continue
                 ident = f"{id(one)}/{exact(attempt.solution)}"
                 came.append((ident, attempt))

@@ -15,7 +15,15 @@ RUN ["/opt/selftaught/bin/python", "-c", "import pyseccomp"]
 
 FROM ${BASE}
 ARG VERSION
-LABEL selftaught.version=${VERSION}
+ARG REVISION
+LABEL selftaught.version=${VERSION} \
+    org.opencontainers.image.title="selftaught" \
+    org.opencontainers.image.description="Judges programs written by language models: daemon and command" \
+    org.opencontainers.image.version=${VERSION} \
+    org.opencontainers.image.revision=${REVISION} \
+    org.opencontainers.image.source="https://github.com/selftaught-verifier/selftaught" \
+    org.opencontainers.image.documentation="https://selftaught-verifier.github.io/selftaught/" \
+    org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/selftaught /opt/selftaught
 ENV PATH=/opt/selftaught/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65534:65534

@@ -10,7 +10,15 @@ RUN ["python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"
 
 FROM ${BASE}
 ARG VERSION
-LABEL selftaught.version=${VERSION}
+ARG REVISION
+LABEL selftaught.version=${VERSION} \
+    org.opencontainers.image.title="selftaught-worker" \
+    org.opencontainers.image.description="A container in which selftaught judges programs written by language models" \
+    org.opencontainers.image.version=${VERSION} \
+    org.opencontainers.image.revision=${REVISION} \
+    org.opencontainers.image.source="https://github.com/selftaught-verifier/selftaught" \
+    org.opencontainers.image.documentation="https://selftaught-verifier.github.io/selftaught/" \
+    org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/selftaught/selftaught/__init__.py /opt/selftaught/selftaught/
 COPY --from=build /opt/selftaught/selftaught/sandbox /opt/selftaught/selftaught/sandbox
 # Compile now: the root is read-only later.

@@ -17,10 +17,12 @@ from click.core import ParameterSource
 import selftaught
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
 from selftaught.sandbox.options import (
+    COMPARE,
     OK,
-    RAY,
     SOME_UNJUDGED,
     Unusable,
+    elsewhere,
+    format_option,
     judging,
     limits,
     no_link,
@@ -37,25 +39,6 @@ if TYPE_CHECKING:
     from selftaught.sandbox.formats.joining import Dataset
     from selftaught.sandbox.records import Record
     from selftaught.sandbox.verdict import Status, Verdict
-
-
-class _FormatName(click.ParamType):  # type: ignore[type-arg]  # it is generic in the newest versions only
-    """A name of a format. The names are looked up when they are needed: every command starts with this module."""
-
-    name = "format"
-
-    def _names(self) -> list[str]:
-        from selftaught.sandbox import formats, records
-
-        return [*records.FORMATS, *formats.NAMES]
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[{'|'.join(self._names())}]"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value != "auto" and value not in self._names():
-            self.fail(f"{value!r} is not one of {', '.join(self._names())}.", param, ctx)
-        return value
 
 
 class _Commands(click.Group):
@@ -83,18 +66,16 @@ def main() -> None:
               help="File for the verdicts; standard output by default. Must not be a symbolic link.")  # fmt: skip
 @judging
 @where
-@RAY
+@elsewhere
 @click.option("--repeat", type=click.IntRange(1), default=1,
               help="Judge each task this many times; if the verdicts differ it is `unstable`.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Continue an interrupted output file; no task is judged twice.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output file.")
-@click.option("--format", "form", type=_FormatName(), default="auto",
-              show_default=True, help="Format of the INPUTs; with --samples a dataset's.")  # fmt: skip
+@format_option("Format of the INPUTs; with --samples a dataset's.", tasks=True)
 @click.option("--samples", metavar="FILE",
               help="The INPUTs are problems of a dataset: judge these samples of them, or `reference:` for the "
                    "solutions that the dataset has. The default CPU limit is the dataset's.")  # fmt: skip
-@click.option("--compare", metavar="NAME",
-              help="With --samples: how output is compared, if not as the dataset's own judge does it.")  # fmt: skip
+@COMPARE
 @click.option("--all-cases", is_flag=True,
               help="With --samples: judge every case, also after one has failed.")  # fmt: skip
 @click.option("--summary", is_flag=True, help="Print the summary even if standard error is not a terminal.")
@@ -216,14 +197,8 @@ def _dataset(inputs: tuple[str, ...], options: dict[str, Any]) -> Dataset | None
         if options["compare"] or options["all_cases"]:
             raise click.UsageError("--compare and --all-cases are for --samples")
         return None
-    from selftaught.sandbox import comparison
     from selftaught.sandbox.formats.joining import Dataset
 
-    try:
-        if options["compare"]:
-            comparison.validate(options["compare"])
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
     if form in records.FORMATS and form != "auto":
         raise click.UsageError(f"--samples needs the format of a dataset, not {form}: {', '.join(formats.NAMES)}")
     dataset = Dataset(inputs, samples, form, options["compare"], options["all_cases"])

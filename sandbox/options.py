@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from selftaught.sandbox.output import SymbolicLink, refuse_link
 
 if TYPE_CHECKING:
     from selftaught.sandbox.backends import WorkerConfig
+    from selftaught.sandbox.client import Client
     from selftaught.sandbox.task import Limits
     from selftaught.sandbox.verifier import Verifier
 
 OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
+DAEMON_VARIABLE = "SELFTAUGHT_DAEMON"
+"""The environment variable with the addresses of daemons, separated by spaces."""
+TOKEN_VARIABLE = "SELFTAUGHT_TOKEN_FILE"
+"""The environment variable with the path of a file that has their token."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,6 +95,53 @@ def no_link(context: click.Context, parameter: click.Parameter, value: Any) -> A
     return value
 
 
+class _FormatName(click.ParamType):  # type: ignore[type-arg]  # it is generic in the newest versions only
+    """A name of a format. The names are looked up when they are needed: every command starts with this module.
+
+    Args:
+        tasks: Formats of tasks too, not only those of datasets.
+    """
+
+    name = "format"
+
+    def __init__(self, tasks: bool) -> None:
+        self._tasks = tasks
+
+    def _names(self) -> list[str]:
+        from selftaught.sandbox import formats, records
+
+        return [*(records.FORMATS if self._tasks else [formats.AUTO]), *formats.NAMES]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self._names())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self._names():
+            self.fail(f"{value!r} is not one of {', '.join(self._names())}.", param, ctx)
+        return value
+
+
+def format_option(said: str, tasks: bool = False) -> Callable[[F], F]:
+    """Return the option ``--format``.
+
+    Args:
+        said: Its help.
+        tasks: Formats of tasks too, not only those of datasets.
+    """
+    return click.option("--format", "form", type=_FormatName(tasks), default="auto", show_default=True, help=said)
+
+
+def _comparison(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value:
+        from selftaught.sandbox import comparison
+
+        try:
+            comparison.validate(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
 def judging(command: F) -> F:
     """Add the options for limits, number of workers, and engine to a command."""
     return _with(command, _JUDGING)
@@ -121,35 +175,111 @@ WORKERS = click.option(
 )
 REQUIRE = click.option("--require", type=click.Choice(["full", "restricted"]), default="full", show_default=True,
                        help="The confinement level that is required.")  # fmt: skip
-RAY = click.option("--ray", metavar="ADDRESS",
-                   help="Judge on all nodes of this Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on "
-                   "this machine. --workers is then of each node.")  # fmt: skip
+COMPARE = click.option("--compare", metavar="NAME", callback=_comparison,
+                       help="Of a dataset's problems: how output is compared, if not as the dataset's own judge does "
+                       "it.")  # fmt: skip
+_ELSEWHERE = (
+    click.option("--ray", metavar="ADDRESS",
+                 help="Judge on all nodes of this Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one on "
+                      "this machine. --workers is then of each node."),
+    click.option("--daemon", "daemons", multiple=True, metavar="URL", envvar=DAEMON_VARIABLE,
+                 help="Judge by this daemon (`selftaught serve`): http://HOST:PORT, unix:PATH, or dns+http://NAME:PORT "
+                      "for each address of a name. Repeatable: several share the work, and those that fail are left "
+                      f"out.  [default: those in {DAEMON_VARIABLE}, separated by spaces, or none]"),
+    click.option("--token-file", "daemon_token", metavar="FILE", envvar=TOKEN_VARIABLE,
+                 type=click.Path(dir_okay=False),
+                 help=f"The daemons' token, if they require one.  [default: the file that {TOKEN_VARIABLE} names]"),
+)  # fmt: skip
+_DAEMONS_OWN = (
+    "workers", "engine", "backend", "image", "runtime", "packages", "site", "require_isolation",
+)  # fmt: skip
+START_SECONDS = 60.0
+"""How long a command waits for the first of its daemons."""
+
+
+def elsewhere(command: F) -> F:
+    """Add the options for judging on a Ray cluster or by daemons to a command."""
+    return _with(command, _ELSEWHERE)
 
 
 def open_verifier(options: dict[str, Any], limits: Limits) -> Verifier:
-    """Return the verifier that these options describe: of this machine, or with `RAY` of a cluster.
+    """Return the verifier that these options describe: of this machine, of a cluster, or a client of daemons.
 
     Raises:
         click.UsageError: Options contradict each other.
         Unusable: It can't be opened, with the remedy.
     """
+    from selftaught.sandbox.errors import CannotConfine, ServerRefused
+
+    given = click.get_current_context().get_parameter_source
+    opened: Any  # the others have the methods of a Verifier
+    try:
+        if options.get("daemons") and not (options.get("ray") and given("daemons") is ParameterSource.ENVIRONMENT):
+            opened = _client(options, limits)
+        elif options.get("ray"):
+            from selftaught.sandbox.cluster import RayVerifier
+
+            opened = RayVerifier(
+                options["ray"], workers=options["workers"], config=worker_config(options), limits=limits
+            )
+        else:
+            opened = _local(options, limits)
+        return opened  # type: ignore[no-any-return]
+    except (CannotConfine, ImportError, ConnectionError, ServerRefused) as error:
+        raise Unusable(str(error)) from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _local(options: dict[str, Any], limits: Limits) -> Verifier:
     from selftaught.sandbox.errors import CannotConfine
     from selftaught.sandbox.verifier import Verifier
 
-    config, workers, address = worker_config(options), options["workers"], options.get("ray")
+    config = worker_config(options)
     try:
-        if not address:
-            return Verifier.from_config(config, workers=workers, limits=limits)
-        from selftaught.sandbox.cluster import RayVerifier
-
-        of_cluster: Any = RayVerifier(address, workers=workers, config=config, limits=limits)
-        return of_cluster  # type: ignore[no-any-return]  # it has the methods of the other
-    except (CannotConfine, ImportError, ConnectionError) as error:
+        return Verifier.from_config(config, workers=options["workers"], limits=limits)
+    except CannotConfine as error:
         lower = ", or give --require restricted" if config.backend == "local" else " (with the same --backend)"
-        remedy = "" if address else f"\nRun `selftaught doctor` for remedies{lower}."
-        raise Unusable(f"{error}{remedy}") from error
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise Unusable(f"{error}\nRun `selftaught doctor` for remedies{lower}.") from error
+
+
+def _client(options: dict[str, Any], limits: Limits) -> Client:
+    """Return a client whose daemons are ready. Raises as `AsyncClient.wait_until_ready`, and what `open_verifier`
+    does."""
+    from selftaught.sandbox.client import Client
+    from selftaught.sandbox.errors import CannotConfine
+
+    given = click.get_current_context().get_parameter_source
+    wrong = [name for name in _DAEMONS_OWN if given(name) is ParameterSource.COMMANDLINE]
+    if options.get("ray"):
+        raise click.UsageError("give --ray or --daemon, not both")
+    if wrong:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise click.UsageError(f"with --daemon leave out {names}: it is an option of the daemons, `selftaught serve`")
+    token, require = _read_token(options["daemon_token"]), options["require"] or "full"
+    client = Client(options["daemons"], token=token, require=require, limits=limits)
+    try:
+        client.wait_until_ready(START_SECONDS)
+        allowed = client.config()["limits"]
+        if above := [name for name, value in limits.to_dict().items() if value > allowed[name]]:
+            least = ", ".join(f"{name} {allowed[name]:g}" for name in above)
+            raise Unusable(f"limits above those of the daemons ({least}): lower them here, or raise them there")
+    except CannotConfine as error:
+        client.close()
+        raise Unusable(f"{error}\nGive --require restricted if that is enough.") from error
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _read_token(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"the token file {path} can't be read: {error}") from error
 
 
 def limits(options: dict[str, Any]) -> Limits:

@@ -11,11 +11,11 @@ from contextlib import aclosing
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import selftaught
 from selftaught.sandbox import decision, judging, wire
-from selftaught.sandbox.backends import WorkerConfig
+from selftaught.sandbox.backends import WorkerConfig, WorkerOptions
 from selftaught.sandbox.errors import CannotConfine
 from selftaught.sandbox.job import Job, Kind
 from selftaught.sandbox.judging import PUZZLE_PHASES, Checked, PackedTask
@@ -140,24 +140,18 @@ class Verifier:
         *,
         workers: int | None = None,
         limits: Limits | None = None,
-        require: str | None = None,
-        level: str | None = None,
-        engine: str = "auto",
-        backend: str = "local",
-        image: str | None = None,
-        runtime: str | None = None,
-        require_isolation: str | None = None,
-        packages: Sequence[str] | None = None,
-        site: str | os.PathLike[str] | None = None,
         idle_seconds: float = 60.0,
+        **options: Unpack[WorkerOptions],
     ) -> Shared:
         """Return a client of the daemon that all processes of this user on this machine share.
 
         The first call with certain arguments starts a daemon; later calls with equal arguments use the same one. The
-        client has the methods of a Verifier. Needs ``selftaught[server]``. All arguments but the last are those of
-        `Verifier`.
+        client has the methods of a Verifier. Needs ``selftaught[server]``.
 
         Args:
+            workers: See `Verifier`.
+            limits: See `Verifier`.
+            options: The other arguments of `Verifier`.
             idle_seconds: The daemon ends this long after its last client was closed or died. `Shared.stop` ends it at
                 once.
 
@@ -167,8 +161,7 @@ class Verifier:
         """
         from selftaught.sandbox.client.shared import Shared
 
-        where = backend, image, runtime
-        config = WorkerConfig(require, level, engine, *where, require_isolation, packages, site)
+        config = WorkerConfig(**options)
         return Shared(config, workers=workers, limits=limits or Limits(), idle_seconds=idle_seconds)
 
     @property

@@ -57,7 +57,11 @@ def settings() -> dict[str, object]:
         "recursion": sys.getrecursionlimit(),
         "folder": os.getcwd(),
         "umask": Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0],
-        "filters of warnings": len(warnings.filters),
+        # of messages and categories of their own, libraries add some as they are imported
+        "filters of warnings": sum(
+            message is None and module is None and category.__module__ == "builtins"
+            for _, message, category, module, _ in warnings.filters
+        ),
     }
 
 

@@ -1,7 +1,8 @@
-"""The commands `selftaught loop`, `evaluate`, `compare` and `train`."""
+"""The commands `selftaught loop`, `compare` and `train`; with `evaluate` and `push`, all of the trainer."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,64 +10,111 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import RAY, REQUIRE, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import REQUIRE, WORKERS, Unusable, elsewhere, no_link, open_verifier
 from selftaught.trainer.evaluate_command import evaluate
+from selftaught.trainer.hub.command import push
 
 if TYPE_CHECKING:
     from selftaught.generator.puzzle import Puzzle
+    from selftaught.trainer.presets import Preset
 
 
 @click.command()
-@click.option("--preset", "preset_name", default="tiny", show_default=True,
-              help="tiny (from scratch, minutes on a CPU) or smollm2 (hours on a CPU).")  # fmt: skip
+@click.option("--preset", "preset_name", metavar="NAME",
+              help="tiny (from scratch, minutes on a CPU), smollm2 (hours on a CPU), or pretrained (any --model).  "
+              "[default: tiny; with --model pretrained]")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+              help="Settings in a TOML file, in place of a preset; trainer/presets/*.toml are such files.")  # fmt: skip
+@click.option("--model", metavar="MODEL", help="The base model: a folder or name that transformers loads; GGUF too.")
 @click.option("--iterations", type=click.IntRange(0), default=3, show_default=True)
 @click.option("--out", "output", required=True, metavar="DIR", type=click.Path(path_type=Path), callback=no_link,
               help="The run's folder. No symbolic link.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-@click.option("--recipe", "recipe_name", type=click.Choice(["preset", "paper"]), default="preset", show_default=True,
-              help="How pairs are generated; paper has the preset's sizes.")  # fmt: skip
+@click.option("--recipe", "recipe_name", type=click.Choice(["preset", "default", "paper"]), default="preset",
+              show_default=True, help="How pairs are generated and a pretrained model trained; paper has the preset's "
+              "sizes.")  # fmt: skip
+@click.option("--seeds", metavar="FILE", help="Puzzles for prompts, as for generate (loop.seeds).")
+@click.option(
+    "--exam", metavar="FILE", help="Held-out puzzles to evaluate on, as for evaluate --puzzles (exam.puzzles)."
+)
+@click.option("--serve-command", metavar="COMMAND",
+              help="Serve each model by this command, such as 'vllm serve {model} --port {port}', and sample from it "
+              "(serve.command).")  # fmt: skip
+@click.option("--launcher", metavar="COMMAND",
+              help="Train by this command, such as 'accelerate launch --config_file F' (loop.launcher).")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
-              help="Change a switch of the recipe, such as max_attempts=8; may be repeated.")  # fmt: skip
+              help="Change a setting: of the recipe, such as max_attempts=8, or TABLE.NAME of the file, such as "
+              "training.lora_r=16, exam.attempts=100, loop.puzzles_per_iteration=500; may be repeated.")  # fmt: skip
+@click.option("--benchmark", "benchmarks", multiple=True, metavar="FILE",
+              help="Also measure the base model and the last one on this benchmark, such as HumanEval.jsonl.gz; may be "
+              "repeated, and given later for a run that is done.")  # fmt: skip
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Print the last two lines only.")
-def loop(preset_name: str, iterations: int, output: Path, seed: int, **options: Any) -> None:
+def loop(output: Path, iterations: int, seed: int, **options: Any) -> None:
     """Let a model teach itself: write puzzles, solve them, keep what is verified, train on it, and measure.
 
-    DIR receives metrics.json, report.md with plots, the dataset with its card, every model and every attempt. An
-    interrupted run continues when the same command is given again.
+    DIR receives metrics.json, log.jsonl, report.md with plots, the dataset with its card, every model and every
+    attempt. An interrupted run continues when the same command is given again.
 
     \b
     Examples:
       selftaught loop --preset tiny --iterations 3 --out out/tiny
       selftaught loop --preset tiny --set hindsight_attempts=0 --seed 1 --out out/no-hindsight
+      selftaught loop --model Qwen/Qwen2.5-Coder-1.5B --exam exam.jsonl --set training.lora_r=16 --out out/coder
+      selftaught loop --config mine.toml --serve-command 'vllm serve {model} --port {port}' --out out/mine
 
     \b
-    Exit code: 0 done; 2 wrong usage, or the required level is not available on this machine;
+    Exit code: 0 done; 2 wrong usage, or model, server, files or the required level are not available;
     130 interrupted, 143 terminated: give the command again to continue.
     """
     from selftaught.generator.models import ModelFailed
-    from selftaught.trainer import presets, report
+    from selftaught.sandbox.records import Unreadable
+    from selftaught.trainer import report
     from selftaught.trainer.loop import Loop
     from selftaught.trainer.run import Mismatch
 
     heed_sigterm()
     try:
-        preset = presets.make(preset_name, options["recipe_name"], options["settings"])
-    except (ValueError, ModelFailed) as error:
+        preset = _preset(options)
+    except (ValueError, OSError, ModelFailed) as error:
         raise click.UsageError(str(error)) from error
     on_message = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
     try:
         with open_verifier(options, preset.limits) as made:
-            metrics = Loop(preset, iterations, output, made, seed, on_message).run()
-    except (Mismatch, ModelFailed) as error:
+            metrics = Loop(preset, iterations, output, made, seed, on_message, options["benchmarks"]).run()
+    except (Mismatch, ModelFailed, Unreadable) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
         click.echo("interrupted; give the same command again to continue", err=True)
         sys.exit(exit_code(stop))
     click.echo(f"{output / 'report.md'}, plot {output / 'pass_at_k.png'}")
     click.echo(report.sentence(metrics))
+
+
+_SHORT = {
+    "model": "model.name",
+    "seeds": "loop.seeds",
+    "exam": "exam.puzzles",
+    "serve_command": "serve.command",
+    "launcher": "loop.launcher",
+}
+"""Options of `loop` for settings that nearly every run has."""
+
+
+def _preset(options: dict[str, Any]) -> Preset:
+    """Return the settings that the options name. Raises ValueError, OSError, ModelFailed."""
+    from selftaught.trainer import presets
+
+    if options["preset_name"] and options["config"]:
+        raise ValueError("give --preset or --config, not both")
+    changes = [f"{setting}={options[name]}" for name, setting in _SHORT.items() if options[name] is not None]
+    changes += options["settings"]
+    if options["config"]:
+        return presets.from_file(options["config"], options["recipe_name"], changes)
+    name = options["preset_name"] or ("pretrained" if options["model"] else "tiny")
+    return presets.make(name, options["recipe_name"], changes)
 
 
 @click.command()
@@ -110,6 +158,8 @@ def compare(first: Path, second: Path) -> None:
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", callback=no_link,
               help="Folder of the trained model. No symbolic link.")  # fmt: skip
+@click.option("--recipe", "recipe_name", type=click.Choice(["default", "paper"]), default="default", show_default=True,
+              help="sft: settings to begin with; paper is Haluptzok et al. 2023.")  # fmt: skip
 @click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
               help="Fine-tune on verified pairs, or reinforce by the verifier's reward.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
@@ -125,16 +175,24 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     field `sat` or `puzzle`, P3's puzzles.json, or corpus:.
 
     \b
-    Settings of sft (named as in TrainingArguments and TRL's SFTConfig; the defaults are the paper's):
+    Settings of sft (named as in TrainingArguments and TRL's SFTConfig):
       learning_rate=5e-6 lr_scheduler_type=constant warmup_steps=0 num_train_epochs=4 max_length=1024
+      stages= (1+2+3+4: trainings one after the other) packing_strategy=bfd (wrapped: one long text)
       per_device_train_batch_size=1 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0 (twice lora_r)
-      completion_only_loss=false use_example_weights=false report_to=none save_steps=500 logging_steps=10
+      completion_only_loss=false use_example_weights=false save_steps=500 logging_steps=10
     Settings of grpo (named as in TRL's GRPOConfig):
       learning_rate=1e-6 num_generations=8 per_device_train_batch_size=32 (completions) max_completion_length=150
-      temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 lora_r=0 lora_alpha=0 report_to=none save_steps=100
+      temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0
+      use_vllm=false vllm_mode=colocate vllm_server_base_url= vllm_gpu_memory_utilization=0.3
+      vllm_tensor_parallel_size=1 vllm_max_model_length=0 save_steps=100
+    Settings of both:
+      bf16=auto (multiply in bfloat16; true, false) gradient_checkpointing=false (grpo: true) load_in_4bit=false (QLoRA)
+      save_dtype=float32 (of the saved weights; bfloat16) report_to=none (wandb,tensorboard or others)
 
-    Checkpoints go to DIR/checkpoints; the same command continues from the last one. The model is saved in Hugging
-    Face's layout.
+    What is trained is in float32, with the optimiser's state, so that small steps are kept.
+
+    Checkpoints go to DIR/checkpoints; the same command continues from the last one. DIR/log.jsonl has a line for each
+    logged step. The model is saved in Hugging Face's layout, with adapters merged into it.
 
     \b
     One GPU:
@@ -146,24 +204,32 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
 
     try:
         if method == "sft":
-            counts = _train_sft(data, model_name, output, options["settings"], options["seed"])
+            counts = _train_sft(data, model_name, output, options)
         else:
             counts = _train_grpo(data, model_name, output, options["settings"], options["bare"], options["seed"])
     except (ModelFailed, ValueError, OSError, ImportError) as error:
         raise Unusable(str(error)) from error
-    click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
+    if _is_first_process():
+        click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
 
 
-def _train_sft(data: tuple[str, ...], model: str, output: Path, settings: tuple[str, ...], seed: int) -> dict[str, Any]:
+def _is_first_process() -> bool:
+    """Return True in the first process of a launcher, which speaks for all, and without one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _train_sft(data: tuple[str, ...], model: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
     from selftaught.generator import pair
     from selftaught.generator.settings import changed
     from selftaught.sandbox.records.omissions import Omissions
     from selftaught.trainer import sft
 
-    omissions, chosen = Omissions(), changed(sft.Settings(), settings)
+    start = sft.PAPER if options["recipe_name"] == "paper" else sft.Settings()
+    omissions, chosen = Omissions(), changed(start, options["settings"])
     pairs = pair.read(data, omissions)
-    omissions.tell(", ".join(data))
-    return sft.train(model, pairs, output, chosen, seed, _print_step)
+    if _is_first_process():
+        omissions.tell(", ".join(data))
+    return sft.train(model, pairs, output, chosen, options["seed"], _print_step)
 
 
 def _train_grpo(
@@ -179,7 +245,8 @@ def _train_grpo(
     for source in data:
         omissions = Omissions()
         puzzles |= {one.id: one.puzzle for one in seeds.read(source, omissions)}
-        omissions.tell(source)
+        if _is_first_process():
+            omissions.tell(source)
     style = prompts.BARE if bare else prompts.Style()
     return grpo.train(model, list(puzzles.values()), output, chosen, style, seed)
 
@@ -193,7 +260,7 @@ def main() -> None:
     """The trainer's commands, for launchers that start a module (`python -m selftaught.trainer.cli`)."""
 
 
-for _command in (loop, evaluate, compare, train):
+for _command in (loop, evaluate, compare, train, push):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -12,7 +12,18 @@ import click
 from click.core import ParameterSource
 
 from selftaught.sandbox.interruption import exit_code, heed_sigterm
-from selftaught.sandbox.options import OK, RAY, REQUIRE, SOME_UNJUDGED, WORKERS, Unusable, no_link, open_verifier
+from selftaught.sandbox.options import (
+    COMPARE,
+    OK,
+    REQUIRE,
+    SOME_UNJUDGED,
+    WORKERS,
+    Unusable,
+    elsewhere,
+    format_option,
+    no_link,
+    open_verifier,
+)
 from selftaught.sandbox.output import descriptor
 from selftaught.sandbox.progress import Progress, is_shown
 
@@ -20,9 +31,11 @@ if TYPE_CHECKING:
     from selftaught.trainer.problems import Selection
     from selftaught.trainer.results import Result, ResultsFile
 
+_OF_PUZZLES = ("puzzles", "split", "instances")
+_OF_A_DATASET = ("form", "compare")
 _OF_A_MODEL = ("split", "instances", "attempts", "temperatures", "max_new_tokens", "bare", "chat", "seed")
 """Parameters that given samples have no use for."""
-_NEW_TOKENS, _NEW_TOKENS_IN_CHAT = 150, 1024
+_NEW_TOKENS, _NEW_TOKENS_OF_A_BENCHMARK, _NEW_TOKENS_IN_CHAT = 150, 512, 1024
 _NAMED = 5
 
 
@@ -31,6 +44,11 @@ _NAMED = 5
 @click.option("--puzzles", default="heldout:handwritten", show_default=True, metavar="FILE",
               help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or any file of records with a "
               "field `sat` or `puzzle`. With --samples also problems of a dataset.")  # fmt: skip
+@click.option("--benchmark", metavar="FILE",
+              help="Instead of puzzles: problems of a published dataset in its own fields, such as HumanEval.jsonl.gz. "
+              "Prompts are made as its authors make them.")  # fmt: skip
+@format_option("Format of the benchmark; with --samples of their problems.")
+@COMPARE
 @click.option("--split", metavar="FILE", help="P3's split.json: evaluate its test problems only.")
 @click.option("--every-instance/--first-instance", "instances", default=None,
               help="All puzzles, or only the first of those that are instances of one problem.  [default: the first of "
@@ -39,7 +57,8 @@ _NAMED = 5
 @click.option("-T", "temperatures", type=click.FloatRange(0), multiple=True, default=(0.8,), show_default=True,
               help="May be repeated.")  # fmt: skip
 @click.option("--max-new-tokens", "--new-tokens", type=click.IntRange(1),
-              help=f"Most tokens of an attempt.  [default: {_NEW_TOKENS}; {_NEW_TOKENS_IN_CHAT:,} in a chat]",
+              help=f"Most tokens of an attempt.  [default: {_NEW_TOKENS}; {_NEW_TOKENS_OF_A_BENCHMARK} of a benchmark; "
+              f"{_NEW_TOKENS_IN_CHAT:,} in a chat]",
               )  # fmt: skip
 @click.option("--bare", is_flag=True, help="No few-shot examples in the prompt, for a model trained on puzzles only.")
 @click.option("--chat/--no-chat", default=None,
@@ -52,35 +71,41 @@ _NAMED = 5
               help="The results: a line for each problem and temperature, or for each sample, written as they come. No "
               "symbolic link.")  # fmt: skip
 @click.option("--resume", is_flag=True,
-              help="Continue an interrupted output, or one to whose samples more were added; nothing is asked or "
-              "judged again.")  # fmt: skip
+              help="Continue an interrupted output, or one to whose samples more were added. Only what was refused, or "
+              "not judged by a fault, is asked or judged again.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--cpu-limit", type=float, default=1.0, show_default=True,
-              help="CPU seconds for each of the two phases; with --samples of a dataset, by default its own.",
+              help="CPU seconds for each of the two phases. Of a dataset's problems by default what its judge allows.",
               )  # fmt: skip
 @WORKERS
-@RAY
+@elsewhere
 @REQUIRE
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def evaluate(model_name: str | None, output: Path, **options: Any) -> None:
-    """Measure how well MODEL solves held-out puzzles: unbiased Pass@k with n, T and an interval over problems.
+    """Measure how well MODEL solves held-out puzzles, or a benchmark: unbiased Pass@k with n, T and an interval over
+    problems.
 
     MODEL is a folder or a name that transformers loads, tiny:FOLDER, or http://host:port/v1#NAME (a key is read from
     OPENAI_API_KEY). Problems that a trivial answer solves are reported separately. A prompt that the model refuses, for
     instance since it is too long, is reported apart, and is no wrong answer. With --samples there is no MODEL: samples
     that you already have are scored. `selftaught compare` compares two results.
 
+    A --benchmark is a file that you have: HumanEval, HumanEval+, MBPP, MBPP+, APPS, TACO, CodeContests, LiveCodeBench,
+    KodCode, LeetCode and others, as for `selftaught verify --samples`. Each problem is judged by its tests.
+
     \b
     Examples:
       selftaught evaluate tiny:out/tiny/iterations/3/model --bare --puzzles heldout:machine -o tiny.jsonl
       selftaught evaluate MODEL --puzzles puzzles.json --split split.json -n 100 -o p3.jsonl
+      selftaught evaluate MODEL --benchmark HumanEval.jsonl.gz -T 0.2 -o humaneval.jsonl
+      selftaught evaluate MODEL --benchmark mbpp.jsonl --chat -n 1 -T 0 -o mbpp.jsonl
       selftaught evaluate http://127.0.0.1:8000/v1#NAME --chat -n 10 -o chat.jsonl --resume
       selftaught evaluate --samples samples.jsonl --puzzles mine.jsonl -o scored.jsonl
-      selftaught evaluate --samples samples.jsonl --puzzles HumanEval.jsonl.gz -o scored.jsonl
+      selftaught evaluate --samples samples.jsonl --benchmark HumanEval.jsonl.gz -o scored.jsonl
 
     \b
-    Exit code: 0 every attempt was judged; 1 some were not: refused prompts, records that are no puzzles, samples
+    Exit code: 0 every attempt was judged; 1 some were not: refused prompts, records that are no problems, samples
     without a problem, failures of the verifier; 2 wrong usage, or model, files or confinement level not available;
     130 interrupted, 143 terminated: --resume continues.
     """
@@ -89,18 +114,12 @@ def evaluate(model_name: str | None, output: Path, **options: Any) -> None:
     from selftaught.sandbox.records import Unreadable
     from selftaught.trainer.results import check
 
-    given = click.get_current_context().get_parameter_source
-    if (model_name is None) == (options["samples"] is None):
-        raise click.UsageError("name a MODEL, or give --samples FILE, and not both")
-    if options["samples"] and (wrong := [n for n in _OF_A_MODEL if given(n) is not ParameterSource.DEFAULT]):
-        raise click.UsageError(f"--samples are there already: leave out {', '.join(wrong)}, which is for a MODEL")
-    if options["resume"] and descriptor(output) is not None:
-        raise click.UsageError("--resume needs an output file: -o OUT")
+    _check(model_name, output, options)
     heed_sigterm()
     run = _Run(output, options)
     try:
         check(output, options["resume"] or options["force"])  # before a model is loaded
-        sys.exit(run.ask(model_name) if model_name else run.score(given("cpu_limit") is ParameterSource.DEFAULT))
+        sys.exit(run.ask(model_name) if model_name else run.score())
     except (ModelFailed, Unreadable, Mismatch, ValueError, OSError) as error:
         raise Unusable(f"{error}{run.how_to_go_on()}") from error
     except KeyboardInterrupt as stop:
@@ -108,12 +127,37 @@ def evaluate(model_name: str | None, output: Path, **options: Any) -> None:
         sys.exit(exit_code(stop))
 
 
+def _check(model_name: str | None, output: Path, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other. Raises click.UsageError."""
+    given = {name for name in options if _is_given(name)}
+    if (model_name is None) == (options["samples"] is None):
+        raise click.UsageError("name a MODEL, or give --samples FILE, and not both")
+    if options["samples"] and (wrong := [name for name in _OF_A_MODEL if name in given]):
+        raise click.UsageError(f"--samples are there already: leave out {_named(wrong)}, which is for a MODEL")
+    if options["benchmark"] and (wrong := [name for name in _OF_PUZZLES if name in given]):
+        raise click.UsageError(f"with --benchmark leave out {_named(wrong)}, which is for puzzles")
+    if not options["benchmark"] and not options["samples"] and (wrong := [n for n in _OF_A_DATASET if n in given]):
+        raise click.UsageError(f"{_named(wrong)} is for --benchmark or --samples")
+    if options["resume"] and descriptor(output) is not None:
+        raise click.UsageError("--resume needs an output file: -o OUT")
+
+
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _named(parameters: list[str]) -> str:
+    """Return the options of parameters, as a user writes them."""
+    options = {one.name: one.opts[0] for one in click.get_current_context().command.params}
+    return ", ".join(options[name] for name in parameters)
+
+
 class _Run:
     """One evaluation: its output, its progress, and what is said at the end."""
 
     def __init__(self, output: Path, options: dict[str, Any]) -> None:
         self._output, self._options = output, options
-        self._results: list[Result] = []
+        self._results: dict[tuple[str, float | None, int], Result] = {}
         self._statuses: Counter[str] = Counter()
 
     def how_to_go_on(self) -> str:
@@ -130,17 +174,18 @@ class _Run:
         from selftaught.trainer import evaluation, problems
 
         options = self._options
-        selection = problems.select(options["puzzles"], options["split"], options["instances"])
+        selection = self._selection()
         _say(selection.omissions.lines())
         model = _model(model_name, options["chat"])
         chat = chats(model)
-        new_tokens = options["max_new_tokens"] or (_NEW_TOKENS_IN_CHAT if chat else _NEW_TOKENS)
-        limits = Limits(cpu_seconds=options["cpu_limit"])
-        settings = self._settings(model, selection, chat, new_tokens)
+        of_texts = _NEW_TOKENS_OF_A_BENCHMARK if options["benchmark"] else _NEW_TOKENS
+        new_tokens = options["max_new_tokens"] or (_NEW_TOKENS_IN_CHAT if chat else of_texts)
+        limits = Limits(cpu_seconds=selection.cpu_seconds or options["cpu_limit"])
+        settings = self._settings(model, selection, new_tokens, limits.cpu_seconds)
         asked, number = selection.problems, options["attempts"]
         with open_verifier(options, limits) as judge, self._file(settings) as file:
             cache = evaluation.VerdictCache(judge)
-            sources = {problem.id: problem.puzzle.source for problem in asked}
+            sources = {problem.id: problem.source for problem in asked}
             for result in self._earlier(file):
                 cache.add(sources[result.id], result.solutions)
             asked = problems.mark_trivial(asked, judge)
@@ -157,35 +202,55 @@ class _Run:
                         max_new_tokens=new_tokens,
                         style=prompts.BARE if options["bare"] else prompts.Style(),
                         seed=options["seed"],
-                        done={one.id for one in self._results if one.temperature == temperature},
+                        done={
+                            one.id
+                            for one in self._results.values()
+                            if one.temperature == temperature and not one.to_repeat
+                        },
                     )
         if cut := getattr(model, "cut", 0):
             _say([f"{cut:,} completions ended at {new_tokens:,} tokens: --max-new-tokens allows more"])
         return self._end(progress, selection.malformed > 0)
 
-    def score(self, default_limit: bool) -> int:
+    def _selection(self) -> Selection[Any]:
+        """Return the problems to ask."""
+        from selftaught.trainer import problems
+        from selftaught.trainer.benchmarks import problems as of_benchmarks
+
+        options = self._options
+        if not options["benchmark"]:
+            return problems.select(options["puzzles"], options["split"], options["instances"])
+        seconds = options["cpu_limit"] if _is_given("cpu_limit") else None
+        return of_benchmarks.select(options["benchmark"], options["form"], options["compare"], seconds)
+
+    def score(self) -> int:
         """Score given samples; return the exit code."""
         from selftaught.sandbox import Limits
         from selftaught.sandbox.formats.joining import Dataset
         from selftaught.trainer import problems, samples
 
         options = self._options
-        path = problems.path(options["puzzles"])
-        dataset = Dataset([path], options["samples"])
-        limits = Limits(cpu_seconds=dataset.seconds if default_limit else options["cpu_limit"])
-        settings = {"samples": True, "puzzles": samples.digest(path), "cpu_seconds": limits.cpu_seconds}
-        with (
-            open_verifier(options, limits) as judge,
-            self._file(settings) as file,
-            self._progress(dataset.count(), "samples") as progress,
-        ):
-            samples.score(dataset, self._earlier(file), judge, self._on_result(file, progress))
+        path = options["benchmark"] or problems.path(options["puzzles"])
+        dataset = Dataset([path], options["samples"], options["form"], options["compare"])
+        limits = Limits(cpu_seconds=options["cpu_limit"] if _is_given("cpu_limit") else dataset.seconds)
+        settings = {
+            "samples": True,
+            "puzzles": dataset.digest,
+            "cpu_seconds": limits.cpu_seconds,
+            **self._judged_otherwise(),
+        }
+        with open_verifier(options, limits) as judge, self._file(settings) as file:
+            remaining = samples.remaining(dataset, self._earlier(file))
+            with self._progress(dataset.count(), "samples") as progress:
+                samples.score(remaining, judge, self._on_result(file, progress))
         if dataset.unanswered:
             _say([f"{len(dataset.unanswered):,} of {len(dataset):,} problems have no sample:"])
             _say(_first(list(dataset.unanswered)))
         return self._end(progress, False)
 
-    def _settings(self, model: Any, selection: Selection, chat: bool, new_tokens: int) -> dict[str, Any]:
+    def _settings(self, model: Any, selection: Selection[Any], new_tokens: int, cpu_seconds: float) -> dict[str, Any]:
+        from selftaught.generator.models import chats
+
         options = self._options
         return {
             "model": model.name,
@@ -194,10 +259,16 @@ class _Run:
             "attempts": options["attempts"],
             "max_new_tokens": new_tokens,
             "bare": options["bare"],
-            "chat": chat,
+            "chat": chats(model),
             "seed": options["seed"],
-            "cpu_seconds": options["cpu_limit"],
+            "cpu_seconds": cpu_seconds,
+            **self._judged_otherwise(),
         }
+
+    def _judged_otherwise(self) -> dict[str, Any]:
+        """Return the settings by which a dataset's problems are judged, if they are not its own."""
+        given = {"format": self._options["form"], "compare": self._options["compare"]}
+        return {name: value for name, value in given.items() if value not in ("auto", None)}
 
     def _file(self, settings: dict[str, Any]) -> ResultsFile:
         from selftaught.trainer.results import ResultsFile
@@ -206,18 +277,23 @@ class _Run:
 
     def _progress(self, total: int | None, unit: str) -> Progress:
         shown = is_shown(sys.stdout if descriptor(self._output) else None, self._options["quiet"])
-        return Progress(total, self._statuses.total(), unit, shown=shown)
+        done = sum(one.statuses.total() for one in self._results.values() if not one.to_repeat)
+        return Progress(total, done, unit, shown=shown)
 
     def _earlier(self, file: ResultsFile) -> Iterator[Result]:
         """Yield the results of an earlier process, and count them."""
         for result in file.earlier() if self._options["resume"] else ():
             yield result
             self._keep(result)
+        if number := sum(one.statuses.total() for one in self._results.values() if one.to_repeat):
+            _say([f"made again, since they were refused or, by a fault, not judged: {number:,}"])
 
     def _keep(self, result: Result) -> None:
         """Count a result. Its solutions are in the file; in memory they would grow without bound."""
         result.solutions = {}
-        self._results.append(result)
+        if before := self._results.get(result.key):
+            self._statuses -= before.statuses
+        self._results[result.key] = result
         self._statuses.update(result.statuses)
 
     def _on_result(self, file: ResultsFile, progress: Progress) -> Callable[[Result], None]:
@@ -232,19 +308,23 @@ class _Run:
         from selftaught.trainer import evaluation
         from selftaught.trainer.results import REFUSED, UNJUDGED, UNPARSED, merge
 
-        apart = [result for result in self._results if result.refusal]
-        judged = [result for result in merge(self._results) if result.score.attempts]
+        apart = [result for result in self._results.values() if result.refusal]
+        judged = [result for result in merge(self._results.values()) if result.score.attempts]
         show(evaluation.summary(judged), to_stderr=descriptor(self._output) == 1)
         _say([f"{progress.added:,} of {self._statuses.total():,} attempts now, {progress}"])
         for status in UNJUDGED:
             if number := self._statuses[status]:
-                _say([f"{number:,} attempts are {status}: they were not judged, and count neither as right nor wrong"])
+                _say([f"{_attempts(number)} {status}: not judged, and neither right nor wrong"])
             if status in (REFUSED, "invalid"):
                 _say(_first([f"{one.id}: {one.refusal}" for one in apart if one.statuses[status]]))
         if number := self._statuses[UNPARSED]:
-            _say([f"{number:,} attempts are {UNPARSED}: no code is understood in them; they count as wrong"])
+            _say([f"{_attempts(number)} {UNPARSED}: no code is understood, which counts as wrong"])
         unjudged = sum(self._statuses[status] for status in UNJUDGED)
         return SOME_UNJUDGED if unjudged or malformed else OK
+
+
+def _attempts(number: int) -> str:
+    return "1 attempt is" if number == 1 else f"{number:,} attempts are"
 
 
 def _first(lines: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Evaluation: attempts at held-out puzzles at several temperatures, verified, and summarised as Pass@k.
+"""Evaluation: attempts at held-out puzzles, or at problems of a benchmark, verified, and summarised as Pass@k.
 
 `evaluate` returns all results at the end, for the loop; `attempt` hands each over as it comes, for long evaluations.
 """
@@ -16,25 +16,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from selftaught.generator import prompts
-from selftaught.generator.models import Completer, chats, known
-from selftaught.generator.prompts import Style
+from selftaught.generator.models import Completer, Stop, chats, known
+from selftaught.generator.prompts import Prompt, Style
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.sandbox import Status, Task, Verifier
-from selftaught.sandbox.passk import KS, Score, estimate
+from selftaught.sandbox.passk import KS, Estimate, Score, estimate
+from selftaught.sandbox.task import AnyTask
+from selftaught.trainer.question import Question
 from selftaught.trainer.results import REFUSED, UNJUDGED, UNPARSED, Result, read, write
 
-__all__ = ["Problem", "Result", "Stopped", "VerdictCache", "attempt", "evaluate", "read", "scores", "summary", "write"]
+__all__ = [
+    "UNJUDGED", "Problem", "Question", "Result", "Stopped", "VerdictCache", "attempt", "evaluate", "read", "scores",
+    "shown", "summary", "write",
+]  # fmt: skip
+
+
+_UNINDENTED = prompts.Unindented()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A held-out puzzle.
+    """A held-out puzzle, a `Question`.
 
     Attributes:
-        id: Its id in results.
+        id: See `Question`.
         puzzle: The puzzle.
-        group: The group whose Pass@k is also reported separately; or empty.
-        trivial: True if a trivial answer solves it; such problems are reported separately.
+        group: See `Question`.
+        trivial: See `Question`.
     """
 
     id: str
@@ -42,9 +50,34 @@ class Problem:
     group: str = ""
     trivial: bool = False
 
+    @property
+    def source(self) -> str:
+        """The puzzle's source."""
+        return self.puzzle.source
+
+    @property
+    def stop(self) -> Stop:
+        """See `Question`."""
+        return _UNINDENTED
+
+    def prompt(self, style: Style, chat: bool) -> Prompt:
+        """See `Question`."""
+        return prompts.for_solution(self.puzzle, style, chat)
+
+    def read(self, prompt: Prompt, text: str) -> str | None:
+        """See `Question`. What does not parse is none."""
+        try:
+            return prompts.read_solution(self.puzzle, prompt, text)
+        except NotAPuzzle:
+            return None
+
+    def task(self, ident: str, solution: str) -> AnyTask:
+        """See `Question`."""
+        return Task(ident, self.puzzle.source, solution)
+
 
 class VerdictCache:
-    """Verdicts by puzzle and solution: a solution is verified once, however many models write it.
+    """Verdicts by question and solution: a solution is verified once, however many models write it.
 
     It remembers digests of the sources, not the sources. It may be used from several threads.
 
@@ -62,17 +95,18 @@ class VerdictCache:
         self._lock = threading.Lock()
         self.verified, self.seconds = 0, 0.0
 
-    def add(self, sat: str, statuses: dict[str, str]) -> None:
-        """Add verdicts of an earlier process: statuses of solutions of one puzzle. Failures of the verifier are
-        ignored."""
-        self._known |= {_digest(sat, sol): one for sol, one in statuses.items() if one not in UNJUDGED}
+    def add(self, source: str, statuses: dict[str, str]) -> None:
+        """Add verdicts of an earlier process: statuses of solutions of one question, by its `source`. Failures of the
+        verifier are ignored."""
+        self._known |= {_digest(source, sol): one for sol, one in statuses.items() if one not in UNJUDGED}
 
-    def verify(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """Return the status of each pair of puzzle and solution."""
+    def verify(self, pairs: Iterable[tuple[Question, str]]) -> dict[tuple[str, str], str]:
+        """Return the status of each pair of a question's `source` and a solution."""
         started, statuses = time.perf_counter(), {}
-        digests = {pair: _digest(*pair) for pair in pairs}
+        asked = {(question.source, solution): question for question, solution in pairs}
+        digests = {pair: _digest(*pair) for pair in asked}
         fresh = [pair for pair, digest in digests.items() if digest not in self._known]
-        tasks = (Task(str(number), *pair) for number, pair in enumerate(fresh))
+        tasks = (asked[pair].task(str(number), pair[1]) for number, pair in enumerate(fresh))
         for pair, verdict in zip(fresh, self._verifier.verify_many(tasks), strict=True):
             statuses[pair] = str(verdict.status)
             if verdict.judged or verdict.status is Status.INVALID:
@@ -87,8 +121,8 @@ class VerdictCache:
         self._verifier.close()
 
 
-def _digest(sat: str, sol: str) -> bytes:
-    return hashlib.sha256(f"{len(sat)} {sat}{sol}".encode("utf-8", "surrogatepass")).digest()[:16]
+def _digest(source: str, sol: str) -> bytes:
+    return hashlib.sha256(f"{len(source)} {source}{sol}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 class Stopped(Exception):
@@ -97,7 +131,7 @@ class Stopped(Exception):
 
 def evaluate(
     model: Completer,
-    problems: Sequence[Problem],
+    problems: Sequence[Question],
     cache: VerdictCache,
     *,
     attempts: int,
@@ -111,7 +145,7 @@ def evaluate(
 
     Args:
         model: The model.
-        problems: The problems.
+        problems: What is asked.
         cache: Verdicts that are known, and the verifier.
         attempts: Number of attempts at each problem (n of Pass@k).
         temperature: Sampling temperature; 0 is greedy decoding.
@@ -128,21 +162,20 @@ def evaluate(
         Stopped: `stopped` returned True.
     """
     chat = chats(model)
-    asked = [prompts.for_solution(problem.puzzle, style, chat) for problem in problems]
+    asked = [problem.prompt(style, chat) for problem in problems]
     written: dict[int, list[str | None]] = {}
     for number, texts in model.complete(
         [prompt.text for prompt in asked],
         samples=attempts,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        stop=() if chat else prompts.Unindented(),
+        stop=_stop(problems, chat),
         seed=seed,
     ):
         if stopped():
             raise Stopped
-        written[number] = [_read(problems[number].puzzle, asked[number], text) for text in texts]
-    sources = [problem.puzzle.source for problem in problems]
-    verdicts = cache.verify((sources[n], one) for n in range(len(problems)) for one in written[n] if one is not None)
+        written[number] = [problems[number].read(asked[number], text) for text in texts]
+    verdicts = cache.verify((one, text) for n, one in enumerate(problems) for text in written[n] if text is not None)
     return [_result(problem, temperature, written[n], verdicts) for n, problem in enumerate(problems)]
 
 
@@ -152,7 +185,7 @@ _JUDGING, _WAITING = 4, 16
 
 def attempt(
     model: Completer,
-    problems: Sequence[Problem],
+    problems: Sequence[Question],
     cache: VerdictCache,
     on_result: Callable[[Result], None],
     *,
@@ -170,7 +203,7 @@ def attempt(
 
     Args:
         model: The model.
-        problems: The problems.
+        problems: What is asked.
         cache: Verdicts that are known, and the verifier.
         on_result: Called with each result, in any order, from one thread at a time.
         attempts: Number of attempts at each problem.
@@ -184,7 +217,7 @@ def attempt(
         ModelFailed: The model can't be used. Results of what it has answered were handed over.
     """
     chat, lock, interrupted = chats(model), threading.Lock(), threading.Event()
-    asked = [prompts.for_solution(problem.puzzle, style, chat) for problem in problems]
+    asked = [problem.prompt(style, chat) for problem in problems]
     places = threading.Semaphore(_WAITING)
 
     def hand_over(result: Result, number: int) -> None:
@@ -201,8 +234,8 @@ def attempt(
     def judge(number: int, texts: list[str]) -> None:
         problem = problems[number]
         try:
-            written = [_read(problem.puzzle, asked[number], text) for text in texts]
-            verdicts = cache.verify((problem.puzzle.source, one) for one in written if one is not None)
+            written = [problem.read(asked[number], text) for text in texts]
+            verdicts = cache.verify((problem, one) for one in written if one is not None)
             hand_over(_result(problem, temperature, written, verdicts), number)
         finally:
             places.release()
@@ -216,7 +249,7 @@ def attempt(
                 samples=attempts,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
-                stop=() if chat else prompts.Unindented(),
+                stop=_stop(problems, chat),
                 seed=seed,
                 **known(model, skip=skip, on_refusal=refuse),
             ):
@@ -233,23 +266,22 @@ def attempt(
             raise
 
 
+def _stop(problems: Sequence[Question], chat: bool) -> Stop:
+    """Return where completions stop: answers in a chat, and those of different kinds of questions, where they end."""
+    alike = bool(problems) and all(one.stop == problems[0].stop for one in problems)
+    return problems[0].stop if alike and not chat else ()
+
+
 def _result(
-    problem: Problem, temperature: float, written: list[str | None], verdicts: dict[tuple[str, str], str]
+    problem: Question, temperature: float, written: list[str | None], verdicts: dict[tuple[str, str], str]
 ) -> Result:
     result = Result(problem.id, problem.group, problem.trivial, temperature)
     for solution in written:
-        status = UNPARSED if solution is None else verdicts[problem.puzzle.source, solution]
+        status = UNPARSED if solution is None else verdicts[problem.source, solution]
         result.statuses[status] += 1
         if solution is not None:
             result.solutions[solution] = status
     return result
-
-
-def _read(puzzle: Puzzle, prompt: prompts.Prompt, text: str) -> str | None:
-    try:
-        return prompts.read_solution(puzzle, prompt, text)
-    except NotAPuzzle:
-        return None
 
 
 def summary(results: Sequence[Result], seed: int = 0) -> dict[str, Any]:
@@ -310,6 +342,11 @@ def _best(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
                     "attempts": entry["attempts"],
                 }
     return best
+
+
+def shown(found: dict[str, Any]) -> str:
+    """Return one Pass@k of a summary in words, with its interval."""
+    return str(Estimate(found["value"], found["low"], found["high"]))
 
 
 def scores(results: Sequence[Result], temperature: float | None) -> dict[str, Score]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers.trainer_utils import get_last_checkpoint
 
 from selftaught.generator import prompts
 from selftaught.generator.prompts import Style
 from selftaught.generator.puzzle import Puzzle
-from selftaught.trainer import rewards
-from selftaught.trainer.sft import for_training, lora_config
+from selftaught.trainer import callbacks, rewards, tracking, weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,19 @@ class Settings:
         beta: Weight of the KL divergence from the base model.
         lora_r: Rank of the LoRA adapters, which are merged into the saved model (0: full fine-tuning).
         lora_alpha: Scaling of the LoRA adapters (0: twice `lora_r`).
-        report_to: Experiment trackers, as in ``TrainingArguments``.
+        gradient_accumulation_steps: Steps whose gradients are added up before an update.
+        bf16: As in `selftaught.trainer.sft.Settings`.
+        gradient_checkpointing: Compute activations again in the backward pass: less memory, a third more time.
+        load_in_4bit: Quantise the base of LoRA adapters to 4 bits (QLoRA); needs bitsandbytes.
+        save_dtype: Dtype of the saved weights.
+        use_vllm: Sample completions with vLLM, which must be installed, not with transformers.
+        vllm_mode: ``colocate``: vLLM runs in the training processes and shares their GPUs; ``server``: it is a server
+            on GPUs of its own (see docs/training.md), which gets the new weights after each step.
+        vllm_server_base_url: Address of that server, such as ``http://node2:8000``.
+        vllm_gpu_memory_utilization: colocate: share of a GPU's memory for vLLM.
+        vllm_tensor_parallel_size: colocate: GPUs that hold one copy of the model.
+        vllm_max_model_length: colocate: tokens of prompt and completion (0: what the model was trained with).
+        report_to: Experiment trackers: ``none``, ``all``, or names with commas between them.
         save_steps: Steps between checkpoints.
     """
 
@@ -47,6 +58,17 @@ class Settings:
     beta: float = 0.0
     lora_r: int = 0
     lora_alpha: int = 0
+    gradient_accumulation_steps: int = 1
+    bf16: str = "auto"
+    gradient_checkpointing: bool = True
+    load_in_4bit: bool = False
+    save_dtype: str = "float32"
+    use_vllm: bool = False
+    vllm_mode: str = "colocate"
+    vllm_server_base_url: str = ""
+    vllm_gpu_memory_utilization: float = 0.3
+    vllm_tensor_parallel_size: int = 1
+    vllm_max_model_length: int = 0
     report_to: str = "none"
     save_steps: int = 100
 
@@ -71,55 +93,77 @@ def train(
 
     Raises:
         ModelFailed: The base model can't be loaded.
+        ValueError: Settings can't be used here.
     """
     from datasets import Dataset
     from trl import GRPOTrainer
 
-    loaded = for_training(base)
+    _check(settings)
+    checkpoints = folder / "checkpoints"
+    arguments = _grpo_config(checkpoints, settings, seed)
+    loaded = weights.load(base, bf16=arguments.bf16, lora_r=settings.lora_r, load_in_4bit=settings.load_in_4bit)
     rows = [
         {"prompt": prompts.for_solution(puzzle, style or Style()).text, "puzzle": puzzle.source} for puzzle in puzzles
     ]
-    checkpoints = folder / "checkpoints"
     trainer = GRPOTrainer(
         model=loaded.model,
         reward_funcs=rewards.reward,
-        args=_grpo_config(checkpoints, settings, seed),
+        args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=loaded.tokenizer,
-        peft_config=lora_config(settings.lora_r, settings.lora_alpha) if settings.lora_r else None,
+        peft_config=weights.lora_config(settings.lora_r, settings.lora_alpha) if settings.lora_r else None,
+        callbacks=[callbacks.Log(folder)],
     )
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # TRL rounds adapters beside 4 bits to bfloat16
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     outcome = trainer.train(resume_from_checkpoint=last)
+    weights.save(trainer, base, folder, settings.save_dtype)
     if trainer.is_world_process_zero():
-        trained = trainer.accelerator.unwrap_model(trainer.model)
-        if settings.lora_r:
-            trained = trained.merge_and_unload()
-        trained.save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
     history = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
     return {"puzzles": len(rows), "steps": outcome.global_step, "rewards": history}
 
 
+def _check(settings: Settings) -> None:
+    """Raise ValueError, with the remedy, if settings don't fit each other or this machine."""
+    weights.check(settings.bf16, settings.lora_r, settings.load_in_4bit, settings.save_dtype)
+    if settings.vllm_mode not in ("colocate", "server"):
+        raise ValueError(f"vllm_mode must be colocate or server, not {settings.vllm_mode!r}")
+    if settings.vllm_server_base_url and not (settings.use_vllm and settings.vllm_mode == "server"):
+        raise ValueError("vllm_server_base_url is for use_vllm=true vllm_mode=server")
+    if settings.use_vllm and find_spec("vllm") is None:
+        raise ValueError("use_vllm needs vLLM: pip install vllm; or leave use_vllm out: transformers samples then")
+
+
 def _grpo_config(checkpoints: Path, settings: Settings, seed: int) -> Any:
     from trl import GRPOConfig
 
-    cuda = torch.cuda.is_available()
     return GRPOConfig(
         output_dir=str(checkpoints),
         learning_rate=settings.learning_rate,
         num_generations=settings.num_generations,
         per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
         max_completion_length=settings.max_completion_length,
         temperature=settings.temperature,
         num_train_epochs=settings.num_train_epochs,
         max_steps=settings.max_steps,
         beta=settings.beta,
-        report_to=settings.report_to,
+        gradient_checkpointing=weights.checkpoints(settings.gradient_checkpointing),
+        use_vllm=settings.use_vllm,
+        vllm_mode=settings.vllm_mode,
+        vllm_server_base_url=settings.vllm_server_base_url or None,
+        vllm_gpu_memory_utilization=settings.vllm_gpu_memory_utilization,
+        vllm_tensor_parallel_size=settings.vllm_tensor_parallel_size,
+        vllm_max_model_length=settings.vllm_max_model_length or None,
+        report_to=tracking.names(settings.report_to),
         save_steps=settings.save_steps,
         save_total_limit=2,
         logging_steps=1,
         seed=seed,
-        bf16=cuda and torch.cuda.is_bf16_supported(),
-        use_cpu=not cuda,
+        bf16=weights.autocasts(settings.bf16),
+        use_cpu=weights.device() == "cpu",
         disable_tqdm=True,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from selftaught.generator.example import Example
 from selftaught.generator.folder import Folder
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
-from selftaught.trainer import evaluation, problems, report
+from selftaught.trainer import evaluation, problems, report, tracking
+from selftaught.trainer.benchmarks import measurement
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
 from selftaught.trainer.presets import Preset
@@ -36,9 +38,11 @@ class Loop:
         verifier: The verifier.
         seed: Random seed.
         on_message: Called with lines about the progress.
+        benchmarks: Files of benchmarks that the base model and the last one are measured on; they change nothing else.
 
     Raises:
         Mismatch: The folder belongs to a run with other settings.
+        Unreadable: A benchmark can't be read, or has the name of another.
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class Loop:
         verifier: Verifier,
         seed: int = 0,
         on_message: MessageCallback = lambda line: None,
+        benchmarks: Sequence[str] = (),
     ) -> None:
+        self._benchmarks = measurement.names(benchmarks)
         self.preset, self.iterations, self.seed = preset, iterations, seed
         self.config = {**preset.to_dict(), "seed": seed}
         self.folder = RunFolder(path, self.config)
@@ -65,17 +71,45 @@ class Loop:
         self._stage("problems", self._find_trivial)
         base = self.folder.iteration(0) / "model"
         self._stage("0-base", lambda: self._make_base(base))
-        with ThreadPoolExecutor(1, "evaluation") as pool:
-            try:
-                self._iterate(pool)
-            except BaseException:
-                self._stopping.set()  # else leaving the pool would wait for the whole evaluation
-                raise
+        self._trackers = tracking.Trackers(self.preset.report_to, self.folder.path, {"preset": self.preset.name})
+        try:
+            with ThreadPoolExecutor(1, "evaluation") as pool:
+                try:
+                    self._iterate(pool)
+                except BaseException:
+                    self._stopping.set()  # else leaving the pool would wait for the whole evaluation
+                    raise
+        finally:
+            self._trackers.close()
+            getattr(self.preset.learner, "close", lambda: None)()
         return self._write_results(self.iterations)
+
+    def _measure(self, number: int) -> None:
+        """Measure the model after an iteration on the benchmarks."""
+        for name, file in self._benchmarks.items():
+            self._stage(f"{number}-benchmark-{name}", lambda: self._measured(number, name, file))  # noqa: B023
+
+    def _measured(self, number: int, name: str, file: str) -> dict[str, Any]:
+        folder = self.folder.iteration(number)
+        results = measurement.measure(
+            self.preset.learner.load(folder / "model"),
+            file,
+            self._verdicts,
+            attempts=self.preset.eval_attempts,
+            temperatures=self.preset.eval_temperatures,
+            style=self.preset.style,
+            seed=lambda temperature: self.derive(f"benchmark {name} {number} {temperature}"),
+        )
+        evaluation.write(results, folder / f"benchmark-{name}.jsonl")
+        judged = [one for one in results if one.score.attempts]
+        unjudged = sum((one.statuses for one in results if not one.score.attempts), Counter[str]())
+        summary = evaluation.summary(judged)
+        return {"summary": {**summary, "statuses": dict(Counter(summary["statuses"]) + unjudged)}}
 
     def _iterate(self, pool: ThreadPoolExecutor) -> None:
         """Train and evaluate every model. If the preset says so, a model is evaluated while the next one is trained."""
         pending: Future[None] | None = None
+        self._measure(0)
         for number in range(1, self.iterations + 1):
             if not self.preset.evaluate_while_training:
                 self._evaluate_once(number - 1)
@@ -88,9 +122,14 @@ class Loop:
         if pending:
             pending.result()
         self._evaluate_once(self.iterations)
+        self._measure(self.iterations)
 
     def _evaluate_once(self, number: int) -> None:
         self._evaluate(number)
+        entries = gather(self.folder.path, number, self.config)["iterations"]
+        lines = [{"iteration": entry["iteration"], **tracking.figures(entry)} for entry in entries]
+        tracking.write(self.folder.path / tracking.FILE, lines)
+        self._trackers.log(number, tracking.figures(entries[-1]))
         if number:
             self._write_results(number)
 
@@ -100,10 +139,21 @@ class Loop:
         old, new = (list(evaluation.read(self.folder.iteration(one) / "evaluation.jsonl")) for one in (0, number))
         before, after = (metrics["iterations"][one]["pass_at_k"] for one in (0, -1))
         metrics["gains"] = report.gains(old, new, before, after)
+        if self._benchmarks:
+            metrics["benchmarks"] = self._measurements(number)
         replace(self.folder.path / "metrics.json", metrics)
         report.write(metrics, self.folder.path, self.preset.notes)
         report.dataset(self.examples(number), metrics, self.config, self.folder.path)
         return metrics
+
+    def _measurements(self, last: int) -> dict[str, dict[str, Any]]:
+        """Return the summaries of each benchmark, as far as they are there, by iteration."""
+        found: dict[str, dict[str, Any]] = {}
+        for name in self._benchmarks:
+            stages = {str(number): f"{number}-benchmark-{name}" for number in (0, last)}
+            done = {number: stage for number, stage in stages.items() if self.folder.done(stage)}
+            found[name] = {number: self.folder.stage(stage, dict)["summary"] for number, stage in done.items()}
+        return found
 
     def _stage(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if not self.folder.done(name):

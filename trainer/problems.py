@@ -8,35 +8,39 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from selftaught.generator import answers, checks, example, puzzle
-from selftaught.sandbox import Verifier, records
+from selftaught.sandbox import Verifier, formats, records
 from selftaught.sandbox.formats.fields import ident
 from selftaught.sandbox.records import Record, Unreadable
 from selftaught.sandbox.records.omissions import Omissions
 from selftaught.trainer import heldout
 from selftaught.trainer.evaluation import Problem
+from selftaught.trainer.question import Question
 
 BUNDLED = "heldout:"
 _NO_PUZZLE = "it is no puzzle"
 
 
+Asked = TypeVar("Asked", bound=Question)
+
+
 @dataclass(slots=True)
-class Selection:
+class Selection(Generic[Asked]):
     """The problems of a source.
 
     Attributes:
         problems: The problems.
         omissions: What was left out, and why.
+        malformed: Number of records that are no problems.
+        cpu_seconds: The CPU limit that the problems have of themselves, if they have one.
     """
 
-    problems: list[Problem]
+    problems: list[Asked]
     omissions: Omissions = field(default_factory=Omissions)
-
-    @property
-    def malformed(self) -> int:
-        """Number of records that are no puzzles."""
-        return self.omissions.counts[_NO_PUZZLE]
+    malformed: int = 0
+    cpu_seconds: float | None = None
 
     def keep(
         self, problems: list[tuple[str, Problem]], wanted: Callable[[str, Problem], bool], reason: str
@@ -50,7 +54,7 @@ class Selection:
     @property
     def digest(self) -> str:
         """A digest of all ids and puzzles."""
-        content = json.dumps([(problem.id, problem.puzzle.source) for problem in self.problems])
+        content = json.dumps([(problem.id, problem.source) for problem in self.problems])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -64,7 +68,7 @@ def path(source: str) -> str:
     return str(heldout.path(source.removeprefix(BUNDLED))) if source.startswith(BUNDLED) else source
 
 
-def select(source: str, split: str | None = None, every_instance: bool | None = None) -> Selection:
+def select(source: str, split: str | None = None, every_instance: bool | None = None) -> Selection[Problem]:
     """Return the problems of a file or of a bundled set.
 
     Args:
@@ -78,16 +82,18 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
     Raises:
         Unreadable, OSError, ValueError: A file can't be read, or has no such problems.
     """
-    found, kept = Selection([]), list[tuple[str, Problem]]()
+    found, kept = Selection[Problem]([]), list[tuple[str, Problem]]()
     grouped = source.startswith(BUNDLED)
     for number, row in enumerate(records.rows(path(source))):
         try:
             of, problem = _problem(row, number, every_instance)
             kept.append((of, replace(problem, group=row.fields.get("half", "")) if grouped else problem))
         except ValueError as error:
+            found.malformed += 1
             found.omissions.add(_NO_PUZZLE, row.problem or f"{row.place}: {error}")
     if not kept:
-        raise Unreadable("\n".join([f"{source} has no puzzles", *found.omissions.lines()]))
+        hint = [f"its records look like {form}: --benchmark asks those"] if (form := _dataset(source)) else []
+        raise Unreadable("\n".join([f"{source} has no puzzles", *found.omissions.lines(), *hint]))
     if split:
         test = set(json.loads(Path(split).read_text(encoding="utf-8")).get("test", []))
         reason = f"it is not in the test part of {split}"
@@ -100,6 +106,14 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
         kept = found.keep(kept, lambda of, one: first[of] is one, reason)
     found.problems = _distinct([one for _, one in kept])
     return found
+
+
+def _dataset(source: str) -> str:
+    """Return the format of a file's first record if it is a problem of a dataset; else an empty text."""
+    try:
+        return formats.recognise(next(records.rows(path(source))).fields)
+    except (formats.Malformed, Unreadable):
+        return ""
 
 
 def _problem(row: Record, number: int, every_instance: bool | None) -> tuple[str, Problem]:
@@ -128,18 +142,20 @@ def _distinct(problems: list[Problem]) -> list[Problem]:
     return distinct
 
 
-def mark_trivial(problems: Sequence[Problem], verifier: Verifier, trivial_check: str = "search") -> list[Problem]:
-    """Return the problems with `trivial` set on those that a trivial answer solves.
+def mark_trivial(problems: Sequence[Question], verifier: Verifier, trivial_check: str = "search") -> list[Question]:
+    """Return the problems with `trivial` set on those puzzles that a trivial answer solves.
 
     Args:
         problems: The problems.
         verifier: The verifier.
         trivial_check: See `selftaught.generator.recipe.Recipe`.
     """
+    puzzles = {number: problem for number, problem in enumerate(problems) if isinstance(problem, Problem)}
     tasks = []
-    for number, problem in enumerate(problems):
+    for number, problem in puzzles.items():
         kind = answers.read_type(problem.puzzle.annotation)
         if kind:
             tasks += checks.trivial_tasks(str(number), problem.puzzle, kind, trivial_check)[:1]
     solved = {int(verdict.id.partition("/")[0]) for verdict in verifier.verify_many(tasks) if verdict.accepted}
-    return [replace(problem, trivial=number in solved) for number, problem in enumerate(problems)]
+    marked = {number: replace(problem, trivial=number in solved) for number, problem in puzzles.items()}
+    return [marked.get(number, problem) for number, problem in enumerate(problems)]

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from selftaught.generator.example import Example
-from selftaught.sandbox.passk import Estimate, Score, ratio
-from selftaught.trainer.evaluation import Result, scores
+from selftaught.sandbox.passk import Score, ratio
+from selftaught.trainer.benchmarks import measurement
+from selftaught.trainer.evaluation import Result, scores, shown
 
 
 def gains(
@@ -44,16 +43,12 @@ def sentence(metrics: dict[str, Any]) -> str:
     for k, before in first["pass_at_k"].items():
         gain = metrics.get("gains", {}).get(k)
         times = f", {gain['value']:.1f} times [{gain['low']:.1f}, {gain['high']:.1f}]" if gain else ""
-        parts.append(f"Pass@{k} from {_shown(before)} to {_shown(last['pass_at_k'][k])}{times}")
+        parts.append(f"Pass@{k} from {shown(before)} to {shown(last['pass_at_k'][k])}{times}")
     rounds = "iteration" if last["iteration"] == 1 else "iterations"
     return (
         f"After {last['iteration']} {rounds} on its own verified pairs ({last['counts']['examples']:,}) the model "
         f"goes, on {first['problems']} held-out puzzles and at each model's best temperature, " + "; ".join(parts) + "."
     )
-
-
-def _shown(found: dict[str, Any]) -> str:
-    return str(Estimate(found["value"], found["low"], found["high"]))
 
 
 def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
@@ -76,14 +71,16 @@ def write(metrics: dict[str, Any], folder: Path, notes: str = "") -> None:
         "|---" * (3 + len(ks)) + "|",
     ]
     for entry in entries:
-        cells = [f"{_shown(entry['pass_at_k'][k])} ({entry['pass_at_k'][k]['temperature']:g})" for k in ks]
+        cells = [f"{shown(entry['pass_at_k'][k])} ({entry['pass_at_k'][k]['temperature']:g})" for k in ks]
         counts = entry["counts"]
         name = "base" if entry["iteration"] == 0 else str(entry["iteration"])
         lines.append(f"| {name} | {counts['examples']:,} | {counts['puzzles']:,} | " + " | ".join(cells) + " |")
     lines += ["", *_groups(entries, ks)]
+    if measured := metrics.get("benchmarks"):
+        lines += measurement.table(measured)
     trivial = entries[-1]["trivial"]
     if trivial["problems"]:
-        best = ", ".join(f"Pass@{k} {_shown(one)}" for k, one in trivial["pass_at_k"].items())
+        best = ", ".join(f"Pass@{k} {shown(one)}" for k, one in trivial["pass_at_k"].items())
         lines += [f"Reported separately, {trivial['problems']} problems that a trivial answer solves: {best}.", ""]
     seconds = max(metrics["seconds"], 1e-9)
     lines += [
@@ -105,7 +102,7 @@ def _groups(entries: Sequence[dict[str, Any]], ks: Sequence[str]) -> list[str]:
     for group in groups:
         for entry in (entries[0], entries[-1]):
             name = "base" if entry["iteration"] == 0 else str(entry["iteration"])
-            cells = [_shown(entry["groups"][group][k]) for k in ks]
+            cells = [shown(entry["groups"][group][k]) for k in ks]
             lines.append(f"| {group} | {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -119,53 +116,9 @@ def dataset(examples: Sequence[Example], metrics: dict[str, Any], config: dict[s
         config: The run's settings.
         folder: The run's folder.
     """
-    (folder / "data").mkdir(exist_ok=True)
-    with open(folder / "data" / "train.jsonl", "wb") as out:
-        for one in examples:
-            out.write(orjson.dumps(one.to_dict()) + b"\n")
-    types: dict[str, int] = {}
-    for one in examples:
-        types[one.answer_type] = types.get(one.answer_type, 0) + 1
-    kinds = ", ".join(f"{name} {number:,}" for name, number in sorted(types.items(), key=lambda pair: -pair[1]))
-    verifier = sorted({one.judgement.verifier for one in examples})
-    levels = sorted({one.judgement.level for one in examples})
-    (folder / "README.md").write_text(
-        _CARD.format(
-            pairs=len(examples),
-            puzzles=len({one.puzzle_id for one in examples}),
-            templates=len({one.template for one in examples}),
-            preset=metrics["preset"],
-            seed=metrics["seed"],
-            iterations=len(metrics["iterations"]) - 1,
-            kinds=kinds or "none",
-            verifier=", ".join(verifier) or "none",
-            levels=", ".join(levels) or "none",
-            recipe=config["recipe"]["name"],
-        ),
-        encoding="utf-8",
-    )
+    from selftaught.trainer.hub import dataset as pairs
+    from selftaught.trainer.hub.contents import Run
 
-
-_CARD = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train.jsonl
----
-# Puzzles and solutions that a model wrote and a Python interpreter verified
-
-{pairs:,} pairs of a programming puzzle and a solution: {puzzles:,} puzzles of {templates:,} forms (ignoring names and
-constants).
-Made by `selftaught loop`, preset `{preset}`, recipe `{recipe}`, seed {seed}, {iterations} iterations.
-
-* **Fields.** `puzzle` (`def f(answer: T, ...)`), `solution` (`def g(...)`), `text` (the training text), and their
-  provenance: model and prompt hashes, sampling parameters, every filter's outcome, verdict, usage. `selftaught why ID`
-  prints it.
-* **Answer types.** {kinds}.
-* **Verified means** that `f(g())` is exactly `True`, with the solution in one confined process and the puzzle in
-  another ({verifier}; level {levels}). It does not mean that a puzzle is useful, hard, or in good style.
-* **Decontaminated** against the held-out set of the preset: no puzzle here is one of it.
-* **Load it** with `datasets.load_dataset("json", data_files="data/train.jsonl")`.
-* **Limits.** Machine-made code; not reviewed by people. Run it in a sandbox.
-"""
+    facts = pairs.Facts()
+    pairs.write_pairs(facts.seen(examples, folder), folder / pairs.DATA, folder)
+    (folder / "README.md").write_text(pairs.card(Run(folder, config, metrics), facts), encoding="utf-8")

@@ -24,6 +24,9 @@ UNPARSED, REFUSED = "unparsed", "refused"
 UNJUDGED = (*(status for status in Status if not status.judged), REFUSED)
 """Statuses that say nothing about a solution: such an attempt is neither right nor wrong."""
 
+_PASSING = (REFUSED, Status.INTERNAL_ERROR)
+"""Those of them whose cause may be gone the next time: a server's settings, or a fault of this machine."""
+
 
 @dataclass(slots=True)
 class Result:
@@ -37,7 +40,7 @@ class Result:
         statuses: Number of attempts with each status, unverified ones included.
         solutions: Status of each distinct solution.
         refusal: Why the model refused the prompt, or why a sample can't be judged; or empty.
-        number: The problem's place among those that were asked, from 0.
+        number: The place of the problem among those that were asked, or of the sample among those given, from 0.
         settings: How the attempts were made; empty in files that can't be continued.
     """
 
@@ -57,6 +60,16 @@ class Result:
         does not count."""
         unjudged = sum(self.statuses[status] for status in UNJUDGED)
         return Score(self.statuses.total() - unjudged, self.statuses[Status.ACCEPTED])
+
+    @property
+    def key(self) -> tuple[str, float | None, int]:
+        """What a result is about; a later one with the same key is about the same attempts, made again."""
+        return self.id, self.temperature, self.number
+
+    @property
+    def to_repeat(self) -> bool:
+        """True if attempts were refused or not judged for a reason that may be gone: ``--resume`` makes them again."""
+        return any(self.statuses[status] for status in _PASSING)
 
     def add(self, other: Result) -> None:
         """Add more attempts at the same problem and temperature."""
@@ -81,10 +94,18 @@ class Result:
 def merge(results: Iterable[Result]) -> list[Result]:
     """Return one result for each problem and temperature, in the order of the problems.
 
-    Results come in any order, and the intervals of a bootstrap depend on the order.
+    Results come in any order, and the intervals of a bootstrap depend on the order. One that was to repeat gives way to
+    a later one of the same attempts; all others add up.
     """
-    merged: dict[tuple[str, float | None], Result] = {}
+    last: dict[tuple[str, float | None, int], Result] = {}
     for one in results:
+        earlier = last.setdefault(one.key, one)
+        if earlier is not one and earlier.to_repeat:
+            last[one.key] = one
+        elif earlier is not one:
+            earlier.add(one)
+    merged: dict[tuple[str, float | None], Result] = {}
+    for one in last.values():
         earlier = merged.setdefault((one.id, one.temperature), one)
         if earlier is not one:
             earlier.add(one)

@@ -6,6 +6,8 @@ iterations/N/model/        the model after N iterations; 0 is the base model
 iterations/N/generation/   what the previous model wrote (see `selftaught.generator.folder`)
 iterations/N/train.jsonl   what the model was trained on
 iterations/N/evaluation.jsonl
+iterations/N/server.log    the output of the server that served the model, if a command starts one
+log.jsonl                  figures of each iteration (see `selftaught.trainer.tracking`)
 metrics.json, report.md, README.md (the dataset card), *.png
 """
 

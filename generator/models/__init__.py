@@ -55,6 +55,7 @@ class Completer(Protocol):
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        top_k: int = 0,
         stop: Stop = (),
         seed: int,
         skip: Container[int] = (),
@@ -68,6 +69,7 @@ class Completer(Protocol):
             max_new_tokens: Maximum number of tokens of a completion.
             temperature: Sampling temperature; 0 is greedy decoding.
             top_p: Nucleus sampling threshold; 1 samples from the whole distribution.
+            top_k: Number of likeliest tokens that are sampled from; 0 means all.
             stop: When a completion is complete; the text after that point may be cut or not.
             seed: Random seed. The same seed gives the same texts, as far as the backend supports it.
             skip: Indices of prompts whose completions are not needed. Those of the others are the same as without it.
@@ -88,8 +90,8 @@ def chats(model: Completer) -> bool:
 
 
 def known(model: Completer, **options: Any) -> dict[str, Any]:
-    """Return those of the options that the model's `complete` takes. Models of other packages need not have `skip` and
-    `on_refusal`."""
+    """Return those of the options that the model's `complete` takes. Models of other packages need not have `skip`,
+    `on_refusal` and `top_k`."""
     names = inspect.signature(model.complete).parameters
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in names.values()):
         return options

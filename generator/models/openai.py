@@ -144,6 +144,7 @@ class OpenAI:
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        top_k: int = 0,
         stop: Stop = (),
         seed: int,
         skip: Container[int] = (),
@@ -156,6 +157,7 @@ class OpenAI:
             "max_tokens": max_new_tokens,
             "temperature": temperature,
             "top_p": top_p,
+            **({"top_k": top_k} if top_k else {}),  # not OpenAI's; vLLM, SGLang, llama.cpp and TGI have it
             **({"stop": strings} if strings else {}),
         }
 

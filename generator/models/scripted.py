@@ -56,6 +56,7 @@ class Scripted:
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        top_k: int = 0,
         stop: Stop = (),
         seed: int,
         skip: Container[int] = (),

@@ -103,7 +103,7 @@ class Transformers:
             tokenizer = AutoTokenizer.from_pretrained(name, **quantised)
             if quantised:
                 quantised["quantization_config"] = GgufConfig(dequantize=True)
-            chosen = getattr(torch, dtype or _fastest(device))
+            chosen = getattr(torch, dtype or fastest_dtype(device))
             model = AutoModelForCausalLM.from_pretrained(name, dtype=chosen, **quantised)
             return cls(model.to(device), tokenizer, name=name, **options)
         except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
@@ -136,6 +136,7 @@ class Transformers:
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        top_k: int = 0,
         stop: Stop = (),
         seed: int,
         skip: Container[int] = (),
@@ -160,7 +161,7 @@ class Transformers:
             batch = queue.pop(0)
             if all(number in skip for number, _ in batch):
                 continue
-            drawn = _TokenSampler(temperature, top_p, _seeded(self.model.device, seed, len(queue)))
+            drawn = _TokenSampler(temperature, top_p, _seeded(self.model.device, seed, len(queue)), top_k)
             try:
                 rows = self._decode(prefix, [ids[number] for number, _ in batch], batch, max_new_tokens, drawn, stop)
             except Unsupported:
@@ -283,12 +284,15 @@ class _Row:
 class _TokenSampler:
     """Samples a token for every row."""
 
-    def __init__(self, temperature: float, top_p: float, source: Any) -> None:
-        self._temperature, self._top_p, self._source = temperature, top_p, source
+    def __init__(self, temperature: float, top_p: float, source: Any, top_k: int = 0) -> None:
+        self._temperature, self._top_p, self._top_k, self._source = temperature, top_p, top_k, source
 
     def __call__(self, logits: Any) -> Any:
         if self._temperature == 0:
             return logits.argmax(-1)
+        if 0 < self._top_k < logits.shape[-1]:
+            least = logits.topk(self._top_k, -1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
         probabilities = torch.softmax(logits / self._temperature, -1)
         if self._top_p < 1:
             sorted_probabilities, order = probabilities.sort(descending=True)
@@ -330,7 +334,7 @@ def _halves(batch: list[tuple[int, int]], batch_size: int) -> list[list[tuple[in
     return [part for number, count in batch for part in _batches([number], count, batch_size)]
 
 
-def _fastest(device: str) -> str:
+def fastest_dtype(device: str) -> str:
     """Return the name of the dtype in which a device multiplies fastest, quantised ones left out."""
     if device == "cpu":
         can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.errors import CannotConfine
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 LEVELS = {"local": ("full", "restricted"), "docker": ("container",)}
 """The confinement levels that each backend offers, strongest first."""
+STRONGEST_FIRST = ("full", "container", "restricted")
+"""All levels. A container has the jail of `restricted` inside, and namespaces of its own."""
+
+
+class WorkerOptions(TypedDict, total=False):
+    """The fields of `WorkerConfig` as keyword arguments, for functions that pass them on (``**options:
+    Unpack[WorkerOptions]``). Their meaning is that of `selftaught.sandbox.Verifier`'s arguments."""
+
+    require: str | None
+    level: str | None
+    engine: str
+    backend: str
+    image: str | None
+    runtime: str | None
+    require_isolation: str | None
+    packages: Sequence[str] | None
+    site: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
-import aiohttp
-
 from selftaught.sandbox.client.attempts import ATTEMPTS, BROKEN, Busy, Waits, content_of, encode, to_json
 from selftaught.sandbox.client.batch import BatchRequest
+from selftaught.sandbox.client.configuration import combined
+from selftaught.sandbox.client.daemon import Daemon
+from selftaught.sandbox.client.daemons import Daemons
 from selftaught.sandbox.errors import ServerRefused
 from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.program import Ending, Program, Run
 from selftaught.sandbox.stream import Cancel, Done, ajudge_many, cancel_nothing
-from selftaught.sandbox.task import MIB, AnyTask
+from selftaught.sandbox.task import MIB, AnyTask, Limits
 from selftaught.sandbox.validation import check_program, check_task
 from selftaught.sandbox.verdict import Status, Verdict
 
@@ -27,16 +28,26 @@ DEADLINE_SECONDS = 600.0
 
 
 class AsyncClient:
-    """A client of a daemon, for one event loop. Use it as an asynchronous context manager, or call `close`.
+    """A client of one or several daemons, for one event loop. Use it as an asynchronous context manager, or call
+    `close`.
 
-    Its methods raise ServerRefused if the server refuses this client's requests.
+    Of several daemons, the one with the least to do for this client gets the next task, measured by its pace. Those
+    that fail, shut down or refuse are left out until ``/readyz`` says that they are ready; what they have not judged
+    is judged by the others. Judging has no side effects, and a task gets one verdict.
+
+    Its methods raise ServerRefused if every daemon refuses this client's requests, and CannotConfine if all are below
+    the required level.
 
     Args:
-        url: ``http://HOST:PORT``, ``https://HOST:PORT``, or ``unix:PATH``.
-        token: The server's token, if it requires one.
+        url: ``http://HOST:PORT``, ``https://HOST:PORT``, or ``unix:PATH``; or several of them. ``dns+http://NAME:PORT``
+            is one daemon for each address that the name has, which is looked up every few seconds.
+        token: The daemons' token, if they require one.
         deadline_seconds: The most time from the call for a task to its verdict, retries included. After it the verdict
-            is ``internal_error`` and `retryable`.
-        in_flight: The most requests, and the most tasks of a stream, that are pending at a time.
+            is ``internal_error`` and `retryable`, and names each daemon with its reason.
+        in_flight: The most requests, and the most tasks of a stream, that are pending at a time, for each daemon.
+        require: The lowest acceptable level, ``"full"``, ``"container"`` or ``"restricted"``. A daemon below it is
+            sent nothing. ``None`` takes any.
+        limits: Limits for tasks that have none of their own. ``None`` leaves them to the daemon.
 
     Attributes:
         on_unreachable: Awaited after a broken connection, if set, before the next attempt.
@@ -46,15 +57,19 @@ class AsyncClient:
     """
 
     def __init__(
-        self, url: str, *, token: str | None = None, deadline_seconds: float = DEADLINE_SECONDS, in_flight: int = 256
+        self,
+        url: str | Sequence[str],
+        *,
+        token: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        in_flight: int = 256,
+        require: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
         if deadline_seconds <= 0 or in_flight < 1:
             raise ValueError("deadline_seconds must be above 0 and in_flight at least 1")
-        if not url.startswith(("http://", "https://", "unix:")):
-            raise ValueError(f"{url!r} is not the address of a server: http://HOST:PORT or unix:PATH")
-        self.url, self._token, self.deadline_seconds, self.in_flight = url, token, deadline_seconds, in_flight
-        self._base = "http://localhost" if url.startswith("unix:") else url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
+        self._daemons = Daemons(url, token, in_flight, require)
+        self.url, self.deadline_seconds, self.in_flight, self.limits = url, deadline_seconds, in_flight, limits
         self.on_unreachable: Callable[[], Awaitable[None]] | None = None
 
     async def verify(self, task: AnyTask) -> Verdict:
@@ -81,7 +96,7 @@ class AsyncClient:
         def fail(reason: str) -> Verdict:
             return Verdict(ident, Status.INTERNAL_ERROR, message=reason, retryable=True)
 
-        return await self._ask("/v1/verify", encode(checked), read, fail)
+        return await self._ask("/v1/verify", encode(checked, self.limits), read, fail)
 
     async def run(self, program: Program) -> Run:
         """Run a program. This judges nothing.
@@ -130,7 +145,7 @@ class AsyncClient:
         Raises:
             ValueError: `repeat` is invalid.
         """
-        request = BatchRequest(self, repeat)
+        request = self.batch(repeat)
 
         async def submit(task: Checked, done: Done) -> Cancel:
             request.add(task, done)
@@ -138,8 +153,8 @@ class AsyncClient:
 
         driving = asyncio.create_task(request.drive())
         try:
-            # The server deduplicates.
-            found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)
+            window, several = await self.window(), self._daemons.are_several
+            found = ajudge_many(tasks, check_task, submit, window, ordered, deduplicate=several)  # one does it itself
             async with aclosing(found) as verdicts:
                 async for verdict in verdicts:
                     yield verdict
@@ -151,22 +166,70 @@ class AsyncClient:
                 await driving
 
     async def config(self) -> dict[str, Any]:
-        """Return the server's configuration: version, level, engine, limits, protections.
+        """Return the configuration: version, level, engine, limits, protections.
+
+        Of several daemons it is what may be relied on whichever of them judges: that of the one with the lowest level,
+        with the lowest limits, the packages that all have, and all workers.
 
         Raises:
-            ConnectionError: The server did not answer before the deadline.
+            ConnectionError: No daemon answered before the deadline.
         """
+        if self._daemons.are_checked:
+            await self.wait_until_ready(self.deadline_seconds)
+            return combined([daemon.about for daemon in self._daemons.ready])
 
         def fail(reason: str) -> dict[str, Any]:
             raise ConnectionError(reason)
 
         return await self._ask("/v1/config", None, lambda status, content: content, fail)
 
+    async def wait_until_ready(self, within_seconds: float) -> None:
+        """Wait until a daemon is ready, and each has been asked.
+
+        Args:
+            within_seconds: The most time. Those that have not answered by then are left out until they do.
+
+        Raises:
+            CannotConfine: All are below the required level.
+            ConnectionError: None is ready in time; the message names each with its reason.
+            ServerRefused: None would serve this client.
+        """
+        try:
+            with self._daemons.in_use():
+                async with asyncio.timeout(within_seconds):
+                    await self._daemons.all_asked()
+        except TimeoutError:
+            if not self._daemons.ready:
+                raise ConnectionError(self._too_late(within_seconds)) from None
+
+    @property
+    def daemons(self) -> dict[str, str]:
+        """The daemons that judge, by address: level, workers and version. Empty if no more than one URL was given and
+        nothing required of it: then nothing is known of it."""
+        return self._daemons.described()
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why the other daemons get nothing at the moment, by address."""
+        return self._daemons.refused
+
+    @property
+    def is_for_several(self) -> bool:
+        """There may be more than one daemon."""
+        return self._daemons.are_several
+
+    def batch(self, repeat: int) -> BatchRequest:
+        """Return a request for a stream of tasks."""
+        return BatchRequest(self._daemons, repeat, self.limits, self.deadline_seconds, self.failed)
+
+    async def window(self) -> int:
+        """Return how many tasks of a stream may be pending at a time, at all daemons together."""
+        with self._daemons.in_use():
+            return self.in_flight * await self._daemons.count()
+
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._daemons.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -176,85 +239,75 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def session(self) -> aiohttp.ClientSession:
-        """Return the connection pool, created on first use."""
-        if self._session is None:
-            path = self.url.removeprefix("unix:")
-            connector: aiohttp.BaseConnector
-            if path != self.url:
-                connector = aiohttp.UnixConnector(path, limit=self.in_flight, force_close=False)
-            else:
-                connector = aiohttp.TCPConnector(limit=self.in_flight)
-            headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-            self._session = aiohttp.ClientSession(self._base, connector=connector, headers=headers, timeout=timeout)
-        return self._session
-
-    async def check(self, response: aiohttp.ClientResponse) -> dict[str, Any] | None:
-        """Check the status of a response.
-
-        Args:
-            response: The response, unread.
-
-        Returns:
-            None if the request was served; ``{"detail": ...}`` if the task is invalid.
+    async def failed(self, daemon: Daemon, error: Exception) -> None:
+        """Note that a request to a daemon failed, and call `on_unreachable` if the connection broke.
 
         Raises:
-            Busy: The request may be retried.
-            ServerRefused: Retrying would not help.
+            ServerRefused: The error, if there is no other daemon.
         """
-        if response.status == 200:
-            return None
-        content = await content_of(response)
-        detail = str(content.get("detail") or content.get("message") or response.reason)
-        if response.status in (429, 502, 503, 504):
-            wait = response.headers.get("Retry-After", "1")
-            raise Busy(float(wait) if wait.isdigit() else 1.0, f"HTTP {response.status}: {detail}")
-        if response.status in (400, 413, 422):
-            return {"detail": detail}
-        raise ServerRefused(f"{self.url}: HTTP {response.status}: {detail}")
+        self._daemons.failed(daemon, error)
+        if self.on_unreachable is not None and not isinstance(error, (Busy, TimeoutError)):
+            await self.on_unreachable()
 
     async def _ask(
         self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T], fail: Callable[[str], T]
     ) -> T:
-        """Send a request, and retry it until the deadline."""
-        waits, attempts, reason = Waits(), 0, "it did not answer"
+        """Send a request, and retry it, of several daemons at another, until the deadline."""
+        waits, attempts, failed = Waits(), 0, list[Daemon]()
         try:
-            async with asyncio.timeout(self.deadline_seconds):
-                while True:
-                    try:
-                        attempts += 1
-                        return await self._ask_once(path, body, read)
-                    except Busy as busy:
-                        reason = str(busy)
-                        if attempts >= ATTEMPTS and "internal_error" in reason:
-                            return fail(reason)
-                        await waits.wait(busy.seconds)
-                    except BROKEN as error:
-                        reason = f"{type(error).__name__}: {error}"
-                        await self.reconnect()
-                        await waits.wait()
+            with self._daemons.in_use():
+                async with asyncio.timeout(self.deadline_seconds):
+                    while True:
+                        daemon = await self._daemons.acquire(failed)
+                        pause = 0.0
+                        try:
+                            return await self._ask_once(daemon, path, body, read)
+                        except _NotJudged as found:
+                            attempts += found.is_error
+                            if attempts >= ATTEMPTS:
+                                return fail(str(found))
+                            daemon.reason, pause = str(found), found.seconds
+                        except (Busy, ServerRefused, *BROKEN) as error:
+                            await self.failed(daemon, error)
+                            pause = error.seconds if isinstance(error, Busy) else 0.0
+                        failed.append(daemon)
+                        await waits.wait(0.0 if self._daemons.are_several else pause)
         except TimeoutError:
-            return fail(f"no answer from {self.url} within {self.deadline_seconds:g} s: {reason}")
+            return fail(self._too_late(self.deadline_seconds))
 
-    async def _ask_once(self, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T]) -> T:
+    def _too_late(self, seconds: float) -> str:
+        return f"no answer within {seconds:g} s: {self._daemons.why()}"
+
+    async def _ask_once(
+        self, daemon: Daemon, path: str, body: bytes | None, read: Callable[[int, dict[str, Any]], T]
+    ) -> T:
         headers = {"Content-Type": "application/json"}
         method = "GET" if body is None else "POST"
         data = (
             io.BytesIO(body) if body and len(body) > MIB else body
         )  # aiohttp warns if a large body is bytes, since it writes them at once
-        async with self.session().request(method, path, data=data, headers=headers) as response:
-            if response.status == 503:
-                content = await content_of(response)
-                problem = content.get("status") or content.get("ending") or ""
-                raise Busy(
-                    0.2 if problem else 1.0,
-                    f"{problem} {content.get('message') or content.get('detail') or ''}".strip(),
-                )
-            problem = await self.check(response)
-            return read(response.status, problem or await content_of(response))
+        daemon.sent(1)
+        try:
+            async with (
+                daemon.watched(self._daemons.are_checked),
+                daemon.session().request(method, path, data=data, headers=headers) as response,
+            ):
+                if response.status == 503:
+                    content = await content_of(response)
+                    if problem := content.get("status") or content.get("ending"):
+                        raise _NotJudged(f"{problem} {content.get('message') or ''}".strip(), problem)
+                problem = await daemon.check(response)
+                found = read(response.status, problem or await content_of(response))
+        except BaseException:
+            daemon.lost(1)
+            raise
+        daemon.received(1)
+        return found
 
-    async def reconnect(self) -> None:
-        """After a broken connection: call `on_unreachable`, which may restart the server."""
-        if self.on_unreachable is not None:
-            await self.on_unreachable()
+
+class _NotJudged(Busy):
+    """A daemon answers that it could not judge."""
+
+    def __init__(self, reason: str, status: str) -> None:
+        super().__init__(0.2, reason)
+        self.is_error = status == "internal_error"

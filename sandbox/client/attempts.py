@@ -15,6 +15,7 @@ from selftaught.sandbox import json_cases
 from selftaught.sandbox.job import Kind
 from selftaught.sandbox.judging import Checked, PackedTask, unpack_cases, unpack_tests
 from selftaught.sandbox.records import parse
+from selftaught.sandbox.task import Limits
 
 ATTEMPTS = 3
 """How often a task is sent whose verdict is `internal_error`. The server itself makes two attempts each time."""
@@ -33,15 +34,19 @@ class Busy(Exception):
         self.seconds = seconds
 
 
-def encode(task: Checked) -> bytes:
-    """Return a task as JSON."""
+class Unavailable(Busy):
+    """The server serves nobody at the moment: it shuts down, or is no longer there behind a proxy."""
+
+
+def encode(task: Checked, limits: Limits | None = None) -> bytes:
+    """Return a task as JSON, with these limits if it has none of its own."""
     fields: dict[str, Any] = {"id": task.id}
     if isinstance(task, PackedTask):
         fields |= _fields(task)
     else:
         fields.update(sat=task.sat, sol=task.sol)
-    if task.limits is not None:
-        fields["limits"] = task.limits.to_dict()
+    if (limits := task.limits or limits) is not None:
+        fields["limits"] = limits.to_dict()
     return to_json(fields)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 
 class Client:
-    """A client of a daemon with the methods of `Verifier`, so that code changes in one line only.
+    """A client of one or several daemons with the methods of `Verifier`, so that code changes in one line only.
+
+    How it shares the work among several, see `AsyncClient`.
 
     Thread-safe, and usable from asyncio and after a fork of the caller. Use it as a context manager, or call `close`.
 
@@ -34,16 +36,26 @@ class Client:
         token: See `AsyncClient`.
         deadline_seconds: See `AsyncClient`.
         in_flight: See `AsyncClient`.
+        require: See `AsyncClient`.
+        limits: See `AsyncClient`.
 
     Raises:
         ValueError: An argument is invalid.
     """
 
     def __init__(
-        self, url: str, *, token: str | None = None, deadline_seconds: float = DEADLINE_SECONDS, in_flight: int = 256
+        self,
+        url: str | Sequence[str],
+        *,
+        token: str | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        in_flight: int = 256,
+        require: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._arguments: dict[str, Any] = {"token": token, "deadline_seconds": deadline_seconds, "in_flight": in_flight}
-        self.url, self.in_flight = url, in_flight
+        self._arguments |= {"require": require, "limits": limits}
+        self.url, self._limits = url, limits
         self._make()  # raises ValueError for invalid arguments
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,8 +83,9 @@ class Client:
     def verify_many(self, tasks: Iterable[AnyTask], ordered: bool = True, repeat: int = 1) -> Iterator[Verdict]:
         """See `Verifier.verify_many`."""
         with self._request(repeat) as request:
-            # The server deduplicates.
-            yield from judge_many(tasks, check_task, request.submit, self.in_flight, ordered, deduplicate=False)
+            window, several = self._wait(lambda client: client.window()), request.is_for_several
+            # One daemon finds duplicates itself.
+            yield from judge_many(tasks, check_task, request.submit, window, ordered, deduplicate=several)
             request.end().result()
 
     async def averify_many(
@@ -85,7 +98,8 @@ class Client:
             async def submit(task: Checked, done: Done) -> Cancel:
                 return request.submit(task, in_loop(loop, done))
 
-            found = ajudge_many(tasks, check_task, submit, self.in_flight, ordered, deduplicate=False)
+            window = await asyncio.wrap_future(self._start(lambda client: client.window()))
+            found = ajudge_many(tasks, check_task, submit, window, ordered, deduplicate=request.is_for_several)
             async with aclosing(found) as verdicts:
                 async for verdict in verdicts:
                     yield verdict
@@ -95,25 +109,40 @@ class Client:
         """See `AsyncClient.config`."""
         return self._wait(lambda client: client.config())
 
+    def wait_until_ready(self, within_seconds: float) -> None:
+        """See `AsyncClient.wait_until_ready`."""
+        self._wait(lambda client: client.wait_until_ready(within_seconds))
+
+    @property
+    def daemons(self) -> dict[str, str]:
+        """See `AsyncClient.daemons`."""
+        return self._running()[1].daemons
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """See `AsyncClient.refused`."""
+        return self._running()[1].refused
+
     @property
     def level(self) -> str:
-        """The confinement level in force at the server."""
+        """The confinement level in force: the lowest among the daemons."""
         return str(self.config()["level"])
 
     @property
     def engine(self) -> str:
-        """The engine in use at the server."""
+        """The engine in use: that of the daemon with the lowest level."""
         return str(self.config()["engine"])
 
     @property
     def workers(self) -> int:
-        """How many workers the server has."""
+        """How many workers the daemons have together."""
         return int(self.config()["workers"])
 
     @property
     def limits(self) -> Limits:
-        """The limits for tasks that have none of their own, which are also the highest that a task may have."""
-        return Limits(**self.config()["limits"])
+        """The limits for tasks that have none of their own. If none were given, those of the daemons, which are also
+        the highest that a task may have."""
+        return self._limits or Limits(**self.config()["limits"])
 
     @property
     def required_isolation(self) -> str:
@@ -174,10 +203,10 @@ class Client:
     def _request(self, repeat: int) -> Iterator[_Request]:
         """Open a request for a stream of tasks; at exit cancel the unfinished ones."""
         loop, client = self._running()
-        request = BatchRequest(client, repeat)
+        request = client.batch(repeat)
         driving = asyncio.run_coroutine_threadsafe(request.drive(), loop)
         try:
-            yield _Request(loop, request, driving)
+            yield _Request(loop, request, driving, client.is_for_several)
         finally:
             driving.cancel()
 
@@ -189,6 +218,7 @@ class _Request:
     loop: asyncio.AbstractEventLoop
     request: BatchRequest
     driving: Future[None]
+    is_for_several: bool
 
     def submit(self, task: Checked, done: Done) -> Cancel:
         """See `BatchRequest.add`."""

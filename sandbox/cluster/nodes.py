@@ -19,14 +19,13 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import selftaught
-from selftaught.sandbox.backends import LEVELS, WorkerConfig
+from selftaught.sandbox.backends import STRONGEST_FIRST, WorkerConfig
 from selftaught.sandbox.cluster.actor import FORGOTTEN_SECONDS, THREADS, NodeVerifier
 from selftaught.sandbox.cluster.chunks import Chunk, Pace
 from selftaught.sandbox.task import Limits
 
 _LOG = logging.getLogger("selftaught")
 _LEAVE_SECONDS = 5.0
-_STRONGEST_FIRST = [level for levels in LEVELS.values() for level in levels]
 
 
 @dataclass(eq=False)
@@ -110,7 +109,7 @@ class Nodes:
     @property
     def weakest(self) -> Node | None:
         """The node with the lowest level."""
-        return max(self.ready, key=lambda node: _STRONGEST_FIRST.index(node.about["level"]), default=None)
+        return max(self.ready, key=lambda node: STRONGEST_FIRST.index(node.about["level"]), default=None)
 
     def update(self) -> list[Node]:
         """Give new nodes an actor. Return the nodes that have left."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import ray
 
-from selftaught.sandbox.backends import WorkerConfig
+from selftaught.sandbox.backends import WorkerConfig, WorkerOptions
 from selftaught.sandbox.cluster.chunks import Ticket
 from selftaught.sandbox.cluster.dispatcher import Dispatcher
 from selftaught.sandbox.cluster.metrics import Metrics
@@ -47,9 +46,10 @@ class RayVerifier:
         workers: How many tasks each node judges in parallel. ``None`` is one for each of its processors.
         min_nodes: How many nodes must be ready before it is; an autoscaler is asked for as many.
         max_nodes: How many nodes are used at most.
-        config: Other settings, as `Verifier` has them, instead of the following.
-        limits, require, level, engine, backend, image, runtime, require_isolation, packages, site: See `Verifier`, on
-            each node.
+        config: All `options` as one value.
+        limits: See `Verifier`.
+        options: `require`, `level`, `engine`, `backend`, `image`, `runtime`, `require_isolation`, `packages` and
+            `site`: see `Verifier`, on each node.
 
     Attributes:
         limits: Limits for tasks that have none of their own.
@@ -69,26 +69,19 @@ class RayVerifier:
         max_nodes: int | None = None,
         config: WorkerConfig | None = None,
         limits: Limits | None = None,
-        require: str | None = None,
-        level: str | None = None,
-        engine: str = "auto",
-        backend: str = "local",
-        image: str | None = None,
-        runtime: str | None = None,
-        require_isolation: str | None = None,
-        packages: Sequence[str] | None = None,
-        site: str | os.PathLike[str] | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
         if (workers is not None and workers < 1) or min_nodes < 1 or (max_nodes is not None and max_nodes < min_nodes):
             raise ValueError("workers and min_nodes must be at least 1, and max_nodes at least min_nodes")
-        where = backend, image, runtime
-        self._config = config or WorkerConfig(require, level, engine, *where, require_isolation, packages, site)
+        if config and options:
+            raise ValueError(f"give config, or {', '.join(options)}, not both")
+        self._config = config or WorkerConfig(**options)
         self.limits = limits or Limits()
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             ray.init(address=address, log_to_driver=False, logging_level=30)
         self._check = partial(check_task, require_isolation=self._config.require_isolation)
-        self._closed = False
+        self._closed = self._has_asked = False
 
         def make(on_described: Callable[[Node, Any], None]) -> Nodes:
             return Nodes(self._config, workers, self.limits, max_nodes, on_described)
@@ -97,6 +90,7 @@ class RayVerifier:
         self._dispatcher.start()
         try:
             if min_nodes > 1:
+                self._has_asked = True
                 _ask_autoscaler(min_nodes, workers or 1)
             self._await_nodes(min_nodes)
         except BaseException:
@@ -244,6 +238,8 @@ class RayVerifier:
             return
         self._closed = True
         self._dispatcher.stop()
+        if self._has_asked and ray.is_initialized():
+            _ask_autoscaler(0, 1)  # what was asked for stays until it is withdrawn, and the nodes with it
         if self._owns_ray:
             ray.shutdown()
 
@@ -288,6 +284,7 @@ class RayVerifier:
 
 
 def _ask_autoscaler(nodes: int, processors: int) -> None:
+    """Ask for so many nodes, instead of what was asked for before."""
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[{"CPU": processors}] * nodes)

@@ -116,7 +116,8 @@ def _beginning(text: str) -> Source | None:
     found = Source(body, body=True)
     if found.tree is None:
         return found if _BODY.match(lines[first]) else None
-    return found if found.is_code and not Source(_dedented(body)).is_definition else None
+    whole = Source(_dedented(body))  # an answer that is indented as a whole, or a body that begins with a helper
+    return found if found.is_code and (found.returns or not whole.is_definition) else None
 
 
 def _indented(text: str) -> Iterator[Source]:

@@ -76,7 +76,7 @@ class Source:
     @property
     def returns(self) -> bool:
         """It has a ``return`` outside of functions."""
-        return self.tree is not None and any(isinstance(node, ast.Return) for node in self.tree.body)
+        return self.tree is not None and _returns(self.tree)
 
     @property
     def is_definition(self) -> bool:
@@ -111,6 +111,8 @@ class Source:
 _DEFINING = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign,
 )  # fmt: skip
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)
+"""What no ``return`` of the code around it is in."""
 
 
 def continued(prompt: str, text: str) -> str:
@@ -166,6 +168,18 @@ def _definition(name: str) -> re.Pattern[str]:
 
 def _name(node: ast.stmt) -> str:
     return node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else ""
+
+
+def _returns(tree: ast.Module) -> bool:
+    """Return True if there is a ``return`` outside of functions, in loops and conditions too."""
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Return):
+            return True
+        if not isinstance(node, _SCOPES):
+            nodes += ast.iter_child_nodes(node)
+    return False
 
 
 def _is_empty(node: ast.stmt) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from selftaught.sandbox.dropin import process
 from selftaught.sandbox.dropin.human_eval import limits, outcome
 from selftaught.sandbox.formats import sources
-from selftaught.sandbox.formats.problem import Malformed
 from selftaught.sandbox.passk import pass_at_k
 from selftaught.sandbox.task import FunctionTask
 
@@ -44,7 +43,7 @@ def compute_code_eval(
     keys: list[tuple[int, int]] = []
     tasks: list[FunctionTask] = []
     for problem, (candidates, reference) in enumerate(zip(predictions, references, strict=True)):
-        tests, name = _tests(reference, f"references[{problem}]")
+        tests, name = sources.tests_and_entry_point(reference, f"references[{problem}]")
         for number, candidate in enumerate(candidates):
             keys.append((problem, number))
             tasks.append(FunctionTask(f"{problem}/{number}", candidate, name, tests=tests, limits=given))
@@ -55,14 +54,3 @@ def compute_code_eval(
     counts = [(len(found), sum(result["passed"] for _, result in found)) for found in results.values()]
     enough = [one for one in k if counts and all(total >= one for total, _ in counts)]
     return {f"pass@{one}": sum(pass_at_k(*count, one) for count in counts) / len(counts) for one in enough}, results
-
-
-def _tests(reference: str, what: str) -> tuple[str, str]:
-    """Return the tests of a reference and the function that they are about."""
-    tests, name = sources.without_call_of_check(reference, what)
-    if name is None:
-        tests = sources.with_cases(tests, what)
-        name = sources.entry_point(sources.tree(tests, what))
-    if name is None:
-        raise Malformed(f"{what} calls no function of the solution")
-    return tests, name

@@ -1,8 +1,10 @@
 """The one verifier of a process, which drop-in functions and rewards share.
 
-It is one that `use` has set, or it is opened when first needed. Where one process asks, that is a `Verifier` of its
-own. Where many may ask on one machine it is a client of one daemon that all of them share (`Verifier.shared`), so that
-there are not as many workers as processes times processors. Many may ask
+It is one that `use` has set, or it is opened when first needed. If the environment variable ``SELFTAUGHT_DAEMON`` has
+addresses of daemons, separated by spaces, it is a client of them, with the token in the file that
+``SELFTAUGHT_TOKEN_FILE`` names. Otherwise, where one process asks, it is a `Verifier` of its own. Where many may ask on
+one machine it is a client of one daemon that all of them share (`Verifier.shared`), so that there are not as many
+workers as processes times processors. Many may ask
 
 * in a process of Ray, or one that is connected to it;
 * in a child of `multiprocessing`, and after a fork of a process that has asked;
@@ -25,6 +27,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selftaught.sandbox.errors import NotJudged
@@ -39,6 +42,10 @@ _log = logging.getLogger(__name__)
 
 TRIES = 3
 """Maximum number of verifications of a solution that could not be judged."""
+
+DAEMON_VARIABLE, TOKEN_VARIABLE = "SELFTAUGHT_DAEMON", "SELFTAUGHT_TOKEN_FILE"
+"""The environment variables with the addresses of daemons, separated by spaces, and the path of a file with their
+token."""
 
 VARIABLE = "SELFTAUGHT_SHARED"
 """The environment variable that says whether the processes of a machine share a daemon: ``1`` or ``0``."""
@@ -75,16 +82,27 @@ def current() -> Verifier | Client:
 
     Raises:
         CannotConfine: None can be opened on this machine.
-        ValueError: The environment variable `VARIABLE` is neither ``1`` nor ``0``.
+        ValueError: The environment variable `VARIABLE` is neither ``1`` nor ``0``, or that of daemons has no addresses.
+        OSError: The file with the daemons' token can't be read.
     """
     global _verifier, _opened_here
     with _lock:
         if _verifier is None:
-            _verifier = Verifier.shared(limits=CEILING) if shares() else Verifier()
+            _verifier = _open()
             if not _opened_here:
                 atexit.register(_close)
             _opened_here = True
         return _verifier
+
+
+def _open() -> Verifier | Client:
+    if urls := os.environ.get(DAEMON_VARIABLE, "").split():
+        from selftaught.sandbox.client import Client
+
+        path = os.environ.get(TOKEN_VARIABLE)
+        token = Path(path).read_text(encoding="ascii").strip() if path else None
+        return Client(urls, token=token, limits=Limits())
+    return Verifier.shared(limits=CEILING) if shares() else Verifier()
 
 
 def limits() -> Limits:

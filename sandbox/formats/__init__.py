@@ -5,9 +5,11 @@
     verl.py, leetcode.py, puzzles.py
                      one module a family: `recognise` a record by its fields, `read` it
     pairs.py         inputs and outputs -> cases; sources.py: what is read off a dataset's sources
+    statement.py     the words in which a problem is stated
     fields.py        fields with messages that name them; literals.py: data in texts; pickled.py: one string of a pickle
     preludes.py      names that solutions expect without imports
-    joining.py       problems and samples, joined by id; answers.py: the solution that a model wrote
+    benchmark.py     the problems of files, by id; joining.py: with their samples; answers.py: the solution that a
+                     model wrote
 
 Example:
     problem = formats.read({"prompt": ..., "entry_point": ..., "test": ..., "task_id": "HumanEval/0"})

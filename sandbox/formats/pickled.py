@@ -1,15 +1,17 @@
-"""LiveCodeBench's private test cases: base64 of zlib of a pickle of one string.
+"""Test cases as base64 of zlib of a pickle: LiveCodeBench's private ones, a string, and open-instruct's, plain data.
 
-Unpickling runs code that the pickle names. So nothing is unpickled here: the opcodes are read, and only those that
-describe one string are admitted.
+Unpickling runs code that the pickle names. So the opcodes are read first, and only those are admitted that describe one
+string, or plain data.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import pickle
 import pickletools
 import zlib
+from typing import Any
 
 from selftaught.sandbox.formats.problem import Malformed
 
@@ -21,30 +23,72 @@ _HARMLESS = frozenset({"PROTO", "FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZ
 """Opcodes that describe the pickle itself, or number its one string."""
 
 
+_DATA = _STRING | frozenset(
+    "NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT MARK EMPTY_LIST APPEND APPENDS EMPTY_DICT "
+    "SETITEM SETITEMS GET BINGET LONG_BINGET".split()
+)
+"""Opcodes of plain data, as JSON has it: none of them names anything that could be called."""
+
+
 def decode(text: str) -> str:
     """Return the string.
 
     Raises:
         Malformed: It is something else, or larger than `MOST_BYTES`.
     """
+    return string_of(_unpacked(text, "private_test_cases", MOST_BYTES))
+
+
+def decode_data(text: str, what: str, most_bytes: int) -> Any:
+    """Return the data: strings, numbers, booleans, None, and lists and dicts of these.
+
+    Args:
+        text: The text.
+        what: Names it in the message.
+        most_bytes: The most bytes of decompressed data.
+
+    Raises:
+        Malformed: It is something else, or larger.
+    """
+    return data_of(_unpacked(text, what, most_bytes), what)
+
+
+def _unpacked(text: str, what: str, most: int) -> bytes:
     try:
         packed = base64.b64decode("".join(text.split()), validate=True)
     except (ValueError, binascii.Error):
-        raise Malformed("private_test_cases is neither JSON nor base64") from None
-    return string_of(_decompress(packed))
-
-
-def _decompress(packed: bytes) -> bytes:
+        raise Malformed(f"{what} is neither JSON nor base64") from None
     inflater = zlib.decompressobj()
     try:
-        data = inflater.decompress(packed, MOST_BYTES + 1)
+        data = inflater.decompress(packed, most + 1)
     except zlib.error as error:
-        raise Malformed(f"private_test_cases can't be decompressed: {error}") from None
-    if len(data) > MOST_BYTES:
-        raise Malformed(f"private_test_cases are larger than {MOST_BYTES >> 20} MiB")
+        raise Malformed(f"{what} can't be decompressed: {error}") from None
+    if len(data) > most:
+        raise Malformed(f"{what} is larger than {most >> 20} MiB")
     if not inflater.eof or inflater.unused_data:
-        raise Malformed("private_test_cases are incomplete, or more follows them")
+        raise Malformed(f"{what} is incomplete, or more follows it")
     return data
+
+
+def data_of(source: bytes, what: str) -> Any:
+    """Return the plain data of a pickle.
+
+    Raises:
+        Malformed: The pickle has anything else, or is broken.
+    """
+    try:
+        for opcode, argument, position in pickletools.genops(source):
+            if opcode.name == "STOP" and position is not None and position + 1 != len(source):
+                raise Malformed("the pickle ends early")
+            if opcode.name not in _DATA and opcode.name not in _HARMLESS and opcode.name != "STOP":
+                raise Malformed(f"{what} is more than plain data: opcode {opcode.name} is not admitted")
+            if "PUT" in opcode.name and isinstance(argument, int) and argument > len(source):
+                raise Malformed("the pickle numbers more than it has")  # each number takes memory
+        return pickle.loads(source)
+    except Malformed:
+        raise
+    except Exception as error:  # both raise many kinds for broken pickles
+        raise Malformed(f"{what} is no pickle: {type(error).__name__}: {error}") from None
 
 
 def string_of(pickle: bytes) -> str:

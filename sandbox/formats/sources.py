@@ -95,6 +95,25 @@ def without_call_of_check(tests: str, what: str) -> tuple[str, str | None]:
     return "".join(lines[: last.lineno - 1]), name
 
 
+def tests_and_entry_point(tests: str, what: str) -> tuple[str, str]:
+    """Return tests that have a case, and the function that they are about.
+
+    Args:
+        tests: Their source: assert statements, functions, or a script; or ``check``, and a call of it at the end.
+        what: Names it in the message.
+
+    Raises:
+        Malformed: They can't be parsed, have no case, or call no function of the solution.
+    """
+    found, name = without_call_of_check(tests, what)
+    if name is None:
+        found = with_cases(found, what)
+        name = entry_point(tree(found, what))
+    if name is None:
+        raise Malformed(f"{what} calls no function of the solution")
+    return found, name
+
+
 def _named(node: ast.expr) -> str | None:
     if isinstance(node, ast.Name):
         return node.id

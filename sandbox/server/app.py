@@ -21,7 +21,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 import selftaught
-from selftaught.sandbox.server import batch, models, openapi, sandbox_fusion
+from selftaught.sandbox.server import (
+    batch,
+    models,
+    nemo_skills,
+    open_instruct,
+    openapi,
+    sandbox_fusion,
+    waiting,
+)
 from selftaught.sandbox.server.admission import Admission
 from selftaught.sandbox.server.body import Pace, Stream, read_whole
 from selftaught.sandbox.server.exchange import Gone, Refused, encode, media_type, reply
@@ -147,6 +155,29 @@ class Service:
         except Refused as refusal:
             raise sandbox_fusion.gateway_timeout(refusal) from refusal
         return reply(orjson.dumps(answer, default=_struct))
+
+    async def test_program(self, request: Request) -> Response:
+        """Handle POST /test_program, /test_program_stdio and /test_program_functional."""
+        return await self._answer_late(request, open_instruct.reader(request.url.path))
+
+    async def execute(self, request: Request) -> Response:
+        """Handle POST /execute."""
+        return await self._answer_late(request, nemo_skills.read)
+
+    async def _answer_late(self, request: Request, read: Callable[[Any, Limits], waiting.Asked]) -> Response:
+        """Answer a client that waits however long, and takes a refusal for a wrong answer."""
+        _expect(request, _JSON)
+        body = await self._body(request, waiting.LEAST_PATIENCE_SECONDS)
+        try:
+            asked = await asyncio.to_thread(lambda: read(models.parse(body), self.program_limits))
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+
+        async def content() -> bytes:
+            found = await waiting.results(self.admission, asked.items, request.state.lost)
+            return orjson.dumps(asked.response(found), default=_struct)
+
+        return await waiting.respond(content())
 
     async def _parse_request(self, request: Request, read: Callable[[Any, Limits], T], ceiling: Limits) -> T:
         """Return the task or program in a JSON request. Raises Refused, or Gone if the client leaves."""
@@ -327,8 +358,11 @@ def make(verifier: Verifier, settings: Settings) -> tuple[Starlette, Service]:
         Route("/v1/verify", service.verify, methods=["POST"]),
         Route("/v1/verify/batch", service.verify_batch, methods=["POST"]),
         Route("/v1/run", service.run, methods=["POST"]),
-        Route("/run_code", service.run_code, methods=["POST"]),
+        Route(sandbox_fusion.PATH, service.run_code, methods=["POST"]),
+        *(Route(path, service.test_program, methods=["POST"]) for path in open_instruct.PATHS),
+        Route(nemo_skills.PATH, service.execute, methods=["POST"]),
         Route("/healthz", service.healthz),
+        Route("/health", service.healthz),
         Route("/readyz", service.readyz),
         Route("/v1/config", service.config),
         Route("/metrics", service.metrics),

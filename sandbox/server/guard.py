@@ -15,7 +15,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json")
+OPEN = ("/", "/page.js", "/page.css", "/healthz", "/health", "/readyz", "/openapi.json")
 """Paths that need no token: they reveal no secret and run no code of the caller."""
 
 STREAMS = ("/v1/verify/batch",)

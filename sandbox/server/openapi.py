@@ -17,6 +17,13 @@ from selftaught.sandbox.server.models import (
     TaskRequest,
     TestedFunctionRequest,
 )
+from selftaught.sandbox.server.nemo_skills import ExecuteRequest, ExecuteResponse
+from selftaught.sandbox.server.open_instruct import (
+    TestProgramFunctionalRequest,
+    TestProgramRequest,
+    TestProgramResponse,
+    TestProgramStdioRequest,
+)
 from selftaught.sandbox.server.sandbox_fusion import RunCodeRequest, RunCodeResponse
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.verdict import Verdict
@@ -66,6 +73,10 @@ _PARAMETERS = [
 ]
 
 _TASKS = (TaskRequest, TestedFunctionRequest, FunctionCasesRequest, StdioTaskRequest)
+_OTHERS = (
+    RunRequest, RunCodeRequest, RunCodeResponse, TestProgramRequest, TestProgramStdioRequest,
+    TestProgramFunctionalRequest, TestProgramResponse, ExecuteRequest, ExecuteResponse, Verdict, Run,
+)  # fmt: skip
 _ENCODED = {
     "type": "string",
     "format": "encoded-value",
@@ -120,6 +131,25 @@ _CASE: dict[str, Any] = {
         },
     ],
 }
+
+
+def _waiting(operation: str, summary: str, kind: str) -> dict[str, Any]:
+    """Return the description of a path whose clients wait, however long (`selftaught.sandbox.server.waiting`)."""
+    found = _ref("ExecuteResponse" if kind == "Execute" else "TestProgramResponse")
+    late = "An Error in a body with status 200: the server failed, or shut down, after the response had begun."
+    failed = _answer("The server failed, or shuts down.", _ERROR)
+    return {
+        "post": {
+            "operationId": operation,
+            "summary": f"{summary} It waits however long, and sends blanks until then.",
+            "requestBody": {"required": True, "content": _content(_ref(f"{kind}Request"))},
+            "responses": {
+                "200": _answer(f"What came of it. {late}", {"anyOf": [found, _ERROR]}),
+                **{status: refusal for status, refusal in _REFUSALS.items() if status != "429"},
+                "503": {**failed, "headers": _WAIT},
+            },
+        }
+    }
 
 
 def _paths() -> dict[str, Any]:
@@ -186,6 +216,24 @@ def _paths() -> dict[str, Any]:
                 },
             }
         },
+        "/test_program": _waiting(
+            "test_program", "Test a program by sources that call it, in open-instruct's shape.", "TestProgram"
+        ),
+        "/test_program_stdio": _waiting(
+            "test_program_stdio", "Test a program by inputs and outputs, in open-instruct's shape.", "TestProgramStdio"
+        ),
+        "/test_program_functional": _waiting(
+            "test_program_functional", "Test a function by calls, in open-instruct's shape.", "TestProgramFunctional"
+        ),
+        "/execute": _waiting("execute", "Run a Python program, in NeMo-Skills' shape. This judges nothing.", "Execute"),
+        "/health": {
+            "get": {
+                "operationId": "health",
+                "summary": "Alive: the same as /healthz, where clients of open-instruct and NeMo-Skills ask.",
+                "security": [],
+                "responses": {"200": _answer("Alive.", free)},
+            }
+        },
         "/healthz": {
             "get": {
                 "operationId": "healthz",
@@ -230,8 +278,7 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
         limits: Its limits for tasks.
         program_limits: Its limits for programs.
     """
-    types = (*_TASKS, RunRequest, RunCodeRequest, RunCodeResponse, Verdict, Run)
-    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components((*_TASKS, *_OTHERS), ref_template="#/components/schemas/{name}")
     for name, ceiling in (("LimitsRequest", limits), ("ProgramLimitsRequest", program_limits)):
         for limit, described in schemas[name]["properties"].items():
             kinds = [kind for kind in described["anyOf"] if kind["type"] != "null"]

@@ -38,7 +38,7 @@ PAPER = [
     "def f(x: int):\n    return x < -9",
     "def f(s: str):\n    return len(s) == 3 and s[0] == 'c'",
     "def f(x: float):\n    return x * 2 == 1",
-    "def f(x: List[int]):\n    return sum(x) == 8",
+    "def f(x: List[int]):\n    return sum(x) == 6",
     "def f(x: List[List[str]]):\n    return x[0] == []",
     "def f(x: Optional[int]):\n    return x is None",
     "def f(x: List[bool]):\n    return x.count(True) == 2",
@@ -73,6 +73,48 @@ def test_an_answer_that_stands_in_the_source_is_found_by_search_alone(verifier: 
 @pytest.mark.parametrize("source", HARD)
 def test_a_puzzle_that_needs_thought_is_not_trivial(verifier: Verifier, source: str) -> None:
     assert not is_trivial(verifier, source, "search")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(x: int, a=3):\n    return x + a",
+        "def f(s: str):\n    return [s]",
+        "def f(x: int):\n    return x == secret",
+        "def f(x: int):\n    if x > 5:\n        y = 1\n    return x + y == 10 ** 9",
+    ],
+    ids=["something true", "a list", "an unbound name", "an unbound local name"],
+)
+def test_the_paper_takes_what_is_true_and_unbound_names_as_trivial(verifier: Verifier, source: str) -> None:
+    assert is_trivial(verifier, source, "paper")
+    assert not is_trivial(verifier, source, "search")
+
+
+@pytest.mark.parametrize("body", ["x[0] == 1", "1 / 0", "0 * x", "int('a')"])
+def test_no_other_error_and_nothing_false_is_trivial_for_the_paper(verifier: Verifier, body: str) -> None:
+    assert not is_trivial(verifier, f"def f(x: int):\n    return {body}", "paper")
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "some", "none"),
+    [
+        ("int", 111, [-10, 0, 100], [101, -11]),
+        ("str", 8, ["cat", "dog", "aa", "ab", "foo", "bar", "baz", ""], ["a"]),
+        ("float", 13, [-100.0, -0.1, 0.5, 100.0], [3.0]),
+        ("List[int]", 57, [[], [-3], [3, 3]], [[4], [0, 0, 0]]),
+        ("List[str]", 31, [["baz", "a"]], [["cat"]]),
+        ("List[bool]", 7, [[True, False]], [[True, True, True]]),
+        ("List[float]", 57, [[-1.0, 2.0]], [[3.0]]),
+        ("List[List[int]]", 58, [[], [[]], [[-3, 3]]], [[[], []], [[1], [2]]]),
+        ("List[List[List[str]]]", 32, [[], [[[]]], [[["a", "b"]]]], [[[]]]),
+    ],
+)
+def test_the_papers_answers_are_those_of_its_code(text: str, count: int, some: list[Any], none: list[Any]) -> None:
+    kind = read_type(text)
+    assert kind
+    tried = [repr(one) for one in answers.paper_answers(kind)]
+    assert len(tried) == len(set(tried)) == count
+    assert {repr(one) for one in some} <= set(tried) and not {repr(one) for one in none} & set(tried)
 
 
 def test_an_answer_that_never_returns_does_not_hide_the_next_one(verifier: Verifier) -> None:

@@ -168,6 +168,22 @@ def test_a_seed_that_is_held_out_is_refused(tmp_path: Path, model: str) -> None:
     assert "held-out" in run.stderr
 
 
+def test_of_p3_the_training_part_is_shown_and_the_test_part_held_out(tmp_path: Path, model: str) -> None:
+    sources = {"Study": "x * 3 + 1 == 22", "Exam": "[x] * 3 == [7, 7, 7]", "Neither": "str(x) == '123'"}
+    p3 = [{"name": f"{name}:0", "sat": f"def sat(x: int):\n    return {source}", "sol_bodies": []}
+          for name, source in sources.items()]  # fmt: skip
+    (tmp_path / "p3.json").write_text(json.dumps(p3))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["Study"], "test": ["Exam"]}))
+    given = ("--model", model, "--seeds", tmp_path / "p3.json", "--split", tmp_path / "split.json", "--puzzles", 4)
+    run = selftaught("generate", *given, "-o", tmp_path / "out", *QUICK)
+    assert run.returncode in (0, 1), run.stderr
+    shown = [json.loads(line)["id"] for line in (tmp_path / "out/seeds.jsonl").read_text().splitlines()]
+    assert shown == ["Study:0"] and "2 records are left out: it is not in the training part" in run.stderr
+    without = selftaught("generate", *given[:4], *given[6:], "-o", tmp_path / "other", *QUICK)
+    held_out = [json.loads((tmp_path / name / "config.json").read_text())["held_out"] for name in ("out", "other")]
+    assert without.returncode in (0, 1) and held_out[0] != held_out[1]
+
+
 def test_importing_the_generator_loads_no_heavy_library() -> None:
     modules = ", ".join(f"selftaught.generator.{name}" for name in ("generation", "cli", "provenance"))
     code = f"import sys, {modules}; print(*sys.modules)"

@@ -13,8 +13,10 @@ import pytest
 
 from selftaught.generator import example, seeds
 from selftaught.generator.candidate import STAGES
+from selftaught.generator.contamination import HeldOutProblems
 from selftaught.generator.folder import Folder, Tally
 from selftaught.generator.generation import Generation
+from selftaught.generator.models import ModelFailed
 from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.novelty import Contaminated, HeldOut
 from selftaught.generator.prompts import BARE
@@ -240,6 +242,17 @@ def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, v
         run(tmp_path / "b", verifier, held_out=HeldOut([SEEDS[7].puzzle.source]))
 
 
+def test_a_solution_of_a_held_out_problem_is_neither_judged_nor_kept(tmp_path: Path, verifier: Verifier) -> None:
+    body = "\n    c = [b - a]\n    for one in c:\n        if one == b - a and one + a == b:\n            return one"
+    model = Scripted(lambda prompt, rng: body if "def g" in prompt.splitlines()[-1] else rng.choice([SUM, "x"]))
+    for name, problems, kept in (("open", HeldOutProblems(), True), ("closed", HeldOutProblems(), False)):
+        if not kept:
+            problems.add("HumanEval/900", "", [f"def solve(a, b):{body}"])
+        tally = run(tmp_path / name, verifier, model=model, held_out=HeldOut(problems=problems))
+        assert (tally.stages["pairs"] > 0) is kept
+        assert (tally.statuses["held_out"] > 0) is not kept and (tally.statuses["accepted"] > 0) is kept
+
+
 def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Path, verifier: Verifier) -> None:
     near = "def f(s: str, t='melon'):\n    return s == t * 3 + t.upper() or s == 5"
     run(tmp_path, verifier, replace(SMALL, held_out_similarity=0.3), held_out=HeldOut([near]))
@@ -262,6 +275,85 @@ def test_the_papers_recipe_keeps_the_shortest_solutions_and_repeats_puzzles(tmp_
     assert "new" not in {record["refused"] for record in records(tmp_path)}
     solutions = {one.solution for one in example.read(tmp_path / "pairs.jsonl") if one.puzzle == f"def f({SUM}"}
     assert solutions == {"def g(a=417, b=1342): return b - a", "def g(a=417, b=1342):\n    c = b - a\n    return c"}
+
+
+QUICK_PAPER = replace(PAPER, samples_per_prompt=32, max_attempts=4, attempts_per_round=4)
+
+
+def test_the_papers_lot_also_skips_the_checks_of_type_and_use(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path / "all", verifier, replace(QUICK_PAPER, keep_trivial_share=1.0), puzzles=96)
+    assert set(refused(tmp_path / "all", "unused")) == {""}
+    (outcomes,) = {
+        tuple(
+            outcome["outcome"]
+            for outcome in record["filters"]
+            if outcome["filter"] in ("answer_type", "used", "trivial")
+        )
+        for record in records(tmp_path / "all")
+        if PUZZLES["bool"] in record["puzzle"]
+    }
+    assert outcomes == ("exempt",) * 3
+    run(tmp_path / "none", verifier, replace(QUICK_PAPER, keep_trivial_share=0.0), puzzles=96)
+    off = replace(QUICK_PAPER, keep_trivial_share=1.0, lot_skips_checks=False)
+    run(tmp_path / "off", verifier, off, puzzles=96)
+    for name in ("none", "off"):
+        assert set(refused(tmp_path / name, "unused")) == {"used"}
+        assert set(refused(tmp_path / name, "bool")) == {"answer_type"}
+
+
+def test_the_papers_lot_is_drawn_from_all_puzzles_trivial_or_not(tmp_path: Path, verifier: Verifier) -> None:
+    run(tmp_path, verifier, replace(QUICK_PAPER, keep_trivial_share=0.5), puzzles=192)
+    found = {
+        key: {
+            outcome["outcome"]
+            for record in records(tmp_path)
+            if PUZZLES[key].partition("\n\n")[0] in record["puzzle"]
+            for outcome in record["filters"]
+            if outcome["filter"] == "trivial"
+        }
+        for key in ("good", "trivial")
+    }
+    assert found == {"good": {"exempt", "passed"}, "trivial": {"exempt", "refused"}}
+
+
+def test_a_puzzle_prompt_is_as_long_as_the_recipe_says_whatever_the_model_could_read(
+    tmp_path: Path, verifier: Verifier
+) -> None:
+    lengths = {}
+    for context in (600, 0):
+        model = Scripted(script, context=5_000)
+        recipe = replace(QUICK_PAPER, puzzle_context=context)
+        run(tmp_path / str(context), verifier, recipe, model=model, puzzles=32)
+        lengths[context] = max(model.tokens(text) for text in model.prompts if text.endswith("("))
+    assert lengths[600] + QUICK_PAPER.puzzle_max_new_tokens <= 600 < lengths[0]
+
+
+class Recording(Scripted):
+    """Records the settings of its calls."""
+
+    def complete(  # type: ignore[override]
+        self, prompts: Sequence[str], **settings: Any
+    ) -> Iterator[tuple[int, list[str]]]:
+        self.settings = settings
+        yield from super().complete(prompts, **settings)
+
+
+def test_top_k_is_asked_of_the_model_and_recorded_with_every_pair(tmp_path: Path, verifier: Verifier) -> None:
+    model = Recording(script)
+    run(tmp_path / "paper", verifier, QUICK_PAPER, model=model, puzzles=32)
+    assert model.settings["top_k"] == 50
+    assert {one.solution_sampling.top_k for one in example.read(tmp_path / "paper/pairs.jsonl")} == {50}
+    run(tmp_path / "default", verifier, model=model, puzzles=32)
+    assert "top_k" not in model.settings
+
+
+def test_a_model_that_knows_no_top_k_is_not_sampled_without_it(tmp_path: Path, verifier: Verifier) -> None:
+    class Plain(Scripted):
+        def complete(self, prompts: Sequence[str], *, samples: int, seed: int) -> Any:  # type: ignore[override]
+            raise AssertionError
+
+    with pytest.raises(ModelFailed, match="--set top_k=0"):
+        run(tmp_path, verifier, QUICK_PAPER, model=Plain(script))
 
 
 def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, verifier: Verifier) -> None:

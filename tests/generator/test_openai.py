@@ -95,6 +95,12 @@ def test_every_prompt_gets_its_samples_with_the_settings_asked_for(stub: Stub) -
         (7, 0.5, 0.9, 2)
     }
     assert stub.seen[0]["stop"] == ["\ndef", "#"]
+    assert not any("top_k" in body for body in stub.seen)
+
+
+def test_top_k_is_sent_if_it_is_asked_for(stub: Stub) -> None:
+    complete(OpenAI(address(stub)), ["p"], top_k=50)
+    assert stub.seen[-1]["top_k"] == 50
 
 
 def test_the_same_seed_gives_the_same_texts_and_prompts_differ_in_theirs(stub: Stub) -> None:

@@ -37,7 +37,7 @@ def test_every_worked_pair_is_right() -> None:
 
 
 def test_a_puzzle_prompt_numbers_its_puzzles_and_ends_where_the_next_begins() -> None:
-    prompt = prompts.for_puzzle(SEEDS, model(), Style(), random.Random(1), 200, NOBODY)
+    prompt = prompts.for_puzzle(SEEDS, model(), Style(), random.Random(1), 3800, NOBODY)
     numbers = [int(number) for number in re.findall(r"^def f(\d+)\(", prompt.text, re.M)]
     assert numbers == list(range(1, len(prompt.parents) + 2))
     assert prompt.text.endswith(f"\n\ndef f{numbers[-1]}(")
@@ -47,7 +47,7 @@ def test_a_puzzle_prompt_numbers_its_puzzles_and_ends_where_the_next_begins() ->
 
 def test_a_prompt_shows_code_alone_unless_docstrings_are_asked_for() -> None:
     def text(style: Style) -> str:
-        return prompts.for_puzzle(SEEDS, model(), style, random.Random(1), 200, NOBODY).text
+        return prompts.for_puzzle(SEEDS, model(), style, random.Random(1), 3800, NOBODY).text
 
     assert '"""' not in text(Style())
     assert text(Style(docstrings=True)).count('"""') > 10
@@ -56,7 +56,7 @@ def test_a_prompt_shows_code_alone_unless_docstrings_are_asked_for() -> None:
 @pytest.mark.parametrize("context", [300, 1000, 4000, 100_000])
 def test_as_many_puzzles_are_packed_as_leave_room_for_the_answer(context: int) -> None:
     small = model(context)
-    prompt = prompts.for_puzzle(SEEDS, small, Style(), random.Random(2), 200, NOBODY)
+    prompt = prompts.for_puzzle(SEEDS, small, Style(), random.Random(2), context - 200, NOBODY)
     assert small.tokens(prompt.text) + 200 <= context
     assert len(prompt.parents) == len(SEEDS) or small.tokens(prompt.text) > context - 200 - 700
 
@@ -65,17 +65,28 @@ def test_a_prompt_shows_one_instance_of_each_problem() -> None:
     puzzles = [parse(f"def sat(x: int, a={number}):\n    return x == a") for number in range(9)]
     instances = [Seed(str(number), "", f"problem {number % 3}", puzzle) for number, puzzle in enumerate(puzzles)]
     shown = [
-        prompts.for_puzzle(instances, model(), Style(), random.Random(number), 200, NOBODY).parents
+        prompts.for_puzzle(instances, model(), Style(), random.Random(number), 3800, NOBODY).parents
         for number in range(20)
     ]
     assert all({int(one) % 3 for one in parents} == {0, 1, 2} and len(parents) == 3 for parents in shown)
     assert len(set(shown)) > 10
 
 
+def test_a_prompt_shows_each_problems_first_instance_if_asked() -> None:
+    puzzles = [parse(f"def sat(x: int, a={number}):\n    return x == a") for number in range(9)]
+    instances = [Seed(str(number), "", f"problem {number % 3}", puzzle) for number, puzzle in enumerate(puzzles)]
+    shown = [
+        prompts.for_puzzle(instances, model(), Style(), random.Random(number), 3800, NOBODY, first_instance=True)
+        for number in range(20)
+    ]
+    assert {frozenset(prompt.parents) for prompt in shown} == {frozenset("012")}
+    assert len({prompt.parents for prompt in shown}) > 3, "their order is still random"
+
+
 def test_a_held_out_puzzle_never_gets_into_a_prompt() -> None:
     held_out = HeldOut([SEEDS[3].puzzle.named("h").replace("  ", "   ")])
     with pytest.raises(Contaminated, match="held-out"):
-        prompts.for_puzzle(SEEDS, model(100_000), Style(), random.Random(1), 200, held_out)
+        prompts.for_puzzle(SEEDS, model(100_000), Style(), random.Random(1), 99_800, held_out)
 
 
 def test_a_solution_prompt_ends_in_the_head_with_the_defaults_verbatim() -> None:

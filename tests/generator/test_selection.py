@@ -92,6 +92,8 @@ def test_the_papers_recipe_is_the_papers() -> None:
     )
     assert figures == (64, 0.9, 200, 150, 128, 8)
     assert PAPER.keep_trivial_share == 0.05
+    assert (PAPER.top_k, PAPER.top_p, PAPER.puzzle_context, PAPER.first_instance) == (50, 1.0, 2048, True)
+    assert (PAPER.trivial_check, PAPER.lot_skips_checks, PAPER.refuse_undefined_names) == ("paper", True, False)
     assert (
         PAPER.refuse_answer_independent,
         PAPER.verify_repeats,

@@ -173,6 +173,7 @@ def test_samples_follow_the_models_distribution(model: Any) -> None:
 
 def test_top_p_keeps_the_smallest_set_of_tokens_that_reaches_it(model: Any) -> None:
     assert draw(model, PROMPTS, temperature=1.0, top_p=1e-9) == draw(model, PROMPTS)
+    assert draw(model, PROMPTS, temperature=1.0, top_k=1) == draw(model, PROMPTS)
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_something_else(model: Any) -> None:
@@ -306,6 +307,15 @@ def test_tokens_are_drawn_as_often_as_the_model_says_and_impossible_ones_never()
     found = torch.bincount(token, minlength=6) / 20_000
     assert torch.allclose(found, probabilities, atol=0.02)
     assert not found[probabilities == 0].any()
+
+
+def test_top_k_leaves_all_but_the_likeliest_tokens_and_their_odds() -> None:
+    probabilities = torch.tensor([0.1, 0.5, 0.15, 0.25])
+    token = _TokenSampler(1.0, 1.0, torch.Generator().manual_seed(3), 2)(probabilities.log().repeat(20_000, 1))
+    found = torch.bincount(token, minlength=4) / 20_000
+    assert torch.allclose(found, torch.tensor([0.0, 2 / 3, 0.0, 1 / 3]), atol=0.02)
+    everything = _TokenSampler(1.0, 1.0, torch.Generator().manual_seed(3), 50)(probabilities.log().repeat(1_000, 1))
+    assert set(everything.tolist()) == {0, 1, 2, 3}
 
 
 def test_top_p_leaves_out_the_unlikely_tail() -> None:

@@ -91,8 +91,10 @@ def as_a_pod(engine: Any, folder: Path, name: str) -> None:
     assert pod.pop("runAsNonRoot") is True
     assert pod.pop("seccompProfile") == {"type": "RuntimeDefault"}
     assert own.pop("allowPrivilegeEscalation") is False
-    (mount,), (volume,) = spec["volumeMounts"], POD["volumes"]
-    assert mount["name"] == volume["name"]
+    mount, scratch = spec["volumeMounts"]
+    volume, empty = POD["volumes"]
+    assert (mount["name"], scratch["name"]) == (volume["name"], empty["name"])
+    assert set(empty) == {"name", "emptyDir"}
     group, secret = pod.pop("fsGroup"), folder / "secret"
     secret.mkdir()
     shutil.copy(folder / "token", secret / "token")
@@ -113,6 +115,7 @@ def as_a_pod(engine: Any, folder: Path, name: str) -> None:
         mem_limit=limits["memory"].removesuffix("i"),
         nano_cpus=int(limits["cpu"]) * 10**9,
         volumes={str(secret): {"bind": mount["mountPath"], "mode": "ro" if mount["readOnly"] else "rw"}},
+        tmpfs={scratch["mountPath"]: f"size={empty['emptyDir']['sizeLimit'].removesuffix('i').lower()}"},
         ports={f"{port['containerPort']}/tcp": ("127.0.0.1", None)},
     )
     assert not pod

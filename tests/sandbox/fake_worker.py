@@ -1,10 +1,12 @@
 """A worker that judges in this process: what is tested with it is what lies between a caller and a worker.
 
-``python -m tests.sandbox.fake_worker serve ...`` is the command `selftaught` with such workers.
+``python -m tests.sandbox.fake_worker serve ...`` is the command `selftaught` with such workers. Each of their jobs
+takes as many seconds as the environment variable ``FAKE_WORKER_SECONDS`` says.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -171,7 +173,8 @@ def _tests_pass(tests: judging.Tests, job: Job) -> bool:
 
 
 if __name__ == "__main__":
-    WorkerConfig.open = lambda self: FakeBackend()  # type: ignore[method-assign, assignment, return-value]
+    pause = float(os.environ.get("FAKE_WORKER_SECONDS", "0"))
+    WorkerConfig.open = lambda self: FakeBackend(pause)  # type: ignore[method-assign, assignment, return-value]
     from selftaught.sandbox.cli import main
 
     main()

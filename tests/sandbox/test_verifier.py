@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 import json
 import os
 import pickle
@@ -17,6 +19,7 @@ import orjson
 import pytest
 
 from selftaught.sandbox import CannotConfine, Ending, Limits, Program, Status, Task, Verifier, wire
+from selftaught.sandbox.backends import WorkerConfig, WorkerOptions
 from selftaught.sandbox.verdict import Verdict
 from selftaught.sandbox.verifier import _WINDOW as window
 from tests.conftest import open_verifier
@@ -357,3 +360,8 @@ def test_verdicts_are_the_same_when_eight_times_oversubscribed() -> None:
         crowded = [verdict.status for verdict in verifier.verify_many(tasks + wrong)]
     assert crowded == alone
     assert alone[: len(tasks)] == ["accepted"] * len(tasks)
+
+
+def test_the_options_of_workers_are_described_once_for_all_that_pass_them_on() -> None:
+    own = {*inspect.signature(Verifier).parameters} - {"workers", "limits"}
+    assert {field.name for field in dataclasses.fields(WorkerConfig)} == own == {*WorkerOptions.__annotations__}

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from selftaught.generator.settings import changed
 from selftaught.sandbox.cli import main
 from selftaught.trainer import evaluation, presets
 from selftaught.trainer.evaluation import Result
-from selftaught.trainer.sft import Settings
+from selftaught.trainer.sft import PAPER, PretrainedLearner, Settings
 from tests.trainer.stub import StubLearner, preset
 
 
@@ -27,7 +28,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
 def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(presets.PRESETS, "stub", lambda: preset(StubLearner()))
+    monkeypatch.setattr(presets, "make", lambda *_: preset(StubLearner()))
     out = str(tmp_path / "run")
     command = (
         "loop",
@@ -55,7 +56,7 @@ def test_a_loop_ends_with_the_picture_and_one_sentence_of_figures(
 
 def test_an_unknown_preset_or_switch_is_refused_with_the_choices(tmp_path: Path) -> None:
     code, output = invoke("loop", "--preset", "huge", "--out", str(tmp_path / "x"))
-    assert code == 2 and "choose from tiny, smollm2" in output
+    assert code == 2 and "choose from pretrained, smollm2, tiny" in output
     code, output = invoke("loop", "--set", "hindsite=0", "--out", str(tmp_path / "x"))
     assert code == 2 and "hindsight" in output
     assert not (tmp_path / "x").exists()
@@ -102,6 +103,13 @@ def test_a_presets_settings_are_plain_data_and_the_papers_recipe_keeps_its_sizes
         paper.recipe.max_attempts == mine.recipe.max_attempts
         and paper.recipe.samples_per_prompt == mine.recipe.samples_per_prompt
     )
+
+
+def test_the_papers_recipe_trains_a_pretrained_model_as_the_paper_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = PretrainedLearner("somewhere", Settings(lora_r=16), context=1024)
+    monkeypatch.setitem(presets.PRESETS, "own", lambda: replace(presets.tiny(), name="own", learner=learner))
+    assert presets.make("own").learner == learner
+    assert presets.make("own", "paper").learner == replace(learner, settings=PAPER)
 
 
 def test_the_quota_of_a_template_grows_with_the_iterations() -> None:

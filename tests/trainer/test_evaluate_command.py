@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from selftaught.sandbox import passk
 from selftaught.trainer import evaluation
 from tests.generator.model_server import ModelServer, luck, serving
 
@@ -143,6 +144,25 @@ def test_a_refused_prompt_is_one_result_apart_and_no_wrong_answer(
     assert len(results) == 13 and "all 12" in done.stdout and "100.0%" in done.stdout
 
 
+def test_a_refused_prompt_is_asked_again_when_the_evaluation_is_resumed(
+    server: ModelServer, tmp_path: Path, puzzles: Path
+) -> None:
+    server.answer, server.refuses = (lambda prompt, seed: "\n    return 7919"), "n=7)"
+    out = tmp_path / "out.jsonl"
+    given = (f"{server.address}#m", "--no-chat", "--puzzles", puzzles, "-n", 2, "-o", out)
+    assert run(*given).returncode == 1
+    for refuses, code in (("n=7)", 1), ("\0", 0), ("\0", 0)):  # refused again, then answered, then done
+        server.refuses, server.seen[:] = refuses, []
+        done = run(*given, "--resume")
+        assert done.returncode == code, done.stderr
+        assert len(server.seen) == (1 if "made again, since they were refused" in done.stderr else 0)
+        assert ("2 attempts are refused" in done.stderr) is (code == 1)
+        assert f"{2 * len(server.seen)} of 24 attempts now" in done.stderr
+    assert "all 12" in done.stdout and "100.0%" in done.stdout
+    assert figures(out)["statuses"] == {"accepted": 24}
+    assert {one.id: one.refusal for one in evaluation.read(out)}["p7"] == ""
+
+
 def test_a_server_that_fails_for_good_leaves_what_was_done(server: ModelServer, puzzles: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     server.faults = []
@@ -219,6 +239,23 @@ def test_given_samples_are_scored_and_more_of_them_later(tmp_path: Path, puzzles
     assert changed.returncode == 2 and "new samples are added at the end" in changed.stderr
 
 
+def test_a_sample_that_a_fault_kept_from_being_judged_is_judged_when_resumed(tmp_path: Path, puzzles: Path) -> None:
+    samples, out = lines(tmp_path / "samples.jsonl", *SAMPLES), tmp_path / "out.jsonl"
+    given = ("--samples", samples, "--puzzles", puzzles, "-o", out)
+    run(*given)
+    whole = out.read_bytes().splitlines()
+    fault = json.loads(whole[1])
+    (solution,) = fault["solutions"]
+    fault |= {"statuses": {"internal_error": 1}, "solutions": {solution: "internal_error"}}
+    lines(out, *(json.loads(one) for one in whole[:1]), fault, *(json.loads(one) for one in whole[2:4]))
+    done = run(*given, "--resume")
+    assert done.returncode == 0 and "or, by a fault, not judged: 1\n" in done.stderr
+    assert "3 of 6 attempts now" in done.stderr
+    assert out.read_bytes().count(b"\n") == 7
+    assert figures(out)["pass_at_k"]["1"]["value"] == 0.5 and "internal_error" not in figures(out)["statuses"]
+    assert "0 of 6 attempts now" in run(*given, "--resume").stderr
+
+
 def test_samples_without_a_problem_are_counted_and_named(tmp_path: Path, puzzles: Path) -> None:
     samples = lines(tmp_path / "samples.jsonl", *SAMPLES, {"id": "nobody", "solution": "x"}, "no json", {"id": "p1"})
     done = run("--samples", samples, "--puzzles", puzzles, "-o", tmp_path / "out.jsonl")
@@ -252,11 +289,76 @@ def test_evaluate_and_verify_agree_on_samples(tmp_path: Path, problems: list[dic
     assert f"Pass@1: {value['value']:.1%} [{value['low']:.1%}, {value['high']:.1%}]" in said
 
 
+SQUARE = {"task_id": 5, "text": "Square a number.", "code": "", "test_list": ["assert sq(3) == 9", "assert sq(0) == 0"]}
+CUBE = {**SQUARE, "task_id": 600, "text": "Cube a number.", "test_list": ["assert sq(3) == 27"]}
+
+
+def of_functions(prompt: str, seed: int) -> str:
+    wrong = luck(prompt, seed) % 2
+    if prompt.endswith("[BEGIN]"):
+        return f"\ndef sq(x):\n    return x * x + {wrong}\n[DONE]\n\nYou are"
+    return f"    return x + {1 + wrong}\n\nprint(inc(1))"
+
+
+def in_blocks(prompt: str, seed: int) -> str:
+    name, value = ("inc", "x + 1") if "def inc" in prompt else ("sq", "x * x")
+    return f"<think>\nEasy.\n</think>\n```python\ndef {name}(x):\n    return {value}\n```\n"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_benchmark_is_asked_in_its_own_way_and_judged_by_its_tests(tmp_path: Path, chat: bool) -> None:
+    given, out = lines(tmp_path / "problems.jsonl", HUMANEVAL, SQUARE, CUBE), tmp_path / "out.jsonl"
+    with serving(in_blocks if chat else of_functions) as server:
+        arguments = (f"{server.address}#m", "--benchmark", given, "-n", 6, "-o", out, "--chat" if chat else "--no-chat")
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+        results = {one.id: one for one in evaluation.read(out)}
+        assert {one.settings["cpu_seconds"] for one in results.values()} == {3.0}, "as the dataset's judge has it"
+        assert results["600"].score == passk.Score(6, 0) and results["600"].group == "MBPP validation part"
+        right = {ident: results[ident].score.correct for ident in ("H/0", "5")}
+        assert right == {"H/0": 6, "5": 6} if chat else all(0 < one < 6 for one in right.values())
+        asked = len(server.seen)
+        again = run(*arguments, "--resume")
+        assert again.returncode == 0 and again.stdout == done.stdout and len(server.seen) == asked
+        other = run(*arguments, "--resume", "--format", "mbpp")
+        assert other.returncode == 2 and "format was not there" in other.stderr
+
+
+def test_a_file_of_the_other_kind_says_which_option_takes_it(tmp_path: Path, puzzles: Path) -> None:
+    given, out = lines(tmp_path / "problems.jsonl", HUMANEVAL), tmp_path / "out.jsonl"
+    lacking = lines(tmp_path / "lacking.jsonl", {**HUMANEVAL, "test": None, "other": 1, "prompt": 3})
+    for option, file, word in (
+        ("--puzzles", given, "its records look like humaneval: --benchmark asks those"),
+        ("--benchmark", puzzles, "a puzzle: those are given with --puzzles"),
+        ("--benchmark", lacking, "the field 'test' is missing"),
+    ):
+        done = run("scripted:/nowhere", option, file, "-o", out)
+        assert done.returncode == 2 and word in done.stderr, done.stderr
+    assert not out.exists()
+
+
+def test_samples_of_a_benchmark_are_compared_as_asked(tmp_path: Path) -> None:
+    half = {"problem_id": 1, "question": "Halve.", "input_output": json.dumps({"inputs": ["1"], "outputs": ["0.5"]})}
+    given, out = lines(tmp_path / "problems.jsonl", half), tmp_path / "out.jsonl"
+    samples = lines(tmp_path / "samples.jsonl", {"problem_id": 1, "solution": "print(float(input()) / 2 + 1e-10)"})
+    for compare, right in (("exact", 0), ("approx", 1)):
+        arguments = ("--samples", samples, "--benchmark", given, "--format", "apps", "--compare", compare, "-o", out)
+        done = run(*arguments, "--force")
+        assert done.returncode == 0, done.stderr
+        assert [one.score for one in evaluation.read(out)] == [passk.Score(1, right)]
+    again = run(*arguments[:-4], "--compare", "exact", "-o", out, "--resume")
+    assert again.returncode == 2 and 'compare was "approx", is "exact"' in again.stderr
+
+
 def test_a_model_and_samples_exclude_each_other(tmp_path: Path) -> None:
     for arguments, word in (
         ((), "name a MODEL, or give --samples"),
         (("MODEL", "--samples", "x"), "and not both"),
-        (("--samples", "x", "-n", "5"), "leave out attempts"),
+        (("--samples", "x", "-n", "5"), "leave out -n"),
+        (("MODEL", "--benchmark", "x", "--puzzles", "y"), "leave out --puzzles"),
+        (("MODEL", "--compare", "exact"), "--compare is for --benchmark or --samples"),
+        (("MODEL", "--benchmark", "humaneval"), "takes the file with the dataset's problems"),
+        (("MODEL", "--benchmark", "x", "--format", "humanevil"), "'humanevil' is not one of auto, "),
     ):
         done = run(*arguments, "-o", tmp_path / "out.jsonl")
         assert done.returncode == 2 and word in done.stderr

@@ -75,7 +75,8 @@ def test_verdicts_of_an_earlier_process_are_taken_over_but_not_failures_of_the_v
     )
     (result,) = attempt(Reciter("\n    return b - a"), verifier, 2, SAT, cache=cache)
     assert result.statuses["rejected"] == 2 and cache.verified == 0
-    assert cache.verify([(SAT, "def g():\n    return 925")]) == {(SAT, "def g():\n    return 925"): "accepted"}
+    asked = Problem("p", puzzle.parse(SAT))
+    assert cache.verify([(asked, "def g():\n    return 925")]) == {(SAT, "def g():\n    return 925"): "accepted"}
 
 
 def test_what_was_not_judged_counts_neither_for_nor_against() -> None:
@@ -87,7 +88,8 @@ def test_what_was_not_judged_counts_neither_for_nor_against() -> None:
 def test_what_no_verdict_exists_of_is_not_taken_for_one(verifier: Verifier) -> None:
     cache = VerdictCache(verifier)
     cache.add(SAT, {"def g(): return 925": "invalid", "def g(): return 1": "internal_error"})
-    pairs = [(SAT, "def g(): return 925"), (SAT, "def g(): return 1")]
+    asked = Problem("p", puzzle.parse(SAT))
+    pairs = [(asked, "def g(): return 925"), (asked, "def g(): return 1")]
     assert list(cache.verify(pairs).values()) == ["accepted", "rejected"] and cache.verified == 2
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from selftaught.generator import answers, checks, seeds
-from selftaught.generator.cli import bundled_held_out
+from selftaught.generator import answers, checks, held_out, seeds
 from selftaught.generator.novelty import Contaminated
 from selftaught.generator.prompts import SHOTS
 from selftaught.generator.puzzle import canonical, parse
@@ -72,7 +71,7 @@ def test_no_puzzle_shares_its_canonical_form_with_one_that_models_are_shown(p3: 
 
 
 def test_the_generator_guards_the_set_by_itself() -> None:
-    held_out = bundled_held_out()
+    kept_out = held_out.gather()
     for record in RECORDS:
         with pytest.raises(Contaminated):
-            held_out.check(record["sat"].replace("def sat(", "def f99("))
+            kept_out.check(record["sat"].replace("def sat(", "def f99("))

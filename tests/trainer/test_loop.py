@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,10 @@ from typing import Any
 import orjson
 import pytest
 
+from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.puzzle import canonical
 from selftaught.sandbox import Verifier
+from selftaught.sandbox.records import Unreadable
 from selftaught.trainer.loop import Loop
 from selftaught.trainer.run import Mismatch
 from tests.trainer.stub import HELD_OUT, StubLearner, StubModel, preset
@@ -96,6 +99,37 @@ def test_the_dataset_can_be_loaded_and_its_card_says_what_it_is(
     loaded = datasets.Dataset.from_json(str(folder / "data" / "train.jsonl"), cache_dir=str(tmp_path))
     assert len(loaded) == metrics["iterations"][-1]["counts"]["examples"]
     assert "verified" in (folder / "README.md").read_text()
+
+
+def test_benchmarks_are_reported_before_and_after_also_of_a_run_that_is_done(
+    done: tuple[Path, dict[str, Any]], verifier: Verifier, tmp_path: Path
+) -> None:
+    folder, benchmark = tmp_path / "run", tmp_path / "Doubling.v1.jsonl"
+    shutil.copytree(done[0], folder)
+    test = "def check(candidate):\n    assert candidate(2) == 4\n"
+    problem = {"task_id": "d", "prompt": "def g(x):\n", "entry_point": "g", "test": test}
+    benchmark.write_text(json.dumps(problem))
+    asked: list[str] = []
+
+    class Learner(StubLearner):
+        def load(self, folder: Path) -> Scripted:  # type: ignore[override]
+            skilled = folder.parent.name == str(ITERATIONS)
+            asked.append(folder.parent.name)
+            return Scripted(lambda prompt, rng: "    return 2 * x" if skilled or rng.random() < 0.5 else "    return x")
+
+    for _ in range(2):
+        metrics = Loop(preset(Learner()), ITERATIONS, folder, verifier, benchmarks=[str(benchmark)]).run()
+    assert asked == ["0", str(ITERATIONS)], "the rest is done, and a second time all is"
+    measured = metrics["benchmarks"]["Doubling"]
+    before, after = (measured[number]["pass_at_k"]["1"]["value"] for number in ("0", str(ITERATIONS)))
+    assert 0 < before < after == 1
+    report = (folder / "report.md").read_text()
+    assert f"| Doubling | 1 | base | Pass@1 {before:.1%}" in report and f"| Doubling | 1 | {ITERATIONS} |" in report
+    assert metrics["iterations"] == done[1]["iterations"]
+    with pytest.raises(Unreadable, match="no such file"):
+        Loop(preset(Learner()), ITERATIONS, folder, verifier, benchmarks=[str(tmp_path / "none.jsonl")])
+    with pytest.raises(Unreadable, match="two benchmarks are called 'Doubling'"):
+        Loop(preset(Learner()), ITERATIONS, folder, verifier, benchmarks=[str(benchmark), str(benchmark)])
 
 
 class Killed(Exception):

@@ -77,7 +77,7 @@ def main(run: Path, variant: str, require: str) -> None:
     """Train RUN's base model on other data of the same amount, and evaluate it like the run's models."""
     config = orjson.loads((run / "config.json").read_bytes())
     done = orjson.loads((run / "metrics.json").read_bytes())["iterations"]
-    preset, seed, last = presets.tiny(), config["seed"], len(done) - 1
+    preset, seed, last = presets.make("tiny"), config["seed"], len(done) - 1
     learner, count = preset.learner, done[-1]["counts"]["examples"]
     assert isinstance(learner, TinyLearner)
     out = run / "ablations" / variant

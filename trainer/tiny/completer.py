@@ -54,6 +54,7 @@ class Tiny:
         max_new_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        top_k: int = 0,
         stop: Stop = (),
         seed: int,
         skip: Container[int] = (),
@@ -80,7 +81,14 @@ class Tiny:
         ids = [encoded[number] for number in fitting]
         stops = [tokenizer.END, tokenizer.PAD, *_STOPS]
         written = sample(
-            self.model, ids, samples, temperature=temperature, new_tokens=max_new_tokens, stops=stops, seed=seed
+            self.model,
+            ids,
+            samples,
+            temperature=temperature,
+            new_tokens=max_new_tokens,
+            stops=stops,
+            seed=seed,
+            top_k=top_k,
         )
         for place, rows in written:
             if fitting[place] not in skip:

@@ -23,6 +23,7 @@ def sample(
     new_tokens: int,
     stops: Sequence[int],
     seed: int,
+    top_k: int = 0,
 ) -> Iterator[tuple[int, list[list[int]]]]:
     """Sample continuations of prompts, shortest prompts first.
 
@@ -36,6 +37,7 @@ def sample(
         new_tokens: Maximum number of tokens of a continuation.
         stops: Tokens that end a continuation; they are not part of it.
         seed: Random seed.
+        top_k: Number of likeliest tokens that are sampled from; 0 means all.
 
     Yields:
         The index of a prompt with its continuations.
@@ -52,7 +54,7 @@ def sample(
             distinct = sorted(set(chosen), key=chosen.index)
             ids = torch.tensor([prompts[number] for number in distinct])
             counts = torch.tensor([chosen.count(number) for number in distinct])
-            written = _continue(model, ids, counts, temperature, new_tokens, stops, generator)
+            written = _continue(model, ids, counts, temperature, new_tokens, stops, generator, top_k)
             for number, tokens in zip(chosen, written, strict=True):
                 waiting[number].append(tokens)
                 if len(waiting[number]) == each:
@@ -68,6 +70,7 @@ def _continue(
     new_tokens: int,
     stops: Sequence[int],
     generator: torch.Generator,
+    top_k: int,
 ) -> list[list[int]]:
     hidden, cache = model.hidden(ids)
     last = model.logits(hidden[:, -1]).repeat_interleave(counts, 0)
@@ -77,7 +80,7 @@ def _continue(
     written: list[list[int]] = [[] for _ in range(len(last))]
     steps = min(new_tokens, model.config.max_position_embeddings - ids.shape[1])
     for step in range(steps):
-        tokens = choose(last, temperature, generator)
+        tokens = choose(last, temperature, generator, top_k)
         alive = ~torch.isin(tokens, stop)
         for row, token, going in zip(rows.tolist(), tokens.tolist(), alive.tolist(), strict=True):
             if going:
@@ -98,15 +101,18 @@ def _keep(cache: Cache, alive: Tensor) -> Cache:
     return [(k[alive], v[alive]) for k, v in cache]
 
 
-def choose(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def choose(logits: Tensor, temperature: float, generator: torch.Generator, top_k: int = 0) -> Tensor:
     """Return a token for each row, sampled by the Gumbel-max trick.
 
     Args:
         logits: Logits of shape (rows, vocabulary).
         temperature: Sampling temperature; 0 is greedy decoding.
         generator: Source of randomness.
+        top_k: Number of likeliest tokens that are sampled from; 0 means all.
     """
     if temperature == 0:
         return logits.argmax(-1)
+    if 0 < top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k, -1).values[:, -1:], -torch.inf)
     noise = torch.empty_like(logits).exponential_(generator=generator).clamp_min_(1e-20)
     return (logits / temperature - noise.log()).argmax(-1)

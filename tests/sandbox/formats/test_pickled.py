@@ -108,3 +108,44 @@ def test_a_zlib_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pickled.decode(packed(pickle.dumps("a" * ((1 << 20) - 100))))
     with pytest.raises(Malformed, match="larger than 1 MiB"):
         pickled.decode(packed(pickle.dumps("a" * (1 << 24))))
+
+
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(DATA, st.integers(2, pickle.HIGHEST_PROTOCOL))
+def test_plain_data_comes_back_from_every_protocol_in_use(data: Any, protocol: int) -> None:
+    assert pickled.decode_data(packed(pickle.dumps(data, protocol)), "tests", 1 << 20) == data
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pickle.dumps([print]),
+        pickle.dumps([("a", "b")]),
+        pickle.dumps({1j}),
+        pickle.dumps(["a"])[:-3],
+        pickle.dumps(["a"]) + b"more",
+        b"\x80\x04]r\xff\xff\xff\x7f.",  # a number whose table would take 16 GiB
+        b"\x80\x04h\x05.",
+        b"no pickle",
+    ],
+)
+def test_what_is_more_than_plain_data_is_refused(hostile: bytes) -> None:
+    with pytest.raises(Malformed):
+        pickled.decode_data(packed(hostile), "tests", 1 << 20)
+
+
+def test_no_code_in_the_pickle_of_data_is_executed(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="more than plain data"):
+        pickled.decode_data(packed(pickle.dumps([Calls(tmp_path / "made")])), "tests", 1 << 20)
+    assert not (tmp_path / "made").exists()
+
+
+def test_data_is_never_larger_than_allowed() -> None:
+    with pytest.raises(Malformed, match="larger than 1 MiB"):
+        pickled.decode_data(packed(b"\0" * (1 << 21)), "tests", 1 << 20)

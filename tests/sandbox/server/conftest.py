@@ -26,8 +26,15 @@ LINES = {"Content-Type": "application/x-ndjson"}
 class Daemon:
     """`selftaught serve`, or the same command of another module, with these options. What it says goes to `log`."""
 
-    def __init__(self, log: Path, *options: str, port: int = 0, module: str = "selftaught.sandbox.cli") -> None:
-        self.log = log
+    def __init__(
+        self,
+        log: Path,
+        *options: str,
+        port: int = 0,
+        module: str = "selftaught.sandbox.cli",
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.log, self.host = log, host
         command = [
             sys.executable,
             "-m",
@@ -35,13 +42,15 @@ class Daemon:
             "serve",
             "--require",
             "restricted",
+            "--host",
+            host,
             "--port",
             str(port),
             *options,
         ]
         with open(log, "ab") as file:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-        self.port = int(self.wait_for(r"127\.0\.0\.1:(\d+)")[1]) if "--uds" not in options else 0
+        self.port = int(self.wait_for(rf"{re.escape(host)}:(\d+)")[1]) if "--uds" not in options else 0
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait until the daemon has printed this."""
@@ -54,16 +63,17 @@ class Daemon:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def ask(
         self, method: str, path: str, content: Any = None, headers: dict[str, str] | None = None, timeout: float = 60
     ) -> tuple[int, Any, dict[str, str]]:
         """Send a request on a new connection; return status, body (parsed if it is JSON) and headers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         with contextlib.closing(connection):
             body = content if isinstance(content, (bytes, type(None))) else json.dumps(content).encode()
-            connection.request(method, path, body, {**({} if content is None else JSON), **(headers or {})})
+            host = {} if self.host == "127.0.0.1" else {"Host": "localhost"}
+            connection.request(method, path, body, {**host, **({} if content is None else JSON), **(headers or {})})
             response = connection.getresponse()
             text = response.read()
             kind = response.headers.get("content-type", "")
@@ -71,7 +81,7 @@ class Daemon:
 
     def raw(self) -> socket.socket:
         """Return a raw connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection((self.host, self.port), timeout=30)
 
     def metric(self, name: str) -> float:
         """Return the value of a metric."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -30,6 +31,10 @@ CHECKS = [
 FORMATS = {
     "comparison": st.sampled_from(["exact", "lines", "approx", "approx(rel=0.1, abs=1e-6)"]),
     "python-literal": st.sampled_from(["((1, 2), {}, {3})", "([], {'a': {1: (2,)}}, None)"]),
+    "assertion": st.sampled_from(["assert f(1) == 2", "import math\nassert math.isclose(f(x=0.5), 1)"]),
+    "encoded-sources": st.sampled_from(['["assert f(1) == 2"]']),
+    "encoded-outputs": st.sampled_from(['[{"input": "1", "output": "2"}]']),
+    "encoded-calls": st.sampled_from(['[{"input": "1", "output": "2", "fn_name": "f"}]']),
     "encoded-value": st.sampled_from([b"\x00", b"\xb1\x05", b"\xa1x"]).map(lambda data: b64encode(data).decode()),
 }
 for name, values in FORMATS.items():
@@ -43,13 +48,28 @@ def operation(daemon: Daemon, path: str) -> Any:
     return next(iter(schema[path].values()))
 
 
-def is_served(body: Any) -> bool:
-    """Return False for what /run_code refuses though each of its fields is valid: the schema can't say that.
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
-    Tests take no arguments and files, contents are base64, and paths lead nowhere else.
+
+def is_served(path: str, body: Any) -> bool:
+    """Return False for what is refused though each of its fields is valid: the schema can't say that.
+
+    Tests for /run_code take no arguments and files, contents are base64, and paths lead nowhere else. One of the calls
+    of /test_program_functional names the function, and arguments and results are JSON.
     """
-    others = [body.get(name) for name in ("args", "files", "fetch_files")] if isinstance(body, dict) else []
-    return not any(others[0 if body.get("language", "").lower() == "pytest" else 1 :]) if others else True
+    if path == "/test_program_functional":
+        tests = json.loads(body["tests"]) if isinstance(body["tests"], str) else body["tests"]
+        texts = [text for test in tests for text in (*test["input"].split("\n"), test["output"])]
+        return any(test.get("fn_name") for test in tests) and all(map(is_json, texts))
+    if path != "/run_code" or not isinstance(body, dict):
+        return True
+    others = [body.get(name) for name in ("args", "files", "fetch_files")]
+    return not any(others[0 if body.get("language", "").lower() == "pytest" else 1 :])
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
@@ -59,7 +79,7 @@ def test_valid_requests_get_responses_as_described(daemon: Daemon, path: str) ->
     @given(case=described.as_strategy(generation_mode=GenerationMode.POSITIVE))
     @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case) -> None:
-        assume(path != "/run_code" or is_served(case.body))
+        assume(is_served(path, case.body))
         case.call_and_validate(checks=CHECKS)
 
     check()

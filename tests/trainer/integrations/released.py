@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 PLACES = {
     "packages.txt": "out/integrations",
     "packages-nemo_gym.txt": "out/integrations-nemo_gym",
+    "packages-training.txt": "out/integrations-training",
     "packages-verifiers.txt": "out/integrations-verifiers",
 }
 """Where the packages of a file of pins are installed; several, as not all frameworks can be in one place."""

@@ -86,6 +86,8 @@ def test_a_hotter_choice_is_more_varied_and_follows_the_probabilities() -> None:
     shares = torch.bincount(choose(logits, 1.0, generator), minlength=3) / 20_000
     assert torch.allclose(shares, torch.tensor([0.7, 0.2, 0.1]), atol=0.02)
     assert (choose(logits, 0.2, generator) == 0).float().mean() > 0.99
+    few = torch.bincount(choose(logits, 1.0, generator, top_k=2), minlength=3)
+    assert few[logits[0].argmin()] == 0 and few.count_nonzero() == 2
 
 
 def test_loss_is_on_all_tokens_or_on_the_solution_alone() -> None:
