@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ TOO_FEW = 1
               "same model: http://host:port/v1,http://host:port/v1#NAME.")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
               help="Puzzles for prompts: records with a field `sat` or `puzzle`, in any file that `selftaught verify` "
-              "reads; P3's puzzles.json; or - for standard input.")  # fmt: skip
+              "reads; P3's puzzles.json; corpus: or oneliners: (bundled; of one line, for small models); or - for "
+              "standard input.")  # fmt: skip
 @click.option("-n", "pairs", type=click.IntRange(1), help="Stop after this many pairs are kept.")
 @click.option("--puzzles", type=click.IntRange(1), help="Stop after this many puzzles are written.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", callback=no_link,
@@ -55,6 +57,9 @@ TOO_FEW = 1
     "--bare", is_flag=True, help="Prompts without seeds and few-shot examples, for a model trained on puzzles only."
 )
 @click.option("--docstrings", is_flag=True, help="Keep the docstrings of seeds in prompts.")
+@click.option("--annotated", is_flag=True,
+              help="Ask for solutions with the type of the answer in their signature: def g(...) -> List[int].",
+              )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
     "--iteration", type=click.IntRange(0), default=0, help="Number of the loop's iteration, recorded with every pair."
@@ -116,6 +121,9 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     shown, exam = _seeds(options["seeds"], recipe, options["quiet"], split)
     kept_out = held_out.gather(options["held_out"], split, (seed.puzzle.source for seed in exam))
     model = load_model(options["model_name"], options)
+    style = replace(
+        BARE if options["bare"] else Style(docstrings=options["docstrings"]), annotated=options["annotated"]
+    )
     try:
         limits = Limits(cpu_seconds=options["cpu_limit"])
     except (TypeError, ValueError) as error:
@@ -128,6 +136,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "held_out": kept_out.digest,
         "earlier": list(options["earlier"]),
         **{name: options[name] for name in ("bare", "docstrings", "seed", "iteration")},
+        **({"annotated": True} if options["annotated"] else {}),
         "limits": limits.to_dict(),
         **({"chat": True} if models.chats(model) else {}),
     }
@@ -142,7 +151,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             verifier,
             folder,
             recipe,
-            style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
+            style=style,
             held_out=kept_out,
             earlier=(record for path in options["earlier"] for record in written(Path(path))),
             seed=options["seed"],

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import orjson
 
+from selftaught.generator import puzzle as puzzles
 from selftaught.generator.puzzle import canonical, exact
 from selftaught.sandbox import Verdict, records
 from selftaught.sandbox.records import Unreadable
@@ -162,8 +163,10 @@ class Example:
         return cls(**known)
 
 
-def training_text(puzzle: str, solution: str) -> str:
-    """Return a pair in the paper's format."""
+def training_text(puzzle: str, solution: str, annotated: bool = False) -> str:
+    """Return a pair in the paper's format; with the type of the answer in the solution's signature if `annotated`."""
+    if annotated:
+        solution = puzzles.annotated(solution, "g", puzzles.parse(puzzle))
     return f"{puzzle}\n\n{solution}\n\nassert f(g())"
 
 

@@ -215,6 +215,7 @@ class Generation:
             await previous.admitted.wait()
         candidate.filter_known(written, self._known, self.held_out, self.recipe, wave.number)
         self._count(wave, written)
+        await verification.check_running(written)
         await verification.check_trivial(written, self._rng(wave, "lots"))
         admitted = candidate.apply_quotas(written, self._known, self.recipe, wave.number)
         wave.admitted.set()

@@ -7,14 +7,15 @@ workers finish together and no long job delays many others.
 Preemption: a multilevel feedback queue (`selftaught.sandbox.time_slice`). A job runs in a time slice first. A job that
 needs more is demoted: it runs again, alone, when the queue is empty, those first that have had the fewest slices, and
 preferably on the same worker, which may have suspended it and can resume it. When others come and no worker is idle,
-the next of them is sent to it, which preempts it. So endless loops, which use up their whole limit, delay nobody. A job
-that has to start over each time is no longer preempted once it has lost as much time as it may take; all workers but
-one may be occupied by such jobs.
+the next of them is sent to it, which preempts it. So endless loops, which use up their whole limit, delay nobody. And
+no stream of short jobs starves a longer one: a worker gives demoted jobs as much time as all others. A job that has to
+start over each time is no longer preempted once it has lost as much time as it may take; all workers but one may be
+occupied by such jobs.
 
 Recovery: if a worker dies, the oldest of its jobs, which it was running, is retried once, alone; the others are sent
 again and count no attempt. A job whose second worker dies gets `internal_error`. A worker that exceeds the time that
 its job's limits allow is killed and counts as dead. A worker that is running a cancelled job is killed too, which
-counts against no job.
+counts against no job, unless that job can be preempted.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from selftaught.sandbox.outcome import Counters, End, Outcome
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.ticket import GRACE_SECONDS, Ticket
+from selftaught.sandbox.time_slice import DemotedShare
 from selftaught.sandbox.verdict import Status, Verdict
 
 START_ATTEMPTS = 4
@@ -61,7 +63,11 @@ _LOG = logging.getLogger("selftaught")
 _CANCELLED = "the caller cancelled it"
 
 
-_CHECK_DEMOTED = Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+def _empty_job() -> Ticket:
+    return Ticket("", Job(b"", b"", Limits()), lambda verdict: None)
+
+
+_CHECK_DEMOTED = _empty_job()
 """Not a job: makes an idle worker thread look into `Pool.demoted`."""
 
 
@@ -237,6 +243,7 @@ class _WorkerThread(threading.Thread):
         self._unconfirmed: deque[str] = deque(maxlen=_UNCONFIRMED)
         self._retries: deque[Ticket] = deque()
         self._job_seconds = _MOST_SECONDS  # a moving average, pessimistic at first
+        self._share = DemotedShare()
 
     def interrupt(self) -> None:
         """Wake the thread if it waits for its worker."""
@@ -270,9 +277,14 @@ class _WorkerThread(threading.Thread):
                     return ticket
 
     def _poll(self, with_demoted: bool = True) -> Ticket | None:
-        """Return the next ticket if there is one. Demoted ones come last, and only if nothing else is in flight."""
+        """Return the next ticket if there is one. Demoted ones come last, unless it is their turn.
+
+        `with_demoted`: nothing else is in flight.
+        """
         if self._retries:
             return self._retries.popleft()
+        if with_demoted and self._share.is_due and (demoted := self.pool.take_demoted(self)):
+            return demoted
         try:
             return self.pool._queue.get_nowait()
         except Empty:
@@ -289,6 +301,8 @@ class _WorkerThread(threading.Thread):
         size = sum(ticket.size for ticket in (*self._in_flight, *batch))
         while len(batch) + in_flight < most:
             busy = bool(batch or in_flight)
+            if busy and self._share.is_due and self.pool.demoted:
+                break
             ticket = self._poll(with_demoted=not busy)
             if ticket is None:
                 break
@@ -329,6 +343,7 @@ class _WorkerThread(threading.Thread):
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
             now = time.monotonic()
+            self._share.count(now - turn_began, bool(ticket.slices), bool(self.pool.demoted))
             if not ticket.slices:
                 self._job_seconds += (sum([outcome.wall_seconds for outcome in outcomes]) - self._job_seconds) / 8
             if outcomes[-1].end is End.UNFINISHED:
@@ -360,16 +375,26 @@ class _WorkerThread(threading.Thread):
         """Wait for the outcomes of the ticket's job. Raises WorkerFailed, also if the job is cancelled."""
         if worker.ready(0.0):
             return worker.collect(GRACE_SECONDS)
-        seconds, preemptible = ticket.most_seconds, ticket.job.turn.is_preemptible
-        deadline = time.monotonic() + seconds
+        seconds, preemptible, began = ticket.most_seconds, ticket.job.turn.is_preemptible, time.monotonic()
+        deadline = began + seconds
         while not worker.ready(_PREEMPT_SECONDS if preemptible else CANCEL_SECONDS):
-            if ticket.cancelled or self.pool.closing:  # `closing`: a worker that was starting has missed `interrupt`
+            cancelled, now = ticket.cancelled, time.monotonic()
+            if self.pool.closing or (cancelled and not preemptible):  # `closing`: one that started was not interrupted
                 raise WorkerFailed("it was running a cancelled job")
-            if time.monotonic() > deadline:
+            if now > deadline:
                 raise WorkerFailed(f"the worker did not answer within {seconds:.0f} s")
-            if preemptible and len(self._in_flight) == 1 and (other := self._poll(with_demoted=False)):
-                self._send(self._batch(other))
+            if cancelled:
+                deadline = min(deadline, now + GRACE_SECONDS)
+            had_turn = now - began >= self._share.turn_seconds(ticket.lost_seconds)
+            if len(self._in_flight) == 1 and preemptible and (cancelled or had_turn):
+                self._preempt(anyway=cancelled)
         return worker.collect(deadline - time.monotonic())
+
+    def _preempt(self, anyway: bool) -> None:
+        """Send the worker another job, if one waits or it has to leave the one that it has anyway."""
+        if other := self._poll(with_demoted=False) or (_empty_job() if anyway else None):
+            self._share.settle()
+            self._send(self._batch(other))
 
     def _recover(self, error: Exception) -> None:
         """Kill the worker if there is one, and queue its jobs again or finish them."""

@@ -40,6 +40,7 @@ _NUMBERED = re.compile(r"^def ((?:g|sol)\d*)\b", re.M)
 _LONGEST_HEAD = 4000
 _UNANSWERED = "no code is understood in the completion"
 _MOST_WARNINGS = 1000
+_MISSING = "NAType", "NaTType"  # pandas'
 _warned: set[str] = set()
 
 
@@ -74,7 +75,7 @@ def tasks(
         row = {name: column[number] for name, column in given.items() if not _is_missing(column[number])}
         row["prompt"] = prompt if isinstance(prompt, str) else ""
         try:
-            if before[0] != row:  # several completions of a row follow each other
+            if not _are_same(before[0], row):  # several completions of a row follow each other
                 before = row, judge(row, all_cases)
             found.append(task(before[1], written, prompt, all_cases))
         except Unanswered:
@@ -249,7 +250,15 @@ def _is_task(fields: dict[str, Any]) -> bool:
 
 def _is_missing(value: Any) -> bool:
     """Return True for None, and for what tables have in its place."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in _MISSING
+
+
+def _are_same(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return True if two rows are the same, as far as their values can be compared."""
+    try:
+        return bool(row == other)
+    except Exception:  # arrays, and what is missing in a table
+        return False
 
 
 def _is_column(column: Any, length: int) -> bool:
@@ -258,7 +267,7 @@ def _is_column(column: Any, length: int) -> bool:
 
 def _warn(number: int, row: dict[str, Any], error: Exception) -> None:
     """Log why a row has no reward, once for each row."""
-    named = ident(row) or str(row.get("puzzle") or row.get("task") or "")[:80]
+    named = ident(row) or str(row.get("puzzle", row.get("task", "")))[:80]
     reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     text = f"({named!r}) has no reward: {reason}"
     if text not in _warned and len(_warned) < _MOST_WARNINGS:

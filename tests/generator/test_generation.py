@@ -38,6 +38,7 @@ PUZZLES = {
     "unused": "x: int):\n    return 3 == 3",
     "never true": "x: int, a=3):\n    return x + a",
     "undefined": "x: int):\n    return x == secret",
+    "raises": "x: int):\n    return x[::-1] == 'abc'",
     "trivial": "x: int):\n    return x * x == 49",
     "any answer": "x: int):\n    return x == x",
 }
@@ -155,6 +156,7 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
         "unused": "used",
         "undefined": "used",
         "never true": "used",
+        "raises": "runs",
         "trivial": "trivial",
         "any answer": "trivial",
     }
