@@ -124,7 +124,7 @@ class SelftaughtEnvironment(Environment):  # type: ignore[misc]
         return CodeObservation(prompt=chosen.prompt)
 
     def step(self, action: CodeAction, timeout_s: float | None = None, **settings: Any) -> CodeObservation:
-        """Take no step: OpenEnv's server calls `step_async`."""
+        """Raise NotImplementedError: OpenEnv's server calls `step_async`."""
         raise NotImplementedError("await step_async")
 
     async def step_async(self, action: CodeAction, timeout_s: float | None = None, **settings: Any) -> CodeObservation:
