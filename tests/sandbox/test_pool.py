@@ -17,7 +17,19 @@ import orjson
 import psutil
 import pytest
 
-from selftaught.sandbox import FunctionTask, Limits, Program, Status, StdioTask, Task, Verifier, decision, judging, pool
+from selftaught.sandbox import (
+    FunctionTask,
+    Limits,
+    Program,
+    Status,
+    StdioTask,
+    Task,
+    Verifier,
+    decision,
+    judging,
+    pool,
+    worker_thread,
+)
 from selftaught.sandbox import ticket as tickets
 from selftaught.sandbox.backends import local
 from selftaught.sandbox.backends import worker as conversation
@@ -188,10 +200,10 @@ def test_a_worker_is_sent_its_share_of_the_queue_within_bounds_of_time() -> None
         ):
             thread._job_seconds = seconds
             for _ in range(waiting):
-                running._queue.put(ticket())
+                running.queue.put(ticket())
             assert len(thread._batch()) == sent, (seconds, waiting)
-            while not running._queue.empty():
-                running._queue.get()
+            while not running.queue.empty():
+                running.queue.get()
 
 
 def test_a_demoted_job_has_its_turn_though_the_queue_is_never_empty() -> None:
@@ -203,15 +215,15 @@ def test_a_demoted_job_has_its_turn_though_the_queue_is_never_empty() -> None:
         demoted.slices = 1
         running.demoted.append(demoted)
         for _ in range(20):
-            running._queue.put(ticket())
+            running.queue.put(ticket())
         assert demoted not in thread._batch()
         thread._share.count(10.0, demoted=False, others_wait=True)
         thread._in_flight.append(ticket())
         assert thread._batch() == []  # what is in flight ends first
         thread._in_flight.clear()
         assert thread._batch() == [demoted]
-        while not running._queue.empty():
-            running._queue.get()
+        while not running.queue.empty():
+            running.queue.get()
 
 
 def test_a_stream_of_short_programs_starves_no_longer_one() -> None:
@@ -263,7 +275,7 @@ def test_a_demoted_job_returns_to_its_own_worker_if_there_is_a_choice() -> None:
 
 def test_the_stated_time_bound_is_made_of_the_real_figures() -> None:
     stated = " ".join((Verifier.__doc__ or "").split())
-    attempts, overhead, others = pool.ATTEMPTS, pool.OVERHEAD_SECONDS, pool.MAX_IN_FLIGHT - 1
+    attempts, overhead, others = worker_thread.ATTEMPTS, worker_thread.OVERHEAD_SECONDS, worker_thread.MAX_IN_FLIGHT - 1
     tasks, seconds = f"(min(n, n / workers + {others}) + 1)", f"(phases * wall_seconds + {overhead:g})"
     assert f"``{tasks} * {attempts} * {seconds}``" in stated
     puzzle, tests, every, one, two = (
@@ -284,7 +296,7 @@ def phases_of(item: AnyTask) -> float:
     phases = task.phases if isinstance(task, PackedTask) else PUZZLE_PHASES
     limits = Limits(wall_seconds=1)
     asked = Ticket("", judging.pack(task, limits), lambda verdict: None, phases)
-    return asked.most_seconds - pool.GRACE_SECONDS
+    return asked.most_seconds - worker_thread.GRACE_SECONDS
 
 
 def test_a_worker_has_time_for_every_case_before_it_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +316,7 @@ def test_calls_end_within_their_bound_though_every_worker_hangs(monkeypatch: pyt
         for module, name, value in (
             (conversation, "START_SECONDS", 1.0),
             (conversation, "SEND_SECONDS", 0.5),
-            (pool, "GRACE_SECONDS", 0.5),
+            (worker_thread, "GRACE_SECONDS", 0.5),
             (tickets, "GRACE_SECONDS", 0.5),
             (local, "COMMAND", "import time; time.sleep(60)"),
         ):
