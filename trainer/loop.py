@@ -17,7 +17,7 @@ from selftaught.generator.example import Example
 from selftaught.generator.folder import Folder, written
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
-from selftaught.trainer import evaluation, problems, report, tracking
+from selftaught.trainer import evaluation, page, problems, report, tracking
 from selftaught.trainer.benchmarks import measurement
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
@@ -142,7 +142,9 @@ class Loop:
             metrics["benchmarks"] = self._measurements(number)
         replace(self.folder.path / "metrics.json", metrics)
         report.write(metrics, self.folder.path, self.preset.notes)
-        report.dataset(self.examples(number), metrics, self.config, self.folder.path)
+        examples = self.examples(number)
+        page.write(self.folder.path, examples, [seed.puzzle.source for seed in self.preset.seeds()])
+        report.dataset(examples, metrics, self.config, self.folder.path)
         return metrics
 
     def _measurements(self, last: int) -> dict[str, dict[str, Any]]:
