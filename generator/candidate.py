@@ -21,6 +21,7 @@ STAGES = (
     "used",
     "new",
     "held_out",
+    "runs",
     "trivial",
     "quota",
     "solved",
@@ -29,7 +30,7 @@ STAGES = (
 )
 """The filters in their order. A puzzle that passes all of them is kept."""
 
-STATIC_STAGES, ATTEMPT_STAGES = STAGES[:4], STAGES[8:]
+STATIC_STAGES, ATTEMPT_STAGES = STAGES[:4], STAGES[9:]
 """The filters that need the puzzle's text alone, and those that need attempts (after a puzzle is admitted)."""
 
 DRAWN = "not asked: drawn by lot"

@@ -25,6 +25,18 @@ def g():
             pass
 """
 
+_RETURNS_FOR_ONE = """
+inf = float("inf")
+def sol():
+    for answer in {answers}:
+        try:
+            f(answer)
+        except Exception:
+            continue
+        return True
+    return False
+"""
+
 _TAKES_ONE = """
 
 def sat(answers: list):
@@ -101,6 +113,13 @@ def trivial_tasks(ident: str, puzzle: Puzzle, kind: Type, trivial_check: str) ->
         Task(f"{ident}/{number}", puzzle.source, _TRY_ALL.replace("{answers}", repr(group)))
         for number, group in enumerate(groups)
     ]
+
+
+def running_task(ident: str, puzzle: Puzzle, kind: Type) -> Task:
+    """Return a task that is rejected if a puzzle raises an exception for every trivial answer of its type."""
+    tried = repr(answers.suggested_answers(puzzle, kind))
+    solution = puzzle.named("f") + _RETURNS_FOR_ONE.replace("{answers}", tried)
+    return Task(ident, "def sat(returned: bool): return returned", solution)
 
 
 def dependence_task(ident: str, puzzle: Puzzle, kind: Type, solution: str) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from selftaught.generator.folder import Tally
     from selftaught.generator.held_out import Split
+    from selftaught.generator.models import Completer
     from selftaught.generator.recipe import Recipe
     from selftaught.generator.seeds import Seed
 
@@ -34,7 +35,8 @@ TOO_FEW = 1
               "same model: http://host:port/v1,http://host:port/v1#NAME.")  # fmt: skip
 @click.option("--seeds", default="corpus:", show_default=True, metavar="FILE",
               help="Puzzles for prompts: records with a field `sat` or `puzzle`, in any file that `selftaught verify` "
-              "reads; P3's puzzles.json; or - for standard input.")  # fmt: skip
+              "reads; P3's puzzles.json; corpus: or oneliners: (bundled; of one line, for small models); or - for "
+              "standard input.")  # fmt: skip
 @click.option("-n", "pairs", type=click.IntRange(1), help="Stop after this many pairs are kept.")
 @click.option("--puzzles", type=click.IntRange(1), help="Stop after this many puzzles are written.")
 @click.option("-o", "--output", required=True, metavar="FOLDER", callback=no_link,
@@ -55,6 +57,9 @@ TOO_FEW = 1
     "--bare", is_flag=True, help="Prompts without seeds and few-shot examples, for a model trained on puzzles only."
 )
 @click.option("--docstrings", is_flag=True, help="Keep the docstrings of seeds in prompts.")
+@click.option("--annotated", is_flag=True,
+              help="Ask for solutions with the type of the answer in their signature: def g(...) -> List[int].",
+              )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 @click.option(
     "--iteration", type=click.IntRange(0), default=0, help="Number of the loop's iteration, recorded with every pair."
@@ -106,7 +111,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
     from selftaught.generator import held_out, models
-    from selftaught.generator.folder import Folder
+    from selftaught.generator.folder import Folder, written
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
     from selftaught.sandbox import Limits
@@ -116,6 +121,9 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
     shown, exam = _seeds(options["seeds"], recipe, options["quiet"], split)
     kept_out = held_out.gather(options["held_out"], split, (seed.puzzle.source for seed in exam))
     model = load_model(options["model_name"], options)
+    style = replace(
+        BARE if options["bare"] else Style(docstrings=options["docstrings"]), annotated=options["annotated"]
+    )
     try:
         limits = Limits(cpu_seconds=options["cpu_limit"])
     except (TypeError, ValueError) as error:
@@ -127,10 +135,8 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
         "seeds": [seed.id for seed in shown],
         "held_out": kept_out.digest,
         "earlier": list(options["earlier"]),
-        "bare": options["bare"],
-        "docstrings": options["docstrings"],
-        "seed": options["seed"],
-        "iteration": options["iteration"],
+        **{name: options[name] for name in ("bare", "docstrings", "seed", "iteration")},
+        **({"annotated": True} if options["annotated"] else {}),
         "limits": limits.to_dict(),
         **({"chat": True} if models.chats(model) else {}),
     }
@@ -145,25 +151,32 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             verifier,
             folder,
             recipe,
-            style=BARE if options["bare"] else Style(docstrings=options["docstrings"]),
+            style=style,
             held_out=kept_out,
-            earlier=(record for path in options["earlier"] for record in _records(Path(path))),
+            earlier=(record for path in options["earlier"] for record in written(Path(path))),
             seed=options["seed"],
             iteration=options["iteration"],
             on_progress=live.show,
         )
         tally = generation.run(pairs=pairs, puzzles=puzzles)
         live.show(tally)
-    number, reason = generation.refused
-    if number and not options["quiet"]:
-        click.echo(f"{number:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
-    if models.chats(model) and (cut := getattr(model, "cut", 0)) and not options["quiet"]:
+    if not options["quiet"]:
+        _tell(model, *generation.refused)
+    return tally
+
+
+def _tell(model: Completer, refused: int, reason: str) -> None:
+    """Say how many prompts gave nothing or less than they might."""
+    from selftaught.generator import models
+
+    if refused:
+        click.echo(f"{refused:,} prompts were refused by the model, and gave nothing: {reason}", err=True)
+    if models.chats(model) and (cut := getattr(model, "cut", 0)):
         click.echo(
             f"{cut:,} answers ended at their maximum of tokens: --set puzzle_max_new_tokens=N and --set "
             "solution_max_new_tokens=N allow more",
             err=True,
         )
-    return tally
 
 
 def _seeds(source: str, recipe: Recipe, quiet: bool, split: Split | None) -> tuple[list[Seed], list[Seed]]:
@@ -197,16 +210,6 @@ def _recipe(name: str, settings: tuple[str, ...]) -> Recipe:
         return RECIPES[name].changed(*settings)
     except ValueError as error:
         raise click.UsageError(f"--set {error}") from error
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the puzzles that a run has written. Raises Unreadable."""
-    from selftaught.sandbox import records
-
-    for row in records.rows(str(path / "puzzles.jsonl"), may_be_empty=True):
-        if row.problem:
-            raise records.Unreadable(row.problem)
-        yield row.fields
 
 
 class _Live:

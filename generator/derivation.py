@@ -83,6 +83,7 @@ class Derivation:
         """Apply all filters to derived puzzles, then verify the guesses."""
         made = [one for one, _ in derived]
         candidate.filter_known(made, self._known, self._held_out, self._recipe, wave)
+        await verification.check_running(made)
         await verification.check_trivial(made, rng)
         admitted = candidate.apply_quotas(made, self._known, self._recipe, wave)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 
+from selftaught.generator import puzzle as puzzles
 from selftaught.generator.puzzle import canonical, exact
 from selftaught.sandbox import Verdict, records
 from selftaught.sandbox.records import Unreadable
@@ -161,8 +163,10 @@ class Example:
         return cls(**known)
 
 
-def training_text(puzzle: str, solution: str) -> str:
-    """Return a pair in the paper's format."""
+def training_text(puzzle: str, solution: str, annotated: bool = False) -> str:
+    """Return a pair in the paper's format; with the type of the answer in the solution's signature if `annotated`."""
+    if annotated:
+        solution = puzzles.annotated(solution, "g", puzzles.parse(puzzle))
     return f"{puzzle}\n\n{solution}\n\nassert f(g())"
 
 
@@ -203,3 +207,12 @@ def read(path: Path) -> Iterator[Example]:
             yield Example.from_dict(row.fields)
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable(f"{row.place}: no example: {error}") from error
+
+
+def distinct(paths: Iterable[Path]) -> Iterator[Example]:
+    """Yield the examples of several files (see `read`), each id once: the first that has it."""
+    seen: set[str] = set()
+    for one in chain.from_iterable(map(read, paths)):
+        if one.id not in seen:
+            seen.add(one.id)
+            yield one

@@ -27,7 +27,9 @@ from selftaught.generator.candidate import Candidate
 from selftaught.generator.example import Example
 from selftaught.generator.index import Index
 from selftaught.generator.seeds import Seed
+from selftaught.sandbox import records
 from selftaught.sandbox.output import open_output
+from selftaught.sandbox.records import Unreadable
 
 
 class Mismatch(ValueError):
@@ -125,12 +127,6 @@ class Folder:
             self._files[name].truncate(size)
             self._files[name].seek(0, os.SEEK_END)
 
-    def puzzles(self) -> Iterator[dict[str, Any]]:
-        """Yield the recorded puzzles of the complete waves."""
-        with open(self.path / "puzzles.jsonl", "rb") as lines:
-            for line in lines:
-                yield orjson.loads(line)
-
     def commit(self, examples: Iterable[Example], candidates: Iterable[Candidate], tally: Tally) -> None:
         """Write the results of a wave, then the progress, so that a crash in between neither loses nor doubles
         anything."""
@@ -170,6 +166,14 @@ class Folder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def written(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the puzzles that the run in a folder wrote, as recorded. Raises Unreadable, with the line that is none."""
+    for row in records.rows(str(path / "puzzles.jsonl"), may_be_empty=True):
+        if row.problem:
+            raise Unreadable(row.problem)
+        yield row.fields
 
 
 def _compare(path: Path, old: dict[str, Any], new: dict[str, Any], resume: bool) -> None:

@@ -105,7 +105,16 @@ class Index:
     def admit(
         self, kind: str, template: str, cluster: str, wave: int, sketch: bytes | None, bands: Iterable[int]
     ) -> None:
-        """Add an admitted puzzle, with its sketch and the bands under which similar ones find it."""
+        """Add an admitted puzzle.
+
+        Args:
+            kind: Which of the index's puzzles it belongs to.
+            template: Digest of its canonical form.
+            cluster: Its cluster of near-duplicates.
+            wave: Number of the wave that wrote it, or `COMPLETE`.
+            sketch: The hash values of its MinHash, 4 bytes each, little-endian (None: its form has one already).
+            bands: Keys under which similar puzzles find it.
+        """
         row = (kind, template, cluster, wave, sketch)
         added = self._database.execute(
             "INSERT INTO admitted (kind, template, cluster, wave, sketch) VALUES (?, ?, ?, ?, ?)", row

@@ -63,11 +63,32 @@ class Style:
         packed: Put seed puzzles before a puzzle to write. A model that was trained on puzzles only needs none. Without
             shots and seeds functions are called ``f`` and ``g``, as in training texts.
         docstrings: Keep the docstrings of seed puzzles. Small models imitate them at length.
+        annotated: Signatures of solutions have the type of the answer, ``def g(...) -> List[int]:``. Small models give
+            fewer answers of other types then.
     """
 
     shots: tuple[tuple[str, str], ...] = SHOTS
     packed: bool = True
     docstrings: bool = False
+    annotated: bool = False
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The few-shot pairs as prompts show them."""
+        return _annotated(self.shots) if self.annotated else self.shots
+
+    def signature(self, puzzle: Puzzle, number: str = "") -> str:
+        """Return the first line of a solution, called ``g`` and a number."""
+        line = f"def g{number}({puzzle.parameters}):"
+        return puzzles.annotated(line, f"g{number}", puzzle) if self.annotated else line
+
+
+@cache
+def _annotated(shots: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (shown, puzzles.annotated(solution, f"g{number}", puzzles.parse(shown)))
+        for number, (shown, solution) in enumerate(shots, 1)
+    )
 
 
 BARE = Style((), False)
@@ -202,9 +223,9 @@ _ASK_PUZZLE = (
 _ASK_SOLUTION = (
     "Write a Python function `g` that returns a value for the first argument of `f` for which `f` returns True. `g` is "
     "called without arguments, and has the other arguments of `f` with the same default values. It must not call `f`. "
-    "Write the function whole, in one fenced block of Python, beginning with `def g({parameters}):`."
+    "Write the function whole, in one fenced block of Python, beginning with `{signature}`."
 )
-_ASK_BRIEFLY = "Write a solution `g`, beginning with `def g({parameters}):`."
+_ASK_BRIEFLY = "Write a solution `g`, beginning with `{signature}`."
 """What the turns of few-shot pairs ask, in fewer tokens than the last message."""
 
 
@@ -214,22 +235,22 @@ def _fenced(source: str) -> str:
 
 def _ask_solution(puzzle: Puzzle, style: Style) -> Prompt:
     """Return a message that asks for a solution, after the few-shot pairs as turns of the same form."""
-    return Prompt(_asked(puzzle, _ASK_SOLUTION), "", chat=True, turns=_turns(style.shots))
+    return Prompt(_asked(puzzle, style, _ASK_SOLUTION), "", chat=True, turns=_turns(style))
 
 
 @cache
-def _turns(shots: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def _turns(style: Style) -> tuple[tuple[str, str], ...]:
     """Return few-shot pairs as messages with their answers."""
     turns = []
-    for number, (shown, solution) in enumerate(shots, 1):
+    for number, (shown, solution) in enumerate(style.pairs, 1):
         example = puzzles.parse(shown.replace(f"def f{number}(", "def f("))
-        turns.append((_asked(example, _ASK_BRIEFLY), _fenced(solution.replace(f"def g{number}(", "def g("))))
+        turns.append((_asked(example, style, _ASK_BRIEFLY), _fenced(solution.replace(f"def g{number}(", "def g("))))
     return tuple(turns)
 
 
-def _asked(puzzle: Puzzle, task: str) -> str:
+def _asked(puzzle: Puzzle, style: Style, task: str) -> str:
     shown = ["This is a programming puzzle:", _fenced(puzzle.named("f"))]
-    return "\n\n".join([*shown, task.format(parameters=puzzle.parameters)])
+    return "\n\n".join([*shown, task.format(signature=style.signature(puzzle))])
 
 
 def for_solution(puzzle: Puzzle, style: Style, chat: bool = False) -> Prompt:
@@ -244,8 +265,8 @@ def for_solution(puzzle: Puzzle, style: Style, chat: bool = False) -> Prompt:
     if chat:
         return _ask_solution(puzzle, style)
     number = str(len(style.shots) + 1) if style.shots else ""
-    parts = [text for pair in style.shots for text in pair]
-    parts += [puzzle.named(f"f{number}"), f"def g{number}({puzzle.parameters}):"]
+    parts = [text for pair in style.pairs for text in pair]
+    parts += [puzzle.named(f"f{number}"), style.signature(puzzle, number)]
     return Prompt("\n\n".join(parts), number)
 
 

@@ -223,6 +223,19 @@ def rename(source: str, names: dict[str, str]) -> str:
     return b"".join(lines).decode()
 
 
+def annotated(solution: str, name: str, puzzle: Puzzle) -> str:
+    """Return a solution with the type of its answer in the signature, such as ``def g(n=3) -> List[int]:``.
+
+    Args:
+        solution: A solution as `selftaught generate` keeps it: a function with the puzzle's parameters verbatim. One
+            that begins otherwise is returned as it is.
+        name: The function's name.
+        puzzle: The puzzle.
+    """
+    head = f"def {name}({puzzle.parameters})"
+    return f"{head} -> {puzzle.annotation}{solution[len(head) :]}" if solution.startswith(head + ":") else solution
+
+
 def tree(source: str) -> ast.Module:
     """Return the syntax tree of a source that may be hostile. Raises NotAPuzzle."""
     return _read(source, ast.parse)

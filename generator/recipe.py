@@ -47,6 +47,7 @@ class Recipe:
         trivial_check: How trivial puzzles are found: ``paper`` (a fixed list of answers, for one of which the puzzle
             returns something true, or meets a name that nothing defines), ``search`` (small answers, constants of the
             source and values near them, for one of which it returns True) or ``off``.
+        refuse_always_raises: Refuse a puzzle that raises an exception for every trivial answer of its type.
         keep_trivial_share: Keep this share of the trivial puzzles, chosen at random (0 to 1).
         lot_skips_checks: Draw that share from all puzzles, before it is known whether they are trivial: those drawn
             skip the filters `answer_type`, `used` and `trivial`.
@@ -93,6 +94,7 @@ class Recipe:
     refuse_undefined_names: bool = False
     refuse_never_true: bool = False
     trivial_check: str = "paper"
+    refuse_always_raises: bool = False
     keep_trivial_share: float = 0.05
     lot_skips_checks: bool = True
     refuse_answer_independent: bool = False
@@ -171,6 +173,7 @@ DEFAULT = replace(
     refuse_undefined_names=True,
     refuse_never_true=True,
     trivial_check="search",
+    refuse_always_raises=True,
     lot_skips_checks=False,
     refuse_answer_independent=True,
     verify_repeats=3,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selftaught.generator import example, puzzle
+from selftaught.generator import example, puzzle, templates
 from selftaught.generator.puzzle import Puzzle
 from selftaught.sandbox import records
 from selftaught.sandbox.records import CORPUS, Record, Unreadable
 from selftaught.sandbox.records.omissions import Omissions
 
-__all__ = ["CORPUS", "Seed", "Unreadable", "read"]
+__all__ = ["CORPUS", "ONELINERS", "Seed", "Unreadable", "read"]
+
+ONELINERS = "oneliners:"
+"""Stands for the bundled seeds of one line: `_EACH` instances of each of their templates."""
+
+_EACH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,17 @@ def read(source: str, omissions: Omissions | None = None) -> list[Seed]:
     """Return the puzzles of a file, each once: puzzles that differ in names only are the same.
 
     Args:
-        source: A file whose records have a field `sat` or `puzzle`, such as P3's puzzles.json, or what other commands
-            write (see `selftaught.sandbox.records.rows`).
+        source: `ONELINERS`, `CORPUS`, or a file whose records have a field `sat` or `puzzle`, such as P3's
+            puzzles.json, or what other commands write (see `selftaught.sandbox.records.rows`).
         omissions: Where records without a puzzle, and puzzles that were there before, are noted. ``None``: a record
             without a puzzle is an error.
 
     Raises:
         Unreadable: The file can't be read to its end, or has no puzzles.
     """
+    if source == ONELINERS:
+        problems = templates.read(templates.SEEDS)
+        return [_named(record["id"], record["sat"]) for one in problems for record in one.instances(_EACH, 0)]
     found: dict[str, Seed] = {}
     for row in records.rows(source, may_be_empty=True):
         try:
@@ -66,7 +74,12 @@ def _seed(row: Record) -> Seed:
     """Return the puzzle of a record. Raises ValueError."""
     fields = row.fields
     source = records.text(fields, "sat")
-    parsed = puzzle.parse(source)
     name = next((str(fields[key]) for key in ("name", "id") if fields.get(key) not in (None, "")), row.place)
-    problem = name.partition(":")[0] if fields.get("name") else example.template(source)
-    return Seed(example.puzzle_id(source), name, problem, parsed)
+    if fields.get("name"):
+        return _named(name, source)
+    return Seed(example.puzzle_id(source), name, example.template(source), puzzle.parse(source))
+
+
+def _named(name: str, source: str) -> Seed:
+    """Return the puzzle of this name: that of its problem, a colon, and a number. Raises NotAPuzzle."""
+    return Seed(example.puzzle_id(source), name, name.partition(":")[0], puzzle.parse(source))

@@ -27,9 +27,6 @@ from typing import Any
 
 import orjson
 
-from selftaught.generator import example, puzzle
-from selftaught.generator.seeds import Seed
-
 SEEDS = Path(__file__).with_name("oneliners.toml")
 """Bundled templates of seeds, in the style of P3's modules `basic`, `trivial_inverse` and `study`."""
 
@@ -156,21 +153,6 @@ def read(path: Path) -> list[Template]:
         return [Template(**table) for table in tables]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: no templates: {error}") from error
-
-
-def seeds(path: Path = SEEDS, each: int = 20, seed: int = 0) -> list[Seed]:
-    """Return instances of a file's templates as puzzles for prompts; a prompt has one of each problem.
-
-    Args:
-        path: The file.
-        each: Instances of each template, at most.
-        seed: Random seed.
-    """
-    return [
-        Seed(example.puzzle_id(record["sat"]), record["id"], template.id, puzzle.parse(record["sat"]))
-        for template in read(path)
-        for record in template.instances(each, seed)
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -83,6 +83,22 @@ class Verification:
             else:
                 one.fails("trivial", "a trivial answer solves it")
 
+    async def check_running(self, candidates: Sequence[Candidate]) -> None:
+        """Apply the filter `runs`. What hits a limit did not raise an exception."""
+        asked = {}
+        for number, one in enumerate(candidates):
+            if one.drawn and not one.refused:
+                one.exempt("runs", DRAWN)
+            elif not one.refused and one.puzzle and one.kind and self._recipe.refuse_always_raises:
+                asked[str(number)] = checks.running_task(str(number), one.puzzle, one.kind)
+        for ident, verdict in (await self._all(asked.values())).items():
+            if verdict.status is Status.REJECTED:
+                candidates[int(ident)].fails("runs", "it raises an exception for every trivial answer of its type")
+            elif not verdict.judged:
+                candidates[int(ident)].fails("runs", f"could not be judged: {verdict.message}")
+            else:
+                candidates[int(ident)].passes("runs", detail="" if verdict.accepted else f"by {verdict.status}")
+
     async def run_programs(self, programs: Iterable[str]) -> list[str]:
         """Return the first line that each program prints; empty if it failed.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from selftaught.sandbox.daemon_address import DAEMON_VARIABLE, TOKEN_VARIABLE, read_token
 from selftaught.sandbox.output import SymbolicLink, refuse_link
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from selftaught.sandbox.verifier import Verifier
 
 OK, SOME_UNJUDGED, UNUSABLE = 0, 1, 2
-DAEMON_VARIABLE = "SELFTAUGHT_DAEMON"
-"""The environment variable with the addresses of daemons, separated by spaces."""
-TOKEN_VARIABLE = "SELFTAUGHT_TOKEN_FILE"
-"""The environment variable with the path of a file that has their token."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -256,7 +252,11 @@ def _client(options: dict[str, Any], limits: Limits) -> Client:
     if wrong:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise click.UsageError(f"with --daemon leave out {names}: it is an option of the daemons, `selftaught serve`")
-    token, require = _read_token(options["daemon_token"]), options["require"] or "full"
+    path, require = options["daemon_token"], options["require"] or "full"
+    try:
+        token = read_token(path) if path else None
+    except OSError as error:
+        raise Unusable(str(error)) from error
     client = Client(options["daemons"], token=token, require=require, limits=limits)
     try:
         client.wait_until_ready(START_SECONDS)
@@ -271,15 +271,6 @@ def _client(options: dict[str, Any], limits: Limits) -> Client:
         client.close()
         raise
     return client
-
-
-def _read_token(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"the token file {path} can't be read: {error}") from error
 
 
 def limits(options: dict[str, Any]) -> Limits:

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 def loop(output: Path, iterations: int, seed: int, **options: Any) -> None:
     """Let a model teach itself: write puzzles, solve them, keep what is verified, train on it, and measure.
 
-    DIR receives metrics.json, log.jsonl, report.md with plots, the dataset with its card, every model and every
-    attempt. An interrupted run continues when the same command is given again.
+    DIR receives metrics.json, log.jsonl, report.html with plots and pairs to read (and report.md), the dataset with its
+    card, every model and every attempt. An interrupted run continues when the same command is given again.
 
     \b
     Examples:
@@ -89,7 +89,7 @@ def loop(output: Path, iterations: int, seed: int, **options: Any) -> None:
     except KeyboardInterrupt as stop:
         click.echo("interrupted; give the same command again to continue", err=True)
         sys.exit(exit_code(stop))
-    click.echo(f"{output / 'report.md'}, plot {output / 'pass_at_k.png'}")
+    click.echo(f"{output / 'report.html'}, plot {output / 'pass_at_k.png'}")
     click.echo(report.sentence(metrics))
 
 

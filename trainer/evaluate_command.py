@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 _OF_PUZZLES = ("puzzles", "split", "instances")
 _OF_A_DATASET = ("form", "compare")
-_OF_A_MODEL = ("split", "instances", "attempts", "temperatures", "max_new_tokens", "bare", "seed", *MODEL_OPTIONS)
+_OF_A_MODEL = (
+    "split", "instances", "attempts", "temperatures", "max_new_tokens", "bare", "annotated", "seed", *MODEL_OPTIONS,
+)  # fmt: skip
 """Parameters that given samples have no use for."""
 _NEW_TOKENS, _NEW_TOKENS_OF_A_BENCHMARK, _NEW_TOKENS_IN_CHAT = 150, 512, 1024
 _NAMED = 5
@@ -43,8 +46,8 @@ _NAMED = 5
 @click.command()
 @click.argument("model_name", metavar="[MODEL]", required=False)
 @click.option("--puzzles", default="heldout:handwritten", show_default=True, metavar="FILE",
-              help="heldout:handwritten or heldout:machine (bundled), P3's puzzles.json, or any file of records with a "
-              "field `sat` or `puzzle`. With --samples also problems of a dataset.")  # fmt: skip
+              help="heldout:handwritten, heldout:oneliners, heldout:machine (bundled), P3's puzzles.json, or any file "
+              "of records with a field `sat` or `puzzle`. With --samples also problems of a dataset.")  # fmt: skip
 @click.option("--benchmark", metavar="FILE",
               help="Instead of puzzles: problems of a published dataset in its own fields, such as HumanEval.jsonl.gz. "
               "Prompts are made as its authors make them.")  # fmt: skip
@@ -62,6 +65,9 @@ _NAMED = 5
               f"{_NEW_TOKENS_IN_CHAT:,} in a chat]",
               )  # fmt: skip
 @click.option("--bare", is_flag=True, help="No few-shot examples in the prompt, for a model trained on puzzles only.")
+@click.option("--annotated", is_flag=True,
+              help="Ask for solutions with the type of the answer in their signature: def g(...) -> List[int].",
+              )  # fmt: skip
 @model_options
 @click.option("--samples", metavar="FILE",
               help="Score these samples instead of asking a MODEL: records with the id of a puzzle and `solution` or "
@@ -183,6 +189,8 @@ class _Run:
         settings = self._settings(model, selection, new_tokens, limits.cpu_seconds)
         asked, number = selection.problems, options["attempts"]
         with open_verifier(options, limits) as judge, self._file(settings) as file:
+            style = prompts.BARE if options["bare"] else prompts.Style()
+            style = replace(style, annotated=options["annotated"])
             cache = evaluation.VerdictCache(judge)
             sources = {problem.id: problem.source for problem in asked}
             for result in self._earlier(file):
@@ -199,7 +207,7 @@ class _Run:
                         attempts=number,
                         temperature=temperature,
                         max_new_tokens=new_tokens,
-                        style=prompts.BARE if options["bare"] else prompts.Style(),
+                        style=style,
                         seed=options["seed"],
                         done={
                             one.id
@@ -258,6 +266,7 @@ class _Run:
             "attempts": options["attempts"],
             "max_new_tokens": new_tokens,
             "bare": options["bare"],
+            **({"annotated": True} if options["annotated"] else {}),
             "chat": chats(model),
             "seed": options["seed"],
             "cpu_seconds": cpu_seconds,

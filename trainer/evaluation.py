@@ -216,30 +216,9 @@ def attempt(
     Raises:
         ModelFailed: The model can't be used. Results of what it has answered were handed over.
     """
-    chat, lock, interrupted = chats(model), threading.Lock(), threading.Event()
+    chat = chats(model)
     asked = [problem.prompt(style, chat) for problem in problems]
-    places = threading.Semaphore(_WAITING)
-
-    def hand_over(result: Result, number: int) -> None:
-        result.number = number
-        with lock:
-            if not interrupted.is_set() and not result.statuses[Status.CANCELLED]:
-                on_result(result)
-
-    def refuse(number: int, reason: str) -> None:
-        problem = problems[number]
-        refused = Counter({REFUSED: attempts})
-        hand_over(Result(problem.id, problem.group, problem.trivial, temperature, refused, refusal=reason), number)
-
-    def judge(number: int, texts: list[str]) -> None:
-        problem = problems[number]
-        try:
-            written = [problem.read(asked[number], text) for text in texts]
-            verdicts = cache.verify((problem, one) for one in written if one is not None)
-            hand_over(_result(problem, temperature, written, verdicts), number)
-        finally:
-            places.release()
-
+    handover = _Handover(problems, asked, cache, on_result, attempts, temperature)
     skip = {number for number, problem in enumerate(problems) if problem.id in done}
     running: list[Future[None]] = []
     with ThreadPoolExecutor(_JUDGING, "judging") as pool:
@@ -251,19 +230,72 @@ def attempt(
                 temperature=temperature,
                 stop=_stop(problems, chat),
                 seed=seed,
-                **known(model, skip=skip, on_refusal=refuse),
+                **known(model, skip=skip, on_refusal=handover.refuse),
             ):
                 if number not in skip:
-                    places.acquire()
+                    handover.places.acquire()
                     running = [one for one in running if not one.done() or one.result()]  # raises what one raised
-                    running.append(pool.submit(judge, number, texts))
+                    running.append(pool.submit(handover.judge, number, texts))
             for one in running:
                 one.result()
         except KeyboardInterrupt:
-            interrupted.set()
+            handover.interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
             cache.stop()
             raise
+
+
+class _Handover:
+    """Judges attempts, in any thread, and hands over each result, in one thread at a time.
+
+    Args:
+        problems: What is asked.
+        asked: The prompt of each.
+        cache: Verdicts that are known, and the verifier.
+        on_result: Called with each result.
+        attempts: Number of attempts at each problem.
+        temperature: Sampling temperature.
+
+    Attributes:
+        places: `judge` releases one: who calls it acquires one before.
+        interrupted: Set to hand over no more.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Question],
+        asked: Sequence[Prompt],
+        cache: VerdictCache,
+        on_result: Callable[[Result], None],
+        attempts: int,
+        temperature: float,
+    ) -> None:
+        self._problems, self._asked, self._cache, self._on_result = problems, asked, cache, on_result
+        self._attempts, self._temperature = attempts, temperature
+        self.places, self.interrupted = threading.Semaphore(_WAITING), threading.Event()
+        self._lock = threading.Lock()
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Hand over that the model refuses the prompt with this number."""
+        one, refused = self._problems[number], Counter({REFUSED: self._attempts})
+        result = Result(one.id, one.group, one.trivial, self._temperature, refused, refusal=reason)
+        self._hand_over(result, number)
+
+    def judge(self, number: int, texts: Sequence[str]) -> None:
+        """Judge what the model wrote for the prompt with this number, and hand over the result."""
+        problem = self._problems[number]
+        try:
+            written = [problem.read(self._asked[number], text) for text in texts]
+            verdicts = self._cache.verify((problem, one) for one in written if one is not None)
+            self._hand_over(_result(problem, self._temperature, written, verdicts), number)
+        finally:
+            self.places.release()
+
+    def _hand_over(self, result: Result, number: int) -> None:
+        result.number = number
+        with self._lock:
+            if not self.interrupted.is_set() and not result.statuses[Status.CANCELLED]:
+                self._on_result(result)
 
 
 def _stop(problems: Sequence[Question], chat: bool) -> Stop:

@@ -6,19 +6,18 @@ import dataclasses
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from selftaught.generator import example
 from selftaught.generator.example import Example
-from selftaught.generator.folder import Folder
+from selftaught.generator.folder import Folder, written
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
-from selftaught.trainer import evaluation, problems, report, tracking
+from selftaught.trainer import evaluation, page, problems, report, tracking
 from selftaught.trainer.benchmarks import measurement
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
@@ -143,7 +142,9 @@ class Loop:
             metrics["benchmarks"] = self._measurements(number)
         replace(self.folder.path / "metrics.json", metrics)
         report.write(metrics, self.folder.path, self.preset.notes)
-        report.dataset(self.examples(number), metrics, self.config, self.folder.path)
+        examples = self.examples(number)
+        page.write(self.folder.path, examples, [seed.puzzle.source for seed in self.preset.seeds()])
+        report.dataset(examples, metrics, self.config, self.folder.path)
         return metrics
 
     def _measurements(self, last: int) -> dict[str, dict[str, Any]]:
@@ -227,7 +228,7 @@ class Loop:
         seeds, path = self.preset.seeds(), self.folder.iteration(number) / "generation"
         settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles_per_iteration}
         with Folder(path, settings, seeds, resume=True) as folder:
-            earlier = [record for before in range(1, number) for record in self.written(before)]
+            earlier = chain.from_iterable(self.written(before) for before in range(1, number))
             generation = Generation(
                 model,
                 seeds,
@@ -244,10 +245,9 @@ class Loop:
         counts = tally.to_dict()
         return {**counts, "seconds_of": counts["seconds"]}
 
-    def written(self, number: int) -> list[dict[str, Any]]:
-        """Return the records of the puzzles that an iteration wrote."""
-        path = self.folder.iteration(number) / "generation" / "puzzles.jsonl"
-        return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    def written(self, number: int) -> Iterator[dict[str, Any]]:
+        """Yield the records of the puzzles that an iteration wrote."""
+        return written(self.folder.iteration(number) / "generation")
 
     def _train(self, number: int) -> dict[str, Any]:
         examples = self.examples(number)
@@ -263,11 +263,8 @@ class Loop:
 
     def examples(self, number: int) -> list[Example]:
         """Return all pairs kept up to an iteration, each once."""
-        kept: dict[str, Example] = {}
-        for before in range(1, number + 1):
-            for one in example.read(self.folder.iteration(before) / "generation" / "pairs.jsonl"):
-                kept.setdefault(one.id, one)
-        return list(kept.values())
+        folders = (self.folder.iteration(before) / "generation" for before in range(1, number + 1))
+        return list(example.distinct(folder / "pairs.jsonl" for folder in folders))
 
     def derive(self, purpose: str) -> int:
         """Return a seed for one purpose. The data of a run depends on the text that is hashed here."""

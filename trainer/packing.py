@@ -28,7 +28,11 @@ class Tokens:
 
 
 def tokenize(
-    tokenizer: Any, one: Example | Pair, completion_only_loss: bool = False, use_example_weights: bool = False
+    tokenizer: Any,
+    one: Example | Pair,
+    completion_only_loss: bool = False,
+    use_example_weights: bool = False,
+    annotated: bool = False,
 ) -> Tokens:
     """Return the tokens of an example's text followed by an end token.
 
@@ -37,13 +41,15 @@ def tokenize(
         one: The example.
         completion_only_loss: Label the solution only, not the puzzle.
         use_example_weights: Take the example's weight, not 1.
+        annotated: Write the type of the answer into the solution's signature.
     """
-    text = training_text(one.puzzle, one.solution)
+    text = training_text(one.puzzle, one.solution, annotated)
     found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     ids = [*found["input_ids"], tokenizer.eos_token_id]
     labels = list(ids)
     if completion_only_loss:
-        body = len(one.puzzle) + 2 + len(one.solution.partition("\n")[0])
+        begin = len(one.puzzle) + 2
+        body = begin + len(text[begin:].partition("\n")[0])
         labels = [
             number if start >= body else IGNORED
             for number, (start, _) in zip(ids, [*found["offset_mapping"], (len(text), 0)], strict=True)

@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from selftaught.generator import answers, checks, example, puzzle
+from selftaught.generator.held_out import Split
 from selftaught.sandbox import Verifier, formats, records
 from selftaught.sandbox.formats.fields import ident
 from selftaught.sandbox.records import Record, Unreadable
@@ -21,13 +21,11 @@ from selftaught.trainer.question import Question
 
 BUNDLED = "heldout:"
 _NO_PUZZLE = "it is no puzzle"
-
-
-Asked = TypeVar("Asked", bound=Question)
+AnyQuestion = TypeVar("AnyQuestion", bound=Question)
 
 
 @dataclass(slots=True)
-class Selection(Generic[Asked]):
+class Selection(Generic[AnyQuestion]):
     """The problems of a source.
 
     Attributes:
@@ -37,7 +35,7 @@ class Selection(Generic[Asked]):
         cpu_seconds: The CPU limit that the problems have of themselves, if they have one.
     """
 
-    problems: list[Asked]
+    problems: list[AnyQuestion]
     omissions: Omissions = field(default_factory=Omissions)
     malformed: int = 0
     cpu_seconds: float | None = None
@@ -95,9 +93,8 @@ def select(source: str, split: str | None = None, every_instance: bool | None = 
         hint = [f"its records look like {form}: --benchmark asks those"] if (form := _dataset(source)) else []
         raise Unreadable("\n".join([f"{source} has no puzzles", *found.omissions.lines(), *hint]))
     if split:
-        test = set(json.loads(Path(split).read_text(encoding="utf-8")).get("test", []))
-        reason = f"it is not in the test part of {split}"
-        kept = found.keep(kept, lambda of, one: bool(test & {one.id, one.id.partition(":")[0]}), reason)
+        parts, reason = Split(split), f"it is not in the test part of {split}"
+        kept = found.keep(kept, lambda of, one: parts.has("test", one.id), reason)
         if not kept:
             raise Unreadable(f"none of {source}'s problems is in the test part of {split}")
     if not every_instance:

@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from selftaught.sandbox import Task, Verdict
+from selftaught.sandbox import Verdict
 from selftaught.sandbox import completion as completions
 from selftaught.sandbox.dropin import process
 from selftaught.sandbox.dropin.process import current, use
@@ -125,7 +125,7 @@ def compute_score(
         NotJudged: The solution could not be judged, or the ground truth is none.
     """
     task = _task(ground_truth, solution_str, unanswered, continuous)
-    return task if isinstance(task, float) else _number(task, process.require_judged(process.judge(task)))
+    return task if isinstance(task, float) else rows.value(task, process.require_judged(process.judge(task)))
 
 
 async def verified(task: Any, trace: Any, unanswered: float | None = None) -> float:
@@ -187,7 +187,7 @@ def reward_func(
     tasks = [_task(label, _after(query, prompt), unanswered, prompt=prompt) for label, query, prompt in given]
     verdicts = iter(process.judge_many([task for task in tasks if not isinstance(task, float)]))
     values = [
-        task if isinstance(task, float) else _number(task, process.require_judged(next(verdicts))) for task in tasks
+        task if isinstance(task, float) else rows.value(task, process.require_judged(next(verdicts))) for task in tasks
     ]
     rewards = torch.tensor(values, dtype=torch.float32)
     return {"rewards": rewards, "scores": rewards, "extra_logs": {"verified": rewards}}
@@ -227,7 +227,7 @@ def _task(
 
 async def _aone(source: Any, written: Any, unanswered: float | None, all_cases: bool = False) -> float:
     task = _task(source, written, unanswered, all_cases)
-    return task if isinstance(task, float) else _number(task, process.require_judged(await process.ajudge(task)))
+    return task if isinstance(task, float) else rows.value(task, process.require_judged(await process.ajudge(task)))
 
 
 def _given(tasks: Sequence[AnyTask | None]) -> list[AnyTask]:
@@ -241,9 +241,4 @@ def _values(tasks: Sequence[AnyTask | None], verdicts: Sequence[Verdict]) -> lis
 
 
 def _value(task: AnyTask, verdict: Verdict) -> float | None:
-    return _number(task, verdict) if verdict.judged else None
-
-
-def _number(task: AnyTask, verdict: Verdict) -> float:
-    in_part = not isinstance(task, Task) and task.all_cases
-    return verdict.score if in_part else float(verdict.accepted)
+    return rows.value(task, verdict) if verdict.judged else None

@@ -16,7 +16,7 @@ from typing import Any
 
 from selftaught.generator import puzzle
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
-from selftaught.sandbox import FunctionTask, StdioTask, Task, completion, formats, records
+from selftaught.sandbox import FunctionTask, StdioTask, Task, Verdict, completion, formats, records
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.formats import Problem, answers
 from selftaught.sandbox.formats.fields import decoded, ident
@@ -40,6 +40,7 @@ _NUMBERED = re.compile(r"^def ((?:g|sol)\d*)\b", re.M)
 _LONGEST_HEAD = 4000
 _UNANSWERED = "no code is understood in the completion"
 _MOST_WARNINGS = 1000
+_MISSING = "NAType", "NaTType"  # pandas'
 _warned: set[str] = set()
 
 
@@ -74,7 +75,7 @@ def tasks(
         row = {name: column[number] for name, column in given.items() if not _is_missing(column[number])}
         row["prompt"] = prompt if isinstance(prompt, str) else ""
         try:
-            if before[0] != row:  # several completions of a row follow each other
+            if not _are_same(before[0], row):  # several completions of a row follow each other
                 before = row, judge(row, all_cases)
             found.append(task(before[1], written, prompt, all_cases))
         except Unanswered:
@@ -137,6 +138,13 @@ def task(source: Any, written: Any, prompt: Any = "", all_cases: bool = False) -
     if found is None:
         raise Unanswered(_UNANSWERED)
     return found
+
+
+def value(task: AnyTask, verdict: Verdict) -> float:
+    """Return the reward that a verdict on a task is worth: 1.0 or 0.0, or the share of cases that pass if the task has
+    all of them judged."""
+    in_part = not isinstance(task, Task) and task.all_cases
+    return verdict.score if in_part else float(verdict.accepted)
 
 
 def solution(source: str, written: Any, prompt: Any = "") -> str:
@@ -242,7 +250,15 @@ def _is_task(fields: dict[str, Any]) -> bool:
 
 def _is_missing(value: Any) -> bool:
     """Return True for None, and for what tables have in its place."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in _MISSING
+
+
+def _are_same(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return True if two rows are the same, as far as their values can be compared."""
+    try:
+        return bool(row == other)
+    except Exception:  # arrays, and what is missing in a table
+        return False
 
 
 def _is_column(column: Any, length: int) -> bool:
@@ -251,7 +267,7 @@ def _is_column(column: Any, length: int) -> bool:
 
 def _warn(number: int, row: dict[str, Any], error: Exception) -> None:
     """Log why a row has no reward, once for each row."""
-    named = ident(row) or str(row.get("puzzle") or row.get("task") or "")[:80]
+    named = ident(row) or str(row.get("puzzle", row.get("task", "")))[:80]
     reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     text = f"({named!r}) has no reward: {reason}"
     if text not in _warned and len(_warned) < _MOST_WARNINGS:

@@ -8,7 +8,7 @@ iterations/N/train.jsonl   what the model was trained on
 iterations/N/evaluation.jsonl
 iterations/N/server.log    the output of the server that served the model, if a command starts one
 log.jsonl                  figures of each iteration (see `selftaught.trainer.tracking`)
-metrics.json, report.md, README.md (the dataset card), *.png
+metrics.json, report.md, report.html, README.md (the dataset card), *.png
 """
 
 from __future__ import annotations

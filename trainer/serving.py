@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shlex
 import socket
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from selftaught.generator.models import ModelFailed
+from selftaught.generator.models.server import headers
 from selftaught.trainer.watchdog import Watched
 
 _POLL_SECONDS = 0.5
@@ -112,8 +112,7 @@ def _free_port() -> int:
 
 def _answers(url: str) -> bool:
     """Return True if a server answers at the address: with its models, or by saying that it has no such list."""
-    key = os.environ.get("OPENAI_API_KEY")
-    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(f"{url}/models", headers=headers())
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return bool(answer.status == 200)

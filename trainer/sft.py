@@ -45,6 +45,7 @@ class Settings:
         lora_alpha: Scaling of the LoRA adapters (0: twice `lora_r`).
         completion_only_loss: Compute the loss on the solution only, not on the puzzle.
         use_example_weights: Multiply the loss of an example by its `weight`.
+        annotated: Write the type of the answer into the signatures of solutions, as prompts in that form do.
         bf16: Multiply in bfloat16 (autocast): ``true``, ``false``, or ``auto``: if the device does so in hardware. The
             weights that are trained, and the optimiser's state, are in float32 in any case.
         gradient_checkpointing: Compute activations again in the backward pass: less memory, a third more time.
@@ -68,6 +69,7 @@ class Settings:
     lora_alpha: int = 0
     completion_only_loss: bool = False
     use_example_weights: bool = False
+    annotated: bool = False
     bf16: str = "auto"
     gradient_checkpointing: bool = False
     load_in_4bit: bool = False
@@ -196,12 +198,12 @@ def _rows(
         if settings.completion_only_loss or settings.use_example_weights:
             raise ValueError("packing_strategy=wrapped knows no borders of examples: leave out completion_only_loss "
                              "and use_example_weights")  # fmt: skip
-        cut = concatenation.rows(tokenizer, examples, settings.max_length, seed)
+        cut = concatenation.rows(tokenizer, examples, settings.max_length, seed, settings.annotated)
         return [[Tokens(ids, ids, 1.0)] for ids in cut], len(examples)
     if settings.packing_strategy != "bfd":
         raise ValueError(f"packing_strategy is bfd or wrapped, not {settings.packing_strategy!r}")
-    only, weighted = settings.completion_only_loss, settings.use_example_weights
-    rows = pack([tokenize(tokenizer, one, only, weighted) for one in examples], settings.max_length)
+    how = settings.completion_only_loss, settings.use_example_weights, settings.annotated
+    rows = pack([tokenize(tokenizer, one, *how) for one in examples], settings.max_length)
     return rows, sum(map(len, rows))
 
 

@@ -26,6 +26,12 @@ SAVED = ("float32", "bfloat16", "float16")
 def check(bf16: str, lora_r: int, load_in_4bit: bool, save_dtype: str) -> None:
     """Check settings that depend on each other or on what is installed.
 
+    Args:
+        bf16: See `autocasts`.
+        lora_r: Rank of the adapters (0: all weights are trained).
+        load_in_4bit: Quantise the base of adapters to 4 bits.
+        save_dtype: Dtype of the saved weights, one of `SAVED`.
+
     Raises:
         ValueError: The settings can't be used; the message names the remedy.
     """
@@ -123,6 +129,9 @@ def save(trainer: Any, base: str, folder: Path, save_dtype: str) -> None:
         base: The base model, by its folder or name.
         folder: Where the model is saved.
         save_dtype: Dtype of the saved weights.
+
+    Raises:
+        RuntimeError: An adapter has no place in the base model; nothing is saved.
     """
     state = trainer.accelerator.get_state_dict(trainer.model)
     if not trainer.is_world_process_zero():

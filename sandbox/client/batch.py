@@ -1,8 +1,8 @@
 """Many tasks through one open request to each daemon, and through another if that breaks.
 
-    add -> waiting -> [balance] -> channel of a daemon -> request -> verdict
-              ^                           |
-              +--------- broken ----------+
+add -> waiting -> [balance] -> channel of a daemon -> request -> verdict
+          ^                           |
+          +--------- broken ----------+
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ _IN_CODE = re.compile(
 )
 _SPAN = re.compile(r"\s*(`+)([^`]+)\1\s*")
 _PROMPT = re.compile(r"(?:>>>|\.\.\.)(?: |$)")
+_LANGUAGE = re.compile(r"\A\s*(?:python3?|py)[ \t]*\n", re.I)
+"""What is left of a fence without its marks: they stood in a prompt that is not shown, or were cut."""
 _KEYS = ("code", "solution", "answer", "python", "completion")
 _BODY = re.compile(r"[ \t]*(?:return|for|while|if|with|try|raise|assert|yield)\b|[ \t]*[A-Za-z_]\w*[ \t]*[-+*/]?=")
 
@@ -83,6 +85,8 @@ def _unfenced(text: str, first: bool) -> list[Source]:
         text: The text.
         first: The answer begins with it.
     """
+    if first:
+        text = _LANGUAGE.sub("", text)
     if not text.strip():
         return []
     whole = Source(text)

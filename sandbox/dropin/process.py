@@ -27,9 +27,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selftaught.sandbox.daemon_address import DAEMON_VARIABLE, TOKEN_VARIABLE, read_token
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.verdict import Status, Verdict
@@ -42,10 +42,6 @@ _log = logging.getLogger(__name__)
 
 TRIES = 3
 """Maximum number of verifications of a solution that could not be judged."""
-
-DAEMON_VARIABLE, TOKEN_VARIABLE = "SELFTAUGHT_DAEMON", "SELFTAUGHT_TOKEN_FILE"
-"""The environment variables with the addresses of daemons, separated by spaces, and the path of a file with their
-token."""
 
 VARIABLE = "SELFTAUGHT_SHARED"
 """The environment variable that says whether the processes of a machine share a daemon: ``1`` or ``0``."""
@@ -100,8 +96,7 @@ def _open() -> Verifier | Client:
         from selftaught.sandbox.client import Client
 
         path = os.environ.get(TOKEN_VARIABLE)
-        token = Path(path).read_text(encoding="ascii").strip() if path else None
-        return Client(urls, token=token, limits=Limits())
+        return Client(urls, token=read_token(path) if path else None, limits=Limits())
     return Verifier.shared(limits=CEILING) if shares() else Verifier()
 
 

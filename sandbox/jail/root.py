@@ -16,7 +16,6 @@ from selftaught.sandbox.jail import kernel
 from selftaught.sandbox.jail.namespaces import NOBODY
 
 _AT_FDCWD = -100
-_AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_FROM_EMPTY, _MOVE_TO_EMPTY = 0x04, 0x40

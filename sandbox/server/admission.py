@@ -11,6 +11,7 @@ from selftaught.sandbox.judging import Checked
 from selftaught.sandbox.program import Ending, Program, Run
 from selftaught.sandbox.server.exchange import Gone, Refused, shutting_down
 from selftaught.sandbox.server.memory import Memory
+from selftaught.sandbox.server.unclaimed import Pending, Unclaimed
 from selftaught.sandbox.task import AnyTask, Limits
 from selftaught.sandbox.verdict import Status, Verdict
 
@@ -66,6 +67,7 @@ class Admission:
         self.cancelled = 0
         self.draining = asyncio.Event()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._unclaimed = Unclaimed()
         self._results: deque[tuple[Callable[[Result], None], Result]] = deque()
         self._delivery_scheduled = False
 
@@ -174,7 +176,8 @@ class Admission:
         Args:
             item: What to judge or to run.
             lost: Set when the connection is lost.
-            within_seconds: Its client waits so long: admit it however many wait already.
+            within_seconds: Its client waits so long, and asks again: admit it however many wait already, and go on
+                with what the client asked for before.
 
         Raises:
             Refused: No task is admitted now; or there was no result within that time.
@@ -184,24 +187,26 @@ class Admission:
             self.check()
         elif self.draining.is_set():
             raise shutting_down()
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        abandon = self.submit(item, future.set_result, has_slot=within_seconds is None)
+        pending = self._unclaimed.take(item) if within_seconds is not None else None
+        if pending is None:
+            future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            pending = Pending(future, self.submit(item, future.set_result, has_slot=within_seconds is None))
         watch = asyncio.ensure_future(lost.wait())
-        watch.add_done_callback(lambda _: future.cancel())
+        kept = False
         try:
-            async with asyncio.timeout(within_seconds):
-                result = await future
-        except TimeoutError:
-            waiting = self.admitted + self.waiting
-            raise Refused(504, f"no result within {within_seconds:.0f} s: {waiting} wait", retry_after=1) from None
-        except asyncio.CancelledError:
+            await asyncio.wait((pending.future, watch), timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if pending.future.done():
+                return pending.future.result()
             if watch.done():
-                raise Gone from None
-            raise
+                raise Gone
+            if kept := not self.draining.is_set():
+                self._unclaimed.keep(item, pending)
+            waiting = self.admitted + self.waiting
+            raise Refused(504, f"no result within {within_seconds:.0f} s: {waiting} wait", retry_after=1)
         finally:
             watch.cancel()
-            abandon()
-        return result
+            if not kept:
+                pending.abandon()
 
 
 def _is_cancelled(result: Result) -> bool:

@@ -138,5 +138,5 @@ class TaskExecutor:
         """Return True if the job is unfinished since its slice is over, and adapt the slice to that."""
         late = next((outcome for outcome in outcomes if job.is_expired(outcome)), None)
         if late is not None and job.turn is Turn.SLICE:
-            self.time_slice.phase_expired(waited=late.end is End.WALL and late.cpu_seconds < late.wall_seconds / 20)
+            self.time_slice.phase_expired(waited=late.end is End.WALL and late.cpu_seconds < late.wall_seconds / 5)
         return late is not None

@@ -221,3 +221,21 @@ plain: Any = st.recursive(
 def test_any_constant_can_be_looked_at(value: object) -> None:
     puzzle = parse(f"def f(x: List[int], inf=0, nan=0, a={value!r}):\n    return x == a")
     answers.suggested_answers(puzzle, Type("List", (Type("int"),)))
+
+
+@pytest.mark.parametrize(
+    ("source", "runs"),
+    [
+        ("def f(x: int):\n    return x[::-1] == 'abc'", False),
+        ("def f(li: List[int]):\n    return ''.join(li) == 'abc' if li else li.upper()", False),
+        ("def f(x: int, a=12345):\n    return x * a == 67", True),
+        ("def f(li: List[int]):\n    return li[1] == 12345", True),
+        ("def f(s: str, t='plum'):\n    return {'plum': 1}[s] == 2", True),
+    ],
+)
+def test_a_puzzle_that_raises_for_every_trivial_answer_is_told(verifier: Verifier, source: str, runs: bool) -> None:
+    puzzle = parse(source)
+    kind = read_type(puzzle.annotation)
+    assert kind
+    verdict = verifier.verify(checks.running_task("p", puzzle, kind))
+    assert verdict.status is (Status.ACCEPTED if runs else Status.REJECTED), verdict

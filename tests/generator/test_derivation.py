@@ -21,7 +21,7 @@ from selftaught.generator.prompts import BARE
 from selftaught.generator.recipe import DEFAULT, Recipe
 from selftaught.generator.verification import Backlog, Verification
 from selftaught.sandbox import Program, Task, Verifier
-from tests.generator.test_generation import Counting, Killed, kept, records
+from tests.generator.scripted_run import Counting, Killed, kept, records
 
 ADD = ("def f(x: int, a=417, b=1342):\n    return x + a == b", "def g(a=417, b=1342):\n    return b - a")
 LENGTH = ("def f(x: str, c=31):\n    return c == len(x)", "def g(c=31):\n    return 'a' * c")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selftaught.generator import example
-from selftaught.generator.example import Example, Judgement, Outcome, Sampling, Unreadable
+from selftaught.generator.example import Example, Judgement, Outcome, Sampling, Unreadable, training_text
 from selftaught.sandbox import Verdict
 
 
@@ -75,3 +75,12 @@ def test_datasets_loads_the_file_even_where_lists_are_empty(tmp_path: Path) -> N
     loaded = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded["text"] == [made(number).text for number in range(3)]
     assert [len(filters) for filters in loaded["filters"]] == [1, 2, 2]
+
+
+def test_an_annotated_training_text_differs_in_the_signature_alone() -> None:
+    puzzle = "def f(d: Dict[str, int], t='a: b'):\n    return d == {t: 1}"
+    solution = "def g(t='a: b'):\n    return {t: 1}"
+    plain, annotated = training_text(puzzle, solution), training_text(puzzle, solution, annotated=True)
+    assert annotated == plain.replace("def g(t='a: b'):", "def g(t='a: b') -> Dict[str, int]:")
+    other = solution.replace("t='a: b'", "t = 'a: b'")
+    assert training_text(puzzle, other, annotated=True) == training_text(puzzle, other)

@@ -3,144 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasketch  # noqa: F401  # it changes the filters of warnings when it is first imported
 import pytest
 
-from selftaught.generator import example, seeds
+from selftaught.generator import example
 from selftaught.generator.candidate import STAGES
 from selftaught.generator.contamination import HeldOutProblems
-from selftaught.generator.folder import Folder, Tally
-from selftaught.generator.generation import Generation
-from selftaught.generator.models import ModelFailed
 from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.novelty import Contaminated, HeldOut
 from selftaught.generator.prompts import BARE
-from selftaught.generator.recipe import DEFAULT, PAPER, Recipe, replace
+from selftaught.generator.recipe import PAPER, replace
 from selftaught.sandbox import Status, Task, Verifier
-
-SUM = "x: int, a=417, b=1342):\n    return x + a == b"
-PUZZLES = {
-    "good": SUM + "\n\nprint(",
-    "the same puzzle otherwise": "y: int, c=417, d=1342):\n    return y + c == d",
-    "the same form": "x: int, a=1000, b=5555):\n    return x + a == b",
-    "good words": "s: str, t='melon'):\n    return s == t * 3 + t.upper()",
-    "unsolvable": "x: int, a=3):\n    return x * 0 == a and x > 1234567",
-    "no syntax": "x: int:\n    return x",
-    "no answer": "a=3):\n    return a == 3",
-    "no annotation": "x):\n    return x == 3",
-    "bool": "b: bool):\n    return b",
-    "unused": "x: int):\n    return 3 == 3",
-    "never true": "x: int, a=3):\n    return x + a",
-    "undefined": "x: int):\n    return x == secret",
-    "trivial": "x: int):\n    return x * x == 49",
-    "any answer": "x: int):\n    return x == x",
-}
-SOLUTIONS = {
-    "x + a == b": [
-        " return b - a",
-        "\n    return b - a",
-        "\n    c = b - a\n    return c",
-        " return a",
-        " return (",
-        " return 1/0",
-    ],
-    "s == t * 3": [" return t * 3 + t.upper()", " return t", "\n    return ''"],
-    "x * 0 == a": [" return 7", " return 8"],
-    "x == x": [" return 12345"],
-}
-SMALL = replace(
-    DEFAULT,
-    prompts_per_wave=2,
-    samples_per_prompt=8,
-    attempts_per_round=4,
-    max_attempts=12,
-    give_up_after=8,
-    target_passes=3,
-    keep_trivial_share=0.0,
-    verify_repeats=2,
+from tests.generator.scripted_run import (
+    PUZZLES,
+    SEEDS,
+    SMALL,
+    SUM,
+    Counting,
+    kept,
+    records,
+    refused,
+    run,
+    script,
 )
-
-
-class Killed(Exception):
-    pass
-
-
-class Counting(Scripted):
-    """Breaks when `left` calls were answered."""
-
-    left = 1000
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.answered: list[tuple[str, ...]] = []
-
-    def complete(  # type: ignore[override]
-        self, prompts: Sequence[str], **settings: Any
-    ) -> Iterator[tuple[int, list[str]]]:
-        if not self.left:
-            raise Killed
-        self.left -= 1
-        yield from super().complete(prompts, **settings)
-        self.answered.append((*prompts, str(settings["seed"])))
-
-
-def script(prompt: str, rng: random.Random) -> str:
-    if prompt.endswith("("):
-        return rng.choice(list(PUZZLES.values()))
-    last = prompt.rpartition("def f")[2]
-    return next((rng.choice(texts) for key, texts in SOLUTIONS.items() if key in last), " return 0")
 
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Verifier]:
     with Verifier(workers=1, require="restricted") as made:
         yield made
-
-
-SEEDS = seeds.read(seeds.CORPUS)
-
-
-def run(
-    path: Path,
-    verifier: Verifier,
-    recipe: Recipe = SMALL,
-    *,
-    pairs: int | None = None,
-    puzzles: int = 64,
-    **options: Any,
-) -> Tally:
-    """A run until 64 puzzles (or so many) are written, or so many pairs kept."""
-    model = options.pop("model", None) or Scripted(script)
-    config = {"recipe": recipe.to_dict(), "seed": options.get("seed", 0)}
-    with Folder(path, config, SEEDS, resume=options.pop("resume", False)) as folder:
-        made = Generation(model, options.pop("seeds", SEEDS), verifier, folder, recipe, **options)
-        return made.run(pairs=pairs, puzzles=None if pairs else puzzles)
-
-
-def records(path: Path, name: str = "puzzles.jsonl") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / name).read_text().splitlines()]
-
-
-def kept(path: Path) -> list[dict[str, Any]]:
-    """The pairs, without what the clock says."""
-    found = records(path, "pairs.jsonl")
-    for one in found:
-        for name in ("cpu_seconds", "wall_seconds", "peak_memory_bytes"):
-            del one["judgement"][name]
-    return found
-
-
-def refused(path: Path, name: str) -> list[str]:
-    """What became of one of the puzzles above, each time it was written."""
-    body = PUZZLES[name].split("\n")[1]
-    head = PUZZLES[name].split("\n")[0]
-    return [record["refused"] for record in records(path) if f"({head}\n{body}" in record["puzzle"]]
 
 
 def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Path, verifier: Verifier) -> None:
@@ -155,6 +50,7 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
         "unused": "used",
         "undefined": "used",
         "never true": "used",
+        "raises": "runs",
         "trivial": "trivial",
         "any answer": "trivial",
     }
@@ -246,12 +142,12 @@ def test_held_out_puzzles_are_never_kept_and_never_in_a_prompt(tmp_path: Path, v
 def test_a_solution_of_a_held_out_problem_is_neither_judged_nor_kept(tmp_path: Path, verifier: Verifier) -> None:
     body = "\n    c = [b - a]\n    for one in c:\n        if one == b - a and one + a == b:\n            return one"
     model = Scripted(lambda prompt, rng: body if "def g" in prompt.splitlines()[-1] else rng.choice([SUM, "x"]))
-    for name, problems, kept in (("open", HeldOutProblems(), True), ("closed", HeldOutProblems(), False)):
-        if not kept:
+    for name, problems, is_kept in (("open", HeldOutProblems(), True), ("closed", HeldOutProblems(), False)):
+        if not is_kept:
             problems.add("HumanEval/900", "", [f"def solve(a, b):{body}"])
         tally = run(tmp_path / name, verifier, model=model, held_out=HeldOut(problems=problems))
-        assert (tally.stages["pairs"] > 0) is kept
-        assert (tally.statuses["held_out"] > 0) is not kept and (tally.statuses["accepted"] > 0) is kept
+        assert (tally.stages["pairs"] > 0) is is_kept
+        assert (tally.statuses["held_out"] > 0) is not is_kept and (tally.statuses["accepted"] > 0) is is_kept
 
 
 def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Path, verifier: Verifier) -> None:
@@ -265,96 +161,6 @@ def test_a_near_copy_of_a_held_out_puzzle_is_refused_with_its_score(tmp_path: Pa
     }
     assert 0.3 <= score < 1
     assert set(refused(tmp_path, "good words")) == {"held_out", "new"}
-
-
-def test_the_papers_recipe_keeps_the_shortest_solutions_and_repeats_puzzles(tmp_path: Path, verifier: Verifier) -> None:
-    paper = replace(
-        PAPER, samples_per_prompt=32, max_attempts=24, attempts_per_round=24, max_solutions=2, keep_trivial_share=0.0
-    )
-    run(tmp_path, verifier, paper, puzzles=192)
-    assert refused(tmp_path, "good words").count("") > 1
-    assert "new" not in {record["refused"] for record in records(tmp_path)}
-    solutions = {one.solution for one in example.read(tmp_path / "pairs.jsonl") if one.puzzle == f"def f({SUM}"}
-    assert solutions == {"def g(a=417, b=1342): return b - a", "def g(a=417, b=1342):\n    c = b - a\n    return c"}
-
-
-QUICK_PAPER = replace(PAPER, samples_per_prompt=32, max_attempts=4, attempts_per_round=4)
-
-
-def test_the_papers_lot_also_skips_the_checks_of_type_and_use(tmp_path: Path, verifier: Verifier) -> None:
-    run(tmp_path / "all", verifier, replace(QUICK_PAPER, keep_trivial_share=1.0), puzzles=96)
-    assert set(refused(tmp_path / "all", "unused")) == {""}
-    (outcomes,) = {
-        tuple(
-            outcome["outcome"]
-            for outcome in record["filters"]
-            if outcome["filter"] in ("answer_type", "used", "trivial")
-        )
-        for record in records(tmp_path / "all")
-        if PUZZLES["bool"] in record["puzzle"]
-    }
-    assert outcomes == ("exempt",) * 3
-    run(tmp_path / "none", verifier, replace(QUICK_PAPER, keep_trivial_share=0.0), puzzles=96)
-    off = replace(QUICK_PAPER, keep_trivial_share=1.0, lot_skips_checks=False)
-    run(tmp_path / "off", verifier, off, puzzles=96)
-    for name in ("none", "off"):
-        assert set(refused(tmp_path / name, "unused")) == {"used"}
-        assert set(refused(tmp_path / name, "bool")) == {"answer_type"}
-
-
-def test_the_papers_lot_is_drawn_from_all_puzzles_trivial_or_not(tmp_path: Path, verifier: Verifier) -> None:
-    run(tmp_path, verifier, replace(QUICK_PAPER, keep_trivial_share=0.5), puzzles=192)
-    found = {
-        key: {
-            outcome["outcome"]
-            for record in records(tmp_path)
-            if PUZZLES[key].partition("\n\n")[0] in record["puzzle"]
-            for outcome in record["filters"]
-            if outcome["filter"] == "trivial"
-        }
-        for key in ("good", "trivial")
-    }
-    assert found == {"good": {"exempt", "passed"}, "trivial": {"exempt", "refused"}}
-
-
-def test_a_puzzle_prompt_is_as_long_as_the_recipe_says_whatever_the_model_could_read(
-    tmp_path: Path, verifier: Verifier
-) -> None:
-    lengths = {}
-    for context in (600, 0):
-        model = Scripted(script, context=5_000)
-        recipe = replace(QUICK_PAPER, puzzle_context=context)
-        run(tmp_path / str(context), verifier, recipe, model=model, puzzles=32)
-        lengths[context] = max(model.tokens(text) for text in model.prompts if text.endswith("("))
-    assert lengths[600] + QUICK_PAPER.puzzle_max_new_tokens <= 600 < lengths[0]
-
-
-class Recording(Scripted):
-    """Records the settings of its calls."""
-
-    def complete(  # type: ignore[override]
-        self, prompts: Sequence[str], **settings: Any
-    ) -> Iterator[tuple[int, list[str]]]:
-        self.settings = settings
-        yield from super().complete(prompts, **settings)
-
-
-def test_top_k_is_asked_of_the_model_and_recorded_with_every_pair(tmp_path: Path, verifier: Verifier) -> None:
-    model = Recording(script)
-    run(tmp_path / "paper", verifier, QUICK_PAPER, model=model, puzzles=32)
-    assert model.settings["top_k"] == 50
-    assert {one.solution_sampling.top_k for one in example.read(tmp_path / "paper/pairs.jsonl")} == {50}
-    run(tmp_path / "default", verifier, model=model, puzzles=32)
-    assert "top_k" not in model.settings
-
-
-def test_a_model_that_knows_no_top_k_is_not_sampled_without_it(tmp_path: Path, verifier: Verifier) -> None:
-    class Plain(Scripted):
-        def complete(self, prompts: Sequence[str], *, samples: int, seed: int) -> Any:  # type: ignore[override]
-            raise AssertionError
-
-    with pytest.raises(ModelFailed, match="--set top_k=0"):
-        run(tmp_path, verifier, QUICK_PAPER, model=Plain(script))
 
 
 def test_trivial_puzzles_are_let_through_by_lot_and_say_so(tmp_path: Path, verifier: Verifier) -> None:

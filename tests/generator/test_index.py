@@ -13,7 +13,7 @@ from selftaught.generator.index import Index
 from selftaught.generator.novelty import Known, sketch
 from selftaught.sandbox import Verifier
 from selftaught.sandbox.output import SymbolicLink
-from tests.generator.test_generation import kept, records, run
+from tests.generator.scripted_run import kept, records, run
 
 WORDS = [f"w{number}" for number in range(40)]
 

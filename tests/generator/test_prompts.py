@@ -97,6 +97,18 @@ def test_a_solution_prompt_ends_in_the_head_with_the_defaults_verbatim() -> None
     assert prompts.for_solution(puzzle, BARE).text == puzzle.source + "\n\ndef g(t='a b',  n: int=3):"
 
 
+def test_annotated_prompts_have_the_type_of_the_answer_in_every_signature() -> None:
+    puzzle, style = parse("def f(li: List[int], n=3):\n    return len(li) == n"), Style(annotated=True)
+    text = prompts.for_solution(puzzle, style).text
+    heads = re.findall(r"^def g\d.*:$", text, re.MULTILINE)
+    assert heads[-1] == "def g6(n=3) -> List[int]:" and len(heads) == len(SHOTS) + 1
+    assert all(head.endswith(f" -> {parse(shown).annotation}:") for head, (shown, _) in zip(heads, SHOTS, strict=False))
+    assert re.sub(r" -> [^:]+:$", ":", text, flags=re.MULTILINE) == prompts.for_solution(puzzle, Style()).text
+    asked = prompts.for_solution(puzzle, style, chat=True)
+    assert "`def g(n=3) -> List[int]:`" in asked.text
+    assert all(" -> " in answer for _, answer in asked.turns)
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from selftaught.generator.folder import Mismatch
 from selftaught.sandbox import Verifier
-from tests.generator.test_generation import Counting, Killed, kept, records, run, script
+from tests.generator.scripted_run import Counting, Killed, kept, records, run, script
 
 
 @pytest.fixture(scope="module")

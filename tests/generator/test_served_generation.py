@@ -19,7 +19,7 @@ from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.reading import Reader
 from selftaught.generator.recipe import replace
 from selftaught.sandbox import Verifier
-from tests.generator.test_generation import SMALL, SOLUTIONS, kept, records, run, script
+from tests.generator.scripted_run import SMALL, SOLUTIONS, kept, records, run, script
 
 PUZZLE = puzzle.parse("def f(x: int, a=417, b=1342):\n    return x + a == b")
 

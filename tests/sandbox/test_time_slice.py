@@ -17,17 +17,17 @@ def job(turn: Turn = Turn.SLICE) -> Job:
     return Job(b"", b"", Limits(), turn=turn)
 
 
-def test_the_time_doubles_while_it_is_too_short_and_shrinks_again_within_its_bounds() -> None:
+def test_the_time_doubles_while_it_is_too_short_and_is_short_again_when_that_was_of_no_use() -> None:
     slice_ = time_slice.TimeSlice()
     assert slice_.limits(job()).cpu_seconds == time_slice.LONGEST_SECONDS
     for _ in range(500):
         slice_.phase_ended(0.0001)
     assert slice_.limits(job()).cpu_seconds == time_slice.SHORTEST_SECONDS
-    slice_.phase_expired()
-    assert slice_.limits(job()).cpu_seconds == 2 * time_slice.SHORTEST_SECONDS
-    for _ in range(50):
+    seen = []
+    for _ in range(4):
         slice_.phase_expired()
-    assert slice_.seconds == time_slice.LONGEST_SECONDS
+        seen.append(slice_.seconds)
+    assert seen == [0.02, 0.04, 0.08, time_slice.SHORTEST_SECONDS]
 
 
 def test_it_leaves_room_for_twice_what_was_needed_of_late() -> None:
@@ -39,13 +39,81 @@ def test_it_leaves_room_for_twice_what_was_needed_of_late() -> None:
     assert 0.03 < slice_.seconds < 0.06
 
 
-def test_one_long_task_in_twenty_leaves_it_short_and_one_in_three_does_not() -> None:
-    for every, longest in ((20, 3 * time_slice.SHORTEST_SECONDS), (3, time_slice.LONGEST_SECONDS)):
-        slice_, seen = time_slice.TimeSlice(), []
-        for number in range(1000):
-            slice_.phase_expired() if number % every == 0 else slice_.phase_ended(0.001)
-            seen.append(slice_.seconds)
-        assert (max(seen[500:]) < longest) is (every == 20), (every, max(seen[500:]))
+LOOP = 9.0
+
+
+def slices(needs: list[float]) -> list[float]:
+    """Return the slice that each of these jobs got, in CPU seconds, by what each needs to end."""
+    slice_, seen = time_slice.TimeSlice(), []
+    for seconds in needs:
+        seen.append(slice_.seconds)
+        slice_.phase_ended(seconds) if seconds <= slice_.seconds else slice_.phase_expired()
+    return seen
+
+
+@pytest.mark.parametrize("before", [[], [0.001] * 50, [0.008] * 50], ids=["new", "of late 1 ms", "of late 8 ms"])
+@pytest.mark.parametrize("loops", [14, 28])
+def test_endless_loops_that_come_together_take_little_time_before_what_came_after_them(
+    before: list[float], loops: int
+) -> None:
+    assert sum(slices([*before, *[LOOP] * loops])[len(before) :]) < 0.05 * loops
+
+
+def test_endless_loops_leave_it_short_however_many_they_are_among_short_jobs() -> None:
+    for every in (20, 3, 2):
+        seen = slices([LOOP if number % every == 0 else 0.001 for number in range(1000)])[500:]
+        assert sum(seen) / len(seen) < 3 * time_slice.SHORTEST_SECONDS, every
+
+
+def test_it_grows_again_after_many_endless_loops_when_jobs_need_it() -> None:
+    needs = [*[LOOP] * 100, *[0.04] * 200]
+    ended = [need <= given for need, given in zip(needs, slices(needs), strict=True)]
+    assert all(ended[-100:])
+
+
+def test_a_job_that_no_slice_is_long_enough_for_makes_none_longer_when_it_ends_at_last() -> None:
+    slice_ = time_slice.TimeSlice()
+    for _ in range(500):
+        slice_.phase_ended(0.001)
+    slice_.phase_ended(LOOP)
+    assert slice_.seconds == time_slice.SHORTEST_SECONDS
+
+
+def test_jobs_that_sleep_make_the_elapsed_time_short_and_others_make_it_long_again() -> None:
+    slice_ = time_slice.TimeSlice()
+    longest = slice_.limits(job()).wall_seconds
+    waited = 0.0
+    for _ in range(14):
+        waited += slice_.limits(job()).wall_seconds
+        slice_.phase_expired(waited=True)
+    assert waited < 5 * longest
+    for _ in range(20):
+        slice_.phase_ended(0.02)
+    assert slice_.limits(job()).wall_seconds == longest
+
+
+def test_demoted_jobs_are_owed_as_much_time_as_others_have_while_they_wait() -> None:
+    share, turn = time_slice.DemotedShare(), time_slice.LONGER_SECONDS[0]
+    for _ in range(1000):
+        share.count(0.01, demoted=False, others_wait=False)
+    assert not share.is_due
+    had = 0.0
+    while not share.is_due:
+        share.count(0.01, demoted=False, others_wait=True)
+        had += 0.01
+    assert had == pytest.approx(turn, abs=0.02)
+    share.count(turn / 2, demoted=True, others_wait=True)
+    assert share.owed_seconds == pytest.approx(turn / 2) and not share.is_due
+
+
+def test_a_job_that_has_to_start_over_gets_further_each_time_within_bounds() -> None:
+    share, lost, turns = time_slice.DemotedShare(), 0.0, []
+    for _ in range(5):
+        share.count(9.0, demoted=False, others_wait=True)
+        turns.append(share.turn_seconds(lost))
+        lost += turns[-1]
+        share.settle()
+    assert turns == pytest.approx([0.4, 0.8, 1.6, 2.4, 2.4])
 
 
 def test_what_nobody_waits_behind_gets_all_its_time() -> None:

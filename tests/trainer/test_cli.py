@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from selftaught.generator.settings import changed
 from selftaught.sandbox.cli import main
 from selftaught.trainer import evaluation, presets
 from selftaught.trainer.evaluation import Result
-from selftaught.trainer.sft import PAPER, PretrainedLearner, Settings
+from selftaught.trainer.sft import PAPER, Settings
 from tests.trainer.stub import StubLearner, preset
 
 
@@ -105,11 +105,11 @@ def test_a_presets_settings_are_plain_data_and_the_papers_recipe_keeps_its_sizes
     )
 
 
-def test_the_papers_recipe_trains_a_pretrained_model_as_the_paper_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = PretrainedLearner("somewhere", Settings(lora_r=16), context=1024)
-    monkeypatch.setitem(presets.PRESETS, "own", lambda: replace(presets.tiny(), name="own", learner=learner))
-    assert presets.make("own").learner == learner
-    assert presets.make("own", "paper").learner == replace(learner, settings=PAPER)
+def test_the_papers_recipe_trains_a_pretrained_model_as_the_paper_does() -> None:
+    mine, paper = (
+        presets.make("pretrained", name, ["model.name=somewhere"]).learner.to_dict() for name in ("preset", "paper")
+    )
+    assert paper == {**mine, "settings": asdict(PAPER)} != mine
 
 
 def test_the_quota_of_a_template_grows_with_the_iterations() -> None:

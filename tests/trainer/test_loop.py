@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from selftaught.generator import example
 from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.puzzle import canonical
 from selftaught.sandbox import Verifier
 from selftaught.sandbox.records import Unreadable
+from selftaught.trainer import page
 from selftaught.trainer.loop import Loop
+from selftaught.trainer.page import PAIRS
 from selftaught.trainer.run import Mismatch
 from tests.trainer.stub import HELD_OUT, StubLearner, StubModel, preset
 
@@ -89,6 +94,40 @@ def test_the_report_names_its_pictures_and_they_exist(done: tuple[Path, dict[str
     for name in ("pass_at_k", "temperatures", "yield", "novelty", "verdicts", "time", "groups"):
         assert f"({name}.png)" in text
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_needs_no_other_file_and_shows_pairs_of_every_iteration(done: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = done
+    text = (folder / "report.html").read_text()
+    assert text.count('<img src="data:image/png;base64,') == (folder / "report.md").read_text().count(".png)") > 5
+    assert "<table>" in text and not re.search(r"(src|href)=\"(?!data:)", text)
+    pairs = [orjson.loads(line) for line in (folder / "data" / "train.jsonl").read_bytes().splitlines()]
+    for number in range(1, ITERATIONS + 1):
+        kept = sum(pair["iteration"] == number for pair in pairs)
+        shown = text.partition(f"Iteration {number}: ")[2].partition("</details>")[0]
+        assert f"of {kept} pairs" in shown and shown.count("<figure>") == min(kept, PAIRS)
+    kinds = {pair["answer_type"] for pair in pairs}
+    assert all(f"<figcaption>{kind}, in iteration " in text for kind in kinds)
+
+
+def test_the_page_says_how_near_a_pair_is_to_the_nearest_seed(
+    tmp_path: Path, done: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, _ = done
+    pairs = list(islice(example.read(folder / "iterations" / "1" / "generation" / "pairs.jsonl"), 2))
+    (tmp_path / "report.md").write_text("# A run\n")
+    page.write(tmp_path, pairs, ["def sat(s: str, t='a'):\n    return s.count(t) == len(s)", pairs[0].puzzle])
+    shown = re.findall(r"similarity to the nearest seed (\d\.\d\d)", (tmp_path / "report.html").read_text())
+    assert shown[0] == "1.00" and len(shown) == 2
+
+
+def test_code_in_the_page_is_text_and_no_markup(tmp_path: Path, done: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = done
+    (one,) = islice(example.read(folder / "iterations" / "1" / "generation" / "pairs.jsonl"), 1)
+    hostile = replace(one, solution="def g():\n    return '</code><script>alert(1)</script>'")
+    (tmp_path / "report.md").write_text("# <script>alert(2)</script>\n")
+    page.write(tmp_path, [hostile], [])
+    assert "<script" not in (tmp_path / "report.html").read_text()
 
 
 def test_the_dataset_can_be_loaded_and_its_card_says_what_it_is(

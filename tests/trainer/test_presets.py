@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,28 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import selftaught.trainer.pretrained  # noqa: F401  # what it imports changes filters of warnings
-from selftaught.trainer import presets
+from selftaught.trainer import heldout, presets
 from selftaught.trainer.presets.configuration import read
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's and transformers' own
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def test_several_exams_are_each_a_group_and_all_held_out() -> None:
+    changes = ["model.name=m", "exam.puzzles=heldout:oneliners,heldout:handwritten"]
+    made = presets.make("pretrained", settings=changes)
+    groups = Counter(problem.group for problem in made.problems())
+    assert groups == {name: len(heldout.records(name)) for name in ("oneliners", "handwritten")}
+    assert len({problem.id for problem in made.problems()}) == groups.total()
+    held_out = made.held_out()
+    assert all(held_out.contains(problem.puzzle.source) for problem in made.problems()[::50])
+
+
+def test_annotations_are_one_switch_for_prompts_and_training_texts() -> None:
+    for annotated in (True, False):
+        made = presets.make("pretrained", settings=["model.name=m", f"loop.annotated={annotated}"])
+        assert made.style.annotated is annotated
+        assert made.to_dict()["learner"]["settings"]["annotated"] is annotated
 
 
 @pytest.mark.parametrize("name", ["tiny", "pretrained"])

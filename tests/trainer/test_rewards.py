@@ -215,6 +215,12 @@ def test_a_malformed_row_of_a_published_dataset_costs_itself_alone(caplog: pytes
     assert len(caplog.records) == 1 and "'b'" in caplog.text
 
 
+def test_what_a_table_has_for_missing_values_and_what_cannot_be_compared_cost_their_rows_alone() -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    others = [pandas.NA, pandas.NaT, numpy.float64("nan"), numpy.array(["a", "b"]), numpy.array(["a", "b"])]
+    assert rewards.reward([""] * 7, [RIGHT] * 7, puzzle=[PUZZLE, *others, PUZZLE]) == [1.0, *[None] * 5, 1.0]
+
+
 def test_rows_of_different_kinds_are_judged_each_by_its_own() -> None:
     columns = {"puzzle": [PUZZLE, None, None], "task": [None, {"cases": [["1 2", "3"]]}, None],
                "ground_truth": [None, None, TRUTH]}  # fmt: skip

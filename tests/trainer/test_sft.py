@@ -63,6 +63,14 @@ def test_loss_can_be_on_the_solution_alone(base: str) -> None:
     assert learnt == f"\n{body}\n\nassert f(g())"
 
 
+def test_loss_on_the_solution_alone_leaves_out_its_annotation_too(base: str) -> None:
+    loaded = weights.load(base)
+    (one,) = examples(1)
+    found = packing.tokenize(loaded.tokenizer, one, completion_only_loss=True, annotated=True)
+    assert " -> " in tokenizer.decode(found.ids)
+    assert " -> " not in tokenizer.decode([label for label in found.labels if label >= 0])
+
+
 def test_rows_have_every_example_that_fits_and_are_nearly_full() -> None:
     sizes = [100, 400, 30, 900, 60, 500, 300, 2000, 10, 10]
     rows = packing.pack([Tokens([1] * size, [1] * size, 1.0) for size in sizes], 1000)

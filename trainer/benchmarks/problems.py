@@ -23,7 +23,7 @@ _MBPP_PARTS = {"prompt": range(1, 11), "test": range(11, 511), "validation": ran
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BenchmarkProblem:
     """A problem of a benchmark, a `selftaught.trainer.question.Question`.
 
     Attributes:
@@ -75,7 +75,7 @@ class Asked:
 
 def select(
     file: str, form: str = AUTO, compare: str | None = None, cpu_seconds: float | None = None
-) -> Selection[Asked]:
+) -> Selection[BenchmarkProblem]:
     """Return the problems of a file.
 
     Args:
@@ -93,7 +93,7 @@ def select(
             "this program, and --format its name if that is not recognised"
         )
     benchmark = Benchmark([file], form, compare)
-    found, limits = Selection[Asked]([]), Limits(cpu_seconds=cpu_seconds or benchmark.seconds)
+    found, limits = Selection[BenchmarkProblem]([]), Limits(cpu_seconds=cpu_seconds or benchmark.seconds)
     for record in benchmark.malformed:
         found.omissions.add(_NO_PROBLEM, record.problem)
     found.malformed, found.cpu_seconds = len(benchmark.malformed), limits.cpu_seconds
@@ -101,7 +101,8 @@ def select(
     for key in benchmark:
         name = benchmark.form(key)
         with_tests = name in prompts.TASK_WITH_TESTS
-        one = Asked(key, benchmark, name, limits, shots if with_tests else (), _part(key) if with_tests else "")
+        shown, part = (shots, _part(key)) if with_tests else ((), "")
+        one = BenchmarkProblem(key, benchmark, name, limits, shown, part)
         try:
             if name == _PUZZLE:
                 raise Malformed(f"{benchmark.place(key)}: a puzzle: those are given with --puzzles")

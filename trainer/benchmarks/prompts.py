@@ -112,9 +112,7 @@ def _of_statement(fields: Fields, problem: Problem, chat: bool) -> str:
     if chat:
         form = _FUNCTION if function else _PROGRAM
         return _ASK_STATEMENT.format(statement=asked, form=form, starter=starter or "# YOUR CODE HERE")
-    return _STATEMENT.format(
-        statement=asked, starter=starter, kind="Call-Based" if function else "Standard Input"
-    )
+    return _STATEMENT.format(statement=asked, starter=starter, kind="Call-Based" if function else "Standard Input")
 
 
 def _head(entry_point: str) -> str:

@@ -75,12 +75,7 @@ class Run:
 
     def examples(self) -> Iterator[Example]:
         """Yield all pairs, each once. Raises Unreadable."""
-        seen: set[str] = set()
-        for folder in self.generations():
-            for one in example.read(folder / "pairs.jsonl"):
-                if one.id not in seen:
-                    seen.add(one.id)
-                    yield one
+        return example.distinct(folder / "pairs.jsonl" for folder in self.generations())
 
     def tally(self) -> Tally:
         """Return the counts of its generations together."""

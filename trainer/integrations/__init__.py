@@ -1,4 +1,4 @@
-"""Doors to other frameworks: the verifier as their environment, task set, resources server, scorer or reward.
+"""Adapters to other frameworks: the verifier as their environment, task set, resources server, scorer or reward.
 
 Each module is thin and named like its framework. What judges a row, and how a model's text is read, is the same for
 all: `selftaught.trainer.rows` and `selftaught.trainer.rewards`. A framework is imported by its own module alone, and

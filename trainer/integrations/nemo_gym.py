@@ -5,8 +5,8 @@ In a folder `resources_servers/selftaught` of NeMo-Gym's, `app.py` is two lines:
     from selftaught.trainer.integrations.nemo_gym import SelftaughtResourcesServer
     SelftaughtResourcesServer.run_webserver()
 
-A row's `verifier_metadata` is a row as `selftaught.trainer.integrations.question` reads it, or has `unit_tests`, as the
-rows of NeMo-Gym's own server `code_gen`. What was not judged is an error of HTTP and no reward: in NeMo-Gym 0.4 a
+A row's `verifier_metadata` is a row as `selftaught.trainer.integrations.dataset_row` reads it, or has `unit_tests`, as
+the rows of NeMo-Gym's own server `code_gen`. What was not judged is an error of HTTP and no reward: in NeMo-Gym 0.4 a
 reward is a number, and no number means that there is none. Its agent then fails this rollout.
 """
 
@@ -23,7 +23,7 @@ from nemo_gym.base_resources_server import (
 )
 
 from selftaught.sandbox.errors import NotJudged
-from selftaught.trainer.integrations import question
+from selftaught.trainer.integrations import dataset_row
 from selftaught.trainer.rows import Unanswered
 
 _NOT_JUDGED, _MALFORMED = 503, 422
@@ -74,9 +74,8 @@ class SelftaughtResourcesServer(SimpleResourcesServer):  # type: ignore[misc]
         """
         given = body.model_dump()
         try:
-            reward, verdict = await _asked(body.verifier_metadata, self.config.all_cases).reward(
-                body.response.output_text
-            )
+            row = _row(body.verifier_metadata, self.config.all_cases)
+            reward, verdict = await row.reward(body.response.output_text)
         except Unanswered as error:
             if self.config.unanswered is None:
                 raise HTTPException(_MALFORMED, str(error)) from error
@@ -91,7 +90,8 @@ class SelftaughtResourcesServer(SimpleResourcesServer):  # type: ignore[misc]
         )  # fmt: skip
 
 
-def _asked(row: dict[str, Any], all_cases: bool) -> question.Question:
-    """Return the question of a row, whose prompt NeMo-Gym has elsewhere. Raises ValueError."""
-    tests = row.get("unit_tests")
-    return question.read({"prompt": " ", **(row if tests is None else {"ground_truth": tests})}, all_cases=all_cases)
+def _row(metadata: dict[str, Any], all_cases: bool) -> dataset_row.DatasetRow:
+    """Return the row in a response's metadata; NeMo-Gym has its prompt elsewhere. Raises ValueError."""
+    tests = metadata.get("unit_tests")
+    judged = metadata if tests is None else {"ground_truth": tests}
+    return dataset_row.read({"prompt": " ", **judged}, all_cases=all_cases)

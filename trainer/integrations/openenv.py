@@ -33,8 +33,8 @@ from openenv.core.env_server.interfaces import Environment
 from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation, State
 
 from selftaught.sandbox.records import CORPUS
-from selftaught.trainer.integrations import question, tools
-from selftaught.trainer.integrations.question import Question
+from selftaught.trainer.integrations import dataset_row, tools
+from selftaught.trainer.integrations.dataset_row import DatasetRow
 from selftaught.trainer.rows import Unanswered
 
 SESSIONS = 64
@@ -90,10 +90,10 @@ class SelftaughtEnvironment(Environment):  # type: ignore[misc]
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
-    def __init__(self, questions: Sequence[Question] = (), all_cases: bool = False) -> None:
+    def __init__(self, questions: Sequence[DatasetRow] = (), all_cases: bool = False) -> None:
         super().__init__()
         self._questions, self._all_cases = questions, all_cases
-        self._question: Question | None = None
+        self._question: DatasetRow | None = None
         self._state = QuestionState()
 
     def reset(
@@ -105,13 +105,13 @@ class SelftaughtEnvironment(Environment):  # type: ignore[misc]
             seed: Chooses a question, if no index does.
             episode_id: A name of the episode.
             index: The number of a question of the server's, from 0.
-            row: Or a question of the caller's: the columns of a row (see `question.read`).
+            row: Or a question of the caller's: the columns of a row (see `dataset_row.read`).
 
         Raises:
-            ValueError: The row is no question, or the server has no such question.
+            ValueError: The row can't be asked, or the server has no such question.
         """
         if row:
-            chosen = question.read(row, all_cases=self._all_cases)
+            chosen = dataset_row.read(row, all_cases=self._all_cases)
         elif not self._questions:
             raise ValueError("the server has no questions of its own: reset needs a row, such as puzzle=...")
         else:
@@ -124,7 +124,7 @@ class SelftaughtEnvironment(Environment):  # type: ignore[misc]
         return CodeObservation(prompt=chosen.prompt)
 
     def step(self, action: CodeAction, timeout_s: float | None = None, **settings: Any) -> CodeObservation:
-        """Take no step: OpenEnv's server calls `step_async`."""
+        """Raise NotImplementedError: OpenEnv's server calls `step_async`."""
         raise NotImplementedError("await step_async")
 
     async def step_async(self, action: CodeAction, timeout_s: float | None = None, **settings: Any) -> CodeObservation:
@@ -185,11 +185,11 @@ def app(problems: str = CORPUS, sessions: int = SESSIONS, all_cases: bool = Fals
     """Return OpenEnv's server of this environment, a FastAPI application.
 
     Args:
-        problems: A file of rows (see `question.read_file`).
+        problems: A file of rows (see `dataset_row.read_file`).
         sessions: Maximum number of sessions at once.
         all_cases: Rewards are shares of cases that pass.
     """
-    environment = partial(SelftaughtEnvironment, question.read_file(problems, all_cases), all_cases)
+    environment = partial(SelftaughtEnvironment, dataset_row.read_file(problems, all_cases), all_cases)
     return create_app(
         environment, CodeAction, CodeObservation, env_name="selftaught", max_concurrent_envs=sessions,
         state_cls=QuestionState,

@@ -8,7 +8,7 @@ from typing import Any
 from selftaught.sandbox.errors import NotJudged
 from selftaught.sandbox.verdict import Verdict
 from selftaught.trainer import rows
-from selftaught.trainer.integrations.question import Question
+from selftaught.trainer.integrations.dataset_row import DatasetRow
 
 
 async def judge(
@@ -36,7 +36,7 @@ async def judge(
         source = truth if source is None else source
         if source is None or (isinstance(source, str) and not source.strip()):
             raise NotJudged("nothing judges the completion: there is no puzzle, task or ground truth")
-        return await Question("", prompt, source, given, all_cases).reward(written)
+        return await DatasetRow("", prompt, source, given, all_cases).reward(written)
     except ValueError as error:
         raise NotJudged(f"nothing judges the completion: {error}") from error
 

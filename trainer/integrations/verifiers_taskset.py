@@ -19,8 +19,8 @@ from typing import Any
 import verifiers.v1 as vf
 
 from selftaught.sandbox.records import CORPUS
-from selftaught.trainer.integrations import question
-from selftaught.trainer.integrations.question import Question
+from selftaught.trainer.integrations import dataset_row
+from selftaught.trainer.integrations.dataset_row import DatasetRow
 from selftaught.trainer.rows import Unanswered
 
 
@@ -51,10 +51,10 @@ class SelftaughtTaskConfig(vf.TaskConfig):  # type: ignore[misc]
 
 
 class SelftaughtTask(vf.Task[SelftaughtData, vf.State, SelftaughtTaskConfig]):  # type: ignore[misc]
-    """A question, and the reward of a reply to it."""
+    """A row that is asked, and the reward of a reply to it."""
 
-    def _question(self) -> Question:
-        return question.read(self.data.row, self.data.idx or 0, self.config.all_cases)
+    def _row(self) -> DatasetRow:
+        return dataset_row.read(self.data.row, self.data.idx or 0, self.config.all_cases)
 
     @vf.reward  # type: ignore[untyped-decorator]
     async def verified(self, trace: Any) -> float:
@@ -71,7 +71,7 @@ class SelftaughtTask(vf.Task[SelftaughtData, vf.State, SelftaughtTaskConfig]):  
         """
         reply = trace.last_reply if trace.num_turns else _UNTOUCHED
         try:
-            return (await self._question().reward(reply))[0]
+            return (await self._row().reward(reply))[0]
         except Unanswered:
             if self.config.unanswered is None:
                 raise
@@ -79,17 +79,17 @@ class SelftaughtTask(vf.Task[SelftaughtData, vf.State, SelftaughtTaskConfig]):  
 
     async def validate(self, runtime: Any) -> bool | None:
         """Return True if a solution of the row's own is right; None if it has none."""
-        asked = self._question()
-        if asked.reference is None:
+        row = self._row()
+        if row.reference is None:
             return None
-        return (await asked.reward(_fenced(asked.reference)))[1].accepted
+        return (await row.reward(_fenced(row.reference)))[1].accepted
 
 
 class SelftaughtConfig(vf.TasksetConfig):  # type: ignore[misc]
     """Settings of the task set.
 
     Attributes:
-        problems: A file of rows, see `question.read_file`.
+        problems: A file of rows, see `dataset_row.read_file`.
     """
 
     problems: str = CORPUS
@@ -104,8 +104,8 @@ class SelftaughtTaskset(vf.Taskset[SelftaughtTask, SelftaughtConfig]):  # type: 
 
         Raises:
             Unreadable: The file can't be read.
-            ValueError: A row is no question; the message names it.
+            ValueError: A row can't be asked; the message names it.
         """
-        for asked in question.read_file(self.config.problems):
-            data = SelftaughtData(id=asked.id, name=asked.id, prompt=asked.prompt, row=dict(asked.row))
+        for one in dataset_row.read_file(self.config.problems):
+            data = SelftaughtData(id=one.id, name=one.id, prompt=one.prompt, row=dict(one.fields))
             yield SelftaughtTask(data, self.config.task)

@@ -18,6 +18,7 @@ from typing import Any
 
 from selftaught.generator import held_out, prompts, recipe, seeds
 from selftaught.generator.novelty import HeldOut
+from selftaught.generator.prompts import Style
 from selftaught.generator.recipe import Recipe
 from selftaught.generator.seeds import Seed
 from selftaught.sandbox import Limits
@@ -142,7 +143,7 @@ def preset(chosen: Configuration) -> Preset:
     Raises:
         ValueError: The model, the exam or the seeds can't be read; the message names the remedy.
     """
-    exam, loop = problems.select(chosen.exam.puzzles, chosen.exam.split or None), chosen.loop
+    exam, loop = _exam(chosen.exam), chosen.loop
     if chosen.serve.command and loop.evaluate_while_training:
         raise ValueError("evaluate_while_training needs the model in this process: leave it out with serve.command")
     tracking.names(loop.report_to)  # before anything runs
@@ -152,7 +153,7 @@ def preset(chosen: Configuration) -> Preset:
         name=chosen.name,
         learner=_learner(chosen),
         recipe=chosen.recipe,
-        style=prompts.BARE if loop.bare else prompts.Style(docstrings=loop.docstrings),
+        style=_style(loop),
         puzzles_per_iteration=loop.puzzles_per_iteration,
         eval_attempts=chosen.exam.attempts,
         eval_temperatures=chosen.exam.temperatures,
@@ -169,6 +170,25 @@ def preset(chosen: Configuration) -> Preset:
     )
 
 
+def _exam(table: ExamTable) -> Selection[Problem]:
+    """Return the problems of all sources; of several, each is a group."""
+    sources = table.puzzles.split(",")
+    found = [problems.select(source, table.split or None) for source in sources]
+    if len(found) == 1:
+        return found[0]
+    names = [source.removeprefix(problems.BUNDLED) for source in sources]
+    return Selection([
+        replace(one, id=f"{name}/{one.id}", group=name)
+        for name, part in zip(names, found, strict=True)
+        for one in part.problems
+    ])  # fmt: skip
+
+
+def _style(loop: LoopTable) -> Style:
+    style = prompts.BARE if loop.bare else Style(docstrings=loop.docstrings)
+    return replace(style, annotated=loop.annotated)
+
+
 def _learner(chosen: Configuration) -> Learner:
     if chosen.tiny is not None:
         learner: Learner = chosen.tiny
@@ -180,7 +200,7 @@ def _learner(chosen: Configuration) -> Learner:
     name = chosen.model.name or _packaged(chosen.model.package)
     return PretrainedLearner(
         name,
-        chosen.training,
+        replace(chosen.training, annotated=chosen.training.annotated or chosen.loop.annotated),
         chosen.model.batch_size or None,
         chosen.model.context or None,
         chosen.model.chat,

@@ -41,6 +41,7 @@ class LoopTable:
         one_line_seeds: Only seeds of a single line: given longer ones, a small model writes what does not parse.
         bare: Prompts without seeds and few-shot examples, for a model that was trained on puzzles only.
         docstrings: Keep the docstrings of seeds.
+        annotated: Write the type of the answer into signatures of solutions, in prompts and in training texts.
         quota_grows: The recipe's `max_per_template` is per iteration, so that the total grows with the iterations.
         evaluate_while_training: Evaluate a model while the next one is trained, which needs memory for both.
         cpu_seconds: CPU seconds for each phase of a verification.
@@ -58,6 +59,7 @@ class LoopTable:
     one_line_seeds: bool = False
     bare: bool = False
     docstrings: bool = False
+    annotated: bool = False
     quota_grows: bool = False
     evaluate_while_training: bool = False
     cpu_seconds: float = 1.0
@@ -74,7 +76,8 @@ class ExamTable:
     """``[exam]``: the held-out problems that every model is evaluated on, and that no model is shown.
 
     Attributes:
-        puzzles: A file of puzzles, or a bundled set such as ``heldout:handwritten``.
+        puzzles: A file of puzzles, or a bundled set such as ``heldout:handwritten``; or several with commas between
+            them, each of which is then reported by itself too.
         split: P3's split.json; only problems under its ``test`` are taken.
         attempts: Attempts at each problem and temperature.
         temperatures: Sampling temperatures.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -77,6 +78,9 @@ def run(source: bytes, status: int, stdout: TextIO, folder: str) -> NoReturn:
     for stream in (stdout, sys.stderr):
         with contextlib.suppress(BaseException):  # the program has closed it
             stream.flush()
+    if b"ctypes" in source:
+        with contextlib.suppress(BaseException):
+            _flush_streams_of_c()
     if not flushed:
         status = FLUSH_FAILED
     if status == uncaught.INTERRUPTED:
@@ -108,6 +112,11 @@ def _flush(name: str, shown: bool) -> bool:
             _show_ignored(f"on flushing sys.{name}:" if sys.version_info >= (3, 13) else f"in: {stream!r}", error)
         return False
     return True
+
+
+def _flush_streams_of_c() -> None:
+    """Write what functions of C have printed, as the C library does where a process ends by `exit`."""
+    ctypes.CDLL(None).fflush(None)
 
 
 def _show_ignored(where: str, error: BaseException) -> None:

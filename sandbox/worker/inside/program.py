@@ -52,7 +52,7 @@ class _Lines(Sequence[str]):
 
 for _name in ("__name__", "__qualname__", "__module__"):
     setattr(_Loader, _name, getattr(SourceFileLoader, _name))
-_LATE_EFFECTS = b"__del__", b"weakref", b"yield", b"async", b"open", b"IO", b"Writer", b"thread", b"atexit", b"signal"
+_LATE_EFFECTS = tuple(b"__del__ weakref yield async open IO Writer thread atexit signal ctypes".split())
 """A program without these words, and without modules of its own, only has to be flushed at its end."""
 _names: dict[str, Any] = {}
 """What the interpreter puts into the namespace of ``__main__``."""

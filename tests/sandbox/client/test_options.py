@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.client.test_several import FAKE, free_port, judged
+from tests.sandbox.client.conftest import FAKE, free_port, judged
 from tests.sandbox.server.conftest import Daemon
 
 TOKEN = "0123456789abcdef0123456789abcdef"

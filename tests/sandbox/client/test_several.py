@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import itertools
-import json
 import os
 import signal
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,66 +16,18 @@ import pytest
 
 from selftaught.sandbox import AsyncClient, CannotConfine, Client, Ending, Limits, Program, ServerRefused, Status, Task
 from selftaught.sandbox.client import daemon as daemon_module
-from selftaught.sandbox.client import daemons as daemons_module
-from selftaught.sandbox.client import lookup
-from selftaught.sandbox.client.configuration import combined, differences
+from tests.sandbox.client.conftest import (
+    CONFIG,
+    FAKE,
+    free_port,
+    judged,
+    task,
+    tasks,
+    told_once,
+    until,
+    urls,
+)
 from tests.sandbox.server.conftest import Daemon
-from tests.sandbox.server.conftest import start as start  # a fixture
-
-FAKE = "tests.sandbox.fake_worker"
-WRONG = 7
-"""Every so many tasks one has a wrong answer."""
-
-
-def task(number: int) -> Task:
-    answer = number if number % WRONG == 0 else number + 1
-    return Task(str(number), f"def sat(x: int, a={number}): return x == a + 1", str(answer))
-
-
-def tasks(count: int) -> Iterator[Task]:
-    return map(task, range(count))
-
-
-def told_once(verdicts: list[Any], count: int) -> bool:
-    """Return True if every task has one verdict, in order, and each is right."""
-    expected = [(str(n), "accepted" if n % WRONG else "rejected") for n in range(count)]
-    return [(verdict.id, verdict.status.value) for verdict in verdicts] == expected
-
-
-def judged(daemon: Daemon) -> float:
-    """Return how many verdicts a daemon has reached."""
-    return sum(daemon.metric(f'selftaught_verdicts_total{{status="{status}"}}') for status in ("accepted", "rejected"))
-
-
-def until(condition: Callable[[], object], within_seconds: float = 20) -> None:
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Daemon]]:
-    """Three daemons whose workers are fake, for tests of what lies before them that don't harm them."""
-    folder = tmp_path_factory.mktemp("fakes")
-    made = [Daemon(folder / str(number), "--workers", "1", module=FAKE) for number in range(3)]
-    yield made
-    assert [each.stop() for each in made] == [0, 0, 0]
-
-
-@pytest.fixture
-def mortals(start: Any) -> list[Daemon]:
-    """The same, to be killed."""
-    return [start("--workers", "1", module=FAKE) for _ in range(3)]
-
-
-def urls(daemons: list[Daemon]) -> list[str]:
-    return [each.url for each in daemons]
 
 
 def test_three_daemons_share_a_stream_also_over_a_unix_socket(start: Any, tmp_path: Path) -> None:
@@ -164,59 +111,6 @@ def test_a_daemon_that_comes_back_is_used_again_in_the_same_stream(start: Any) -
                 leave.set()
             assert count < 400_000, "it is not used again"
         assert client.refused == {}
-
-
-class Scripted:
-    """A server that answers every request with this status, after this time."""
-
-    def __init__(self, status: int, detail: str = "go away", **answers: Any) -> None:
-        self.asked: list[str] = []
-        scripted = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                scripted.asked.append(self.path)
-                path = self.path.rpartition("/")[2]
-                body = json.dumps(answers.get(path, {"detail": detail})).encode()
-                self.send_response(200 if path in answers else status)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                with contextlib.suppress(OSError):
-                    self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                self.close_connection = True
-                self.do_GET()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def scripted() -> Iterator[Callable[..., Scripted]]:
-    made: list[Scripted] = []
-
-    def begin(*arguments: Any, **named: Any) -> Scripted:
-        made.append(Scripted(*arguments, **named))
-        return made[-1]
-
-    yield begin
-    for each in made:
-        each.close()
-
-
-CONFIG = {
-    "version": "0", "level": "full", "workers": 1, "engine": "fork", "packages": {}, "required_isolation": "shared",
-    "limits": Limits().to_dict(), "program_limits": Limits().to_dict(),
-}  # fmt: skip
 
 
 def test_a_daemon_that_is_not_ready_gets_nothing_and_is_named(fakes: list[Daemon], scripted: Any) -> None:
@@ -457,90 +351,3 @@ def test_invalid_addresses_are_refused_at_once(given: Any) -> None:
 def test_an_unknown_level_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="no level 'utter': choose from full, container, restricted"):
         Client(["http://a", "http://b"], require="utter")
-
-
-def test_one_configuration_is_what_may_be_relied_on_whoever_judges() -> None:
-    one = {**CONFIG, "packages": {"numpy": "2", "sympy": "1"}, "limits": {"cpu_seconds": 1.0, "memory_bytes": 9}}
-    two = {**CONFIG, "level": "restricted", "packages": {"numpy": "2", "sympy": "2"}, "workers": 3,
-           "limits": {"cpu_seconds": 2.0, "memory_bytes": 5}, "required_isolation": "process",
-           "version": "1"}  # fmt: skip
-    found = combined([one, two])
-    assert (found["level"], found["workers"], found["required_isolation"]) == ("restricted", 4, "process")
-    assert found["packages"] == {"numpy": "2"}
-    assert found["limits"] == {"cpu_seconds": 1.0, "memory_bytes": 5}
-    told = differences({"http://a": one, "http://b": two})
-    assert "the daemons have different versions: http://a: 0; http://b: 1" in told
-    assert "the daemons have different packages: http://a: numpy 2, sympy 1; http://b: numpy 2, sympy 2" in told
-    assert differences({"http://a": one, "http://b": one}) == []
-
-
-def test_versions_that_differ_are_named(fakes: list[Daemon], scripted: Any, caplog: pytest.LogCaptureFixture) -> None:
-    other = scripted(503, readyz={}, config=CONFIG)
-    with Client([other.url, fakes[0].url]) as client:
-        client.wait_until_ready(20)
-    (text,) = [record.message for record in caplog.records if "different versions" in record.message]
-    assert f"{other.url}: 0; {fakes[0].url}: " in text
-
-
-def test_every_address_of_a_name_is_a_daemon_and_those_that_come_and_go_are_followed(
-    start: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    port = free_port()
-    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
-    pods = {host: start("--workers", "1", host=host, port=port, module=FAKE) for host in hosts}
-    known = ["127.0.0.1", "127.0.0.2"]
-    resolve = socket.getaddrinfo
-
-    def resolved(host: Any, *arguments: Any, **named: Any) -> Any:
-        if host != "localhost":
-            return resolve(host, *arguments, **named)
-        if not known:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [found for each in known for found in resolve(each, *arguments, **named)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolved)
-    monkeypatch.setattr(daemons_module, "LOOKUP_SECONDS", 0.1)
-    with Client(f"dns+http://localhost:{port}") as client:
-        assert told_once(list(client.verify_many(tasks(300))), 300)
-        assert [*client.daemons] == [f"http://127.0.0.1:{port}", f"http://127.0.0.2:{port}"]
-        assert client.workers == 2
-        known[:] = ["127.0.0.2", "127.0.0.3"]
-        until(lambda: client.verify(task(1)) and [*client.daemons][-1:] == [f"http://127.0.0.3:{port}"])
-        before = judged(pods["127.0.0.1"])
-        assert told_once(list(client.verify_many(tasks(300))), 300)
-        assert judged(pods["127.0.0.1"]) == before
-        assert judged(pods["127.0.0.3"]) > 10, "it is used, from little on: its pace was not known"
-        known.clear()
-        assert told_once(list(client.verify_many(tasks(100))), 100), "those that are known are kept"
-
-
-def test_a_name_that_does_not_resolve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with (
-        Client("dns+http://no-such-name.invalid:8000", deadline_seconds=1) as client,
-        pytest.raises(ConnectionError, match=r"no-such-name\.invalid:8000: its name can't be resolved"),
-    ):
-        _ = client.level
-    verdict = Client("dns+http://no-such-name.invalid:8000", deadline_seconds=0.5).verify(task(1))
-    assert "its name can't be resolved" in verdict.message
-
-
-def test_a_daemon_has_one_address_even_if_its_name_has_one_of_each_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = [
-        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fd00::1", 8000, 0, 0)),
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.2", 8000)),
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 8000)),
-    ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
-    assert asyncio.run(lookup.addresses("dns+http://pods:8000")) == ["10.0.0.1", "10.0.0.2"]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both[:1])
-    assert asyncio.run(lookup.addresses("dns+http://pods:8000")) == ["fd00::1"]
-
-
-def test_the_two_addresses_of_localhost_are_one_daemon(fakes: list[Daemon]) -> None:
-    with Client(f"http://localhost:{fakes[0].port}") as client:
-        assert told_once(list(client.verify_many(tasks(50))), 50)
-        assert client.daemons == {}
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", fakes[0].port, timeout=10)) as connection:
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().status == 200

@@ -161,7 +161,7 @@ def test_no_text_of_a_published_solution_is_lost(name: str) -> None:
     found = problems.select(str(published.file(name))).problems
     assert not any(one.trivial for one in found) and len(found) == (164 if name[0] == "H" else 974)
     for one in found:
-        assert isinstance(one, problems.Asked)
+        assert isinstance(one, problems.BenchmarkProblem)
         fields, (whole,) = one.benchmark.fields(one.id), one.benchmark.problem(one.id).references
         meant = ast.dump(ast.parse(whole))
         fenced = f"<think>\nA `draft`.\n</think>\nHere:\n\n```python\n{whole}\n```\n\nIt works.\n"

@@ -1,4 +1,4 @@
-"""What a model is asked, and what judges its answer: one row of a data set, for environments that ask by themselves."""
+"""A row of a data set: what a model is asked, and what judges its answer, for environments that ask by themselves."""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from selftaught.generator import prompts, puzzle
-from selftaught.sandbox import Task, Verdict, records
+from selftaught.sandbox import Verdict, records
 from selftaught.sandbox.dropin import process
-from selftaught.sandbox.formats import Problem
+from selftaught.sandbox.formats import Problem, statement
 from selftaught.sandbox.formats.fields import ident
 from selftaught.sandbox.records import CORPUS
 from selftaught.trainer import rows
 
-_PROMPTS = ("prompt", "question", "question_content", "problem", "description", "text")
-"""Columns in which data sets have what a model is asked."""
-
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DatasetRow:
     """A row of a data set.
 
     Attributes:
         id: The row's own id, or its number.
         prompt: What the model is asked: text, or messages.
         judge: What judges its answers, as `selftaught.trainer.rows.judge` returns it.
-        row: The row.
+        fields: The row's fields by name.
         all_cases: The reward is the share of cases that pass.
     """
 
     id: str
     prompt: Any
     judge: Any
-    row: Mapping[str, Any]
+    fields: Mapping[str, Any]
     all_cases: bool = False
 
     @property
@@ -41,7 +38,7 @@ class Question:
         """A solution of the row's own; None if it has none."""
         if isinstance(self.judge, Problem):
             return next(iter(self.judge.references), None)
-        return next((self.row[name] for name in ("sol", "solution") if self.row.get(name)), None)
+        return next((self.fields[name] for name in ("sol", "solution") if self.fields.get(name)), None)
 
     async def reward(self, written: Any) -> tuple[float, Verdict]:
         """Return the reward of an answer, and the verdict from which it is.
@@ -59,12 +56,11 @@ class Question:
         task = rows.task(self.judge, written, self.prompt, self.all_cases)
         assert task is not None  # `read` refuses rows of other tasks
         verdict = process.require_judged(await process.ajudge(task))
-        in_part = not isinstance(task, Task) and task.all_cases
-        return (verdict.score if in_part else float(verdict.accepted)), verdict
+        return rows.value(task, verdict), verdict
 
 
-def read(row: Mapping[str, Any], number: int = 0, all_cases: bool = False) -> Question:
-    """Return the question of a row.
+def read(row: Mapping[str, Any], number: int = 0, all_cases: bool = False) -> DatasetRow:
+    """Return a row that can be asked.
 
     Args:
         row: The fields by name: `puzzle`, `task`, or those of a published dataset; and what the model is asked, which
@@ -79,12 +75,12 @@ def read(row: Mapping[str, Any], number: int = 0, all_cases: bool = False) -> Qu
     judge = rows.judge(fields, all_cases)
     if judge is None:
         raise ValueError(f"nothing judges the row: it has {sorted(fields)}, and no puzzle, task or test cases")
-    asked = next((fields[name] for name in _PROMPTS if fields.get(name)), None)
-    return Question(ident(fields) or str(number), asked or _asked(judge), judge, row, all_cases)
+    prompt = fields.get("prompt") or _words(fields, judge) or _puzzle_prompt(judge)
+    return DatasetRow(ident(fields) or str(number), prompt, judge, row, all_cases)
 
 
-def read_file(name: str = CORPUS, all_cases: bool = False) -> list[Question]:
-    """Return the questions of a file.
+def read_file(name: str = CORPUS, all_cases: bool = False) -> list[DatasetRow]:
+    """Return the rows of a file.
 
     Args:
         name: See `selftaught.sandbox.records.rows`.
@@ -92,7 +88,7 @@ def read_file(name: str = CORPUS, all_cases: bool = False) -> list[Question]:
 
     Raises:
         Unreadable: The file can't be read.
-        ValueError: A record is no question; the message names it.
+        ValueError: A record can't be asked; the message names it.
     """
     found = []
     for number, row in enumerate(records.rows(name)):
@@ -105,8 +101,16 @@ def read_file(name: str = CORPUS, all_cases: bool = False) -> list[Question]:
     return found
 
 
-def _asked(judge: Any) -> str:
+def _words(fields: Mapping[str, Any], judge: Any) -> str:
+    """Return the words in which a data set states the row's problem; empty if it has none."""
+    if isinstance(judge, str):  # a puzzle: in the pairs that a model wrote, `text` has the solution too
+        fields = {name: value for name, value in fields.items() if name != "text"}
+    return statement.read(fields)
+
+
+def _puzzle_prompt(judge: Any) -> str:
     """Return what a model is asked about a puzzle. Raises ValueError."""
     if not isinstance(judge, str):
-        raise ValueError(f"the row does not say what is asked: it needs a column `prompt`, or one of {_PROMPTS[1:]}")
+        names = ", ".join(name for name in statement.NAMES if name != "prompt")
+        raise ValueError(f"the row does not say what is asked: it needs a column `prompt`, or one of: {names}")
     return prompts.for_solution(puzzle.parse(judge), prompts.Style(()), chat=True).text
