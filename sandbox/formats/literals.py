@@ -73,4 +73,5 @@ def _converted(digits: str) -> int:
     if len(digits) <= _DIGITS:
         return int(digits)
     low = len(digits) // 2
-    return _converted(digits[:-low]) * 10**low + _converted(digits[-low:])
+    value: int = _converted(digits[:-low]) * 10**low + _converted(digits[-low:])
+    return value
