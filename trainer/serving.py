@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import socket
 import time
@@ -100,9 +101,7 @@ def digest(model: str) -> str:
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
-    for name, value in values.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
+    return re.sub(r"\{(model|port)\}", lambda found: values[found[1]], text)  # once: a model's name may have {port}
 
 
 def _free_port() -> int:

@@ -82,7 +82,7 @@ class OpenAI:
         card = self._find(addresses, model)
         self._model = str(card["id"])
         self.name = self._model  # the caller's, who may record another one
-        self.context = context or int(card.get("max_model_len") or 2048)
+        self.context = context or card.get("max_model_len") or 2048
         self.digest = hashlib.sha256(repr((self.name, card.get("root"), self._template)).encode()).hexdigest()
         self.cut = 0
         self._tokenizes, self._most, self._limit = True, 0, "max_tokens"
@@ -110,7 +110,7 @@ class OpenAI:
             elif isinstance(answer, ModelFailed):
                 missing.append(answer)
             else:
-                cards[address] = _card(address, answer.get("data") or [], model)
+                cards[address] = _card(address, answer.get("data"), model)
         if not cards:
             raise missing[0]
         for error in missing:
@@ -322,17 +322,31 @@ class OpenAI:
         try:
             choices = answer["choices"]
             self.cut += sum(choice.get("finish_reason") == "length" for choice in choices)
-            return [completion.text(choice["message"]) if self._chat else str(choice["text"]) for choice in choices]
+            return [completion.text(choice["message"]) if self._chat else _text(choice["text"]) for choice in choices]
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFailed(f"{self._addresses} answered no completions: {str(answer)[:200]}") from error
 
 
-def _card(address: str, listed: list[dict[str, Any]], model: str) -> dict[str, Any]:
-    card = next((card for card in listed if not model or card.get("id") == model), None)
+def _card(address: str, listed: Any, model: str) -> dict[str, Any]:
+    """Return what a server says of a model. Raises ModelFailed if it has none, or says what can't be."""
+    cards = [] if listed is None else listed
+    if not isinstance(cards, list) or not all(isinstance(card, dict) and card.get("id") for card in cards):
+        raise ModelFailed(f"{address} lists no models, but {str(listed)[:200]}")
+    card = next((card for card in cards if not model or card["id"] == model), None)
     if card is None:
-        names = ", ".join(str(card.get("id")) for card in listed) or "none"
+        names = ", ".join(str(card["id"]) for card in cards) or "none"
         raise ModelFailed(f"{address} has no model {model!r}; it has: {names}")
+    tokens = card.get("max_model_len")
+    if tokens is not None and (type(tokens) is not int or tokens < 1):
+        raise ModelFailed(f"{address} says that {model or card['id']} has a context of {str(tokens)[:50]} tokens")
     return dict(card)
+
+
+def _text(value: object) -> str:
+    """Return the text of a completion. Raises TypeError if it is none: null is no word that a model wrote."""
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _failure(error: Exception) -> ModelFailed:

@@ -27,6 +27,8 @@ _BUSY = (429, 502, 503, 504)
 """Statuses after which the whole server is left alone for a while, and not only the request."""
 _ABSENT, _REFUSED, _NO_KEY = (404, 405, 410, 501), (400, 413, 422), (401, 403)
 _LONGEST_PAUSE = 60.0
+MOST_BYTES = 256 << 20
+"""The most bytes of an answer: more are no completions, and would fill this process's memory."""
 
 
 class Absent(ModelFailed):
@@ -110,7 +112,7 @@ class Server:
         try:
             data = None if body is None else _encode(body)
             async with session.request(method, address, data=data) as answer:
-                content = await answer.read()
+                content = await _whole(address, answer)
         except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
             raise ModelFailed(f"{address}: {error or 'no address'}") from error
         except TimeoutError as error:
@@ -128,6 +130,16 @@ def headers() -> dict[str, str]:
     return {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
+async def _whole(address: str, answer: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an answer. Raises ModelFailed if it is too long."""
+    parts = bytearray()
+    async for part in answer.content.iter_any():
+        parts += part
+        if len(parts) > MOST_BYTES:
+            raise ModelFailed(f"{address} answered more than {MOST_BYTES >> 20} MiB")
+    return bytes(parts)
+
+
 def _read(address: str, answer: aiohttp.ClientResponse, content: bytes) -> dict[str, Any]:
     said = f"{address}: HTTP {answer.status}: {content[:300].decode('utf-8', 'replace')}"
     if answer.status in _NO_KEY:
@@ -142,7 +154,7 @@ def _read(address: str, answer: aiohttp.ClientResponse, content: bytes) -> dict[
         raise Failed(said, _retry_after(answer.headers.get("Retry-After", "")), down=answer.status in _BUSY)
     try:
         found = _decode(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if answer.status != 200 or not isinstance(found, dict):
         raise ModelFailed(said)

@@ -296,8 +296,11 @@ class AsyncClient:
                     content = await content_of(response)
                     if problem := content.get("status") or content.get("ending"):
                         raise _NotJudged(f"{problem} {content.get('message') or ''}".strip(), problem)
-                problem = await daemon.check(response)
-                found = read(response.status, problem or await content_of(response))
+                content = await daemon.check(response) or await content_of(response)
+                try:
+                    found = read(response.status, content)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ServerRefused(f"{daemon.name}: its answer is not understood: {str(content)[:200]}") from error
         except BaseException:
             daemon.lost(1)
             raise

@@ -159,23 +159,30 @@ class Daemon:
             async with self.session(for_checks=True).get("/v1/config") as response:
                 await self._accept(response)
                 self.about = await content_of(response)
-            level = self.about["level"]
+            level, workers = self.about["level"], int(self.about.get("workers", 1))
         except Busy as busy:
             return self.leave_out(str(busy))
         except BROKEN as error:
             return self.leave_out(f"{type(error).__name__}: {error}".removesuffix(": "))
         except ServerRefused as error:
             return self.leave_out(str(error).removeprefix(f"{self.name}: "), error)
-        except KeyError:
-            what = "it is no daemon of selftaught: /v1/config has no level"
+        except aiohttp.ClientError as error:
+            refusal = self._not_understood(error)
+            return self.leave_out(str(refusal).removeprefix(f"{self.name}: "), refusal)
+        except (KeyError, TypeError, ValueError):
+            what = "it is no daemon of selftaught: /v1/config has no level, or no number of workers"
             return self.leave_out(what, ServerRefused(f"{self.name}: {what}"))
         if require and level not in STRONGEST_FIRST[: STRONGEST_FIRST.index(require) + 1]:
             what = f"its level is {level}, below {require}"
             return self.leave_out(what, CannotConfine(f"{self.name}: {what}"))
         if self._pace is None:
-            self._pace = Pace(LEAST_AHEAD * int(self.about.get("workers", 1)), self._in_flight)
+            self._pace = Pace(LEAST_AHEAD * workers, self._in_flight)
         self.problem, self.refusal, self.busy_until = "", None, 0.0
         return None
+
+    def _not_understood(self, error: aiohttp.ClientError) -> ServerRefused:
+        """Return the refusal for an answer that is no HTTP, or leads nowhere: another service has this address."""
+        return ServerRefused(f"{self.name}: its answer is not understood: {type(error).__name__}: {str(error)[:200]}")
 
     async def _accept(self, response: aiohttp.ClientResponse) -> None:
         if problem := await self.check(response):
@@ -188,11 +195,18 @@ class Daemon:
 
         Args:
             is_watched: False for a timeout alone.
+
+        Raises:
+            ServerRefused: Its answer is no HTTP, or leads nowhere.
         """
         async with asyncio.timeout(None) as timer:
             watch = asyncio.create_task(self._watch(timer)) if is_watched else None
             try:
                 yield timer
+            except BROKEN:
+                raise
+            except aiohttp.ClientError as error:
+                raise self._not_understood(error) from error
             finally:
                 if watch is not None:
                     watch.cancel()

@@ -13,12 +13,14 @@ from typing import Any
 from selftaught.sandbox.formats.problem import Malformed
 
 _quiet = threading.Lock()  # filters of warnings are global
+MOST_DIGITS = 1_000_000
+"""Longer integers are refused: whoever sends one would have this process convert it for seconds."""
 _DIGITS = 4000
 """Python converts integers up to this length (by default, 4,300 digits) in one step."""
 
 
 def from_json(text: str, what: str) -> Any:
-    """Return the value of a JSON text, with integers of any length.
+    """Return the value of a JSON text, with integers of up to `MOST_DIGITS` digits.
 
     Args:
         text: The text.
@@ -59,10 +61,16 @@ def without_warnings() -> Iterator[None]:
 
 
 def _whole_number(text: str) -> int:
-    if len(text) <= _DIGITS:
-        return int(text)
-    digits, value = text.lstrip("-"), 0
-    for start in range(0, len(digits), _DIGITS):
-        part = digits[start : start + _DIGITS]
-        value = value * 10 ** len(part) + int(part)
+    digits = text.lstrip("-")
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits):,} digits: {MOST_DIGITS:,} are the most")
+    value = _converted(digits)
     return -value if text[0] == "-" else value
+
+
+def _converted(digits: str) -> int:
+    """Return the number, converted in halves: a digit at a time would take the square of their number."""
+    if len(digits) <= _DIGITS:
+        return int(digits)
+    low = len(digits) // 2
+    return _converted(digits[:-low]) * int(10**low) + _converted(digits[-low:])

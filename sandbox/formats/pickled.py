@@ -22,6 +22,10 @@ _STRING = frozenset({"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 _HARMLESS = frozenset({"PROTO", "FRAME", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 """Opcodes that describe the pickle itself, or number its one string."""
 
+MOST_VALUES = 1 << 20
+"""The most opcodes of plain data. An empty list is one byte of a pickle, and 64 of memory."""
+_OF_A_VALUE = 8
+"""Bytes that each value counts for, besides the characters of strings."""
 
 _DATA = _STRING | frozenset(
     "NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT MARK EMPTY_LIST APPEND APPENDS EMPTY_DICT "
@@ -45,12 +49,32 @@ def decode_data(text: str, what: str, most_bytes: int) -> Any:
     Args:
         text: The text.
         what: Names it in the message.
-        most_bytes: The most bytes of decompressed data.
+        most_bytes: The most bytes of decompressed data, and of the data when what it refers to is written out.
 
     Raises:
         Malformed: It is something else, or larger.
     """
-    return data_of(_unpacked(text, what, most_bytes), what)
+    data = data_of(_unpacked(text, what, most_bytes), what)
+    _check_size(data, what, most_bytes)
+    return data
+
+
+def _check_size(data: Any, what: str, most: int) -> None:
+    """Raise Malformed if plain data is larger than so many bytes, everything counted as often as it occurs.
+
+    A pickle may refer to one string a million times, or to a list in itself.
+    """
+    left, size = [data], 0
+    while left:
+        value = left.pop()
+        size += _OF_A_VALUE + (len(value) if isinstance(value, str) else 0)
+        if isinstance(value, dict):
+            left += value.keys()
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        if size + _OF_A_VALUE * len(left) > most:
+            raise Malformed(f"{what} is larger than {most >> 20} MiB")
 
 
 def _unpacked(text: str, what: str, most: int) -> bytes:
@@ -77,7 +101,9 @@ def data_of(source: bytes, what: str) -> Any:
         Malformed: The pickle has anything else, or is broken.
     """
     try:
-        for opcode, argument, position in pickletools.genops(source):
+        for number, (opcode, argument, position) in enumerate(pickletools.genops(source)):
+            if number >= MOST_VALUES:
+                raise Malformed(f"{what} has more than {MOST_VALUES:,} values")
             if opcode.name == "STOP" and position is not None and position + 1 != len(source):
                 raise Malformed("the pickle ends early")
             if opcode.name not in _DATA and opcode.name not in _HARMLESS and opcode.name != "STOP":

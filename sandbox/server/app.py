@@ -31,7 +31,7 @@ from selftaught.sandbox.server import (
     waiting,
 )
 from selftaught.sandbox.server.admission import Admission
-from selftaught.sandbox.server.body import Pace, Stream, read_whole
+from selftaught.sandbox.server.body import Pace, Stream, grow, read_whole
 from selftaught.sandbox.server.exchange import Gone, Refused, encode, media_type, reply
 from selftaught.sandbox.server.guard import Guard
 from selftaught.sandbox.server.memory import Memory
@@ -107,7 +107,7 @@ class Service:
             memory_bytes=settings.program_memory or _usual_memory(verifier),
             output_bytes=max(settings.program_output, verifier.limits.output_bytes),
         )
-        self._canary = asyncio.Lock()
+        self._canary, self._unpacking = asyncio.Lock(), asyncio.Lock()
         self._ready_until = 0.0
 
     async def verify(self, request: Request) -> Response:
@@ -169,7 +169,10 @@ class Service:
         _expect(request, _JSON)
         body = await self._body(request, waiting.LEAST_PATIENCE_SECONDS)
         try:
-            asked = await asyncio.to_thread(lambda: read(models.parse(body), self.program_limits))
+            async with self._unpacking:  # a few bytes may stand for many, which nobody has counted yet
+                asked = await asyncio.to_thread(lambda: read(models.parse(body), self.program_limits))
+                deadline = asyncio.get_running_loop().time() + waiting.LEAST_PATIENCE_SECONDS
+                await grow(request.state.share, asked.unpacked_bytes, deadline)
         except ValueError as error:
             raise Refused(422, str(error)) from error
 

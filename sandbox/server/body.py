@@ -84,13 +84,13 @@ async def read_whole(receive: Receive, most: int, pace: Pace, share: Share, wait
         pace.received(len(part), clock() - began)
         if len(body) + len(part) > most:
             raise too_large(most)
-        await _grow(share, len(part), deadline)
+        await grow(share, len(part), deadline)
         body += part
     return bytes(body)
 
 
-async def _grow(share: Share, size: int, deadline: float) -> None:
-    """Count so many more bytes; wait for memory until the deadline. Raises Refused."""
+async def grow(share: Share, size: int, deadline: float) -> None:
+    """Count so many more bytes as used memory; wait for it until the deadline, by the loop's clock. Raises Refused."""
     while True:
         try:
             share.grow(size)
@@ -176,7 +176,7 @@ class Stream:
         deadline = clock() + TOTAL_FACTOR * self._pace.patience_seconds
         while not self._has_pending_lines():
             try:
-                await _grow(self._share, size, 0.0)
+                await grow(self._share, size, 0.0)
                 return
             except Refused:
                 if clock() > deadline:

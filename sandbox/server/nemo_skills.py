@@ -59,10 +59,12 @@ class Asked:
     Attributes:
         items: The program.
         request: The request.
+        unpacked_bytes: 0: nothing in it is compressed.
     """
 
     items: list[Program]
     request: ExecuteRequest
+    unpacked_bytes: int = 0
 
     def response(self, found: list[Run]) -> ExecuteResponse:
         """Return the response to what the program did. Raises Refused if it is not valid."""

@@ -12,7 +12,7 @@ them; refuse programs whose text has ``import os`` or ``threading``; end a right
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from selftaught.sandbox.formats import literals, pairs, pickled, preludes, sources
 from selftaught.sandbox.formats.problem import Malformed, Problem
 from selftaught.sandbox.judging import MOST_CASES
+from selftaught.sandbox.server.exchange import Refused
 from selftaught.sandbox.server.sandbox_fusion import ELAPSED_FACTOR
 from selftaught.sandbox.task import AnyTask, FunctionTask, Limits, Task
 from selftaught.sandbox.validation import ENTRY_POINT
@@ -111,14 +112,19 @@ class Asked:
         items: The tasks: one for each test, or one whose cases are the tests.
         total: How many tests there are.
         seconds: The time of each.
+        unpacked_bytes: The size of the tests if they came compressed, else 0.
     """
 
     items: list[AnyTask]
     total: int
     seconds: float
+    unpacked_bytes: int = 0
 
     def response(self, found: list[Verdict]) -> TestProgramResponse:
-        """Return the response to the verdicts on the tasks."""
+        """Return the response to the verdicts on the tasks. Raises Refused if one was not judged."""
+        for verdict in found:
+            if not verdict.judged:
+                raise Refused(422, f"{verdict.status}: {verdict.message}")
         cases: list[Verdict | CaseResult] = [*(found if len(found) == self.total else found[0].cases)]
         passed = [case.status is Status.ACCEPTED for case in cases[: self.total]]
         passed += [False] * (self.total - len(passed))  # a program that does not load has no cases
@@ -143,12 +149,12 @@ def _asserts(fields: Any, ceiling: Limits) -> Asked:
             raise Malformed(f"tests[{number}] has {len(source):,} characters: send at most {MOST_TEST_CHARACTERS:,}")
         test, name = sources.tests_and_entry_point(source, f"tests[{number}]")
         items.append(FunctionTask("", request.program, name, tests=test, limits=limits))
-    return Asked(items, len(items), limits.cpu_seconds)
+    return Asked(items, len(items), limits.cpu_seconds, _unpacked_bytes(fields, request.tests))
 
 
 def _stdio(fields: Any, ceiling: Limits) -> Asked:
     request = msgspec.convert(_decoded(fields), TestProgramStdioRequest)
-    return _cases(request, ceiling, None)
+    return _cases(request, fields, ceiling, None)
 
 
 def _functional(fields: Any, ceiling: Limits) -> Asked:
@@ -156,11 +162,11 @@ def _functional(fields: Any, ceiling: Limits) -> Asked:
     name = next((test.fn_name for test in request.tests if isinstance(test, FunctionalTest) and test.fn_name), None)
     if name is None:
         raise Malformed("no test names the function in fn_name")
-    return _cases(request, ceiling, name)
+    return _cases(request, fields, ceiling, name)
 
 
 def _cases(
-    request: TestProgramStdioRequest | TestProgramFunctionalRequest, ceiling: Limits, function: str | None
+    request: TestProgramStdioRequest | TestProgramFunctionalRequest, fields: Any, ceiling: Limits, function: str | None
 ) -> Asked:
     tests = [test for test in request.tests if not isinstance(test, str)]
     problem: Problem = pairs.problem(
@@ -175,7 +181,7 @@ def _cases(
     task = problem.task(request.program)
     assert not isinstance(task, Task)  # inputs and outputs make no puzzle
     task = dataclasses.replace(task, all_cases=True, limits=limits)
-    return Asked([task], len(tests), limits.cpu_seconds)
+    return Asked([task], len(tests), limits.cpu_seconds, _unpacked_bytes(fields, request.tests))
 
 
 def _decoded(fields: Any) -> Any:
@@ -189,6 +195,14 @@ def _decoded(fields: Any) -> Any:
     if not isinstance(found, list):
         raise Malformed(f"tests must be a list, not {type(found).__name__}")
     return {**fields, "tests": found}
+
+
+def _unpacked_bytes(fields: Any, tests: Iterable[str | StdioTest | FunctionalTest]) -> int:
+    """Return the size of tests that came as a text."""
+    if not isinstance(fields["tests"], str):
+        return 0
+    texts = (test if isinstance(test, str) else f"{test.input}{test.output}" for test in tests)
+    return sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def _limits(seconds: float, ceiling: Limits) -> Limits:

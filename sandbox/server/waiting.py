@@ -38,6 +38,10 @@ class Asked(Protocol):
     def items(self) -> Sequence[Item]:
         """What is judged or run."""
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """The size of what came compressed."""
+
     def response(self, found: list[Any]) -> Any:
         """Return the response to the verdicts or runs of all items."""
 

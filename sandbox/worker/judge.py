@@ -23,7 +23,9 @@ from selftaught.sandbox.worker.session import Open, Request, Run
 _ENTRY = struct.Struct("<II")
 """Header of a compiled source: length of the code, and nanoseconds that compiling took."""
 _MOST_COMPILED, _MOST_COMPILED_BYTES = 4096, 16 << 20
-"""Sources whose code is kept, and bytes of all code."""
+"""Sources that are kept with their code, and bytes of all."""
+_MOST_OF_ONE = _MOST_COMPILED_BYTES // 4
+"""Bytes of a source with its code, above which it is not kept: it would displace the others, and itself."""
 
 
 class Judge:
@@ -120,7 +122,8 @@ class _Compiled:
         if code is None:
             code = self._compile(source, file, limits)
             self._add(key, code)
-        self._codes.move_to_end(key)
+        if key in self._codes:
+            self._codes.move_to_end(key)
         return code
 
     def _compile(self, source: bytes, file: str, limits: Limits) -> bytes:
@@ -132,6 +135,10 @@ class _Compiled:
         return code if len(code) == size else b""
 
     def _add(self, key: tuple[str, bytes], code: bytes | None) -> None:
+        if len(key[1]) > _MOST_OF_ONE:
+            return
+        if len(key[1]) + len(code or b"") > _MOST_OF_ONE:
+            code = b""  # it is run from its source
         self._bytes += len(key[1]) + len(code or b"") - self._size(key)
         self._codes[key] = code
         while len(self._codes) > _MOST_COMPILED or self._bytes > _MOST_COMPILED_BYTES:

@@ -25,6 +25,8 @@ class ModelServer(ThreadingHTTPServer):
     seen: The bodies of the requests.
     model: The model that it lists.
     takes_ids: It takes a prompt of token ids.
+    listed: What it answers about its models (None: that it has `model`).
+    made: The choices of every answer (None: those of `answer`); or the whole body.
     tokens: What ``/tokenize`` makes of any text; None: it has no such path.
     """
 
@@ -42,6 +44,8 @@ class ModelServer(ThreadingHTTPServer):
         self.finish_reason = "stop"
         self.model, self.takes_ids = "m", True
         self.tokens: list[int] | None = None
+        self.listed: object = None
+        self.made: object = None
 
     @property
     def address(self) -> str:
@@ -53,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._send(200, {"data": [{"id": self.server.model, "max_model_len": 8192}]})
+        self._send(200, self.server.listed or {"data": [{"id": self.server.model, "max_model_len": 8192}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -75,13 +79,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(400, {"error": {"message": "maximum context length is 8192 tokens"}})
         if len(self.server.seen) > self.server.block_after:
             self.server.released.wait(60)
+        if self.server.made is not None:
+            made = self.server.made
+            return self._send(200, made if isinstance(made, bytes) else {"choices": made})
         texts = [self.server.answer(prompt, body.get("seed", 0) + index) for index in range(body.get("n", 1))]
         made = [{"message": {"role": "assistant", "content": text, **self.server.message}} if chat else {"text": text}
                 for text in texts]  # fmt: skip
         return self._send(200, {"choices": [{**one, "finish_reason": self.server.finish_reason} for one in made]})
 
     def _send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(content).encode()
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
         try:
             self.send_response(status)
             for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():

@@ -196,3 +196,41 @@ def test_a_model_that_is_recorded_under_another_name_is_asked_for_under_its_own(
     model.name = "out/run/iterations/3/model"
     complete(model, 1)
     assert servers[0].seen[-1]["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"data": 5},
+        {"data": "abc"},
+        {"data": {"a": 1}},
+        {"data": [5]},
+        {"data": [{}]},
+        {"data": [{"id": None}]},
+        {"data": [{"id": "m", "max_model_len": "many"}]},
+        {"data": [{"id": "m", "max_model_len": [1]}]},
+        {"data": [{"id": "m", "max_model_len": -5}]},
+        b"[" * 100_000,
+    ],
+)
+def test_a_server_that_lists_what_are_no_models_is_named(servers: list[ModelServer], listed: object) -> None:
+    servers[0].listed = listed
+    with pytest.raises(ModelFailed, match=servers[0].address):
+        OpenAI(servers[0].address)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [[{"text": None}], [{"text": 5}], [{"text": {"a": 1}}], [{"text": ["x"]}], [None], 5, "abc", b"[" * 100_000, b"{"],
+)
+def test_what_is_no_text_is_never_taken_for_a_completion(servers: list[ModelServer], made: object) -> None:
+    servers[0].made = made
+    with pytest.raises(ModelFailed, match=servers[0].address):
+        complete(OpenAI(servers[0].address, chat=False), 1)
+
+
+def test_an_endless_answer_is_not_read_to_its_end(servers: list[ModelServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selftaught.generator.models.server.MOST_BYTES", 1 << 20)
+    servers[0].made = b" " * (1 << 20) + b'{"choices": [{"text": "x"}, {"text": "y"}]}'
+    with pytest.raises(ModelFailed, match="answered more than 1 MiB"):
+        complete(OpenAI(servers[0].address, chat=False), 1)

@@ -134,3 +134,11 @@ def test_both_kinds_and_puzzles_mix_in_a_stream(verifier: Verifier) -> None:
     wrong = dataclasses.replace(right, id="wrong", cases=[("1", "3")])
     verdicts = {verdict.id: verdict.status for verdict in verifier.verify_many([right, wrong, right])}
     assert verdicts == {"right": Status.ACCEPTED, "wrong": Status.REJECTED}
+
+
+def test_a_program_larger_than_the_cache_of_code_is_judged_like_any_other(verifier: Verifier) -> None:
+    before = verifier.restarts
+    program = "print(input())\n" + "#" * (17 << 20)
+    verdict = judge(verifier, program, [("1", "1"), ("2", "2"), ("3", "3"), ("4", "no")])
+    assert (verdict.status, verdict.passed) == (Status.REJECTED, 3), verdict.message
+    assert verifier.restarts == before

@@ -58,6 +58,12 @@ def test_a_server_is_used_when_it_answers_and_its_whole_group_ends_with_it(tmp_p
         models.load(server.address)
 
 
+def test_what_a_models_name_has_is_one_word_and_is_not_filled_in(tmp_path: Path) -> None:
+    name = "run {port}/'a'; exit 3 $(exit 4) --port=1"
+    with Server(FAKE, URLS, name, tmp_path / "log", 60) as server:
+        assert models.load(server.address).name == name
+
+
 def test_a_server_that_heeds_no_sigterm_is_killed(tmp_path: Path) -> None:
     stubborn = "import signal,time; signal.signal(15, signal.SIG_IGN); print('worker', __import__('os').getpid()); "
     (tmp_path / "stubborn.py").write_text(

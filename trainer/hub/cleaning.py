@@ -13,12 +13,13 @@ from typing import Any
 
 _CODE = {"puzzle", "solution", "text", "chat_template"}
 """Fields whose text is a program or template, in which a slash means something else."""
-_ADDRESS = re.compile(r"https?://[^\s#'\"]+(?:#([^\s'\"]+))?")
-_PATH = re.compile(r"(?<![\w.~/<])(?:~|\.{1,2})?(?:/[^\s/'\":;,()]+)+/?")
+_ADDRESS = re.compile(r"(?:https?|wss?|ftps?|grpcs?|tcp)://[^\s#'\"]+(?:#([^\s'\"]+))?")
+_PATH = re.compile(r"(?<![\w.~/<])(?:file://)?(?:~|\.{1,2})?(?:/[^\s/'\":;,()]+)+/?")
 _BEGINS = ("/", "~/", "./", "../")
 """How a text begins that is a path as a whole, which may have spaces."""
 _SECRET = re.compile(
-    rb"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|BEGIN [A-Z ]*PRIVATE KEY"
+    rb"\b(?:hf|api_org|gh[pousr]|github_pat|glpat|nvapi|xox[abeoprs]|r8)[_-][A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9_-]{20,}"
+    rb"|\bAKIA[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{35}|BEGIN [A-Z ]*PRIVATE KEY"
 )
 
 
@@ -58,7 +59,7 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _shortened(path: str, root: Path) -> str:
-    whole = Path(path).expanduser()
+    whole = Path(path.removeprefix("file://")).expanduser()
     for folder in {root, root.resolve()}:
         if whole.is_absolute() and whole.is_relative_to(folder) and whole != folder:
             return whole.relative_to(folder).as_posix()

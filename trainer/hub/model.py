@@ -38,24 +38,45 @@ def prepare(folder: Path, run: Run | None, repo: str, license_id: str | None, ba
         base_model: The base model's name on the Hub (None: what the run or the training recorded).
 
     Raises:
-        Secret: A file of settings has what looks like one.
+        Secret: A text has what looks like one.
     """
     root = run.path if run else folder
     files: dict[str, bytes | Path] = {}
-    left_out = []
+    left_out, links = [], []
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.is_symlink() and path.name in _CLEANED:
+        is_known = path.name in _CLEANED or any(fnmatch(path.name, pattern) for pattern in _UPLOADED)
+        if path.is_file() and is_known and _leads_outside(path):
+            links.append(path.name)
+        elif path.is_file() and path.name in _CLEANED:
             files[path.name] = _cleaned(path, root)
-        elif path.is_file() and any(fnmatch(path.name, pattern) for pattern in _UPLOADED):
-            files[path.name] = path
+        elif path.is_file() and is_known:
+            files[path.name] = _checked(path)
         elif path.name != "README.md":
             left_out.append(path.name)
+    left_out += links
     base = base_model or _base(folder, run)
-    notes = [] if license_id else ["no licence is stated: --license ID (that of the base model, if it asks for it)"]
+    notes = [f"links to other folders are left out: {', '.join(links)}"] if links else []
+    notes += [] if license_id else ["no licence is stated: --license ID (that of the base model, if it asks for it)"]
     if not _on_hub(base):
         notes.append("the card names no base model on the Hub: --base-model OWNER/NAME")
     readme = card(folder, run, repo, license_id, base, root).encode()
     return Upload(MODEL, {"README.md": readme, **files}, left_out, notes)
+
+
+def _leads_outside(path: Path) -> bool:
+    """Return True for a link to a file of another folder; the files of huggingface_hub's cache are links to its blobs.
+
+    Whoever made a model's folder may have put a link to anything that its user can read there.
+    """
+    folder, target = path.parent.resolve(), path.resolve()
+    return target.parent not in (folder, folder.parent.parent / "blobs")
+
+
+def _checked(path: Path) -> Path:
+    """Return the file of a model. Raises Secret for a text that has one; weights are no text."""
+    if path.suffix != ".safetensors":
+        refuse_secrets(path.name, 1, path.read_bytes())
+    return path
 
 
 def _cleaned(path: Path, root: Path) -> bytes:

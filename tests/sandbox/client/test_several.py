@@ -7,8 +7,9 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,59 @@ def test_a_daemon_that_refuses_the_token_is_named_and_if_all_do_that_is_an_error
         for ask in (lambda c: c.verify(task(1)), lambda c: list(c.verify_many(tasks(3))), lambda c: c.level):
             with pytest.raises(ServerRefused, match=f"{strict[0].url}.*{strict[1].url}.*wrong token"):
                 ask(client)
+
+
+def whole(body: str, *headers: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", body]).encode()
+
+
+@pytest.fixture
+def foreign() -> Iterator[Callable[[bytes], str]]:
+    """Return a function that starts a service which answers everything with these bytes, and returns its address."""
+    listeners: list[socket.socket] = []
+
+    def answer(listener: socket.socket, said: bytes) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(1 << 16)
+                    connection.sendall(said)
+
+    def begin(said: bytes) -> str:
+        listeners.append(socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=answer, args=(listeners[-1], said), daemon=True).start()
+        return f"http://127.0.0.1:{listeners[-1].getsockname()[1]}"
+
+    yield begin
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9\r\n",
+        whole("", "Location: http://[::1", status="302 Found"),
+        whole('{"level": "full", "workers": null}'),
+        whole('{"level": "full", "workers": "many"}'),
+        whole("[]"),
+        whole("{}", "A: " + "a" * 100_000),
+    ],
+    ids=["no HTTP", "a redirection", "no number", "a word", "no configuration", "a long header"],
+)
+def test_another_service_at_an_address_is_left_out_and_named(
+    fakes: list[Daemon], foreign: Callable[[bytes], str], said: bytes
+) -> None:
+    url = foreign(said)
+    with Client([url, fakes[0].url]) as client:
+        client.wait_until_ready(20)  # it has been asked, and not given up in silence
+        assert told_once(list(client.verify_many(tasks(100))), 100)
+        assert set(client.refused) == {url}
+    for one in (Client(url), Client(url, require="restricted")):
+        with one as client, pytest.raises(ServerRefused, match=url):
+            client.verify(task(1))
 
 
 def test_what_no_daemon_would_take_is_an_error_of_the_call_and_not_of_the_daemons(fakes: list[Daemon]) -> None:

@@ -149,3 +149,28 @@ def test_no_code_in_the_pickle_of_data_is_executed(tmp_path: Path) -> None:
 def test_data_is_never_larger_than_allowed() -> None:
     with pytest.raises(Malformed, match="larger than 1 MiB"):
         pickled.decode_data(packed(b"\0" * (1 << 21)), "tests", 1 << 20)
+
+
+def test_a_pickle_of_more_values_than_memory_has_room_for_is_refused_before_they_are_made() -> None:
+    many = b"\x80\x04](" + b"]" * (pickled.MOST_VALUES + 1) + b"e."
+    with pytest.raises(Malformed, match="more than 1,048,576 values"):
+        pickled.decode_data(packed(many), "tests", 64 << 20)
+
+
+LINE = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[LINE] * 1000, [{"input": LINE, "output": LINE}] * 1000, [[LINE] * 100] * 100, {"a": [{"b": [LINE] * 1000}]}],
+)
+def test_what_is_referred_to_again_and_again_counts_each_time(data: Any) -> None:
+    with pytest.raises(Malformed, match="larger than 1 MiB"):
+        pickled.decode_data(packed(pickle.dumps(data)), "tests", 1 << 20)
+
+
+def test_a_list_in_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless += [endless, endless]
+    with pytest.raises(Malformed, match="larger than 1 MiB"):
+        pickled.decode_data(packed(pickle.dumps(endless)), "tests", 1 << 20)

@@ -28,6 +28,13 @@ def test_integers_of_any_length_are_read(number: int) -> None:
     assert literals.from_json(f"[{text}]", "it") == [number]
 
 
+def test_integers_that_would_take_seconds_to_convert_are_refused() -> None:
+    digits = "1" * (literals.MOST_DIGITS + 1)
+    for text in (digits, f"[-{digits}]"):
+        with pytest.raises(Malformed, match="a whole number of 1,000,001 digits"):
+            literals.from_json(text, "it")
+
+
 @pytest.mark.parametrize("text", ["", "open('x')", "[" * 100_000, "{1: ", "-" * 100_000 + "1", "1 2"])
 def test_other_texts_are_malformed(text: str) -> None:
     with pytest.raises(Malformed, match="neither JSON nor a Python literal"):

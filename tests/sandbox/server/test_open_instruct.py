@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 import requests
 
+from selftaught.sandbox.server import open_instruct
+from selftaught.sandbox.server.exchange import Refused
+from selftaught.sandbox.verdict import Status, Verdict
 from tests.sandbox.server.conftest import Daemon
 
 ADD = "def add(a, b):\n    return a + b\n"
@@ -118,6 +121,8 @@ class Harmful:
         packed(pickle.dumps(["assert f(1)"])[:-4]),
         packed(b"\x80\x04]r\xff\xff\xff\x7f."),  # a number that would take 16 GiB
         packed(pickle.dumps({"a": 1})),
+        packed(b"\x80\x04](" + b"]" * 3_000_000 + b"e."),
+        packed(pickle.dumps([["x" * 100_000] * 1000])),
         base64.b64encode(b"no zlib").decode(),
         "no base64!",
         [],
@@ -186,3 +191,19 @@ def test_a_failure_of_the_server_is_never_a_result(start: Any) -> None:
     ((_, content, _),) = answers
     assert "results" not in content
     assert content["retryable"] is True
+
+
+@pytest.mark.parametrize("status", [status for status in Status if not status.judged])
+def test_what_was_not_judged_is_never_a_failed_test(status: Status) -> None:
+    asked = open_instruct.Asked([], 2, 1.0)
+    with pytest.raises(Refused, match=status.value):
+        asked.response([Verdict("", status, message="why")])
+
+
+def test_compressed_tests_count_as_the_memory_that_they_take(start: Any) -> None:
+    daemon = start("--workers", "1", "--max-body", "1M", "--max-buffered", "4M")
+    cases = [{"input": "1 2" + " " * 5_000_000, "output": "3"}]
+    request = {"program": PRINT, "tests": packed(pickle.dumps(cases))}
+    status, content, _ = daemon.ask("POST", "/test_program_stdio", request)
+    assert (status, content["retryable"]) == (503, True) and "--max-buffered" in content["detail"]
+    assert answer(daemon, "/test_program_stdio", PRINT, [{"input": "1 2", "output": "3"}])["results"] == [1]

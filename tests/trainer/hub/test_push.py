@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 
 from selftaught.generator.models.transformers import Transformers  # noqa: E402
 from selftaught.sandbox import Verifier  # noqa: E402
+from selftaught.trainer.hub.cleaning import cleaned  # noqa: E402
 from selftaught.trainer.loop import Loop  # noqa: E402
 from selftaught.trainer.tiny import tokenizer  # noqa: E402
 from selftaught.trainer.tiny.completer import Tiny  # noqa: E402
@@ -229,6 +230,51 @@ def test_no_checkpoint_optimiser_log_pickle_or_path_of_a_training_is_uploaded(hu
     assert not [name for name, content in files.items() if str(tmp_path).encode() in content]
     assert json.loads(files["config.json"])["_name_or_path"] == "base"
     assert "base_model" not in metadata(files) and "It was trained from `base`." in files["README.md"].decode()
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "tokenizer.json", "vocab.txt", "config.json"])
+def test_no_link_in_a_models_folder_has_a_file_from_elsewhere_uploaded(hub: Hub, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "trained"
+    save_model(folder)
+    (tmp_path / "private").write_text('{"diary": "what nobody should read"}')
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "private")
+    done = pushed(hub, folder, "--repo", REPO)
+    assert f"links to other folders are left out: {name}" in done.stderr
+    assert not [other for other, content in hub.files("model", REPO).items() if b"diary" in content]
+
+
+def test_a_model_in_the_cache_of_the_hub_is_whole_though_its_files_are_links(hub: Hub, tmp_path: Path) -> None:
+    folder, blobs = tmp_path / "snapshots/1", tmp_path / "blobs"
+    save_model(folder)
+    blobs.mkdir()
+    for path in list(folder.iterdir()):
+        path.rename(blobs / path.name)
+        path.symlink_to(f"../../blobs/{path.name}")
+    pushed(hub, folder, "--repo", REPO)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(hub.files("model", REPO))
+
+
+def test_a_token_in_any_text_of_a_model_ends_the_push(hub: Hub, tmp_path: Path) -> None:
+    save_model(tmp_path / "trained")
+    for name in ("merges.txt", "chat_template.jinja", "LICENSE.txt"):
+        (tmp_path / "trained" / name).write_text("# a note\nkey = github_pat_" + "a" * 40)
+        done = push(hub, tmp_path / "trained", "--repo", REPO)
+        assert done.returncode == 2 and f"{name}:2: github... looks like a secret" in done.stderr
+        (tmp_path / "trained" / name).unlink()
+    assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("file:///home/somebody/model", "model"),
+        ("at ws://10.1.2.3:80/v1 and grpc://10.1.2.3", "at a server and a server"),
+        ("ftp://somebody:word@10.1.2.3/model", "a server"),
+    ],
+)
+def test_addresses_and_paths_of_every_scheme_are_left_out(text: str, shown: str) -> None:
+    assert cleaned({"model": text}, Path("/run")) == {"model": shown}
 
 
 def test_a_pushed_model_is_loaded_again(hub: Hub, looped: Path, tmp_path: Path) -> None:
