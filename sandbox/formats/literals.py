@@ -73,5 +73,4 @@ def _converted(digits: str) -> int:
     if len(digits) <= _DIGITS:
         return int(digits)
     low = len(digits) // 2
-    value: int = _converted(digits[:-low]) * 10**low + _converted(digits[-low:])
-    return value
+    return _converted(digits[:-low]) * int(10**low) + _converted(digits[-low:])
