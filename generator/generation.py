@@ -238,7 +238,8 @@ class Generation:
             for one, pairs in zip(admitted, kept, strict=True)
             for attempt, judgement in pairs
         ]
-        new = [one for one in examples if not self.folder.index.add_pair(one.id, wave.number)]
+        distinct = {one.id: one for one in reversed(examples)}  # a pair that came twice stands where it came last
+        new = [one for one in reversed(distinct.values()) if not self.folder.index.add_pair(one.id, wave.number)]
         self._count(wave, written, len(new), now=True)
         self._running_waves.remove(wave)
         self.folder.commit(new, written, wave.tally)
