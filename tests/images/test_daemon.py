@@ -153,5 +153,4 @@ def test_every_case_of_the_contract_gets_its_verdict(engine: Any, options: dict[
     passed = re.search(r"(\d+) passed", printed)
     assert code == 0, printed[-4000:]
     assert passed is not None
-    assert int(passed[1]) == len(CASES)
-    assert "skipped" not in printed
+    assert int(passed[1]) == sum(case.applies_to("restricted", serves) for case in CASES)

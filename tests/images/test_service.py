@@ -194,7 +194,9 @@ def test_the_engine_is_the_fast_one_if_our_profile_is_given(service: Service) ->
     assert all(proof["holds"] for proof in config["protections"])
 
 
-def test_it_is_not_root_holds_no_capability_and_can_write_nowhere(service: Service) -> None:
+def test_it_is_not_root_holds_no_capability_and_can_write_nowhere_but_to_the_folder_of_programs(
+    service: Service,
+) -> None:
     code, printed = service.inside("print(open('/proc/1/status').read())")
     assert code == 0, printed
     status = dict(line.split(":\t", 1) for line in printed.splitlines() if ":\t" in line)
@@ -205,10 +207,12 @@ def test_it_is_not_root_holds_no_capability_and_can_write_nowhere(service: Servi
         "1",
         "2",
     )
-    for path in ("/tmp/x", "/opt/selftaught/x", "/run/x", "/run/secrets/x"):
+    for path in ("/x", "/opt/selftaught/x", "/run/x", "/run/secrets/x", "/var/tmp/x"):
         code, printed = service.inside(f"open({path!r}, 'w')")
         assert code == 1
         assert re.search("Read-only file system|Permission denied|No such file", printed), printed
+    code, printed = service.inside("import os; open('/tmp/x', 'w').close(); os.remove('/tmp/x')")
+    assert code == 0, printed
 
 
 def test_tasks_over_their_memory_limit_get_that_status_and_cost_no_worker(service: Service) -> None:
