@@ -88,7 +88,7 @@ def test_containers_killed_in_mid_load_lose_nothing_and_nothing_is_judged_twice(
 
     def source() -> Iterator[Task]:
         nonlocal count
-        while len(kills) < 4 and count < 50_000:
+        while len(kills) < 4 and count < 400_000:
             yield right_or_wrong(count)
             count += 1
 
