@@ -102,7 +102,7 @@ def test_containers_killed_in_mid_load_lose_nothing_and_nothing_is_judged_twice(
         thread.join()
     check(ledger, count)
     assert len(kills) >= 4
-    assert daemon.metric("selftaught_worker_restarts_total") >= 2  # others may have been idle, or not have been ready
+    assert daemon.metric("selftaught_worker_restarts_total") >= 1  # others may have been idle, or not have been ready
     assert {verdict.level for verdict in ledger} == {"container"}
     assert daemon.stop() == 0
     assert not owned_by(engine, daemon.process.pid)
