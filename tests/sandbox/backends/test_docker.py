@@ -95,12 +95,12 @@ def test_a_container_is_confined_as_the_engine_reports(contained: Verifier, engi
 
 
 def test_a_container_that_dies_is_replaced_and_no_task_is_lost(contained: Verifier, engine: Any) -> None:
-    stream = contained.verify_many(task(i) for i in range(200))
+    stream = contained.verify_many(task(i) for i in range(5000))
     verdicts = [next(stream) for _ in range(10)]
     (container,) = owned_by(engine, os.getpid())
     container.kill()
     verdicts += stream
-    assert [verdict.id for verdict in verdicts] == [str(i) for i in range(200)]
+    assert [verdict.id for verdict in verdicts] == [str(i) for i in range(5000)]
     assert all(verdict.accepted and verdict.level == "container" for verdict in verdicts)
     (replacement,) = owned_by(engine, os.getpid())
     assert replacement.id != container.id
