@@ -241,7 +241,12 @@ class _PriorityLock:
         waiter = asyncio.get_running_loop().create_future()
         self._count += 1
         heapq.heappush(self._waiting, (wave, self._count, waiter))
-        await waiter
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():  # it was given the lock just before
+                self.release()
+            raise
 
     def release(self) -> None:
         """Release the lock."""
