@@ -111,7 +111,7 @@ def generate(pairs: int | None, puzzles: int | None, output: str, **options: Any
 
 def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dict[str, Any]) -> Tally:
     from selftaught.generator import held_out, models
-    from selftaught.generator.folder import Folder, written
+    from selftaught.generator.folder import Folder, read_puzzles
     from selftaught.generator.generation import Generation
     from selftaught.generator.prompts import BARE, Style
     from selftaught.sandbox import Limits
@@ -153,7 +153,7 @@ def _generate(pairs: int | None, puzzles: int | None, output: Path, options: dic
             recipe,
             style=style,
             held_out=kept_out,
-            earlier=(record for path in options["earlier"] for record in written(Path(path))),
+            earlier=(record for path in options["earlier"] for record in read_puzzles(Path(path))),
             seed=options["seed"],
             iteration=options["iteration"],
             on_progress=live.show,
@@ -186,7 +186,7 @@ def _seeds(source: str, recipe: Recipe, quiet: bool, split: Split | None) -> tup
     from selftaught.sandbox.records.omissions import Omissions
 
     omissions, usable, exam = Omissions(), [], []
-    split = None if source == seeds.CORPUS else split
+    split = None if source in seeds.BUNDLED else split
     for seed in seeds.read(source, omissions):
         if split and split.has("test", seed.name):
             exam.append(seed)
@@ -198,7 +198,7 @@ def _seeds(source: str, recipe: Recipe, quiet: bool, split: Split | None) -> tup
             omissions.add("the recipe has no answers of its type", f"{seed.name}: {seed.puzzle.annotation}")
     if not usable:
         raise seeds.Unreadable("\n".join([f"{source} has no puzzle that the recipe can use", *omissions.lines()]))
-    if source != seeds.CORPUS and not quiet:
+    if source not in seeds.BUNDLED and not quiet:
         omissions.tell(source)
     return usable, exam
 

@@ -168,7 +168,7 @@ class Folder:
         self.close()
 
 
-def written(path: Path) -> Iterator[dict[str, Any]]:
+def read_puzzles(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the puzzles that the run in a folder wrote, as recorded. Raises Unreadable, with the line that is none."""
     for row in records.rows(str(path / "puzzles.jsonl"), may_be_empty=True):
         if row.problem:

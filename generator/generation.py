@@ -23,7 +23,7 @@ from selftaught.generator.calls import Calls
 from selftaught.generator.candidate import ATTEMPT_STAGES, STAGES, STATIC_STAGES, Attempt, Candidate
 from selftaught.generator.derivation import Derivation
 from selftaught.generator.example import Example, Judgement
-from selftaught.generator.folder import Folder, Tally, written
+from selftaught.generator.folder import Folder, Tally, read_puzzles
 from selftaught.generator.index import COMPLETE
 from selftaught.generator.models import Completer, chats, fits
 from selftaught.generator.novelty import HeldOut, Known
@@ -74,8 +74,8 @@ class Generation:
         recipe: The switches.
         style: The form of prompts (None: with few-shot examples).
         held_out: Puzzles that must not be in a prompt nor kept.
-        earlier: Records of puzzles from other runs (see `selftaught.generator.folder.written`), which count as written
-            before; read once.
+        earlier: Records of puzzles from other runs (see `selftaught.generator.folder.read_puzzles`), which count as
+            written before; read once.
         seed: Random seed.
         iteration: Recorded with every pair.
         processes: Number of processes that read completions, if that takes much of this one's time (see `Reader`).
@@ -117,7 +117,7 @@ class Generation:
         is_new = self.folder.index.is_new
         derived = Known(self.recipe.near, self.folder.index, "derived")
         if is_new or self.recipe.chains_per_wave:
-            for record in itertools.chain(earlier, written(self.folder.path)):
+            for record in itertools.chain(earlier, read_puzzles(self.folder.path)):
                 self._derivation.add_record(record)
                 known = self._known if record["sampling"]["model"] else derived
                 if is_new and record["refused"] not in STATIC_STAGES:

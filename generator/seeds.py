@@ -10,10 +10,11 @@ from selftaught.sandbox import records
 from selftaught.sandbox.records import CORPUS, Record, Unreadable
 from selftaught.sandbox.records.omissions import Omissions
 
-__all__ = ["CORPUS", "ONELINERS", "Seed", "Unreadable", "read"]
+__all__ = ["BUNDLED", "CORPUS", "ONELINERS", "Seed", "Unreadable", "read"]
 
 ONELINERS = "oneliners:"
 """Stands for the bundled seeds of one line: `_EACH` instances of each of their templates."""
+BUNDLED = (CORPUS, ONELINERS)
 
 _EACH = 20
 

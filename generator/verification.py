@@ -17,6 +17,7 @@ from selftaught.sandbox import Program, Run, Status, Task, Verdict, Verifier
 _ENDED = (Status.TIME_LIMIT, Status.MEMORY_LIMIT, Status.OUTPUT_LIMIT, Status.CRASHED, Status.FORBIDDEN)
 """Statuses after which a search for a trivial answer has tried some answers only."""
 
+_OFF = "the recipe does not ask"
 _TOGETHER = 25
 
 _RUN_ALL = """
@@ -67,7 +68,9 @@ class Verification:
         for number, one in enumerate(candidates):
             if one.drawn and not one.refused:
                 one.exempt("trivial", DRAWN)
-            elif not one.refused and one.puzzle and one.kind and self._recipe.trivial_check != "off":
+            elif not one.refused and self._recipe.trivial_check == "off":
+                one.passes("trivial", detail=_OFF)
+            elif not one.refused and one.puzzle and one.kind:
                 asked[number] = checks.trivial_tasks(str(number), one.puzzle, one.kind, self._recipe.trivial_check)
         found = await self._all(tasks[0] for tasks in asked.values())
         again = [task for tasks in asked.values() if found[tasks[0].id].status in _ENDED for task in tasks[1:]]
@@ -89,7 +92,9 @@ class Verification:
         for number, one in enumerate(candidates):
             if one.drawn and not one.refused:
                 one.exempt("runs", DRAWN)
-            elif not one.refused and one.puzzle and one.kind and self._recipe.refuse_always_raises:
+            elif not one.refused and not self._recipe.refuse_always_raises:
+                one.passes("runs", detail=_OFF)
+            elif not one.refused and one.puzzle and one.kind:
                 asked[str(number)] = checks.running_task(str(number), one.puzzle, one.kind)
         for ident, verdict in (await self._all(asked.values())).items():
             if verdict.status is Status.REJECTED:

@@ -14,7 +14,7 @@ from typing import Any
 
 from selftaught.generator import example
 from selftaught.generator.example import Example
-from selftaught.generator.folder import Folder, written
+from selftaught.generator.folder import Folder, read_puzzles
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
 from selftaught.trainer import evaluation, page, problems, report, tracking
@@ -247,7 +247,7 @@ class Loop:
 
     def written(self, number: int) -> Iterator[dict[str, Any]]:
         """Yield the records of the puzzles that an iteration wrote."""
-        return written(self.folder.iteration(number) / "generation")
+        return read_puzzles(self.folder.iteration(number) / "generation")
 
     def _train(self, number: int) -> dict[str, Any]:
         examples = self.examples(number)

@@ -58,6 +58,12 @@ def test_each_puzzle_is_refused_by_the_filter_that_is_meant_for_it(tmp_path: Pat
     assert set(refused(tmp_path, "good words")[1:]) == {"new"}
 
 
+def test_a_filter_that_the_recipe_does_not_ask_lets_all_pass(tmp_path: Path, verifier: Verifier) -> None:
+    tally = run(tmp_path, verifier, replace(SMALL, trivial_check="off", refuse_always_raises=False))
+    assert tally.stages["runs"] == tally.stages["trivial"] == tally.stages["held_out"] > 0
+    assert refused(tmp_path, "raises")[0] == "solved" and not tally.refusals["trivial"]
+
+
 def test_of_one_canonical_form_one_puzzle_is_kept(tmp_path: Path, verifier: Verifier) -> None:
     run(tmp_path, verifier)
     forms = [refused(tmp_path, name) for name in ("good", "the same puzzle otherwise", "the same form")]

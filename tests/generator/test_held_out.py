@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from selftaught.generator import held_out, puzzle, seeds
+from selftaught.generator.cli import _seeds
 from selftaught.generator.contamination import RUN, HeldOutProblems
 from selftaught.generator.novelty import Contaminated, HeldOut
+from selftaught.generator.recipe import DEFAULT
 from selftaught.sandbox.records import Unreadable
 from selftaught.trainer import heldout
 
@@ -142,3 +144,11 @@ def test_a_set_is_told_from_another_by_its_digest(tmp_path: Path) -> None:
             held_out.gather([file(tmp_path, HUMANEVAL, MBPP, name="more.jsonl")])]  # fmt: skip
     assert len({one.digest for one in sets}) == 4
     assert held_out.gather([file(tmp_path, HUMANEVAL)]).digest == sets[1].digest
+
+
+def test_a_split_is_of_p3s_puzzles_and_leaves_the_bundled_seeds_alone(tmp_path: Path) -> None:
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["Study"], "test": ["Exam"]}))
+    split = held_out.Split(str(tmp_path / "split.json"))
+    for source in seeds.BUNDLED:
+        shown, exam = _seeds(source, DEFAULT, True, split)
+        assert len(shown) > 90 and shown == _seeds(source, DEFAULT, True, None)[0] and not exam
