@@ -240,6 +240,8 @@ class BatchRequest:
             async with channel.daemon.session().post(path, data=body, headers=headers) as response:
                 if problem := await channel.daemon.check(response):
                     raise _Rejected(f"{channel.daemon.name}: {problem['detail']}")
+                if response.content_type != LINES:
+                    raise ServerRefused(f"{channel.daemon.name}: its answer is not understood: {response.content_type}")
                 rest = b""
                 async for data in response.content.iter_any():
                     *lines, rest = (rest + data).split(b"\n")
@@ -266,27 +268,28 @@ class BatchRequest:
                 channel.changed.clear()
 
     def _receive(self, channel: _Channel, sent: dict[int, int], lines: list[bytes]) -> None:
-        """Process verdicts: pass each on, or send its task again."""
+        """Process verdicts: pass each on, or send its task again. Raises ServerRefused for what is no verdict."""
         channel.waits.reset()
         answered = 0
-        for line in lines:
-            fields = parse(line)
-            number = sent.pop(fields.pop("index"))
-            if number not in channel.held:
-                continue
-            del channel.held[number]
-            answered += 1
-            pending = self._pending[number]
-            verdict = replace(Verdict.from_dict(fields), id=pending.id)  # that on a line that was too long has no id
-            pending.attempts += verdict.status is Status.INTERNAL_ERROR
-            if verdict.retryable and pending.attempts < ATTEMPTS:
-                pending.failed_at = channel.daemon
-                self._waiting.appendleft(number)
-            else:
-                del self._pending[number]
-                pending.done(verdict)
-        channel.daemon.received(answered)
-        self._changed.set()
+        try:
+            for line in lines:
+                number, verdict = _read(channel.daemon, sent, line)
+                if number not in channel.held:
+                    continue
+                del channel.held[number]
+                answered += 1
+                pending = self._pending[number]
+                verdict = replace(verdict, id=pending.id)  # that on a line that was too long has no id
+                pending.attempts += verdict.status is Status.INTERNAL_ERROR
+                if verdict.retryable and pending.attempts < ATTEMPTS:
+                    pending.failed_at = channel.daemon
+                    self._waiting.appendleft(number)
+                else:
+                    del self._pending[number]
+                    pending.done(verdict)
+        finally:
+            channel.daemon.received(answered)
+            self._changed.set()
 
     def _expire(self) -> None:
         """Give up the tasks whose deadline has come, and the requests that they are in."""
@@ -316,3 +319,13 @@ class BatchRequest:
 
 class _Rejected(ServerRefused):
     """A daemon refuses what the request asks for, as every other would."""
+
+
+def _read(daemon: Daemon, sent: dict[int, int], line: bytes) -> tuple[int, Verdict]:
+    """Return the number of a task and its verdict. Raises ServerRefused for a line that is none."""
+    try:
+        fields = parse(line)
+        return sent.pop(fields.pop("index")), Verdict.from_dict(fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = line[:200].decode("utf-8", "replace")
+        raise ServerRefused(f"{daemon.name}: its answer is not understood: {said}") from error

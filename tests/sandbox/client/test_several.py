@@ -271,8 +271,11 @@ def test_another_service_at_an_address_is_left_out_and_named(
         assert told_once(list(client.verify_many(tasks(100))), 100)
         assert set(client.refused) == {url}
     for one in (Client(url), Client(url, require="restricted")):
-        with one as client, pytest.raises(ServerRefused, match=url):
-            client.verify(task(1))
+        with one as client:
+            with pytest.raises(ServerRefused, match=url):
+                client.verify(task(1))
+            with pytest.raises(ServerRefused, match=url):
+                list(client.verify_many(tasks(3)))
 
 
 def test_what_no_daemon_would_take_is_an_error_of_the_call_and_not_of_the_daemons(fakes: list[Daemon]) -> None:
