@@ -7,7 +7,6 @@ removed.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,6 +40,9 @@ class Index:
 
     Attributes:
         is_new: It is empty; rows of complete waves are missing, and those of earlier runs.
+
+    Raises:
+        OSError: The file can't be opened or written, or another process has it open.
     """
 
     def __init__(self, path: Path | None = None, waves: int = 0) -> None:
@@ -48,31 +50,37 @@ class Index:
         if path:
             refuse_link(path)
         try:
-            self._open()
-            found = self._database.execute("SELECT waves FROM progress").fetchone()[0]
-        except sqlite3.DatabaseError:
-            self._create()
-            found = 0
-        self.is_new = not waves or found < waves
-        if self.is_new:
-            self._create()
-        self._database.execute("BEGIN")
-        self._cut(waves)
+            self.is_new = not self._has_opened(waves)
+            if self.is_new:
+                self._create()
+            self._database.execute("BEGIN")
+            self._cut(waves)
+        except sqlite3.Error as error:
+            raise OSError(f"{path}: the index can't be opened: {error}") from error
 
-    def _open(self) -> None:
+    def _connect(self) -> None:
         self._database = sqlite3.connect(self._path or ":memory:", isolation_level=None, check_same_thread=False)
         for setting in ("journal_mode = WAL", "synchronous = NORMAL", f"cache_size = -{_CACHE_KIB}"):
             self._database.execute(f"PRAGMA {setting}")
-        if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-            raise sqlite3.DatabaseError("of another version, or new")
+
+    def _has_opened(self, waves: int) -> bool:
+        """Open the file; return False if it is new, damaged, of another version, or behind the run."""
+        try:
+            self._connect()
+            if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                return False
+            return bool(0 < waves <= self._database.execute("SELECT waves FROM progress").fetchone()[0])
+        except sqlite3.OperationalError:
+            raise  # it is in use, or can't be written
+        except sqlite3.DatabaseError:
+            return False
 
     def _create(self) -> None:
         self._database.close()
         if self._path:
             for end in ("", "-wal", "-shm"):
                 Path(f"{self._path}{end}").unlink(missing_ok=True)
-        with contextlib.suppress(sqlite3.DatabaseError):
-            self._open()
+        self._connect()
         self._database.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
 
     def _cut(self, waves: int) -> None:

@@ -85,6 +85,22 @@ def test_an_index_is_not_opened_through_a_link(tmp_path: Path) -> None:
         Index(tmp_path / "index", 0)
 
 
+def test_an_index_that_cant_be_opened_is_an_error_that_names_it_and_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    with pytest.raises(OSError, match="index: the index can't be opened: unable to open"):
+        Index(tmp_path / "index", 3)
+    in_use = Index(tmp_path / "other", 0)
+    in_use.commit(1)
+    in_use.add_seen("written", "a", 1)
+    with pytest.raises(OSError, match="database is locked"):
+        Index(tmp_path / "other", 1)
+    in_use.commit(2)
+    in_use.close()
+    again = Index(tmp_path / "other", 2)
+    assert not again.is_new and again.add_seen("written", "a", 2)
+    again.close()
+
+
 def test_the_closest_of_many_admitted_puzzles_gives_the_cluster() -> None:
     rng, known, forms = random.Random(1), Known(0.5), {}
     for number in range(200):
