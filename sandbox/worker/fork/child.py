@@ -14,7 +14,7 @@ from selftaught.sandbox.errors import WorkerFailed
 from selftaught.sandbox.jail import seccomp
 from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import SLOW_PHASE_SECONDS, ClientGone, Preempted, charged
-from selftaught.sandbox.worker.fork import death
+from selftaught.sandbox.worker.fork import exit_status
 from selftaught.sandbox.worker.fork.channel import Channel
 from selftaught.sandbox.worker.fork.scratch import WRITERS
 from selftaught.sandbox.worker.fork.sending import Sending
@@ -197,7 +197,7 @@ class Child:
 
     def _explain(self, outcome: Outcome, peak: int) -> Outcome:
         """Return that outcome, or that memory was lacking if the kernel's figures confirm it."""
-        if outcome.end is End.DIED and -outcome.observed in death.CRASHES and peak >= self.limits.memory_bytes:
+        if outcome.end is End.DIED and -outcome.observed in exit_status.CRASHES and peak >= self.limits.memory_bytes:
             return Outcome(End.MEMORY, outcome.detail, observed=float(peak))
         return outcome
 
@@ -398,10 +398,10 @@ class Child:
 
     def _died(self, status: int, cpu_seconds: float) -> Outcome:
         """Return the outcome of a child that ended without a report."""
-        if outcome := death.outcome_of(status, self._own_signals, self.streams is not None):
+        if outcome := exit_status.outcome_of(status, self._own_signals, self.streams is not None):
             return outcome
         if self.engine.oom_killed():
             return Outcome(End.MEMORY, "killed by the kernel", observed=float(self.limits.memory_bytes))
         if os.WTERMSIG(status) == signal.SIGKILL and cpu_seconds - self._begun[0] < self.limits.cpu_seconds:
             raise WorkerFailed("the child was killed from outside")  # it did not do that itself
-        return death.by_signal(status)
+        return exit_status.by_signal(status)

@@ -1,4 +1,4 @@
-"""Why a child ended without a report, from its wait status."""
+"""Why a child ended without a report, from the status that wait4 returns."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.worker.engine import ClientGone
 from selftaught.sandbox.worker.fork.child import Child
-from selftaught.sandbox.worker.fork.death import CRASHES
+from selftaught.sandbox.worker.fork.exit_status import CRASHES
 from selftaught.sandbox.worker.fork.streams import Streams
 from selftaught.sandbox.worker.inside import ending
 
