@@ -211,6 +211,17 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
         raise Unusable(str(error)) from error
     if _is_first_process():
         click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
+    _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Wait for the other processes of a launcher, and close what connects them: its threads must not outlive Python,
+    or now and then the process aborts at its end and the launcher calls a finished training a failed one."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _is_first_process() -> bool:

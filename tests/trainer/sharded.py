@@ -32,4 +32,7 @@ def _say_if_sharded(trainer: Any, *given: Any) -> None:
 save, weights.save = weights.save, _say_if_sharded
 PartialState._prepare_backend = _as_on_gpus
 torch.distributed.init_process_group("gloo")
-main()
+try:
+    main()
+finally:
+    assert not torch.distributed.is_initialized(), "what connects the processes is closed before Python ends"
