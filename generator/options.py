@@ -44,6 +44,12 @@ BATCH_SIZE = click.option(
     type=click.IntRange(1),
     help="Maximum number of sequences that a local model samples at once.",
 )
+PROCESSES = click.option(
+    "--processes",
+    type=click.IntRange(0),
+    help="Number of processes in which a local model runs; 0: one for each GPU, or else for each processor.  "
+    "[default: 1]",
+)
 CONCURRENCY = click.option(
     "--concurrency",
     type=click.IntRange(1),
@@ -55,13 +61,13 @@ TOKENIZER = click.option(
     help="Folder or name of a served model's tokenizer: its tokens are counted here, and texts are sent as token ids.  "
     "[default: that of the folder which the server names, if it is here]",
 )
-MODEL_OPTIONS = ("chat", "chat_template_kwargs", "context", "batch_size", "concurrency", "tokenizer")
-_OF_SERVERS, _OF_LOCAL = ("concurrency", "tokenizer"), ("batch_size",)
+MODEL_OPTIONS = ("chat", "chat_template_kwargs", "context", "batch_size", "processes", "concurrency", "tokenizer")
+_OF_SERVERS, _OF_LOCAL = ("concurrency", "tokenizer"), ("batch_size", "processes")
 
 
 def model_options(command: Any) -> Any:
     """Add the options to a command. Their values go to `load_model`."""
-    for option in (TOKENIZER, CONCURRENCY, BATCH_SIZE, CONTEXT, CHAT_TEMPLATE, CHAT):
+    for option in (TOKENIZER, CONCURRENCY, PROCESSES, BATCH_SIZE, CONTEXT, CHAT_TEMPLATE, CHAT):
         command = option(command)
     return command
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selftaught.generator import prompts
+from selftaught.generator.calls import Calls
 from selftaught.generator.models import Completer, Stop, chats, known
 from selftaught.generator.prompts import Prompt, Style
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
@@ -140,6 +141,8 @@ def evaluate(
     style: Style,
     seed: int,
     stopped: Callable[[], bool] = lambda: False,
+    calls: Calls | None = None,
+    on_answered: Callable[[int], None] = lambda number: None,
 ) -> list[Result]:
     """Attempt every problem at one temperature, and verify the attempts.
 
@@ -153,6 +156,8 @@ def evaluate(
         style: The form of the prompts.
         seed: Random seed.
         stopped: Polled after each problem; True ends the evaluation.
+        calls: Where answers are kept until the evaluation is complete, and those that an earlier process got are found.
+        on_answered: Called with the number of problems that the model has answered.
 
     Returns:
         A result for each problem, in the order of the problems.
@@ -163,7 +168,12 @@ def evaluate(
     """
     chat = chats(model)
     asked = [problem.prompt(style, chat) for problem in problems]
-    written: dict[int, list[str | None]] = {}
+    answers: dict[int, list[str]] = {}
+    keys: list[str] = []
+    if calls:
+        drawn = (model.name, model.digest, attempts, max_new_tokens, temperature, seed)
+        keys = [_key(number, prompt.content, drawn) for number, prompt in enumerate(asked)]
+        answers = {number: found[0] for number, key in enumerate(keys) if (found := calls.take(key))}
     for number, texts in model.complete(
         [prompt.content for prompt in asked],
         samples=attempts,
@@ -171,12 +181,28 @@ def evaluate(
         temperature=temperature,
         stop=_stop(problems, chat),
         seed=seed,
+        **(known(model, skip=set(answers)) if answers else {}),
     ):
         if stopped():
             raise Stopped
-        written[number] = [problems[number].read(asked[number], text) for text in texts]
+        answers[number] = [_encodable(text) for text in texts]
+        if calls:
+            calls.add(keys[number], [answers[number]])
+        on_answered(len(answers))
+    written = {
+        number: [problems[number].read(asked[number], text) for text in texts] for number, texts in answers.items()
+    }
     verdicts = cache.verify((one, text) for n, one in enumerate(problems) for text in written[n] if text is not None)
     return [_result(problem, temperature, written[n], verdicts) for n, problem in enumerate(problems)]
+
+
+def _key(number: int, content: object, drawn: tuple[object, ...]) -> str:
+    """Return a digest of the place of a problem, what is asked, and how its answers are drawn."""
+    return hashlib.sha256(repr((number, content, drawn)).encode("utf-8", "replace")).hexdigest()
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 _JUDGING, _WAITING = 4, 16

@@ -8,20 +8,24 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from selftaught.generator import example
+from selftaught.generator.calls import Calls
 from selftaught.generator.example import Example
-from selftaught.generator.folder import Folder, read_puzzles
+from selftaught.generator.folder import Folder, Tally, read_puzzles
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
 from selftaught.trainer import evaluation, page, problems, report, tracking
 from selftaught.trainer.benchmarks import measurement
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
 from selftaught.trainer.metrics import gather
+from selftaught.trainer.pace import Pace
 from selftaught.trainer.presets import Preset
+from selftaught.trainer.presets.preset import StepCallback
 from selftaught.trainer.run import RunFolder, replace
 
 MessageCallback = Callable[[str], None]
@@ -161,16 +165,23 @@ class Loop:
             self._report(f"{name} ...")
         return self.folder.stage(name, work)
 
-    def _on_step(self, step: int, steps: int, loss: float) -> None:
-        self._report(f"  step {step:,} of {steps:,}, loss {loss:.3f}")
+    def _stepping(self) -> StepCallback:
+        return partial(self._on_step, Pace(self._report, "steps"))
+
+    def _on_step(self, pace: Pace, step: int, steps: int, loss: float) -> None:
+        pace(step, steps, f"loss {loss:.3f}", now=True)
+
+    def _on_written(self, pace: Pace, tally: Tally) -> None:
+        pace(tally.stages["written"], self.preset.puzzles_per_iteration, f"{tally.stages['pairs']:,} pairs")
 
     def _make_base(self, base: Path) -> dict[str, Any]:
-        self.preset.learner.make_base(base, self.derive("base"), self._on_step)
+        self.preset.learner.make_base(base, self.derive("base"), self._stepping())
         return {}
 
     def _evaluate(self, number: int) -> None:
         path = self.folder.iteration(number) / "evaluation.jsonl"
         result = self._stage(f"{number}-evaluate", lambda: self._evaluate_into(number, path))
+        _calls(path.parent).remove()
         self._load_verdicts(path)
         best = result["summary"]["pass_at_k"]
         self._report(
@@ -190,12 +201,13 @@ class Loop:
             folder: The model's folder.
             purpose: Text from which the random seeds are derived.
         """
-        model = self.preset.learner.load(folder)
-        results: list[Result] = []
-        for temperature in self.preset.eval_temperatures:
+        model, asked, results = self.preset.learner.load(folder), self._problems, list[Result]()
+        calls, pace = _calls(folder.parent), Pace(self._report, "problems")
+        temperatures = self.preset.eval_temperatures
+        for place, temperature in enumerate(temperatures):
             results += evaluation.evaluate(
                 model,
-                self._problems,
+                asked,
                 self._verdicts,
                 attempts=self.preset.eval_attempts,
                 temperature=temperature,
@@ -203,6 +215,8 @@ class Loop:
                 style=self.preset.style,
                 seed=self.derive(f"{purpose} {temperature}"),
                 stopped=self._stopping.is_set,
+                calls=calls,
+                on_answered=lambda n: pace(place * len(asked) + n, len(temperatures) * len(asked)),  # noqa: B023
             )
         return results
 
@@ -240,6 +254,7 @@ class Loop:
                 earlier=earlier,
                 seed=self.derive(f"generate {number}"),
                 iteration=number,
+                on_progress=partial(self._on_written, Pace(self._report, "puzzles written")),
             )
             tally = generation.run(puzzles=self.preset.puzzles_per_iteration)
         counts = tally.to_dict()
@@ -257,7 +272,7 @@ class Loop:
                 example.write(one, out)
         base = self.folder.iteration(0) / "model"
         counts = self.preset.learner.train(
-            base, examples, folder / "model", self.derive(f"train {number}"), self._on_step
+            base, examples, folder / "model", self.derive(f"train {number}"), self._stepping()
         )
         return {"training": counts, "examples": len(examples), "puzzles": len({one.puzzle_id for one in examples})}
 
@@ -269,3 +284,8 @@ class Loop:
     def derive(self, purpose: str) -> int:
         """Return a seed for one purpose. The data of a run depends on the text that is hashed here."""
         return int.from_bytes(hashlib.sha256(f"{self.seed} {purpose}".encode()).digest()[:4]) // 2
+
+
+def _calls(folder: Path) -> Calls:
+    """Return the answers of an evaluation that is not complete, in the folder of its iteration."""
+    return Calls(folder / "evaluation-calls.jsonl")

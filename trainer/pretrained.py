@@ -14,6 +14,7 @@ from typing import Any
 from selftaught.generator import example, models
 from selftaught.generator.example import Example
 from selftaught.generator.models import Completer, ModelFailed
+from selftaught.generator.models.processes import Processes
 from selftaught.trainer import serving, sft, tracking
 from selftaught.trainer.presets.preset import StepCallback
 from selftaught.trainer.presets.tables import ServeTable
@@ -29,6 +30,7 @@ class PretrainedLearner:
         model: A folder or name that transformers loads.
         settings: Settings of the fine-tuning.
         batch_size: Maximum number of sequences that are sampled at once (None: see `Transformers`).
+        processes: Processes that sample, without a server (0: one for each GPU, or else for each processor).
         context: Tokens of prompt and completion (None: what the model was trained with).
         chat: Ask in messages.
         serve: How a server is started that samples from a model (no command: this process samples).
@@ -39,11 +41,13 @@ class PretrainedLearner:
     model: str
     settings: sft.Settings
     batch_size: int | None = 64
+    processes: int = 1
     context: int | None = None
     chat: bool = False
     serve: ServeTable = field(default_factory=ServeTable)
     launcher: str = ""
     _running: dict[str, serving.Server] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _sampling: dict[str, Processes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def make_base(self, folder: Path, seed: int, on_step: StepCallback | None = None) -> None:
         """Record the name of the base model, which is not copied."""
@@ -51,21 +55,31 @@ class PretrainedLearner:
         (folder / "base.json").write_text(json.dumps({"model": self.model}) + "\n")
 
     def load(self, folder: Path) -> Completer:
-        """Return the model in a folder for sampling, from a server if there is a command for one. Such a server runs
-        until another model is loaded, or one is trained.
+        """Return the model in a folder for sampling, from a server if there is a command for one. Such a server, or
+        the processes that sample, run until another model is loaded, or one is trained.
 
         Raises:
             ModelFailed: The model can't be loaded or served.
         """
-        name, context = self._name(folder), {"context": self.context} if self.context else {}
-        if not self.serve.command:
-            return models.load(name, chat=self.chat, batch_size=self.batch_size, **context)
+        name = self._name(folder)
+        options: dict[str, Any] = {"context": self.context} if self.context else {}
+        if self.serve.command:
+            return self._served(name, folder.parent / "server.log", options)
+        options |= {"chat": self.chat, "batch_size": self.batch_size}
+        if self.processes == 1:
+            return models.load(name, **options)
+        if name not in self._sampling:
+            self.close()
+            self._sampling[name] = Processes(name, self.processes, **options)
+        return self._sampling[name]
+
+    def _served(self, name: str, log: Path, options: dict[str, Any]) -> Completer:
         if name not in self._running:
             self.close()
             command, urls, seconds = self.serve.command, self.serve.urls, self.serve.ready_seconds
-            self._running[name] = serving.Server(command, urls, name, folder.parent / "server.log", seconds)
+            self._running[name] = serving.Server(command, urls, name, log, seconds)
         more = {"concurrency": self.serve.concurrency} if self.serve.concurrency else {}
-        served = models.load(self._running[name].address, chat=self.chat or None, **context, **more)
+        served = models.load(self._running[name].address, chat=self.chat or None, **options, **more)
         # The same when the run continues at another port. A server's model has attributes for both.
         vars(served).update(name=name, digest=serving.digest(name))
         return served
@@ -103,9 +117,11 @@ class PretrainedLearner:
         return {"steps": last["step"], "loss": last["train_loss"]}
 
     def close(self) -> None:
-        """Stop the server."""
+        """Stop the server, or the processes that sample."""
         for name in list(self._running):
             self._running.pop(name).stop()
+        for name in list(self._sampling):
+            self._sampling.pop(name).close()
 
     def to_dict(self) -> dict[str, object]:
         """Return the settings that decide what is learnt, as plain data."""
@@ -113,6 +129,7 @@ class PretrainedLearner:
             "model": self.model,
             "settings": dataclasses.asdict(self.settings),
             "batch_size": self.batch_size,
+            "processes": self.processes,
             "context": self.context,
             "chat": self.chat,
         }

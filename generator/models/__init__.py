@@ -1,6 +1,7 @@
 """Language models behind one interface: prompts in, completions out.
 
-A backend is a module: `transformers` (CPU or GPU, Hugging Face folders and GGUF), `openai` (any server with
+A backend is a module: `transformers` (CPU or GPU, Hugging Face folders and GGUF), `processes` (the same in several
+processes), `openai` (any server with
 ``/v1/completions`` or ``/v1/chat/completions``) and `scripted` (for tests). `load` selects one by the form of a name
 and imports only that one.
 """
@@ -172,7 +173,8 @@ def load(name: str, **options: Any) -> Completer:
         name: ``http://host:port/v1#MODEL`` is a server, or several that serve the same model, with commas between their
             addresses; ``scripted:FILE`` a file of answers (for tests); anything else a folder or name that transformers
             loads (a folder with one ``.gguf`` file and no ``config.json`` is read as GGUF).
-        options: Keyword arguments of the backend's constructor.
+        options: Keyword arguments of the backend's constructor; ``processes`` is the number of processes in which
+            transformers runs the model (1: in this one; 0: one for each GPU, or else for each processor).
 
     Raises:
         ModelFailed: There is no such model, or its backend is not installed.
@@ -186,6 +188,10 @@ def load(name: str, **options: Any) -> Completer:
         from selftaught.generator.models.scripted import Scripted
 
         return Scripted.from_file(name.removeprefix("scripted:"), **options)
+    if (number := options.pop("processes", 1)) != 1:
+        from selftaught.generator.models.processes import Processes
+
+        return Processes(name, number, **options)
     from selftaught.generator.models.transformers import Transformers
 
     return Transformers.from_name(name, **options)

@@ -40,6 +40,45 @@ _TAIL = 4
 """Tokens of the prompt that are decoded with a completion, since some tokenizers drop a text's first space."""
 
 
+class PromptTokens:
+    """Prompts as the token ids that a model continues.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        name: The model's name, for messages.
+        chat: Put prompts into the tokenizer's chat template.
+        template: Passed to the chat template.
+
+    Raises:
+        ModelFailed: The tokenizer has no chat template.
+    """
+
+    def __init__(self, tokenizer: Any, name: str, chat: bool, template: dict[str, Any] | None) -> None:
+        self._tokenizer, self._chat, self._template = tokenizer, chat, template or {}
+        if chat and not getattr(tokenizer, "chat_template", None):
+            raise ModelFailed(f"{name} has no chat template: leave out --chat")
+
+    def rendered(self, prompt: str | Conversation) -> str:
+        """Return the text that the model continues."""
+        if not self._chat:
+            if not isinstance(prompt, str):
+                raise ModelFailed("a conversation needs a chat template: --chat")
+            return prompt
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(one) for one in prompt]
+        text: str = self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **self._template
+        )
+        return text
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a rendered text."""
+        return list(self._tokenizer(text, add_special_tokens=not self._chat).input_ids)
+
+    def count(self, prompt: str | Conversation) -> int:
+        """Return the number of tokens of a prompt."""
+        return len(self.ids(self.rendered(prompt)))
+
+
 class Transformers:
     """A model and its tokenizer in memory.
 
@@ -76,9 +115,8 @@ class Transformers:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.context = context or int(getattr(model.config, "max_position_embeddings", 0) or 2048)
-        self.chat, self.cut, self._template = chat, 0, chat_template_kwargs or {}
-        if chat and not getattr(tokenizer, "chat_template", None):
-            raise ModelFailed(f"{self.name} has no chat template: leave out --chat")
+        self.chat, self.cut = chat, 0
+        self._tokens = PromptTokens(tokenizer, self.name, chat, chat_template_kwargs)
         self._shares = True
         self.batch_size = batch_size or (256 if model.device.type == "cuda" else 64)
         self._accepts = set(inspect.signature(model.forward).parameters)
@@ -103,7 +141,7 @@ class Transformers:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             quantised = _gguf(name)
-            tokenizer = AutoTokenizer.from_pretrained(name, **quantised)
+            tokenizer = tokenizer_of(name)
             if quantised:
                 quantised["quantization_config"] = GgufConfig(dequantize=True)
             chosen = getattr(torch, dtype or fastest_dtype(device))
@@ -123,22 +161,7 @@ class Transformers:
 
     def tokens(self, text: str | Conversation) -> int:
         """Return the number of tokens that the tokenizer makes, those of the chat template included."""
-        return len(self._ids(self._rendered(text)))
-
-    def _rendered(self, prompt: str | Conversation) -> str:
-        """Return the text that the model continues."""
-        if not self.chat:
-            if not isinstance(prompt, str):
-                raise ModelFailed("a conversation needs a chat template: --chat")
-            return prompt
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(one) for one in prompt]
-        text: str = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False, **self._template
-        )
-        return text
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=not self.chat).input_ids)
+        return self._tokens.count(text)
 
     def complete(
         self,
@@ -156,9 +179,9 @@ class Transformers:
     ) -> Iterator[tuple[int, list[str]]]:
         """Sample completions (see `selftaught.generator.models.Completer`). The same call gives the same texts on the
         same machine. Reasoning that the chat template begins is part of the completion."""
-        rendered = list(map(self._rendered, prompts))
+        rendered = list(map(self._tokens.rendered, prompts))
         begun = [completion.opened(text) if self.chat else "" for text in rendered]
-        ids = dict(enumerate(map(self._ids, rendered)))
+        ids = dict(enumerate(map(self._tokens.ids, rendered)))
         for number, one in list(ids.items()):
             if len(one) + max_new_tokens <= self.context and one:
                 continue
@@ -354,6 +377,14 @@ def fastest_dtype(device: str) -> str:
         can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
         return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def tokenizer_of(name: str) -> Any:
+    """Return the tokenizer of a folder or name. Raises ModelFailed."""
+    try:
+        return AutoTokenizer.from_pretrained(name, **_gguf(name))
+    except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
+        raise ModelFailed(f"{name}: no causal model that can be loaded: {error}") from error
 
 
 def _gguf(name: str) -> dict[str, Any]:

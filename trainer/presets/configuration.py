@@ -202,6 +202,7 @@ def _learner(chosen: Configuration) -> Learner:
         name,
         replace(chosen.training, annotated=chosen.training.annotated or chosen.loop.annotated),
         chosen.model.batch_size or None,
+        chosen.model.processes,
         chosen.model.context or None,
         chosen.model.chat,
         chosen.serve,

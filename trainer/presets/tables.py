@@ -20,6 +20,8 @@ class ModelTable:
         name: A folder or name that transformers loads; GGUF too.
         package: Or an installed package that contains a model.
         batch_size: Maximum number of sequences that are sampled at once, without a server (0: 64 on a CPU, else 256).
+        processes: Processes that sample from the model, without a server (0: one for each GPU, or else for each
+            processor).
         context: Tokens of prompt and completion (0: what the model was trained with).
         chat: Ask in messages, with the model's chat template.
     """
@@ -27,6 +29,7 @@ class ModelTable:
     name: str = ""
     package: str = ""
     batch_size: int = 0
+    processes: int = 1
     context: int = 0
     chat: bool = False
 

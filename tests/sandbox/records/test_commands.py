@@ -94,6 +94,7 @@ def test_generate_reads_any_file_and_only_what_is_held_out_must_be_whole(tmp_pat
     path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + json.dumps([*TASKS[:1], {"note": 1}]).encode()))
     done = run("generate", "--model", "scripted:none", "-n", 1, "-o", tmp_path / "out", option, path)
     assert done.returncode == 2
-    refused = b"in.json.gz:2: neither a puzzle nor a problem of a dataset" in done.stderr and b"left out" not in done.stderr
+    told = b"in.json.gz:2: neither a puzzle nor a problem of a dataset" in done.stderr
+    refused = told and b"left out" not in done.stderr
     assert refused == (option == "--held-out"), done.stderr
     assert (b"1 record is left out: it has no puzzle" in done.stderr) == (option == "--seeds")

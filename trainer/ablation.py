@@ -1,22 +1,22 @@
-"""Controls for a finished run of the preset `tiny`: the same base model, trained on other data of the same amount.
+"""Controls for a finished run of a loop: the same base model, trained on other data of the same amount.
 
-    python -m selftaught.trainer.tiny.ablation RUN --variant unverified
+    python -m selftaught.trainer.ablation RUN --variant unverified [--preset NAME] [--set NAME=VALUE]
 
 unverified        as many attempts of the base model at admitted puzzles, drawn regardless of their verdicts
                   (not attempts of later models: those have learnt from verdicts)
-corpus            as many other documents of the noisy corpus
-corpus-verified   documents that the base model has read and the verifier accepts, at most as many
 verified          the run's own pairs again: a check, whose result is that of the run's last iteration
+corpus            preset tiny: as many other documents of the noisy corpus
+corpus-verified   preset tiny: documents that the base model has read and the verifier accepts, at most as many
 
 It prints Pass@k beside the base model's, and writes RUN/ablations/VARIANT/evaluation.jsonl and summary.json. For
-ablations of the recipe run the loop with `--set NAME=VALUE`.
+ablations of the recipe run the loop with `--set NAME=VALUE`. The settings must be the run's.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,36 +71,43 @@ def verified_corpus(learner: TinyLearner, count: int, seed: int, verifier: Verif
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.option("--variant", required=True, type=click.Choice(["unverified", "corpus", "corpus-verified", "verified"]))
+@click.option("--variant", required=True, type=click.Choice(["unverified", "verified", "corpus", "corpus-verified"]))
+@click.option("--preset", "name", default="tiny", type=click.Choice(list(presets.PRESETS)), help="The run's preset.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the run, as given to loop.")
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full")
-def main(run: Path, variant: str, require: str) -> None:
+def main(run: Path, variant: str, name: str, settings: tuple[str, ...], require: str) -> None:
     """Train RUN's base model on other data of the same amount, and evaluate it like the run's models."""
     config = orjson.loads((run / "config.json").read_bytes())
     done = orjson.loads((run / "metrics.json").read_bytes())["iterations"]
-    preset, seed, last = presets.make("tiny"), config["seed"], len(done) - 1
+    preset, seed, last = presets.make(name, "preset", settings), config["seed"], len(done) - 1
     learner, count = preset.learner, done[-1]["counts"]["examples"]
-    assert isinstance(learner, TinyLearner)
     out = run / "ablations" / variant
     with Verifier(limits=preset.limits, require=require) as verifier:
-        loop = Loop(preset, last, run, verifier, seed)
-        choices: dict[str, Callable[[], Iterator[Example]]] = {
-            "unverified": lambda: unverified(loop, count, random.Random(seed)),
-            "corpus": lambda: more_corpus(learner, count, loop.derive("base")),
-            "corpus-verified": lambda: verified_corpus(learner, count, loop.derive("base"), verifier),
-            "verified": lambda: iter(loop.examples(last)),
-        }
-        examples = list(choices[variant]())
+        loop = Loop(preset, last, run, verifier, seed, lambda line: click.echo(line, err=True))
+        if variant == "unverified":
+            examples = list(unverified(loop, count, random.Random(seed)))
+        elif variant == "verified":
+            examples = loop.examples(last)
+        elif not isinstance(learner, TinyLearner):
+            raise click.UsageError(f"{variant} is for the preset tiny, whose corpus is made here")
+        elif variant == "corpus":
+            examples = list(more_corpus(learner, count, loop.derive("base")))
+        else:
+            examples = list(verified_corpus(learner, count, loop.derive("base"), verifier))
         learner.train(run / "iterations" / "0" / "model", examples, out / "model", loop.derive(f"train {last}"))
         results = loop.evaluate(out / "model", f"evaluate {variant}")
+    getattr(learner, "close", lambda: None)()
     evaluation.write(results, out / "evaluation.jsonl")
     summary: dict[str, Any] = {"examples": len(examples), **evaluation.summary(results)}
     replace(out / "summary.json", summary)
-    for k, one in summary["pass_at_k"].items():
-        base = done[0]["pass_at_k"][k]["value"]
-        click.echo(
-            f"{variant}: {len(examples):,} pairs, Pass@{k} {one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}] "
-            f"(base {base:.1%})"
-        )
+    groups = {"": summary["pass_at_k"], **{f" of {group}": found for group, found in summary["groups"].items()}}
+    for group, found in groups.items():
+        for k, one in found.items():
+            of_base = done[0]["groups"][group.removeprefix(" of ")] if group else done[0]["pass_at_k"]
+            click.echo(
+                f"{variant}: {len(examples):,} pairs, Pass@{k}{group} {one['value']:.1%} "
+                f"[{one['low']:.1%}, {one['high']:.1%}] (base {of_base[k]['value']:.1%})"
+            )
 
 
 if __name__ == "__main__":
