@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import warnings
@@ -24,7 +25,9 @@ OUTER = os.environ.get("SELFTAUGHT_OUTER")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to run hostile code outside the outer limit on a host that must reach every level."""
+    """Refuse to run hostile code outside the outer limit on a host that must reach every level. Let programs be
+    interrupted, which those are not that a shell starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "full" in DEMANDED and OUTER is None and config.getoption("markexpr") != "container":
         raise pytest.UsageError("SELFTAUGHT_LEVELS demands the outer limit: python -m tests.outer python -m pytest")
 
