@@ -160,11 +160,12 @@ def compare(first: Path, second: Path) -> None:
               help="Folder of the trained model. No symbolic link.")  # fmt: skip
 @click.option("--recipe", "recipe_name", type=click.Choice(["default", "paper"]), default="default", show_default=True,
               help="sft: settings to begin with; paper is Haluptzok et al. 2023.")  # fmt: skip
-@click.option("--method", type=click.Choice(["sft", "grpo"]), default="sft", show_default=True,
-              help="Fine-tune on verified pairs, or reinforce by the verifier's reward.")  # fmt: skip
+@click.option("--method", type=click.Choice(["sft", "grpo", "self-play"]), default="sft", show_default=True,
+              help="Fine-tune on verified pairs, or reinforce by the verifier's reward: on puzzles, or on the tasks of "
+              "`selftaught self-play` in both roles.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="A setting of the method (see below); may be repeated.")  # fmt: skip
-@click.option("--bare", is_flag=True, help="grpo: no few-shot examples in the prompt.")
+@click.option("--bare", is_flag=True, help="grpo, self-play: no few-shot examples in the prompt.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
     """Fine-tune MODEL on verified pairs.
@@ -173,6 +174,9 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     of `selftaught generate`; train.jsonl of a loop; - for standard input. Records without an accepted verdict are left
     out, and counted with their reasons. With --method grpo, which samples solutions itself, every puzzle is used: a
     field `sat` or `puzzle`, P3's puzzles.json, or corpus:.
+
+    With --method self-play DATA is tasks.jsonl of `selftaught self-play`. Who solves a task is rewarded by the
+    verifier; who proposes one by 1 less the share of right attempts, and 0 if all or none are right.
 
     \b
     Settings of sft (named as in TrainingArguments and TRL's SFTConfig):
@@ -185,7 +189,9 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
       temperature=0.9 num_train_epochs=1 max_steps=-1 beta=0 gradient_accumulation_steps=1 lora_r=0 lora_alpha=0
       use_vllm=false vllm_mode=colocate vllm_server_base_url= vllm_gpu_memory_utilization=0.3
       vllm_tensor_parallel_size=1 vllm_max_model_length=0 save_steps=100
-    Settings of both:
+    Settings of self-play: those of grpo, and
+      roles=solve,propose solver_attempts=8 solver= (a model or server that attempts proposals; the one in training)
+    Settings of all:
       bf16=auto (multiply in bfloat16; true, false) gradient_checkpointing=false (grpo: true) load_in_4bit=false (QLoRA)
       save_dtype=float32 (of the saved weights; bfloat16) report_to=none (wandb,tensorboard or others)
 
@@ -205,6 +211,8 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
     try:
         if method == "sft":
             counts = _train_sft(data, model_name, output, options)
+        elif method == "self-play":
+            counts = _train_self_play(data, model_name, output, options)
         else:
             counts = _train_grpo(data, model_name, output, options["settings"], options["bare"], options["seed"])
     except (ModelFailed, ValueError, OSError, ImportError) as error:
@@ -260,6 +268,18 @@ def _train_grpo(
             omissions.tell(source)
     style = prompts.BARE if bare else prompts.Style()
     return grpo.train(model, list(puzzles.values()), output, chosen, style, seed)
+
+
+def _train_self_play(data: tuple[str, ...], model: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
+    from selftaught.generator import prompts
+    from selftaught.generator.absolute_zero import play
+    from selftaught.generator.settings import changed
+    from selftaught.trainer import self_play
+
+    chosen = changed(self_play.Settings(), options["settings"])
+    tasks = [task for source in data for task in play.read(source)]
+    style = prompts.BARE if options["bare"] else prompts.Style()
+    return self_play.train(model, tasks, output, chosen, style, options["seed"])
 
 
 def _print_step(step: int, steps: int, loss: float) -> None:

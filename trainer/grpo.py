@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,6 +95,35 @@ def train(
         ModelFailed: The base model can't be loaded.
         ValueError: Settings can't be used here.
     """
+    rows = [
+        {"prompt": prompts.for_solution(puzzle, style or Style()).text, "puzzle": puzzle.source} for puzzle in puzzles
+    ]
+    return {"puzzles": len(rows), **train_on(base, rows, rewards.reward, folder, settings, seed)}
+
+
+def train_on(
+    base: str,
+    rows: Sequence[dict[str, Any]],
+    reward: Callable[..., Any],
+    folder: Path,
+    settings: Settings,
+    seed: int = 0,
+    on_trainer: Callable[[Any], None] = lambda trainer: None,
+) -> dict[str, Any]:
+    """Train a model on rows of any kind, as `train` does on puzzles.
+
+    Args:
+        base: The base model.
+        rows: The rows: ``prompt``, and the columns that the reward function takes.
+        reward: A reward function of TRL's.
+        folder: Where the trained model and its checkpoints are saved.
+        settings: Settings of the training.
+        seed: Random seed.
+        on_trainer: Called with TRL's trainer before it trains.
+
+    Returns:
+        ``steps`` and ``rewards``.
+    """
     from datasets import Dataset
     from trl import GRPOTrainer
 
@@ -102,14 +131,11 @@ def train(
     checkpoints = folder / "checkpoints"
     arguments = _grpo_config(checkpoints, settings, seed)
     loaded = weights.load(base, bf16=arguments.bf16, lora_r=settings.lora_r, load_in_4bit=settings.load_in_4bit)
-    rows = [
-        {"prompt": prompts.for_solution(puzzle, style or Style()).text, "puzzle": puzzle.source} for puzzle in puzzles
-    ]
     trainer = GRPOTrainer(
         model=loaded.model,
-        reward_funcs=rewards.reward,
+        reward_funcs=reward,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(list(rows)),
         processing_class=loaded.tokenizer,
         peft_config=weights.lora_config(settings.lora_r, settings.lora_alpha) if settings.lora_r else None,
         callbacks=[callbacks.Log(folder)],
@@ -117,13 +143,14 @@ def train(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # TRL rounds adapters beside 4 bits to bfloat16
+    on_trainer(trainer)
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     outcome = trainer.train(resume_from_checkpoint=last)
     weights.save(trainer, base, folder, settings.save_dtype)
     if trainer.is_world_process_zero():
         loaded.tokenizer.save_pretrained(folder)
     history = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
-    return {"puzzles": len(rows), "steps": outcome.global_step, "rewards": history}
+    return {"steps": outcome.global_step, "rewards": history}
 
 
 def _check(settings: Settings) -> None:
