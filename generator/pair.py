@@ -34,7 +34,7 @@ class Pair:
     weight: float = 1.0
 
 
-def read(sources: Iterable[str], omissions: Omissions) -> list[Pair]:
+def read(sources: Iterable[str], omissions: Omissions, *, unverified: bool = False) -> list[Pair]:
     """Return the accepted pairs of files, each once.
 
     A record has ``sat`` and ``sol``, or ``puzzle`` and ``solution``, and its verdict: ``status``, as `selftaught
@@ -43,6 +43,7 @@ def read(sources: Iterable[str], omissions: Omissions) -> list[Pair]:
     Args:
         sources: Files, see `selftaught.sandbox.records.rows`.
         omissions: Where records are noted that are no accepted pairs.
+        unverified: Take pairs with any verdict or none: for controls.
 
     Raises:
         Unreadable: A file can't be read to its end, or none of them has an accepted pair.
@@ -57,7 +58,7 @@ def read(sources: Iterable[str], omissions: Omissions) -> list[Pair]:
                 omissions.add("it is no record", row.problem)
                 continue
             status = _status(row.fields)
-            if status != _ACCEPTED:
+            if status != _ACCEPTED and not unverified:
                 reason = UNVERIFIED if status is None else f"it was not accepted, but {status}"
                 omissions.add(reason, row.place)
                 continue

@@ -1,6 +1,6 @@
 """Controls for a finished run of a loop: the same base model, trained on other data of the same amount.
 
-    python -m selftaught.trainer.ablation RUN --variant unverified [--preset NAME] [--set NAME=VALUE]
+    python -m selftaught.trainer.ablation RUN --variant unverified [--preset NAME | --config FILE]
 
 unverified        as many attempts of the base model at admitted puzzles, drawn regardless of their verdicts
                   (not attempts of later models: those have learnt from verdicts)
@@ -73,13 +73,14 @@ def verified_corpus(learner: TinyLearner, count: int, seed: int, verifier: Verif
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option("--variant", required=True, type=click.Choice(["unverified", "verified", "corpus", "corpus-verified"]))
 @click.option("--preset", "name", default="tiny", type=click.Choice(list(presets.PRESETS)), help="The run's preset.")
+@click.option("--config", type=click.Path(path_type=Path, exists=True), help="Or the run's file of settings.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the run, as given to loop.")
 @click.option("--require", type=click.Choice(["full", "restricted"]), default="full")
-def main(run: Path, variant: str, name: str, settings: tuple[str, ...], require: str) -> None:
+def main(run: Path, variant: str, name: str, config: Path | None, settings: tuple[str, ...], require: str) -> None:
     """Train RUN's base model on other data of the same amount, and evaluate it like the run's models."""
-    config = orjson.loads((run / "config.json").read_bytes())
+    seed = orjson.loads((run / "config.json").read_bytes())["seed"]
     done = orjson.loads((run / "metrics.json").read_bytes())["iterations"]
-    preset, seed, last = presets.make(name, "preset", settings), config["seed"], len(done) - 1
+    preset, last = presets.from_file(config or presets.PRESETS[name], "preset", settings), len(done) - 1
     learner, count = preset.learner, done[-1]["counts"]["examples"]
     out = run / "ablations" / variant
     with Verifier(limits=preset.limits, require=require) as verifier:

@@ -165,6 +165,8 @@ def compare(first: Path, second: Path) -> None:
               "`selftaught self-play` in both roles.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="A setting of the method (see below); may be repeated.")  # fmt: skip
+@click.option("--unverified", is_flag=True,
+              help="sft: also take pairs that were not accepted, or not judged: for controls.")  # fmt: skip
 @click.option("--bare", is_flag=True, help="grpo, self-play: no few-shot examples in the prompt.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **options: Any) -> None:
@@ -245,7 +247,7 @@ def _train_sft(data: tuple[str, ...], model: str, output: Path, options: dict[st
 
     start = sft.PAPER if options["recipe_name"] == "paper" else sft.Settings()
     omissions, chosen = Omissions(), changed(start, options["settings"])
-    pairs = pair.read(data, omissions)
+    pairs = pair.read(data, omissions, unverified=options["unverified"])
     if _is_first_process():
         omissions.tell(", ".join(data))
     return sft.train(model, pairs, output, chosen, options["seed"], _print_step)

@@ -49,6 +49,13 @@ def test_what_verify_accepted_is_trained_on_and_the_rest_is_counted_with_its_rea
     assert any("verdicts:23: not an object but list" in line for line in said)
 
 
+def test_a_control_takes_what_nobody_accepted(tmp_path: Path) -> None:
+    rows = [verified(0), verified(1, Status.REJECTED), {"puzzle": SAT.replace("sat", "f"), "solution": SOL}]
+    omissions = Omissions()
+    assert len(pair.read([lines(tmp_path / "in.jsonl", *rows)], omissions, unverified=True)) == 3
+    assert not omissions.lines()
+
+
 def test_what_generate_kept_is_trained_on_with_more_fields_and_its_weight(tmp_path: Path) -> None:
     kept = [{**made(n).to_dict(), "mine": 1} for n in range(3)]
     found, said = read(lines(tmp_path / "pairs", *kept))
