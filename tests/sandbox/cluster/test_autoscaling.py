@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -38,6 +42,14 @@ def test_one_node_is_asked_of_nobody(asked: list[Any]) -> None:
     with RayVerifier(workers=1, max_nodes=1) as verifier:
         assert len(verifier.nodes) == 1
     assert asked == []
+
+
+def test_an_autoscaler_starts_the_nodes_that_are_asked_for_and_ends_them_after_the_verifier(cluster: Any) -> None:
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # sockets have short paths
+        command = [sys.executable, "-m", "tests.sandbox.cluster.autoscaled", folder]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, 2, 0, "accepted"]
 
 
 def scrape() -> str:
