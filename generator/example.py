@@ -164,10 +164,15 @@ class Example:
 
 
 def training_text(puzzle: str, solution: str, annotated: bool = False) -> str:
-    """Return a pair in the paper's format; with the type of the answer in the solution's signature if `annotated`."""
+    """Return a pair in the paper's format; with what both functions return in their signatures if `annotated`."""
     if annotated:
         solution = puzzles.annotated(solution, "g", puzzles.parse(puzzle))
-    return f"{puzzle}\n\n{solution}\n\nassert f(g())"
+    return f"{text_of_puzzle(puzzle, annotated)}\n\n{solution}\n\nassert f(g())"
+
+
+def text_of_puzzle(puzzle: str, annotated: bool = False) -> str:
+    """Return the puzzle's part of a training text."""
+    return puzzles.returning(puzzle, "bool") if annotated else puzzle
 
 
 def digest(*parts: str) -> str:

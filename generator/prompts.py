@@ -63,8 +63,9 @@ class Style:
         packed: Put seed puzzles before a puzzle to write. A model that was trained on puzzles only needs none. Without
             shots and seeds functions are called ``f`` and ``g``, as in training texts.
         docstrings: Keep the docstrings of seed puzzles. Small models imitate them at length.
-        annotated: Signatures of solutions have the type of the answer, ``def g(...) -> List[int]:``. Small models give
-            fewer answers of other types then.
+        annotated: Signatures of solutions have the type of the answer, ``def g(...) -> List[int]:``, and those of
+            puzzles ``-> bool``. Small models give fewer answers of other types then, and one that was trained on such
+            solutions does not write them in place of puzzles.
     """
 
     shots: tuple[tuple[str, str], ...] = SHOTS
@@ -82,11 +83,16 @@ class Style:
         line = f"def g{number}({puzzle.parameters}):"
         return puzzles.annotated(line, f"g{number}", puzzle) if self.annotated else line
 
+    def shown(self, puzzle: Puzzle, name: str) -> str:
+        """Return a puzzle as prompts show it, under another name."""
+        source = puzzle.named(name)
+        return puzzles.returning(source, "bool") if self.annotated else source
+
 
 @cache
 def _annotated(shots: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (shown, puzzles.annotated(solution, f"g{number}", puzzles.parse(shown)))
+        (puzzles.returning(shown, "bool"), puzzles.annotated(solution, f"g{number}", puzzles.parse(shown)))
         for number, (shown, solution) in enumerate(shots, 1)
     )
 
@@ -176,7 +182,7 @@ def for_puzzle(
     tokens_left = length - model.tokens(_SHOWN + _ASK_PUZZLE if chat else "def f100(")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
-        source, numbered = _seed_texts(seed.puzzle, style.docstrings)
+        source, numbered = _seed_texts(seed.puzzle, style)
         tokens_left -= model.tokens(source + "\n\n") + _NUMBER
         if tokens_left < 0:
             break
@@ -194,11 +200,11 @@ _MARK = "\u0660\u0661\u0662\u0663"
 
 
 @lru_cache(1 << 14)
-def _seed_texts(puzzle: Puzzle, docstring: bool) -> tuple[str, str]:
+def _seed_texts(puzzle: Puzzle, style: Style) -> tuple[str, str]:
     """Return the source of a seed as a prompt shows it, under its own name and under ``f`` with a mark for the
     number."""
-    shown = puzzle if docstring else puzzle.without_docstring
-    return shown.source, shown.named(f"f{_MARK}")
+    chosen = puzzle if style.docstrings else puzzle.without_docstring
+    return style.shown(chosen, chosen.name), style.shown(chosen, f"f{_MARK}")
 
 
 def puzzle_source(prompt: Prompt, completion: str) -> str:
@@ -209,8 +215,10 @@ def puzzle_source(prompt: Prompt, completion: str) -> str:
 
 
 def read_puzzle(prompt: Prompt, completion: str) -> Puzzle:
-    """Return the puzzle that a completion makes, called ``f``. Raises NotAPuzzle."""
-    return puzzles.parse(puzzles.parse(puzzle_source(prompt, completion)).named("f"))
+    """Return the puzzle that a completion makes, called ``f``, without an annotation of what it returns. Raises
+    NotAPuzzle."""
+    source = puzzles.parse(puzzle_source(prompt, completion)).named("f")
+    return puzzles.parse(puzzles.returning(source, ""))
 
 
 _SHOWN = "These are programming puzzles in Python. Each is a function that returns True for right answers:\n\n"
@@ -249,7 +257,7 @@ def _turns(style: Style) -> tuple[tuple[str, str], ...]:
 
 
 def _asked(puzzle: Puzzle, style: Style, task: str) -> str:
-    shown = ["This is a programming puzzle:", _fenced(puzzle.named("f"))]
+    shown = ["This is a programming puzzle:", _fenced(style.shown(puzzle, "f"))]
     return "\n\n".join([*shown, task.format(signature=style.signature(puzzle))])
 
 
@@ -266,7 +274,7 @@ def for_solution(puzzle: Puzzle, style: Style, chat: bool = False) -> Prompt:
         return _ask_solution(puzzle, style)
     number = str(len(style.shots) + 1) if style.shots else ""
     parts = [text for pair in style.pairs for text in pair]
-    parts += [puzzle.named(f"f{number}"), style.signature(puzzle, number)]
+    parts += [style.shown(puzzle, f"f{number}"), style.signature(puzzle, number)]
     return Prompt("\n\n".join(parts), number)
 
 

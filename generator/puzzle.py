@@ -236,6 +236,34 @@ def annotated(solution: str, name: str, puzzle: Puzzle) -> str:
     return f"{head} -> {puzzle.annotation}{solution[len(head) :]}" if solution.startswith(head + ":") else solution
 
 
+@lru_cache(1 << 14)
+def returning(source: str, annotation: str) -> str:
+    """Return a function with another annotation of what it returns, or with none (an empty one).
+
+    A source whose signature is not on one line, or is written in an unusual way, is returned as it is. Raises
+    NotAPuzzle if it doesn't parse.
+    """
+    function = tree(source).body[0]
+    if not isinstance(function, ast.FunctionDef):
+        return source
+    lines = source.encode().splitlines(keepends=True)
+    line = lines[function.lineno - 1]
+    nodes: list[ast.arg | ast.expr] = [*function.args.args, *function.args.defaults]
+    start = max((node.end_col_offset or 0 for node in nodes if node.end_lineno == function.lineno), default=0)
+    end = function.returns.end_col_offset if function.returns else None
+    close = line.find(b")", start)
+    head = line[: close + 1] + (f" -> {annotation}" if annotation else "").encode()
+    changed = head + line[end if end is not None else close + 1 :]
+    made = b"".join([*lines[: function.lineno - 1], changed, *lines[function.lineno :]]).decode("utf-8", "replace")
+    try:
+        wanted, found = tree(source), tree(made)
+    except NotAPuzzle:
+        return source
+    for one in (*wanted.body[:1], *found.body[:1]):
+        one.returns = None  # type: ignore[attr-defined]  # the rest must be the same
+    return made if ast.dump(wanted) == ast.dump(found) else source
+
+
 def tree(source: str) -> ast.Module:
     """Return the syntax tree of a source that may be hostile. Raises NotAPuzzle."""
     return _read(source, ast.parse)

@@ -23,7 +23,7 @@ def rows(
         examples: The pairs.
         length: Number of tokens in a row.
         seed: Random seed of the order.
-        annotated: Write the type of the answer into signatures of solutions.
+        annotated: Write what puzzles and solutions return into their signatures.
 
     Returns:
         The rows; none if the texts have fewer tokens than one row.

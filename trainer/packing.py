@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from selftaught.generator.example import Example, training_text
+from selftaught.generator.example import Example, text_of_puzzle, training_text
 from selftaught.generator.pair import Pair
 
 IGNORED = -100
@@ -41,14 +41,14 @@ def tokenize(
         one: The example.
         completion_only_loss: Label the solution only, not the puzzle.
         use_example_weights: Take the example's weight, not 1.
-        annotated: Write the type of the answer into the solution's signature.
+        annotated: Write what both functions return into their signatures.
     """
     text = training_text(one.puzzle, one.solution, annotated)
     found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
     ids = [*found["input_ids"], tokenizer.eos_token_id]
     labels = list(ids)
     if completion_only_loss:
-        begin = len(one.puzzle) + 2
+        begin = len(text_of_puzzle(one.puzzle, annotated)) + 2
         body = begin + len(text[begin:].partition("\n")[0])
         labels = [
             number if start >= body else IGNORED

@@ -45,7 +45,7 @@ class Settings:
         lora_alpha: Scaling of the LoRA adapters (0: twice `lora_r`).
         completion_only_loss: Compute the loss on the solution only, not on the puzzle.
         use_example_weights: Multiply the loss of an example by its `weight`.
-        annotated: Write the type of the answer into the signatures of solutions, as prompts in that form do.
+        annotated: Write what puzzles and solutions return into their signatures, as prompts in that form do.
         bf16: Multiply in bfloat16 (autocast): ``true``, ``false``, or ``auto``: if the device does so in hardware. The
             weights that are trained, and the optimiser's state, are in float32 in any case.
         gradient_checkpointing: Compute activations again in the backward pass: less memory, a third more time.

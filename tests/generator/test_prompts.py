@@ -103,10 +103,22 @@ def test_annotated_prompts_have_the_type_of_the_answer_in_every_signature() -> N
     heads = re.findall(r"^def g\d.*:$", text, re.MULTILINE)
     assert heads[-1] == "def g6(n=3) -> List[int]:" and len(heads) == len(SHOTS) + 1
     assert all(head.endswith(f" -> {parse(shown).annotation}:") for head, (shown, _) in zip(heads, SHOTS, strict=False))
+    assert [head.endswith(") -> bool:") for head in re.findall(r"^def f\d.*:$", text, re.MULTILINE)] == [True] * 6
     assert re.sub(r" -> [^:]+:$", ":", text, flags=re.MULTILINE) == prompts.for_solution(puzzle, Style()).text
     asked = prompts.for_solution(puzzle, style, chat=True)
     assert "`def g(n=3) -> List[int]:`" in asked.text
     assert all(" -> " in answer for _, answer in asked.turns)
+
+
+def test_annotated_seeds_say_that_they_return_bool_and_what_a_model_says_of_that_is_dropped() -> None:
+    annotated = prompts.for_puzzle(SEEDS, model(), Style(annotated=True), random.Random(1), 3800, NOBODY)
+    plain = prompts.for_puzzle(SEEDS, model(), Style(), random.Random(1), 3800, NOBODY)
+    assert annotated.text.count(") -> bool:") > 10 and " -> " not in plain.text
+    for said in ("", " -> bool", " -> List[int]"):
+        read = prompts.read_puzzle(plain, f"x: int, a=(3)){said}:\n    return x == a")
+        assert read.source == "def f(x: int, a=(3)):\n    return x == a" or said, "written in an unusual way"
+        read = prompts.read_puzzle(plain, f"x: int, a=3){said}:\n    return x == a")
+        assert read.source == "def f(x: int, a=3):\n    return x == a"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class LoopTable:
         one_line_seeds: Only seeds of a single line: given longer ones, a small model writes what does not parse.
         bare: Prompts without seeds and few-shot examples, for a model that was trained on puzzles only.
         docstrings: Keep the docstrings of seeds.
-        annotated: Write the type of the answer into signatures of solutions, in prompts and in training texts.
+        annotated: Write what puzzles and solutions return into their signatures, in prompts and in training texts.
         quota_grows: The recipe's `max_per_template` is per iteration, so that the total grows with the iterations.
         evaluate_while_training: Evaluate a model while the next one is trained, which needs memory for both.
         cpu_seconds: CPU seconds for each phase of a verification.
