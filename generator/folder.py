@@ -28,7 +28,7 @@ from selftaught.generator.example import Example
 from selftaught.generator.index import Index
 from selftaught.generator.seeds import Seed
 from selftaught.sandbox import records
-from selftaught.sandbox.output import open_output
+from selftaught.sandbox.output import open_output, replace_json
 from selftaught.sandbox.records import Unreadable
 
 
@@ -116,7 +116,7 @@ class Folder:
             lines = (orjson.dumps({"id": seed.name, "puzzle": seed.puzzle.source}) + b"\n" for seed in seeds)
             with open_output(path / "seeds.jsonl") as file:
                 file.writelines(lines)
-            _replace(path / "config.json", config)
+            replace_json(path / "config.json", config)
         self.index = Index(path / "index.sqlite", self.waves)
 
     def _cut(self, sizes: dict[str, int]) -> None:
@@ -149,7 +149,7 @@ class Folder:
 
     def _save(self) -> None:
         sizes = {name: file.tell() for name, file in self._files.items()}
-        _replace(self.path / "progress.json", {"waves": self.waves, "bytes": sizes, **self.tally.to_dict()})
+        replace_json(self.path / "progress.json", {"waves": self.waves, "bytes": sizes, **self.tally.to_dict()})
 
     def calls(self, wave: int) -> Calls:
         """Return the stored completions of a wave that is not complete."""
@@ -189,13 +189,3 @@ def _compare(path: Path, old: dict[str, Any], new: dict[str, Any], resume: bool)
     if different:
         details = "; ".join(f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in sorted(different))
         raise Mismatch(f"{path} belongs to another run: {details}")
-
-
-def _replace(path: Path, content: object) -> None:
-    """Write a file atomically: a reader finds the old one or the new one."""
-    temporary = path.with_suffix(".new")
-    with open_output(temporary) as file:
-        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -55,3 +55,20 @@ def open_output(output: str | Path, mode: str = "wb") -> IO[Any]:
         if error.errno == errno.ELOOP:
             refuse_link(output)
         raise
+
+
+def replace_json(path: Path, content: object) -> None:
+    """Write a JSON file atomically: a reader, or a run that goes on after a crash, finds the old one or the new one.
+
+    Raises:
+        SymbolicLink: The path with ``.new`` at its end is a symbolic link.
+        OSError: It can't be written.
+    """
+    import orjson
+
+    temporary = path.with_name(path.name + ".new")
+    with open_output(temporary) as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

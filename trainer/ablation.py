@@ -25,9 +25,9 @@ import orjson
 
 from selftaught.generator.example import Example, Judgement, Sampling, pair_id
 from selftaught.sandbox import Task, Verifier
+from selftaught.sandbox.output import replace_json
 from selftaught.trainer import evaluation, heldout, presets
 from selftaught.trainer.loop import Loop
-from selftaught.trainer.run import replace
 from selftaught.trainer.tiny import corpus
 from selftaught.trainer.tiny.guard import Guard
 from selftaught.trainer.tiny.learner import TinyLearner
@@ -100,7 +100,7 @@ def main(run: Path, variant: str, name: str, config: Path | None, settings: tupl
     getattr(learner, "close", lambda: None)()
     evaluation.write(results, out / "evaluation.jsonl")
     summary: dict[str, Any] = {"examples": len(examples), **evaluation.summary(results)}
-    replace(out / "summary.json", summary)
+    replace_json(out / "summary.json", summary)
     groups = {"": summary["pass_at_k"], **{f" of {group}": found for group, found in summary["groups"].items()}}
     for group, found in groups.items():
         for k, one in found.items():

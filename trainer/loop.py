@@ -19,6 +19,7 @@ from selftaught.generator.example import Example
 from selftaught.generator.folder import Folder, Tally, read_puzzles
 from selftaught.generator.generation import Generation
 from selftaught.sandbox import Verifier
+from selftaught.sandbox.output import replace_json
 from selftaught.trainer import evaluation, page, problems, report, tracking
 from selftaught.trainer.benchmarks import measurement
 from selftaught.trainer.evaluation import Problem, Result, VerdictCache
@@ -26,7 +27,7 @@ from selftaught.trainer.metrics import gather
 from selftaught.trainer.pace import Pace
 from selftaught.trainer.presets import Preset
 from selftaught.trainer.presets.preset import StepCallback
-from selftaught.trainer.run import RunFolder, replace
+from selftaught.trainer.run import RunFolder
 
 MessageCallback = Callable[[str], None]
 
@@ -144,7 +145,7 @@ class Loop:
         metrics["gains"] = report.gains(old, new, before, after)
         if self._benchmarks:
             metrics["benchmarks"] = self._measurements(number)
-        replace(self.folder.path / "metrics.json", metrics)
+        replace_json(self.folder.path / "metrics.json", metrics)
         report.write(metrics, self.folder.path, self.preset.notes)
         examples = self.examples(number)
         page.write(self.folder.path, examples, [seed.puzzle.source for seed in self.preset.seeds()])

@@ -13,7 +13,6 @@ metrics.json, report.md, report.html, README.md (the dataset card), *.png
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import orjson
 
 from selftaught.generator import settings
-from selftaught.sandbox.output import open_output
+from selftaught.sandbox.output import replace_json
 
 
 class Mismatch(ValueError):
@@ -49,7 +48,7 @@ class RunFolder:
             raise Mismatch(f"{path} is not empty and is not the folder of a run: name another folder")
         (path / "stages").mkdir(parents=True, exist_ok=True)
         if not (path / "config.json").exists():
-            replace(path / "config.json", config)
+            replace_json(path / "config.json", config)
 
     def iteration(self, number: int) -> Path:
         """Return the folder of an iteration; it is created."""
@@ -76,18 +75,9 @@ class RunFolder:
             return found
         started = time.perf_counter()
         result = {**work(), "seconds": time.perf_counter() - started}
-        replace(done, result)
+        replace_json(done, result)
         return result
 
-
-def replace(path: Path, content: object) -> None:
-    """Write a JSON file atomically: a reader finds the old one or the new one."""
-    temporary = path.with_name(path.name + ".new")
-    with open_output(temporary) as file:
-        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from selftaught.generator.folder import Mismatch
 from selftaught.generator.models import Completer, chats, known
 from selftaught.generator.prompts import BARE, Prompt, Style
 from selftaught.sandbox import Verifier, records
-from selftaught.sandbox.output import open_output
+from selftaught.sandbox.output import open_output, replace_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class SelfPlay:
         elif path.exists() and any(path.iterdir()):
             raise Mismatch(f"{path} exists and is not the folder of a run: name another folder")
         path.mkdir(parents=True, exist_ok=True)
-        _replace(found, config)
+        replace_json(found, config)
         size = 0
         if (path / "progress.json").exists():
             done = orjson.loads((path / "progress.json").read_bytes())
@@ -168,9 +168,9 @@ class SelfPlay:
         new = list(distinct(valid, self._known))
         counts.update(proposed=len(proposals), readable=len(readable), valid=len(valid), new=len(new))
         asked = [one for triplet in new for one in problems(triplet, chosen)]
-        records_ = self._solved(asked, counts)
+        attempted = self._solved(asked, counts)
         self._triplets += new
-        self._commit(records_, new, counts)
+        self._commit(attempted, counts)
 
     def _programs(self, rng: random.Random) -> Iterator[Proposal | None]:
         asked = [proposing.for_program(self._references(rng), self._chat) for _ in self._times]
@@ -220,10 +220,9 @@ class SelfPlay:
             found[number] = texts
         return ((asked[number], text) for number in sorted(found) for text in found[number])
 
-    def _solved(self, asked: Sequence[Problem], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-        """Return the records of tasks after the model's attempts at them."""
-        answers: dict[int, list[str | None]] = {number: [] for number in range(len(asked))}
-        prompts = [one.prompt(self._style, self._chat) for one in asked]
+    def _answers(self, asked: Sequence[Problem], prompts: Sequence[Prompt]) -> list[list[str | None]]:
+        """Return the model's attempts at each task; None for one that can't be read."""
+        answers: list[list[str | None]] = [[] for _ in asked]
         place = {id(prompt): number for number, prompt in enumerate(prompts)}
         settings = self._settings
         for stop in {one.kind is Kind.INDUCTION: one.stop for one in asked}.values():
@@ -231,29 +230,27 @@ class SelfPlay:
             for prompt, text in self._complete(now, settings.attempts, settings.solve_max_new_tokens, "solve", stop):
                 number = place[id(prompt)]
                 answers[number].append(asked[number].read(prompt, text))
-        distinct_ = [(n, sol) for n, found in answers.items() for sol in dict.fromkeys(found) if sol is not None]
-        tasks = (asked[n].task(str(place), sol) for place, (n, sol) in enumerate(distinct_))
-        verdicts = dict(zip(distinct_, self._verifier.verify_many(tasks), strict=True))
+        return answers
+
+    def _solved(self, asked: Sequence[Problem], counts: Counter[str]) -> Iterator[dict[str, Any]]:
+        """Yield the records of tasks after the model's attempts at them."""
+        prompts = [one.prompt(self._style, self._chat) for one in asked]
+        answers = self._answers(asked, prompts)
+        different = [(n, sol) for n, found in enumerate(answers) for sol in dict.fromkeys(found) if sol is not None]
+        tasks = (asked[n].task(str(place), sol) for place, (n, sol) in enumerate(different))
+        verdicts = dict(zip(different, self._verifier.verify_many(tasks), strict=True))
         for number, one in enumerate(asked):
-            given = [verdicts.get((number, sol)) if sol is not None else None for sol in answers[number]]
-            judged = [bool(one and one.accepted) for one in given if one is None or one.judged]
+            given = [verdicts[number, sol] if sol is not None else None for sol in answers[number]]
+            judged = [bool(verdict and verdict.accepted) for verdict in given if verdict is None or verdict.judged]
             right = next((sol for sol in answers[number] if sol and verdicts[number, sol].accepted), "")
             reward = learnability(sum(judged), len(judged))
             counts.update(tasks=1, attempts=len(given), judged=len(judged), right=sum(judged), solved=bool(right))
             counts["learnable"] += bool(reward)
-            yield {
-                "id": one.id,
-                "kind": one.kind,
-                **one.triplet.to_dict(),
-                "prompt": prompts[number].text,
-                "solution": right,
-                "attempts": len(judged),
-                "right": sum(judged),
-                "proposer_reward": reward,
-                "wave": self.waves,
-            }
+            score = {"solution": right, "attempts": len(judged), "right": sum(judged), "proposer_reward": reward}
+            asked_for = {"id": one.id, "kind": one.kind, **one.triplet.to_dict(), "prompt": prompts[number].text}
+            yield asked_for | score | {"wave": self.waves}
 
-    def _commit(self, found: Iterable[dict[str, Any]], new: Sequence[Triplet], counts: Counter[str]) -> None:
+    def _commit(self, found: Iterable[dict[str, Any]], counts: Counter[str]) -> None:
         path = self._path / "tasks.jsonl"
         with open_output(path, "ab") as file:
             for record in found:
@@ -263,7 +260,7 @@ class SelfPlay:
         self.counts.update(counts)
         self.waves += 1
         size = path.stat().st_size
-        _replace(self._path / "progress.json", {"waves": self.waves, "bytes": size, "counts": dict(self.counts)})
+        replace_json(self._path / "progress.json", {"waves": self.waves, "bytes": size, "counts": dict(self.counts)})
 
     def _derive(self, what: str) -> int:
         return int.from_bytes(hashlib.sha256(f"{self._seed} {self.waves} {what}".encode()).digest()[:4]) // 2
@@ -290,12 +287,3 @@ def _read(reader: Callable[[], Proposal]) -> Proposal | None:
         return reader()
     except NotAProposal:
         return None
-
-
-def _replace(path: Path, content: object) -> None:
-    temporary = path.with_suffix(".new")
-    with open_output(temporary) as file:
-        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

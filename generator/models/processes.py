@@ -19,6 +19,8 @@ from collections.abc import Container, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import transformers
+
 from selftaught.generator.models import Conversation, ModelFailed, OnRefusal, Stop, is_complete
 from selftaught.generator.models.transformers import PromptTokens, Transformers, tokenizer_of
 
@@ -195,6 +197,7 @@ def main() -> None:
     """Serve calls on a socket, whose number is the first argument; end when it is closed."""
     connection = Connection(int(sys.argv[1]))
     name, device, options = connection.recv()
+    transformers.utils.logging.disable_progress_bar()  # of loading, once for each process
     try:
         model = Transformers.from_name(name, device=device, **options)
         connection.send(("loaded", model.digest, model.context))
