@@ -111,7 +111,8 @@ def evaluate(
         on_answered: Called with the number of problems that the model has answered.
 
     Returns:
-        A result for each problem, in the order of the problems.
+        A result for each problem, in the order of the problems. A prompt that the model refuses, such as one that is
+        too long, is a result with the status ``refused``.
 
     Raises:
         ModelFailed: The model can't be used.
@@ -120,6 +121,7 @@ def evaluate(
     chat = chats(model)
     asked = [problem.prompt(style, chat) for problem in problems]
     answers: dict[int, list[str]] = {}
+    refused: dict[int, str] = {}
     keys: list[str] = []
     if calls:
         drawn = (model.name, model.digest, attempts, max_new_tokens, temperature, seed)
@@ -132,7 +134,7 @@ def evaluate(
         temperature=temperature,
         stop=_stop(problems, chat),
         seed=seed,
-        **(known(model, skip=set(answers)) if answers else {}),
+        **known(model, skip=set(answers), on_refusal=refused.__setitem__),
     ):
         if stopped():
             raise Stopped
@@ -143,8 +145,13 @@ def evaluate(
     written = {
         number: [problems[number].read(asked[number], text) for text in texts] for number, texts in answers.items()
     }
-    verdicts = cache.verify((one, text) for n, one in enumerate(problems) for text in written[n] if text is not None)
-    return [_result(problem, temperature, written[n], verdicts) for n, problem in enumerate(problems)]
+    verdicts = cache.verify((problems[n], text) for n, texts in written.items() for text in texts if text is not None)
+    return [
+        _refused(problem, temperature, attempts, refused[n])
+        if n in refused
+        else _result(problem, temperature, written[n], verdicts)
+        for n, problem in enumerate(problems)
+    ]
 
 
 def _key(number: int, content: object, drawn: tuple[object, ...]) -> str:
@@ -254,8 +261,7 @@ class _Handover:
 
     def refuse(self, number: int, reason: str) -> None:
         """Hand over that the model refuses the prompt with this number."""
-        one, refused = self._problems[number], Counter({REFUSED: self._attempts})
-        result = Result(one.id, one.group, one.trivial, self._temperature, refused, refusal=reason)
+        result = _refused(self._problems[number], self._temperature, self._attempts, reason)
         self._hand_over(result, number)
 
     def judge(self, number: int, texts: Sequence[str]) -> None:
@@ -279,6 +285,11 @@ def _stop(problems: Sequence[Question], chat: bool) -> Stop:
     """Return where completions stop: answers in a chat, and those of different kinds of questions, where they end."""
     alike = bool(problems) and all(one.stop == problems[0].stop for one in problems)
     return problems[0].stop if alike and not chat else ()
+
+
+def _refused(problem: Question, temperature: float, attempts: int, reason: str) -> Result:
+    statuses = Counter({REFUSED: attempts})
+    return Result(problem.id, problem.group, problem.trivial, temperature, statuses, refusal=reason)
 
 
 def _result(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,24 @@ def test_the_best_temperature_is_chosen_for_each_k_and_all_are_reported() -> Non
     assert found["pass_at_k"]["1"]["temperature"] == 0.2 and found["pass_at_k"]["1"]["value"] == 0.5
     assert found["pass_at_k"]["10"]["temperature"] == 1.0 and found["pass_at_k"]["10"]["value"] > 0.9
     assert set(found["temperatures"]) == {"0.2", "1"}
+
+
+class Refuser(Reciter):
+    def complete(  # type: ignore[override]
+        self, prompts: Sequence[str], *, on_refusal: Callable[[int, str], None], **settings: Any
+    ) -> Iterator[tuple[int, list[str]]]:
+        for number, texts in super().complete(prompts, **settings):
+            if number:
+                yield number, texts
+            else:
+                on_refusal(number, "too long")
+
+
+def test_a_problem_whose_prompt_is_refused_is_no_wrong_answer_and_ends_nothing(verifier: Verifier) -> None:
+    refused, other = attempt(Refuser("\n    return b - a"), verifier, 4, WORD, SAT)
+    assert refused.statuses == {"refused": 4} and refused.refusal == "too long" and refused.score == Score(0, 0)
+    assert other.score == Score(4, 4)
+    assert evaluation.summary([refused, other])["pass_at_k"]["1"]["value"] == 1
 
 
 def test_trivially_solvable_problems_are_reported_apart(verifier: Verifier) -> None:

@@ -212,13 +212,14 @@ def test_a_model_examined_aside_gives_the_same_data(
 def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothing_of_it(
     verifier: Verifier, tmp_path: Path
 ) -> None:
-    begun, loaded = threading.Event(), []
+    begun, loaded, answered = threading.Event(), [], []
 
     class Slow(StubModel):
         def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:
             for answer in super().complete(prompts, **settings):
                 begun.set()
                 time.sleep(0.5)
+                answered.append(answer)
                 yield answer
 
     class SlowLearner(StubLearner):
@@ -231,7 +232,6 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
             begun.wait(10)
             raise Killed
 
-    started = time.monotonic()
     with pytest.raises(Killed):
         Loop(
             replace(preset(SlowLearner()), evaluate_while_training=True),
@@ -240,7 +240,7 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
             verifier,
             on_message=kill,
         ).run()
-    assert time.monotonic() - started < 0.5 * len(HELD_OUT)
+    assert 0 < len(answered) < len(HELD_OUT)
     assert not (tmp_path / "run" / "stages" / "0-evaluate.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -40,6 +41,21 @@ def test_annotations_are_one_switch_for_prompts_and_training_texts() -> None:
 def test_a_bundled_file_is_a_preset(name: str) -> None:
     made = presets.make(name, settings=["model.name=some/model"] if name == "pretrained" else [])
     assert made.name == name and made.problems() and made.to_dict()["exam"]
+
+
+def test_a_split_chooses_of_files_and_leaves_bundled_exams_alone(tmp_path: Path) -> None:
+    names = ["A:0", "B:0", "B:1"]
+    rows = [{"name": name, "sat": f"def sat(x: int, a={n}):\n    return x == a", "sol_bodies": []}
+            for n, name in enumerate(names)]  # fmt: skip
+    (tmp_path / "puzzles.json").write_text(json.dumps(rows))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["A"], "test": ["B"]}))
+    split = f"exam.split={tmp_path / 'split.json'}"
+    exam = f"exam.puzzles=heldout:handwritten,{tmp_path / 'puzzles.json'}"
+    found = presets.make("pretrained", settings=["model.name=m", exam, split]).problems()
+    groups = Counter(one.group for one in found)
+    assert groups[str(tmp_path / "puzzles.json")] == 1 and groups["handwritten"] == 123
+    with pytest.raises(ValueError, match=r"name its puzzles.json in exam.puzzles"):
+        presets.make("pretrained", settings=["model.name=m", split])
 
 
 def test_the_exam_is_held_out(tmp_path: Path) -> None:

@@ -171,9 +171,12 @@ def preset(chosen: Configuration) -> Preset:
 
 
 def _exam(table: ExamTable) -> Selection[Problem]:
-    """Return the problems of all sources; of several, each is a group."""
+    """Return the problems of all sources; of several, each is a group. A split is for files."""
     sources = table.puzzles.split(",")
-    found = [problems.select(source, table.split or None) for source in sources]
+    if table.split and all(source.startswith(problems.BUNDLED) for source in sources):
+        raise ValueError("exam.split is for P3's puzzles: name its puzzles.json in exam.puzzles")
+    splits = ["" if source.startswith(problems.BUNDLED) else table.split for source in sources]
+    found = [problems.select(source, split or None) for source, split in zip(sources, splits, strict=True)]
     if len(found) == 1:
         return found[0]
     names = [source.removeprefix(problems.BUNDLED) for source in sources]
