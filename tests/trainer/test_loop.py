@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from selftaught.generator import example
+from selftaught.generator.models import known
 from selftaught.generator.models.scripted import Scripted
 from selftaught.generator.puzzle import canonical
 from selftaught.sandbox import Verifier
@@ -216,7 +217,7 @@ def test_a_loop_that_ends_does_not_wait_for_an_examination_aside_and_keeps_nothi
 
     class Slow(StubModel):
         def complete(self, prompts: Sequence[str], **settings: Any) -> Iterator[tuple[int, list[str]]]:
-            for answer in super().complete(prompts, **settings):
+            for answer in super().complete(prompts, **known(super(), **settings)):
                 begun.set()
                 time.sleep(0.5)
                 answered.append(answer)
