@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from selftaught.generator import prompts, puzzle
+from selftaught.generator.calls import Calls
 from selftaught.sandbox import Limits, Verifier
 from selftaught.sandbox.passk import Score
 from selftaught.trainer import evaluation, problems
@@ -169,6 +170,37 @@ def test_the_best_temperature_is_chosen_for_each_k_and_all_are_reported() -> Non
     assert found["pass_at_k"]["1"]["temperature"] == 0.2 and found["pass_at_k"]["1"]["value"] == 0.5
     assert found["pass_at_k"]["10"]["temperature"] == 1.0 and found["pass_at_k"]["10"]["value"] > 0.9
     assert set(found["temperatures"]) == {"0.2", "1"}
+
+
+def test_an_evaluation_that_was_stopped_asks_for_the_rest_alone_and_gives_the_same(
+    verifier: Verifier, tmp_path: Path
+) -> None:
+    class Counting(Reciter):
+        asked = 0
+
+        def complete(  # type: ignore[override]
+            self, prompts: Sequence[str], *, skip: Collection[int] = (), **settings: Any
+        ) -> Iterator[tuple[int, list[str]]]:
+            for number, texts in super().complete(prompts, **settings):
+                if number not in skip:
+                    self.asked += 1
+                    yield number, texts
+
+    model, answered = Counting("\n    return b - a", "\n    return a"), list[int]()
+    asked = [Problem(f"p{number}", puzzle.parse(source)) for number, source in enumerate([SAT, WORD, SAT])]
+
+    def evaluate(calls: Calls | None, stopped: Callable[[], bool] = lambda: False) -> list[Result]:
+        return evaluation.evaluate(
+            model, asked, VerdictCache(verifier), attempts=4, temperature=0.8, max_new_tokens=50, style=prompts.BARE,
+            seed=0, calls=calls, on_answered=answered.append, stopped=stopped,
+        )  # fmt: skip
+
+    whole = evaluate(None)
+    with pytest.raises(evaluation.Stopped):
+        evaluate(Calls(tmp_path / "calls"), lambda: model.asked == 3 + 2)
+    assert model.asked == 3 + 2 and answered == [1, 2, 3, 1]
+    assert evaluate(Calls(tmp_path / "calls")) == whole
+    assert model.asked == 3 + 2 + 2 and answered[4:] == [2, 3]
 
 
 class Refuser(Reciter):

@@ -125,6 +125,21 @@ def test_a_launcher_trains_the_same_model(config: Path, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_processes_that_sample_end_before_a_training_and_with_the_loop(config: Path, tmp_path: Path) -> None:
+    learner: Any = presets.from_file(config, settings=["serve.command=", "model.processes=2"]).learner
+    learner.make_base(tmp_path / "base", 0)
+    model = learner.load(tmp_path / "base")
+    assert learner.load(tmp_path / "base") is model, "one set of processes writes and is examined"
+    pids = [one.pid for one in model._processes]
+    learner.train(tmp_path / "base", examples(3), tmp_path / "model", 0)
+    assert all(map(gone, pids))
+    later = learner.load(tmp_path / "model")
+    assert later.digest != model.digest
+    pids = [one.pid for one in later._processes]
+    learner.close()
+    assert all(map(gone, pids))
+
+
 def test_a_training_that_fails_is_told_with_its_log(config: Path, tmp_path: Path) -> None:
     from selftaught.generator.models import ModelFailed
 

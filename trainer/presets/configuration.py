@@ -144,8 +144,9 @@ def preset(chosen: Configuration) -> Preset:
         ValueError: The model, the exam or the seeds can't be read; the message names the remedy.
     """
     exam, loop = _exam(chosen.exam), chosen.loop
-    if chosen.serve.command and loop.evaluate_while_training:
-        raise ValueError("evaluate_while_training needs the model in this process: leave it out with serve.command")
+    if loop.evaluate_while_training and (chosen.serve.command or chosen.model.processes != 1):
+        raise ValueError("evaluate_while_training needs the model in this process: leave it out with serve.command, "
+                         "and with model.processes")  # fmt: skip
     tracking.names(loop.report_to)  # before anything runs
     sizes = {name: getattr(loop, name) for name in ("memory_bytes", "answer_bytes", "output_bytes")}
     shown = _seeds(loop)
