@@ -133,42 +133,35 @@ _CASE: dict[str, Any] = {
 }
 
 
+def _again(description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the description of a refusal after which the client tries again."""
+    return {**_answer(description, {"anyOf": [schema, _ERROR]} if schema else _ERROR), "headers": _WAIT}
+
+
+def _asked(operation: str, summary: str, body: dict[str, Any], responses: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a path that takes a body of these kinds."""
+    body = {"required": True, "content": body}
+    return {"post": {"operationId": operation, "summary": summary, "requestBody": body, "responses": responses}}
+
+
 def _waiting(operation: str, summary: str, kind: str) -> dict[str, Any]:
     """Return the description of a path whose clients wait, however long (`selftaught.sandbox.server.waiting`)."""
     found = _ref("ExecuteResponse" if kind == "Execute" else "TestProgramResponse")
     late = "An Error in a body with status 200: the server failed, or shut down, after the response had begun."
-    failed = _answer("The server failed, or shuts down.", _ERROR)
-    return {
-        "post": {
-            "operationId": operation,
-            "summary": f"{summary} It waits however long, and sends blanks until then.",
-            "requestBody": {"required": True, "content": _content(_ref(f"{kind}Request"))},
-            "responses": {
-                "200": _answer(f"What came of it. {late}", {"anyOf": [found, _ERROR]}),
-                **{status: refusal for status, refusal in _REFUSALS.items() if status != "429"},
-                "503": {**failed, "headers": _WAIT},
-            },
-        }
+    responses = {
+        "200": _answer(f"What came of it. {late}", {"anyOf": [found, _ERROR]}),
+        **{status: refusal for status, refusal in _REFUSALS.items() if status != "429"},
+        "503": _again("The server failed, or shuts down."),
     }
+    summary += " It waits however long, and sends blanks until then."
+    return _asked(operation, summary, _content(_ref(f"{kind}Request")), responses)
 
 
-def _paths() -> dict[str, Any]:
-    unjudged = {
-        **_answer("Not judged (`cancelled`, `internal_error`): try again.", {"anyOf": [_ref("Verdict"), _ERROR]}),
-        "headers": _WAIT,
-    }
-    not_run = {
-        **_answer("The server failed or shut down: try again.", {"anyOf": [_ref("Run"), _ERROR]}),
-        "headers": _WAIT,
-    }
-    shutting = {
-        **_answer("The server is shutting down, or has no memory for more requests: try again.", _ERROR),
-        "headers": _WAIT,
-    }
-    late = {
-        **_answer("It waited as long as the client does, or the server failed or shuts down: send it again.", _ERROR),
-        "headers": _WAIT,
-    }
+def _judging() -> dict[str, Any]:
+    """Return the paths that judge or run, in our shapes."""
+    unjudged = _again("Not judged (`cancelled`, `internal_error`): try again.", _ref("Verdict"))
+    not_run = _again("The server failed or shut down: try again.", _ref("Run"))
+    shutting = _again("The server is shutting down, or has no memory for more requests: try again.")
     lines = {"description": "One verdict on each line, with the `index` of its task. An item that is not a task is "
              "`invalid`. If the stream ends early, the remaining tasks were not judged.",
              "content": {_LINES: {}}}  # fmt: skip
@@ -176,46 +169,45 @@ def _paths() -> dict[str, Any]:
         **_content({"type": "array", "items": {"description": "An AnyTaskRequest; anything else is `invalid`."}}),
         **_content({"type": "string"}, _LINES),
     }
-    free = {"type": "object"}
+    batch = _asked(
+        "verify_batch",
+        "Judge many tasks: a JSON array, or any number of JSON lines while verdicts arrive.",
+        batch_body,
+        {"200": lines, **_REFUSALS, "503": shutting},
+    )
+    batch["post"]["parameters"] = _PARAMETERS
     return {
-        "/v1/verify": {
-            "post": {
-                "operationId": "verify",
-                "summary": "Judge one task.",
-                "requestBody": {"required": True, "content": _content(_ref("AnyTaskRequest"))},
-                "responses": {"200": _answer("The verdict.", _ref("Verdict")), **_REFUSALS, "503": unjudged},
-            }
-        },
-        "/v1/verify/batch": {
-            "post": {
-                "operationId": "verify_batch",
-                "summary": "Judge many tasks: a JSON array, or any number of JSON lines while verdicts arrive.",
-                "parameters": _PARAMETERS,
-                "requestBody": {"required": True, "content": batch_body},
-                "responses": {"200": lines, **_REFUSALS, "503": shutting},
-            }
-        },
-        "/v1/run": {
-            "post": {
-                "operationId": "run",
-                "summary": "Run a Python program and return what it did. This judges nothing.",
-                "requestBody": {"required": True, "content": _content(_ref("RunRequest"))},
-                "responses": {"200": _answer("What it did.", _ref("Run")), **_REFUSALS, "503": not_run},
-            }
-        },
-        "/run_code": {
-            "post": {
-                "operationId": "run_code",
-                "summary": "Run a Python program, in SandboxFusion's shape. Its exit code is not a verdict.",
-                "requestBody": {"required": True, "content": _content(_ref("RunCodeRequest"))},
-                "responses": {
-                    "200": _answer("What it did.", _ref("RunCodeResponse")),
-                    **{status: refusal for status, refusal in _REFUSALS.items() if status not in ("422", "429")},
-                    "422": _answer("Another language, or not a valid request.", _ref("UnprocessableRequest")),
-                    "504": late,
-                },
-            }
-        },
+        "/v1/verify": _asked(
+            "verify",
+            "Judge one task.",
+            _content(_ref("AnyTaskRequest")),
+            {"200": _answer("The verdict.", _ref("Verdict")), **_REFUSALS, "503": unjudged},
+        ),
+        "/v1/verify/batch": batch,
+        "/v1/run": _asked(
+            "run",
+            "Run a Python program and return what it did. This judges nothing.",
+            _content(_ref("RunRequest")),
+            {"200": _answer("What it did.", _ref("Run")), **_REFUSALS, "503": not_run},
+        ),
+    }
+
+
+def _of_others() -> dict[str, Any]:
+    """Return the paths in shapes of other services."""
+    late = _again("It waited as long as the client does, or the server failed or shuts down: send it again.")
+    return {
+        "/run_code": _asked(
+            "run_code",
+            "Run a Python program, in SandboxFusion's shape. Its exit code is not a verdict.",
+            _content(_ref("RunCodeRequest")),
+            {
+                "200": _answer("What it did.", _ref("RunCodeResponse")),
+                **{status: refusal for status, refusal in _REFUSALS.items() if status not in ("422", "429")},
+                "422": _answer("Another language, or not a valid request.", _ref("UnprocessableRequest")),
+                "504": late,
+            },
+        ),
         "/test_program": _waiting(
             "test_program", "Test a program by sources that call it, in open-instruct's shape.", "TestProgram"
         ),
@@ -226,47 +218,39 @@ def _paths() -> dict[str, Any]:
             "test_program_functional", "Test a function by calls, in open-instruct's shape.", "TestProgramFunctional"
         ),
         "/execute": _waiting("execute", "Run a Python program, in NeMo-Skills' shape. This judges nothing.", "Execute"),
-        "/health": {
-            "get": {
-                "operationId": "health",
-                "summary": "Alive: the same as /healthz, where clients of open-instruct and NeMo-Skills ask.",
-                "security": [],
-                "responses": {"200": _answer("Alive.", free)},
-            }
-        },
-        "/healthz": {
-            "get": {
-                "operationId": "healthz",
-                "summary": "Alive.",
-                "security": [],
-                "responses": {"200": _answer("Alive.", free)},
-            }
-        },
-        "/readyz": {
-            "get": {
-                "operationId": "readyz",
-                "summary": "Ready: canaries were judged correctly, at the required level.",
-                "security": [],
-                "responses": {
-                    "200": _answer("Ready.", free),
-                    "503": _answer("Not ready; `status` has the reason.", free),
-                },
-            }
-        },
-        "/v1/config": {
-            "get": {
-                "operationId": "config",
-                "summary": "Version, limits, confinement level, engine, and every protection with its evidence.",
-                "responses": {"200": _answer("The configuration.", free), "401": _REFUSALS["401"]},
-            }
-        },
-        "/metrics": {
-            "get": {
-                "operationId": "metrics",
-                "summary": "Prometheus' text format.",
-                "responses": {"200": _answer("Metrics.", {"type": "string"}, "text/plain"), "401": _REFUSALS["401"]},
-            }
-        },
+    }
+
+
+def _told(operation: str, summary: str, responses: dict[str, Any], public: bool = False) -> dict[str, Any]:
+    """Return the description of a path that tells something of the server; a public one needs no token."""
+    security: dict[str, Any] = {"security": []} if public else {}
+    return {"get": {"operationId": operation, "summary": summary, **security, "responses": responses}}
+
+
+def _of_the_server() -> dict[str, Any]:
+    """Return the paths that tell something of the server."""
+    free, unknown = {"type": "object"}, {"401": _REFUSALS["401"]}
+    alive = {"200": _answer("Alive.", free)}
+    ready = {"200": _answer("Ready.", free), "503": _answer("Not ready; `status` has the reason.", free)}
+    return {
+        "/health": _told(
+            "health",
+            "Alive: the same as /healthz, where clients of open-instruct and NeMo-Skills ask.",
+            alive,
+            public=True,
+        ),
+        "/healthz": _told("healthz", "Alive.", alive, public=True),
+        "/readyz": _told("readyz", "Ready: canaries were judged correctly, at the required level.", ready, public=True),
+        "/v1/config": _told(
+            "config",
+            "Version, limits, confinement level, engine, and every protection with its evidence.",
+            {"200": _answer("The configuration.", free), **unknown},
+        ),
+        "/metrics": _told(
+            "metrics",
+            "Prometheus' text format.",
+            {"200": _answer("Metrics.", {"type": "string"}, "text/plain"), **unknown},
+        ),
     }
 
 
@@ -321,7 +305,7 @@ def description(token: bool, limits: Limits, program_limits: Limits) -> dict[str
             "version": selftaught.__version__,
             "description": sandbox.__doc__.split("\n")[0],
         },
-        "paths": _paths(),
+        "paths": {**_judging(), **_of_others(), **_of_the_server()},
         "components": components,
         "security": [{"token": []}] if token else [],
     }
