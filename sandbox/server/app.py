@@ -164,7 +164,7 @@ class Service:
         """Handle POST /execute."""
         return await self._answer_late(request, nemo_skills.read)
 
-    async def _answer_late(self, request: Request, read: Callable[[Any, Limits], waiting.Asked]) -> Response:
+    async def _answer_late(self, request: Request, read: Callable[[Any, Limits], waiting.Work]) -> Response:
         """Answer a client that waits however long, and takes a refusal for a wrong answer."""
         _expect(request, _JSON)
         body = await self._body(request, waiting.LEAST_PATIENCE_SECONDS)

@@ -53,7 +53,7 @@ class ExecuteResponse(Struct):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class Execution:
     """What a request asks for.
 
     Attributes:
@@ -83,7 +83,7 @@ class Asked:
         return text[:most] + _CUT if full or len(text) > most else text
 
 
-def read(fields: Any, ceiling: Limits) -> Asked:
+def read(fields: Any, ceiling: Limits) -> Execution:
     """Return what a request asks for. A time above the ceiling is lowered.
 
     Args:
@@ -105,4 +105,4 @@ def read(fields: Any, ceiling: Limits) -> Asked:
     request = msgspec.convert(fields, ExecuteRequest)
     seconds = min(request.timeout, ceiling.cpu_seconds)
     limits = dataclasses.replace(ceiling, cpu_seconds=seconds, wall_seconds=ELAPSED_FACTOR * seconds)
-    return Asked([Program("", request.generated_code, request.std_input, limits)], request)
+    return Execution([Program("", request.generated_code, request.std_input, limits)], request)

@@ -105,7 +105,7 @@ class TestProgramResponse(Struct):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ProgramTest:
     """What a request asks for.
 
     Attributes:
@@ -135,12 +135,12 @@ class Asked:
         return TestProgramResponse([*map(int, passed)], times + [-1.0] * (self.total - len(times)))
 
 
-def reader(path: str) -> Callable[[Any, Limits], Asked]:
+def reader(path: str) -> Callable[[Any, Limits], ProgramTest]:
     """Return the function that reads the requests of a path."""
     return dict(zip(PATHS, (_asserts, _stdio, _functional), strict=True))[path]
 
 
-def _asserts(fields: Any, ceiling: Limits) -> Asked:
+def _asserts(fields: Any, ceiling: Limits) -> ProgramTest:
     """Return what a request asks for: a task for each test, as each has its own time. Raises ValueError."""
     request = msgspec.convert(_decoded(fields), TestProgramRequest)
     limits, items = _limits(request.max_execution_time, ceiling), list[AnyTask]()
@@ -149,15 +149,15 @@ def _asserts(fields: Any, ceiling: Limits) -> Asked:
             raise Malformed(f"tests[{number}] has {len(source):,} characters: send at most {MOST_TEST_CHARACTERS:,}")
         test, name = sources.tests_and_entry_point(source, f"tests[{number}]")
         items.append(FunctionTask("", request.program, name, tests=test, limits=limits))
-    return Asked(items, len(items), limits.cpu_seconds, _unpacked_bytes(fields, request.tests))
+    return ProgramTest(items, len(items), limits.cpu_seconds, _unpacked_bytes(fields, request.tests))
 
 
-def _stdio(fields: Any, ceiling: Limits) -> Asked:
+def _stdio(fields: Any, ceiling: Limits) -> ProgramTest:
     request = msgspec.convert(_decoded(fields), TestProgramStdioRequest)
     return _cases(request, fields, ceiling, None)
 
 
-def _functional(fields: Any, ceiling: Limits) -> Asked:
+def _functional(fields: Any, ceiling: Limits) -> ProgramTest:
     request = msgspec.convert(_decoded(fields), TestProgramFunctionalRequest)
     name = next((test.fn_name for test in request.tests if isinstance(test, FunctionalTest) and test.fn_name), None)
     if name is None:
@@ -167,7 +167,7 @@ def _functional(fields: Any, ceiling: Limits) -> Asked:
 
 def _cases(
     request: TestProgramStdioRequest | TestProgramFunctionalRequest, fields: Any, ceiling: Limits, function: str | None
-) -> Asked:
+) -> ProgramTest:
     tests = [test for test in request.tests if not isinstance(test, str)]
     problem: Problem = pairs.problem(
         "",
@@ -181,7 +181,7 @@ def _cases(
     task = problem.task(request.program)
     assert not isinstance(task, Task)  # inputs and outputs make no puzzle
     task = dataclasses.replace(task, all_cases=True, limits=limits)
-    return Asked([task], len(tests), limits.cpu_seconds, _unpacked_bytes(fields, request.tests))
+    return ProgramTest([task], len(tests), limits.cpu_seconds, _unpacked_bytes(fields, request.tests))
 
 
 def _decoded(fields: Any) -> Any:

@@ -98,7 +98,7 @@ class RunCodeResponse(Struct):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ProgramRequest:
     """What a request asks for.
 
     Attributes:
@@ -131,7 +131,7 @@ def gateway_timeout(refusal: Refused) -> Refused:
     return refusal if refusal.retry_after is None else dataclasses.replace(refusal, status=504)
 
 
-def read(fields: Any, ceiling: Limits) -> Asked:
+def read(fields: Any, ceiling: Limits) -> ProgramRequest:
     """Return what a request asks for. Limits above the ceiling are lowered, and said so.
 
     Args:
@@ -152,10 +152,10 @@ def read(fields: Any, ceiling: Limits) -> Asked:
     patience = request.run_timeout + max(request.compile_timeout, 0.0) + LEAST_PATIENCE_SECONDS
     limits, notes = _limits(request, ceiling, patience)
     if language == "pytest":
-        return Asked(_tests(request, limits), patience, notes, {})
+        return ProgramRequest(_tests(request, limits), patience, notes, {})
     files = {_path(path): _content(path, text) for path, text in request.files.items() if text is not None}
     names = {_path(path): path for path in request.fetch_files}
-    return Asked(Program("", request.code, request.stdin, limits, files, list(names)), patience, notes, names)
+    return ProgramRequest(Program("", request.code, request.stdin, limits, files, list(names)), patience, notes, names)
 
 
 def _language(given: object) -> str:
@@ -208,7 +208,7 @@ def _content(path: str, text: str) -> bytes:
         raise Unprocessable(f"files[{path[:60]!r}] is not base64: {error}", "files") from error
 
 
-def response(asked: Asked, found: Run | Verdict) -> RunCodeResponse:
+def response(asked: ProgramRequest, found: Run | Verdict) -> RunCodeResponse:
     """Return the response.
 
     Args:
@@ -226,7 +226,7 @@ def response(asked: Asked, found: Run | Verdict) -> RunCodeResponse:
     return answer
 
 
-def _of_run(run: Run, asked: Asked) -> RunCodeResponse:
+def _of_run(run: Run, asked: ProgramRequest) -> RunCodeResponse:
     if run.ending is Ending.INVALID:
         raise Unprocessable(run.message)
     out_of_time, message = run.ending is Ending.TIME_LIMIT, run.message

@@ -31,7 +31,7 @@ _AT_A_TIME = 2
 """Items of one request that are submitted at a time, for each worker."""
 
 
-class Asked(Protocol):
+class Work(Protocol):
     """What a request asks for."""
 
     @property

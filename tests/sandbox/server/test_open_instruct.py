@@ -195,7 +195,7 @@ def test_a_failure_of_the_server_is_never_a_result(start: Any) -> None:
 
 @pytest.mark.parametrize("status", [status for status in Status if not status.judged])
 def test_what_was_not_judged_is_never_a_failed_test(status: Status) -> None:
-    asked = open_instruct.Asked([], 2, 1.0)
+    asked = open_instruct.ProgramTest([], 2, 1.0)
     with pytest.raises(Refused, match=status.value):
         asked.response([Verdict("", status, message="why")])
 
