@@ -20,6 +20,7 @@ from selftaught.generator.models import (
     ModelFailed,
     Refused,
     chats,
+    encodable,
     known,
 )
 from selftaught.generator.prompts import Prompt, Unindented
@@ -133,7 +134,7 @@ class Sampler:
                 seed=seed,
                 priority=wave,
             )
-            texts = list(map(_encodable, texts))
+            texts = list(map(encodable, texts))
         except Refused as error:
             self.refused = self.refused[0] + 1, str(error)
             texts = []
@@ -153,7 +154,7 @@ class Sampler:
         await self._lock.acquire(wave)
         try:
             async for number, found in self._ask(contents, drawing):
-                answers[number] = list(map(_encodable, found))
+                answers[number] = list(map(encodable, found))
                 yield number, answers[number]
         finally:
             self._lock.release()
@@ -219,10 +220,6 @@ class Sampler:
         """Stop the call that is running, and the thread."""
         self._stop.now = True
         self._pool.shutdown(cancel_futures=True)
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 class _PriorityLock:

@@ -16,7 +16,7 @@ from typing import Any
 
 from selftaught.generator import prompts
 from selftaught.generator.calls import Calls
-from selftaught.generator.models import Completer, Stop, chats, known
+from selftaught.generator.models import Completer, Stop, chats, encodable, known
 from selftaught.generator.prompts import Prompt, Style
 from selftaught.generator.puzzle import NotAPuzzle, Puzzle
 from selftaught.sandbox import Status, Task
@@ -138,7 +138,7 @@ def evaluate(
     ):
         if stopped():
             raise Stopped
-        answers[number] = [_encodable(text) for text in texts]
+        answers[number] = [encodable(text) for text in texts]
         if calls:
             calls.add(keys[number], [answers[number]])
         on_answered(len(answers))
@@ -157,10 +157,6 @@ def evaluate(
 def _key(number: int, content: object, drawn: tuple[object, ...]) -> str:
     """Return a digest of the place of a problem, what is asked, and how its answers are drawn."""
     return hashlib.sha256(repr((number, content, drawn)).encode("utf-8", "replace")).hexdigest()
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 _JUDGING, _WAITING = 4, 16

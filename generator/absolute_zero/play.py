@@ -25,7 +25,7 @@ from selftaught.generator.absolute_zero.checking import check, distinct
 from selftaught.generator.absolute_zero.problem import Problem, problems
 from selftaught.generator.absolute_zero.triplet import Kind, NotAProposal, Proposal, Triplet
 from selftaught.generator.folder import Mismatch
-from selftaught.generator.models import Completer, chats, known
+from selftaught.generator.models import Completer, chats, encodable, known
 from selftaught.generator.prompts import BARE, Prompt, Style
 from selftaught.sandbox import Verifier, records
 from selftaught.sandbox.output import open_output, replace_json
@@ -115,7 +115,7 @@ class SelfPlay:
         self.waves, self.counts = 0, Counter[str]()
         self._open({**asdict(settings), "model": model.name, "digest": model.digest, "seed": seed}, resume)
         self._triplets = list(_triplets(path / "tasks.jsonl"))
-        self._known = {one.id for one in self._triplets}
+        self._known = {one.id for one in self._triplets} | proposing.SHOWN
 
     def _open(self, config: dict[str, Any], resume: bool) -> None:
         path = self._path
@@ -217,7 +217,7 @@ class SelfPlay:
             **known(self._model, on_refusal=lambda number, reason: None),
         )
         for number, texts in answers:
-            found[number] = texts
+            found[number] = list(map(encodable, texts))
         return ((asked[number], text) for number in sorted(found) for text in found[number])
 
     def _answers(self, asked: Sequence[Problem], prompts: Sequence[Prompt]) -> list[list[str | None]]:

@@ -71,7 +71,7 @@ class Problem:
         """Return the prompt: a text to continue after examples of the same form, or a message."""
         if chat:
             return Prompt(self._message(), "", chat=True)
-        examples = SHOTS if style.shots else ()
+        examples = [one for one in SHOTS if style.shots and one.source != self.triplet.source]
         parts = [self._shown(one, str(place), False) for place, one in enumerate(examples, 1)]
         number = str(len(parts) + 1)
         return Prompt("\n\n".join([*parts, self._shown(self.triplet, number, True)]), number)

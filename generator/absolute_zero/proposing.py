@@ -39,6 +39,13 @@ SHOTS: tuple[Triplet, ...] = (
 )
 """Triplets of ours at the beginning, until there are enough of the model's."""
 
+SHOWN = frozenset(
+    Triplet(one.source, (given,), (output,)).id
+    for one in SHOTS
+    for given, output in zip(one.inputs, one.outputs, strict=True)
+)
+"""Ids of what prompts show: a proposal of one of these is not new."""
+
 
 class AfterAsserts:
     """Stops a completion that begins in a function at the first line that is neither indented nor an assertion, or

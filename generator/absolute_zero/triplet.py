@@ -152,10 +152,10 @@ def calls(source: str, name: str) -> Iterator[str]:
         sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else [node]
         for side in sides:
             if isinstance(side, ast.Call) and isinstance(side.func, ast.Name) and side.func.id == name:
-                text = ", ".join(map(ast.unparse, side.args))
                 try:
+                    text = ", ".join(map(ast.unparse, side.args))
                     arguments(text)
-                except NotAProposal:
+                except (ValueError, RecursionError):  # no literals, too many digits, too deep
                     continue
                 if side.args and not side.keywords:
                     yield text

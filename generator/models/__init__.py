@@ -197,6 +197,11 @@ def load(name: str, **options: Any) -> Completer:
     return Transformers.from_name(name, **options)
 
 
+def encodable(text: str) -> str:
+    """Return what a model wrote as a text that files can have: lone surrogates, which a server may send, are ``?``."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def is_complete(text: str, stop: Stop) -> bool:
     """Return True if the text has reached its stop."""
     if callable(stop):

@@ -65,6 +65,16 @@ def test_a_run_keeps_new_tasks_of_each_kind_and_counts_what_was_lost(verifier: V
     assert next(play.read(str(tmp_path / "run" / "tasks.jsonl")))[0] == found[0]["kind"]
 
 
+def test_what_prompts_show_is_not_new(verifier: Verifier, tmp_path: Path) -> None:
+    def parrot(prompt: str, rng: random.Random) -> str:
+        name = prompt.rsplit("\n\n", 1)[-1][4:-1]
+        return f"words, size):\n    return [word for word in words if len(word) > size]\n\nassert {name}([], 4) == []\n"
+
+    settings = Settings(kinds="deduction,abduction", prompts_per_wave=1, samples_per_prompt=2)
+    counts = SelfPlay(Scripted(parrot), verifier, tmp_path / "run", settings).run(5, patience=2)
+    assert counts["valid"] == 4 and counts["new"] == counts["tasks"] == 0
+
+
 def test_an_interrupted_run_goes_on_after_its_last_whole_wave_as_if_nothing_had_been(
     verifier: Verifier, tmp_path: Path
 ) -> None:

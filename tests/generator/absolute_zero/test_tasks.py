@@ -46,6 +46,8 @@ def test_a_program_with_a_call_is_read_up_to_its_first_assertion() -> None:
 @pytest.mark.parametrize("text", [
     "x):\n    return x\n", "x):\n    return x\n\nassert f4(y) == 1\n", "x):\n    return x\n\nassert f4(x=1) == 1\n",
     "x):\n    return x\n\nassert f4() == 1\n", "x):\n    return x\n\nassert f4([1) == 1\n",
+    "x):\n    return x\n\nassert f4('\ud800') == 1\n",
+    "x):\n    return x\n\nassert f4(" + "1" * 9000 + ") == 1\n",
 ])  # fmt: skip
 def test_a_program_without_a_call_of_literals_is_refused(text: str) -> None:
     with pytest.raises(NotAProposal):
@@ -80,6 +82,13 @@ def test_a_prompt_shows_what_is_given_and_not_what_is_asked(kind: Kind, style: S
         assert ("word * n" in text) == (kind is not Kind.INDUCTION)
         assert "'zz'" not in text, "what judges an induction is not shown"
     assert texts[0].rstrip() == texts[0], "it ends where a token ends"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_example_in_a_prompt_is_never_the_answer(kind: Kind) -> None:
+    for one in SHOTS:
+        text = Problem(kind, one).prompt(Style(), False).text
+        assert text.count(one.source.split("\n", 1)[1]) == (kind is not Kind.INDUCTION)
 
 
 RIGHT = {
@@ -132,6 +141,14 @@ def test_only_deterministic_programs_of_plain_data_are_kept_and_what_they_print_
     found = check(verifier, [*bad, None, *good])
     assert found[: len(bad) + 1] == [None] * (len(bad) + 1)
     assert found[len(bad) + 1 :] == [*SHOTS, Triplet(good[-1].source, ("1",), ("1",))]
+
+
+def test_a_proposal_that_is_deep_or_long_is_judged_or_dropped_and_ends_nothing(verifier: Verifier) -> None:
+    deep = Proposal(DEFINED, ("[" * 180 + "]" * 180,))
+    wide = Proposal("def f(x):\n    for _ in range(300):\n        x = [x]\n    return x", ("1",))
+    long = Proposal("def f(x):\n    return 10 ** (x * 3000)", ("2",))
+    found = check(verifier, [deep, wide, long, Proposal(DEFINED, ("1",))])
+    assert len(found) == 4 and found[1] is found[2] is None and found[3] == Triplet(DEFINED, ("1",), ("1",))
 
 
 def test_a_triplet_makes_problems_of_the_kinds_that_it_has_the_inputs_for() -> None:
