@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # after the backend is chosen
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
 from selftaught.generator.candidate import STAGES
 
@@ -33,12 +34,14 @@ def draw(metrics: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
         ("pass_at_k",
          "Pass@k on held-out puzzles, each model at its best temperature; bars are 95 % intervals over problems",
          lambda axes: _pass_at_k(axes, entries)),
-        ("temperatures", "Pass@k at every temperature that was tried", lambda axes: _temperatures(axes, entries)),
         ("yield", "Puzzles left after each filter", lambda axes: _yield(axes, learned)),
         ("novelty", "Puzzles written, by what became of them", lambda axes: _novelty(axes, learned)),
         ("verdicts", "Verdicts on attempts at the model's own puzzles", lambda axes: _verdicts(axes, learned)),
         ("time", "Seconds in each stage", lambda axes: _time(axes, entries)),
     ]  # fmt: skip
+    if any(len(entry["temperatures"]) > 1 for entry in entries):
+        caption = "Pass@k at every temperature that was tried"
+        pictures.insert(1, ("temperatures", caption, lambda axes: _temperatures(axes, entries)))
     if any(entry["groups"] for entry in entries):
         pictures.insert(1, ("groups", "Pass@k by group of held-out puzzles", lambda axes: _groups(axes, entries)))
     for name, caption, paint in pictures:
@@ -96,7 +99,7 @@ def _temperatures(axes: Axes, entries: Sequence[dict[str, Any]]) -> None:
 
 
 def _percent(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
