@@ -251,10 +251,9 @@ class Generation:
         """Return the wave's puzzles in the order of prompts and samples, with the static filters applied."""
         rng, recipe, tokens = self._rng(wave, "prompts"), self.recipe, self.recipe.puzzle_max_new_tokens
         context = min(self.model.context, recipe.puzzle_context or self.model.context)
+        switches = recipe.first_instance, recipe.typed_prompts
         asked = [
-            prompts.for_puzzle(
-                self.seeds, self.model, self.style, rng, context - tokens, self.held_out, recipe.first_instance
-            )
+            prompts.for_puzzle(self.seeds, self.model, self.style, rng, context - tokens, self.held_out, *switches)
             for _ in range(recipe.prompts_per_wave)
         ]
         drawn = self._drawn(wave)

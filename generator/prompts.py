@@ -111,6 +111,7 @@ class Prompt:
         parents: Ids of the puzzles in it.
         chat: It is a message, and a model's answer to it is not a continuation.
         turns: What was said before the message: messages of the user, each with its answer.
+        begun: What the text has of the function's arguments already.
     """
 
     text: str
@@ -118,6 +119,7 @@ class Prompt:
     parents: tuple[str, ...] = ()
     chat: bool = False
     turns: tuple[tuple[str, str], ...] = ()
+    begun: str = ""
 
     @property
     def content(self) -> str | Conversation:
@@ -156,6 +158,7 @@ def for_puzzle(
     length: int,
     held_out: HeldOut,
     first_instance: bool = False,
+    typed: bool = False,
 ) -> Prompt:
     """Return a prompt for another puzzle: one instance of each seed problem, shuffled, as many as fit.
 
@@ -167,6 +170,7 @@ def for_puzzle(
         length: Maximum number of tokens of the prompt.
         held_out: Puzzles that must not be in the prompt.
         first_instance: Take the first instance of each problem, not one chosen at random.
+        typed: Begin the puzzle with the name and type of an answer, those of one of the seeds.
 
     Raises:
         Contaminated: A chosen seed is held out.
@@ -179,7 +183,11 @@ def for_puzzle(
         instances.setdefault(seed.problem, []).append(seed)
     chosen = [group[0] if first_instance else rng.choice(group) for group in instances.values()]
     rng.shuffle(chosen)
-    tokens_left = length - model.tokens(_SHOWN + _ASK_PUZZLE if chat else "def f100(")
+    answer = rng.choice(chosen).puzzle if typed and chosen else None
+    # A comma, and not the type, is where a token surely ends.
+    begun = f"{answer.argument}: {answer.annotation}," if answer else ""
+    ask = _ASK_PUZZLE + (_ASK_TYPED.format(answer=begun[:-1]) if begun else "")
+    tokens_left = length - model.tokens(_SHOWN + ask if chat else f"def f100({begun}")
     packed: list[str] = []
     for place, seed in enumerate(chosen, 1):
         source, numbered = _seed_texts(seed.puzzle, style)
@@ -190,9 +198,9 @@ def for_puzzle(
         packed.append(numbered.replace(_MARK, str(place)))
     parents = tuple(seed.id for seed in chosen[: len(packed)])
     if chat:
-        return Prompt(_SHOWN + _fenced("\n\n".join(packed)) + "\n\n" + _ASK_PUZZLE, "", parents, chat=True)
+        return Prompt(_SHOWN + _fenced("\n\n".join(packed)) + "\n\n" + ask, "", parents, chat=True)
     number = str(len(packed) + 1)
-    return Prompt("\n\n".join([*packed, f"def f{number}("]), number, parents)
+    return Prompt("\n\n".join([*packed, f"def f{number}({begun}"]), number, parents, begun=begun)
 
 
 _MARK = "\u0660\u0661\u0662\u0663"
@@ -211,7 +219,7 @@ def puzzle_source(prompt: Prompt, completion: str) -> str:
     """Return the source of the puzzle that a completion makes; a whole answer in which no code is understood."""
     if prompt.chat:
         return completions.code(completion, names=("f", "sat")) or completion
-    return f"def f{prompt.number}({cut(completion)}"
+    return f"def f{prompt.number}({prompt.begun}{cut(completion)}"
 
 
 def read_puzzle(prompt: Prompt, completion: str) -> Puzzle:
@@ -228,6 +236,7 @@ _ASK_PUZZLE = (
     "other arguments have default values. It must have an answer that is not easy to guess. Write the function alone, "
     "without a solution, in one fenced block of Python."
 )
+_ASK_TYPED = " Its first argument is `{answer}`."
 _ASK_SOLUTION = (
     "Write a Python function `g` that returns a value for the first argument of `f` for which `f` returns True. `g` is "
     "called without arguments, and has the other arguments of `f` with the same default values. It must not call `f`. "

@@ -31,6 +31,8 @@ class Recipe:
         top_k: Sample from this many likeliest tokens only (0: from all). 50 was transformers' default, which the
             paper's code inherited.
         first_instance: Of a problem's seeds show the first one, not one chosen at random.
+        typed_prompts: Begin a puzzle with the name and type of its answer, those of a seed drawn at random. A model
+            that was trained on solutions may else begin it as it begins those.
         puzzle_context: Maximum number of tokens of a puzzle prompt and its completion; the model's own context if that
             is smaller (0: only that).
         puzzle_max_new_tokens: Maximum number of tokens of a puzzle.
@@ -83,6 +85,7 @@ class Recipe:
     top_p: float = 1.0
     top_k: int = 50
     first_instance: bool = True
+    typed_prompts: bool = False
     puzzle_context: int = 2048
     puzzle_max_new_tokens: int = 200
     solution_max_new_tokens: int = 150

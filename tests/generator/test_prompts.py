@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 
 import pytest
 
@@ -19,8 +20,8 @@ SEEDS = seeds.read(seeds.CORPUS)
 NOBODY = HeldOut()
 
 
-def model(context: int = 4000) -> Scripted:
-    return Scripted(lambda prompt, rng: "", context=context)
+def model(context: int = 4000, chat: bool = False) -> Scripted:
+    return Scripted(lambda prompt, rng: "", context=context, chat=chat)
 
 
 def test_every_worked_pair_is_right() -> None:
@@ -81,6 +82,18 @@ def test_a_prompt_shows_each_problems_first_instance_if_asked() -> None:
     ]
     assert {frozenset(prompt.parents) for prompt in shown} == {frozenset("012")}
     assert len({prompt.parents for prompt in shown}) > 3, "their order is still random"
+
+
+def test_a_typed_prompt_begins_with_the_answer_of_a_seed_and_its_completion_is_read_with_it() -> None:
+    made = [prompts.for_puzzle(SEEDS, model(), Style(), random.Random(n), 3800, NOBODY, typed=True) for n in range(30)]
+    types = Counter(prompt.begun.partition(": ")[2] for prompt in made)
+    assert len(types) > 3 and all(prompt.text.endswith(f"({prompt.begun}") for prompt in made)
+    begun = next(prompt for prompt in made if prompt.begun.endswith(": int,"))
+    name = begun.begun.partition(":")[0]
+    read = prompts.read_puzzle(begun, f" a=3):\n    return {name} == a\n\ndef f")
+    assert read.source == f"def f({name}: int, a=3):\n    return {name} == a"
+    chat = prompts.for_puzzle(SEEDS, model(chat=True), Style(), random.Random(1), 3800, NOBODY, typed=True)
+    assert re.search(r"Its first argument is `\w+: [\w\[\], ]+`\.$", chat.text) and not chat.begun
 
 
 def test_a_held_out_puzzle_never_gets_into_a_prompt() -> None:
