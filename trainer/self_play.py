@@ -26,6 +26,7 @@ from selftaught.generator.models import Completer
 from selftaught.generator.models.transformers import Transformers
 from selftaught.generator.prompts import Prompt, Style
 from selftaught.sandbox.dropin import process
+from selftaught.sandbox.errors import NotJudged
 from selftaught.trainer import grpo
 
 SOLVE, PROPOSE = "solve", "propose"
@@ -128,10 +129,10 @@ class Reward:
         asked = [
             (place, problem)
             for place, (row, triplet) in enumerate(zip(rows_, triplets, strict=True))
-            if triplet
+            if isinstance(triplet, Triplet)
             for problem in problems(triplet, [Kind(row["kind"])])
         ]
-        found: list[float | None] = [0.0] * len(rows_)
+        found: list[float | None] = [None if isinstance(one, NotJudged) else 0.0 for one in triplets]
         for (place, _), judged in zip(asked, self._attempted([problem for _, problem in asked]), strict=True):
             known = [one for one in judged if one is not None]
             found[place] = learnability(int(sum(known)), len(known))

@@ -36,7 +36,7 @@ def self_play(tasks: int, output: Path, **options: Any) -> None:
 
     Deduction: predict the output of a program. Abduction: find an input. Induction: write the program for inputs and
     outputs, of which half are shown. The verifier runs what is proposed, keeps what is deterministic, and judges the
-    answers. `selftaught train --method grpo` learns both roles from FOLDER/tasks.jsonl.
+    answers. `selftaught train --method self-play` learns both roles from FOLDER/tasks.jsonl.
 
     \b
     Settings: kinds=deduction,abduction,induction prompts_per_wave=4 samples_per_prompt=8 references=6 attempts=8

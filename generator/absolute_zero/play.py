@@ -164,7 +164,7 @@ class SelfPlay:
         if Kind.INDUCTION in chosen:
             proposals += self._inputs(rng)
         readable = [one for one in proposals if one]
-        valid = [one for one in check(self._verifier, readable) if one]
+        valid = [one for one in check(self._verifier, readable) if isinstance(one, Triplet)]
         new = list(distinct(valid, self._known))
         counts.update(proposed=len(proposals), readable=len(readable), valid=len(valid), new=len(new))
         asked = [one for triplet in new for one in problems(triplet, chosen)]

@@ -62,11 +62,6 @@ class Problem:
         """When a completion is complete."""
         return _UNINDENTED if self.kind is Kind.INDUCTION else _LINE
 
-    @property
-    def _seen(self) -> int:
-        """How many pairs an induction shows."""
-        return (len(self.triplet.inputs) + 1) // 2
-
     def prompt(self, style: Style, chat: bool) -> Prompt:
         """Return the prompt: a text to continue after examples of the same form, or a message."""
         if chat:
@@ -88,7 +83,7 @@ class Problem:
         return f"{self._pairs(one, name)}\n\n" + (f"def {name}(" if open_ else source)
 
     def _pairs(self, one: Triplet, name: str) -> str:
-        pairs = list(zip(one.inputs, one.outputs, strict=True))[: (len(one.inputs) + 1) // 2]
+        pairs = list(zip(one.inputs, one.outputs, strict=True))[: one.shown]
         lines = [f"assert {name}({given}) == {output}" for given, output in pairs]
         return "\n".join([f"# {one.message}"] * bool(one.message) + lines)
 
@@ -135,7 +130,7 @@ class Problem:
         never enters.
         """
         if self.kind is Kind.INDUCTION:
-            return case_task(ident, solution, self.triplet, self._seen)
+            return case_task(ident, solution, self.triplet, self.triplet.shown)
         if self.kind is Kind.DEDUCTION:
             return FunctionTask(ident, solution, "f", cases=[((), {}, literal(self.triplet.outputs[0]))])
         asked = rename(self.triplet.source, {"f": "asked"})

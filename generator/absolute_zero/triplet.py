@@ -69,6 +69,11 @@ class Triplet:
         text = "\0".join([puzzles.exact(self.source), *self.inputs])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
+    @property
+    def shown(self) -> int:
+        """How many of its pairs an induction shows; the others judge."""
+        return (len(self.inputs) + 1) // 2
+
     def to_dict(self) -> dict[str, Any]:
         """Return the triplet as plain data."""
         inputs, outputs = list(self.inputs), list(self.outputs)

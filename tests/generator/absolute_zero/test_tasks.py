@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from selftaught.generator.absolute_zero.problem import Problem, problems
 from selftaught.generator.absolute_zero.proposing import SHOTS
 from selftaught.generator.absolute_zero.triplet import Kind, NotAProposal, Proposal, Triplet, program
 from selftaught.generator.prompts import BARE, Style
-from selftaught.sandbox import Status, Verifier
+from selftaught.sandbox import Program, Run, Status, Verdict, Verifier
+from selftaught.sandbox.errors import NotJudged
+from selftaught.sandbox.program import Ending
 
 SUM = SHOTS[1]
 DEFINED = "def f(x):\n    return x"
@@ -141,6 +144,28 @@ def test_only_deterministic_programs_of_plain_data_are_kept_and_what_they_print_
     found = check(verifier, [*bad, None, *good])
     assert found[: len(bad) + 1] == [None] * (len(bad) + 1)
     assert found[len(bad) + 1 :] == [*SHOTS, Triplet(good[-1].source, ("1",), ("1",))]
+
+
+def test_a_proposal_that_could_not_be_judged_is_not_a_bad_one() -> None:
+    class Failing:
+        workers = 1
+
+        def run(self, program: Program) -> Run:
+            return Run("", Ending.INTERNAL_ERROR, message="it broke")
+
+        def verify_many(self, tasks: Any, repeat: int) -> Iterator[Verdict]:
+            return iter([])
+
+    class Cancelling(Failing):
+        def run(self, program: Program) -> Run:
+            return Run("", Ending.EXITED, return_code=0, stdout="--- outputs  ['1']\n")
+
+        def verify_many(self, tasks: Any, repeat: int) -> Iterator[Verdict]:
+            return iter([Verdict(one.id, Status.CANCELLED, message="closed") for one in tasks])
+
+    for verifier in (Failing(), Cancelling()):
+        (found,) = check(verifier, [Proposal(DEFINED, ("1",))])  # type: ignore[arg-type]
+        assert isinstance(found, NotJudged)
 
 
 def test_a_proposal_that_is_deep_or_long_is_judged_or_dropped_and_ends_nothing(verifier: Verifier) -> None:
