@@ -25,7 +25,7 @@ from selftaught.generator.absolute_zero.checking import check, distinct
 from selftaught.generator.absolute_zero.problem import Problem, problems
 from selftaught.generator.absolute_zero.triplet import Kind, NotAProposal, Proposal, Triplet
 from selftaught.generator.folder import Mismatch
-from selftaught.generator.models import Completer, chats, encodable, known
+from selftaught.generator.models import Completer, Stop, chats, encodable, known
 from selftaught.generator.prompts import BARE, Prompt, Style
 from selftaught.sandbox import Verifier, records
 from selftaught.sandbox.output import open_output, replace_json
@@ -174,16 +174,15 @@ class SelfPlay:
 
     def _programs(self, rng: random.Random) -> Iterator[Proposal | None]:
         asked = [proposing.for_program(self._references(rng), self._chat) for _ in self._times]
-        for prompt, text in self._written(asked, "programs", proposing.AfterAsserts(1)):
-            yield _read(partial(proposing.read_program, prompt, text))
+        for number, text in self._written(asked, "programs", proposing.AfterAsserts(1)):
+            yield _read(partial(proposing.read_program, asked[number], text))
 
     def _inputs(self, rng: random.Random) -> Iterator[Proposal | None]:
         pool = self._triplets or list(proposing.SHOTS)
         sources = [rng.choice(pool).source for _ in self._times]
         asked = [proposing.for_inputs(proposing.SHOTS, source, self._chat) for source in sources]
-        of = {id(prompt): source for prompt, source in zip(asked, sources, strict=True)}
-        for prompt, text in self._written(asked, "inputs", proposing.AfterAsserts(proposing.MOST_INPUTS)):
-            yield _read(partial(proposing.read_inputs, of[id(prompt)], prompt, text))
+        for number, text in self._written(asked, "inputs", proposing.AfterAsserts(proposing.MOST_INPUTS)):
+            yield _read(partial(proposing.read_inputs, sources[number], asked[number], text))
 
     @property
     def _times(self) -> range:
@@ -197,14 +196,14 @@ class SelfPlay:
         rng.shuffle(found)
         return found
 
-    def _written(self, asked: Sequence[Prompt], what: str, stop: Any) -> Iterator[tuple[Prompt, str]]:
+    def _written(self, asked: Sequence[Prompt], what: str, stop: Stop) -> Iterator[tuple[int, str]]:
         settings = self._settings
         yield from self._complete(asked, settings.samples_per_prompt, settings.propose_max_new_tokens, what, stop)
 
     def _complete(
-        self, asked: Sequence[Prompt], samples: int, tokens: int, what: str, stop: Any
-    ) -> Iterator[tuple[Prompt, str]]:
-        """Yield prompts with their completions, in the order of the prompts. One that is refused has none."""
+        self, asked: Sequence[Prompt], samples: int, tokens: int, what: str, stop: Stop
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the numbers of prompts with their completions, in order. A prompt that is refused has none."""
         found: dict[int, list[str]] = {}
         answers = self._model.complete(
             [prompt.content for prompt in asked],
@@ -218,18 +217,19 @@ class SelfPlay:
         )
         for number, texts in answers:
             found[number] = list(map(encodable, texts))
-        return ((asked[number], text) for number in sorted(found) for text in found[number])
+        return ((number, text) for number in sorted(found) for text in found[number])
 
     def _answers(self, asked: Sequence[Problem], prompts: Sequence[Prompt]) -> list[list[str | None]]:
         """Return the model's attempts at each task; None for one that can't be read."""
         answers: list[list[str | None]] = [[] for _ in asked]
-        place = {id(prompt): number for number, prompt in enumerate(prompts)}
         settings = self._settings
-        for stop in {one.kind is Kind.INDUCTION: one.stop for one in asked}.values():
-            now = [prompt for one, prompt in zip(asked, prompts, strict=True) if one.stop == stop]
-            for prompt, text in self._complete(now, settings.attempts, settings.solve_max_new_tokens, "solve", stop):
-                number = place[id(prompt)]
-                answers[number].append(asked[number].read(prompt, text))
+        for induction in (True, False):  # they stop at different places
+            here = [number for number, one in enumerate(asked) if (one.kind is Kind.INDUCTION) == induction]
+            if here:
+                now, stop = [prompts[number] for number in here], asked[here[0]].stop
+                written = self._complete(now, settings.attempts, settings.solve_max_new_tokens, "solve", stop)
+                for place, text in written:
+                    answers[here[place]].append(asked[here[place]].read(now[place], text))
         return answers
 
     def _solved(self, asked: Sequence[Problem], counts: Counter[str]) -> Iterator[dict[str, Any]]:
