@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ import click
 import orjson
 
 from selftaught.generator.example import Example, Judgement, Sampling, pair_id
+from selftaught.generator.models import ModelFailed
 from selftaught.sandbox import Task, Verifier
+from selftaught.sandbox.options import Unusable
 from selftaught.sandbox.output import replace_json
 from selftaught.trainer import evaluation, heldout, presets
+from selftaught.trainer.evaluation import Result
 from selftaught.trainer.loop import Loop
+from selftaught.trainer.presets import Preset
 from selftaught.trainer.tiny import corpus
 from selftaught.trainer.tiny.guard import Guard
 from selftaught.trainer.tiny.learner import TinyLearner
@@ -69,20 +73,17 @@ def verified_corpus(learner: TinyLearner, count: int, seed: int, verifier: Verif
     yield from itertools.islice(right, count)
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.option("--variant", required=True, type=click.Choice(["unverified", "verified", "corpus", "corpus-verified"]))
-@click.option("--preset", "name", default="tiny", type=click.Choice(list(presets.PRESETS)), help="The run's preset.")
-@click.option("--config", type=click.Path(path_type=Path, exists=True), help="Or the run's file of settings.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the run, as given to loop.")
-@click.option("--require", type=click.Choice(["full", "restricted"]), default="full")
-def main(run: Path, variant: str, name: str, config: Path | None, settings: tuple[str, ...], require: str) -> None:
-    """Train RUN's base model on other data of the same amount, and evaluate it like the run's models."""
-    seed = orjson.loads((run / "config.json").read_bytes())["seed"]
-    done = orjson.loads((run / "metrics.json").read_bytes())["iterations"]
-    preset, last = presets.from_file(config or presets.PRESETS[name], "preset", settings), len(done) - 1
+def _controlled(
+    run: Path, preset: Preset, done: Sequence[dict[str, Any]], variant: str, require: str, model: Path
+) -> tuple[list[Example], list[Result]]:
+    """Train a control in a folder; return what it was trained on, and its results.
+
+    Raises:
+        Mismatch: The settings are not the run's.
+        ModelFailed: The model can't be used.
+    """
+    seed, last = orjson.loads((run / "config.json").read_bytes())["seed"], len(done) - 1
     learner, count = preset.learner, done[-1]["counts"]["examples"]
-    out = run / "ablations" / variant
     with Verifier(limits=preset.limits, require=require) as verifier:
         loop = Loop(preset, last, run, verifier, seed, lambda line: click.echo(line, err=True))
         if variant == "unverified":
@@ -95,9 +96,29 @@ def main(run: Path, variant: str, name: str, config: Path | None, settings: tupl
             examples = list(more_corpus(learner, count, loop.derive("base")))
         else:
             examples = list(verified_corpus(learner, count, loop.derive("base"), verifier))
-        learner.train(run / "iterations" / "0" / "model", examples, out / "model", loop.derive(f"train {last}"))
-        results = loop.evaluate(out / "model", f"evaluate {variant}")
-    getattr(learner, "close", lambda: None)()
+        try:
+            learner.train(run / "iterations" / "0" / "model", examples, model, loop.derive(f"train {last}"))
+            return examples, loop.evaluate(model, f"evaluate {variant}")
+        finally:
+            getattr(learner, "close", lambda: None)()
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--variant", required=True, type=click.Choice(["unverified", "verified", "corpus", "corpus-verified"]))
+@click.option("--preset", "name", default="tiny", type=click.Choice(list(presets.PRESETS)), help="The run's preset.")
+@click.option("--config", type=click.Path(path_type=Path, exists=True), help="Or the run's file of settings.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the run, as given to loop.")
+@click.option("--require", type=click.Choice(["full", "restricted"]), default="full")
+def main(run: Path, variant: str, name: str, config: Path | None, settings: tuple[str, ...], require: str) -> None:
+    """Train RUN's base model on other data of the same amount, and evaluate it like the run's models."""
+    try:
+        preset = presets.from_file(config or presets.PRESETS[name], "preset", settings)
+        done = orjson.loads((run / "metrics.json").read_bytes())["iterations"]
+        out = run / "ablations" / variant
+        examples, results = _controlled(run, preset, done, variant, require, out / "model")
+    except (OSError, ValueError, ModelFailed) as error:
+        raise Unusable(str(error)) from error
     evaluation.write(results, out / "evaluation.jsonl")
     summary: dict[str, Any] = {"examples": len(examples), **evaluation.summary(results)}
     replace_json(out / "summary.json", summary)

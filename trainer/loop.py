@@ -191,20 +191,20 @@ class Loop:
 
     def _evaluate_into(self, number: int, path: Path) -> dict[str, Any]:
         before = self._verdicts.seconds
-        results = self.evaluate(self.folder.iteration(number) / "model", f"evaluate {number}")
+        results = self.evaluate(self.folder.iteration(number) / "model", f"evaluate {number}", _calls(path.parent))
         evaluation.write(results, path)
         return {"summary": evaluation.summary(results), "seconds_verifying": self._verdicts.seconds - before}
 
-    def evaluate(self, folder: Path, purpose: str) -> list[Result]:
+    def evaluate(self, folder: Path, purpose: str, calls: Calls | None = None) -> list[Result]:
         """Return the results of a model on the held-out problems at every temperature.
 
         Args:
             folder: The model's folder.
             purpose: Text from which the random seeds are derived.
+            calls: Where answers are kept until the evaluation is complete (None: nowhere).
         """
         model, asked, results = self.preset.learner.load(folder), self._problems, list[Result]()
-        calls, pace = _calls(folder.parent), Pace(self._report, "problems")
-        temperatures = self.preset.eval_temperatures
+        pace, temperatures = Pace(self._report, "problems"), self.preset.eval_temperatures
         for place, temperature in enumerate(temperatures):
             results += evaluation.evaluate(
                 model,

@@ -65,3 +65,7 @@ def test_runs_and_their_control_are_compared_and_given_again_it_goes_on(tmp_path
     again = run(*given)
     assert again.returncode == 0 and again.stdout.endswith(table), again.stderr
     assert again.stdout.count("$ python -m") == 1, "the control is not made twice"
+    assert not list(tmp_path.rglob("evaluation-calls.jsonl")), "answers of what is complete are not kept"
+    command = [sys.executable, "-m", "selftaught.trainer.ablation", str(tmp_path / "out" / "seed0"), "--variant"]
+    other = subprocess.run([*command, "verified"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert other.returncode == 2 and "name another folder" in other.stderr and "Traceback" not in other.stderr
