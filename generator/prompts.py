@@ -226,7 +226,7 @@ def read_puzzle(prompt: Prompt, completion: str) -> Puzzle:
     """Return the puzzle that a completion makes, called ``f``, without an annotation of what it returns. Raises
     NotAPuzzle."""
     source = puzzles.parse(puzzle_source(prompt, completion)).named("f")
-    return puzzles.parse(puzzles.returning(source, ""))
+    return puzzles.parse(puzzles.returning(source, "") if "->" in source else source)
 
 
 _SHOWN = "These are programming puzzles in Python. Each is a function that returns True for right answers:\n\n"
