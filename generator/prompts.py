@@ -64,8 +64,8 @@ class Style:
             shots and seeds functions are called ``f`` and ``g``, as in training texts.
         docstrings: Keep the docstrings of seed puzzles. Small models imitate them at length.
         annotated: Signatures of solutions have the type of the answer, ``def g(...) -> List[int]:``, and those of
-            puzzles ``-> bool``. Small models give fewer answers of other types then, and one that was trained on such
-            solutions does not write them in place of puzzles.
+            puzzles ``-> bool``. Small models give fewer answers of other types then, and after a training on such
+            solutions write fewer of them in place of puzzles.
     """
 
     shots: tuple[tuple[str, str], ...] = SHOTS

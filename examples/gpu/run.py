@@ -35,9 +35,9 @@ def lacking() -> list[str]:
 
 
 def give(*words: str) -> None:
-    """Run a command of selftaught, after printing it."""
-    print("$", shlex.join(words), flush=True)
-    code = subprocess.run([sys.executable, *words[1:]] if words[0] == "python" else words).returncode
+    """Run a module of selftaught, after printing the command."""
+    print("$ python -m", shlex.join(words), flush=True)
+    code = subprocess.run([sys.executable, "-m", *words]).returncode
     if code:
         sys.exit(code)
 
@@ -96,11 +96,11 @@ def main() -> None:
     common = ["--config", given.config, *settings, "--require", given.require]
     folders = [given.out / f"seed{seed}" for seed in range(given.seeds)]
     for seed, folder in enumerate(folders):
-        loop = ["-m", "selftaught.trainer.cli", "loop", "--iterations", str(given.iterations), "--seed", str(seed)]
-        give("python", *loop, "--out", str(folder), *common)
+        loop = ["selftaught.trainer.cli", "loop", "--iterations", str(given.iterations), "--seed", str(seed)]
+        give(*loop, "--out", str(folder), *common)
     control = folders[0] / "ablations" / "unverified" / "summary.json"
     if not control.exists():
-        give("python", "-m", "selftaught.trainer.ablation", str(folders[0]), "--variant", "unverified", *common)
+        give("selftaught.trainer.ablation", str(folders[0]), "--variant", "unverified", *common)
     print("\n".join(compared(folders)))
 
 
