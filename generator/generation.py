@@ -67,7 +67,7 @@ class Generation:
     """A run that fills a folder with verified pairs.
 
     Args:
-        model: Writes puzzles and solutions.
+        model: Writes solutions, and puzzles.
         seeds: Puzzles that prompts are made of.
         verifier: Verifies attempts and runs the filters that execute a puzzle.
         folder: The run's files; a run that was interrupted continues.
@@ -78,6 +78,7 @@ class Generation:
             written before; read once.
         seed: Random seed.
         iteration: Recorded with every pair.
+        writer: Writes the puzzles in place of the model.
         processes: Number of processes that read completions, if that takes much of this one's time (see `Reader`).
         on_progress: Called with the counts, those of incomplete waves included, whenever they change.
 
@@ -98,10 +99,12 @@ class Generation:
         earlier: Iterable[dict[str, Any]] = (),
         seed: int = 0,
         iteration: int = 0,
+        writer: Completer | None = None,
         processes: int | None = None,
         on_progress: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.model, self.seeds, self.folder, self.recipe = model, seeds, folder, recipe
+        self.writer = writer or model
         self.style, self.held_out = style or Style(), held_out or HeldOut()
         self.seed, self.iteration, self._processes = seed, iteration, processes
         self._verifier, self._on_progress = verifier, on_progress
@@ -131,8 +134,9 @@ class Generation:
 
     @property
     def refused(self) -> tuple[int, str]:
-        """Number of prompts that the model has refused in this process, and its reason for the last one."""
-        return self._sampler.refused
+        """Number of prompts that the models have refused in this process, and the reason for the last one."""
+        numbers, reasons = zip(*(one.refused for one in self._samplers), strict=True)
+        return sum(numbers), next(filter(None, reasons), "")
 
     def run(self, *, pairs: int | None = None, puzzles: int | None = None, patience: int = 20) -> Tally:
         """Generate until a number of pairs or puzzles is reached, whichever comes first.
@@ -158,7 +162,11 @@ class Generation:
         """`run` as a coroutine."""
         if pairs is None and puzzles is None:
             raise ValueError("give a number of pairs or of puzzles")
-        self._sampler = Sampler(self.model, self.recipe.top_p, self.recipe.top_k)
+        top_p, top_k = self.recipe.top_p, self.recipe.top_k
+        self._sampler = self._puzzle_sampler = Sampler(self.model, top_p, top_k)
+        if self.writer is not self.model:
+            self._puzzle_sampler = Sampler(self.writer, top_p, top_k, beside=self._sampler)
+        self._samplers = {self._sampler, self._puzzle_sampler}
         self._reader = Reader(self._processes)
         self._running_waves: deque[Wave] = deque()
         running: deque[asyncio.Task[int]] = deque()
@@ -186,10 +194,12 @@ class Generation:
         finally:
             for task in running:
                 task.cancel()
-            self._sampler.close()
+            for one in self._samplers:
+                one.close()
             self._reader.close()
             await asyncio.gather(*running, return_exceptions=True)
-            self.folder.add_seconds(elapsed=time.perf_counter() - started, model=self._sampler.busy)
+            elapsed = time.perf_counter() - started
+            self.folder.add_seconds(elapsed=elapsed, model=min(elapsed, sum(one.busy for one in self._samplers)))
         return self.folder.tally
 
     def _is_done(self, pairs: int | None, puzzles: int | None) -> bool:
@@ -203,9 +213,9 @@ class Generation:
         prompt at the servers: if they wait for the verifier or for this process, more waves make nothing faster."""
         if running < AHEAD or not self._sampler.is_concurrent:
             return running < AHEAD
-        waits_for_model = self._sampler.outstanding > running - AHEAD
+        waits_for_model = sum(one.outstanding for one in self._samplers) > running - AHEAD
         judges = self._backlog.tasks < _MOST_QUEUED * self._verifier.workers
-        return running < MOST_AHEAD and waits_for_model and judges and self._sampler.has_room
+        return running < MOST_AHEAD and waits_for_model and judges and all(one.has_room for one in self._samplers)
 
     async def _run(self, wave: Wave, previous: Wave | None) -> int:
         """Run one wave, from its prompts to its lines in the files; return the number of its pairs."""
@@ -250,17 +260,17 @@ class Generation:
     async def _write(self, wave: Wave) -> list[Candidate]:
         """Return the wave's puzzles in the order of prompts and samples, with the static filters applied."""
         rng, recipe, tokens = self._rng(wave, "prompts"), self.recipe, self.recipe.puzzle_max_new_tokens
-        context = min(self.model.context, recipe.puzzle_context or self.model.context)
+        context = min(self.writer.context, recipe.puzzle_context or self.writer.context)
         switches = recipe.first_instance, recipe.typed_prompts
         asked = [
-            prompts.for_puzzle(self.seeds, self.model, self.style, rng, context - tokens, self.held_out, *switches)
+            prompts.for_puzzle(self.seeds, self.writer, self.style, rng, context - tokens, self.held_out, *switches)
             for _ in range(recipe.prompts_per_wave)
         ]
         drawn = self._drawn(wave)
         drawing = Drawing(recipe.samples_per_prompt, tokens, recipe.temperature, self._seed(wave, "puzzles"))
         found: dict[int, list[Candidate]] = {}
-        async for number, texts in self._sampler.call(wave.number, wave.calls, asked, drawing):
-            origins = [self._sampler.origin(asked[number], drawing, sample) for sample in range(len(texts))]
+        async for number, texts in self._puzzle_sampler.call(wave.number, wave.calls, asked, drawing):
+            origins = [self._puzzle_sampler.origin(asked[number], drawing, sample) for sample in range(len(texts))]
             lots = [(number, sample) in drawn for sample in range(len(texts))]
             found[number] = await self._reader.puzzles(asked[number], texts, origins, recipe, lots)
         return [one for number in range(len(asked)) for one in found[number]]

@@ -44,6 +44,7 @@ class Sampler:
         model: The model.
         top_p: Nucleus sampling threshold.
         top_k: Number of likeliest tokens that are sampled from (0: all).
+        beside: The sampler of another model: two local ones work in turn, since they share processors or devices.
 
     Attributes:
         outstanding: Number of prompts, or of calls of a local model, that are not answered.
@@ -51,14 +52,14 @@ class Sampler:
         refused: Number of prompts that the model refused, and the reason for the last one.
     """
 
-    def __init__(self, model: Completer, top_p: float, top_k: int = 0) -> None:
+    def __init__(self, model: Completer, top_p: float, top_k: int = 0, beside: Sampler | None = None) -> None:
         self._model, self._top_p, self._top_k = model, top_p, top_k
         if top_k and not known(model, top_k=top_k):
             raise ModelFailed(f"{model.name} can't sample from the likeliest tokens: --set top_k=0")
         self._concurrent = model if isinstance(model, ConcurrentCompleter) else None
         self._pool = ThreadPoolExecutor(1, "sampler")
         self._stop = _Stop(chats(model))
-        self._lock = _PriorityLock()
+        self._lock: _PriorityLock = beside._lock if beside else _PriorityLock()
         self.outstanding, self._since = 0, 0.0
         self.busy, self.refused = 0.0, (0, "")
 

@@ -239,9 +239,12 @@ class Loop:
 
     def _generate(self, number: int) -> dict[str, Any]:
         model = self.preset.learner.load(self.folder.iteration(number - 1) / "model")
+        base = self.folder.iteration(0) / "model"
+        writer = self.preset.learner.load(base) if self.preset.base_writes_puzzles and number > 1 else None
         recipe = self.preset.for_iteration(number)
         seeds, path = self.preset.seeds(), self.folder.iteration(number) / "generation"
         settings = {"recipe": recipe.to_dict(), "model": model.digest, "puzzles": self.preset.puzzles_per_iteration}
+        settings |= {"writer": writer.digest} if writer else {}
         with Folder(path, settings, seeds, resume=True) as folder:
             earlier = chain.from_iterable(self.written(before) for before in range(1, number))
             generation = Generation(
@@ -255,6 +258,7 @@ class Loop:
                 earlier=earlier,
                 seed=self.derive(f"generate {number}"),
                 iteration=number,
+                writer=writer,
                 on_progress=partial(self._on_written, Pace(self._report, "puzzles written")),
             )
             tally = generation.run(puzzles=self.preset.puzzles_per_iteration)

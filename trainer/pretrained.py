@@ -55,8 +55,8 @@ class PretrainedLearner:
         (folder / "base.json").write_text(json.dumps({"model": self.model}) + "\n")
 
     def load(self, folder: Path) -> Completer:
-        """Return the model in a folder for sampling, from a server if there is a command for one. Such a server, or
-        the processes that sample, run until another model is loaded, or one is trained.
+        """Return the model in a folder for sampling, from a server if there is a command for one. Such a server runs
+        until another model is loaded, or one is trained; the processes that sample, until one is trained.
 
         Raises:
             ModelFailed: The model can't be loaded or served.
@@ -69,7 +69,6 @@ class PretrainedLearner:
         if self.processes == 1:
             return models.load(name, **options)
         if name not in self._sampling:
-            self.close()
             self._sampling[name] = Processes(name, self.processes, **options)
         return self._sampling[name]
 

@@ -79,7 +79,6 @@ class RunFolder:
         return result
 
 
-
 def _same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     unknown = settings.unknown_names(old, new)
     if unknown:

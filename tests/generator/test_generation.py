@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,31 @@ def test_what_is_kept_is_right_distinct_and_says_how_it_came_to_be(tmp_path: Pat
         assert 0 < one.passes <= one.attempts
         assert 0 < one.weight <= 1
     assert not any(one.solution.endswith("b - a") and "c = " in one.solution for one in kept)
+
+
+def test_puzzles_may_be_written_by_another_model_and_the_two_work_in_turn(tmp_path: Path, verifier: Verifier) -> None:
+    working: list[str] = []
+
+    class Told(Scripted):
+        def complete(  # type: ignore[override]
+            self, prompts: Sequence[str], **settings: Any
+        ) -> Iterator[tuple[int, list[str]]]:
+            assert not working, "another model works at the same time"
+            working.append(self.name)
+            assert all(prompt.endswith("(") == (self.name == "writer") for prompt in prompts)
+            yield from super().complete(prompts, **settings)
+            working.clear()
+
+    writer, solver = Told(script), Told(script)
+    writer.name, writer.digest, solver.name = "writer", "of the writer", "solver"
+    run(tmp_path / "two", verifier, model=solver, writer=writer)
+    run(tmp_path / "one", verifier)
+    assert [one["puzzle"] for one in kept(tmp_path / "two")] == [one["puzzle"] for one in kept(tmp_path / "one")]
+    for one in records(tmp_path / "two", "pairs.jsonl"):
+        origins = one["puzzle_sampling"], one["solution_sampling"]
+        assert [(origin["model"], origin["model_digest"]) for origin in origins] == [
+            ("writer", "of the writer"), ("solver", solver.digest)
+        ]  # fmt: skip
 
 
 def test_solutions_may_have_a_temperature_of_their_own(tmp_path: Path, verifier: Verifier) -> None:

@@ -89,6 +89,17 @@ def test_no_held_out_puzzle_is_trained_on(done: tuple[Path, dict[str, Any]]) -> 
     assert lines and not forms & {canonical(orjson.loads(line)["puzzle"]) for line in lines}
 
 
+def test_the_base_model_may_write_the_puzzles_that_later_models_solve(verifier: Verifier, tmp_path: Path) -> None:
+    Loop(replace(preset(StubLearner()), base_writes_puzzles=True), ITERATIONS, tmp_path, verifier).run()
+    latest = StubLearner().load(tmp_path / "iterations" / "1" / "model").digest
+    for number, solver in ((1, "0.200"), (2, latest)):
+        pairs = list(example.read(tmp_path / "iterations" / str(number) / "generation" / "pairs.jsonl"))
+        assert {(one.puzzle_sampling.model_digest, one.solution_sampling.model_digest) for one in pairs} == {
+            ("0.200", solver)
+        }
+    assert latest > "0.200"
+
+
 def test_the_report_names_its_pictures_and_they_exist(done: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = done
     text = (folder / "report.md").read_text()

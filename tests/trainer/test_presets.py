@@ -96,6 +96,7 @@ def test_a_setting_is_changed_in_its_table_and_keeps_its_type() -> None:
         ("[model]\nname = 'm'\n[exam]\npuzzles = 'none.jsonl'", "none.jsonl"),
         ("[model]\nname = 'm'\n[loop]\nevaluate_while_training = true\n[serve]\ncommand = 's'", "evaluate_while"),
         ("[model]\nname = 'm'\nprocesses = 2\n[loop]\nevaluate_while_training = true", "evaluate_while"),
+        ("[model]\nname = 'm'\n[loop]\nbase_writes_puzzles = true\n[serve]\ncommand = 's'", "base_writes_puzzles"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:

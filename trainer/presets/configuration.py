@@ -147,6 +147,8 @@ def preset(chosen: Configuration) -> Preset:
     if loop.evaluate_while_training and (chosen.serve.command or chosen.model.processes != 1):
         raise ValueError("evaluate_while_training needs the model in this process: leave it out with serve.command, "
                          "and with model.processes")  # fmt: skip
+    if loop.base_writes_puzzles and chosen.serve.command:
+        raise ValueError("base_writes_puzzles needs both models in this process: leave it out with serve.command")
     tracking.names(loop.report_to)  # before anything runs
     sizes = {name: getattr(loop, name) for name in ("memory_bytes", "answer_bytes", "output_bytes")}
     shown = _seeds(loop)
@@ -165,6 +167,7 @@ def preset(chosen: Configuration) -> Preset:
         seeds=lambda: shown,
         exam=exam.digest,
         report_to=loop.report_to,
+        base_writes_puzzles=loop.base_writes_puzzles,
         quota_grows=loop.quota_grows,
         evaluate_while_training=loop.evaluate_while_training,
         notes=loop.notes,

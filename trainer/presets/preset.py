@@ -79,6 +79,7 @@ class Preset:
         seeds: Returns the puzzles for prompts.
         exam: Digest of the held-out problems.
         report_to: Experiment trackers that get the figures of every iteration (see `selftaught.trainer.tracking`).
+        base_writes_puzzles: The base model writes the puzzles of every iteration; the latest one solves them.
         quota_grows: The recipe's `max_per_template` is per iteration, so that the total grows with the iterations.
         evaluate_while_training: Evaluate a model while the next one is trained, which needs memory for both.
         notes: What the report says about the meaning of the figures.
@@ -98,6 +99,7 @@ class Preset:
     seeds: Callable[[], list[Seed]]
     exam: str = ""
     report_to: str = "none"
+    base_writes_puzzles: bool = False
     quota_grows: bool = False
     evaluate_while_training: bool = False
     notes: str = ""

@@ -45,6 +45,8 @@ class LoopTable:
         bare: Prompts without seeds and few-shot examples, for a model that was trained on puzzles only.
         docstrings: Keep the docstrings of seeds.
         annotated: Write what puzzles and solutions return into their signatures, in prompts and in training texts.
+        base_writes_puzzles: The base model writes the puzzles of every iteration, and the latest one solves them: a
+            small model that was trained on pairs may write few puzzles that are new. Needs memory for both.
         quota_grows: The recipe's `max_per_template` is per iteration, so that the total grows with the iterations.
         evaluate_while_training: Evaluate a model while the next one is trained, which needs memory for both.
         cpu_seconds: CPU seconds for each phase of a verification.
@@ -63,6 +65,7 @@ class LoopTable:
     bare: bool = False
     docstrings: bool = False
     annotated: bool = False
+    base_writes_puzzles: bool = False
     quota_grows: bool = False
     evaluate_while_training: bool = False
     cpu_seconds: float = 1.0
