@@ -53,7 +53,7 @@ static int take_turn(struct relayed *r, struct state *s, int which, const uint8_
 /* The tests' process has sent a message, and the solution's waits for one. Returns STOP_UNFIT if that message has to be
    looked at; else what `process_wait` does for the process that `is_solution` tells: the other one waits for its
    answer. */
-int process_relay(struct state *tests, struct state *solution, struct relayed *r, int64_t timeout_ns)
+static int relay(struct state *tests, struct state *solution, struct relayed *r, int64_t timeout_ns)
 {
     const int64_t end = job_clock_ns() + timeout_ns, cpu_before[] = {tests->cpu_seen_ns, solution->cpu_seen_ns};
     int stop = STOP_UNFIT;
@@ -75,5 +75,16 @@ int process_relay(struct state *tests, struct state *solution, struct relayed *r
             return stop;
         stop = take_turn(r, tests, 0, message, size, end);
     } while (stop == STOP_REPORT && job_clock_ns() < end);
+    return stop;
+}
+
+/* Call `relay` with one timer that interrupts all its waits. */
+int process_relay(struct state *tests, struct state *solution, struct relayed *r, int64_t timeout_ns)
+{
+    job_tick(tests, timeout_ns);
+    solution->ticks = tests->ticks;
+    int stop = relay(tests, solution, r, timeout_ns);
+    job_tick(tests, 0);
+    solution->ticks = 0;
     return stop;
 }
