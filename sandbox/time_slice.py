@@ -51,6 +51,8 @@ class TimeSlice:
         if job.turn is not Turn.SLICE:
             return job.limits
         limits = within(job.limits, self.seconds)
+        if limits.wall_seconds <= self._wait_seconds:
+            return limits
         return replace(limits, wall_seconds=min(limits.wall_seconds, self._wait_seconds))
 
     def phase_ended(self, seconds: float, phases: int = 1) -> None:
