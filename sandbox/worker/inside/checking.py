@@ -21,7 +21,7 @@ from selftaught.sandbox.worker.inside.source import compile_source, new_scope
 Judgement: TypeAlias = tuple[bytes, float, str]
 """T (accepted), F (rejected) or p (the checker failed); a score from 0 to 1; and why."""
 _READY, _REPLY = b"K", struct.Struct("<ccd")
-_MODULE = "__checker__"
+MODULE = "__checker__"
 _PUZZLES = "sat", "f"
 _FILE = "<checker>"
 
@@ -84,7 +84,7 @@ def _comparing(payload: bytes) -> Callable[[Any, Any, Any], Judgement]:
 
 def _loaded(checker: bytes) -> Callable[[Any, Any, Any], Judgement]:
     """Load a checker and return a judge that asks it. Raises whatever its code raises."""
-    scope = new_scope(_MODULE)
+    scope = new_scope(MODULE)
     exec(compile_source(checker, _FILE), scope)
     ask = scope.get("check")
     if callable(ask):

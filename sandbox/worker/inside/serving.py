@@ -113,9 +113,9 @@ class RelayedCalls:
 
     def answer(self, message: bytes) -> bytes:
         """Return the reply to a request."""
-        printed = self._printed
-        if printed is None:
-            printed = self._printed = Printed(self._side)
+        if self._printed is None:
+            self._printed = PRINTED
+            PRINTED.begin(self._side)
         try:
             body = message[1:]
             request: Any = _decode(body)
@@ -295,12 +295,17 @@ class _Kept(io.RawIOBase):
 class Printed:
     """What calls have printed and warned of since the last reply."""
 
-    def __init__(self, side: FromSolution) -> None:
+    def __init__(self) -> None:
         self._out, self._err = _Kept(1), _Kept(2)
-        sys.stdout, sys.stderr = map(_text_stream, (self._out, self._err))
-        self._flush = sys.stdout.flush, sys.stderr.flush
+        self._streams = _text_stream(self._out), _text_stream(self._err)
+        self._flush = tuple(stream.flush for stream in self._streams)
         self._warned: list[tuple[Any, ...]] = []
+        self._side: FromSolution | None = None
+
+    def begin(self, side: FromSolution) -> None:
+        """Collect from now on what is printed and warned of."""
         self._side = side
+        sys.stdout, sys.stderr = self._streams
         warnings.simplefilter("always")
         warnings.showwarning = self._note  # type: ignore[assignment]
 
@@ -316,10 +321,19 @@ class Printed:
         warned, self._warned = self._warned, []
         return self._out.take(), self._err.take(), warned
 
+    def forget(self) -> None:
+        """Refer to no solution any more, after a warm-up."""
+        self._side = None
+
     def _note(self, message: Any, category: Any, *_: Any) -> None:
+        assert self._side is not None
         solution = self._side.solution
         self._warned.append((solution.reference(category), solution.definitions(category), str(message)))
 
 
 def _text_stream(kept: _Kept) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(kept), "utf-8", "surrogatepass", newline="\n")
+
+
+PRINTED = Printed()
+"""That of this process. Made before the process is forked or put back: else each would make its streams anew."""

@@ -38,7 +38,10 @@ def start(program: bytes) -> NoReturn:
     Args:
         program: the seccomp filter that traces every system call.
     """
-    from selftaught.sandbox.worker.inside import phase  # the supervisor, which imports this module, needs none of it
+    from selftaught.sandbox.worker.inside import (
+        phase,
+        warm_up,
+    )  # the supervisor, which imports this module, needs none of it
 
     try:
         kernel.prctl(_PR_SET_DUMPABLE, 1)  # else the supervisor, which is not root outside, may not trace it
@@ -59,7 +62,7 @@ def start(program: bytes) -> NoReturn:
         phase.set_messages(job)
         announce(UFFD, address)  # passes the address for jobs to the supervisor
         os.close(UFFD)
-        phase.warm_up(rounds=2)
+        warm_up.run(rounds=2)
         gc.collect()
         gc.freeze()
         heap.start_new_page()
