@@ -38,10 +38,7 @@ def start(program: bytes) -> NoReturn:
     Args:
         program: the seccomp filter that traces every system call.
     """
-    from selftaught.sandbox.worker.inside import (
-        phase,
-        warm_up,
-    )  # the supervisor, which imports this module, needs none of it
+    from selftaught.sandbox.worker.inside import phase  # the supervisor, which imports this module, needs none of it
 
     try:
         kernel.prctl(_PR_SET_DUMPABLE, 1)  # else the supervisor, which is not root outside, may not trace it
@@ -62,7 +59,7 @@ def start(program: bytes) -> NoReturn:
         phase.set_messages(job)
         announce(UFFD, address)  # passes the address for jobs to the supervisor
         os.close(UFFD)
-        warm_up.run(rounds=2)
+        phase.warm_up(rounds=2)
         gc.collect()
         gc.freeze()
         heap.start_new_page()

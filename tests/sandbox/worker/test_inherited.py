@@ -48,7 +48,7 @@ ALLOWED = {
     "_run_phase": "answer_bytes check is_compiled payload sat scope reports_loaded which",
     "_run_sol": "answer_bytes scope sol",
     "run": "_ check_in cpu head job payload_size sat_size space which writes_files",
-    "start": "address announce buffer job perform phase program wait warm_up",
+    "start": "address announce buffer job perform phase program wait",
     "_serve": "arguments check_in child clone domain enter_domain exit_now libc order phase prctl read report_ready "
     "run show_descriptors snapshot traced_program",
     "<module>": "__annotations__ __builtins__ __doc__ __loader__ __name__ __package__ __spec__ main os sys",
