@@ -67,7 +67,7 @@ class Generation:
     """A run that fills a folder with verified pairs.
 
     Args:
-        model: Writes solutions, and puzzles.
+        model: Writes solutions, and puzzles unless there is a `writer`.
         seeds: Puzzles that prompts are made of.
         verifier: Verifies attempts and runs the filters that execute a puzzle.
         folder: The run's files; a run that was interrupted continues.
@@ -78,7 +78,7 @@ class Generation:
             written before; read once.
         seed: Random seed.
         iteration: Recorded with every pair.
-        writer: Writes the puzzles in place of the model.
+        writer: Another model, which writes the puzzles.
         processes: Number of processes that read completions, if that takes much of this one's time (see `Reader`).
         on_progress: Called with the counts, those of incomplete waves included, whenever they change.
 
@@ -134,7 +134,7 @@ class Generation:
 
     @property
     def refused(self) -> tuple[int, str]:
-        """Number of prompts that the models have refused in this process, and the reason for the last one."""
+        """Number of prompts that the models have refused in this process, and the reason for one of the last."""
         numbers, reasons = zip(*(one.refused for one in self._samplers), strict=True)
         return sum(numbers), next(filter(None, reasons), "")
 
@@ -164,9 +164,10 @@ class Generation:
             raise ValueError("give a number of pairs or of puzzles")
         top_p, top_k = self.recipe.top_p, self.recipe.top_k
         self._sampler = self._puzzle_sampler = Sampler(self.model, top_p, top_k)
+        self._samplers = [self._sampler]
         if self.writer is not self.model:
             self._puzzle_sampler = Sampler(self.writer, top_p, top_k, beside=self._sampler)
-        self._samplers = {self._sampler, self._puzzle_sampler}
+            self._samplers.append(self._puzzle_sampler)
         self._reader = Reader(self._processes)
         self._running_waves: deque[Wave] = deque()
         running: deque[asyncio.Task[int]] = deque()

@@ -53,7 +53,7 @@ class TimeSlice:
         limits = within(job.limits, self.seconds)
         if limits.wall_seconds <= self._wait_seconds:
             return limits
-        return replace(limits, wall_seconds=min(limits.wall_seconds, self._wait_seconds))
+        return replace(limits, wall_seconds=self._wait_seconds)
 
     def phase_ended(self, seconds: float, phases: int = 1) -> None:
         """Adapt to phases that ended within the slice.

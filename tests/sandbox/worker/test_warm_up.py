@@ -35,5 +35,4 @@ def test_the_tests_of_a_sample_pass(sol: bytes, tests: bytes, verifier: Verifier
 
 
 def test_samples_leave_nothing_behind() -> None:
-
     subprocess.run([sys.executable, "-c", STATE], check=True)
