@@ -21,6 +21,10 @@ _BYTES = 1 << 20
 _HEAD = 5
 """Length of what stands before a request of the tests: a code, and the number of the case."""
 _MODULES = MODULE, testing.TESTS, checking.MODULE, "pytest"
+_ROUNDS, _ROUNDS_OF_PUZZLES = 10, 40
+"""How often each sample runs. More rounds of tests and cases leave as many pages to write, and take a worker's start
+0.6 ms each.
+"""
 _encode = relay_data.encode
 
 SESSIONS: tuple[tuple[bytes, bytes, Sequence[tuple[object, ...]]], ...] = (
@@ -52,15 +56,11 @@ class _Enough(BaseException):
     """Ends a session."""
 
 
-def run(rounds: int) -> None:
-    """Run all samples.
-
-    Args:
-        rounds: how often each of them runs.
-    """
+def run() -> None:
+    """Run all samples."""
     streams, modules = (sys.stdout, sys.stderr), {name: sys.modules.get(name) for name in _MODULES}
     with warnings.catch_warnings():
-        for _ in range(rounds):
+        for _ in range(_ROUNDS):
             for sol, tests, calls in SESSIONS:
                 _run_session(sol, tests, calls)
             for checker, compare, cases in _CHECKERS:
@@ -73,7 +73,7 @@ def run(rounds: int) -> None:
             sys.modules.pop(name, None)
         else:
             sys.modules[name] = module
-    phase.warm_up(rounds)  # last: what both call is specialised for puzzles
+    phase.warm_up(_ROUNDS_OF_PUZZLES)  # last: what both call is specialised for puzzles
 
 
 def _run_session(sol: bytes, tests: bytes, calls: Sequence[tuple[object, ...]]) -> None:

@@ -304,7 +304,7 @@ def _finish(ours: list[tuple[str, ModuleSpec, bytes]]) -> None:
         module = sys.modules[name] = module_from_spec(spec)
         setattr(sys.modules[parent], last, module)
         exec(marshal.loads(code), vars(module))
-    import_module("selftaught.sandbox.worker.inside.warm_up").run(rounds=40)
+    import_module("selftaught.sandbox.worker.inside.warm_up").run()
     import_module("selftaught.sandbox.worker.inside.multiprocessing_standin").install()
     import_module("selftaught.sandbox.worker.inside.program").prepare()  # last: it counts the modules
     import_module("random").seed(0)

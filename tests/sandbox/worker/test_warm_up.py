@@ -20,7 +20,7 @@ def state():
 
 phase.warm_up(1)
 before = state()
-warm_up.run(2)
+warm_up.run()
 assert state() == before
 gc.collect()
 left = [one for one in gc.get_objects() if isinstance(one, (warm_up.Solution, serving.RelayedCalls, testing.Relay))]
