@@ -312,7 +312,7 @@ class BatchRequest:
                 for number in given_up:
                     del channel.held[number]
                 channel.daemon.lost(len(given_up))
-                if channel.timer is not None:
+                if channel.timer is not None and not channel.timer.expired():  # it ends already, and can't twice
                     channel.is_late = True
                     channel.timer.reschedule(now)
 

@@ -217,7 +217,8 @@ class Daemon:
             await asyncio.sleep(QUIET_SECONDS)
             if self.outstanding and clock() - self.heard >= QUIET_SECONDS and not await self._lives():
                 self.leave_out(f"it owed verdicts, and has not answered for {clock() - self.heard:.0f} s")
-                timer.reschedule(clock())
+                if not timer.expired():  # the tasks' deadline came while it was asked
+                    timer.reschedule(clock())
                 return
 
     async def _lives(self) -> bool:

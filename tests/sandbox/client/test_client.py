@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import os
@@ -293,6 +294,36 @@ def test_an_unreachable_server_is_an_infrastructure_failure() -> None:
         assert client.run(Program("p", "1")).ending is Ending.INTERNAL_ERROR
         with pytest.raises(ConnectionError):
             _ = client.level
+
+
+def test_deadlines_that_come_one_right_after_the_other_end_no_stream() -> None:
+    """The second one may come while the request of the first is still ending."""
+
+    def begin(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=answer_nothing, args=(connection,), daemon=True).start()
+
+    def answer_nothing(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+            connection.sendall(head)
+            while connection.recv(1 << 16):
+                pass
+
+    def source() -> Iterator[Task]:
+        for number in range(400):
+            time.sleep(0.0005)
+            yield task(number)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=begin, args=(listener,), daemon=True).start()
+        for _ in range(8):
+            with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", deadline_seconds=0.2) as client:
+                verdicts = list(client.verify_many(source()))
+            assert {verdict.status for verdict in verdicts} == {Status.INTERNAL_ERROR} and len(verdicts) == 400
 
 
 Script = Callable[[int], tuple[int, dict[str, str], Any]]

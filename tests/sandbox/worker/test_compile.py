@@ -163,8 +163,10 @@ COSTLY = {
 
 @pytest.mark.parametrize("costly", COSTLY.values(), ids=COSTLY)
 def test_what_takes_long_to_compile_for_its_size_is_charged_for_it_and_its_neighbours_are_not(costly: str) -> None:
-    found = run_compiled([*map(good, range(6)), task(costly), *map(good, range(6, 12))])
-    times = [sum(found["times"][place : place + 2]) for place in range(0, 26, 2)]
+    tasks = [*map(good, range(6)), task(costly), *map(good, range(6, 12))]
+    runs = [run_compiled(tasks)["times"] for _ in range(3)]
+    least = [min(times) for times in zip(*runs, strict=True)]  # the kernel now and then adds a tick of its clock to one
+    times = [sum(least[place : place + 2]) for place in range(0, 26, 2)]
     assert times.pop(6) > 4 * max(times)
 
 
