@@ -46,6 +46,7 @@ def load_checked() -> ctypes.PyDLL:
         "proceed": (size,),
         "execute": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
         "restore": (),
+        "release": (),
         "list_written": (),
         "save": (size, size),
         "compare": (),

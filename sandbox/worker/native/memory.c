@@ -17,6 +17,7 @@
 #define BLOCK (512 * PAGE) /* what one page table maps */
 #define SOME (16 * PAGE)   /* read from the pristine mapping at once */
 #define PUNCH_PAGES 16     /* so many adjacent zero pages return to the kernel: fewer are faster to write */
+#define KEPT_PAGES 2048    /* zero pages that keep their memory: a fault on them takes a fourth of one that allocates */
 
 struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, anyof, returned; };
 struct protect { uint64_t start, length, mode; };
@@ -60,18 +61,42 @@ static int clear(const struct state *s, uint64_t offset, uint64_t size)
     return 0;
 }
 
+static int is_zero(uint8_t kind)
+{
+    return kind == KIND_ZERO || kind == KIND_KEPT;
+}
+
+/* Write zeros to adjacent pages that had nothing else at the snapshot. As many keep their memory as may. */
+static int clear_pages(struct state *s, uint64_t offset, uint64_t last)
+{
+    uint8_t *kinds = s->kinds;
+    uint64_t kept = offset;
+    for (; kept < last && (kinds[kept / PAGE] == KIND_KEPT || s->kept < KEPT_PAGES); kept += PAGE)
+        if (kinds[kept / PAGE] != KIND_KEPT) {
+            kinds[kept / PAGE] = KIND_KEPT;
+            s->kept++;
+        }
+    memset((uint8_t *)s->shared + offset, 0, kept - offset);
+    for (uint64_t page = kept; page < last; page += PAGE)
+        if (kinds[page / PAGE] == KIND_KEPT) {
+            kinds[page / PAGE] = KIND_ZERO;
+            s->kept--;
+        }
+    return kept < last ? clear(s, kept, last - kept) : 0;
+}
+
 /* Put back adjacent pages, none of which is hot. */
-static int put_back(const struct state *s, const struct area *area, uint64_t start, uint64_t end)
+static int put_back(struct state *s, const struct area *area, uint64_t start, uint64_t end)
 {
     uint8_t *kinds = s->kinds;
     uint64_t offset = area->offset + (start - area->start), last = area->offset + (end - area->start);
     while (offset < last) {
         uint64_t zeros = offset;
-        while (zeros < last && kinds[zeros / PAGE] == KIND_ZERO)
+        while (zeros < last && is_zero(kinds[zeros / PAGE]))
             zeros += PAGE;
-        if (zeros > offset && clear(s, offset, zeros - offset))
+        if (zeros > offset && clear_pages(s, offset, zeros))
             return STOP_FAILED;
-        for (offset = zeros; offset < last && kinds[offset / PAGE] != KIND_ZERO; offset += PAGE) {
+        for (offset = zeros; offset < last && !is_zero(kinds[offset / PAGE]); offset += PAGE) {
             uint8_t *copy = (uint8_t *)s->copies + offset;
             if (kinds[offset / PAGE] == KIND_PRISTINE
                 && fetch(s, area->start + (offset - area->offset), copy, PAGE) != PAGE)
@@ -194,6 +219,30 @@ int process_restore(struct state *s)
 {
     s->written_count = 0;
     return memory_restore_all(s);
+}
+
+/* Return the memory of zero pages to the kernel, if some have kept it; the process has been put back. */
+int process_release(struct state *s)
+{
+    const struct area *area = s->areas, *end = area + s->areas_count;
+    uint8_t *kinds = s->kinds;
+    for (; area < end && s->kept; area++) {
+        uint64_t last = area->offset + (area->end - area->start), kept = area->offset, rest;
+        for (; kept < last; kept = rest) {
+            rest = kept + PAGE;
+            if (kinds[kept / PAGE] != KIND_KEPT)
+                continue;
+            while (rest < last && kinds[rest / PAGE] == KIND_KEPT)
+                rest += PAGE;
+            uint64_t start = area->start + (kept - area->offset);
+            if (fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kept, rest - kept) < 0
+                || protect(s, start, start + (rest - kept)))
+                return STOP_FAILED;
+            memset(kinds + kept / PAGE, KIND_ZERO, (rest - kept) / PAGE);
+        }
+    }
+    s->kept = 0;
+    return 0;
 }
 
 /* List what was written, and put back nothing. */

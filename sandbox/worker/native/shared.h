@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 3281088929u
+#define SHARED_DIGEST 1733559763u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -36,6 +36,7 @@ enum {
     KIND_PRISTINE = 1,
     KIND_COPIED = 2,
     KIND_HOT = 3,
+    KIND_KEPT = 4,
 };
 enum {
     END_FORBIDDEN = 1,
@@ -173,6 +174,7 @@ struct state {
     uint64_t report_size;
     void *report;
     uint64_t pages;
+    uint64_t kept;
     uint64_t written_count;
     uint64_t written_capacity;
     void *written;
@@ -202,7 +204,7 @@ struct state {
     struct compiled compiled[64];
     uint64_t regions[128][3];
 };
-_Static_assert(sizeof(struct state) == 6544, "state");
+_Static_assert(sizeof(struct state) == 6552, "state");
 struct relayed {
     uint64_t number;
     uint64_t most;

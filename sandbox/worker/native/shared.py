@@ -70,12 +70,15 @@ class Kind(IntEnum):
     """What is known of a page's content at the snapshot."""
 
     ZERO = 0
+    """It has none."""
     PRISTINE = 1
     """It has content, which is in the pristine mapping."""
     COPIED = 2
     """It has content, of which the supervisor has a copy."""
     HOT = 3
     """It is copied, and put back after every job."""
+    KEPT = 4
+    """It had none. A job has written it, and it has kept its memory since."""
 
 
 class Area(ctypes.Structure):
@@ -162,6 +165,7 @@ class State(ctypes.Structure):
         output_sizes: bytes that it has written to each; what exceeds the limit is dropped.
         report, report_capacity, report_size: buffer of the last report.
         pages: pages that the last job wrote, without hot ones.
+        kept: pages of `Kind.KEPT`, and perhaps some that are hot by now.
         written, written_count, written_capacity: addresses of pages written since the count was last set to 0.
         faults, faults_seen: page faults of the process at its last stop, and when it was last put back.
         cpu_seen_ns: its CPU time at its last stop.
@@ -195,7 +199,7 @@ class State(ctypes.Structure):
         ("output_sizes", ctypes.c_uint64 * 2),
         *((name, ctypes.c_uint64) for name in ("report_capacity", "report_size")),
         ("report", ctypes.c_void_p),
-        *((name, ctypes.c_uint64) for name in ("pages", "written_count", "written_capacity")),
+        *((name, ctypes.c_uint64) for name in ("pages", "kept", "written_count", "written_capacity")),
         ("written", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("faults", "faults_seen")),
         *((name, ctypes.c_int64) for name in ("cpu_seen_ns", "cpu_ns", "wall_ns")),

@@ -128,11 +128,7 @@ class SnapshotEngine:
     def idle(self) -> bool:
         """See `Engine.idle`. Replaces an ended process, which costs some milliseconds."""
         self._suspended.clear()
-        for upkeep in (self._main, self._second):
-            if upkeep.process is None and upkeep.is_used:
-                upkeep.ready()
-                return True
-        return False
+        return self._main.idle() or self._second.idle()
 
     def execute(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.execute`."""

@@ -23,6 +23,8 @@ MIN_MEMORY = 2 * snapshot.RESERVE_BYTES
 _MAX_PAGES = (snapshot.RESERVE_BYTES + (16 << 20)) // PAGE
 """If a job has written more pages the process is replaced."""
 _LISTED_PAGES = 4096
+_KEPT_PAGES = 32
+"""So many pages that jobs have written need not return to the kernel."""
 _CALLS = 512
 _REPORT_CAPACITY = snapshot.JOB_BYTES
 _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
@@ -289,6 +291,13 @@ class SnapshotProcess:
     def restore(self) -> None:
         """Put back memory and extended registers."""
         self._stopped(self._library.process_restore(self._at))
+
+    def release(self) -> bool:
+        """Return to the kernel the memory that jobs have needed, if it is much. Return True if it was."""
+        if self._state.kept < _KEPT_PAGES:
+            return False
+        self._stopped(self._library.process_release(self._at))
+        return True
 
     def suspend(self, used: tuple[float, float]) -> SuspendedJob:
         """Return the state of an interrupted job, for `resume`.

@@ -90,6 +90,7 @@ class Upkeep:
             self.counters.checked += 1
             self._checked_at = self._jobs
             if not process.differences():
+                process.release()
                 return True
         except (Unrestorable, OSError):
             self.replace()
@@ -97,6 +98,22 @@ class Upkeep:
         self.counters.mismatches += 1
         self.replace()
         return False
+
+    def idle(self) -> bool:
+        """Use the time while there is no job: have a new process if there was one, and return memory to the kernel.
+
+        Returns:
+            True if something was done.
+        """
+        if self.process is None:
+            if self.is_used:
+                self.ready()
+            return self.is_used
+        try:
+            return self.process.release()
+        except OSError:
+            self.replace()
+            return True
 
     def jobs_until_due(self) -> int:
         """Return the number of jobs until a comparison, a replacement or a count of written pages is due."""
