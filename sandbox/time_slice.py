@@ -8,13 +8,15 @@ small while few jobs are long: the slice is twice the longest of the last few ph
 one, a longer one is tried, twice as long each time, and it starts at the longest. If none that is much longer is left,
 the next get the short one again, and eight times as many have to be late before a longer one is tried, until a job ends
 thanks to one. So endless loops that come together cost those behind them little each. Phases that wait and use no CPU
-time make it shorter, and the elapsed time in it too. (Corbató, Merwin-Daggett, Daley: An experimental time-sharing
-system, 1962.)
+time make it shorter, and the elapsed time in it too. A job with tests or cases always starts over, so it gets a slice
+for twice what the last solution needed that was judged by the same ones. (Corbató, Merwin-Daggett, Daley: An
+experimental time-sharing system, 1962.)
 """
 
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from dataclasses import replace
 
 from selftaught.sandbox.job import Job, Turn
@@ -24,6 +26,8 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 """Bounds of the slice, in CPU seconds of a phase. It may take ten times that in elapsed time, up to 0.2 s. Jobs with a
 limit of at most twice the longest slice are not sliced.
 """
+LONGEST_KNOWN_SECONDS = 0.5
+"""Bound of a slice for what is known of a job's tests or cases."""
 LONGER_SECONDS = (0.4, 1.6, 6.4)
 """The slices of a job that was demoted, in CPU seconds of a phase."""
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.03, 0.2
@@ -31,6 +35,7 @@ _STEPS_A_SECOND = 100
 _TWICE, _SHORTER = 2.0, 0.9
 _MORE_LATE, _MOST_LATE = 8, 16
 _MOST_LOST_SECONDS = 2.0
+_MOST_KNOWN = 4096
 
 
 class TimeSlice:
@@ -46,14 +51,18 @@ class TimeSlice:
         """CPU seconds: what phases have needed of late, or more if that is tried."""
         return max(self._needed, self._tried)
 
-    def limits(self, job: Job) -> Limits:
-        """Return the limits of a phase of the job: cut to the slice if this is its turn."""
+    def limits(self, job: Job, known_seconds: float = 0.0) -> Limits:
+        """Return the limits of a phase of the job: cut to the slice if this is its turn.
+
+        Args:
+            job: the job.
+            known_seconds: CPU time that it will probably need.
+        """
         if job.turn is not Turn.SLICE:
             return job.limits
-        limits = within(job.limits, self.seconds)
-        if limits.wall_seconds <= self._wait_seconds:
-            return limits
-        return replace(limits, wall_seconds=self._wait_seconds)
+        known = min(LONGEST_KNOWN_SECONDS, _TWICE * known_seconds)
+        limits, wait = within(job.limits, max(self.seconds, known)), max(self._wait_seconds, _TWICE * known)
+        return limits if limits.wall_seconds <= wait else replace(limits, wall_seconds=wait)
 
     def phase_ended(self, seconds: float, phases: int = 1) -> None:
         """Adapt to phases that ended within the slice.
@@ -88,6 +97,24 @@ class TimeSlice:
         self._late += 1
         if self._late >= self._late_before_longer:
             self._late, self._tried = 0, min(LONGEST_SECONDS, self.seconds * _TWICE)
+
+
+class Needed:
+    """CPU time that jobs have needed of late, by what they have in common."""
+
+    def __init__(self) -> None:
+        self._seconds: OrderedDict[int, float] = OrderedDict()
+
+    def get(self, common: bytes) -> float:
+        """Return the seconds that the last job needed that had this; 0.0 if that is not known."""
+        return self._seconds.get(hash(common), 0.0)
+
+    def set(self, common: bytes, seconds: float) -> None:
+        """Note the seconds that a job has needed, 0.0 if it has not ended."""
+        self._seconds[hash(common)] = seconds
+        self._seconds.move_to_end(hash(common))
+        if len(self._seconds) > _MOST_KNOWN:
+            self._seconds.popitem(last=False)
 
 
 class DemotedShare:
