@@ -125,11 +125,11 @@ def _decide_cases(
 
 
 def _case_result(outcome: Outcome, limits: Limits) -> CaseResult:
-    status = _status_of(outcome)
-    score = float(status is Status.ACCEPTED)
-    if status is Status.REJECTED:
-        score = min(max(outcome.observed, 0.0), 1.0)
     usage = Usage(outcome.cpu_seconds, outcome.wall_seconds, outcome.peak_memory_bytes)
+    if outcome.end is End.ACCEPTED:
+        return CaseResult(Status.ACCEPTED, "", usage, 1.0)
+    status = _status_of(outcome)
+    score = min(max(outcome.observed, 0.0), 1.0) if status is Status.REJECTED else 0.0
     return CaseResult(status, printable(_limit_hit(outcome, limits)[0]), usage, score)
 
 

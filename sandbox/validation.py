@@ -293,8 +293,8 @@ def _string(name: str, value: object) -> str:
 
 
 def _plain_limits(limits: object) -> Limits | None:
-    if limits is None:
-        return None
+    if limits is None or (type(limits) is Limits and _is_plain(limits)):
+        return limits
     if not issubclass(type(limits), Limits):
         raise _Malformed(f"limits must be Limits or None, not {type(limits).__name__}")
     try:

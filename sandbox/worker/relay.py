@@ -38,6 +38,8 @@ _ENDS_CASE = b"L", b"m"
 
 Compiled = Callable[[bytes, str, bool, Limits], bytes]
 """Returns the code of a source: see `Judge`."""
+Used = dict[int, tuple[float, float]]
+"""CPU time and elapsed time in seconds that cases have used, by number of the case."""
 
 
 class Relay:
@@ -63,7 +65,7 @@ class Relay:
         self._solution = Solution(open_session, job, self._tests, limits)
         self._judge: Session | None = None
         self._failed: dict[int, Outcome] = {}
-        self._used: dict[int, Outcome] = {}
+        self._used: Used = {}
         self._case = self._ended = 0
 
     def execute(self) -> list[Outcome]:
@@ -135,9 +137,10 @@ class Relay:
 
     def _charge(self) -> None:
         """Charge what both processes have used since the last call to the current case."""
-        _add(self._used, self._case, self._solution.lap())
-        if self._judge is not None:
-            _add(self._used, self._case, self._judge.lap())
+        for process in (self._solution, self._judge):
+            if process is not None:
+                usage = process.lap()
+                _add(self._used, self._case, usage.cpu_seconds, usage.wall_seconds)
 
     def _ask(self, request: bytes) -> bytes | None:
         """Pass a request to the solution. Return its reply, b"" if it has ended, or None if that ends the tests."""
@@ -155,8 +158,8 @@ class Relay:
         relayed = judge.relay(self._solution.session, self._case)
         if relayed:
             self._case = relayed.case
-            for case, usage in relayed.used:
-                _add(self._used, case, usage)
+            for case, cpu, wall in relayed.used:
+                _add(self._used, case, cpu, wall)
         return relayed
 
     def _take_reply(self, reply: bytes | Outcome) -> bytes | None:
@@ -184,7 +187,8 @@ class Relay:
 
     def _outcomes(self, last: Outcome) -> list[Outcome]:
         """Return the outcomes of all cases; `last` is that of the tests' process."""
-        _add(self._used, self._case, self._solution.lap())
+        usage = self._solution.lap()
+        _add(self._used, self._case, usage.cpu_seconds, usage.wall_seconds)
         peak = self._close()
         outcomes = outcomes_of_tests(last, self._failed, self._used, self._case, Phase.TESTS)
         outcomes[0].peak_memory_bytes = max(outcomes[0].peak_memory_bytes, peak)
@@ -198,9 +202,9 @@ class Relay:
         for number in range(self._case + 1):
             usual = Outcome(End.ACCEPTED, engine=self._failed[self._case].engine, phase=Phase.TESTS, case=number)
             outcome = self._failed.get(number, usual)
-            if usage := self._used.get(number):
-                outcome.cpu_seconds += usage.cpu_seconds
-                outcome.wall_seconds += usage.wall_seconds
+            cpu, wall = self._used.get(number, (0.0, 0.0))
+            outcome.cpu_seconds += cpu
+            outcome.wall_seconds += wall
             outcomes.append(outcome)
         return [*outcomes, Outcome(End.TOTAL)]
 
@@ -211,7 +215,7 @@ class Relay:
 
 
 def outcomes_of_tests(
-    last: Outcome, failed: dict[int, Outcome], used: dict[int, Outcome], current: int, phase: Phase
+    last: Outcome, failed: dict[int, Outcome], used: Used, current: int, phase: Phase
 ) -> list[Outcome]:
     """Return the outcomes of all cases in order, and `End.TOTAL`: 0 unless the tests have reported how many there are.
 
@@ -241,16 +245,19 @@ def outcomes_of_tests(
         last.case = case
         failed.setdefault(case, last)
     else:
-        _add(used, max(0, min(current, total - 1)), last)
+        _add(used, max(0, min(current, total - 1)), last.cpu_seconds, last.wall_seconds)
     stop = total if last.end is End.ACCEPTED else max(failed) + 1
-    outcomes = []
+    outcomes, engine, peak = [], last.engine, last.peak_memory_bytes
     for number in range(stop):
-        outcome = failed.get(number) or Outcome(End.ACCEPTED, engine=last.engine, phase=phase)
-        outcome.case = number
-        if (usage := used.get(number)) is not None and usage is not outcome:
-            outcome.cpu_seconds += usage.cpu_seconds
-            outcome.wall_seconds += usage.wall_seconds
-        outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, last.peak_memory_bytes)
+        outcome = failed.get(number)
+        cpu, wall = used.get(number, (0.0, 0.0))
+        if outcome is None:
+            outcome = Outcome(End.ACCEPTED, "", 0.0, cpu, wall, peak, b"", engine, phase, number)
+        else:
+            outcome.case = number
+            outcome.cpu_seconds += cpu
+            outcome.wall_seconds += wall
+            outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, peak)
         outcomes.append(outcome)
     return [*outcomes, Outcome(End.TOTAL, observed=total if is_known else 0)]
 
@@ -280,8 +287,7 @@ def _outcome_of(code: bytes, text: bytes, phase: Phase) -> Outcome:
     return Outcome(_ENDS.get(code, End.DIED), text_of(text), phase=phase)
 
 
-def _add(used: dict[int, Outcome], case: int, more: Outcome) -> None:
+def _add(used: Used, case: int, cpu_seconds: float, wall_seconds: float) -> None:
     """Add what was used in a case to what is known of it."""
-    total = used.setdefault(case, Outcome(End.ACCEPTED))
-    total.cpu_seconds += more.cpu_seconds
-    total.wall_seconds += more.wall_seconds
+    cpu, wall = used.get(case, (0.0, 0.0))
+    used[case] = cpu + cpu_seconds, wall + wall_seconds

@@ -72,13 +72,13 @@ class Relayed:
         found: a message or the outcome of the solution or of the tests; the other one waits for its answer.
         is_solutions: True if it is the solution's.
         case: the current case.
-        used: what both have used in cases before that, by number of the case.
+        used: cases before that, with the CPU time and the elapsed time in seconds that both have used in each.
     """
 
     found: bytes | Outcome
     is_solutions: bool
     case: int
-    used: list[tuple[int, Outcome]]
+    used: list[tuple[int, float, float]]
 
 
 class GivenUp(Exception):

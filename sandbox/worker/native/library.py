@@ -45,7 +45,7 @@ def load_checked() -> ctypes.PyDLL:
         "relay": (pointer, pointer, nanoseconds),
         "proceed": (size,),
         "execute": (ctypes.c_char_p, size, ctypes.c_char_p, size, size, nanoseconds, nanoseconds),
-        "restore": (),
+        "restore": (ctypes.c_int,),
         "release": (),
         "list_written": (),
         "save": (size, size),

@@ -215,10 +215,11 @@ int memory_restore_all(struct state *s)
     return ptrace(PTRACE_SETREGSET, s->pid, NT_X86_XSTATE, &s->extended) < 0 ? STOP_FAILED : 0;
 }
 
-int process_restore(struct state *s)
+/* `has_reported`: the process stands where it reports, and so loads extended registers itself before the next job. */
+int process_restore(struct state *s, int has_reported)
 {
     s->written_count = 0;
-    return memory_restore_all(s);
+    return has_reported ? memory_restore(s) : memory_restore_all(s);
 }
 
 /* Return the memory of zero pages to the kernel, if some have kept it; the process has been put back. */

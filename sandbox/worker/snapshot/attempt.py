@@ -108,8 +108,7 @@ class Attempt:
 
     def answer(self, message: bytes) -> Outcome | bytes | None:
         """Answer a message. Return what `run` does."""
-        self._idle += time.monotonic() - self._paused
-        self._began += time.thread_time() - self._paused_ours
+        self.discount(0.0)
         try:
             stop = self.process.answer(message, min(self.left(), SLOW_PHASE_SECONDS))
         except OSError:
@@ -117,10 +116,14 @@ class Attempt:
             return None
         return self.go_on(stop)
 
-    def has_run(self, seconds: float) -> None:
+    def discount(self, seconds: float) -> None:
         """Count time since the last stop as its own for so many seconds, and else as that of nobody."""
         self._idle += time.monotonic() - self._paused - seconds
         self._began += time.thread_time() - self._paused_ours
+
+    def pause(self, seconds: float) -> None:
+        """Do the same for a job that waits for `answer`."""
+        self.discount(seconds)
         self._read_clocks()
 
     def begin(self) -> None:

@@ -116,7 +116,7 @@ class SnapshotProcess:
         self._actions = (ctypes.c_uint8 * _CALLS)(*(actions.get(number, Action.ASK) for number in range(_CALLS)))
         state.actions = ctypes.addressof(self._actions)
         state.cpu_seen_ns = int(self.tracee.cpu_seconds() * 1e9)
-        self._is_done = False
+        self._is_done = self._is_at_report = False
 
     def _allocate(self, size: int) -> int:
         """Return the address of a buffer that takes memory only as far as it is used."""
@@ -238,7 +238,7 @@ class SnapshotProcess:
 
     def _stopped(self, result: int) -> Stop:
         stop = _STOPS[result]
-        self._is_done = stop is Stop.DONE
+        self._is_done, self._is_at_report = stop is Stop.DONE, stop is Stop.REPORT
         if stop is Stop.FAILED:
             raise OSError("the process can't be started, watched or put back")
         self.tracee.dead |= stop is Stop.DEAD
@@ -289,8 +289,8 @@ class SnapshotProcess:
         self.proceed_with(self._state.report_size)
 
     def restore(self) -> None:
-        """Put back memory and extended registers."""
-        self._stopped(self._library.process_restore(self._at))
+        """Put back memory, and extended registers unless the process loads them anyway, as after a report."""
+        self._stopped(self._library.process_restore(self._at, self._is_at_report))
 
     def release(self) -> bool:
         """Return to the kernel the memory that jobs have needed, if it is much. Return True if it was."""

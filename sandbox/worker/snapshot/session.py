@@ -79,28 +79,28 @@ class SnapshotSession:
         if stop is Stop.UNFIT:
             return None
         used = self._charge(solution, calls)
-        mine.has_run(calls.ran_ns[0] * 1e-9)
-        theirs.has_run(calls.ran_ns[1] * 1e-9)
-        stopped = solution if calls.is_solution else self
+        pair, last = (self, solution), int(calls.is_solution)
+        stopped, other = pair[last], pair[1 - last]
+        stopped._attempt.discount(calls.ran_ns[last] * 1e-9)
+        other._attempt.pause(calls.ran_ns[1 - last] * 1e-9)
         found = stopped._take_turn(stopped._attempt.go_on(stop))
-        return Relayed(found, bool(calls.is_solution), calls.number, used)
+        return Relayed(found, bool(last), calls.number, used)
 
-    def _charge(self, solution: SnapshotSession, calls: shared.Relayed) -> list[tuple[int, Outcome]]:
+    def _charge(self, solution: SnapshotSession, calls: shared.Relayed) -> list[tuple[int, float, float]]:
         """Return what the cases that ended have used: the first of them since the last lap."""
-        if not calls.cases:
+        count = calls.cases
+        if not count:
             return []
-        used = [
-            (
-                calls.numbers[at],
-                Outcome(End.ACCEPTED, cpu_seconds=calls.cpu_ns[at] * 1e-9, wall_seconds=calls.wall_ns[at] * 1e-9),
-            )
-            for at in range(calls.cases)
-        ]
+        cpu_first = wall_first = 0.0
         for which, session in enumerate((self, solution)):
-            before, (cpu, wall) = session.lap(), session._lapped
-            used[0][1].cpu_seconds += before.cpu_seconds
-            used[0][1].wall_seconds += before.wall_seconds
+            (cpu, wall), (cpu_before, wall_before) = session._attempt.used, session._lapped
+            cpu_first += max(0.0, cpu - cpu_before)
+            wall_first += max(0.0, wall - wall_before)
             session._lapped = cpu + calls.charged_cpu_ns[which] * 1e-9, wall + calls.charged_wall_ns[which] * 1e-9
+        times = zip(calls.numbers[:count], calls.cpu_ns[:count], calls.wall_ns[:count], strict=True)
+        used = [(number, cpu * 1e-9, wall * 1e-9) for number, cpu, wall in times]
+        number, cpu, wall = used[0]
+        used[0] = number, cpu + cpu_first, wall + wall_first
         return used
 
     def begin(self) -> None:

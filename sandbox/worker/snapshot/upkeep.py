@@ -15,7 +15,7 @@ CHECK_GIVEN_UP, CHECK_SUSPENDED = 16, 8
 RECYCLE_EVERY = 100_000
 """Jobs after which a snapshot process is replaced in any case."""
 
-_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MAX_HOT = (25, 200, 1000), 2048, 0.1, 1000
+_LEARN_AT, _LEARN_EVERY, _HOT_SHARE, _MAX_HOT = (25, 200, 1000), 8192, 0.1, 1000
 """Written pages are counted after these jobs of every so many; a page that this share of them wrote becomes hot."""
 
 
