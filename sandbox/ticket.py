@@ -40,6 +40,7 @@ class Ticket:
         lost_seconds: Elapsed time of unfinished turns after which it had to start over.
         thread: The worker thread in which its last turn was.
         limits: Its own limits; those of `job` are of its next turn.
+        size: Size of its sources in bytes.
     """
 
     id: str
@@ -52,9 +53,11 @@ class Ticket:
     lost_seconds: float = 0.0
     thread: threading.Thread | None = None
     limits: Limits = field(init=False)
+    size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.limits = self.job.limits
+        job = self.job
+        self.limits, self.size = job.limits, len(job.sat) + len(job.sol) + len(job.files)
         self._set_turn()
 
     def _set_turn(self) -> None:
@@ -93,11 +96,6 @@ class Ticket:
         """Mark the job as cancelled, from any thread, and free its sources, since it may stay queued for long."""
         self.cancelled, self.id = True, ""
         self.job = replace(self.job, sat=b"", sol=b"", files=b"")
-
-    @property
-    def size(self) -> int:
-        """Size of the sources in bytes."""
-        return len(self.job.sat) + len(self.job.sol) + len(self.job.files)
 
     @property
     def most_seconds(self) -> float:

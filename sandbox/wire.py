@@ -276,20 +276,19 @@ def unpack_outcomes(data: bytes, at: int = 0) -> list[Outcome]:
     Raises:
         ValueError, struct.error: the data is malformed.
     """
-    outcomes = []
-    while at < len(data):
+    outcomes, end_of_data, engines = [], len(data), len(ENGINES)
+    while at < end_of_data:
         end, engine, phase, case, observed, cpu, wall, peak, detail, size = OUTCOME.unpack_from(data, at)
-        at += OUTCOME.size
-        if end not in _ENDS or engine >= len(ENGINES) or phase not in _PHASES:
+        if end not in _ENDS or engine >= engines or phase not in _PHASES:
             raise ValueError(f"no end has the number {end}, no engine {engine}, or no phase {phase}")
-        text, payload = (
-            data[at : at + detail].decode("utf-8", "replace") if detail else "",
-            data[at + detail : at + detail + size],
-        )
+        at += OUTCOME.size
+        text = data[at : at + detail].decode("utf-8", "replace") if detail else ""
+        at += detail
+        payload = data[at : at + size]
+        at += size
         outcomes.append(
             Outcome(_ENDS[end], text, observed, cpu, wall, peak, payload, ENGINES[engine], _PHASES[phase], case)
         )
-        at += detail + size
     if not outcomes:
         raise ValueError("no outcome")
     return outcomes

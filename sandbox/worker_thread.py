@@ -135,7 +135,7 @@ class WorkerThread(threading.Thread):
         share = (self.pool.queued + in_flight) // self.pool.workers
         few, many = (round(seconds / self._job_seconds) for seconds in (_LEAST_SECONDS, _MOST_SECONDS))
         most = max(1, min(MAX_IN_FLIGHT, many, max(share, few)))
-        size = sum(ticket.size for ticket in (*self._in_flight, *batch))
+        size = sum([ticket.size for ticket in (*self._in_flight, *batch)])
         while len(batch) + in_flight < most:
             busy = bool(batch or in_flight)
             if busy and self._share.is_due and self.pool.demoted:
