@@ -67,6 +67,7 @@ class Job:
         turn: how long it may run before others get their turn.
         files: of a program, its files and those to fetch, as `selftaught.sandbox.wire.pack_files` makes it; empty if
             there are none.
+        slice_seconds: CPU seconds that its time slice has at least.
     """
 
     sat: bytes
@@ -76,6 +77,7 @@ class Job:
     kind: Kind = Kind.PUZZLE
     turn: Turn = Turn.WHOLE
     files: bytes = b""
+    slice_seconds: float = 0.0
 
     @property
     def has_steps(self) -> bool:

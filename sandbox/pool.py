@@ -22,6 +22,7 @@ from selftaught.sandbox.outcome import Counters
 from selftaught.sandbox.program import Ending, Run
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.ticket import Ticket
+from selftaught.sandbox.time_slice import Needed
 from selftaught.sandbox.verdict import Status, Verdict
 from selftaught.sandbox.worker_thread import CHECK_DEMOTED, WorkerThread
 
@@ -41,6 +42,7 @@ class Pool:
     Attributes:
         queue: Jobs that no thread has taken; `demoted` has those that had a turn.
         demoted: Jobs whose time slice was over.
+        needed: What judging by the same tests or cases needed before.
         closing: `close` was called: nothing more is judged.
 
     Raises:
@@ -53,6 +55,7 @@ class Pool:
         self._idle: list[WorkerThread] = []
         self._lock = threading.Lock()
         self.demoted: deque[Ticket] = deque()
+        self.needed = Needed()
         self._not_preemptible: set[Ticket] = set()  # those running whose `must_end` is true
         self.closing = False
         self._closed = threading.Lock()

@@ -16,10 +16,12 @@ experimental time-sharing system, 1962.)
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from dataclasses import replace
 
-from selftaught.sandbox.job import Job, Turn
+from selftaught.sandbox.job import Job, Kind, Turn
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.task import Limits
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
@@ -51,17 +53,12 @@ class TimeSlice:
         """CPU seconds: what phases have needed of late, or more if that is tried."""
         return max(self._needed, self._tried)
 
-    def limits(self, job: Job, known_seconds: float = 0.0) -> Limits:
-        """Return the limits of a phase of the job: cut to the slice if this is its turn.
-
-        Args:
-            job: the job.
-            known_seconds: CPU time that it will probably need.
-        """
+    def limits(self, job: Job) -> Limits:
+        """Return the limits of a phase of the job: cut to the slice if this is its turn."""
         if job.turn is not Turn.SLICE:
             return job.limits
-        known = min(LONGEST_KNOWN_SECONDS, _TWICE * known_seconds)
-        limits, wait = within(job.limits, max(self.seconds, known)), max(self._wait_seconds, _TWICE * known)
+        limits, wait = within(job.limits, max(self.seconds, job.slice_seconds)), self._wait_seconds
+        wait = max(wait, _TWICE * job.slice_seconds)
         return limits if limits.wall_seconds <= wait else replace(limits, wall_seconds=wait)
 
     def phase_ended(self, seconds: float, phases: int = 1) -> None:
@@ -99,22 +96,36 @@ class TimeSlice:
             self._late, self._tried = 0, min(LONGEST_SECONDS, self.seconds * _TWICE)
 
 
+def seconds_needed(job: Job, outcomes: list[Outcome]) -> float:
+    """Return the CPU seconds that the longest phase of a job with tests or cases has taken.
+
+    Each case is a phase of its own, or more. But all tests are run in one.
+    """
+    times = [outcome.cpu_seconds for outcome in outcomes]
+    return max(times) if job.kind in (Kind.CASES, Kind.STDIO) else sum(times)
+
+
 class Needed:
-    """CPU time that jobs have needed of late, by what they have in common."""
+    """What solutions needed of late, by the tests or cases that judged them. Thread-safe."""
 
     def __init__(self) -> None:
         self._seconds: OrderedDict[int, float] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def get(self, common: bytes) -> float:
-        """Return the seconds that the last job needed that had this; 0.0 if that is not known."""
-        return self._seconds.get(hash(common), 0.0)
+    def slice_seconds(self, job: Job) -> float:
+        """Return the slice for a job: twice what the last one needed with the same tests or cases."""
+        return 0.0 if job.has_steps else min(LONGEST_KNOWN_SECONDS, _TWICE * self._seconds.get(hash(job.sat), 0.0))
 
-    def set(self, common: bytes, seconds: float) -> None:
-        """Note the seconds that a job has needed, 0.0 if it has not ended."""
-        self._seconds[hash(common)] = seconds
-        self._seconds.move_to_end(hash(common))
-        if len(self._seconds) > _MOST_KNOWN:
-            self._seconds.popitem(last=False)
+    def note(self, job: Job, outcomes: list[Outcome]) -> None:
+        """Note what a job has needed, or that it has not ended."""
+        if job.has_steps:
+            return
+        key, ended = hash(job.sat), outcomes[-1].end is not End.UNFINISHED
+        with self._lock:
+            self._seconds[key] = seconds_needed(job, outcomes) if ended else 0.0
+            self._seconds.move_to_end(key)
+            if len(self._seconds) > _MOST_KNOWN:
+                self._seconds.popitem(last=False)
 
 
 class DemotedShare:

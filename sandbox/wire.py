@@ -12,7 +12,7 @@ from selftaught.sandbox.outcome import Counters, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
 
 _LENGTH = struct.Struct("<I")
-JOB = struct.Struct("<IBBddQQQII")
+JOB = struct.Struct("<IBBdddQQQII")
 """Header of a job: length of the solution, `kind`, `turn`, limits, seed, length of the puzzle. Puzzle, solution and
 `files` follow.
 """
@@ -147,6 +147,7 @@ def pack_job(job: Job) -> bytes:
         len(job.sol),
         job.kind,
         job.turn,
+        job.slice_seconds,
         limits.cpu_seconds,
         limits.wall_seconds,
         limits.memory_bytes,
@@ -166,11 +167,12 @@ _limits = functools.lru_cache(64)(Limits)
 
 def unpack_job(data: bytes) -> Job:
     """Return the job in these bytes."""
-    sol, kind, turn, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
+    sol, kind, turn, slice_seconds, cpu, wall, memory, answer, output, seed, sat = JOB.unpack_from(data)
     second = JOB.size + sat
     files = second + sol
     limits = _limits(cpu, wall, memory, answer, output)
-    return Job(data[JOB.size : second], data[second:files], limits, seed, _KINDS[kind], _TURNS[turn], data[files:])
+    sources = data[JOB.size : second], data[second:files]
+    return Job(*sources, limits, seed, _KINDS[kind], _TURNS[turn], data[files:], slice_seconds)
 
 
 ENGINES = ("fork", "snapshot")

@@ -166,6 +166,8 @@ class WorkerThread(threading.Thread):
             self._failed_starts = 0
             if self.pool.closing:  # `close` found no worker to interrupt: it was starting
                 raise WorkerFailed("the verifier was closed")
+        for ticket in active:
+            ticket.job.slice_seconds = self.pool.needed.slice_seconds(ticket.job)
         self.worker.submit([ticket.job for ticket in active])
 
     def _collect(self) -> None:
@@ -179,6 +181,7 @@ class WorkerThread(threading.Thread):
             if self.worker.counters is not before:
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
+            self.pool.needed.note(ticket.job, outcomes)
             now = time.monotonic()
             self._share.count(now - turn_began, bool(ticket.slices), bool(self.pool.demoted))
             if not ticket.slices:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Generator
 
 from selftaught.sandbox import codec, wire
-from selftaught.sandbox.job import Job, Kind, Turn
+from selftaught.sandbox.job import Job, Turn
 from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.time_slice import Needed, TimeSlice
+from selftaught.sandbox.time_slice import TimeSlice, seconds_needed
 from selftaught.sandbox.worker.engine import Preempted, charged
 from selftaught.sandbox.worker.judge import Judge
 from selftaught.sandbox.worker.session import Open, Run
@@ -83,7 +83,7 @@ class TaskExecutor:
 
         `run_step` and those of a session may raise Preempted.
         """
-        self._run_step, self.time_slice, self._needed = run_step, TimeSlice(), Needed()
+        self._run_step, self.time_slice = run_step, TimeSlice()
         self._judge = Judge(open_session, run, others_wait)
 
     def execute(self, job: Job) -> list[Outcome]:
@@ -125,17 +125,13 @@ class TaskExecutor:
     def _execute_cases(self, job: Job) -> list[Outcome]:
         """Run a task with tests or cases. One whose turn is over is unfinished, and begins anew."""
         try:
-            outcomes = self._judge.execute(job, self.time_slice.limits(job, self._needed.get(job.sat)))
+            outcomes = self._judge.execute(job, self.time_slice.limits(job))
         except Preempted:
             return [Outcome(End.UNFINISHED)]
         if self._expired(job, outcomes):
-            self._needed.set(job.sat, 0.0)
             seconds = sum(outcome.wall_seconds for outcome in outcomes)
             return [Outcome(End.UNFINISHED, engine=outcomes[0].engine, wall_seconds=seconds)]
-        times = [outcome.cpu_seconds for outcome in outcomes]
-        seconds = max(times) if job.kind in (Kind.CASES, Kind.STDIO) else sum(times)  # tests share one phase's limits
-        self._needed.set(job.sat, seconds)
-        self.time_slice.phase_ended(seconds)
+        self.time_slice.phase_ended(seconds_needed(job, outcomes))
         return outcomes
 
     def _expired(self, job: Job, outcomes: list[Outcome]) -> bool:

@@ -6,11 +6,13 @@ import textwrap
 import time
 from dataclasses import replace
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
 from selftaught.sandbox import FunctionTask, Limits, StdioTask, Task, Verdict, Verifier, time_slice
 from selftaught.sandbox.job import Job, Turn
+from selftaught.sandbox.pool import Pool
 
 
 def job(turn: Turn = Turn.SLICE) -> Job:
@@ -150,3 +152,20 @@ def test_a_long_task_of_every_kind_ends_right_though_others_come_between(verifie
         assert verifier.verify(Task("", f"def sat(x: int): return x == {number}", str(number))).accepted
     verdict = found.get(timeout=60)
     assert verdict.accepted, verdict
+
+
+def test_tests_that_took_long_before_are_started_once_for_each_solution(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = BUSY.replace("0.5", "0.2") + "def f(): return {0}"
+    solutions = [
+        FunctionTask(f"{n}", source.format(n), "f", tests="assert f() >= 0", limits=Limits(cpu_seconds=10.0))
+        for n in range(4)
+    ]
+    assert verifier.verify(solutions[0]).accepted
+    demoted: list[object] = []
+    pool: Any = verifier._pool
+    monkeypatch.setattr(
+        pool, "demote", lambda ticket, preempted: (demoted.append(ticket), Pool.demote(pool, ticket, preempted))
+    )
+    assert all(verifier.verify(solution).accepted for solution in solutions[1:]) and not demoted

@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 1733559763u
+#define SHARED_DIGEST 3210225713u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -73,6 +73,7 @@ struct __attribute__((packed)) task {
     uint32_t sol_size;
     uint8_t kind;
     uint8_t turn;
+    double slice_seconds;
     double cpu_seconds;
     double wall_seconds;
     uint64_t memory_bytes;
@@ -81,7 +82,7 @@ struct __attribute__((packed)) task {
     uint32_t seed;
     uint32_t sat_size;
 };
-_Static_assert(sizeof(struct task) == 54, "task");
+_Static_assert(sizeof(struct task) == 62, "task");
 struct __attribute__((packed)) phase_head {
     uint8_t which;
     uint64_t space;

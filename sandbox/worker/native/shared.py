@@ -252,7 +252,8 @@ _NUMBERS = {
 _PACKED = {
     "task": (
         wire.JOB,
-        "sol_size kind turn cpu_seconds wall_seconds memory_bytes answer_bytes output_bytes seed sat_size",
+        "sol_size kind turn slice_seconds cpu_seconds wall_seconds memory_bytes answer_bytes output_bytes seed "
+        "sat_size",
     ),
     "phase_head": (wire.PHASE, "which space cpu_seconds answer_bytes seed sat_size payload_size"),
     "outcome": (

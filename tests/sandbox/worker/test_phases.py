@@ -9,6 +9,7 @@ import pytest
 from selftaught.sandbox import Limits, time_slice
 from selftaught.sandbox.job import Job, Kind, Turn
 from selftaught.sandbox.outcome import End, Outcome
+from selftaught.sandbox.time_slice import Needed
 from selftaught.sandbox.worker.phases import TaskExecutor
 
 
@@ -27,55 +28,53 @@ class Judge:
         return [*cases, Outcome(End.TOTAL, observed=3.0)]
 
 
+class Verifier:
+    """Sends an executor one job after another, and knows what they needed."""
+
+    def __init__(self) -> None:
+        nothing: Any = None
+        self.executor, self.needed, self.judge = TaskExecutor(nothing, nothing, nothing, nothing), Needed(), Judge()
+        self.executor._judge = self.judge  # type: ignore[assignment]
+
+    def ends(self, judge: bytes, needed: float, turn: Turn = Turn.SLICE, kind: Kind = Kind.TESTS) -> bool:
+        """Return True if such a task ends at this turn, after many that needed little."""
+        for _ in range(300):
+            self.executor.time_slice.phase_ended(0.001)
+        return self.ends_next(judge, needed, turn, kind)
+
+    def ends_next(self, judge: bytes, needed: float, turn: Turn = Turn.SLICE, kind: Kind = Kind.TESTS) -> bool:
+        """Return True if such a task ends at this turn."""
+        job = Job(judge, str(needed).encode(), Limits(cpu_seconds=5), kind=kind, turn=turn)
+        job.slice_seconds = self.needed.slice_seconds(job)
+        outcomes = self.executor.execute(job)
+        self.needed.note(job, outcomes)
+        return outcomes[0].end is End.ACCEPTED
+
+
 @pytest.fixture
-def executor() -> TaskExecutor:
-    nothing: Any = None
-    made = TaskExecutor(nothing, nothing, nothing, nothing)
-    made._judge = Judge()  # type: ignore[assignment]
-    return made
+def verifier() -> Verifier:
+    return Verifier()
 
 
-def ends(executor: TaskExecutor, judge: bytes, needed: float, turn: Turn = Turn.SLICE, kind: Kind = Kind.TESTS) -> bool:
-    """Return True if such a task ends at this turn."""
-    job = Job(judge, str(needed).encode(), Limits(cpu_seconds=5), kind=kind, turn=turn)
-    return executor.execute(job)[0].end is End.ACCEPTED
+def test_what_is_judged_by_tests_that_took_long_gets_the_time_for_it(verifier: Verifier) -> None:
+    assert not verifier.ends(b"long", 0.05) and verifier.ends(b"long", 0.05, Turn.WHOLE)
+    assert verifier.ends(b"long", 0.06) and not verifier.ends(b"others", 0.05)
 
 
-def make_slices_short(executor: TaskExecutor) -> None:
-    for _ in range(300):
-        executor.time_slice.phase_ended(0.001)
-
-
-def test_what_is_judged_by_tests_that_took_long_gets_the_time_for_it(executor: TaskExecutor) -> None:
-    make_slices_short(executor)
-    assert not ends(executor, b"long", 0.05) and ends(executor, b"long", 0.05, Turn.WHOLE)
-    make_slices_short(executor)
-    assert ends(executor, b"long", 0.06)
-    make_slices_short(executor)
-    assert not ends(executor, b"others", 0.05)
-
-
-def test_an_endless_loop_takes_that_time_once(executor: TaskExecutor) -> None:
-    assert ends(executor, b"long", 0.05, Turn.WHOLE)
-    make_slices_short(executor)
-    judge: Any = executor._judge
-    for _ in range(3):
-        assert not ends(executor, b"long", 9.0)
-    _, first, *later = judge.given
+def test_an_endless_loop_takes_that_time_once(verifier: Verifier) -> None:
+    assert verifier.ends(b"long", 0.05, Turn.WHOLE)
+    assert not any(verifier.ends(b"long", 9.0) for _ in range(3))
+    _, first, *later = verifier.judge.given
     assert first == pytest.approx(0.3) and max(later) <= time_slice.LONGEST_SECONDS
 
 
-def test_tests_that_take_very_long_get_no_slice_for_it(executor: TaskExecutor) -> None:
-    assert ends(executor, b"very long", 1.0, Turn.WHOLE) and not ends(executor, b"very long", 1.0)
-    judge: Any = executor._judge
-    assert judge.given[-1] == time_slice.LONGEST_KNOWN_SECONDS
+def test_tests_that_take_very_long_get_no_slice_for_it(verifier: Verifier) -> None:
+    assert verifier.ends(b"very long", 1.0, Turn.WHOLE) and not verifier.ends(b"very long", 1.0)
+    assert verifier.judge.given[-1] == time_slice.LONGEST_KNOWN_SECONDS
 
 
 @pytest.mark.parametrize(("kind", "needed"), [(Kind.TESTS, 0.021), (Kind.CASES, 0.063)])
-def test_a_slice_has_room_for_twice_what_others_needed_of_late(
-    executor: TaskExecutor, kind: Kind, needed: float
-) -> None:
+def test_a_slice_has_room_for_twice_what_others_needed_of_late(verifier: Verifier, kind: Kind, needed: float) -> None:
     """In tests all cases have one limit, so that is the time of all of them."""
-    make_slices_short(executor)
-    assert ends(executor, b"first", needed / 2, Turn.WHOLE, kind)
-    assert ends(executor, b"second", needed * 0.8, kind=kind)
+    assert verifier.ends(b"first", needed / 2, Turn.WHOLE, kind)
+    assert verifier.ends_next(b"second", needed * 0.8, kind=kind)
