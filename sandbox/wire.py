@@ -82,22 +82,17 @@ def frame(body: bytes) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def size_of_first(frames: bytes, number: int = 1) -> int:
-    """Return the size in bytes of the first `number` frames."""
-    at = 0
+def end_of_first(frames: bytes, at: int = 0, number: int = 1) -> int:
+    """Return where the first `number` frames end that begin at this place."""
     for _ in range(number):
         at += _LENGTH.size + _LENGTH.unpack_from(frames, at)[0]
     return at
 
 
-def kind_of_first(frames: bytes) -> Kind:
-    """Return the kind of the job in the first frame."""
-    return _KINDS[JOB.unpack_from(frames, _LENGTH.size)[1]]
-
-
-def turn_of_first(frames: bytes) -> Turn:
-    """Return the turn of the job in the first frame."""
-    return _TURNS[JOB.unpack_from(frames, _LENGTH.size)[2]]
+def kind_and_turn_of_first(frames: bytes, at: int = 0) -> tuple[Kind, Turn]:
+    """Return both of the job in the frame that begins at this place."""
+    _, kind, turn, *_ = JOB.unpack_from(frames, at + _LENGTH.size)
+    return _KINDS[kind], _TURNS[turn]
 
 
 def cut(frames: bytes) -> Iterator[bytes]:

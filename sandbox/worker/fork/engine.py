@@ -74,10 +74,10 @@ class ForkEngine:
 
     def execute(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.execute`."""
-        while frames:
-            size = wire.size_of_first(frames)
-            job, frames = wire.unpack_job(next(wire.cut(frames))), frames[size:]
-            yield wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(self._execute(job, bool(frames))))
+        messages = list(wire.cut(frames))
+        for number, message in enumerate(messages, 1):
+            outcomes = self._execute(wire.unpack_job(message), number < len(messages))
+            yield wire.frame(wire.pack_counters(self.counters) + wire.pack_outcomes(outcomes))
 
     def _execute(self, job: Job, others_wait: bool) -> list[Outcome]:
         if others_wait and job.turn.is_preemptible:

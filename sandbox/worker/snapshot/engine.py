@@ -112,7 +112,7 @@ class SnapshotEngine:
         self._suspended_now: tuple[Step, SuspendedJob] | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # ends a wait (job.c); our caller may block it
-        self._sessions = ExitStack()
+        self._sessions: list[SnapshotSession] = []
         self._main = Upkeep(self._new, self.counters, on_end=self._suspended.clear)
         self._second = Upkeep(self._new, self.counters)
         self._main.ready()
@@ -133,19 +133,24 @@ class SnapshotEngine:
     def execute(self, frames: bytes) -> Iterator[bytes]:
         """See `Engine.execute`."""
         self._fork.on_slow_phase = self.on_slow_phase
-        while frames:
-            if (turn := wire.turn_of_first(frames)).is_preemptible or (self._suspended and turn is Turn.WHOLE):
-                size = wire.size_of_first(frames)
-                job, frames = wire.unpack_job(next(wire.cut(frames))), frames[size:]
-                yield self._frame(self._execute_preemptible(job, bool(frames)))
-                continue
-            batch = self._execute_batch(frames) if wire.kind_of_first(frames) is Kind.PUZZLE else None
-            if batch and batch.tasks:
-                yield batch.results
-                frames = frames[batch.consumed :]
-            if frames and not (batch and batch.stop is Stop.MORE):
-                yield self._frame(self._execute_first(wire.unpack_job(next(wire.cut(frames))), batch))
-                frames = frames[wire.size_of_first(frames) :]
+        at, size = 0, len(frames)
+        while at < size:
+            batch, (kind, turn) = None, wire.kind_and_turn_of_first(frames, at)
+            is_preemptible = turn.is_preemptible or (self._suspended and turn is Turn.WHOLE)
+            if kind is Kind.PUZZLE and not is_preemptible:
+                batch = self._execute_batch(frames[at:])
+                if batch and batch.tasks:
+                    yield batch.results
+                    at += batch.consumed
+                if at == size or (batch and batch.stop is Stop.MORE):
+                    continue
+            end = wire.end_of_first(frames, at)
+            job = wire.unpack_job(next(wire.cut(frames[at:end])))
+            at = end
+            if is_preemptible:
+                yield self._frame(self._execute_preemptible(job, at < size))
+            else:
+                yield self._frame(self._execute_first(job, batch))
 
     def _execute_preemptible(self, job: Job, others_wait: bool) -> list[Outcome]:
         """Run a task from its start, or go on with it, until it ends or the next job comes."""
@@ -207,17 +212,28 @@ class SnapshotEngine:
     def _execute_cases(self, job: Job) -> list[Outcome]:
         """Run a task with tests or cases; as a whole on the fork engine if one of its sessions can't go on here."""
         try:
-            with ExitStack() as self._sessions:  # whatever ends the task, no process is left as it was in a session
+            try:
                 return self._executor.execute(job)
+            finally:  # whatever ends the task, no process is left as it was in a session
+                self._close_sessions()
         except GivenUp:
             self.counters.given_up += 1
             return self._fork.executor.execute(job)
+
+    def _close_sessions(self) -> None:
+        """Close those that are not yet. Raises GivenUp, after all are closed."""
+        left = [session for session in self._sessions if not session.is_closed]
+        self._sessions.clear()
+        if left:
+            with ExitStack() as stack:
+                for session in left:
+                    stack.callback(session.close)
 
     def _open(self, request: Request) -> Session:
         """Return a session. What judges a solution has the second process: the first may be the solution's by then."""
         upkeep = self._main if request.phase in (Phase.SERVE, Phase.SHARED) else self._second
         session = SnapshotSession(self._context, upkeep, request)
-        self._sessions.callback(session.close)
+        self._sessions.append(session)
         return session
 
     def _resume(self, job: Job) -> list[Outcome] | None:

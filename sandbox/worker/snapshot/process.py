@@ -143,7 +143,7 @@ class SnapshotProcess:
         results, first, at = ctypes.string_at(state.results, state.results_size), b"", state.results_size
         answer = ctypes.string_at(state.answer, state.answer_size) if state.phase == Phase.SAT else b""
         if answer:
-            at = wire.size_of_first(results, state.executed)
+            at = wire.end_of_first(results, number=state.executed)
             first = results[at:]
         phase = Phase(state.phase) if state.phase else None
         return Batch(state.executed, results[:at], state.consumed, stop, phase, first, answer)
