@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -116,6 +117,24 @@ def test_each_side_has_limits_of_its_own_and_the_verdict_names_the_side(verifier
         limits=Limits(0.3, wall_seconds=60),
     )
     assert (theirs.status, theirs.phase) == (Status.TIME_LIMIT, "tests")
+
+
+@pytest.mark.parametrize(
+    ("wait", "limits", "limit"),
+    [("pass", Limits(0.3, wall_seconds=60), "cpu_seconds"), ("time.sleep(0.001)", Limits(9, 1.0), "wall_seconds")],
+    ids=["CPU time", "elapsed time"],
+)
+@pytest.mark.parametrize("all_cases", [False, True], ids=["first failure", "all cases"])
+def test_calls_without_end_are_ended_at_the_limit(
+    verifier: Verifier, wait: str, limits: Limits, limit: str, all_cases: bool
+) -> None:
+    """Each call is short: a limit is to be looked at between them too."""
+    sol = f"import time\ndef add(a, b):\n    {wait}\n    return a + b"
+    endless = "def test_it():\n    while add(1, 2) == 3: pass"
+    began = time.monotonic()
+    verdict = by_tests(verifier, sol, endless, limits=limits, all_cases=all_cases)
+    assert (verdict.status, verdict.limit and verdict.limit.name) == (Status.TIME_LIMIT, limit)
+    assert time.monotonic() - began < 10 and verdict.usage.cpu_seconds < 2
 
 
 def test_state_of_the_solution_lasts_from_call_to_call_and_not_to_the_next_task(verifier: Verifier) -> None:

@@ -143,6 +143,8 @@ class Child:
             self.engine.poll.register(descriptor, select.POLLIN)
         try:
             self._watch()  # an exception from it ends the worker, and with it the child
+            if self.outcome is None and self._message is not None:
+                self._check_time()  # `_watch` does when a turn is long: a phase may have many short ones
             if self.outcome is not None and self.outcome.end is not End.UNFINISHED:
                 self._end_at_limit()
         finally:
