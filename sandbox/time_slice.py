@@ -57,8 +57,8 @@ class TimeSlice:
         """Return the limits of a phase of the job: cut to the slice if this is its turn."""
         if job.turn is not Turn.SLICE:
             return job.limits
-        limits, wait = within(job.limits, max(self.seconds, job.slice_seconds)), self._wait_seconds
-        wait = max(wait, _TWICE * job.slice_seconds)
+        limits = within(job.limits, max(self.seconds, job.slice_seconds))
+        wait = max(self._wait_seconds, _TWICE * job.slice_seconds)
         return limits if limits.wall_seconds <= wait else replace(limits, wall_seconds=wait)
 
     def phase_ended(self, seconds: float, phases: int = 1) -> None:
@@ -114,12 +114,10 @@ class Needed:
 
     def slice_seconds(self, job: Job) -> float:
         """Return the slice for a job: twice what the last one needed with the same tests or cases."""
-        return 0.0 if job.has_steps else min(LONGEST_KNOWN_SECONDS, _TWICE * self._seconds.get(hash(job.sat), 0.0))
+        return min(LONGEST_KNOWN_SECONDS, _TWICE * self._seconds.get(hash(job.sat), 0.0))
 
     def note(self, job: Job, outcomes: list[Outcome]) -> None:
         """Note what a job has needed, or that it has not ended."""
-        if job.has_steps:
-            return
         key, ended = hash(job.sat), outcomes[-1].end is not End.UNFINISHED
         with self._lock:
             self._seconds[key] = seconds_needed(job, outcomes) if ended else 0.0

@@ -13,8 +13,8 @@ from selftaught.sandbox.task import Limits
 
 _LENGTH = struct.Struct("<I")
 JOB = struct.Struct("<IBBdddQQQII")
-"""Header of a job: length of the solution, `kind`, `turn`, limits, seed, length of the puzzle. Puzzle, solution and
-`files` follow.
+"""Header of a job: length of the solution, `kind`, `turn`, `slice_seconds`, limits, seed, length of the puzzle. Puzzle,
+solution and `files` follow.
 """
 
 OUTCOME = struct.Struct("<BBBIdddQHI")

@@ -166,9 +166,11 @@ class WorkerThread(threading.Thread):
             self._failed_starts = 0
             if self.pool.closing:  # `close` found no worker to interrupt: it was starting
                 raise WorkerFailed("the verifier was closed")
-        for ticket in active:
-            ticket.job.slice_seconds = self.pool.needed.slice_seconds(ticket.job)
-        self.worker.submit([ticket.job for ticket in active])
+        jobs = [ticket.job for ticket in active]
+        for job in jobs:
+            if not job.has_steps:
+                job.slice_seconds = self.pool.needed.slice_seconds(job)
+        self.worker.submit(jobs)
 
     def _collect(self) -> None:
         """Receive outcomes and send more jobs, until nothing is in flight."""
@@ -181,7 +183,8 @@ class WorkerThread(threading.Thread):
             if self.worker.counters is not before:
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
-            self.pool.needed.note(ticket.job, outcomes)
+            if not ticket.job.has_steps:
+                self.pool.needed.note(ticket.job, outcomes)
             now = time.monotonic()
             self._share.count(now - turn_began, bool(ticket.slices), bool(self.pool.demoted))
             if not ticket.slices:

@@ -247,17 +247,14 @@ def outcomes_of_tests(
     else:
         _add(used, max(0, min(current, total - 1)), last.cpu_seconds, last.wall_seconds)
     stop = total if last.end is End.ACCEPTED else max(failed) + 1
-    outcomes, engine, peak = [], last.engine, last.peak_memory_bytes
+    outcomes = []
     for number in range(stop):
-        outcome = failed.get(number)
+        outcome = failed.get(number) or Outcome(End.ACCEPTED, engine=last.engine, phase=phase)
         cpu, wall = used.get(number, (0.0, 0.0))
-        if outcome is None:
-            outcome = Outcome(End.ACCEPTED, "", 0.0, cpu, wall, peak, b"", engine, phase, number)
-        else:
-            outcome.case = number
-            outcome.cpu_seconds += cpu
-            outcome.wall_seconds += wall
-            outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, peak)
+        outcome.case = number
+        outcome.cpu_seconds += cpu
+        outcome.wall_seconds += wall
+        outcome.peak_memory_bytes = max(outcome.peak_memory_bytes, last.peak_memory_bytes)
         outcomes.append(outcome)
     return [*outcomes, Outcome(End.TOTAL, observed=total if is_known else 0)]
 

@@ -51,13 +51,18 @@ static int64_t fetch(const struct state *s, uint64_t page, void *copy, uint64_t 
     return got == (ssize_t)size ? got : STOP_FAILED;
 }
 
+/* Return memory to the kernel; there are zeros then. */
+static int punch(const struct state *s, uint64_t offset, uint64_t size)
+{
+    return fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) < 0 ? STOP_FAILED : 0;
+}
+
 /* Write zeros. */
 static int clear(const struct state *s, uint64_t offset, uint64_t size)
 {
-    if (size < PUNCH_PAGES * PAGE)
-        memset((uint8_t *)s->shared + offset, 0, size);
-    else if (fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size) < 0)
-        return STOP_FAILED;
+    if (size >= PUNCH_PAGES * PAGE)
+        return punch(s, offset, size);
+    memset((uint8_t *)s->shared + offset, 0, size);
     return 0;
 }
 
@@ -236,8 +241,7 @@ int process_release(struct state *s)
             while (rest < last && kinds[rest / PAGE] == KIND_KEPT)
                 rest += PAGE;
             uint64_t start = area->start + (kept - area->offset);
-            if (fallocate(s->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kept, rest - kept) < 0
-                || protect(s, start, start + (rest - kept)))
+            if (punch(s, kept, rest - kept) || protect(s, start, start + (rest - kept)))
                 return STOP_FAILED;
             memset(kinds + kept / PAGE, KIND_ZERO, (rest - kept) / PAGE);
         }

@@ -112,7 +112,7 @@ class SnapshotEngine:
         self._suspended_now: tuple[Step, SuspendedJob] | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))  # ends a wait (job.c); our caller may block it
-        self._sessions: list[SnapshotSession] = []
+        self._sessions = ExitStack()
         self._main = Upkeep(self._new, self.counters, on_end=self._suspended.clear)
         self._second = Upkeep(self._new, self.counters)
         self._main.ready()
@@ -126,7 +126,7 @@ class SnapshotEngine:
             raise
 
     def idle(self) -> bool:
-        """See `Engine.idle`. Replaces an ended process, which costs some milliseconds."""
+        """See `Engine.idle`. Replaces an ended process, which costs some milliseconds, and returns memory."""
         self._suspended.clear()
         return self._main.idle() or self._second.idle()
 
@@ -212,28 +212,17 @@ class SnapshotEngine:
     def _execute_cases(self, job: Job) -> list[Outcome]:
         """Run a task with tests or cases; as a whole on the fork engine if one of its sessions can't go on here."""
         try:
-            try:
+            with ExitStack() as self._sessions:  # whatever ends the task, no process is left as it was in a session
                 return self._executor.execute(job)
-            finally:  # whatever ends the task, no process is left as it was in a session
-                self._close_sessions()
         except GivenUp:
             self.counters.given_up += 1
             return self._fork.executor.execute(job)
-
-    def _close_sessions(self) -> None:
-        """Close those that are not yet. Raises GivenUp, after all are closed."""
-        left = [session for session in self._sessions if not session.is_closed]
-        self._sessions.clear()
-        if left:
-            with ExitStack() as stack:
-                for session in left:
-                    stack.callback(session.close)
 
     def _open(self, request: Request) -> Session:
         """Return a session. What judges a solution has the second process: the first may be the solution's by then."""
         upkeep = self._main if request.phase in (Phase.SERVE, Phase.SHARED) else self._second
         session = SnapshotSession(self._context, upkeep, request)
-        self._sessions.append(session)
+        self._sessions.callback(session.close)
         return session
 
     def _resume(self, job: Job) -> list[Outcome] | None:

@@ -23,8 +23,8 @@ MIN_MEMORY = 2 * snapshot.RESERVE_BYTES
 _MAX_PAGES = (snapshot.RESERVE_BYTES + (16 << 20)) // PAGE
 """If a job has written more pages the process is replaced."""
 _LISTED_PAGES = 4096
-_KEPT_PAGES = 32
-"""So many pages that jobs have written need not return to the kernel."""
+_FEW_PAGES = 32
+"""So few pages of memory that jobs have needed are not returned to the kernel."""
 _CALLS = 512
 _REPORT_CAPACITY = snapshot.JOB_BYTES
 _RESULTS_CAPACITY, _ANSWER_CAPACITY = 64 << 10, 64 << 10
@@ -294,7 +294,7 @@ class SnapshotProcess:
 
     def release(self) -> bool:
         """Return to the kernel the memory that jobs have needed, if it is much. Return True if it was."""
-        if self._state.kept < _KEPT_PAGES:
+        if self._state.kept < _FEW_PAGES:
             return False
         self._stopped(self._library.process_release(self._at))
         return True

@@ -17,11 +17,7 @@ from selftaught.sandbox.worker.snapshot.upkeep import Upkeep
 
 
 class SnapshotSession:
-    """A session on the process of an upkeep. Implements `Session`.
-
-    Attributes:
-        is_closed: the process has been put back, and may belong to another session.
-    """
+    """A session on the process of an upkeep. Implements `Session`."""
 
     def __init__(self, context: Context, upkeep: Upkeep, request: Request) -> None:
         """Prepare the session.
@@ -35,7 +31,7 @@ class SnapshotSession:
         most = request.limits.answer_bytes + request.limits.output_bytes + OVERHEAD_BYTES
         self._attempt = Attempt(context, upkeep.ready(), request.limits, max_message_bytes=most)
         self._lapped = (0.0, 0.0)
-        self.is_closed = False
+        self._closed = False
         self._peak = 0
 
     def start(self) -> bytes | Outcome:
@@ -128,13 +124,13 @@ class SnapshotSession:
 
     def close(self) -> int:
         """See `Session.close`."""
-        if not self.is_closed:
+        if not self._closed:
             self._put_back(given_up=False)
         return self._peak
 
     def _put_back(self, given_up: bool) -> None:
         """Put the process back, which stands at a message or at what ended the phase."""
-        self.is_closed = True
+        self._closed = True
         process = self._attempt.process
         if not self._upkeep.restore(self._attempt, given_up):
             raise GivenUp  # a comparison has found a difference
