@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -221,17 +222,24 @@ def train(data: tuple[str, ...], model_name: str, output: Path, method: str, **o
         raise Unusable(str(error)) from error
     if _is_first_process():
         click.echo(", ".join(f"{name} {value}" for name, value in counts.items()))
-    _leave_process_group()
+    _end_if_launched()
 
 
-def _leave_process_group() -> None:
-    """Wait for the other processes of a launcher, and close what connects them: its threads must not outlive Python,
-    or now and then the process aborts at its end and the launcher calls a finished training a failed one."""
+def _end_if_launched() -> None:
+    """Wait for the other processes of a launcher, and end this one without the last steps of Python.
+
+    Threads of gloo that still hold a tensor then abort the process, and the launcher calls a finished training a failed
+    one (pytorch pull request 179291). To destroy the process groups ends the threads only of those that nothing refers
+    to; caches of sharded tensors do.
+    """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
-        distributed.destroy_process_group()
+        atexit._run_exitfuncs()  # experiment trackers send what is left
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _is_first_process() -> bool:
