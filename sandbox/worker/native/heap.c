@@ -10,9 +10,11 @@
 #include <string.h>
 
 #define PAGE 4096
-#define HEAD 8                  /* before a piece: kind, and size with the head, for `heap_free` and `heap_realloc` */
+#define HEAD 4                  /* before a piece: its kind, for `heap_free` and `heap_realloc` */
+#define ALIGNMENT 16            /* of pieces, as of Python's; a piece with its head has a multiple of it */
 #define SMALL 1024              /* sizes up to here differ by 16 bytes, larger ones by a quarter of a power of two */
 #define LARGE (64 << 10)
+#define SMALL_KINDS (SMALL / ALIGNMENT)
 #define KINDS 96
 
 /* PyMemAllocatorEx (Include/cpython/pymem.h). */
@@ -30,52 +32,71 @@ struct region {
     void *freed[KINDS];         /* linked lists */
 };
 
-struct head { uint32_t kind, size; };
-
 static struct region *region;
+static size_t region_size;
 static struct allocator before[2];
 
 static int is_ours(const void *piece)
 {
-    return (uint8_t *)piece >= (uint8_t *)region && (uint8_t *)piece < region->end;
+    return (uintptr_t)piece - (uintptr_t)region < region_size;
 }
 
-static struct head *head(void *piece)
+static uint32_t *kind_of(void *piece)
 {
-    return (struct head *)((uint8_t *)piece - HEAD);
+    return (uint32_t *)piece - 1;
 }
 
-static struct head kind_and_size(size_t size)
+/* Return the size of pieces of this kind, with their heads. */
+static size_t size_of(uint32_t kind)
+{
+    if (kind <= SMALL_KINDS)
+        return (size_t)kind * ALIGNMENT;
+    uint32_t step = kind - SMALL_KINDS - 1;
+    return (size_t)(5 + step % 4) << (8 + step / 4);
+}
+
+/* Return the kind of the smallest pieces that have so many bytes, heads included; at most LARGE and a head. */
+static uint32_t kind_for(size_t size)
 {
     if (size <= SMALL)
-        return (struct head){(size + 15) / 16, (size + 15) & ~15UL};
+        return (size + ALIGNMENT - 1) / ALIGNMENT;
     unsigned quarter = 61 - __builtin_clzl(size - 1); /* 2^(quarter + 2) < size <= 2^(quarter + 3) */
     size_t quarters = (size + (1UL << quarter) - 1) >> quarter;
-    return (struct head){SMALL / 16 + (quarter - 8) * 4 + quarters - 4, quarters << quarter};
+    return SMALL_KINDS + (quarter - 8) * 4 + quarters - 4;
 }
 
 /* Return a piece, or NULL if the region is full. */
-static void *allocate(size_t size)
+static inline void *allocate(uint32_t kind)
 {
-    struct head needed = kind_and_size(size + HEAD);
-    uint8_t *piece = region->freed[needed.kind];
+    uint8_t *piece = region->freed[kind];
     if (piece) {
-        region->freed[needed.kind] = *(void **)piece;
+        region->freed[kind] = *(void **)piece;
         return piece;
     }
-    piece = region->top + HEAD;
-    if (piece + needed.size > region->end) /* `piece` itself may be beyond the end, after `heap_start_new_page` */
+    piece = region->top;
+    size_t size = size_of(kind);
+    if (piece > region->end || size > (size_t)(region->end - piece)) /* beyond it after `heap_start_new_page` */
         return NULL;
-    region->top += needed.size;
-    *head(piece) = needed;
+    region->top = piece + size;
+    *kind_of(piece) = kind;
     return piece;
+}
+
+/* Allocate what is not small, or what there is no room for. */
+static __attribute__((noinline)) void *allocate_rest(struct allocator *other, size_t size)
+{
+    void *piece = size > SMALL - HEAD && size < LARGE ? allocate(kind_for(size + HEAD)) : NULL;
+    return piece ? piece : other->malloc(other->context, size);
 }
 
 static void *heap_malloc(void *context, size_t size)
 {
-    struct allocator *other = context;
-    void *piece = size < LARGE ? allocate(size ? size : 1) : NULL;
-    return piece ? piece : other->malloc(other->context, size);
+    if (size <= SMALL - HEAD) {
+        void *piece = allocate((size + HEAD + ALIGNMENT - 1) / ALIGNMENT);
+        if (piece)
+            return piece;
+    }
+    return allocate_rest(context, size);
 }
 
 static void *heap_calloc(void *context, size_t count, size_t each)
@@ -84,7 +105,7 @@ static void *heap_calloc(void *context, size_t count, size_t each)
     size_t size;
     void *piece = NULL;
     if (!__builtin_mul_overflow(count, each, &size) && size < LARGE)
-        piece = allocate(size ? size : 1);
+        piece = allocate(kind_for(size + HEAD));
     return piece ? memset(piece, 0, size) : other->calloc(other->context, count, each);
 }
 
@@ -95,8 +116,9 @@ static void heap_free(void *context, void *piece)
         other->free(other->context, piece);
         return;
     }
-    *(void **)piece = region->freed[head(piece)->kind];
-    region->freed[head(piece)->kind] = piece;
+    uint32_t kind = *kind_of(piece);
+    *(void **)piece = region->freed[kind];
+    region->freed[kind] = piece;
 }
 
 static void *heap_realloc(void *context, void *piece, size_t size)
@@ -106,7 +128,7 @@ static void *heap_realloc(void *context, void *piece, size_t size)
         return heap_malloc(context, size);
     if (!is_ours(piece))
         return other->realloc(other->context, piece, size);
-    size_t room = head(piece)->size - HEAD;
+    size_t room = size_of(*kind_of(piece)) - HEAD;
     if (size <= room && size >= room / 2)
         return piece;
     void *larger = heap_malloc(context, size);
@@ -117,11 +139,13 @@ static void *heap_realloc(void *context, void *piece, size_t size)
     return larger;
 }
 
-/* Use this memory, which begins at a page. Pieces are aligned to 16 bytes, as Python's are, so their heads are not. */
+/* Use this memory, which begins at a page. */
 void heap_init(void *start, size_t size)
 {
     region = start;
-    *region = (struct region){(uint8_t *)start + (sizeof *region + 15) / 16 * 16 + HEAD, (uint8_t *)start + size, {0}};
+    region_size = size;
+    *region = (struct region){(uint8_t *)start + (sizeof *region + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT,
+        (uint8_t *)start + size, {0}};
 }
 
 /* Replace an allocator, one of at most two, by this one, which falls back on it. */
@@ -131,9 +155,9 @@ void heap_replace(struct allocator *allocator, unsigned which)
     *allocator = (struct allocator){&before[which], heap_malloc, heap_calloc, heap_realloc, heap_free};
 }
 
-/* Allocate the next pieces on new pages, and reuse no freed piece. */
+/* Allocate the next pieces on new pages, their heads too, and reuse no freed piece. */
 void heap_start_new_page(void)
 {
     memset(region->freed, 0, sizeof region->freed);
-    region->top += (-(uintptr_t)region->top & (PAGE - 1)) + HEAD;
+    region->top += (-(uintptr_t)region->top & (PAGE - 1)) + ALIGNMENT;
 }

@@ -40,6 +40,15 @@ def test_what_is_made_lies_together_whatever_its_size(compacted: str) -> None:
     )
 
 
+def test_pieces_are_aligned_as_pythons_own_are_and_an_integer_takes_no_more_memory(compacted: str) -> None:
+    code = compacted + (
+        "made, integers = [bytes(size) for size in range(2, 2000)], [int(f'1000{i}') for i in range(100, 200)]\n"
+        "ids = sorted(map(id, integers))\n"
+        "print({id(one) % 16 for one in made}, min(after - before for before, after in zip(ids, ids[1:])))"
+    )
+    assert in_a_process(code) == "{0} 32\n"
+
+
 def test_a_piece_that_was_freed_serves_the_next_request_of_its_size_until_the_page_is_turned(compacted: str) -> None:
     code = compacted + "piece = bytes(100); before = id(piece); piece = None; {}; print(id(bytes(100)) == before)"
     assert in_a_process(code.format("pass")) == "True\n"
