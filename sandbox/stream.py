@@ -15,6 +15,7 @@ import hashlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
@@ -69,7 +70,11 @@ def judge_many(
     """
     finished: SimpleQueue[tuple[int, Result]] = SimpleQueue()
     state, source, more = _StreamState(ordered, deduplicate), iter(items), True
-    due, put = state.due, finished.put
+    due = state.due
+
+    def settle(number: int, result: Result) -> None:
+        finished.put((number, result))
+
     try:
         while more or state.given < state.taken:
             if more and state.taken - state.given < window:
@@ -81,7 +86,7 @@ def judge_many(
                 task = check(item)
                 number = state.taken
                 if state.is_new(task):
-                    state.pending[number] = submit(task, _numbered(put, number))
+                    state.pending[number] = submit(task, partial(settle, number))
                 state.taken += 1
             else:
                 state.settle(*finished.get())
@@ -194,15 +199,15 @@ class AsyncStream:
         async for item in _asynchronous(self._items):
             task, number = self._check(item), state.taken
             if state.is_new(task):
-                state.pending[number] = await self._submit(task, _numbered(self._settle, number))
+                state.pending[number] = await self._submit(task, partial(self._settle, number))
             elif state.due:
                 self._changed.set()
             state.taken += 1  # last: every item that is counted gets a verdict
             await self._slots.acquire()
 
-    def _settle(self, numbered: tuple[int, Result]) -> None:
+    def _settle(self, number: int, result: Result) -> None:
         try:
-            self._state.settle(*numbered)
+            self._state.settle(number, result)
         except BaseException as error:
             self.fail(error)
         self._changed.set()
@@ -285,7 +290,7 @@ class Deduplicator:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[_Key, Verdict | _Waiting] = OrderedDict()
+        self._known: OrderedDict[_Key, Verdict | _Waiting | None] = OrderedDict()  # None: judged now, no duplicate yet
         self._keys: dict[int, _Key] = {}
 
     def add(self, number: int, task: Checked) -> Verdict | _Waiting | None:
@@ -300,14 +305,16 @@ class Deduplicator:
             duplicates, this one included, if it duplicates a task that is being judged.
         """
         key = _key(task)
-        known = self._known.get(key)
-        if known is None:
-            self._known[key] = []
+        if key not in self._known:
+            self._known[key] = None
             self._keys[number] = key
             return None
+        known = self._known[key]
         if isinstance(known, Verdict):
             self._known.move_to_end(key)
             return replace(known, id=task.id)
+        if known is None:
+            known = self._known[key] = []
         known.append((number, task.id))
         return known
 
@@ -324,7 +331,7 @@ class Deduplicator:
         key = self._keys.pop(number, None)
         if key is None:
             return []
-        waiting = self._known[key]
+        waiting = self._known[key] or []
         assert isinstance(waiting, list)
         if verdict.judged:
             self._known[key] = verdict if len(verdict.id) <= _SHORT else replace(verdict, id="")
@@ -359,11 +366,6 @@ def _key(task: Checked) -> _Key:
 
 def _digest(source: bytes) -> bytes:
     return hashlib.blake2b(source).digest()
-
-
-def _numbered(put: Callable[[tuple[int, Result]], None], number: int) -> Done:
-    """Return a callback that passes its result to `put`, after the number of the task."""
-    return lambda result: put((number, result))
 
 
 async def _asynchronous(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

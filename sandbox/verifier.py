@@ -31,7 +31,7 @@ from selftaught.sandbox.verdict import Verdict
 if TYPE_CHECKING:
     from selftaught.sandbox.client.shared import Shared
 
-_WINDOW = 256
+_WINDOW = 1024
 """The most tasks of a stream that are being judged or queued at a time, for each worker."""
 
 
