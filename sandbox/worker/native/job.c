@@ -19,7 +19,6 @@
 
 #define CALLS 512
 #define TICK_US 500
-#define NO_FAULTS_SEEN UINT64_MAX
 
 static int resume(struct state *s)
 {

@@ -161,14 +161,15 @@ static int take_untouched(struct state *s, struct area *area, uint64_t start, ui
 }
 
 /* Find what was written. The first write to each page was a fault of the process, which the kernel counts
-   (mm_account_fault in mm/memory.c, man 2 wait4): without a fault since it was last put back there are none. A scan for
-   nothing but WRITTEN also finds pages that the kernel has reclaimed from the page table: other pages keep the mark of
-   their protection there. */
+   (mm_account_fault in mm/memory.c, man 2 wait4): there are no more pages than faults since it was last put back, and
+   when so many are found the search ends. A scan for nothing but WRITTEN also finds pages that the kernel has reclaimed
+   from the page table: other pages keep the mark of their protection there. */
 static int collect(struct state *s, int only_list)
 {
     struct area *area = s->areas, *last = area + s->areas_count;
+    uint64_t most = s->faults_seen == NO_FAULTS_SEEN ? UINT64_MAX : s->faults - s->faults_seen;
     s->pages = 0;
-    for (; area < last && s->faults_seen != s->faults; area++) {
+    for (; area < last && s->pages < most; area++) {
         struct scan scan = {sizeof scan, 0, area->low, area->high, 0, (uint64_t)s->regions, MAX_REGIONS, 0, 0,
             WRITTEN, 0, WRITTEN};
         uint64_t low = area->low, high = area->high;

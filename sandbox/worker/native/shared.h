@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 3210225713u
+#define SHARED_DIGEST 1324858756u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -12,6 +12,7 @@
 #define DIGEST_BYTES 32
 #define REPORT_HEAD 9
 #define NO_CASE 4294967295
+#define NO_FAULTS_SEEN 18446744073709551615u
 enum {
     STOP_TIMEOUT = 0,
     STOP_CALL = 1,

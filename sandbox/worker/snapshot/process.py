@@ -13,7 +13,7 @@ from selftaught.sandbox.outcome import Phase
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.worker.inside import snapshot
 from selftaught.sandbox.worker.native.library import load_checked
-from selftaught.sandbox.worker.native.shared import Action, Range, Relayed, State, Stop
+from selftaught.sandbox.worker.native.shared import NO_FAULTS_SEEN, Action, Range, Relayed, State, Stop
 from selftaught.sandbox.worker.snapshot.memory import PAGE, Memory, Unrestorable
 from selftaught.sandbox.worker.snapshot.spawn import Spawned
 from selftaught.sandbox.worker.snapshot.suspended import SuspendedJob
@@ -33,7 +33,6 @@ _CHECK_SECONDS = 5.0
 _SIZE_BYTES = 8
 _STOPS = {stop.value: stop for stop in Stop}
 """Faster than the constructor of an enumeration."""
-_NO_FAULTS_SEEN = (1 << 64) - 1
 OUTPUT_BYTES = 4 << 20
 """A program may have a limit of so many bytes of output here."""
 
@@ -189,7 +188,7 @@ class SnapshotProcess:
     def write(self, address: int, data: bytes) -> None:
         """Write to its memory while a job runs, for a call that is answered. Raises OSError if that fails."""
         self.tracee.write(address, data)
-        self._state.faults_seen = _NO_FAULTS_SEEN  # what the supervisor writes causes no fault that is counted
+        self._state.faults_seen = NO_FAULTS_SEEN
 
     def output(self) -> bytes:
         """Return what the program has written, as `wire.pack_output` does."""
@@ -322,7 +321,7 @@ class SnapshotProcess:
         state.printed, state.print_limit, state.report_size = job.printed, print_limit, 0
         state.cpu_ns, state.wall_ns = int(self.tracee.cpu_seconds() * 1e9), time.monotonic_ns()
         state.job_size = state.written_count = 0
-        state.faults_seen = _NO_FAULTS_SEEN  # the supervisor's writes cause no faults
+        state.faults_seen = NO_FAULTS_SEEN
         for start, content in job.pages:
             self.tracee.write(start, content)  # as the process's own write: a scan finds it
         extended = ctypes.create_string_buffer(job.extended, len(job.extended))

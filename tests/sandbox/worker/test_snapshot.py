@@ -142,6 +142,34 @@ def test_nothing_of_a_job_is_left_for_the_next() -> None:
     assert found["counters"]["checked"] > 0
 
 
+COUNT = """
+import array, collections, datetime, decimal, sys
+TYPES = datetime.date, datetime.timezone, decimal.Decimal, collections.deque, array.array, int
+def sol(): return [sys.getrefcount(one) for one in TYPES]
+"""
+REFER = (
+    COUNT.replace("def sol()", "import ctypes\ndef count()")
+    + """
+def sol(which=0):
+    for one in (TYPES[which:] + TYPES)[:which % 3 + 1]:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
+    return 6
+"""
+)
+
+
+def test_what_few_jobs_write_is_put_back_however_little_else_is_written() -> None:
+    """Such types are in the data of libraries of their own, which are searched last."""
+    look = (Phase.SOL, PUZZLE, COUNT.encode())
+    jobs = [look]
+    for which in range(6):
+        jobs += [(Phase.SOL, PUZZLE, REFER.replace("which=0", f"which={which}").encode()), look]
+    found = run("snapshot", jobs, compared=True)
+    assert {one["payload"] for one in found["outcomes"][::2]} == {found["outcomes"][0]["payload"]}
+    assert {(one["end"], one["engine"]) for one in found["outcomes"]} == {("ANSWER", "snapshot")}
+    assert not found["counters"]["mismatches"]
+
+
 def test_whole_tasks_come_out_as_they_do_phase_by_phase_and_leave_nothing() -> None:
     """Answers of every kind, plain or not, in time or not, and puzzles that say this and that."""
     puzzle = (
