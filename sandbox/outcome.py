@@ -58,6 +58,8 @@ class Phase(IntEnum):
     """Judge outputs by a comparison or a checker."""
     SHARED = 17
     """Load a solution and run tests in the same process."""
+    SENDS_CODE = 32
+    """Added to `TESTS` if the code of the tests is to be sent first."""
 
 
 NO_CASE = (1 << 32) - 1

@@ -16,7 +16,7 @@ from selftaught.sandbox.job import Job
 from selftaught.sandbox.judging import Cases
 from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
-from selftaught.sandbox.worker.relay import Compiled
+from selftaught.sandbox.worker.codes import Codes
 from selftaught.sandbox.worker.session import Open, Request, Run, Session, unknown_seed
 from selftaught.sandbox.worker.solution import FORGED, REFUSALS, Solution, malformed, refused, text_of
 
@@ -85,7 +85,7 @@ class _Judgement:
     """What both kinds of cases share: the loop over the cases."""
 
     def __init__(
-        self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled, pause: Callable[[], None]
+        self, open_session: Open, run: Run, job: Job, limits: Limits, codes: Codes, pause: Callable[[], None]
     ) -> None:
         """Prepare the judgement.
 
@@ -94,10 +94,10 @@ class _Judgement:
             run: runs a phase to its end.
             job: a job of kind `Kind.CASES` or `Kind.STDIO`.
             limits: limits of each case.
-            compiled: returns the code of a source.
+            codes: code of programs.
             pause: called between cases; may raise Preempted.
         """
-        self._open, self._run, self._job, self._limits, self._compiled = open_session, run, job, limits, compiled
+        self._open, self._run, self._job, self._limits, self._codes = open_session, run, job, limits, codes
         self._pause = pause
         self._cases = judging.unpack_cases(job.sat)
         self._checks = Checks(open_session, job, limits, self._cases)
@@ -141,9 +141,9 @@ class FunctionCases(_Judgement):
     _unloadable: Outcome | None = None
 
     def __init__(
-        self, open_session: Open, run: Run, job: Job, limits: Limits, compiled: Compiled, pause: Callable[[], None]
+        self, open_session: Open, run: Run, job: Job, limits: Limits, codes: Codes, pause: Callable[[], None]
     ) -> None:
-        super().__init__(open_session, run, job, limits, compiled, pause)
+        super().__init__(open_session, run, job, limits, codes, pause)
         self._solution = Solution(open_session, job, self._cases, limits, parts=len(self._cases.cases) + 1)
 
     def _judge(self, given: bytes, expected: bytes) -> Outcome:
@@ -185,8 +185,8 @@ class StdioCases(_Judgement):
 
     def _judge(self, given: bytes, expected: bytes) -> Outcome:
         if self._code is None:
-            at_once = len(self._cases.cases) >= _COMPILE_FROM
-            self._code = self._compiled(self._job.sol, "main.py", at_once, self._limits) if at_once else b""
+            is_worth_it = len(self._cases.cases) >= _COMPILE_FROM
+            self._code = self._codes.of_program(self._job.sol, self._limits) if is_worth_it else b""
         program, source = (self._code, self._job.sol) if self._code else (self._job.sol, b"")
         request = Request(Phase.RUN, program, given, self._limits, self._job.seed, source)
         outcome = self._run(request)

@@ -6,8 +6,6 @@ bytes, and passed on. What judges runs in a jailed process of its own (`Phase.TE
 
 from __future__ import annotations
 
-import struct
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -16,16 +14,10 @@ from selftaught.sandbox.job import Job, Kind
 from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.task import Limits
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
+from selftaught.sandbox.worker.codes import Codes
 from selftaught.sandbox.worker.engine import Preempted
 from selftaught.sandbox.worker.relay import Relay, failure_of, outcomes_of_tests
 from selftaught.sandbox.worker.session import Open, Request, Run
-
-_ENTRY = struct.Struct("<II")
-"""Header of a compiled source: length of the code, and nanoseconds that compiling took."""
-_MOST_COMPILED, _MOST_COMPILED_BYTES = 4096, 16 << 20
-"""Sources that are kept with their code, and bytes of all."""
-_MOST_OF_ONE = _MOST_COMPILED_BYTES // 4
-"""Bytes of a source with its code, above which it is not kept: it would displace the others, and itself."""
 
 
 class Judge:
@@ -40,7 +32,7 @@ class Judge:
             others_wait: returns True if the next job has come.
         """
         self._open, self._run, self._others_wait = open_session, partial(_run_to_end, run), others_wait
-        self._compiled = _Compiled(self._run)
+        self._codes = Codes(self._run)
 
     def execute(self, job: Job, limits: Limits) -> list[Outcome]:
         """Judge a solution.
@@ -59,9 +51,9 @@ class Judge:
         if job.kind is Kind.SHARED:
             return self._share(job, limits)
         if job.kind is Kind.TESTS:
-            return Relay(self._open, job, limits, self._compiled.get, partial(self._pause, job)).execute()
+            return Relay(self._open, job, limits, self._codes, partial(self._pause, job)).execute()
         cases = FunctionCases if job.kind is Kind.CASES else StdioCases
-        return cases(self._open, self._run, job, limits, self._compiled.get, partial(self._pause, job)).execute()
+        return cases(self._open, self._run, job, limits, self._codes, partial(self._pause, job)).execute()
 
     def _pause(self, job: Job) -> None:
         """Called between two cases. Raises Preempted."""
@@ -95,56 +87,3 @@ def _run_to_end(run: Run, request: Request) -> Outcome:
     if outcome.end is End.UNFINISHED:
         raise Preempted
     return outcome
-
-
-class _Compiled:
-    """Code of the sources that many jobs share. It is made by `Phase.COMPILE`, at the second time one is seen."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._codes: OrderedDict[tuple[str, bytes], bytes | None] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, source: bytes, file: str, at_once: bool, limits: Limits) -> bytes:
-        """Return the code of a source, or b"" if it is not compiled.
-
-        Args:
-            source: the source.
-            file: the name of the file that it is compiled under.
-            at_once: compile it even if it is seen for the first time.
-            limits: limits of compiling it.
-        """
-        key = file, source
-        if key not in self._codes and not at_once:
-            self._add(key, None)
-            return b""
-        code = self._codes.get(key)
-        if code is None:
-            code = self._compile(source, file, limits)
-            self._add(key, code)
-        if key in self._codes:
-            self._codes.move_to_end(key)
-        return code
-
-    def _compile(self, source: bytes, file: str, limits: Limits) -> bytes:
-        outcome = self._run(Request(Phase.COMPILE, wire.frame(source), file.encode(), limits))
-        if outcome.end is not End.ANSWER or len(outcome.payload) < _ENTRY.size:
-            return b""
-        size, _ = _ENTRY.unpack_from(outcome.payload)
-        code = outcome.payload[_ENTRY.size :]
-        return code if len(code) == size else b""
-
-    def _add(self, key: tuple[str, bytes], code: bytes | None) -> None:
-        if len(key[1]) > _MOST_OF_ONE:
-            return
-        if len(key[1]) + len(code or b"") > _MOST_OF_ONE:
-            code = b""  # it is run from its source
-        self._bytes += len(key[1]) + len(code or b"") - self._size(key)
-        self._codes[key] = code
-        while len(self._codes) > _MOST_COMPILED or self._bytes > _MOST_COMPILED_BYTES:
-            oldest = next(iter(self._codes))
-            self._bytes -= self._size(oldest)
-            del self._codes[oldest]
-
-    def _size(self, key: tuple[str, bytes]) -> int:
-        return len(key[1]) + len(self._codes[key] or b"") if key in self._codes else 0

@@ -18,6 +18,7 @@ from selftaught.sandbox import judging, wire
 from selftaught.sandbox.job import Job
 from selftaught.sandbox.outcome import NO_CASE, End, Outcome, Phase
 from selftaught.sandbox.task import Limits
+from selftaught.sandbox.worker.codes import Codes
 from selftaught.sandbox.worker.session import MOST_CASES, Open, Relayed, Request, Session, unknown_seed
 from selftaught.sandbox.worker.solution import FORGED, Solution, is_encoding, malformed, refused, size_of, text_of
 
@@ -36,8 +37,6 @@ _ENDS = {
 _ENDS_CASE = b"L", b"m"
 """Refusals of the solution that end the case. The tests themselves get the other one, w: it names what can't cross."""
 
-Compiled = Callable[[bytes, str, bool, Limits], bytes]
-"""Returns the code of a source: see `Judge`."""
 Used = dict[int, tuple[float, float]]
 """CPU time and elapsed time in seconds that cases have used, by number of the case."""
 
@@ -45,23 +44,21 @@ Used = dict[int, tuple[float, float]]
 class Relay:
     """The judgement of one solution by tests."""
 
-    def __init__(
-        self, open_session: Open, job: Job, limits: Limits, compiled: Compiled, pause: Callable[[], None]
-    ) -> None:
+    def __init__(self, open_session: Open, job: Job, limits: Limits, codes: Codes, pause: Callable[[], None]) -> None:
         """Prepare the judgement.
 
         Args:
             open_session: opens a session.
             job: a job of kind `Kind.TESTS`.
             limits: its limits.
-            compiled: returns the code of tests that are seen often.
+            codes: code of tests that were seen before.
             pause: called between cases; may raise Preempted.
         """
         self._pause = pause
         self._open, self._job, self._limits = open_session, job, limits
         self._tests = judging.unpack_tests(job.sat)
         self._source = self._tests.tests.encode(*wire.TEXT)
-        self._code = compiled(self._source, "<tests>", False, limits)
+        self._codes = codes
         self._solution = Solution(open_session, job, self._tests, limits)
         self._judge: Session | None = None
         self._failed: dict[int, Outcome] = {}
@@ -96,16 +93,14 @@ class Relay:
             judging.encode(tests.all_cases),
             judging.encode(self._case),
         )
-        request = Request(
-            Phase.TESTS,
-            self._code or self._source,
-            head,
-            self._limits,
-            unknown_seed(),
-            source=self._source if self._code else b"",
-        )
+        source, code = self._source, self._codes.of_tests(self._source)
+        request = Request(Phase.TESTS, code or source, head, self._limits, unknown_seed(), source if code else b"")
+        request.sends_code = code is None
         self._judge = judge = self._open(request)
         found = judge.start()
+        if request.sends_code and isinstance(found, bytes) and found[:1] == b"C":
+            self._codes.keep_tests(source, found[1:])
+            found = judge.send(b"")
         while isinstance(found, bytes):
             if len(found) < 1 + _CASE.size or not self._begin_case(_CASE.unpack_from(found, 1)[0]):
                 found = malformed(judge.lap())

@@ -35,6 +35,8 @@ class Request:
         source: the source of which `sat` is the code, if it is compiled.
         parts: how many times a session may begin anew with full limits.
         files: see `selftaught.sandbox.job.Job`.
+        sends_code: the first message is C and the code of `sat`, made before anything of it runs; without code if it
+            is to be compiled each time.
     """
 
     phase: Phase
@@ -45,6 +47,7 @@ class Request:
     source: bytes = b""
     parts: int = 1
     files: bytes = b""
+    sends_code: bool = False
 
     def pack(self, space: int) -> bytes:
         """Return what the process reads: header (`wire.PHASE`), first source, payload.
@@ -53,7 +56,7 @@ class Request:
             space: the limit of its address space, in bytes.
         """
         head = wire.PHASE.pack(
-            self.phase | (Phase.COMPILED if self.source else 0),
+            self.phase | (Phase.COMPILED if self.source else 0) | (Phase.SENDS_CODE if self.sends_code else 0),
             space,
             self.limits.cpu_seconds * self.parts,
             self.limits.answer_bytes,

@@ -67,6 +67,28 @@ def test_tests_that_do_not_load_are_an_error_of_the_task(verifier: Verifier) -> 
         assert verdict.status is Status.TESTS_ERROR, (tests, verdict)
 
 
+@pytest.mark.parametrize("add", ["return a + b", "return a - b"])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert add(1, 2) == 3\nassert add(2, 2) == 4, 'two and two'",
+        "assert add(1, 2) is 3",  # a warning
+        "assert [add(x, 0) for x in {8, 0}] == [x for x in {8, 0}]\nassert add(8, 0) in {8, 0}",  # no marshal keeps it
+        "assert add(1, 2) == (",
+        "def test_it():\n    'text'\n    assert add(1, 2) == 3\nclass TestIt:\n    def test(self): assert add(1, 0)",
+        "",
+    ],
+    ids=["cases", "warning", "set", "syntax", "functions", "none"],
+)
+def test_a_verdict_is_the_same_when_tests_come_again(verifier: Verifier, tests: str, add: str) -> None:
+    """Their code is kept then."""
+    found = set()
+    for _ in range(3 * verifier.workers):
+        verdict = by_tests(verifier, f"def add(a, b): {add}", tests, all_cases=True)
+        found.add((verdict.status, verdict.message, tuple((one.status, one.message) for one in verdict.cases)))
+    assert len(found) == 1
+
+
 def test_what_a_wrong_result_provokes_in_tests_counts_against_the_solution(verifier: Verifier) -> None:
     tests = "def check(candidate):\n    assert candidate(1, 2)[0] == 3"
     verdict = by_tests(verifier, ADD, tests)

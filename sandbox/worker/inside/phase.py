@@ -23,7 +23,7 @@ from selftaught.sandbox.worker.inside import annotation, program
 from selftaught.sandbox.worker.inside.failure import NO_MEMORY, LoadError, describe
 from selftaught.sandbox.worker.inside.source import ENTRY, compile_all, compile_source, new_scope
 
-_SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
+_SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED, _SENDS_CODE = (
     int(one)
     for one in (
         Phase.SOL,
@@ -35,6 +35,7 @@ _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED = (
         Phase.TESTS,
         Phase.CHECK,
         Phase.SHARED,
+        Phase.SENDS_CODE,
     )
 )
 _SESSIONS = (_SERVE, _TESTS, _CHECK, _SHARED)
@@ -107,7 +108,7 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
     which, _, _, answer_bytes, seed, sat_size, _ = _unpack(job)
     sat, payload = _bytes(job[_head_size : _head_size + sat_size]), _bytes(job[_head_size + sat_size :])
     if which == _COMPILE:
-        return b"C", compile_all(sat, _COMPILERS.get(payload, _compile_puzzle))
+        return b"C", compile_all(sat, program.compile_main if payload else _compile_puzzle)
     if seed:
         random.seed(seed)
         if seed_numpy:
@@ -118,7 +119,7 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
             os.close(REPORT_FD)
         sys.modules.pop(_PUZZLE, None)
         program.run(payload, _loads(sat)) if is_compiled else program.run(sat)
-    if which in _SESSIONS:
+    if which & ~_SENDS_CODE in _SESSIONS:
         return _run_session(which, _loads(sat) if is_compiled else sat, payload, answer_bytes)
     return _run_phase(which, is_compiled, sat, payload, answer_bytes, reports_loaded)
 
@@ -133,25 +134,14 @@ def _run_session(which: int, source: Any, payload: bytes, answer_bytes: int) -> 
 
     if which == _SERVE:
         return serving.serve(source, payload, answer_bytes, exchange)
-    if which == _TESTS:
-        return testing.run_tests(source, payload, exchange)
+    if which & ~_SENDS_CODE == _TESTS:
+        return testing.run_tests(source, payload, exchange, answer_bytes if which & _SENDS_CODE else None)
     if which == _CHECK:
         return checking.check(source, payload, exchange)
     return sharing.run_shared(source, payload, exchange)
 
 
-def _compile_tests(source: bytes) -> object:
-    from selftaught.sandbox.worker.inside import test_source
-
-    return test_source.compile_tests(source)
-
-
 _compile_puzzle = functools.partial(compile_source, file="<puzzle>")
-_COMPILERS: dict[bytes, Callable[[bytes], object]] = {
-    b"<tests>": _compile_tests,
-    program.NAME.encode(): program.compile_main,
-}
-"""What compiles the sources of `Phase.COMPILE`, by its payload."""
 
 
 def set_messages(buffer: memoryview) -> None:

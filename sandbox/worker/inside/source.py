@@ -50,13 +50,26 @@ def compile_all(sources: bytes, compile_one: Callable[[bytes], Any]) -> bytes:
         warnings.simplefilter("error")
         for source in wire.cut(sources):
             began = _clock()
-            try:
-                code = compile_one(source)
-                made = marshal.dumps(code) if _survives_marshal(code) else b""
-            except BaseException:
-                made = b""
+            _, made = _marshalled(source, compile_one)
             parts += [ENTRY.pack(len(made), min(_clock() - began, _MAX_NANOSECONDS)), made]
     return b"".join(parts)
+
+
+def compile_once(source: bytes, compile_one: Callable[[bytes], Any]) -> tuple[Any, bytes]:
+    """Do the same for one source. Return what `compile_one` returns, None if it gives an error or a warning; and its
+    code, which may be empty.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return _marshalled(source, compile_one)
+
+
+def _marshalled(source: bytes, compile_one: Callable[[bytes], Any]) -> tuple[Any, bytes]:
+    try:
+        code = compile_one(source)
+        return code, marshal.dumps(code) if _survives_marshal(code) else b""
+    except BaseException:
+        return None, b""
 
 
 def _survives_marshal(code: object) -> bool:

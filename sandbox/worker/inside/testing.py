@@ -13,14 +13,16 @@ from selftaught.sandbox.worker.inside.failure import describe
 from selftaught.sandbox.worker.inside.from_tests import FromTests, SolutionModule, checked_kinds, is_offered
 from selftaught.sandbox.worker.inside.relay import Relay
 from selftaught.sandbox.worker.inside.solution import MODULE, classes_in
-from selftaught.sandbox.worker.inside.source import compile_source, new_scope
+from selftaught.sandbox.worker.inside.source import compile_once, compile_source, new_scope
 from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
 
 TESTS = "__tests__"
 """Name of the module that tests are."""
 
 
-def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
+def run_tests(
+    tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes], bytes], most_code_bytes: int | None = None
+) -> tuple[bytes, bytes]:
     """Run tests against a solution in another process. Return code and text of the report.
 
     Args:
@@ -28,7 +30,12 @@ def run_tests(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes],
         payload: encoding of (prelude, entry point, kinds of names (`solution`), whether to go on after a failure, the
             first case to run).
         exchange: sends a message and returns the answer.
+        most_code_bytes: send the code of the tests first, if it is no longer; None: don't.
     """
+    if most_code_bytes is not None and isinstance(tests, bytes):
+        pieces, code = compile_once(tests, compile_tests)
+        exchange(b"C" + (code if len(code) <= most_code_bytes else b""))
+        tests = pieces or tests
     prelude, entry_point, kinds, all_cases, first_case = relay_data.decode(payload)
     try:
         pieces = compile_tests(tests) if isinstance(tests, bytes) else tests

@@ -2,7 +2,7 @@
 #ifndef SHARED_H
 #define SHARED_H
 #include <stdint.h>
-#define SHARED_DIGEST 1324858756u
+#define SHARED_DIGEST 322580943u
 #define PAGE 4096
 #define MAX_COMPILED 64
 #define MAX_REGIONS 128
@@ -69,6 +69,7 @@ enum {
     PHASE_COMPILED = 8,
     PHASE_CHECK = 16,
     PHASE_SHARED = 17,
+    PHASE_SENDS_CODE = 32,
 };
 struct __attribute__((packed)) task {
     uint32_t sol_size;

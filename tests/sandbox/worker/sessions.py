@@ -10,6 +10,11 @@ from selftaught.sandbox.worker.session import Request, Session
 Script = list[bytes | Outcome]
 
 
+def unreachable(request: Request) -> Outcome:
+    """Run no phase."""
+    raise AssertionError(request)
+
+
 class Scripted:
     """Says what the script has, one line a turn."""
 

@@ -10,9 +10,9 @@ from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, codec, d
 from selftaught.sandbox.outcome import End, Outcome, Phase
 from selftaught.sandbox.verdict import Verdict
 from selftaught.sandbox.worker.cases import FunctionCases, StdioCases
+from selftaught.sandbox.worker.codes import Codes
 from selftaught.sandbox.worker.engine import do_nothing
-from selftaught.sandbox.worker.session import Request
-from tests.sandbox.worker.sessions import Script, Stage
+from tests.sandbox.worker.sessions import Script, Stage, unreachable
 
 READY = b"R" + codec.encode({"f": "function"}, 1000)
 LIMITS = Limits()
@@ -37,13 +37,9 @@ def judge(
     stage = Stage({Phase.SERVE: solution, Phase.CHECK: [check or []]})
     task = FunctionTask("t", "sol", "f", cases=CASES, all_cases=all_cases, checker=checker, prelude=prelude)
     job = judging.pack(task, LIMITS)
-    outcomes = FunctionCases(stage.open, unreachable, job, LIMITS, lambda *_: b"", do_nothing).execute()
+    outcomes = FunctionCases(stage.open, unreachable, job, LIMITS, Codes(unreachable), do_nothing).execute()
     assert stage.all_closed()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
-
-
-def unreachable(request: Request) -> Outcome:
-    raise AssertionError(request)
 
 
 def test_equal_bytes_need_no_comparison() -> None:
@@ -133,7 +129,7 @@ def test_a_score_counts_only_below_one_and_for_a_wrong_output() -> None:
 def program(outputs: list[Outcome], cases: list[tuple[str, str]], check: Script | None = None) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.CHECK: [check or []]})
     job = judging.pack(StdioTask("t", "code", cases), LIMITS)
-    outcomes = StdioCases(stage.open, lambda _: outputs.pop(0), job, LIMITS, lambda *_: b"", do_nothing).execute()
+    outcomes = StdioCases(stage.open, lambda _: outputs.pop(0), job, LIMITS, Codes(unreachable), do_nothing).execute()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
 
 

@@ -9,9 +9,10 @@ import pytest
 from selftaught.sandbox import FunctionTask, Limits, Status, codec, decision, judging
 from selftaught.sandbox.outcome import NO_CASE, End, Outcome, Phase
 from selftaught.sandbox.verdict import Verdict
+from selftaught.sandbox.worker.codes import Codes
 from selftaught.sandbox.worker.engine import do_nothing
 from selftaught.sandbox.worker.relay import Relay
-from tests.sandbox.worker.sessions import Script, Stage
+from tests.sandbox.worker.sessions import Script, Stage, unreachable
 
 READY = b"R" + codec.encode({"f": "function"}, 1000)
 LIMITS = Limits()
@@ -34,11 +35,15 @@ def ends(total: int, case: int = NO_CASE, code: bytes = b"T", text: bytes = b"")
 
 
 def judge(
-    solution: list[Script], tests: list[Script], all_cases: bool = False, prelude: str = ""
+    solution: list[Script],
+    tests: list[Script],
+    all_cases: bool = False,
+    prelude: str = "",
+    codes: Codes | None = None,
 ) -> tuple[Verdict, Stage]:
     stage = Stage({Phase.SERVE: solution, Phase.TESTS: tests})
     task = FunctionTask("t", "sol", "f", tests="tests", prelude=prelude, all_cases=all_cases)
-    outcomes = Relay(stage.open, judging.pack(task, LIMITS), LIMITS, lambda *_: b"", do_nothing).execute()
+    outcomes = Relay(stage.open, judging.pack(task, LIMITS), LIMITS, codes or Codes(unreachable), do_nothing).execute()
     assert stage.all_closed()
     return decision.decide("t", outcomes, LIMITS, "full", "v"), stage
 
@@ -49,6 +54,32 @@ def test_requests_and_answers_pass_unchanged_and_the_tests_report_decides() -> N
     assert solution.heard == [says((1, 2)), says("x")]
     assert tests.heard == [says(3), says([4])]
     assert verdict.accepted and (verdict.passed, verdict.total) == (1, 1)
+
+
+def test_the_code_that_tests_send_first_is_run_the_next_time() -> None:
+    codes = Codes(unreachable)
+    first, stage = judge([[READY, says(3)]], [[b"Ccode", asks(0), ends(1)]], codes=codes)
+    assert stage.opened[1].request.sends_code and stage.opened[1].heard == [b"", says(3)]
+    then, stage = judge([[READY, says(3)]], [[asks(0), ends(1)]], codes=codes)
+    request = stage.opened[1].request
+    assert (request.sat, request.source, request.sends_code) == (b"code", b"tests", False)
+    assert first == then and first.accepted
+
+
+@pytest.mark.parametrize("late", [[b"Cother"], [asks(0), b"Cother"]], ids=["kept already", "after a request"])
+def test_code_that_nobody_has_asked_for_is_not_kept(late: Script) -> None:
+    codes = Codes(unreachable)
+    if late[0] == b"Cother":
+        codes.keep_tests(b"tests", b"code")
+    verdict, _ = judge([[READY, says(3), says(3)]], [[*late, ends(1)]], codes=codes)
+    assert verdict.status is Status.CRASHED
+    assert codes.of_tests(b"tests") == (b"code" if late[0] == b"Cother" else None)
+
+
+def test_a_solution_can_not_send_the_code_of_its_tests() -> None:
+    codes = Codes(unreachable)
+    verdict, _ = judge([[b"Cown"]], [], codes=codes)
+    assert verdict.status is Status.CRASHED and codes.of_tests(b"tests") is None
 
 
 def test_the_solution_never_hears_of_the_tests() -> None:
