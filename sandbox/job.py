@@ -8,6 +8,9 @@ from enum import IntEnum
 from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.task import Limits
 
+WALL_OF_SLICE = 10
+"""How many times its CPU time a slice may take in elapsed time."""
+
 
 class Kind(IntEnum):
     """What a job judges, or that it only runs a program."""
@@ -85,7 +88,13 @@ class Job:
         return self.kind in (Kind.PUZZLE, Kind.PROGRAM)
 
     def is_expired(self, outcome: Outcome) -> bool:
-        """Return True if this outcome leaves the job unfinished: a phase was out of time, and has a slice only."""
+        """Return True if this outcome leaves the job unfinished: a phase was out of time, and has a slice only.
+
+        A longer slice leaves a job's own limit of elapsed time as it is if that is less: then that is final.
+        """
+        limits = self.limits
+        if self.turn is Turn.LONGER and limits.wall_seconds < WALL_OF_SLICE * limits.cpu_seconds:
+            return outcome.end is End.CPU
         return self.turn.is_slice and outcome.end in (End.CPU, End.WALL)
 
     @property

@@ -20,7 +20,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import replace
 
-from selftaught.sandbox.job import Job, Kind, Turn
+from selftaught.sandbox.job import WALL_OF_SLICE, Job, Kind, Turn
 from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.task import Limits
 
@@ -193,5 +193,7 @@ def within(limits: Limits, seconds: float) -> Limits:
 def _within(limits: Limits, steps: int) -> Limits:
     seconds = steps / _STEPS_A_SECOND
     return replace(
-        limits, cpu_seconds=min(limits.cpu_seconds, seconds), wall_seconds=min(limits.wall_seconds, 10 * seconds)
+        limits,
+        cpu_seconds=min(limits.cpu_seconds, seconds),
+        wall_seconds=min(limits.wall_seconds, WALL_OF_SLICE * seconds),
     )

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from selftaught.sandbox import FunctionTask, Limits, StdioTask, Task, Verdict, Verifier, time_slice
+from selftaught.sandbox import FunctionTask, Limits, Status, StdioTask, Task, Verdict, Verifier, time_slice
 from selftaught.sandbox.job import Job, Turn
+from selftaught.sandbox.outcome import End, Outcome
 from selftaught.sandbox.pool import Pool
 
 
@@ -129,6 +130,15 @@ def test_a_limit_of_a_slice_is_never_above_the_own_one_and_changes_nothing_else(
     assert time_slice.within(Limits(cpu_seconds=0.01), 0.05).cpu_seconds == 0.01
 
 
+def test_a_longer_slice_leaves_the_limit_of_elapsed_time_as_it_is_where_that_is_less() -> None:
+    late = {end: Outcome(end) for end in (End.CPU, End.WALL)}
+    for wall_seconds, final in ((1.0, [End.WALL]), (4.0, []), (100.0, [])):
+        limits = time_slice.longer_limits(Limits(10.0, wall_seconds), 1)
+        job = Job(b"", b"", limits, turn=Turn.LONGER)
+        assert [end for end, outcome in late.items() if not job.is_expired(outcome)] == final, wall_seconds
+        assert all(Job(b"", b"", limits, turn=Turn.SLICE).is_expired(outcome) for outcome in late.values())
+
+
 BUSY = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
 LONG = {
     "puzzle": Task(
@@ -152,6 +162,22 @@ def test_a_long_task_of_every_kind_ends_right_though_others_come_between(verifie
         assert verifier.verify(Task("", f"def sat(x: int): return x == {number}", str(number))).accepted
     verdict = found.get(timeout=60)
     assert verdict.accepted, verdict
+
+
+@pytest.mark.parametrize("kind", ["puzzle", "tests", "cases", "program"])
+def test_a_job_that_sleeps_starts_over_once_and_is_at_its_limit_then(
+    verifier: Verifier, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demoted: list[object] = []
+    pool: Any = verifier._pool
+    monkeypatch.setattr(
+        pool, "demote", lambda ticket, preempted: (demoted.append(ticket), Pool.demote(pool, ticket, preempted))
+    )
+    task = replace(LONG[kind], limits=Limits(10.0, 0.6))
+    asleep = task.sol.replace("while time.process_time() < end: pass", "time.sleep(9)")
+    verdict = verifier.verify(replace(task, sol=asleep))
+    assert (verdict.status, verdict.limit and verdict.limit.name) == (Status.TIME_LIMIT, "wall_seconds")
+    assert len(demoted) == 1
 
 
 def test_tests_that_took_long_before_are_started_once_for_each_solution(
