@@ -164,15 +164,21 @@ def test_a_long_task_of_every_kind_ends_right_though_others_come_between(verifie
     assert verdict.accepted, verdict
 
 
-@pytest.mark.parametrize("kind", ["puzzle", "tests", "cases", "program"])
-def test_a_job_that_sleeps_starts_over_once_and_is_at_its_limit_then(
-    verifier: Verifier, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    demoted: list[object] = []
+@pytest.fixture
+def demoted(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The tickets whose turns ended before they did, as they come."""
+    tickets: list[object] = []
     pool: Any = verifier._pool
     monkeypatch.setattr(
-        pool, "demote", lambda ticket, preempted: (demoted.append(ticket), Pool.demote(pool, ticket, preempted))
+        pool, "demote", lambda ticket, preempted: (tickets.append(ticket), Pool.demote(pool, ticket, preempted))
     )
+    return tickets
+
+
+@pytest.mark.parametrize("kind", ["puzzle", "tests", "cases", "program"])
+def test_a_job_that_sleeps_starts_over_once_and_is_at_its_limit_then(
+    verifier: Verifier, kind: str, demoted: list[object]
+) -> None:
     task = replace(LONG[kind], limits=Limits(10.0, 0.6))
     asleep = task.sol.replace("while time.process_time() < end: pass", "time.sleep(9)")
     verdict = verifier.verify(replace(task, sol=asleep))
@@ -181,7 +187,7 @@ def test_a_job_that_sleeps_starts_over_once_and_is_at_its_limit_then(
 
 
 def test_tests_that_took_long_before_are_started_once_for_each_solution(
-    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+    verifier: Verifier, demoted: list[object]
 ) -> None:
     source = BUSY.replace("0.5", "0.2") + "def f(): return {0}"
     solutions = [
@@ -189,9 +195,5 @@ def test_tests_that_took_long_before_are_started_once_for_each_solution(
         for n in range(4)
     ]
     assert verifier.verify(solutions[0]).accepted
-    demoted: list[object] = []
-    pool: Any = verifier._pool
-    monkeypatch.setattr(
-        pool, "demote", lambda ticket, preempted: (demoted.append(ticket), Pool.demote(pool, ticket, preempted))
-    )
+    demoted.clear()
     assert all(verifier.verify(solution).accepted for solution in solutions[1:]) and not demoted
