@@ -53,7 +53,7 @@ class Phase(IntEnum):
     TESTS = 7
     """Run tests, whose calls of the solution are relayed."""
     COMPILED = 8
-    """Added to another phase if its first source is code by `COMPILE`."""
+    """Added to another phase if its first source is code, not source."""
     CHECK = 16
     """Judge outputs by a comparison or a checker."""
     SHARED = 17

@@ -3,10 +3,11 @@
 The tests call stand-ins. Each call becomes a message, which is checked and passed to the solution's process, and so is
 the answer on its way back. The tests decide; the solution's process sees arguments and nothing else.
 
-Messages, each with a code in front: the solution's process first sends R and the names that it defines. The tests send
-X, the number of the case and a request; the answer is the solution's message, or nothing if its process has ended. With
-`all_cases` they send F, the number of a case and why it failed. The tests end with a report (E): how many cases there
-are, the number of the one that failed, a code, and why.
+Messages, each with a code in front: the solution's process first sends R and the names that it defines. Tests whose
+code is not kept first send C and their code, and are answered by nothing. The tests send X, the number of the case and
+a request; the answer is the solution's message, or nothing if its process has ended. With `all_cases` they send F, the
+number of a case and why it failed. The tests end with a report (E): how many cases there are, the number of the one
+that failed, a code, and why.
 """
 
 from __future__ import annotations
@@ -94,8 +95,15 @@ class Relay:
             judging.encode(self._case),
         )
         source, code = self._source, self._codes.of_tests(self._source)
-        request = Request(Phase.TESTS, code or source, head, self._limits, unknown_seed(), source if code else b"")
-        request.sends_code = code is None
+        request = Request(
+            Phase.TESTS,
+            code or source,
+            head,
+            self._limits,
+            unknown_seed(),
+            source=source if code else b"",
+            sends_code=code is None,
+        )
         self._judge = judge = self._open(request)
         found = judge.start()
         if request.sends_code and isinstance(found, bytes) and found[:1] == b"C":

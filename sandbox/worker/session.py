@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         phase: what to do.
-        sat: its first source, or code by `Phase.COMPILE`.
+        sat: its first source, or the code of it.
         payload: what else it reads.
         limits: limits of the phase, or of each part of a session between `Session.begin`.
         seed: seed of the `random` module; 0 leaves it as the zygote has seeded it.

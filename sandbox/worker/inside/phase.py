@@ -38,6 +38,7 @@ _SOL, _RUN, _LOAD, _COMPILE, _COMPILED, _SERVE, _TESTS, _CHECK, _SHARED, _SENDS_
         Phase.SENDS_CODE,
     )
 )
+_FLAGS = _COMPILED | _SENDS_CODE
 _SESSIONS = (_SERVE, _TESTS, _CHECK, _SHARED)
 _WRITERS = (_RUN, _SHARED)
 """Phases that may write files: of `selftaught.sandbox.worker.fork.scratch`."""
@@ -113,18 +114,18 @@ def _report(job: bytes | memoryview, reports_loaded: bool) -> tuple[bytes, bytes
         random.seed(seed)
         if seed_numpy:
             seed_numpy(seed)
-    is_compiled, which = which & _COMPILED, which & ~_COMPILED
+    is_compiled, sends_code, which = which & _COMPILED, which & _SENDS_CODE, which & ~_FLAGS
     if which == _RUN:
         if reports_loaded:
             os.close(REPORT_FD)
         sys.modules.pop(_PUZZLE, None)
         program.run(payload, _loads(sat)) if is_compiled else program.run(sat)
-    if which & ~_SENDS_CODE in _SESSIONS:
-        return _run_session(which, _loads(sat) if is_compiled else sat, payload, answer_bytes)
+    if which in _SESSIONS:
+        return _run_session(which, _loads(sat) if is_compiled else sat, payload, answer_bytes, sends_code)
     return _run_phase(which, is_compiled, sat, payload, answer_bytes, reports_loaded)
 
 
-def _run_session(which: int, source: Any, payload: bytes, answer_bytes: int) -> tuple[bytes, bytes]:
+def _run_session(which: int, source: Any, payload: bytes, answer_bytes: int, sends_code: int) -> tuple[bytes, bytes]:
     """Run a phase of tests or cases. Return the code and text of its report.
 
     The modules are imported here so that they come after this one in memory: else a puzzle would use names that lie
@@ -134,8 +135,8 @@ def _run_session(which: int, source: Any, payload: bytes, answer_bytes: int) -> 
 
     if which == _SERVE:
         return serving.serve(source, payload, answer_bytes, exchange)
-    if which & ~_SENDS_CODE == _TESTS:
-        return testing.run_tests(source, payload, exchange, answer_bytes if which & _SENDS_CODE else None)
+    if which == _TESTS:
+        return testing.run_tests(source, payload, exchange, answer_bytes if sends_code else None)
     if which == _CHECK:
         return checking.check(source, payload, exchange)
     return sharing.run_shared(source, payload, exchange)

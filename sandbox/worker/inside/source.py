@@ -55,7 +55,7 @@ def compile_all(sources: bytes, compile_one: Callable[[bytes], Any]) -> bytes:
     return b"".join(parts)
 
 
-def compile_once(source: bytes, compile_one: Callable[[bytes], Any]) -> tuple[Any, bytes]:
+def compile_and_marshal(source: bytes, compile_one: Callable[[bytes], Any]) -> tuple[Any, bytes]:
     """Do the same for one source. Return what `compile_one` returns, None if it gives an error or a warning; and its
     code, which may be empty.
     """

@@ -13,7 +13,7 @@ from selftaught.sandbox.worker.inside.failure import describe
 from selftaught.sandbox.worker.inside.from_tests import FromTests, SolutionModule, checked_kinds, is_offered
 from selftaught.sandbox.worker.inside.relay import Relay
 from selftaught.sandbox.worker.inside.solution import MODULE, classes_in
-from selftaught.sandbox.worker.inside.source import compile_once, compile_source, new_scope
+from selftaught.sandbox.worker.inside.source import compile_and_marshal, compile_source, new_scope
 from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
 
 TESTS = "__tests__"
@@ -33,7 +33,7 @@ def run_tests(
         most_code_bytes: send the code of the tests first, if it is no longer; None: don't.
     """
     if most_code_bytes is not None and isinstance(tests, bytes):
-        pieces, code = compile_once(tests, compile_tests)
+        pieces, code = compile_and_marshal(tests, compile_tests)
         exchange(b"C" + (code if len(code) <= most_code_bytes else b""))
         tests = pieces or tests
     prelude, entry_point, kinds, all_cases, first_case = relay_data.decode(payload)

@@ -56,7 +56,7 @@ static size_t size_of(uint32_t kind)
 }
 
 /* Return the kind of the smallest pieces that have so many bytes, heads included; at most LARGE and a head. */
-static uint32_t kind_for(size_t size)
+static inline uint32_t kind_for(size_t size)
 {
     if (size <= SMALL)
         return (size + ALIGNMENT - 1) / ALIGNMENT;
@@ -92,7 +92,7 @@ static __attribute__((noinline)) void *allocate_rest(struct allocator *other, si
 static void *heap_malloc(void *context, size_t size)
 {
     if (size <= SMALL - HEAD) {
-        void *piece = allocate((size + HEAD + ALIGNMENT - 1) / ALIGNMENT);
+        void *piece = allocate(kind_for(size + HEAD));
         if (piece)
             return piece;
     }

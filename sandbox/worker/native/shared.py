@@ -22,9 +22,9 @@ MAX_COMPILED = 64
 MAX_REGIONS = 128
 """Regions that one scan returns at most: the kernel allocates memory for as many each time."""
 RELAYED_CASES = 64
-NO_FAULTS_SEEN = (1 << 64) - 1
-"""State.faults_seen after the supervisor has written to the process's memory, which causes no fault that is counted."""
 """Cases that may end before the supervisor charges them."""
+NO_FAULTS_SEEN = (1 << 64) - 1
+"""`State.faults_seen` after the supervisor has written to the process's memory: no fault of it is counted then."""
 
 
 class Stop(IntEnum):

@@ -134,7 +134,8 @@ class Memory:
         for start, end in touched:
             if library.process_save(ctypes.addressof(state), start, end - start):
                 raise OSError("memory can't be read")
-        largest_first = sorted(self._areas, key=lambda area: area.low - area.high)  # most jobs write nowhere else
+        # The largest areas first: most jobs write nowhere else. Not before, since process_save takes them in order.
+        largest_first = sorted(self._areas, key=lambda area: area.low - area.high)
         self._areas[:] = [Area.from_buffer_copy(area) for area in largest_first]
         self._maps = _maps(traced.pid)
         self._protect()

@@ -159,7 +159,7 @@ def sol(which=0):
 
 
 def test_what_few_jobs_write_is_put_back_however_little_else_is_written() -> None:
-    """Such types are in the data of libraries of their own, which are searched last."""
+    """Some of these types are in the data of a library of their own, which is searched late."""
     look = (Phase.SOL, PUZZLE, COUNT.encode())
     jobs = [look]
     for which in range(6):
