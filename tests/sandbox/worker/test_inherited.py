@@ -44,7 +44,7 @@ def sol():
 
 ALLOWED = {
     "perform": "job reports_loaded",
-    "_report": "_ answer_bytes job payload sat sat_size seed reports_loaded which is_compiled",
+    "_report": "_ answer_bytes is_compiled job payload reports_loaded sat sat_size seed sends_code which",
     "_run_phase": "answer_bytes check is_compiled payload sat scope reports_loaded which",
     "_run_sol": "answer_bytes scope sol",
     "run": "_ check_in cpu head job payload_size sat_size space which writes_files",
