@@ -8,9 +8,9 @@ small while few jobs are long: the slice is twice the longest of the last few ph
 one, a longer one is tried, twice as long each time, and it starts at the longest. If none that is much longer is left,
 the next get the short one again, and eight times as many have to be late before a longer one is tried, until a job ends
 thanks to one. So endless loops that come together cost those behind them little each. Phases that wait and use no CPU
-time make it shorter, and the elapsed time in it too. A job with tests or cases always starts over, so it gets a slice
-for twice what the last solution needed that was judged by the same ones. (Corbató, Merwin-Daggett, Daley: An
-experimental time-sharing system, 1962.)
+time make it shorter, and the elapsed time in it too. A job whose puzzle, tests or cases have judged a solution before
+gets a slice for twice what that one needed: so answers to a slow puzzle are judged in their turn. (Corbató,
+Merwin-Daggett, Daley: An experimental time-sharing system, 1962.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 limit of at most twice the longest slice are not sliced.
 """
 LONGEST_KNOWN_SECONDS = 0.5
-"""Bound of a slice for what is known of a job's tests or cases."""
+"""Bound of a slice for what is known of a job's puzzle, tests or cases."""
 LONGER_SECONDS = (0.4, 1.6, 6.4)
 """The slices of a job that was demoted, in CPU seconds of a phase."""
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.03, 0.2
@@ -38,6 +38,7 @@ _TWICE, _SHORTER = 2.0, 0.9
 _MORE_LATE, _MOST_LATE = 8, 16
 _MOST_LOST_SECONDS = 2.0
 _MOST_KNOWN = 4096
+_LATE = {End.UNFINISHED, End.CPU, End.WALL}
 
 
 class TimeSlice:
@@ -97,30 +98,39 @@ class TimeSlice:
 
 
 def seconds_needed(job: Job, outcomes: list[Outcome]) -> float:
-    """Return the CPU seconds that the longest phase of a job with tests or cases has taken.
-
-    Each case is a phase of its own, or more. But all tests are run in one.
-    """
+    """Return the CPU seconds that the longest phase of a job has taken; all tests are run in one."""
     times = [outcome.cpu_seconds for outcome in outcomes]
-    return max(times) if job.kind in (Kind.CASES, Kind.STDIO) else sum(times)
+    return sum(times) if job.kind in (Kind.TESTS, Kind.SHARED) else max(times)
 
 
 class Needed:
-    """What solutions needed of late, by the tests or cases that judged them. Thread-safe."""
+    """What solutions needed of late, by the puzzle, tests or cases that judged them. Thread-safe.
+
+    Only what needs a longer slice than the shortest is remembered.
+    """
 
     def __init__(self) -> None:
         self._seconds: OrderedDict[int, float] = OrderedDict()
         self._lock = threading.Lock()
 
     def slice_seconds(self, job: Job) -> float:
-        """Return the slice for a job: twice what the last one needed with the same tests or cases."""
+        """Return the slice for a job: twice what the last one needed with the same puzzle, tests or cases."""
+        if not self._seconds:
+            return 0.0
         return min(LONGEST_KNOWN_SECONDS, _TWICE * self._seconds.get(hash(job.sat), 0.0))
 
     def note(self, job: Job, outcomes: list[Outcome]) -> None:
-        """Note what a job has needed, or that it has not ended."""
-        key, ended = hash(job.sat), outcomes[-1].end is not End.UNFINISHED
+        """Note what a job has needed, or that its turn or its time has not sufficed."""
+        seconds = seconds_needed(job, outcomes)
+        is_long = _TWICE * seconds > SHORTEST_SECONDS and _LATE.isdisjoint(outcome.end for outcome in outcomes)
+        if not (is_long or self._seconds):
+            return
+        key = hash(job.sat)
         with self._lock:
-            self._seconds[key] = seconds_needed(job, outcomes) if ended else 0.0
+            if not is_long:
+                self._seconds.pop(key, None)
+                return
+            self._seconds[key] = seconds
             self._seconds.move_to_end(key)
             if len(self._seconds) > _MOST_KNOWN:
                 self._seconds.popitem(last=False)

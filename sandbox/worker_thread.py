@@ -168,8 +168,7 @@ class WorkerThread(threading.Thread):
                 raise WorkerFailed("the verifier was closed")
         jobs = [ticket.job for ticket in active]
         for job in jobs:
-            if not job.has_steps:
-                job.slice_seconds = self.pool.needed.slice_seconds(job)
+            job.slice_seconds = self.pool.needed.slice_seconds(job)
         self.worker.submit(jobs)
 
     def _collect(self) -> None:
@@ -183,8 +182,7 @@ class WorkerThread(threading.Thread):
             if self.worker.counters is not before:
                 self._watch_comparisons(before, self.worker.counters)
             self._unconfirmed.append(ticket.id[:_LOGGED_CHARACTERS])
-            if not ticket.job.has_steps:
-                self.pool.needed.note(ticket.job, outcomes)
+            self.pool.needed.note(ticket.job, outcomes)
             now = time.monotonic()
             self._share.count(now - turn_began, bool(ticket.slices), bool(self.pool.demoted))
             if not ticket.slices:

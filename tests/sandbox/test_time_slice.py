@@ -186,14 +186,42 @@ def test_a_job_that_sleeps_starts_over_once_and_is_at_its_limit_then(
     assert len(demoted) == 1
 
 
-def test_tests_that_took_long_before_are_started_once_for_each_solution(
-    verifier: Verifier, demoted: list[object]
+@pytest.mark.parametrize("kind", LONG)
+def test_what_judged_a_long_solution_before_gives_the_next_ones_the_time_for_it(
+    verifier: Verifier, demoted: list[object], kind: str
 ) -> None:
-    source = BUSY.replace("0.5", "0.2") + "def f(): return {0}"
-    solutions = [
-        FunctionTask(f"{n}", source.format(n), "f", tests="assert f() >= 0", limits=Limits(cpu_seconds=10.0))
-        for n in range(4)
-    ]
+    long = replace(LONG[kind], limits=Limits(cpu_seconds=10.0))
+    solutions = [replace(long, sol=long.sol.replace("0.5", "0.2") + f"\n# {number}") for number in range(4)]
     assert verifier.verify(solutions[0]).accepted
     demoted.clear()
     assert all(verifier.verify(solution).accepted for solution in solutions[1:]) and not demoted
+
+
+def needed_before(*outcomes: Outcome, sat: bytes = b"") -> float:
+    """Return the slice for a puzzle's next answer after one with these outcomes."""
+    needed = time_slice.Needed()
+    needed.note(Job(b"another", b"", Limits()), [Outcome(End.ACCEPTED, cpu_seconds=0.03)])
+    needed.note(Job(sat, b"", Limits()), [Outcome(End.ACCEPTED, cpu_seconds=0.2)])
+    needed.note(Job(b"", b"", Limits()), [*outcomes])
+    return needed.slice_seconds(Job(b"", b"", Limits()))
+
+
+def test_answers_to_a_puzzle_get_a_slice_for_twice_the_longest_phase_of_the_last() -> None:
+    first, second = Outcome(End.ANSWER, cpu_seconds=0.03), Outcome(End.ACCEPTED, cpu_seconds=0.04)
+    assert needed_before(first, second) == needed_before(second, first) == pytest.approx(0.08)
+    assert needed_before(Outcome(End.ANSWER, cpu_seconds=9.0)) == time_slice.LONGEST_KNOWN_SECONDS
+    assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.001)) == 0.0
+    assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.001), sat=b"other") == 0.0
+
+
+@pytest.mark.parametrize("end", [End.UNFINISHED, End.CPU, End.WALL])
+def test_what_has_not_ended_in_its_time_gives_no_other_more(end: End) -> None:
+    assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.03), Outcome(end, cpu_seconds=1.0)) == 0.0
+
+
+def test_only_so_much_is_remembered() -> None:
+    needed = time_slice.Needed()
+    for number in range(10_000):
+        needed.note(Job(b"%d" % number, b"", Limits()), [Outcome(End.ANSWER, cpu_seconds=0.1)])
+    known = [needed.slice_seconds(Job(b"%d" % number, b"", Limits())) > 0 for number in range(10_000)]
+    assert known == [False] * (10_000 - sum(known)) + [True] * sum(known) and 1000 < sum(known) < 10_000
