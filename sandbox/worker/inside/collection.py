@@ -12,9 +12,10 @@ from typing import Any
 
 from selftaught.sandbox.worker.inside.failure import FILES, LoadError
 from selftaught.sandbox.worker.inside.fixtures import Fixtures, check_result, parameters_of
+from selftaught.sandbox.worker.inside.hooks import Case, Module, around, call
 from selftaught.sandbox.worker.inside.pytest_standin import Failed, Fixture, Parameters, Skipped
 
-Case = Callable[[], object]
+_Made = tuple[Any, Any, Case]
 _NOT_OURS = {file for file in FILES if file != "<tests>"}
 
 
@@ -27,19 +28,15 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
         candidate: returns what ``check`` is handed.
     """
     own = {name: value for name, value in scope.items() if value is not before.get(name)}
-    fixtures = Fixtures({one.name: one for one in own.values() if isinstance(one, Fixture)})
-    found = False
-    for name, value in own.items():
-        if isinstance(value, type):
-            cases = _of_class(name, value, fixtures)
-        elif name.startswith("test") and _is_function(value):
-            cases = _of_function(value, fixtures, [])
-        else:
-            continue
-        for case in cases:
-            found = True
-            yield case
-    if found:
+    fixtures, module = Fixtures({one.name: one for one in own.values() if isinstance(one, Fixture)}), Module(scope)
+    cases = [case for name, value in own.items() for case in _of_name(name, value, own, fixtures)]
+    if cases:
+
+        def tear_down() -> None:
+            fixtures.finish()
+            call(own.get("teardown_module") or own.get("tearDownModule"), module)
+
+        yield from around(cases, lambda: call(own.get("setup_module") or own.get("setUpModule"), module), tear_down)
         return
     check: Any = own.get("check")
     if _is_function(check):
@@ -47,18 +44,34 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
         yield lambda: check_result(check(*arguments))
 
 
+def _of_name(name: str, value: Any, own: dict[str, Any], fixtures: Fixtures) -> Iterator[Case]:
+    """Return the cases of what has this name in tests."""
+    if isinstance(value, type):
+        return _of_class(name, value, fixtures)
+    if not (name.startswith("test") and _is_function(value)):
+        return iter(())
+
+    def make() -> _Made:
+        call(own.get("setup_function"), value)
+        return None, value, partial(call, own.get("teardown_function"), value)
+
+    return _of_function(value, fixtures, [], make)
+
+
 def _is_function(value: Any) -> bool:
     return isinstance(value, FunctionType) and value.__code__.co_filename not in _NOT_OURS
 
 
-def _of_function(function: Any, fixtures: Fixtures, outer_marks: list[Any], make: Any = None) -> Iterator[Case]:
+def _of_function(
+    function: Any, fixtures: Fixtures, outer_marks: list[Any], make: Callable[[], _Made]
+) -> Iterator[Case]:
     """Yield the cases of a test function, one for each set of its parameters.
 
     Args:
         function: the test.
         fixtures: those that it may use.
         outer_marks: marks of its class.
-        make: returns an instance with the test as a method; None if it is no method.
+        make: sets up the test. Returns the instance that it is a method of, or None; the test; and its tear-down.
     """
     marks = [*outer_marks, *getattr(function, "pytestmark", ())]
     sets = [_sets(mark) for mark in marks if mark.name == "parametrize"]
@@ -71,7 +84,7 @@ def _of_function(function: Any, fixtures: Fixtures, outer_marks: list[Any], make
         given = {name: value for values, _ in combination for name, value in values.items()}
         own_marks = [*marks, *(mark for _, more in combination for mark in more)]
         for chosen in itertools.product(*choices):
-            yield partial(_run, function, fixtures, given, dict(chosen), own_marks, make)
+            yield partial(_run, fixtures, given, dict(chosen), own_marks, make)
 
 
 def _sets(mark: Any) -> list[tuple[dict[str, Any], list[Any]]]:
@@ -92,7 +105,7 @@ def _sets(mark: Any) -> list[tuple[dict[str, Any], list[Any]]]:
 
 
 def _run(
-    function: Any, fixtures: Fixtures, given: dict[str, Any], chosen: dict[str, int], marks: list[Any], make: Any
+    fixtures: Fixtures, given: dict[str, Any], chosen: dict[str, int], marks: list[Any], make: Callable[[], _Made]
 ) -> None:
     expected = None
     for mark in marks:
@@ -101,7 +114,7 @@ def _run(
             raise Skipped
         if mark.name == "xfail" and holds:
             expected = mark
-    instance, test = make() if make else (None, function)
+    instance, test, tear_down = make()
     try:
         fixtures.call(test, given, chosen, instance)
     except Skipped:
@@ -111,18 +124,9 @@ def _run(
             raise
         return
     finally:
-        if instance is not None:
-            getattr(instance, "teardown_method", lambda *_: None)(*_method_of(instance, test, "teardown_method"))
+        tear_down()
     if expected is not None and expected.kwargs.get("strict"):
         raise Failed("the test passes, which its mark does not expect")
-
-
-def _method_of(instance: Any, test: Any, hook: str) -> tuple[Any, ...]:
-    return (test,) if parameters_of(getattr(instance, hook, _run_nothing)) else ()
-
-
-def _run_nothing() -> None:
-    pass
 
 
 def _of_class(name: str, kind: Any, fixtures: Fixtures) -> Iterator[Case]:
@@ -140,36 +144,34 @@ def _is_own(kind: Any) -> bool:
 
 def _of_plain_class(kind: Any, outer: Fixtures) -> Iterator[Case]:
     members = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
-    own = {one.name: one for one in members.values() if isinstance(one, Fixture)}
-    fixtures = Fixtures({**outer.named, **own}) if own else outer
-    ready: list[bool] = []
+    fixtures = Fixtures({one.name: one for one in members.values() if isinstance(one, Fixture)}, outer)
 
-    def make(name: str) -> tuple[Any, Any]:
-        if not ready:
-            ready.append(True)
-            getattr(kind, "setup_class", lambda: None)()
+    def make(name: str) -> _Made:
         instance = kind()
         test = getattr(instance, name)
-        if hasattr(instance, "setup_method"):
-            instance.setup_method(*_method_of(instance, test, "setup_method"))
-        return instance, test
+        call(getattr(instance, "setup_method", None), test)
+        return instance, test, partial(call, getattr(instance, "teardown_method", None), test)
 
-    for name, value in members.items():
-        if name.startswith("test") and isinstance(value, (FunctionType, staticmethod)):
-            yield from _of_function(value, fixtures, [*getattr(kind, "pytestmark", ())], partial(make, name))
+    def tear_down() -> None:
+        fixtures.finish()
+        call(getattr(kind, "teardown_class", None), kind)
+
+    cases = [
+        case
+        for name, value in members.items()
+        if name.startswith("test") and isinstance(value, (FunctionType, staticmethod))
+        for case in _of_function(value, fixtures, [*getattr(kind, "pytestmark", ())], partial(make, name))
+    ]
+    return around(cases, lambda: call(getattr(kind, "setup_class", None), kind), tear_down)
 
 
 def _of_test_case(kind: Any) -> Iterator[Case]:
     """Yield the cases of a class of unittest."""
     names = [name for base in reversed(kind.__mro__) for name in vars(base) if name.startswith("test")]
-    ready: list[bool] = []
+    if getattr(kind, "__unittest_skip__", False):
+        return (_skip for name in dict.fromkeys(names) if callable(getattr(kind, name)))
 
     def run(name: str) -> None:
-        if getattr(kind, "__unittest_skip__", False):
-            raise Skipped
-        if not ready:
-            ready.append(True)
-            kind.setUpClass()
         test = kind(name)
         method = getattr(test, name)
         if method.__code__.co_flags & CO_COROUTINE:
@@ -185,7 +187,16 @@ def _of_test_case(kind: Any) -> Iterator[Case]:
         if getattr(method, "__unittest_expecting_failure__", False):
             raise Failed("the test passes, which it does not expect")
 
-    return (partial(run, name) for name in dict.fromkeys(names) if callable(getattr(kind, name)))
+    def tear_down() -> None:
+        kind.tearDownClass()
+        kind.doClassCleanups()
+
+    cases = [partial(run, name) for name in dict.fromkeys(names) if callable(getattr(kind, name))]
+    return around(cases, kind.setUpClass, tear_down)
+
+
+def _skip() -> None:
+    raise Skipped
 
 
 def _debug(test: Any) -> None:

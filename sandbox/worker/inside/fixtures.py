@@ -18,12 +18,26 @@ _Finish = Callable[[], object]
 
 
 class Fixtures:
-    """The fixtures of a module or class of tests. Those that last longer than a test end with the process."""
+    """The fixtures of a module or class of tests.
 
-    def __init__(self, named: dict[str, Fixture]) -> None:
-        self.named = named
+    Attributes:
+        named: fixtures by name; in a class those of the module too.
+    """
+
+    def __init__(self, own: dict[str, Fixture], module: Fixtures | None = None) -> None:
+        """Args:
+        own: the fixtures that it has itself.
+        module: of a class, those of its module.
+        """
+        self.named: dict[str, Fixture] = {**module.named, **own} if module else own
+        self._module = module or self
         self._wide: dict[tuple[str, int], Any] = {}
         self._finish_wide: list[_Finish] = []
+
+    def finish(self) -> None:
+        """Finish those that last longer than a test, after the last of their tests."""
+        self._wide.clear()
+        _finish_all(self._finish_wide)
 
     def needed(self, names: list[str]) -> list[str]:
         """Return the names of these fixtures and of those that they use or that are always used."""
@@ -70,10 +84,11 @@ class Fixtures:
             values[name] = _builtin(name, finish)
             return values[name]
         which = chosen.get(name, 0)
+        owner = self if fixture.scope == "class" else self._module
         if fixture.scope != "function":
-            finish = self._finish_wide
-            if (name, which) in self._wide:
-                values[name] = self._wide[name, which]
+            finish = owner._finish_wide
+            if (name, which) in owner._wide:
+                values[name] = owner._wide[name, which]
                 return values[name]
         args = {}
         for one in parameters_of(fixture.function):
@@ -89,7 +104,7 @@ class Fixtures:
         made = fixture.function(instance, **args) if _takes_self(fixture.function) else fixture.function(**args)
         values[name] = _begun(made, finish) if fixture.function.__code__.co_flags & CO_GENERATOR else made
         if fixture.scope != "function":
-            self._wide[name, which] = values[name]
+            owner._wide[name, which] = values[name]
         return values[name]
 
 

@@ -80,6 +80,7 @@ _OURS = (
     "selftaught.sandbox.worker.inside.approximation",
     "selftaught.sandbox.worker.inside.pytest_standin",
     "selftaught.sandbox.worker.inside.fixtures",
+    "selftaught.sandbox.worker.inside.hooks",
     "selftaught.sandbox.worker.inside.collection",
     "selftaught.sandbox.worker.inside.cases",
     "selftaught.sandbox.worker.inside.testing",

@@ -6,6 +6,8 @@ another: T right, a rejected, w something can't cross, p the tests' fault, s the
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,3 +38,15 @@ def test_what_is_relayed_is_judged_as_expected(scenario: dict[str, Any]) -> None
 def test_in_one_process_it_is_judged_as_expected(scenario: dict[str, Any]) -> None:
     report = judge_shared(*task(scenario))
     assert report.code == scenario.get("shared", scenario["expect"]), report
+
+
+OF_PYTEST = {name: one for name, one in SCENARIOS.items() if name.startswith("pytest") and one["expect"] in "Ta"}
+
+
+@pytest.mark.parametrize("scenario", OF_PYTEST.values(), ids=OF_PYTEST)
+def test_pytest_itself_judges_its_tests_so(scenario: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "solution.py").write_text(scenario.get("prelude", "") + scenario["sol"])
+    (tmp_path / "test_it.py").write_text("from solution import *\n" + scenario["tests"])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == (0 if scenario["expect"] == "T" else 1), done.stdout
