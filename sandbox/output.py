@@ -1,10 +1,15 @@
-"""Output of commands: standard output or a file, never through a symbolic link, which another user may have created."""
+"""Output of commands: standard output or a file.
+
+Never through a symbolic link, which another user may have created, and never to a file that another process is writing.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
+import stat
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +19,10 @@ _NUMBERS = {"stdout": 1, "stderr": 2}
 
 class SymbolicLink(OSError):
     """An output is a symbolic link; the message names its target and a remedy."""
+
+
+class InUse(OSError):
+    """Another process is writing an output; the message says what to do."""
 
 
 def descriptor(output: str | Path) -> int | None:
@@ -43,18 +52,45 @@ def open_output(output: str | Path, mode: str = "wb") -> IO[Any]:
         output: A path, or a name of an open file (see `descriptor`).
         mode: As for `open`; ignored for an open file.
 
+    The file is locked until it is closed, where its file system has locks (man 2 flock). What it has stays if it is
+    locked already.
+
     Raises:
         SymbolicLink: The path is a symbolic link.
+        InUse: Another process has opened it here.
         OSError: It can't be opened.
     """
     if (number := descriptor(output)) is not None:
         return os.fdopen(os.dup(number), "wb")
     try:
-        return open(output, mode, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
+        return open(output, mode, opener=_open_locked)
     except OSError as error:
         if error.errno == errno.ELOOP:
             refuse_link(output)
         raise
+
+
+def _open_locked(path: str, flags: int) -> int:
+    """Open a file; truncate it, if that is asked for, only when it is locked."""
+    number = os.open(path, (flags | os.O_NOFOLLOW) & ~os.O_TRUNC, 0o666)
+    try:
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            _lock(number, path)
+            if flags & os.O_TRUNC:
+                os.ftruncate(number, 0)
+    except BaseException:
+        os.close(number)
+        raise
+    return number
+
+
+def _lock(number: int, path: str) -> None:
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InUse(f"another process is writing {path}: wait until it ends, or name another output") from None
+    except OSError:  # its file system has no locks
+        return
 
 
 def replace_json(path: Path, content: object) -> None:

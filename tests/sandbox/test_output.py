@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from selftaught.sandbox.batch import resume
-from selftaught.sandbox.output import SymbolicLink, open_output
+from selftaught.sandbox.output import InUse, SymbolicLink, open_output
 from selftaught.trainer import evaluation
 
 LEVEL = ("--require", "restricted")
@@ -142,3 +142,32 @@ def test_what_a_shell_opens_and_devices_are_written_to(tmp_path: Path, task_file
 def test_resuming_needs_a_file(task_file: Path) -> None:
     for out in ("-", "/dev/stdout"):
         assert "needs an output file" in run("verify --resume", task_file, out).stderr
+
+
+@pytest.mark.parametrize("name", ["verify", "verify --force", "verify --resume"])
+def test_a_file_that_another_process_is_writing_stays_as_it_is(tmp_path: Path, task_file: Path, name: str) -> None:
+    out = tmp_path / "out.jsonl"
+    with open_output(out) as file:
+        if name != "verify":
+            file.write(b'{"id": "1", "status": "acc')  # as while a line is being written
+            file.flush()
+        before = out.read_bytes()
+        done = run(name, task_file, out)
+        assert done.returncode == 2 and f"another process is writing {out}" in done.stderr, done.stderr
+        assert out.read_bytes() == before
+    assert run("verify --resume", task_file, out).returncode == 0
+    assert json.loads(out.read_text())["status"] == "accepted"
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab", "r+b"])
+def test_a_file_may_be_opened_again_when_it_is_closed(tmp_path: Path, mode: str) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(b"before")
+    with open_output(out, mode) as file:
+        file.write(b"a")
+        for other in ("wb", "ab", "r+b"):
+            with pytest.raises(InUse):
+                open_output(out, other)
+    assert out.read_bytes() == {"wb": b"a", "ab": b"beforea", "r+b": b"aefore"}[mode]
+    open_output(out, "wb").close()
+    assert out.read_bytes() == b""
