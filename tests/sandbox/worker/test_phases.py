@@ -70,6 +70,8 @@ def test_an_endless_loop_takes_that_time_once(verifier: Verifier) -> None:
 
 def test_tests_that_take_very_long_get_no_slice_for_it(verifier: Verifier) -> None:
     assert verifier.ends(b"very long", 1.0, Turn.WHOLE) and not verifier.ends(b"very long", 1.0)
+    assert verifier.judge.given[-1] < time_slice.LONGEST_SECONDS
+    assert verifier.ends(b"long", 0.15, Turn.WHOLE) and verifier.ends(b"long", 0.16)
     assert verifier.judge.given[-1] == time_slice.LONGEST_KNOWN_SECONDS
 
 
