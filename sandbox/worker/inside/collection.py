@@ -190,6 +190,8 @@ def _of_test_case(kind: Any) -> Iterator[Case]:
     def tear_down() -> None:
         kind.tearDownClass()
         kind.doClassCleanups()
+        for _, error, _ in kind.tearDown_exceptions:
+            raise error
 
     cases = [partial(run, name) for name in dict.fromkeys(names) if callable(getattr(kind, name))]
     return around(cases, kind.setUpClass, tear_down)
