@@ -6,7 +6,8 @@ import asyncio
 import tracemalloc
 from collections.abc import Iterable
 
-from selftaught.sandbox.stream import AsyncStream, Deduplicator, ajudge_many, judge_many
+from selftaught.sandbox.deduplication import Deduplicator
+from selftaught.sandbox.stream import AsyncStream, ajudge_many, judge_many
 from selftaught.sandbox.task import Limits, Task
 from selftaught.sandbox.validation import check_task
 from selftaught.sandbox.verdict import Status, Verdict
