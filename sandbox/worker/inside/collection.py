@@ -11,9 +11,10 @@ from types import FunctionType
 from typing import Any
 
 from selftaught.sandbox.worker.inside.failure import FILES, LoadError
-from selftaught.sandbox.worker.inside.fixtures import Fixtures, check_result, parameters_of
+from selftaught.sandbox.worker.inside.fixtures import Fixtures, check_result, parameters_of, value_of
 from selftaught.sandbox.worker.inside.hooks import Case, Module, around, call
-from selftaught.sandbox.worker.inside.pytest_standin import Failed, Fixture, Parameters, Skipped
+from selftaught.sandbox.worker.inside.marks import expected_failure, sets_of
+from selftaught.sandbox.worker.inside.pytest_standin import Failed, Fixture, Mark, Parameters, Skipped, marks_of
 
 _Made = tuple[Any, Any, Case]
 _NOT_OURS = {file for file in FILES if file != "<tests>"}
@@ -29,7 +30,8 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
     """
     own = {name: value for name, value in scope.items() if value is not before.get(name)}
     fixtures, module = Fixtures({one.name: one for one in own.values() if isinstance(one, Fixture)}), Module(scope)
-    cases = [case for name, value in own.items() for case in _of_name(name, value, own, fixtures)]
+    marks = marks_of(own)
+    cases = [case for name, value in own.items() for case in _of_name(name, value, own, fixtures, marks)]
     if cases:
 
         def tear_down() -> None:
@@ -44,10 +46,10 @@ def collect(scope: dict[str, Any], before: dict[str, Any], candidate: Callable[[
         yield lambda: check_result(check(*arguments))
 
 
-def _of_name(name: str, value: Any, own: dict[str, Any], fixtures: Fixtures) -> Iterator[Case]:
+def _of_name(name: str, value: Any, own: dict[str, Any], fixtures: Fixtures, marks: list[Mark]) -> Iterator[Case]:
     """Return the cases of what has this name in tests."""
     if isinstance(value, type):
-        return _of_class(name, value, fixtures)
+        return _of_class(name, value, fixtures, marks)
     if not (name.startswith("test") and _is_function(value)):
         return iter(())
 
@@ -55,7 +57,7 @@ def _of_name(name: str, value: Any, own: dict[str, Any], fixtures: Fixtures) -> 
         call(own.get("setup_function"), value)
         return None, value, partial(call, own.get("teardown_function"), value)
 
-    return _of_function(value, fixtures, [], make)
+    return _of_function(value, fixtures, marks, make)
 
 
 def _is_function(value: Any) -> bool:
@@ -63,64 +65,47 @@ def _is_function(value: Any) -> bool:
 
 
 def _of_function(
-    function: Any, fixtures: Fixtures, outer_marks: list[Any], make: Callable[[], _Made]
+    function: Any, fixtures: Fixtures, outer_marks: list[Mark], make: Callable[[], _Made]
 ) -> Iterator[Case]:
     """Yield the cases of a test function, one for each set of its parameters.
 
     Args:
         function: the test.
         fixtures: those that it may use.
-        outer_marks: marks of its class.
+        outer_marks: marks of its class and module.
         make: sets up the test. Returns the instance that it is a method of, or None; the test; and its tear-down.
     """
-    marks = [*outer_marks, *getattr(function, "pytestmark", ())]
-    sets = [_sets(mark) for mark in marks if mark.name == "parametrize"]
-    uses = [mark for mark in marks if mark.name == "usefixtures"]
-    used = [name for mark in uses for name in mark.args]
-    names = [*used, *parameters_of(function)]
-    with_parameters = fixtures.parametrized(names)
-    choices = [[(name, number) for number in range(count)] for name, count in with_parameters]
+    marks = [*outer_marks, *marks_of(function)]
+    sets = [sets_of(mark, fixtures) for mark in marks if mark.name == "parametrize"]
+    used = [name for mark in marks if mark.name == "usefixtures" for name in mark.args]
+    indirect = {name for one in sets for first in one[:1] for name in first.chosen}
+    choices = [
+        [(name, one) for one in chosen]
+        for name, chosen in fixtures.parametrized([*used, *parameters_of(function)])
+        if name not in indirect
+    ]
+    if not all(sets):
+        yield _skip
     for combination in itertools.product(*reversed(sets)):
-        given = {name: value for values, _ in combination for name, value in values.items()}
-        own_marks = [*marks, *(mark for _, more in combination for mark in more)]
-        for chosen in itertools.product(*choices):
-            yield partial(_run, fixtures, given, dict(chosen), own_marks, make)
+        given = {name: value for one in combination for name, value in one.given.items()}
+        asked = {name: value for one in combination for name, value in one.chosen.items()}
+        for picked in itertools.product(*choices):
+            chosen = asked | {name: (key, value_of(one)) for name, (key, one) in picked}
+            own_marks = [*marks, *(mark for one in combination for mark in one.marks)]
+            own_marks += [mark for _, (_, one) in picked if isinstance(one, Parameters) for mark in one.marks]
+            test = partial(fixtures.call, given=given, chosen=chosen, used=used)
+            yield partial(_run, function, test, own_marks, make)
 
 
-def _sets(mark: Any) -> list[tuple[dict[str, Any], list[Any]]]:
-    """Return the sets of parameters of a mark ``parametrize``, each with its own marks."""
-    names: Any
-    value: Any
-    by_name = [mark.kwargs[one] for one in ("argnames", "argvalues") if one in mark.kwargs]
-    names, values = (list(mark.args) + by_name)[:2]
-    several = not isinstance(names, str) or "," in names
-    names = [one.strip() for one in names.split(",") if one.strip()] if isinstance(names, str) else list(names)
-    sets = []
-    for value in values:
-        marks: list[Any] = []
-        if isinstance(value, Parameters):
-            value, marks = value.values if several or len(value.values) != 1 else value.values[0], value.marks
-        sets.append((dict(zip(names, value if several else (value,), strict=True)), marks))
-    return sets
-
-
-def _run(
-    fixtures: Fixtures, given: dict[str, Any], chosen: dict[str, int], marks: list[Any], make: Callable[[], _Made]
-) -> None:
-    expected = None
-    for mark in marks:
-        holds = all(bool(one) for one in mark.args[:1])
-        if mark.name == "skip" or (mark.name == "skipif" and holds):
-            raise Skipped
-        if mark.name == "xfail" and holds:
-            expected = mark
+def _run(function: Any, call_test: Callable[..., None], marks: list[Mark], make: Callable[[], _Made]) -> None:
+    expected = expected_failure(marks, function)
     instance, test, tear_down = make()
     try:
-        fixtures.call(test, given, chosen, instance)
-    except Skipped:
+        call_test(test, instance=instance)
+    except (Skipped, LoadError):
         raise
-    except BaseException:
-        if expected is None:
+    except BaseException as error:
+        if expected is None or not isinstance(error, expected.kwargs.get("raises") or BaseException):
             raise
         return
     finally:
@@ -129,20 +114,25 @@ def _run(
         raise Failed("the test passes, which its mark does not expect")
 
 
-def _of_class(name: str, kind: Any, fixtures: Fixtures) -> Iterator[Case]:
+def _of_class(name: str, kind: Any, fixtures: Fixtures, marks: list[Mark]) -> Iterator[Case]:
     unittest_case = sys.modules.get("unittest.case")
+    marks = [*marks, *marks_of(kind)]
     if unittest_case is not None and issubclass(kind, unittest_case.TestCase):
-        return _of_test_case(kind)
+        return _of_test_case(kind, marks)
     if not name.startswith("Test") or kind.__init__ is not object.__init__ or not _is_own(kind):
         return iter(())
-    return _of_plain_class(kind, fixtures)
+    return _of_plain_class(kind, fixtures, marks)
 
 
-def _is_own(kind: Any) -> bool:
-    return any(_is_function(one) for one in vars(kind).values()) or any(map(_is_own, kind.__bases__[:-1]))
+def _is_own(kind: Any, seen: tuple[Any, ...] = ()) -> bool:
+    """Return True if a class, a base of it, or a class in it has a function that is not ours."""
+    if kind in seen:
+        return False
+    members = [getattr(one, "__func__", one) for base in kind.__mro__ for one in vars(base).values()]
+    return any(_is_function(one) or (isinstance(one, type) and _is_own(one, (*seen, kind))) for one in members)
 
 
-def _of_plain_class(kind: Any, outer: Fixtures) -> Iterator[Case]:
+def _of_plain_class(kind: Any, outer: Fixtures, marks: list[Mark]) -> Iterator[Case]:
     members = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
     fixtures = Fixtures({one.name: one for one in members.values() if isinstance(one, Fixture)}, outer)
 
@@ -156,16 +146,17 @@ def _of_plain_class(kind: Any, outer: Fixtures) -> Iterator[Case]:
         fixtures.finish()
         call(getattr(kind, "teardown_class", None), kind)
 
-    cases = [
-        case
-        for name, value in members.items()
-        if name.startswith("test") and isinstance(value, (FunctionType, staticmethod))
-        for case in _of_function(value, fixtures, [*getattr(kind, "pytestmark", ())], partial(make, name))
-    ]
+    cases: list[Case] = []
+    for name, value in members.items():
+        if isinstance(value, type) and value not in kind.__mro__:
+            cases += _of_class(name, value, fixtures, marks)
+        elif name.startswith("test") and isinstance(value, (FunctionType, staticmethod, classmethod)):
+            function = getattr(kind, name) if isinstance(value, classmethod) else getattr(value, "__func__", value)
+            cases += _of_function(function, fixtures, marks, partial(make, name))
     return around(cases, lambda: call(getattr(kind, "setup_class", None), kind), tear_down)
 
 
-def _of_test_case(kind: Any) -> Iterator[Case]:
+def _of_test_case(kind: Any, marks: list[Mark]) -> Iterator[Case]:
     """Yield the cases of a class of unittest."""
     names = [name for base in reversed(kind.__mro__) for name in vars(base) if name.startswith("test")]
     if getattr(kind, "__unittest_skip__", False):
@@ -176,15 +167,17 @@ def _of_test_case(kind: Any) -> Iterator[Case]:
         method = getattr(test, name)
         if method.__code__.co_flags & CO_COROUTINE:
             raise LoadError("asynchronous tests can't be run")
+        fails = getattr(method, "__unittest_expecting_failure__", False)
+        expected = expected_failure([*marks, *marks_of(method)], method)
         try:
             _debug(test)
         except (Skipped, KeyboardInterrupt):
             raise
         except Exception:
-            if not getattr(method, "__unittest_expecting_failure__", False):
+            if not (fails or expected):
                 raise
             return
-        if getattr(method, "__unittest_expecting_failure__", False):
+        if fails:
             raise Failed("the test passes, which it does not expect")
 
     def tear_down() -> None:

@@ -19,8 +19,8 @@ NO_MEMORY = MemoryError, SystemError
 _exceptions_of = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 
-class LoadError(Exception):
-    """Loading failed. Arguments: the text of the report."""
+class LoadError(BaseException):
+    """Loading failed, or tests need what there is not. Arguments: the text of the report."""
 
 
 # A caller that handles the exception must make this call within its first 256 instructions. For a later one the

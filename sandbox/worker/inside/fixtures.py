@@ -2,59 +2,82 @@
 
 from __future__ import annotations
 
-import io
-import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import CO_GENERATOR, Parameter, signature
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, SimpleNamespace
-from typing import Any, NamedTuple
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
 
+from selftaught.sandbox.worker.inside.builtin_fixtures import Finish, Request, builtin, finish_all
 from selftaught.sandbox.worker.inside.failure import LoadError
-from selftaught.sandbox.worker.inside.pytest_standin import Fixture, current_relay
+from selftaught.sandbox.worker.inside.pytest_standin import SCOPES, Failed, Fixture, Parameters
 
-_MISSING = object()
-_Finish = Callable[[], object]
+Chosen = tuple[object, Any]
+"""A parameter of a fixture: what tells it from the fixture's others, and its value."""
 
 
 class Fixtures:
     """The fixtures of a module or class of tests.
 
     Attributes:
-        named: fixtures by name; in a class those of the module too.
+        outer: those of the class or module around it.
     """
 
-    def __init__(self, own: dict[str, Fixture], module: Fixtures | None = None) -> None:
-        """Args:
-        own: the fixtures that it has itself.
-        module: of a class, those of its module.
-        """
-        self.named: dict[str, Fixture] = {**module.named, **own} if module else own
-        self._module = module or self
-        self._wide: dict[tuple[str, int], Any] = {}
-        self._finish_wide: list[_Finish] = []
+    def __init__(self, own: dict[str, Fixture], outer: Fixtures | None = None) -> None:
+        self.own, self.outer = own, outer
+        self.module: Fixtures = outer.module if outer else self
+        self.made: dict[object, Any] = {}
+        self.finishers: list[Finish] = []
 
     def finish(self) -> None:
         """Finish those that last longer than a test, after the last of their tests."""
-        self._wide.clear()
-        _finish_all(self._finish_wide)
+        self.made.clear()
+        finish_all(self.finishers)
 
-    def needed(self, names: list[str]) -> list[str]:
-        """Return the names of these fixtures and of those that they use or that are always used."""
-        found: dict[str, None] = {}
-        todo = [name for name, one in self.named.items() if one.autouse] + names
-        for name in todo:
-            found[name] = None
-            if name in self.named:
-                todo += [one for one in parameters_of(self.named[name].function) if one not in found]
-        return [*found]
+    def named(self, name: str, overridden: int = 0) -> Fixture | None:
+        """Return the fixture of this name that a test here gets, or the one which that overrides, and so on."""
+        level: Fixtures | None = self
+        while level is not None:
+            if name in level.own:
+                if not overridden:
+                    return level.own[name]
+                overridden -= 1
+            level = level.outer
+        return None
 
-    def parametrized(self, names: list[str]) -> list[tuple[str, int]]:
-        """Return those of the fixtures that have parameters, and how many."""
-        of = ((name, self.named.get(name)) for name in self.needed(names))
-        return [(name, len(one.params)) for name, one in of if one is not None and one.params is not None]
+    def needed(self, names: Sequence[str]) -> list[str]:
+        """Return the names of these fixtures and of those that they use or that are always used, in pytest's order."""
+        found: dict[tuple[str, int], None] = dict.fromkeys((name, 0) for name in [*self._always_used(), *names])
+        todo = [*found]
+        for name, overridden in todo:
+            if (fixture := self.named(name, overridden)) is not None:
+                for one in parameters_of(fixture.function):
+                    used = one, overridden + 1 if one == name else 0
+                    if used not in found:
+                        found[used] = None
+                        todo.append(used)
+        return sorted(dict.fromkeys(name for name, _ in found), key=self._scope)
 
-    def call(self, function: Callable[..., Any], given: dict[str, Any], chosen: dict[str, int], instance: Any) -> None:
+    def _always_used(self) -> list[str]:
+        outer = self.outer._always_used() if self.outer else []
+        return outer + [name for name, one in self.own.items() if one.autouse]
+
+    def _scope(self, name: str) -> int:
+        fixture = self.named(name)
+        return SCOPES.index(fixture.scope if fixture else "function")
+
+    def parametrized(self, names: Sequence[str]) -> list[tuple[str, list[Chosen]]]:
+        """Return those of the fixtures that have parameters, and these."""
+        of = ((name, self.named(name)) for name in self.needed(names))
+        return [(name, list(enumerate(one.params))) for name, one in of if one is not None and one.params is not None]
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        given: dict[str, Any],
+        chosen: dict[str, Chosen],
+        instance: Any,
+        used: Sequence[str],
+    ) -> None:
         """Call a test with its fixtures, and finish these.
 
         Args:
@@ -62,50 +85,66 @@ class Fixtures:
             given: parameters that are no fixtures.
             chosen: which parameter each parametrised fixture is to have.
             instance: of the class of the test, for fixtures that are methods.
+            used: fixtures that it uses besides its parameters.
         """
         names = [name for name in parameters_of(function) if name not in given]
-        finish: list[_Finish] = []
-        values: dict[str, Any] = {}
+        values = _Values(self, function, given, chosen, instance)
         try:
-            for name in self.needed(names):
+            for name in self.needed([*used, *names]):
                 if name not in given:
-                    self._value(name, values, chosen, instance, finish)
-            check_result(function(**given, **{name: values[name] for name in names}))
+                    values.get(name)
+            check_result(function(**given, **{name: values.get(name) for name in names}))
         finally:
-            _finish_all(finish)
+            finish_all(values.finishers)
 
-    def _value(
-        self, name: str, values: dict[str, Any], chosen: dict[str, int], instance: Any, finish: list[_Finish]
-    ) -> Any:
-        if name in values:
-            return values[name]
-        fixture = self.named.get(name)
+
+class _Values:
+    """The values of fixtures in one test."""
+
+    def __init__(
+        self,
+        fixtures: Fixtures,
+        function: Callable[..., Any],
+        given: dict[str, Any],
+        chosen: dict[str, Chosen],
+        instance: Any,
+    ) -> None:
+        self._fixtures, self._function, self._chosen, self._instance = fixtures, function, chosen, instance
+        self._made: dict[object, Any] = {(name, 0): value for name, value in given.items()}
+        self.finishers: list[Finish] = []
+
+    def get(self, name: str, overridden: int = 0) -> Any:
+        """Return the value of the fixture of this name, or of the one which that overrides, and so on."""
+        if (name, overridden) in self._made:
+            return self._made[name, overridden]
+        fixture = self._fixtures.named(name, overridden)
         if fixture is None:
-            values[name] = _builtin(name, finish)
-            return values[name]
-        which = chosen.get(name, 0)
-        owner = self if fixture.scope == "class" else self._module
-        if fixture.scope != "function":
-            finish = owner._finish_wide
-            if (name, which) in owner._wide:
-                values[name] = owner._wide[name, which]
-                return values[name]
-        args = {}
+            value = self._request(None, self.finishers) if name == "request" else builtin(name, self.finishers)
+        elif fixture.scope == "function":
+            value = self._make(fixture, overridden, self.finishers)
+        else:
+            owner = self._fixtures if fixture.scope == "class" else self._fixtures.module
+            key = fixture, self._chosen.get(name, (None,))[0]
+            if key not in owner.made:
+                owner.made[key] = self._make(fixture, overridden, owner.finishers)
+            value = owner.made[key]
+        self._made[name, overridden] = value
+        return value
+
+    def _make(self, fixture: Fixture, overridden: int, finishers: list[Finish]) -> Any:
+        arguments = {}
         for one in parameters_of(fixture.function):
             if one == "request":
-                parameter = (
-                    None
-                    if fixture.params is None
-                    else getattr(fixture.params[which], "values", (fixture.params[which],))[0]
-                )
-                args[one] = SimpleNamespace(param=parameter, addfinalizer=finish.append)
+                arguments[one] = self._request(fixture, finishers)
             else:
-                args[one] = self._value(one, values, chosen, instance, finish)
-        made = fixture.function(instance, **args) if _takes_self(fixture.function) else fixture.function(**args)
-        values[name] = _begun(made, finish) if fixture.function.__code__.co_flags & CO_GENERATOR else made
-        if fixture.scope != "function":
-            owner._wide[name, which] = values[name]
-        return values[name]
+                arguments[one] = self.get(one, overridden + 1 if one == fixture.name else 0)
+        function = fixture.function
+        made = function(self._instance, **arguments) if _takes_self(function) else function(**arguments)
+        return _begun(made, finishers) if function.__code__.co_flags & CO_GENERATOR else made
+
+    def _request(self, fixture: Fixture | None, finishers: list[Finish]) -> Request:
+        parameter = self._chosen.get(fixture.name) if fixture else None
+        return Request(self.get, finishers, self._function, self._instance, parameter[1:] if parameter else ())
 
 
 def check_result(result: object) -> None:
@@ -114,15 +153,20 @@ def check_result(result: object) -> None:
         raise LoadError("asynchronous tests can't be run")
 
 
-def _begun(generator: Any, finish: list[_Finish]) -> Any:
+def _begun(generator: Any, finishers: list[Finish]) -> Any:
     value = next(generator)
-    finish.append(lambda: next(generator, None))
+
+    def finish() -> None:
+        for _ in generator:
+            raise Failed("a fixture yields more than once")
+
+    finishers.append(finish)
     return value
 
 
-def _finish_all(finish: list[_Finish]) -> None:
-    while finish:
-        finish.pop()()
+def value_of(parameter: Any) -> Any:
+    """Return the value of a fixture's parameter, which may be one of ``param``."""
+    return parameter.values[0] if isinstance(parameter, Parameters) else parameter
 
 
 def parameters_of(function: Any) -> list[str]:
@@ -147,90 +191,3 @@ def parameters_of(function: Any) -> list[str]:
 def _takes_self(function: Any) -> bool:
     code = getattr(function, "__code__", None)
     return code is not None and not hasattr(function, "__self__") and code.co_varnames[:1] == ("self",)
-
-
-def _builtin(name: str, finish: list[_Finish]) -> Any:
-    """Return a fixture that pytest has itself."""
-    if name == "capsys":
-        return Captured(finish)
-    relay = current_relay()
-    if name == "monkeypatch" and relay is None:
-        return MonkeyPatch(finish)
-    if name == "request":
-        return SimpleNamespace(param=None, addfinalizer=finish.append)
-    if relay is not None:
-        relay.refuse(f"the fixture {name} can't be had here")
-    raise LoadError(f"there is no fixture {name}")
-
-
-class Captured:
-    """The fixture ``capsys``."""
-
-    def __init__(self, finish: list[_Finish]) -> None:
-        self._streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
-        finish.append(self._restore)
-
-    def _restore(self) -> None:
-        sys.stdout, sys.stderr = self._streams
-
-    def readouterr(self) -> Any:
-        """Return what was printed since the last time."""
-        texts = []
-        for stream in (sys.stdout, sys.stderr):
-            texts.append(stream.getvalue() if isinstance(stream, io.StringIO) else "")
-            if isinstance(stream, io.StringIO):
-                stream.seek(0)
-                stream.truncate()
-        return _Output(*texts)
-
-
-class _Output(NamedTuple):
-    out: str
-    err: str
-
-
-class MonkeyPatch:
-    """The fixture ``monkeypatch``."""
-
-    def __init__(self, finish: list[_Finish]) -> None:
-        self._finish = finish
-
-    def setattr(self, target: Any, name: Any, value: Any = _MISSING, raising: bool = True) -> None:
-        """Set an attribute; the target may be the path of one."""
-        if value is _MISSING:
-            path, value = target, name
-            owner, _, name = path.rpartition(".")
-            target = sys.modules.get(owner) or __import__(owner, fromlist=["_"])
-        before = vars(target).get(name, _MISSING)
-        if raising and not hasattr(target, name):
-            raise AttributeError(f"{target!r} has no attribute {name!r}")
-        setattr(target, name, value)
-        self._finish.append(lambda: delattr(target, name) if before is _MISSING else setattr(target, name, before))
-
-    def delattr(self, target: Any, name: str, raising: bool = True) -> None:
-        """Delete an attribute."""
-        if hasattr(target, name) or raising:
-            before = getattr(target, name)
-            delattr(target, name)
-            self._finish.append(lambda: setattr(target, name, before))
-
-    def setitem(self, mapping: Any, key: Any, value: Any) -> None:
-        """Set an item."""
-        before = mapping.get(key, _MISSING)
-        mapping[key] = value
-        self._finish.append(lambda: mapping.pop(key, None) if before is _MISSING else mapping.update({key: before}))
-
-    def delitem(self, mapping: Any, key: Any, raising: bool = True) -> None:
-        """Delete an item."""
-        if key in mapping or raising:
-            before = mapping.pop(key)
-            self._finish.append(lambda: mapping.update({key: before}))
-
-    def setenv(self, name: str, value: str, prepend: str | None = None) -> None:
-        """Set a variable of the environment."""
-        self.setitem(os.environ, name, str(value))
-
-    def delenv(self, name: str, raising: bool = True) -> None:
-        """Delete a variable of the environment."""
-        self.delitem(os.environ, name, raising)

@@ -1,7 +1,7 @@
 """A small stand-in for the module ``pytest``, for tests that are written for it.
 
 It has what test files of one function or class use: raises, warns, approx, fail, skip, marks, and fixtures that need
-no files. `collection` runs the tests.
+no files. What it lacks is the tests' error, by name, and never the solution's. `collection` runs the tests.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from selftaught.sandbox.worker.inside.approximation import approx
+from selftaught.sandbox.worker.inside.failure import LoadError
 from selftaught.sandbox.worker.inside.relay import Relay
 
 
@@ -27,7 +28,28 @@ class Failed(BaseException):
     """A test has failed."""
 
 
-class ExceptionInfo:
+SCOPES = ("session", "package", "module", "class", "function")
+"""How long fixtures may last, the longest first."""
+_OF_ANNOTATIONS = "CaptureFixture FixtureRequest LogCaptureFixture MonkeyPatch Pytester TempPathFactory".split()
+
+
+class StandIn:
+    """An object of pytest that may have attributes there which it lacks here."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise LoadError(f"the stand-in of pytest has no {type(self).__name__}.{name}")
+
+
+class _Annotation:
+    """A class that is only named in annotations."""
+
+    def __class_getitem__(cls, item: object) -> Any:
+        return cls
+
+
+class ExceptionInfo(StandIn, _Annotation):
     """What ``raises`` has caught."""
 
     def __init__(self) -> None:
@@ -151,13 +173,19 @@ class Mark:
         return _Marker(self.name, args, kwargs)
 
     def _marked(self, test: Any) -> Any:
-        test.pytestmark = [*getattr(test, "pytestmark", ()), self]
+        test.pytestmark = [*marks_of(test), self]
         return test
 
 
 class _Marker(Mark):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._marked(args[0])
+
+
+def marks_of(marked: Any) -> list[Mark]:
+    """Return the marks of a test, a class, or a namespace of tests."""
+    found = marked.get("pytestmark", ()) if isinstance(marked, dict) else getattr(marked, "pytestmark", ())
+    return [found] if isinstance(found, Mark) else [*found]
 
 
 class _Marks:
@@ -184,6 +212,8 @@ class Fixture:
     """A fixture of the tests."""
 
     def __init__(self, function: Callable[..., Any], scope: str, params: Any, autouse: bool, name: str | None) -> None:
+        if scope not in SCOPES:
+            raise LoadError(f"the stand-in of pytest has no scope {scope!r} of fixtures")
         self.function, self.scope, self.autouse = function, scope, autouse
         self.params = None if params is None else list(params)
         self.name = name or function.__name__
@@ -215,9 +245,16 @@ def module(relay: Relay | None) -> types.ModuleType:
     vars(made).update({one.__name__: one for one in public})
     made.mark, made.xfail = _Marks(), skip  # type: ignore[attr-defined]
     made.main = lambda *_, **__: 0  # type: ignore[attr-defined]  # the tests run anyway
-    made.FixtureRequest = object  # type: ignore[attr-defined]
+    vars(made).update(dict.fromkeys(_OF_ANNOTATIONS, _Annotation))
+    made.__getattr__ = _lacking  # type: ignore[method-assign]
     made.relay = relay  # type: ignore[attr-defined]
     return made
+
+
+def _lacking(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    raise LoadError(f"the stand-in of pytest has no {name}")
 
 
 def current_relay() -> Relay | None:

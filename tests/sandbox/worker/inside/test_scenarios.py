@@ -11,15 +11,17 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.sandbox.worker.inside.pair import judge, judge_shared
 
 SCENARIOS = {
-    f"{path.stem}: {scenario['name']}": scenario
+    f"{path.stem}: {scenario['name']}": {"sol": file.get("sol"), **scenario}
     for path in sorted(Path(__file__).with_name("scenarios").glob("*.toml"))
-    for scenario in tomllib.loads(path.read_text(encoding="utf-8"))["scenario"]
+    for file in [tomllib.loads(path.read_text(encoding="utf-8"))]
+    for scenario in file["scenario"]
 }
 
 
@@ -41,12 +43,29 @@ def test_in_one_process_it_is_judged_as_expected(scenario: dict[str, Any]) -> No
 
 
 OF_PYTEST = {name: one for name, one in SCENARIOS.items() if name.startswith("pytest") and one["expect"] in "Ta"}
+AS_A_FILE = """import sys, types
+_solution = sys.modules["solution"] = types.ModuleType("solution")
+exec({sol!r}, vars(_solution))
+from solution import *
+del _solution
+{tests}"""
 
 
-@pytest.mark.parametrize("scenario", OF_PYTEST.values(), ids=OF_PYTEST)
-def test_pytest_itself_judges_its_tests_so(scenario: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "solution.py").write_text(scenario.get("prelude", "") + scenario["sol"])
-    (tmp_path / "test_it.py").write_text("from solution import *\n" + scenario["tests"])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "test_it.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == (0 if scenario["expect"] == "T" else 1), done.stdout
+def test_pytest_itself_judges_its_tests_so_and_finds_as_many(tmp_path: Path) -> None:
+    files = {f"test_{number}": one for number, one in enumerate(OF_PYTEST.values())}
+    for name, one in files.items():
+        source = AS_A_FILE.format(sol=one.get("prelude", "") + one["sol"], tests=one["tests"])
+        (tmp_path / f"{name}.py").write_text(source)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junit-xml", "found.xml", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    cases = [*ElementTree.parse(tmp_path / "found.xml").iter("testcase")]
+    found, expected = {}, {}
+    for name, one in files.items():
+        own = [
+            case for case in cases if name in f"{case.get('classname')} {case.get('name')}".replace(".", " ").split()
+        ]
+        is_wrong = any(case.find(kind) is not None for case in own for kind in ("failure", "error"))
+        report = judge(*task(one))
+        found[one["name"]] = (report.code, report.total if report.code == "T" else 0)
+        expected[one["name"]] = ("a", 0) if is_wrong else ("T", len(own))
+    assert found == expected, done.stdout
