@@ -38,13 +38,13 @@ class CaseRunner:
         relay: Relay | None,
         first_case: int,
         send: Callable[[bytes], object] | None,
-        uses_solution: bool = False,
+        uses_solution: Callable[[], bool] = lambda: False,
     ) -> None:
         """Args:
         relay: the connection to the solution, if it is in another process.
         first_case: cases before this one are not run.
         send: sends a message of each case that fails; if None, the first failure is the end.
-        uses_solution: whether the tests read a name of a solution in the same process.
+        uses_solution: returns whether the tests read a name of a solution in the same process.
         """
         self.total = 0
         self._relay, self._first, self._send = relay, first_case, send
@@ -78,7 +78,7 @@ class CaseRunner:
     def _run_collected(self, cases: Iterator[Callable[[], object]]) -> None:
         ready = [*cases]
         self.total = len(ready)
-        if not ready and not (self._relay.calls if self._relay else self._uses_solution):
+        if not ready and not (self._relay.calls if self._relay else self._uses_solution()):
             raise LoadError("the tests have no case")
         self.total = self.total or 1  # the statements at the top level are one, if they call the solution
         for case in ready:

@@ -159,6 +159,7 @@ def _of_plain_class(kind: Any, outer: Fixtures, marks: list[Mark]) -> Iterator[C
 def _of_test_case(kind: Any, marks: list[Mark]) -> Iterator[Case]:
     """Yield the cases of a class of unittest."""
     names = [name for base in reversed(kind.__mro__) for name in vars(base) if name.startswith("test")]
+    names = names or [name for name in ("runTest",) if hasattr(kind, name)]
     if getattr(kind, "__unittest_skip__", False):
         return (_skip for name in dict.fromkeys(names) if callable(getattr(kind, name)))
 

@@ -12,7 +12,7 @@ from selftaught.sandbox.worker.inside import pytest_standin, relay_data
 from selftaught.sandbox.worker.inside.cases import NOT_LOADED, CaseRunner, not_loaded
 from selftaught.sandbox.worker.inside.failure import describe
 from selftaught.sandbox.worker.inside.solution import Solution
-from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_in
+from selftaught.sandbox.worker.inside.test_source import Pieces, compile_tests, names_read
 
 
 def run_shared(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
@@ -34,6 +34,6 @@ def run_shared(tests: bytes | Pieces, payload: bytes, exchange: Callable[[bytes]
     except BaseException as error:
         return not_loaded(*describe(blamed, error))
     sys.modules["pytest"] = pytest_standin.module(None)
-    uses_solution = not names_in(pieces).isdisjoint(solution.kinds())
-    runner = CaseRunner(None, 0, exchange if all_cases else None, uses_solution)
+    defined = {*solution.kinds()}  # before tests define names in the same namespace
+    runner = CaseRunner(None, 0, exchange if all_cases else None, lambda: not names_read(pieces).isdisjoint(defined))
     return runner.run(pieces, solution.scope, lambda: solution.entry)

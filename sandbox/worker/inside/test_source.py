@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dis
 import itertools
 import re
+from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import TypeGuard
 
 from selftaught.sandbox.worker.inside.source import compile_source
 
@@ -27,9 +29,12 @@ def compile_tests(source: bytes) -> Pieces:
     """Return the pieces of a source of tests. Raises what the compiler raises.
 
     Cases are the ``assert`` statements at the top level or, if ``check`` is defined there, the calls of it; none if
-    there are test functions or classes. Each of these is a piece.
+    there are test functions or classes. Each of these is a piece. Where there are none, the tests are a script: what
+    they do if they are ``__main__`` belongs to the top level.
     """
     text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff").replace("\r\n", "\n")
+    if "__main__" in text:
+        return _cut_tree(text)
     if not _CASES_AT_TOP.search(text):
         return ((STATEMENTS, compile_source(source, FILE)),)
     if not _DEFINES_TESTS.search(text):
@@ -70,8 +75,11 @@ def _compile_at(text: str, start: int, end: int) -> CodeType:
 def _cut_tree(text: str) -> Pieces:
     tree = ast.parse(text, FILE)
     is_case = _case_test(tree)
+    body = tree.body
+    if not _defines_tests(tree):
+        body = [one for statement in body for one in (statement.body if _is_main_guard(statement) else [statement])]
     pieces: list[tuple[int, list[ast.stmt]]] = []
-    for statement in tree.body:
+    for statement in body:
         if is_case(statement):
             pieces.append((CASE, [statement]))
         elif pieces and pieces[-1][0] == STATEMENTS:
@@ -86,14 +94,29 @@ def _compile_body(body: list[ast.stmt]) -> CodeType:
     return code
 
 
-def _case_test(tree: ast.Module) -> Any:
+def _case_test(tree: ast.Module) -> Callable[[ast.stmt], bool]:
     """Return a function that says whether a statement at the top level is a case."""
-    names = {one.name for one in tree.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    if any(name.startswith("test") for name in names) or any(map(_is_test_class, tree.body)):
+    if _defines_tests(tree):
         return lambda statement: False
-    if "check" in names:
+    if "check" in _functions_of(tree):
         return _calls_check
     return lambda statement: isinstance(statement, ast.Assert)
+
+
+def _defines_tests(tree: ast.Module) -> bool:
+    return any(name.startswith("test") for name in _functions_of(tree)) or any(map(_is_test_class, tree.body))
+
+
+def _functions_of(tree: ast.Module) -> set[str]:
+    return {one.name for one in tree.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+def _is_main_guard(statement: ast.stmt) -> TypeGuard[ast.If]:
+    """Return True for ``if __name__ == "__main__":``."""
+    if not (isinstance(statement, ast.If) and isinstance(statement.test, ast.Compare)):
+        return False
+    sides = {ast.unparse(one) for one in (statement.test.left, *statement.test.comparators)}
+    return sides == {"__name__", "'__main__'"} and isinstance(statement.test.ops[0], ast.Eq)
 
 
 def _is_test_class(statement: ast.stmt) -> bool:
@@ -116,5 +139,26 @@ def names_in(pieces: Pieces) -> set[str]:
     todo = [code for _, code in pieces]
     for code in todo:
         found.update(code.co_names)
-        todo += [one for one in code.co_consts if type(one) is CodeType]
+        todo += _codes_in(code)
     return found
+
+
+def names_read(pieces: Pieces) -> set[str]:
+    """Return the names that the code reads, without that of functions which it never names."""
+    found: set[str] = set()
+    todo, unread = [code for _, code in pieces], list[CodeType]()
+    while todo:
+        for code in todo:
+            read = [one.argval for one in dis.get_instructions(code) if one.opname.startswith("LOAD_")]
+            found.update(name for name in read if isinstance(name, str))
+            unread += _codes_in(code)
+        # Lambdas and comprehensions have names in brackets; the body of a class is run, and reads this name first.
+        todo = [
+            code for code in unread if code.co_name in found or code.co_name[0] == "<" or "__module__" in code.co_names
+        ]
+        unread = [code for code in unread if code not in todo]
+    return found
+
+
+def _codes_in(code: CodeType) -> list[CodeType]:
+    return [one for one in code.co_consts if type(one) is CodeType]

@@ -57,3 +57,50 @@ def test_what_does_not_compile_is_reported_with_its_line() -> None:
     with pytest.raises(SyntaxError) as caught:
         compile_tests(b"assert 1\nassert (\n")
     assert (caught.value.filename, caught.value.lineno) == ("<tests>", 2)
+
+
+GUARD = "if __name__ == '__main__':\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "kinds"),
+    [
+        (f"assert 1\n{GUARD}    assert 2\n    x = 3\n", [1, 1, 0]),
+        (f"def main():\n    assert 1\n{GUARD}    main()\n", [0]),
+        (f"def check(c):\n    assert c\n{GUARD}    check(1)\n    check(2)\n", [0, 1, 1]),
+        ("assert 1\nif '__main__' == __name__:\n    assert 2\n", [1, 1]),
+        ("assert 1\nif __name__ != '__main__':\n    assert 2\n", [1, 0]),
+    ],
+)
+def test_what_a_script_does_as_main_belongs_to_its_top_level(source: str, kinds: list[int]) -> None:
+    assert [kind for kind, _ in compile_tests(source.encode())] == kinds
+
+
+def test_where_there_are_test_functions_nothing_is_main() -> None:
+    pieces = compile_tests(f"def test_a():\n    pass\n{GUARD}    undefined\n".encode())
+    scope: dict[str, Any] = {"__name__": "tests"}
+    for _, code in pieces:
+        exec(code, scope)
+    assert "test_a" in scope
+
+
+@pytest.mark.parametrize(
+    ("source", "reads"),
+    [
+        ("f(1)", True),
+        ("x = f", True),
+        ("def g():\n    f(1)", False),
+        ("def g():\n    f(1)\ng()", True),
+        ("def g():\n    h()\ndef h():\n    f(1)\ng()", True),
+        ("def g():\n    h()\ndef h():\n    f(1)\n", False),
+        ("class A:\n    x = f(1)", True),
+        ("class A:\n    def g(self):\n        f(1)", False),
+        ("class A:\n    def g(self):\n        f(1)\nA().g()", True),
+        ("[f(x) for x in range(3)]", True),
+        ("g = lambda: f(1)\ng()", True),
+        ("import solution\nsolution.f(1)", True),
+        ("f = 1", False),
+    ],
+)
+def test_what_no_code_names_is_not_read(source: str, reads: bool) -> None:
+    assert ("f" in test_source.names_read(compile_tests(source.encode()))) is reads
