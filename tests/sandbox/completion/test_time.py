@@ -39,7 +39,7 @@ WHOLE: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
 def test_a_text_four_times_as_long_takes_about_four_times_as_long(make: Callable[[int], str]) -> None:
-    """Quadratic time would be 16 times as long. A ratio of 8.8 is allowed, best of two, above the clock's noise."""
+    """Quadratic time would be 16 times as long each time. A ratio of 8.8 is allowed once in five measurements."""
 
     def seconds(size: int) -> float:
         text, best = make(size), float("inf")
@@ -50,4 +50,4 @@ def test_a_text_four_times_as_long_takes_about_four_times_as_long(make: Callable
             best = min(best, time.process_time() - started)
         return best
 
-    assert seconds(SMALL * FACTOR) < FACTOR * NOISE * max(seconds(SMALL), 0.01)
+    assert any(seconds(SMALL * FACTOR) < FACTOR * NOISE * max(seconds(SMALL), 0.01) for _ in range(5))
