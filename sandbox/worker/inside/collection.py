@@ -50,7 +50,7 @@ def _of_name(name: str, value: Any, own: dict[str, Any], fixtures: Fixtures, mar
     """Return the cases of what has this name in tests."""
     if isinstance(value, type):
         return _of_class(name, value, fixtures, marks)
-    if not (name.startswith("test") and _is_function(value)):
+    if not (name.startswith("test") and _is_function(value) and getattr(value, "__test__", True)):
         return iter(())
 
     def make() -> _Made:
@@ -77,13 +77,11 @@ def _of_function(
     """
     marks = [*outer_marks, *marks_of(function)]
     sets = [sets_of(mark, fixtures) for mark in marks if mark.name == "parametrize"]
-    used = [name for mark in marks if mark.name == "usefixtures" for name in mark.args]
+    used = [name for mark in marks if mark.name == "usefixtures" for name in mark.args] + parameters_of(function)
+    for name in {name for one in sets for first in one[:1] for name in first.given}.difference(fixtures.needed(used)):
+        raise LoadError(f"{function.__name__} takes no {name}")
     indirect = {name for one in sets for first in one[:1] for name in first.chosen}
-    choices = [
-        [(name, one) for one in chosen]
-        for name, chosen in fixtures.parametrized([*used, *parameters_of(function)])
-        if name not in indirect
-    ]
+    choices = [[(name, one) for one in chosen] for name, chosen in fixtures.parametrized(used) if name not in indirect]
     if not all(sets):
         yield _skip
     for combination in itertools.product(*reversed(sets)):
@@ -120,6 +118,8 @@ def _of_class(name: str, kind: Any, fixtures: Fixtures, marks: list[Mark]) -> It
     if unittest_case is not None and issubclass(kind, unittest_case.TestCase):
         return _of_test_case(kind, marks)
     if not name.startswith("Test") or kind.__init__ is not object.__init__ or not _is_own(kind):
+        return iter(())
+    if not getattr(kind, "__test__", True):
         return iter(())
     return _of_plain_class(kind, fixtures, marks)
 

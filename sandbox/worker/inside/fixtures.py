@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from inspect import CO_GENERATOR, Parameter, signature
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -185,7 +186,14 @@ def parameters_of(function: Any) -> list[str]:
         for one in signature(function).parameters.values()
         if one.kind in kinds and one.default is Parameter.empty
     ]
-    return found[1:] if _takes_self(function) else found
+    return found[_takes_self(function) + _patched(function) :]
+
+
+def _patched(function: Any) -> int:
+    """Return how many arguments ``unittest.mock.patch`` gives the function, the first ones."""
+    default = getattr(sys.modules.get("unittest.mock"), "DEFAULT", None)
+    patches = getattr(function, "patchings", ()) if default is not None else ()
+    return sum(not one.attribute_name and one.new is default for one in patches)
 
 
 def _takes_self(function: Any) -> bool:
