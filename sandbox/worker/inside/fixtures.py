@@ -86,7 +86,7 @@ class Fixtures:
             given: parameters that are no fixtures.
             chosen: which parameter each parametrised fixture is to have.
             instance: of the class of the test, for fixtures that are methods.
-            used: fixtures that it uses besides its parameters.
+            used: fixtures that it uses, its parameters or not.
         """
         names = [name for name in parameters_of(function) if name not in given]
         values = _Values(self, function, given, chosen, instance)
@@ -125,7 +125,8 @@ class _Values:
             value = self._make(fixture, overridden, self.finishers)
         else:
             owner = self._fixtures if fixture.scope == "class" else self._fixtures.module
-            key = fixture, self._chosen.get(name, (None,))[0]
+            parameters = [self._chosen[one][0] for one in self._fixtures.needed([name]) if one in self._chosen]
+            key = fixture, *parameters
             if key not in owner.made:
                 owner.made[key] = self._make(fixture, overridden, owner.finishers)
             value = owner.made[key]
