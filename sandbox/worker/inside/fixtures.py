@@ -26,7 +26,7 @@ class Fixtures:
     def __init__(self, own: dict[str, Fixture], outer: Fixtures | None = None) -> None:
         self.own, self.outer = own, outer
         self.module: Fixtures = outer.module if outer else self
-        self.made: dict[object, Any] = {}
+        self.made: dict[object, tuple[Any, BaseException | None]] = {}
         self.finishers: list[Finish] = []
 
     def finish(self) -> None:
@@ -47,16 +47,26 @@ class Fixtures:
 
     def needed(self, names: Sequence[str]) -> list[str]:
         """Return the names of these fixtures and of those that they use or that are always used, in pytest's order."""
-        found: dict[tuple[str, int], None] = dict.fromkeys((name, 0) for name in [*self._always_used(), *names])
-        todo = [*found]
-        for name, overridden in todo:
-            if (fixture := self.named(name, overridden)) is not None:
-                for one in parameters_of(fixture.function):
-                    used = one, overridden + 1 if one == name else 0
-                    if used not in found:
-                        found[used] = None
-                        todo.append(used)
+        found = self.closure([*self._always_used(), *names])
         return sorted(dict.fromkeys(name for name, _ in found), key=self._scope)
+
+    def closure(self, names: Sequence[str], way: Sequence[str] = ()) -> dict[tuple[str, int], Fixture | None]:
+        """Return these fixtures and those that they use, by name and number as `named` takes them.
+
+        `way`: the fixtures that are being made. What asks for a name on its way to a value gets the one it overrides.
+        """
+        found: dict[tuple[str, int], Fixture | None] = {}
+
+        def visit(name: str, way: tuple[str, ...]) -> None:
+            pair = name, way.count(name)
+            if pair not in found:
+                found[pair] = fixture = self.named(*pair)
+                for one in parameters_of(fixture.function) if fixture else ():
+                    visit(one, (*way, name))
+
+        for name in names:
+            visit(name, (*way,))
+        return found
 
     def _always_used(self) -> list[str]:
         outer = self.outer._always_used() if self.outer else []
@@ -67,9 +77,18 @@ class Fixtures:
         return SCOPES.index(fixture.scope if fixture else "function")
 
     def parametrized(self, names: Sequence[str]) -> list[tuple[str, list[Chosen]]]:
-        """Return those of the fixtures that have parameters, and these."""
-        of = ((name, self.named(name)) for name in self.needed(names))
-        return [(name, list(enumerate(one.params))) for name, one in of if one is not None and one.params is not None]
+        """Return the names of those of the fixtures that have parameters, and these."""
+        found = ((name, self._parameters_of(name)) for name in self.needed(names))
+        return [(name, list(enumerate(parameters))) for name, parameters in found if parameters is not None]
+
+    def _parameters_of(self, name: str) -> list[Any] | None:
+        """Return the parameters of the fixture of this name, or of that which it overrides and uses."""
+        overridden = 0
+        while (fixture := self.named(name, overridden)) is not None:
+            if fixture.params is not None or name not in parameters_of(fixture.function):
+                return fixture.params
+            overridden += 1
+        return None
 
     def call(
         self,
@@ -112,41 +131,59 @@ class _Values:
     ) -> None:
         self._fixtures, self._function, self._chosen, self._instance = fixtures, function, chosen, instance
         self._made: dict[object, Any] = {(name, 0): value for name, value in given.items()}
+        self._way: list[str] = []  # names of fixtures that are being made
         self.finishers: list[Finish] = []
 
-    def get(self, name: str, overridden: int = 0) -> Any:
-        """Return the value of the fixture of this name, or of the one which that overrides, and so on."""
+    def get(self, name: str) -> Any:
+        """Return the value of the fixture of this name, or of the one which that overrides, on the way to its value."""
+        overridden = self._way.count(name)
         if (name, overridden) in self._made:
             return self._made[name, overridden]
         fixture = self._fixtures.named(name, overridden)
         if fixture is None:
             value = self._request(None, self.finishers) if name == "request" else builtin(name, self.finishers)
         elif fixture.scope == "function":
-            value = self._make(fixture, overridden, self.finishers)
+            value = self._make(fixture, name, self.finishers)
         else:
             owner = self._fixtures if fixture.scope == "class" else self._fixtures.module
-            parameters = [self._chosen[one][0] for one in self._fixtures.needed([name]) if one in self._chosen]
-            key = fixture, *parameters
+            closure = dict.fromkeys(one for one, _ in self._fixtures.closure([name], self._way))
+            key = fixture, *(self._chosen[one][0] for one in closure if one in self._chosen)
             if key not in owner.made:
-                owner.made[key] = self._make(fixture, overridden, owner.finishers)
-            value = owner.made[key]
+                owner.made[key] = self._try(fixture, name, owner.finishers)
+            value, error = owner.made[key]
+            if error is not None:
+                raise error
         self._made[name, overridden] = value
         return value
 
-    def _make(self, fixture: Fixture, overridden: int, finishers: list[Finish]) -> Any:
-        arguments = {}
-        for one in parameters_of(fixture.function):
-            if one == "request":
-                arguments[one] = self._request(fixture, finishers)
-            else:
-                arguments[one] = self.get(one, overridden + 1 if one == fixture.name else 0)
-        function = fixture.function
-        made = function(self._instance, **arguments) if _takes_self(function) else function(**arguments)
-        return _begun(made, finishers) if function.__code__.co_flags & CO_GENERATOR else made
+    def _try(self, fixture: Fixture, name: str, finishers: list[Finish]) -> tuple[Any, BaseException | None]:
+        """Return a value, or the error that each test is to get that uses the fixture."""
+        try:
+            return self._make(fixture, name, finishers), None
+        except BaseException as error:
+            return None, error
 
-    def _request(self, fixture: Fixture | None, finishers: list[Finish]) -> Request:
-        parameter = self._chosen.get(fixture.name) if fixture else None
-        return Request(self.get, finishers, self._function, self._instance, parameter[1:] if parameter else ())
+    def _make(self, fixture: Fixture, name: str, finishers: list[Finish]) -> Any:
+        self._way.append(name)
+        try:
+            arguments = {
+                one: self._request(name, finishers) if one == "request" else self.get(one)
+                for one in parameters_of(fixture.function)
+            }
+            function = fixture.function
+            made = function(self._instance, **arguments) if _takes_self(function) else function(**arguments)
+            return _begun(made, finishers) if function.__code__.co_flags & CO_GENERATOR else made
+        finally:
+            self._way.pop()
+
+    def _request(self, name: str | None, finishers: list[Finish]) -> Request:
+        parameter = self._chosen[name][1:] if name in self._chosen else ()
+        return Request(self.get, finishers, self._function, self._instance, parameter)
+
+
+def fixtures_in(members: dict[str, Any]) -> dict[str, Fixture]:
+    """Return the fixtures among these, by their names."""
+    return {one.name: one for one in members.values() if isinstance(one, Fixture)}
 
 
 def check_result(result: object) -> None:

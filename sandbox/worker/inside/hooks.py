@@ -1,4 +1,4 @@
-"""Set-up and tear-down of a module or class of tests: before the first of its cases, and after the last."""
+"""Functions that set up and tear down, such as ``setup_module``: fixtures that are always used, as in pytest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from selftaught.sandbox.worker.inside.fixtures import parameters_of
+from selftaught.sandbox.worker.inside.fixtures import Fixtures, parameters_of
+from selftaught.sandbox.worker.inside.pytest_standin import Fixture
 
 Case = Callable[[], object]
 
@@ -27,34 +28,88 @@ class Module:
         self._scope[name] = value
 
 
-def call(hook: Any, argument: Any) -> None:
+def of_module(own: dict[str, Any], scope: dict[str, Any]) -> dict[str, Fixture]:
+    """Return what sets up a module and each function in it.
+
+    Args:
+        own: what the tests define.
+        scope: their namespace.
+    """
+
+    def functions(request: Any) -> Iterator[None]:
+        if request.instance is not None:
+            yield
+            return
+        _call(own.get("setup_function"), request.function)
+        yield
+        _call(own.get("teardown_function"), request.function)
+
+    def module() -> Iterator[None]:
+        about = Module(scope)
+        _call(own.get("setup_module") or own.get("setUpModule"), about)
+        yield
+        _call(own.get("teardown_module") or own.get("tearDownModule"), about)
+
+    return _named(
+        (module, "module", bool(own.keys() & {"setup_module", "setUpModule", "teardown_module", "tearDownModule"})),
+        (functions, "function", bool(own.keys() & {"setup_function", "teardown_function"})),
+    )
+
+
+def of_class(kind: Any) -> dict[str, Fixture]:
+    """Return what sets up a class, and each instance of it."""
+
+    def whole() -> Iterator[None]:
+        _call(getattr(kind, "setup_class", None), kind)
+        yield
+        _call(getattr(kind, "teardown_class", None), kind)
+
+    def methods(request: Any) -> Iterator[None]:
+        _call(getattr(request.instance, "setup_method", None), request.function)
+        yield
+        _call(getattr(request.instance, "teardown_method", None), request.function)
+
+    return _named(
+        (whole, "class", hasattr(kind, "setup_class") or hasattr(kind, "teardown_class")),
+        (methods, "function", hasattr(kind, "setup_method") or hasattr(kind, "teardown_method")),
+    )
+
+
+def of_test_case(kind: Any) -> dict[str, Fixture]:
+    """Return what sets up a class of unittest."""
+
+    def whole() -> Iterator[None]:
+        kind.setUpClass()
+        yield
+        kind.tearDownClass()
+        kind.doClassCleanups()
+        for _, error, _ in kind.tearDown_exceptions:
+            raise error
+
+    return _named((whole, "class", True))
+
+
+def _named(*found: tuple[Callable[..., Any], str, bool]) -> dict[str, Fixture]:
+    made = [Fixture(function, scope, None, True, None) for function, scope, is_defined in found if is_defined]
+    return {f" {id(one)}": one for one in made}  # no name that another has, so none overrides another
+
+
+def _call(hook: Any, about: Any) -> None:
     """Call a hook, with what it is about if it takes an argument. None: there is no such hook."""
     if hook is not None:
-        hook(argument) if parameters_of(hook) else hook()
+        hook(about) if parameters_of(hook) else hook()
 
 
-def around(cases: Iterable[Case], set_up: Case, tear_down: Case) -> Iterator[Case]:
-    """Yield the cases, the first that runs with the set-up, and the last with the tear-down.
+def ending(cases: Iterable[Case], fixtures: Fixtures) -> Iterator[Case]:
+    """Yield the cases, of which the last finishes fixtures that last longer than a test."""
 
-    If the set-up fails each case does, and nothing is torn down.
-    """
-    failure: list[BaseException | None] = []
-
-    def run(case: Case, is_last: bool) -> None:
-        if not failure:
-            failure.append(None)
-            try:
-                set_up()
-            except BaseException as error:
-                failure[0] = error
-        if failure[0] is not None:
-            raise failure[0]
+    def run(case: Case) -> None:
         try:
             case()
         finally:
-            if is_last:
-                tear_down()
+            fixtures.finish()
 
     ready = [*cases]
-    for number, case in enumerate(ready, 1):
-        yield partial(run, case, number == len(ready))
+    yield from ready[:-1]
+    for last in ready[-1:]:
+        yield partial(run, last)

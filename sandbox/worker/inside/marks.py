@@ -31,7 +31,7 @@ def sets_of(mark: Mark, fixtures: Fixtures) -> list[ParameterSet]:
     several = not isinstance(names, str) or "," in names
     names = [one.strip() for one in names.split(",") if one.strip()] if isinstance(names, str) else list(names)
     indirect: Any = rest[0] if rest else mark.kwargs.get("indirect", False)
-    of_fixtures = {*names} if indirect is True else {*(indirect or ())}
+    of_fixtures: list[str] = names if indirect is True else [*(indirect or ())]
     for name in of_fixtures:
         if fixtures.named(name) is None:
             raise LoadError(f"there is no fixture {name}")
@@ -41,11 +41,14 @@ def sets_of(mark: Mark, fixtures: Fixtures) -> list[ParameterSet]:
         if isinstance(value, Parameters):
             value, marks = value.values if several or len(value.values) != 1 else value.values[0], value.marks
         found = dict(zip(names, value if several else (value,), strict=True))
-        chosen: dict[str, Chosen] = {
-            name: ((mark, number), value) for name, value in found.items() if name in of_fixtures
-        }
-        sets.append(ParameterSet({name: found[name] for name in found if name not in chosen}, chosen, marks))
+        chosen: dict[str, Chosen] = {name: ((mark, number), found.pop(name)) for name in of_fixtures}
+        sets.append(ParameterSet(found, chosen, marks))
     return sets
+
+
+def fixtures_used(marks: list[Mark]) -> list[str]:
+    """Return the names of fixtures that marks ``usefixtures`` name."""
+    return [name for mark in marks if mark.name == "usefixtures" for name in mark.args]
 
 
 def expected_failure(marks: list[Mark], test: Any) -> Mark | None:
@@ -55,7 +58,7 @@ def expected_failure(marks: list[Mark], test: Any) -> Mark | None:
         if mark.name == "skip" or (mark.name == "skipif" and _holds(mark, test)):
             raise Skipped
         if mark.name == "xfail" and _holds(mark, test):
-            expected = mark
+            expected = expected or mark
     if expected is not None and not expected.kwargs.get("run", True):
         raise Skipped
     return expected
