@@ -182,8 +182,8 @@ class _Values:
 
 
 def fixtures_in(members: dict[str, Any]) -> dict[str, Fixture]:
-    """Return the fixtures among these, by their names."""
-    return {one.name: one for one in members.values() if isinstance(one, Fixture)}
+    """Return the fixtures among these, by their names, in alphabetical order, as pytest looks for them."""
+    return {one.name: one for _, one in sorted(members.items()) if isinstance(one, Fixture)}
 
 
 def check_result(result: object) -> None:
