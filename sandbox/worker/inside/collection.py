@@ -46,7 +46,7 @@ def _of_name(name: str, value: Any, fixtures: Fixtures, marks: list[Mark]) -> It
     if isinstance(value, type):
         yield from _of_class(name, value, fixtures, marks)
     elif name.startswith("test") and _is_function(value) and getattr(value, "__test__", True):
-        for case in _of_function(value, own := Fixtures({}, fixtures), marks):
+        for case in _of_function(value, own := Fixtures({}, fixtures), marks, lambda: (value, None)):
             yield from hooks.ending([case], own)  # as if each were in a class of its own
 
 
@@ -55,7 +55,7 @@ def _is_function(value: Any) -> bool:
 
 
 def _of_function(
-    function: Any, fixtures: Fixtures, outer_marks: list[Mark], make: Callable[[], Any] = lambda: None
+    function: Any, fixtures: Fixtures, outer_marks: list[Mark], bind: Callable[[], tuple[Any, Any]]
 ) -> Iterator[Case]:
     """Yield the cases of a test function, one for each set of its parameters.
 
@@ -63,7 +63,7 @@ def _of_function(
         function: the test.
         fixtures: those that it may use.
         outer_marks: marks of its class and module, the closest first.
-        make: makes the instance that the test is a method of; returns None if it is none.
+        bind: returns the test, and the instance that it is a method of, which is made, or None.
     """
     marks = [*marks_of(function), *outer_marks]
     sets = [sets_of(mark, fixtures) for mark in marks if mark.name == "parametrize"]
@@ -82,13 +82,12 @@ def _of_function(
             chosen = of_fixtures | {name: value for one in combination for name, value in one.chosen.items()}
             own_marks = [*marks, *(mark for one in combination for mark in one.marks), *marks_picked]
             call_test = partial(fixtures.call, given=given, chosen=chosen, used=used)
-            yield partial(_run, function, call_test, own_marks, make)
+            yield partial(_run, function, call_test, own_marks, bind)
 
 
-def _run(function: Any, call_test: Callable[..., None], marks: list[Mark], make: Callable[[], Any]) -> None:
+def _run(function: Any, call_test: Callable[..., None], marks: list[Mark], bind: Callable[[], tuple[Any, Any]]) -> None:
     expected = expected_failure(marks, function)
-    instance = make()
-    test = function if instance is None else getattr(instance, function.__name__)
+    test, instance = bind()
     try:
         call_test(test, instance=instance)
     except (Skipped, LoadError):
@@ -125,12 +124,17 @@ def _of_plain_class(kind: Any, outer: Fixtures, marks: list[Mark]) -> Iterator[C
     members = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
     fixtures = Fixtures(hooks.of_class(kind) | fixtures_in(members), outer)
     cases: list[Case] = []
+
+    def bind(name: str) -> tuple[Any, Any]:
+        instance = kind()
+        return getattr(instance, name), instance
+
     for name, value in members.items():
         if isinstance(value, type) and value not in kind.__mro__:
             cases += _of_class(name, value, fixtures, marks)
         elif name.startswith("test") and isinstance(value, (FunctionType, staticmethod, classmethod)):
             function = getattr(kind, name) if isinstance(value, classmethod) else getattr(value, "__func__", value)
-            cases += _of_function(function, fixtures, marks, kind)
+            cases += _of_function(function, fixtures, marks, partial(bind, name))
     return hooks.ending(cases, fixtures)
 
 
