@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import replace
-from functools import lru_cache
 
 from selftaught.sandbox import wire
 from selftaught.sandbox.judging import Checked
@@ -93,19 +92,13 @@ def _key(task: Checked) -> _Key:
     if isinstance(task, Task):
         sat, sol, limits = task.sat, task.sol, task.limits
         sources = (
-            sat if len(sat) <= _SHORT else _puzzle_digest(sat),
+            sat if len(sat) <= _SHORT else _digest(wire.to_bytes(sat)),
             sol if len(sol) <= _SHORT else _digest(wire.to_bytes(sol)),
         )
     else:
         limits = task.limits
         sources = task.kind, *(part if len(part) <= _SHORT else _digest(part) for part in (task.judge, task.sol))
     return sources if limits is None else (*sources, *limits.to_tuple())
-
-
-@lru_cache(16)
-def _puzzle_digest(source: str) -> bytes:
-    """Return the digest of a puzzle. Remembered: many answers to one follow each other."""
-    return _digest(wire.to_bytes(source))
 
 
 def _digest(source: bytes) -> bytes:

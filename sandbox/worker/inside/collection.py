@@ -147,26 +147,26 @@ def _of_test_case(kind: Any, outer: Fixtures, marks: list[Mark]) -> Iterator[Cas
         return (_skip for _ in names)
     fixtures = Fixtures(hooks.of_test_case(kind) | fixtures_in(members), outer)
 
-    def run(name: str) -> None:
+    def bind(name: str) -> tuple[Any, Any]:
         test = kind(name)
-        method = getattr(test, name)
-        if method.__code__.co_flags & CO_COROUTINE:
+        if getattr(test, name).__code__.co_flags & CO_COROUTINE:
             raise LoadError("asynchronous tests can't be run")
-        fails = getattr(method, "__unittest_expecting_failure__", False)
-        own_marks = [*marks_of(method), *marks]
-        expected = expected_failure(own_marks, method)
-        try:
-            fixtures.call(partial(_debug, test), {}, {}, test, fixtures_used(own_marks))
-        except (Skipped, LoadError, KeyboardInterrupt):
-            raise
-        except Exception:
-            if not (fails or expected):
-                raise
-            return
-        if fails:
-            raise Failed("the test passes, which it does not expect")
 
-    return hooks.ending([partial(run, name) for name in names], fixtures)
+        def debug() -> None:
+            _debug(test)
+
+        debug.__name__ = name  # for the fixture `request`
+        return debug, test
+
+    def case(name: str) -> Case:
+        method = getattr(kind, name)
+        own_marks = [*marks_of(method), *marks]
+        if getattr(method, "__unittest_expecting_failure__", False):
+            own_marks.append(Mark("xfail", (), {"strict": True}))
+        call_test = partial(fixtures.call, given={}, chosen={}, used=fixtures_used(own_marks))
+        return partial(_run, method, call_test, own_marks, partial(bind, name))
+
+    return hooks.ending(map(case, names), fixtures)
 
 
 def _skip() -> None:

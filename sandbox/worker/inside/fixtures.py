@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from inspect import CO_GENERATOR, Parameter, signature
+from inspect import CO_GENERATOR, Parameter, signature, unwrap
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
@@ -235,5 +235,5 @@ def _patched(function: Any) -> int:
 
 
 def _takes_self(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
+    code = getattr(unwrap(function), "__code__", None)  # as `signature` looks through decorators
     return code is not None and not hasattr(function, "__self__") and code.co_varnames[:1] == ("self",)

@@ -19,6 +19,7 @@ FILE = "<tests>"
 _DEFINES_TESTS = re.compile(r"^(?:async[ \t]+)?(?:def[ \t]+test|class[ \t])", re.MULTILINE)
 _CHECK = re.compile(r"^def[ \t]+check[ \t]*\(", re.MULTILINE)
 _CASES_AT_TOP = re.compile(r"^(?:assert\b|check[ \t]*\()", re.MULTILINE)
+_MAIN_GUARD = re.compile(r"^if\b[^\n]*__main__", re.MULTILINE)
 _NOT_ASSERT, _NOT_CHECK = (
     re.compile(rf"^(?!{case}|[ \t\r\n)\]}}#])[^\n]", re.MULTILINE) for case in (r"assert\b", r"check[ \t]*\(")
 )
@@ -33,7 +34,7 @@ def compile_tests(source: bytes) -> Pieces:
     they do if they are ``__main__`` belongs to the top level.
     """
     text = source.decode("utf-8", "surrogatepass").removeprefix("\ufeff").replace("\r\n", "\n")
-    if "__main__" in text:
+    if _MAIN_GUARD.search(text):
         return _cut_tree(text)
     if not _CASES_AT_TOP.search(text):
         return ((STATEMENTS, compile_source(source, FILE)),)
