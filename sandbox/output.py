@@ -48,12 +48,12 @@ def refuse_link(output: str | Path) -> None:
 def open_output(output: str | Path, mode: str = "wb") -> IO[Any]:
     """Open an output in a binary mode.
 
+    The file is locked until it is closed, where its file system has locks (man 2 flock). If it is locked already, what
+    it has stays.
+
     Args:
         output: A path, or a name of an open file (see `descriptor`).
         mode: As for `open`; ignored for an open file.
-
-    The file is locked until it is closed, where its file system has locks (man 2 flock). What it has stays if it is
-    locked already.
 
     Raises:
         SymbolicLink: The path is a symbolic link.
