@@ -85,7 +85,7 @@ def loop(output: Path, iterations: int, seed: int, **options: Any) -> None:
     try:
         with open_verifier(options, preset.limits) as made:
             metrics = Loop(preset, iterations, output, made, seed, on_message, options["benchmarks"]).run()
-    except (Mismatch, ModelFailed, Unreadable) as error:
+    except (Mismatch, ModelFailed, Unreadable, OSError) as error:
         raise Unusable(str(error)) from error
     except KeyboardInterrupt as stop:
         click.echo("interrupted; give the same command again to continue", err=True)

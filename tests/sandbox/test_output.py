@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from selftaught.sandbox.batch import resume
+from selftaught.sandbox.cli import main
 from selftaught.sandbox.output import InUse, SymbolicLink, open_output
 from selftaught.trainer import evaluation
+from selftaught.trainer.loop import Loop
 
 LEVEL = ("--require", "restricted")
 RECORD = json.dumps({"id": "1", "sat": "def sat(x: int): return x == 1", "sol": "1"}) + "\n"
@@ -171,3 +174,14 @@ def test_a_file_may_be_opened_again_when_it_is_closed(tmp_path: Path, mode: str)
     assert out.read_bytes() == {"wb": b"a", "ab": b"beforea", "r+b": b"aefore"}[mode]
     open_output(out, "wb").close()
     assert out.read_bytes() == b""
+
+
+def test_a_loop_whose_files_another_process_is_writing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Loop) -> None:
+        open_output(tmp_path / "pairs.jsonl")
+
+    monkeypatch.setattr(Loop, "run", run)
+    with open_output(tmp_path / "pairs.jsonl"):
+        arguments = ["loop", "--preset", "tiny", *LEVEL, "--out", str(tmp_path / "run")]
+        done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2 and "another process is writing" in done.output, done.output
